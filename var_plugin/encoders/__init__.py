@@ -1,0 +1,1 @@
+"""Content of one modality in, vectors of one space out."""

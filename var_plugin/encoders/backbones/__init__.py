@@ -1,0 +1,1 @@
+"""Pretrained feature extractors, one file each."""

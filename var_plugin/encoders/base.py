@@ -1,0 +1,106 @@
+"""The contracts of the encoders: a suite holds encoders, an encoder turns content into vectors of a space.
+
+Vectors are float32, finite and of the norm that their space declares; `check_vectors` refuses everything else before a
+store sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.errors import InvalidVectorError
+from var_plugin.types import Modality
+
+Vectors = NDArray[np.float32]
+"""(n, dim) float32, one row per item."""
+
+Picture = NDArray[np.uint8]
+"""(height, width, 3) RGB."""
+
+Sound = NDArray[np.float32]
+"""(samples,) mono in -1…1 at 16 kHz."""
+
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Background:
+    """How similar a query of one modality is to content it has nothing to do with: mean and deviation."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named vector space: what is comparable in it, and by what it is recognised."""
+
+    name: str
+    dim: int
+    metric: str
+    modalities: frozenset[Modality]
+    fingerprint: str
+    norm: float | None = 1.0
+    """Length of every stored vector; None where lengths carry meaning."""
+
+
+class TextEncoder(Protocol):
+    """Sentences to vectors of one space."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32."""
+        ...
+
+
+class PictureEncoder(Protocol):
+    """Pictures, among them the frames of a video, to vectors of one space."""
+
+    size: tuple[int, int]
+    """(height, width) it wants pictures in; the decoder delivers frames like that."""
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Return (n, dim) float32; every picture is `size`."""
+        ...
+
+
+class SoundEncoder(Protocol):
+    """Recordings to vectors of one space."""
+
+    def encode(self, sounds: Sequence[Sound]) -> Vectors:
+        """Return (n, dim) float32; every sound is 16 kHz mono."""
+        ...
+
+
+def check_vectors(vectors: Vectors, space: Space) -> None:
+    """Raise `InvalidVectorError` unless all vectors may be stored in the space."""
+    if vectors.ndim != 2 or vectors.shape[1] != space.dim:
+        raise InvalidVectorError(
+            f"the encoder of space '{space.name}' returned vectors of shape {vectors.shape}",
+            why=f"the space holds vectors of dimension {space.dim}",
+            fix="check that the suite's weights belong together",
+        )
+    if not np.isfinite(vectors).all():
+        raise InvalidVectorError(
+            f"the encoder of space '{space.name}' returned a vector with NaN or infinity",
+            why="such a vector is never near anything, or near everything",
+            fix="run on another device, or in float32",
+        )
+    if space.norm is not None and len(vectors):
+        lengths = np.linalg.norm(vectors, axis=1)
+        if np.abs(lengths - space.norm).max() > NORM_TOLERANCE:
+            raise InvalidVectorError(
+                f"the encoder of space '{space.name}' returned vectors of length {lengths.min():.4f} to {lengths.max():.4f}",
+                why=f"the space holds vectors of length {space.norm}",
+                fix="check that the suite's weights belong together",
+            )
+
+
+def unit(vectors: NDArray[np.floating]) -> Vectors:
+    """Scale rows to length one; a row of zeros stays zero, so that `check_vectors` finds it."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -1,0 +1,130 @@
+"""Every error the package raises on purpose: what happened, why, and what to do about it.
+
+The command line prints ``str(error)`` on one line and exits with ``error.exit_code``, so that scripts can tell the
+failures apart. Codes 0 to 2 keep their usual meaning (done, several different failures, wrong usage).
+"""
+
+from __future__ import annotations
+
+
+class VarPluginError(Exception):
+    """Base class: one sentence for what happened, one for why, one for what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        self.what, self.why, self.fix = what, why, fix
+        super().__init__(what, why, fix)
+
+    def __str__(self) -> str:
+        # One line whatever a library's message held: the command line and the logs rely on it.
+        sentences = (" ".join(part.split()).rstrip(".") for part in (self.what, self.why, self.fix) if part)
+        return ". ".join(sentences) + "."
+
+
+class InvalidInputError(VarPluginError):
+    """An argument or a query is not what the function takes."""
+
+    exit_code = 2
+
+
+class MediaNotFoundError(VarPluginError):
+    """No file or folder is there."""
+
+    exit_code = 3
+
+
+class EmptyMediaError(VarPluginError):
+    """The file holds no bytes."""
+
+    exit_code = 4
+
+
+class UnreadableMediaError(VarPluginError):
+    """The file is not audio or video, or nothing in it can be decoded."""
+
+    exit_code = 5
+
+
+class TruncatedMediaError(VarPluginError):
+    """The video stops before the end that its header declares."""
+
+    exit_code = 6
+
+
+class NoVideoStreamError(VarPluginError):
+    """The file has sound, but no moving pictures."""
+
+    exit_code = 7
+
+
+class NoAudioStreamError(VarPluginError):
+    """The file has pictures, but no sound."""
+
+    exit_code = 8
+
+
+class NoVideosFoundError(VarPluginError):
+    """The folder holds no file with a video ending."""
+
+    exit_code = 9
+
+
+class IndexUnavailableError(VarPluginError):
+    """The index cannot be opened: a bad path or URI, a locked database, a server that does not answer."""
+
+    exit_code = 10
+
+
+class FingerprintMismatchError(VarPluginError):
+    """The index was made by another suite, or by another version of the same suite."""
+
+    exit_code = 11
+
+
+class StoreError(VarPluginError):
+    """The vector store refused an operation, or holds something else than what was written."""
+
+    exit_code = 12
+
+
+class InvalidVectorError(VarPluginError):
+    """An encoder produced a vector that must not be stored: not finite, wrong dimension, wrong norm."""
+
+    exit_code = 13
+
+
+class UnknownSuiteError(VarPluginError):
+    """No suite of that name is registered."""
+
+    exit_code = 14
+
+
+class UnsupportedModalityError(VarPluginError):
+    """The suite, or the space asked for, has no encoder for this modality."""
+
+    exit_code = 15
+
+
+class MissingWeightsError(VarPluginError):
+    """A weights file is missing or is not the one that was pinned."""
+
+    exit_code = 16
+
+
+class MissingDependencyError(VarPluginError):
+    """An optional package is needed and absent; the message holds the command that installs it."""
+
+    exit_code = 17
+
+
+class UnknownVideoError(VarPluginError):
+    """The index holds no video of that id."""
+
+    exit_code = 18
+
+
+class BrokenInstallationError(VarPluginError):
+    """The installed packages do not work together; the message holds the command that mends them."""
+
+    exit_code = 19

@@ -1,0 +1,164 @@
+"""The nouns of the package, as values: what goes in (Span, Query, Filter) and what comes out (Moment, Receipt).
+
+Times are seconds from the start of the video, unless a name ends in ``_ms`` (milliseconds) or ``_at`` (clock time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic.dataclasses import dataclass
+
+Modality = Literal["text", "image", "audio", "video"]
+SegmentKind = Literal["uniform", "anomaly", "video"]
+Scalar = str | int | float | bool
+
+
+def _finite(value: float) -> float:
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+
+
+class Value(BaseModel):
+    """A frozen record; an unknown field is an error, not a typing mistake that is swallowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of one media file, in seconds from its start."""
+
+    path: Path
+    start: Finite
+    end: Finite
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"a span needs 0 <= start < end, got {self.start} to {self.end}")
+
+
+class Segment(Value):
+    """A span of a video that has a vector in the store."""
+
+    start: Finite
+    end: Finite
+    key: Finite = Field(description="time of the frame that shows this segment best, in seconds")
+    kind: SegmentKind = "uniform"
+    anomaly: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Filter(Value):
+    """What a hit must satisfy. Every field that is set must hold; the values of one list are alternatives.
+
+    ``after`` and ``before`` compare the clock time at which a segment was recorded and need a time zone; segments whose
+    clock time is unknown satisfy neither. ``metadata`` compares the values given when the video was added.
+    """
+
+    cameras: tuple[str, ...] | None = None
+    video_ids: tuple[str, ...] | None = None
+    kinds: tuple[SegmentKind, ...] | None = None
+    after: AwareDatetime | None = None
+    before: AwareDatetime | None = None
+    min_anomaly: Finite | None = None
+    max_anomaly: Finite | None = None
+    metadata: Mapping[str, Scalar] = Field(default_factory=dict)
+
+
+class Query(Value):
+    """What is looked for: text, a picture, a sound, a video span, or several of them at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    text: str | None = None
+    image: Any = None
+    audio: Any = None
+    video: Any = None
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Query:
+        if self.text is not None and not self.text.strip():
+            raise ValueError("the text is empty")
+        if not self.parts():
+            raise ValueError("a query needs a text, an image, an audio or a video")
+        return self
+
+    def parts(self) -> dict[Modality, Any]:
+        """The content per modality, without the ones not asked for."""
+        found: dict[Modality, Any] = {
+            "text": self.text, "image": self.image, "audio": self.audio, "video": self.video,
+        }  # fmt: skip
+        return {modality: content for modality, content in found.items() if content is not None}
+
+
+class Moment(Value):
+    """What a person sees: neighbouring hits of one video around a peak, as one."""
+
+    id: str
+    video_id: str
+    uri: str
+    camera: str
+    start: float
+    end: float
+    peak: float = Field(description="key frame of the best segment, in seconds")
+    score: float = Field(description="similarity of the best segment; comparable within one query only")
+    confidence: float | None = Field(default=None, description="probability, where the suite was calibrated; else null")
+    anomaly_score: float
+    matched: dict[str, float] = Field(description="best similarity per space")
+    recorded_at: datetime | None = Field(default=None, description="clock time at `start`; null when unknown")
+    thumbnail: Path | None = None
+
+
+class VideoReceipt(Value):
+    """What happened to one file, by the numbers: planned, stored, and counted again in the store."""
+
+    path: str
+    status: Literal["stored", "unchanged", "failed"]
+    video_id: str | None = None
+    duration: float | None = None
+    planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
+    stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
+    verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store afterwards, per space")
+    seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
+    reason: str | None = Field(default=None, description="why it failed or was left as it was")
+    exit_code: int = 0
+
+
+class Receipt(Value):
+    """The outcome of adding files: one entry each, in the order given."""
+
+    videos: tuple[VideoReceipt, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ok(self) -> bool:
+        """True when everything asked for was done."""
+        return all(video.status != "failed" for video in self.videos)
+
+    @property
+    def exit_code(self) -> int:
+        """The code shared by all failures, 1 when they differ, 0 when there is none."""
+        codes = {video.exit_code for video in self.videos if video.status == "failed"}
+        return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+class Video(Value):
+    """A video of the index, as its catalogue row tells it."""
+
+    video_id: str
+    camera: str
+    uri: str
+    duration: float
+    recorded_at: datetime | None
+    metadata: dict[str, Scalar]
+    state: Literal["pending", "committed", "deleting"]
+    rows: dict[str, int]
+    added_at: datetime
