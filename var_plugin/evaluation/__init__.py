@@ -1,0 +1,1 @@
+"""How well retrieval and detection work: benchmarks, metrics, and tables beside the published numbers."""
