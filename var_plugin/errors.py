@@ -18,8 +18,8 @@ class VarPluginError(Exception):
 
     def __str__(self) -> str:
         # One line whatever a library's message held: the command line and the logs rely on it.
-        sentences = (" ".join(part.split()).rstrip(".") for part in (self.what, self.why, self.fix) if part)
-        return ". ".join(sentences) + "."
+        what, why, fix = (" ".join(part.split()).rstrip(".") for part in (self.what, self.why, self.fix))
+        return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
 
 
 class InvalidInputError(VarPluginError):

@@ -126,7 +126,7 @@ class VideoReceipt(Value):
     duration: float | None = None
     planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
     stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
-    verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store afterwards, per space")
+    verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store then, per space")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
     reason: str | None = Field(default=None, description="why it failed or was left as it was")
     exit_code: int = 0

@@ -1,0 +1,1 @@
+"""Files in; frames, sound, segments and thumbnails out."""

@@ -1,0 +1,78 @@
+"""Cutting a video into uniform segments, merging those in which nothing changes, choosing their key frames.
+
+Everything here is plain arithmetic on times and vectors; decoding and embedding happen elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Below these, on a scale of 0 to 255, a picture is black, or shows nothing (fog, a covered lens, a blue screen).
+_BLACK_MEAN = 16.0
+_FLAT_DEVIATION = 6.0
+
+
+def uniform_segments(duration: float, length: float) -> list[tuple[float, float]]:
+    """Cut 0…duration seconds into neighbouring spans of `length`; together they cover it without gap or overlap.
+
+    A tail shorter than half a length joins its predecessor, so every span but that of a short video lasts between half
+    and one and a half lengths.
+    """
+    count = max(1, math.floor(duration / length + 0.5))
+    bounds = [i * length for i in range(count)] + [duration]
+    return list(pairwise(bounds))
+
+
+def static_runs(
+    spans: Sequence[tuple[float, float]], vectors: NDArray[np.floating], *, similarity: float, longest: float
+) -> list[range]:
+    """Group neighbouring spans that say the same, as ranges of their indices that cover all of them in order.
+
+    Every two members of a run have a cosine of at least `similarity`, so that a slow pan does not join its ends, and no
+    run of several lasts more than `longest` seconds.
+
+    Args:
+        spans: (start, end) in seconds, each beginning where the one before ends.
+        vectors: (len(spans), dim) of unit length.
+        similarity: the cosine from which two spans count as the same.
+        longest: seconds.
+    """
+    runs: list[range] = []
+    for i, (_, end) in enumerate(spans):
+        run = runs[-1] if runs else None
+        if (
+            run is not None
+            and end - spans[run.start][0] <= longest
+            and (vectors[run.start : run.stop] @ vectors[i]).min() >= similarity
+        ):
+            runs[-1] = range(run.start, i + 1)
+        else:
+            runs.append(range(i, i + 1))
+    return runs
+
+
+def shows_something(picture: NDArray[np.uint8]) -> bool:
+    """Tell whether a picture (height, width, 3) is neither black nor all of one colour."""
+    thinned = picture[::4, ::4].astype(np.float32)
+    return bool(thinned.mean() > _BLACK_MEAN and thinned.std() > _FLAT_DEVIATION)
+
+
+def key_frame(times: Sequence[float], vectors: NDArray[np.floating], usable: Sequence[bool]) -> float:
+    """Return the time of the frame that stands best for all of them: the usable one nearest to their mean.
+
+    The first frame of a video (time 0) is often black or broken, so it is taken only where there is no other.
+
+    Args:
+        times: seconds, one per frame, at least one.
+        vectors: (len(times), dim) of unit length.
+        usable: whether a frame shows something.
+    """
+    closeness = vectors @ vectors.mean(axis=0)
+    candidates = [i for i, time in enumerate(times) if usable[i] and time > 0]
+    candidates = candidates or [i for i, time in enumerate(times) if time > 0] or list(range(len(times)))
+    return times[max(candidates, key=lambda i: (closeness[i], -i))]
