@@ -94,8 +94,8 @@ def check_vectors(vectors: Vectors, space: Space) -> None:
         lengths = np.linalg.norm(vectors, axis=1)
         if np.abs(lengths - space.norm).max() > NORM_TOLERANCE:
             raise InvalidVectorError(
-                f"the encoder of space '{space.name}' returned vectors of length {lengths.min():.4f} to {lengths.max():.4f}",
-                why=f"the space holds vectors of length {space.norm}",
+                f"the encoder of space '{space.name}' returned vectors of a wrong length",
+                why=f"they measure {lengths.min():.4f} to {lengths.max():.4f}, the space holds {space.norm}",
                 fix="check that the suite's weights belong together",
             )
 
@@ -103,4 +103,4 @@ def check_vectors(vectors: Vectors, space: Space) -> None:
 def unit(vectors: NDArray[np.floating]) -> Vectors:
     """Scale rows to length one; a row of zeros stays zero, so that `check_vectors` finds it."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)

@@ -1,0 +1,180 @@
+"""A suite: the encoders that are used together, and what they turn content into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from var_plugin.encoders.base import (
+    Background,
+    PictureEncoder,
+    Space,
+    TextEncoder,
+    Vectors,
+    check_vectors,
+    unit,
+)
+from var_plugin.encoders.pictures import load_picture
+from var_plugin.encoders.unusual import unusualness
+from var_plugin.encoders.video import embed_clips
+from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.settings import settings
+from var_plugin.types import Modality, Span
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SuiteDescription:
+    """A line of the suite table: everything a person chooses by, and where the encoders are built."""
+
+    name: str
+    summary: str
+    spaces: Mapping[str, tuple[Modality, ...]]
+    code_licence: str
+    weights_licence: str
+    revision: str
+    megabytes: int
+    """Size of all weights."""
+    languages: tuple[str, ...]
+    needs_network: bool
+    build: str
+    """`module:function`; the function takes nothing and returns the encoders per space."""
+
+
+@dataclass(frozen=True)
+class SpaceEncoders:
+    """A space with the encoders that reach it."""
+
+    space: Space
+    text: TextEncoder | None = None
+    picture: PictureEncoder | None = None
+    backgrounds: Mapping[Modality, Background] = field(default_factory=dict)
+    """Per query modality, the similarity to footage that has nothing to do with the query."""
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """The anomaly score, in 0…1, of the clip from `start` to `end` seconds."""
+
+    start: float
+    end: float
+    score: float
+
+
+class Suite:
+    """Encoders by space. Made by `load_suite`; weights load at the first use of each encoder."""
+
+    def __init__(self, description: SuiteDescription, encoders: Mapping[str, SpaceEncoders]) -> None:
+        self.description = description
+        self.encoders = dict(encoders)
+
+    @property
+    def name(self) -> str:
+        """The suite's name, as in the suite table."""
+        return self.description.name
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The spaces by name."""
+        return {name: encoders.space for name, encoders in self.encoders.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a vector could: hash of the fingerprints of all spaces."""
+        parts = [f"{name}={space.fingerprint}" for name, space in sorted(self.spaces.items())]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def encode(self, modality: Modality, items: Sequence[Any], *, space: str | None = None) -> Vectors:
+        """Turn content into vectors, exactly as the store would hold them.
+
+        Args:
+            modality: what the items are. "text": strings. "image": paths, PIL images or (h, w, 3) uint8 RGB arrays.
+                "video": paths or `Span`s.
+            items: the content; may be empty.
+            space: name of the space; may be left out where only one takes the modality.
+
+        Returns:
+            (len(items), dim) float32.
+
+        Raises:
+            UnsupportedModalityError: no such space, or it does not take the modality.
+            InvalidInputError: an item is not what the modality asks for; besides the errors of reading media.
+            InvalidVectorError: the model produced something that must not be stored.
+        """
+        if isinstance(items, str | bytes | Path):
+            raise InvalidInputError(
+                f"encode takes a list of items, not one {type(items).__name__}", fix="put it in brackets: [item]"
+            )
+        target = self.encoders_for(modality, space)
+        if not len(items):
+            return np.zeros((0, target.space.dim), np.float32)
+        if modality == "text":
+            vectors = _required(target.text).encode(_texts(items))
+        elif modality == "image":
+            encoder = _required(target.picture)
+            vectors = encoder.encode([load_picture(item, encoder.size) for item in items])
+        else:
+            vectors = np.stack([_video_vector(item, _required(target.picture)) for item in items])
+        check_vectors(vectors, target.space)
+        return vectors
+
+    def encoders_for(self, modality: Modality, space: str | None = None) -> SpaceEncoders:
+        """Return the encoders of the named space, or of the first one that takes the modality.
+
+        Raises:
+            UnsupportedModalityError: no such space, or it does not take the modality.
+        """
+        for name, encoders in self.encoders.items():
+            if space in (None, name) and modality in encoders.space.modalities:
+                return encoders
+        offered = "; ".join(f"{n}: {', '.join(sorted(s.modalities))}" for n, s in self.spaces.items())
+        raise UnsupportedModalityError(
+            f"suite '{self.name}' cannot encode {modality}" + (f" in space '{space}'" if space else ""),
+            why=f"it offers {offered}",
+            fix="choose another suite: var-plugin suites",
+        )
+
+    def anomaly(self, video: str | Path) -> list[ClipScore]:
+        """Score every clip of a video; `var_plugin.encoders.unusual.SCOPE` says what the score knows and what not.
+
+        Raises:
+            As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
+        """
+        rate = settings().clip_rate
+        clips = embed_clips(Path(video), _required(self.encoders_for("video").picture), rate=rate)
+        ends = [*clips.times[1:], clips.end]
+        scores = unusualness(clips.times, clips.vectors)
+        return [
+            ClipScore(*values) for values in zip(clips.times.tolist(), map(float, ends), scores.tolist(), strict=True)
+        ]
+
+
+def _required(encoder: T | None) -> T:
+    """Narrow the type: `encoders_for` has already checked that the space takes the modality."""
+    if encoder is None:
+        raise UnsupportedModalityError("the space lists a modality that it has no encoder for", fix="mend the suite")
+    return encoder
+
+
+def _texts(items: Sequence[Any]) -> list[str]:
+    for item in items:
+        if not isinstance(item, str) or not item.strip():
+            raise InvalidInputError(f"not a text: {item!r}", fix="pass non-empty strings")
+    return list(items)
+
+
+def _video_vector(item: Any, encoder: PictureEncoder) -> Vectors:
+    span = item if isinstance(item, Span) else None
+    if span is None and not isinstance(item, str | Path):
+        raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
+    path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
+    clips = embed_clips(path, encoder, rate=settings().clip_rate, start=start, end=end)
+    if not len(clips.times):
+        raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
+    return unit(clips.vectors.mean(axis=0))
