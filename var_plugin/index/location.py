@@ -1,0 +1,55 @@
+"""Where an index lies: a folder for Milvus Lite, or the URI of a Milvus server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from var_plugin.errors import IndexUnavailableError
+
+_SCHEMES = ("http", "https", "tcp", "unix")
+
+
+def milvus_uri(location: str | Path) -> str:
+    """Return what pymilvus connects to; for a path, its parent folder is made.
+
+    Milvus Lite takes only names that end in `.db`; any other path becomes a folder that holds one.
+
+    Raises:
+        IndexUnavailableError: a URI that Milvus has no scheme for, or a path that cannot be a folder.
+    """
+    text = str(location)
+    if "://" in text:
+        return _checked_uri(text)
+    path = Path(text).expanduser().absolute()
+    if path.suffix != ".db":
+        path = path / "milvus.db"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexUnavailableError(
+            f"cannot make the folder {path.parent}", why=str(error), fix="choose another place with --index"
+        ) from error
+    if path.is_file():
+        raise IndexUnavailableError(
+            f"{path} is a file, not an index",
+            why="Milvus Lite 3 keeps an index in a folder; files of earlier versions cannot be opened",
+            fix="name another place with --index",
+        )
+    return str(path)
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether the URI of `milvus_uri` is a local Milvus Lite folder."""
+    return "://" not in uri
+
+
+def _checked_uri(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in _SCHEMES or not (parts.netloc or parts.path):
+        raise IndexUnavailableError(
+            f"'{text}' is not the address of a Milvus server",
+            why=f"it must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}",
+            fix="for example http://localhost:19530, or a path for the embedded Milvus Lite",
+        )
+    return text

@@ -1,0 +1,55 @@
+"""The two kinds of collection: segments of one space, and the catalogue of videos.
+
+Real fields for all that is filtered or grouped by; no dynamic fields, no nullable vectors (Milvus Lite stores a missing
+vector as zeros and finds it).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema
+
+ID_LENGTH = 64
+TEXT_LENGTH = 4_096  # bytes; check_text admits 1,000 characters of up to four
+
+
+def segment_schema(dim: int) -> CollectionSchema:
+    """Rows of one space: a vector and where it comes from.
+
+    Times are milliseconds: `start_ms`, `end_ms`, `key_ms` from the start of the video, `recorded_at` since 1970 UTC at
+    the start of the segment (-1 where unknown).
+    """
+    from pymilvus import CollectionSchema, DataType, FieldSchema
+
+    return CollectionSchema(
+        [
+            FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=ID_LENGTH),
+            FieldSchema("video_id", DataType.VARCHAR, max_length=ID_LENGTH),
+            FieldSchema("camera", DataType.VARCHAR, max_length=TEXT_LENGTH),
+            FieldSchema("kind", DataType.VARCHAR, max_length=16),
+            FieldSchema("start_ms", DataType.INT64),
+            FieldSchema("end_ms", DataType.INT64),
+            FieldSchema("key_ms", DataType.INT64),
+            FieldSchema("recorded_at", DataType.INT64),
+            FieldSchema("anomaly", DataType.DOUBLE),
+            FieldSchema("metadata", DataType.JSON),
+            FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dim),
+        ]
+    )
+
+
+def catalogue_schema() -> CollectionSchema:
+    """Rows of the catalogue: one per video, and one that says which suite made the index."""
+    from pymilvus import CollectionSchema, DataType, FieldSchema
+
+    return CollectionSchema(
+        [
+            FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=ID_LENGTH),
+            FieldSchema("state", DataType.VARCHAR, max_length=16),
+            FieldSchema("body", DataType.JSON),
+            # Milvus refuses a collection without a vector.
+            FieldSchema("unused", DataType.FLOAT_VECTOR, dim=2),
+        ]
+    )
