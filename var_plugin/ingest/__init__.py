@@ -1,0 +1,1 @@
+"""From video files to rows in an index, with a receipt."""
