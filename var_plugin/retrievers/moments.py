@@ -1,0 +1,98 @@
+"""From scored segments to moments: anchored at a peak, grown while the score stays near it, the rest suppressed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from var_plugin.index.video_index import Hit
+
+# Spans that are this near touch; times are stored in milliseconds.
+_TOUCHING_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A segment with its calibrated score per space; its score is the best of them."""
+
+    hit: Hit
+    matched: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The best calibrated score."""
+        return max(self.matched.values())
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A span of one video around its best segment."""
+
+    best: Scored
+    start: float
+    end: float
+    anomaly: float
+    """The highest anomaly score within."""
+
+
+def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> list[Peak]:
+    """Group the segments of each video into spans that do not touch each other, best first.
+
+    Args:
+        segments: of any number of videos, in any order.
+        share: a neighbour joins while its score is at least this share of the peak's.
+        longest: seconds that a span of several segments may last.
+    """
+    by_video: dict[str, list[Scored]] = defaultdict(list)
+    for segment in segments:
+        by_video[segment.hit.video_id].append(segment)
+    peaks = [peak for candidates in by_video.values() for peak in _peaks_of_one(candidates, share, longest)]
+    return sorted(peaks, key=_rank)
+
+
+def choose(peaks: Sequence[Peak], k: int, *, per_video: int) -> list[Peak]:
+    """Return the best k: at most `per_video` of each video while others wait, best first."""
+    taken: list[Peak] = []
+    passed_over: list[Peak] = []
+    counts: Counter[str] = Counter()
+    for peak in peaks:
+        counts[peak.best.hit.video_id] += 1
+        (taken if counts[peak.best.hit.video_id] <= per_video else passed_over).append(peak)
+    return sorted([*taken[:k], *passed_over[: max(0, k - len(taken))]], key=_rank)
+
+
+def _peaks_of_one(candidates: list[Scored], share: float, longest: float) -> Iterable[Peak]:
+    left = sorted(candidates, key=lambda s: (-s.score, s.hit.start))
+    while left:
+        peak = _grow(left, share, longest)
+        yield peak
+        left = [s for s in left if not _touches(s.hit, peak.start, peak.end)]
+
+
+def _grow(ranked: Sequence[Scored], share: float, longest: float) -> Peak:
+    best = ranked[0]
+    start, end, anomaly = best.hit.start, best.hit.end, best.hit.anomaly
+    # A peak below the background has no slope to follow.
+    joining = [s for s in ranked[1:] if s.score >= share * best.score > 0]
+    grown = True
+    while grown:
+        grown = False
+        for segment in joining:
+            new_start, new_end = min(start, segment.hit.start), max(end, segment.hit.end)
+            if (
+                (new_start, new_end) != (start, end)
+                and _touches(segment.hit, start, end)
+                and new_end - new_start <= longest
+            ):
+                start, end, anomaly, grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
+                break
+    return Peak(best, start, end, anomaly)
+
+
+def _touches(hit: Hit, start: float, end: float) -> bool:
+    return hit.start <= end + _TOUCHING_SECONDS and hit.end >= start - _TOUCHING_SECONDS
+
+
+def _rank(peak: Peak) -> tuple[float, str, float]:
+    return (-peak.best.score, peak.best.hit.video_id, peak.start)

@@ -1,0 +1,56 @@
+"""How results look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from var_plugin.index.video_index import Hit
+from var_plugin.types import Moment
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_BAR_WIDTH = 60
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds as m:ss.s, with hours before them where there are any."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+
+
+def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
+    """Return the lines for one moment: what, when, how sure, the anomaly curve of its video, its thumbnail.
+
+    Args:
+        rank: place in the answer, from 1.
+        moment: the moment.
+        curve: the segments of its video in order of time.
+    """
+    recorded = f"  {moment.recorded_at:%Y-%m-%d %H:%M:%S %Z}" if moment.recorded_at else ""
+    lines = [
+        f"{rank}. {moment.camera}  {clock(moment.start)} - {clock(moment.end)}{recorded}"
+        f"  score {moment.score:.2f}  anomaly {moment.anomaly_score:.2f}"
+    ]
+    bar, marks = anomaly_bar(moment, curve)
+    lines += [f"   {bar}  anomaly over the video", f"   {marks}"]
+    if moment.thumbnail:
+        lines.append(f"   {moment.thumbnail}")
+    return lines
+
+
+def anomaly_bar(moment: Moment, curve: Sequence[Hit]) -> tuple[str, str]:
+    """Return the anomaly scores of a whole video as a bar of 60 characters, and a line that marks the moment below."""
+    duration = curve[-1].end if curve else moment.end
+    columns = [(i + 0.5) * duration / _BAR_WIDTH for i in range(_BAR_WIDTH)]
+    bar = "".join(_level(_score_at(curve, time)) for time in columns)
+    half = duration / _BAR_WIDTH / 2
+    marks = "".join("^" if moment.start - half < time < moment.end + half else " " for time in columns)
+    return bar, marks.rstrip()
+
+
+def _score_at(curve: Sequence[Hit], time: float) -> float:
+    return next((hit.anomaly for hit in curve if hit.start <= time < hit.end), 0.0)
+
+
+def _level(score: float) -> str:
+    return _LEVELS[min(len(_LEVELS) - 1, int(score * len(_LEVELS)))]
