@@ -1,0 +1,221 @@
+"""AlanConfig: the paper's settings, and every decision that the paper leaves open, each under a name."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from transformers import AutoConfig, BertConfig, PretrainedConfig
+
+from var_plugin.errors import InvalidInputError
+
+QueryModality = Literal["text", "audio"]
+SelectionNormaliser = Literal["softmax", "linear"]
+FixedSampling = Literal["random", "uniform"]
+AnomalySampling = Literal["systematic", "random"]
+PositionSource = Literal["time", "slot"]
+PositionEmbeddingKind = Literal["sinusoidal", "learned"]
+DetectorPadding = Literal["same", "causal"]
+DetectorSource = Literal["raw", "projected"]
+DetectorFusion = Literal["concat", "sum"]
+StreamWeightsSource = Literal["gated", "ungated"]
+MaskedUnit = Literal["phrase", "content_word", "random_word"]
+VerbPattern = Literal["extended", "plain"]
+PromptStreams = Literal["both", "split"]
+PassReduction = Literal["mean", "sum"]
+MarginReduction = Literal["mean", "batch"]
+
+_CHOICES: dict[str, Any] = {
+    "query_modality": QueryModality,
+    "selection_normaliser": SelectionNormaliser,
+    "fixed_sampling_in_training": FixedSampling,
+    "anomaly_sampling_in_evaluation": AnomalySampling,
+    "position_source": PositionSource,
+    "position_embedding": PositionEmbeddingKind,
+    "detector_padding": DetectorPadding,
+    "detector_source": DetectorSource,
+    "detector_fusion": DetectorFusion,
+    "stream_weights_source": StreamWeightsSource,
+    "masked_unit": MaskedUnit,
+    "verb_pattern": VerbPattern,
+    "prompt_streams": PromptStreams,
+    "mpm_reduction": PassReduction,
+    "margin_reduction": MarginReduction,
+}
+_POSITIVE = (
+    "object_dim", "audio_dim", "hidden_size", "num_attention_heads", "intermediate_size", "selection_temperature",
+    "num_position_bins", "detector_kernel_size", "topk_divisor",
+)  # fmt: skip
+_FRACTIONS = ("dropout", "detector_dropout", "alignment_alpha")
+_NOT_NEGATIVE = ("num_fixed_clips", "num_anomaly_clips", "margin", "topk_loss_weight", "mpm_loss_weight")
+
+
+class AlanConfig(PretrainedConfig):  # type: ignore[misc]
+    """Settings of ALAN (Wu et al., IEEE TIP 33, 2024, arXiv 2307.12545).
+
+    "Row n" is row n of section 10 of the project's notes on the paper: a point that the paper leaves open. The rows
+    that are no setting of the model:
+
+    * 6 (fewer clips than N): both samplings repeat clips, nothing is padded.
+    * 7 (videos of different length in a batch): padded, masked; padding is never drawn and never among the top k.
+    * 10 (does the top-k loss reach the projections): only with `detector_source="projected"`.
+    * 15 (cross encoder): `LayerNorm(x + Linear(MultiHead(x, other, other)))`.
+    * 19 (special tokens in the prompting decoder): left out, as the figure draws it.
+    * 20 (how much is masked): one noun and one verb phrase per caption and step, with all their word pieces.
+    * 22 (vocabulary head): a linear layer of its own. 24: the phrase is masked on BERT's outputs, as written.
+    * 25, 31 (epochs, clipping, warm-up, decay) belong to the training settings, 26, 28 (crops, unequal lengths) to the
+      data sets. 27 (no Flow features): `motion_dim=None`.
+
+    Args:
+        query_modality: "text" or "audio"; the paper trains one model for each.
+        object_dim: width of an object clip feature (I3D-RGB: 1024).
+        motion_dim: width of a motion clip feature (I3D-Flow: 1024). None: no motion stream (row 27); the object stream
+            is then alone, without a cross encoder, and its stream weight is one.
+        audio_dim: width of an audio clip feature (VGGish: 128); used for audio queries only.
+        text_config: configuration of the text backbone, as an object or a dictionary; default BERT-base-cased with
+            dropout 0.3, as in section IV of the paper. None for audio queries.
+        hidden_size: d, the width of both towers.
+        num_attention_heads: heads of every attention layer of our own (row 14).
+        intermediate_size: width of the feed-forward layers (row 14).
+        dropout: dropout of encoder and decoder layers, which are post-norm and one layer deep (row 14).
+        num_fixed_clips: N of the fixed-frame sampling; 0 switches it off (Tables IV and V).
+        num_anomaly_clips: N of the anomaly-led sampling; 0 switches it off (Tables IV and V).
+        selection_temperature: τ of Eq. 1.
+        selection_normaliser: Eq. 1 as "softmax", or "linear": scores over their sum (row 1).
+        fixed_sampling_in_training: "random" draws one clip from each of N equal parts, "uniform" takes their middles;
+            evaluation is always "uniform" (row 2).
+        anomaly_sampling_in_evaluation: "systematic" spins N evenly spaced pointers, so that a vector depends on nothing
+            but its video; "random" draws as in training, from the generator that is passed (row 3).
+        sort_anomaly_clips: anomaly-led clips in order of time, not of drawing (row 4).
+        position_source: positions count "time" (the clip's place in the video) or "slot" (its place in the sequence;
+            row 4).
+        position_embedding: "sinusoidal", or "learned" on `num_position_bins` bins of relative position (row 5).
+        num_position_bins: bins of the learned position embedding.
+        detector_channels: units of the first two convolutions.
+        detector_kernel_size: kernel of the three convolutions, in clips.
+        detector_dropout: dropout behind the first two convolutions.
+        detector_padding: "same" or "causal" (row 9).
+        detector_source: detector fed with "raw" or "projected" features (row 8).
+        detector_fusion: the two streams are put side by side ("concat") or added ("sum") for the detector (row 8).
+        topk_divisor: k = max(1, T // topk_divisor) (row 12).
+        audio_topk_loss: the audio detector gets a top-k loss as well (row 11).
+        gated_batch_norm: batch normalisation in the gates of the gated embedding units, which are separate for CLS and
+            AVG (row 16).
+        stream_weights_source: stream weights from the outputs ("gated") or inputs ("ungated") of the gated embedding
+            units; CLS and AVG have weights of their own (row 17).
+        alignment_alpha: α of Eq. 5, the share of the CLS alignment.
+        masked_unit: what masked phrase modeling masks: a "phrase", or, as in Table VI, a "content_word" or a
+            "random_word".
+        verb_pattern: verb phrases with ("extended") or without ("plain") trailing adpositions (row 21).
+        prompt_streams: both passes see "both" streams, or, with "split", nouns the object and verbs the motion stream
+            (row 18).
+        mpm_reduction: "mean" or "sum" of the noun and the verb pass (row 23).
+        margin: Δ of Eq. 6.
+        margin_reduction: Eq. 6 as the "mean" over all pairs, or, as printed, summed and divided by the "batch" size
+            (row 13).
+        ignore_equal_captions: videos with the very same caption are no negatives of each other (row 29).
+        topk_loss_weight: λ1 of Eq. 10.
+        mpm_loss_weight: λ2 of Eq. 10; 0 leaves masked phrase modeling out.
+        max_text_length: word pieces per caption, the special ones included (row 30).
+
+    Raises:
+        InvalidInputError: A value is outside of its range, or values contradict each other.
+    """
+
+    model_type = "alan"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+
+    query_modality: QueryModality = "text"
+    object_dim: int = 1024
+    motion_dim: int | None = 1024
+    audio_dim: int = 128
+    text_config: Any = None
+    hidden_size: int = 768
+    num_attention_heads: int = 8
+    intermediate_size: int = 3072
+    dropout: float = 0.1
+
+    num_fixed_clips: int = 50
+    num_anomaly_clips: int = 50
+    selection_temperature: float = 0.7
+    selection_normaliser: SelectionNormaliser = "softmax"
+    fixed_sampling_in_training: FixedSampling = "random"
+    anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
+    sort_anomaly_clips: bool = True
+    position_source: PositionSource = "time"
+    position_embedding: PositionEmbeddingKind = "sinusoidal"
+    num_position_bins: int = 128
+
+    detector_channels: tuple[int, int] = (128, 32)
+    detector_kernel_size: int = 7
+    detector_dropout: float = 0.6
+    detector_padding: DetectorPadding = "same"
+    detector_source: DetectorSource = "raw"
+    detector_fusion: DetectorFusion = "concat"
+    topk_divisor: int = 16
+    audio_topk_loss: bool = True
+
+    gated_batch_norm: bool = False
+    stream_weights_source: StreamWeightsSource = "gated"
+    alignment_alpha: float = 0.5
+
+    masked_unit: MaskedUnit = "phrase"
+    verb_pattern: VerbPattern = "extended"
+    prompt_streams: PromptStreams = "both"
+    mpm_reduction: PassReduction = "mean"
+
+    margin: float = 0.05
+    margin_reduction: MarginReduction = "mean"
+    ignore_equal_captions: bool = False
+    topk_loss_weight: float = 0.1
+    mpm_loss_weight: float = 0.01
+    max_text_length: int = 64
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._check()
+        if self.query_modality == "audio":
+            self.text_config = None
+        elif self.text_config is None:
+            self.text_config = BertConfig(vocab_size=28996, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3)
+        elif isinstance(self.text_config, dict):
+            options = dict(self.text_config)
+            self.text_config = AutoConfig.for_model(options.pop("model_type", "bert"), **options)
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_streams(self) -> int:
+        """Streams of the video tower: object and motion, or object alone."""
+        return 1 if self.motion_dim is None else 2
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of a folded vector: CLS and AVG of every stream, and the completing coordinate."""
+        return 2 * self.num_streams * self.hidden_size + 1
+
+    def _check(self) -> None:
+        for name, choices in _CHOICES.items():
+            _require(getattr(self, name) in get_args(choices), name, self, f"one of {', '.join(get_args(choices))}")
+        for name in _POSITIVE:
+            _require(getattr(self, name) > 0, name, self, "more than 0")
+        for name in _FRACTIONS:
+            _require(0 <= getattr(self, name) <= 1, name, self, "from 0 to 1")
+        for name in _NOT_NEGATIVE:
+            _require(getattr(self, name) >= 0, name, self, "0 or more")
+        _require(self.motion_dim is None or self.motion_dim > 0, "motion_dim", self, "more than 0, or None")
+        _require(self.num_fixed_clips + self.num_anomaly_clips > 0, "num_anomaly_clips", self,
+                 "more than 0 when num_fixed_clips is 0")  # fmt: skip
+        _require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
+        _require(self.detector_kernel_size % 2 == 1, "detector_kernel_size", self, "odd")
+        divisor = 2 * self.num_attention_heads if self.hidden_size % 2 else self.num_attention_heads
+        _require(self.hidden_size % divisor == 0, "hidden_size", self, "even, and a multiple of num_attention_heads")
+        summed_raw = self.detector_source == "raw" and self.detector_fusion == "sum"
+        _require(not summed_raw or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
+                 "concat when raw features of different width are fused")  # fmt: skip
+
+
+def _require(holds: bool, name: str, config: AlanConfig, wanted: str) -> None:
+    if not holds:
+        raise InvalidInputError(
+            f"AlanConfig.{name} is {getattr(config, name)!r}",
+            why=f"it must be {wanted}",
+            fix=f"pass another {name}",
+        )
