@@ -1,0 +1,111 @@
+"""The sequence that enters a self encoder: sampled clips, CLS as their mean, position and segment embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from var_plugin.encoders.alan.configuration import AlanConfig
+
+
+def sinusoidal_embedding(positions: Tensor, dim: int) -> Tensor:
+    """Sines in the first, cosines in the second half; wavelengths from 2π to 10000·2π (Vaswani et al., 2017).
+
+    Args:
+        positions: any shape.
+        dim: width, even.
+
+    Returns:
+        (*positions.shape, dim) float32.
+    """
+    steps = torch.arange(dim // 2, device=positions.device, dtype=torch.float32)
+    frequencies = torch.exp(steps * (-2 * math.log(10000.0) / dim))
+    angles = positions.unsqueeze(-1) * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class PositionEmbedding(nn.Module):
+    """Where a token stands: fixed waves of its position, or learned bins of its relative position (row 5)."""
+
+    def __init__(self, config: AlanConfig) -> None:
+        super().__init__()
+        self.dim = config.hidden_size
+        self.bins = nn.Embedding(config.num_position_bins, self.dim) if config.position_embedding == "learned" else None
+
+    def forward(self, positions: Tensor, extent: Tensor) -> Tensor:
+        """Embed positions.
+
+        Args:
+            positions: (batch, length) int64 from 0 to extent - 1.
+            extent: (batch, 1) int64, how many positions each row's timeline has.
+
+        Returns:
+            (batch, length, d).
+        """
+        if self.bins is None:
+            return sinusoidal_embedding(positions, self.dim)
+        embedded: Tensor = self.bins(positions * self.bins.num_embeddings // extent)
+        return embedded
+
+
+class ClipSequence(nn.Module):
+    """Builds `[U_CLS, U_1..U_N, R_CLS, R_1..R_N]` of one stream, and takes the encoded sequence apart (section III-B).
+
+    A CLS token is the mean of the clips behind it: it has no parameters. In time (row 4) CLS stands at position 0, clip
+    t at position t + 1; by slot, every token stands where it is in the sequence.
+    """
+
+    def __init__(self, config: AlanConfig) -> None:
+        super().__init__()
+        self.by_time = config.position_source == "time"
+        self.positions = PositionEmbedding(config)
+        parts = (config.num_fixed_clips > 0) + (config.num_anomaly_clips > 0)
+        self.segments = nn.Embedding(parts, config.hidden_size)
+
+    def forward(self, features: Tensor, samples: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """Build the sequence.
+
+        Args:
+            features: (batch, time, d) projected clip features.
+            samples: per part (U, R) clip indices, (batch, N) int64.
+            lengths: (batch,) clips per video.
+
+        Returns:
+            (batch, length, d), length = Σ (1 + N).
+        """
+        tokens, positions, segments = [], [], []
+        for part, index in enumerate(samples):
+            clips = features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+            tokens += [clips.mean(dim=1, keepdim=True), clips]
+            positions += [torch.zeros_like(index[:, :1]), index + 1]
+            segments += [part] * (1 + index.shape[1])
+        sequence = torch.cat(tokens, dim=1)
+        batch, length, _ = sequence.shape
+        if self.by_time:
+            position, extent = torch.cat(positions, dim=1), lengths.unsqueeze(1) + 1
+        else:
+            position = torch.arange(length, device=sequence.device).expand(batch, length)
+            extent = torch.full_like(position[:, :1], length)
+        segment = torch.tensor(segments, device=sequence.device)
+        embedding: Tensor = self.positions(position, extent) + self.segments(segment)
+        return sequence + embedding.to(sequence.dtype)
+
+
+def pool_sequence(sequence: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Take an encoded sequence apart, without parameters.
+
+    Args:
+        sequence: (batch, Σ (1 + N), d) as `ClipSequence` ordered it.
+        sizes: N of each part.
+
+    Returns:
+        g (batch, d), the mean of the CLS outputs; h (batch, d), the mean of each part's mean of clip outputs; and the
+        clip outputs (batch, Σ N, d).
+    """
+    parts = torch.split(sequence, [1 + size for size in sizes], dim=1)
+    cls = torch.stack([part[:, 0] for part in parts]).mean(dim=0)
+    avg = torch.stack([part[:, 1:].mean(dim=1) for part in parts]).mean(dim=0)
+    return cls, avg, torch.cat([part[:, 1:] for part in parts], dim=1)

@@ -1,0 +1,83 @@
+"""The video tower: one detector, two samplings, two streams that look at each other (section III-B, figure 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from var_plugin.encoders.alan.configuration import AlanConfig
+from var_plugin.encoders.alan.detector import AnomalyDetector
+from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence
+from var_plugin.encoders.alan.encodings import VideoEncoding
+from var_plugin.encoders.alan.sampling import ClipSampler
+from var_plugin.encoders.alan.transformer import CrossEncoder, self_encoder
+from var_plugin.errors import InvalidInputError
+
+
+class VideoEncoder(nn.Module):
+    """Turns clip features of an object and a motion stream into g_v, h_v, X_v and anomaly scores.
+
+    The detector sees both streams at full length; the clips that it leads to are taken from both. Without a motion
+    stream (`motion_dim=None`, row 27) the object stream goes through its self encoder and stays as it is.
+    """
+
+    def __init__(self, config: AlanConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.object_dim] if config.motion_dim is None else [config.object_dim, config.motion_dim]
+        self.projections = nn.ModuleList(nn.Linear(width, config.hidden_size) for width in widths)
+        seen = widths if config.detector_source == "raw" else [config.hidden_size] * len(widths)
+        self.detector = AnomalyDetector(config, sum(seen) if config.detector_fusion == "concat" else seen[0])
+        self.sampler = ClipSampler(config)
+        self.sequences = nn.ModuleList(ClipSequence(config) for _ in widths)
+        self.self_encoders = nn.ModuleList(self_encoder(config) for _ in widths)
+        self.cross_encoders = nn.ModuleList(CrossEncoder(config) for _ in widths if len(widths) > 1)
+
+    def forward(
+        self,
+        object_features: Tensor,
+        motion_features: Tensor | None,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> VideoEncoding:
+        """Encode a batch of videos.
+
+        Args:
+            object_features: (batch, time, object_dim).
+            motion_features: (batch, time, motion_dim); None if and only if the model has no motion stream.
+            mask: (batch, time) bool, true at real clips, which stand first.
+            generator: source of the sampling's randomness; default torch's own.
+
+        Returns:
+            The encoding; S is 2, or 1 without motion.
+
+        Raises:
+            InvalidInputError: The motion stream is missing or too much, or the mask is not left-aligned.
+        """
+        if (motion_features is None) != (self.config.motion_dim is None):
+            raise InvalidInputError(
+                f"motion features are {'missing' if motion_features is None else 'given'}",
+                why=f"the model was made with motion_dim={self.config.motion_dim}",
+                fix="pass what the model was made for, or train one with motion_dim=None",
+            )
+        raw = [object_features] if motion_features is None else [object_features, motion_features]
+        projected = [project(stream) for project, stream in zip(self.projections, raw, strict=True)]
+
+        scores = self.detector(self._detector_input(raw, projected), mask)
+        samples = self.sampler(scores, mask, generator)
+
+        lengths = mask.sum(dim=1)
+        sequences = [build(stream, samples, lengths) for build, stream in zip(self.sequences, projected, strict=True)]
+        encoded = [encode(sequence) for encode, sequence in zip(self.self_encoders, sequences, strict=True)]
+        if self.cross_encoders:
+            others = reversed(encoded)
+            encoded = [
+                cross(own, other) for cross, own, other in zip(self.cross_encoders, encoded, others, strict=True)
+            ]
+        pooled = [pool_sequence(sequence, [index.shape[1] for index in samples]) for sequence in encoded]
+        cls, avg, clips = (torch.stack(streams, dim=1) for streams in zip(*pooled, strict=True))
+        return VideoEncoding(cls, avg, clips, clip_index=torch.cat(samples, dim=1), anomaly_scores=scores)
+
+    def _detector_input(self, raw: list[Tensor], projected: list[Tensor]) -> Tensor:
+        streams = raw if self.config.detector_source == "raw" else projected
+        return torch.cat(streams, dim=-1) if self.config.detector_fusion == "concat" else torch.stack(streams).sum(0)
