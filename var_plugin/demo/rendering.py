@@ -1,0 +1,138 @@
+"""One camera of the script, rendered to an mp4: moving views, sensor noise, drifting exposure, a sound track.
+
+The noise is seeded with the camera's name, so that the same script gives the same pictures and sounds every time.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from var_plugin.demo.script import Camera, Event, Shot
+from var_plugin.demo.sources import load_pictures, load_sound
+
+WIDTH, HEIGHT = 480, 270
+FRAME_RATE = Fraction(25, 2)
+SOUND_RATE = 16_000
+SAMPLES_PER_FRAME = int(SOUND_RATE / FRAME_RATE)
+
+SWEEP_SECONDS = 45.0
+"""How long a camera takes from one view of its background to the other."""
+FADE_SECONDS = 0.5
+EXPOSURE_PERIOD_SECONDS = 97.0
+EXPOSURE_SWING = 0.06
+PICTURE_NOISE = 2.0
+"""Standard deviation in steps of 8-bit luma."""
+SOUND_NOISE = 0.002
+"""Standard deviation where full scale is 1; about -54 dB."""
+
+VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "g": "50"}
+
+
+def render(camera: Camera, path: Path) -> None:
+    """Write the camera's video (H.264 and mono AAC); `path` appears only once it is complete.
+
+    Raises:
+        MissingDependencyError: A package of the ``demo`` extra is missing.
+    """
+    # Beside the goal, so that the move stays in one file system; without a video's ending, should a crash leave it.
+    with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        partial = Path(folder, "partial")
+        _write(camera, partial)
+        partial.replace(path)
+
+
+def _write(camera: Camera, path: Path) -> None:
+    scene = _Scene(camera)
+    sound = sound_track(camera)
+    with av.open(path, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=FRAME_RATE, options=VIDEO_OPTIONS)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        # Cameras are rendered side by side, and the number of threads changes the bytes that come out.
+        video.thread_count = 1
+        audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+        for number in range(round(camera.duration * FRAME_RATE)):
+            picture = scene.frame(number)
+            picture.pts, picture.time_base = number, 1 / FRAME_RATE
+            container.mux(video.encode(picture))
+            first = number * SAMPLES_PER_FRAME
+            samples = av.AudioFrame.from_ndarray(sound[None, first : first + SAMPLES_PER_FRAME], "fltp", "mono")
+            samples.pts, samples.time_base, samples.sample_rate = first, Fraction(1, SOUND_RATE), SOUND_RATE
+            container.mux(audio.encode(samples))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+
+
+def sound_track(camera: Camera) -> NDArray[np.float32]:
+    """Return (samples,) float32 at `SOUND_RATE`: quiet noise, and the events' recordings, repeated to their length."""
+    random = np.random.default_rng(_seed(camera))
+    track = random.normal(0, SOUND_NOISE, round(camera.duration * SOUND_RATE)).astype(np.float32)
+    for event in camera.events:
+        if event.recording is not None:
+            seconds = np.arange(round(event.length * SOUND_RATE), dtype=np.float32) / SOUND_RATE
+            first = round(event.start * SOUND_RATE)
+            sound = np.resize(load_sound(event.recording, SOUND_RATE), len(seconds))
+            track[first : first + len(seconds)] += sound * _presence(event, event.start + seconds)
+    return track.clip(-1, 1)
+
+
+class _Scene:
+    """What a camera sees, frame by frame."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._background = _ShotPlayer(camera.background)
+        self._events = [(event, _ShotPlayer(event.shot)) for event in camera.events if event.shot is not None]
+        self._random = np.random.default_rng(_seed(camera))
+        self._converter = VideoReformatter()
+        # Drawing fresh noise for every frame would take longer than all the rest; nobody sees it return.
+        self._noise = self._random.normal(0, PICTURE_NOISE, (16, HEIGHT, WIDTH)).astype(np.float32)
+
+    def frame(self, number: int) -> av.VideoFrame:
+        """Return one yuv420p frame."""
+        seconds = float(number / FRAME_RATE)
+        picture = self._background.picture(seconds, seconds / SWEEP_SECONDS)
+        for event, player in self._events:
+            presence = float(_presence(event, seconds))
+            if presence > 0:
+                elapsed = seconds - event.start
+                picture = Image.blend(picture, player.picture(elapsed, elapsed / event.length), presence)
+        rgb = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+        planes = self._converter.reformat(rgb, format="yuv420p").to_ndarray()
+        exposure = 1 + EXPOSURE_SWING * math.sin(2 * math.pi * seconds / EXPOSURE_PERIOD_SECONDS)
+        luma = planes[:HEIGHT] * np.float32(exposure) + self._random.choice(self._noise)
+        planes[:HEIGHT] = luma.clip(16, 235)
+        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+
+class _ShotPlayer:
+    """Gives the picture that a shot shows at a time."""
+
+    def __init__(self, shot: Shot) -> None:
+        pictures = load_pictures(shot, float(FRAME_RATE))
+        self._to_and_fro = pictures + pictures[-2:0:-1]
+        self._views = shot.views
+
+    def picture(self, seconds: float, sweep: float) -> Image.Image:
+        """Return the (HEIGHT, WIDTH) picture: the first view at sweep 0, the second at 1, the first again at 2."""
+        picture = self._to_and_fro[round(seconds * FRAME_RATE) % len(self._to_and_fro)]
+        first, second = self._views
+        view = first.towards(second, (1 - math.cos(math.pi * sweep)) / 2)
+        return picture.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=view.box(picture.size))
+
+
+def _presence(event: Event, seconds: float | NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return how much of an event is there: 1 from its start to its end, but for a fade at either side; else 0."""
+    return np.clip(np.minimum(seconds - event.start, event.end - seconds) / FADE_SECONDS, 0, 1)
+
+
+def _seed(camera: Camera) -> int:
+    return zlib.crc32(camera.name.encode())
