@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class VideoIndex:
         """Give the index free for other processes."""
         self._store.close()
 
-    def __enter__(self) -> VideoIndex:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -59,7 +59,7 @@ def static_runs(
 def shows_something(picture: NDArray[np.uint8]) -> bool:
     """Tell whether a picture (height, width, 3) is neither black nor all of one colour."""
     thinned = picture[::4, ::4].astype(np.float32)
-    return bool(thinned.mean() > _BLACK_MEAN and thinned.std() > _FLAT_DEVIATION)
+    return bool(thinned.mean() > _BLACK_MEAN and thinned.std(axis=(0, 1)).max() > _FLAT_DEVIATION)
 
 
 def key_frame(times: Sequence[float], vectors: NDArray[np.floating], usable: Sequence[bool]) -> float:

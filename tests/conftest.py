@@ -1,0 +1,38 @@
+"""What several tests share: an isolated home, films made on the spot, an index that knows its colours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.films import Film
+
+# Machines are shared and slow at times; no test depends on the wall clock.
+hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the caches and the default index of the person who runs the tests out of them; converted weights stay."""
+    from var_plugin.settings import settings
+
+    home = tmp_path_factory.mktemp("home")
+    before = dict(os.environ)
+    os.environ["VAR_PLUGIN_INDEX"] = str(home / "index.db")
+    os.environ["VAR_PLUGIN_CACHE"] = str(home / "cache")
+    settings.cache_clear()
+    yield home
+    os.environ.clear()
+    os.environ.update(before)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Film:
+    """Writes films into the test's own folder."""
+    return Film(tmp_path)
