@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.colors import color_suite
 from tests.films import Film
+from var_plugin.library import Index, open_index
 
 # Machines are shared and slow at times; no test depends on the wall clock.
 hypothesis_settings.register_profile("default", deadline=None)
@@ -36,3 +38,10 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def film(tmp_path: Path) -> Film:
     """Writes films into the test's own folder."""
     return Film(tmp_path)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """An empty index on Milvus Lite with the suite of colours."""
+    with open_index(tmp_path / "index.db", suite=color_suite()) as opened:
+        yield opened

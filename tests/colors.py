@@ -1,0 +1,57 @@
+"""A suite of colours: small enough to reason about, real enough to index films and search them by word or picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
+
+NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
+
+DESCRIPTION = SuiteDescription(
+    name="colors",
+    summary="knows colours by name",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="none",
+    revision="1",
+    megabytes=0,
+    languages=("en",),
+    needs_network=False,
+    build="tests.colors:build",
+)
+
+
+class ColorNames:
+    """The mean of the colours named in a text."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return unit(np.array([np.sum([NAMES[w] for w in text.split() if w in NAMES], axis=0) for text in texts], float))
+
+
+class MeanColor:
+    """The mean colour of a picture."""
+
+    size = (8, 8)
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        return unit(np.stack([picture.mean(axis=(0, 1)) + 1e-3 for picture in pictures]))
+
+
+def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
+    space = Space("scene", 3, "IP", frozenset({"text", "image", "video"}), fingerprint)
+    return {
+        "scene": SpaceEncoders(
+            space,
+            text=ColorNames(),
+            picture=MeanColor(),
+            backgrounds={"text": Background(0.5, 0.2), "image": Background(0.5, 0.2)},
+        )
+    }
+
+
+def color_suite(fingerprint: str = "colors-1") -> Suite:
+    return Suite(DESCRIPTION, build(fingerprint))

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from var_plugin.errors import InvalidInputError
+from var_plugin.index.filters import UNKNOWN_TIME, check_text, clock_time, compile_filter, literal, milliseconds
+from var_plugin.index.schema import segment_schema
+from var_plugin.index.store import Store
+from var_plugin.types import Filter
+
+HOSTILE = [
+    "north",
+    'x" or video_id != "',
+    "x' or 1 == 1",
+    "\\",
+    '\\"',
+    "a\\\\b",
+    "%",
+    "{camera}",
+    "日本語",
+    "é",
+    "🎥",
+    "] or [",
+    "null",
+    "true",
+    "// --",
+    " ",
+]
+ROWS = [
+    {
+        "id": str(i),
+        "video_id": f"v{i % 5}",
+        "camera": HOSTILE[i % len(HOSTILE)],
+        "kind": ("uniform", "anomaly", "video")[i % 3],
+        "start_ms": 0,
+        "end_ms": 1,
+        "key_ms": 0,
+        "recorded_at": UNKNOWN_TIME if i % 4 == 0 else 1_000 * i,
+        "anomaly": i / 48,
+        "metadata": {"place": HOSTILE[-1 - i % len(HOSTILE)], "floor": i % 3, "lit": i % 2 == 0},
+        "vector": [1.0, 0.0],
+    }
+    for i in range(48)
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = Store(tmp_path_factory.mktemp("filters") / "rows.db")
+    opened.create("rows", segment_schema(2), vector="vector", metric="IP")
+    opened.load("rows")
+    opened.write("rows", ROWS)
+    yield opened
+    opened.close()
+
+
+texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30))
+times = st.one_of(st.none(), st.integers(0, 50_000).map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC)))
+scores = st.one_of(st.none(), st.floats(0, 1))
+filters = st.builds(
+    Filter,
+    cameras=st.none() | st.lists(texts, min_size=1, max_size=4).map(tuple),
+    video_ids=st.none() | st.lists(st.sampled_from(["v0", "v1", 'v" or "'])).filter(bool).map(tuple),
+    kinds=st.none() | st.lists(st.sampled_from(["uniform", "anomaly", "video"]), min_size=1).map(tuple),
+    after=times,
+    before=times,
+    min_anomaly=scores,
+    max_anomaly=scores,
+    metadata=st.one_of(
+        st.just({}),
+        st.fixed_dictionaries({}, optional={"place": texts, "floor": st.integers(-1, 3), "lit": st.booleans()}),
+    ),
+)
+
+
+def satisfies(row: dict, wanted: Filter, excluded: list[str]) -> bool:
+    """What a filter means, in plain Python."""
+    known = row["recorded_at"] != UNKNOWN_TIME
+    return (
+        (wanted.cameras is None or row["camera"] in wanted.cameras)
+        and (wanted.video_ids is None or row["video_id"] in wanted.video_ids)
+        and (wanted.kinds is None or row["kind"] in wanted.kinds)
+        and row["video_id"] not in excluded
+        and (wanted.after is None or (known and row["recorded_at"] >= wanted.after.timestamp() * 1000))
+        and (wanted.before is None or (known and row["recorded_at"] < wanted.before.timestamp() * 1000))
+        and (wanted.min_anomaly is None or row["anomaly"] >= wanted.min_anomaly)
+        and (wanted.max_anomaly is None or row["anomaly"] <= wanted.max_anomaly)
+        and all(row["metadata"][key] == value for key, value in wanted.metadata.items())
+    )
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
+def test_milvus_lite_finds_what_plain_python_finds(store: Store, wanted: Filter, excluded: list[str]) -> None:
+    expression = compile_filter(wanted, excluded_videos=excluded)
+    found = {row["id"] for row in store.rows("rows", expression, ["id"])}
+    assert found == {row["id"] for row in ROWS if satisfies(row, wanted, excluded)}
+
+
+def test_each_hostile_camera_finds_only_itself(store: Store) -> None:
+    for camera in HOSTILE:
+        found = store.rows("rows", compile_filter(Filter(cameras=(camera,))), ["camera"])
+        assert {row["camera"] for row in found} == {camera}
+
+
+def test_an_empty_filter_filters_nothing() -> None:
+    assert compile_filter(Filter()) == ""
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x00", "\x7f", "\ud800", "x" * 1_001])
+def test_texts_that_cannot_be_stored_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        check_text(text)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{'a"] or ["': 1}, {"": 1}, {"1a": 1}, {"a b": 1}, {"a": "x\ny"}, {"a": float("nan")}], ids=str
+)
+def test_metadata_that_cannot_be_stored_is_refused(metadata: dict) -> None:
+    with pytest.raises(InvalidInputError):
+        compile_filter(Filter(metadata=metadata))
+
+
+def test_empty_and_endless_lists_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="matches nothing"):
+        compile_filter(Filter(cameras=()))
+    with pytest.raises(InvalidInputError, match="at most"):
+        compile_filter(Filter(cameras=tuple(map(str, range(10_001)))))
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=50))
+def test_a_literal_is_one_json_string(text: str) -> None:
+    assert json.loads(literal(text)) == text
+
+
+def test_clock_times_need_a_zone() -> None:
+    with pytest.raises(InvalidInputError, match="time zone"):
+        milliseconds(datetime(2026, 11, 1, 14))  # noqa: DTZ001
+    noon = datetime(2026, 11, 1, 12, tzinfo=timezone(timedelta(hours=1)))
+    assert clock_time(milliseconds(noon)) == noon
+    assert clock_time(UNKNOWN_TIME) is None
+
+
+def test_a_filter_of_unknown_fields_or_without_zone_is_no_filter() -> None:
+    with pytest.raises(ValueError, match="camera"):
+        Filter(camera="north")  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="timezone"):
+        Filter(after=datetime(2026, 11, 1))  # noqa: DTZ001
+    assert np.isfinite(Filter(min_anomaly=0.5).min_anomaly or 0)
+    with pytest.raises(ValueError, match="finite"):
+        Filter(min_anomaly=float("nan"))
