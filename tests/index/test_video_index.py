@@ -152,7 +152,7 @@ def test_lost_rows_are_noticed(index: Index, monkeypatch: pytest.MonkeyPatch) ->
         real(self, collection, sent[1:] if collection.endswith("__scene") else sent)
 
     monkeypatch.setattr(Store, "write", loses_one)
-    with pytest.raises(StoreError, match="holds {'scene': 1} rows"):
+    with pytest.raises(StoreError, match=r"holds \{'scene': 1\} rows"):
         index.write(entry(), rows([RED, GREEN]))
     assert index.videos() == []
 

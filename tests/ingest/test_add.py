@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.colors import NAMES
+from tests.films import Film, plain, textured
+from var_plugin.errors import InvalidInputError
+from var_plugin.library import Index
+from var_plugin.types import Filter
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def scene(*names: str, seconds: float = 8.0):
+    """Show the colours one after another, `seconds` each."""
+
+    def paint(time: float) -> np.ndarray:
+        color = np.array(NAMES[names[min(int(time / seconds), len(names) - 1)]]) * 200 + 20
+        picture = plain(*color)
+        picture[::2, ::8] = picture[::2, ::8] // 2  # some structure: a picture of one colour shows nothing
+        return picture
+
+    return paint
+
+
+def test_a_video_becomes_segments_and_a_receipt(index: Index, film: Film) -> None:
+    path = film("cams/north.mp4", seconds=30, fps=5, paint=scene("red", "green", "blue", "red"))
+    receipt = index.add(path, recorded_at=NOON, metadata={"floor": 3})
+    (line,) = receipt.videos
+    assert receipt.ok
+    assert receipt.exit_code == 0
+    assert (line.status, line.path) == ("stored", str(path))
+    assert line.duration == pytest.approx(30, abs=0.1)
+    assert line.planned == line.stored == line.verified == {"scene": 5}, "four segments and the video's own row"
+    assert set(line.seconds) == {"hash", "embed", "store"}
+    (video,) = index.videos()
+    assert (video.camera, video.uri, video.recorded_at, video.metadata) == ("north", str(path), NOON, {"floor": 3})
+    segments = index.segments(video.video_id)
+    assert [(s.start, s.end) for s in segments] == [(0, 8), (8, 16), (16, 24), (24, pytest.approx(30, abs=0.1))]
+    assert [s.recorded_at for s in segments] == [NOON.timestamp() * 1000 + 8000 * i for i in range(4)]
+    assert all(s.start <= s.key < s.end for s in segments)
+    assert segments[0].key > 0
+
+
+def test_static_neighbours_are_merged(index: Index, film: Film) -> None:
+    index.add(film(seconds=100, fps=2, paint=scene("red", seconds=80)), camera="a")
+    index.add(film("b.mp4", seconds=100, fps=2, paint=scene("red", "blue", seconds=40)), camera="b")
+    one, two = ([(s.start, s.end) for s in index.segments(video.video_id)] for video in index.videos())
+    assert one == [(0, 64), (64, pytest.approx(100))], "no longer than the longest allowed"
+    assert two == [(0, 40), (40, pytest.approx(100))]
+
+
+def test_the_same_content_is_stored_once(index: Index, film: Film, tmp_path: Path) -> None:
+    path = film("north.mp4", seconds=4)
+    index.add(path)
+    again = index.add(path).videos[0]
+    assert (again.status, again.stored, again.verified) == ("unchanged", {"scene": 0}, {"scene": 2})
+    moved = tmp_path / "archive" / "moved.mp4"
+    moved.parent.mkdir()
+    shutil.move(path, moved)
+    line = index.add(moved).videos[0]
+    assert line.status == "unchanged"
+    assert "stays with camera 'north'" in (line.reason or "")
+    (video,) = index.videos()
+    assert (video.uri, video.camera) == (str(moved), "north")
+    (moment,) = index.search("red", k=1, thumbnails=True)
+    assert (moment.uri, moment.camera) == (str(moved), "north")
+    assert moment.thumbnail is not None
+
+
+def test_changed_content_replaces(index: Index, film: Film) -> None:
+    index.add(film("north.mp4", seconds=8, paint=scene("red")))
+    index.add(film("north.mp4", seconds=8, paint=scene("blue")))
+    (video,) = index.videos()
+    (moment,) = index.search("red")
+    assert moment.video_id == video.video_id
+    assert moment.score < 0
+
+
+def test_an_interrupted_video_is_done_again(index: Index, film: Film) -> None:
+    path = film(seconds=8)
+    video_id = index.add(path).videos[0].video_id
+    assert video_id is not None
+    entry = index.entry(video_id)
+    assert entry is not None
+    index.update(entry.model_copy(update={"state": "pending"}))
+    assert index.search("red") == []
+    assert index.add(path).videos[0].status == "stored"
+    assert len(index.search("red")) == 1
+
+
+def test_cameras_are_named_after_folders_or_files(index: Index, film: Film) -> None:
+    for seed, name in enumerate(["cams/north/1.mp4", "cams/north/deep/2.mp4", "cams/south.mp4"]):
+        film(name, paint=lambda time, seed=seed: textured(seed))
+    index.add(film.folder / "cams")
+    assert sorted(video.camera for video in index.videos()) == ["north", "north", "south"]
+    index.add(film("other.mp4", paint=lambda time: textured(9)), camera="gate")
+    assert index.videos()[-1].camera == "gate"
+
+
+def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/empty.mp4").touch()
+    (tmp_path / "in/text.mp4").write_text("no film " * 1000)
+    film("in/sound.mp4", tone=440, pictures=False)
+    cut = film(
+        "in/cut.mp4", seconds=30, fps=5, paint=lambda time: textured(int(time * 5)), options={"movflags": "faststart"}
+    )
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    film("in/whole.mp4", seconds=9)
+    (tmp_path / "nothing").mkdir()
+    receipt = index.add([tmp_path / "missing.mp4", tmp_path / "nothing", tmp_path / "in"])
+    codes = {Path(line.path).name: line.exit_code for line in receipt.videos}
+    assert codes == {
+        "missing.mp4": 3, "nothing": 9, "cut.mp4": 6, "empty.mp4": 4, "sound.mp4": 7, "text.mp4": 5, "whole.mp4": 0,
+    }  # fmt: skip
+    assert not receipt.ok
+    assert receipt.exit_code == 1, "different failures share no code"
+    assert [Path(video.uri).name for video in index.videos()] == ["whole.mp4"]
+    assert index.hits("scene", np.ones(3), limit=100, wanted=Filter(video_ids=("x",))) == []
+    assert len(index.hits("scene", np.ones(3), limit=100, wanted=Filter())) == 2, "one segment and the video's own row"
+
+
+def test_one_kind_of_failure_keeps_its_code(index: Index, tmp_path: Path) -> None:
+    assert index.add([tmp_path / "a.mp4", tmp_path / "b.mp4"]).exit_code == 3
+
+
+def test_a_name_that_cannot_be_stored_is_refused_at_once(index: Index, film: Film) -> None:
+    path = film()
+    for wrong in ({"camera": "a\nb"}, {"metadata": {"a b": 1}}, {"recorded_at": datetime(2026, 11, 1)}):
+        with pytest.raises(InvalidInputError):
+            index.add(path, **wrong)
+    assert index.videos() == []
+
+
+def test_clock_times_filter_by_when_a_segment_was_recorded(index: Index, film: Film) -> None:
+    index.add(film(seconds=24, fps=5, paint=scene("red", "green", "blue")), recorded_at=NOON)
+    index.add(film("unknown.mp4", seconds=8, paint=scene("red")))
+    late = index.search("red", filter=Filter(after=NOON + timedelta(seconds=16)))
+    assert [(moment.start, moment.recorded_at) for moment in late] == [(16.0, NOON + timedelta(seconds=16))]
+    early = index.search("red", filter=Filter(before=NOON + timedelta(seconds=8)))
+    assert [moment.start for moment in early] == [0.0]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from var_plugin.index.video_index import Hit
+from var_plugin.retrievers.moments import Peak, Scored, choose, find_peaks
+
+
+def scored(start: float, score: float, *, end: float | None = None, video: str = "v", anomaly: float = 0.0) -> Scored:
+    end = start + 8 if end is None else end
+    hit = Hit(video, "north", "uniform", start, end, (start + end) / 2, -1, anomaly, score)
+    return Scored(hit, {"scene": score})
+
+
+def spans(peaks: list[Peak]) -> list[tuple[float, float]]:
+    return [(peak.start, peak.end) for peak in peaks]
+
+
+def test_a_moment_grows_over_neighbours_that_score_nearly_as_high() -> None:
+    segments = [scored(0, 1), scored(8, 4.1), scored(16, 5), scored(24, 4.5), scored(32, 3.9)]
+    peaks = find_peaks(segments, share=0.8, longest=60)
+    assert spans(peaks)[0] == (8, 32)
+    assert peaks[0].best.hit.start == 16
+
+
+def test_what_touches_a_moment_is_suppressed_and_what_does_not_is_its_own() -> None:
+    segments = [scored(0, 2), scored(8, 5), scored(16, 2.5), scored(24, 2.4)]
+    assert spans(find_peaks(segments, share=0.8, longest=60)) == [(8, 16), (24, 32)]
+
+
+def test_growth_does_not_jump_over_a_gap() -> None:
+    assert spans(find_peaks([scored(0, 5), scored(16, 5)], share=0.8, longest=60)) == [(0, 8), (16, 24)]
+
+
+def test_length_is_capped() -> None:
+    peaks = find_peaks([scored(8 * i, 5 - i / 100) for i in range(20)], share=0.5, longest=40)
+    assert max(end - start for start, end in spans(peaks)) == 40
+
+
+def test_a_single_long_segment_is_kept_whole() -> None:
+    assert spans(find_peaks([scored(0, 5, end=200)], share=0.8, longest=60)) == [(0, 200)]
+
+
+def test_below_the_background_nothing_grows() -> None:
+    assert spans(find_peaks([scored(0, -1), scored(8, -1.1)], share=0.8, longest=60)) == [(0, 8)]
+
+
+def test_the_anomaly_of_a_moment_is_its_highest() -> None:
+    (peak,) = find_peaks([scored(0, 5, anomaly=0.2), scored(8, 4.5, anomaly=0.9)], share=0.8, longest=60)
+    assert peak.anomaly == 0.9
+
+
+def test_no_video_hides_the_others() -> None:
+    loud = [scored(20 * i, 10 - i / 100, video="loud") for i in range(50)]
+    peaks = find_peaks([*loud, scored(0, 3, video="a"), scored(0, 2, video="b")], share=0.8, longest=60)
+    chosen = choose(peaks, 5, per_video=3)
+    assert [peak.best.hit.video_id for peak in chosen] == ["loud", "loud", "loud", "a", "b"]
+
+
+def test_a_lone_video_may_fill_the_answer() -> None:
+    peaks = find_peaks([scored(20 * i, 10 - i) for i in range(6)], share=0.8, longest=60)
+    assert len(choose(peaks, 5, per_video=3)) == 5
+
+
+segments = st.lists(
+    st.tuples(st.integers(0, 60), st.floats(-5, 10), st.sampled_from("abc")), unique_by=lambda s: (s[0], s[2])
+)
+
+
+@given(segments, st.floats(0.1, 1.0), st.floats(8, 100))
+def test_moments_of_a_video_never_touch_and_hold_their_peak(
+    drawn: list[tuple[int, float, str]], share: float, longest: float
+) -> None:
+    peaks = find_peaks([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
+    assert [peak.best.score for peak in peaks] == sorted((peak.best.score for peak in peaks), reverse=True)
+    assert {peak.best.hit.video_id for peak in peaks} == {video for _, _, video in drawn}
+    for peak in peaks:
+        assert peak.start <= peak.best.hit.start < peak.best.hit.end <= peak.end
+        assert peak.end - peak.start <= max(longest, 8.0)
+    for one in peaks:
+        for other in peaks:
+            if one is not other and one.best.hit.video_id == other.best.hit.video_id:
+                assert one.end < other.start or other.end < one.start
+
+
+@given(segments, st.integers(1, 10), st.integers(1, 3))
+def test_choice_is_as_long_as_it_can_be(drawn: list[tuple[int, float, str]], k: int, per_video: int) -> None:
+    peaks = find_peaks([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=0.8, longest=60)
+    chosen = choose(peaks, k, per_video=per_video)
+    assert len(chosen) == min(k, len(peaks))
+    assert [peak.best.score for peak in chosen] == sorted((peak.best.score for peak in chosen), reverse=True)
+    videos = {peak.best.hit.video_id for peak in peaks}
+    shown = {peak.best.hit.video_id for peak in chosen}
+    assert len(shown) >= min(len(videos), -(-k // per_video))
+
+
+def test_scores_of_several_spaces_count_by_the_best() -> None:
+    hit = scored(0, 0).hit
+    assert Scored(hit, {"scene": 1.0, "sound": 2.5}).score == pytest.approx(2.5)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.films import Film, plain
+from tests.ingest.test_add import scene
+from var_plugin.encoders.base import unit
+from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.library import Index
+from var_plugin.types import Filter, Segment, Span
+
+
+@pytest.fixture
+def filled(index: Index, film: Film) -> Index:
+    index.add(film("north.mp4", seconds=40, fps=5, paint=scene("blue", "blue", "red", "blue", "blue")))
+    index.add(film("south.mp4", seconds=32, fps=5, paint=scene("blue", "green", "green", "blue")))
+    return index
+
+
+def test_a_word_finds_its_moment(filled: Index) -> None:
+    best = filled.search("red", k=3)[0]
+    assert (best.camera, best.start, best.end) == ("north", 16.0, 24.0)
+    assert best.start <= best.peak < best.end
+    assert best.score == pytest.approx((1.0 - 0.5) / 0.2, abs=0.3), "deviations above the background"
+    assert best.matched == {"scene": best.score}
+    assert best.id == f"{best.video_id}-16000-24000"
+    green = filled.search("green", k=1)[0]
+    assert (green.camera, green.start, green.end) == ("south", 8.0, 24.0), "two neighbours, one moment"
+
+
+def test_a_picture_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) -> None:
+    Image.fromarray(plain(220, 20, 20)).save(tmp_path / "red.png")
+    north = next(video for video in filled.videos() if video.camera == "north")
+    for best in (
+        filled.search(image=tmp_path / "red.png")[0],
+        filled.search(image=plain(220, 20, 20))[0],
+        filled.search(video=Span(Path(north.uri), 17.0, 23.0))[0],
+    ):
+        assert (best.camera, best.start, best.end) == ("north", 16.0, 24.0)
+
+
+def test_words_and_a_picture_add_up(filled: Index) -> None:
+    """Red alone and green alone prefer their own moments; yellow, their mixture, is between them."""
+    both = filled.search("red", image=plain(20, 220, 20), k=2)
+    assert {(moment.camera, moment.start) for moment in both} == {("north", 16.0), ("south", 8.0)}
+    assert both[0].score == pytest.approx(both[1].score, abs=0.3)
+
+
+def test_filters_hold(filled: Index) -> None:
+    assert {m.camera for m in filled.search("red", filter=Filter(cameras=("south",)))} == {"south"}
+    assert filled.search("red", filter=Filter(cameras=('south" or camera != "',))) == []
+    assert all(m.anomaly_score >= 0.3 for m in filled.search("red", filter=Filter(min_anomaly=0.3)))
+    (whole, _) = filled.search("green", filter=Filter(kinds=("video",)))
+    assert (whole.camera, whole.start, whole.end) == ("south", 0.0, pytest.approx(32.0, abs=0.3))
+
+
+def test_fewer_where_there_are_fewer(index: Index, film: Film) -> None:
+    assert index.search("red") == []
+    index.add(film(seconds=4, paint=scene("red")))
+    assert len(index.search("red", k=50)) == 1
+
+
+def test_one_video_with_thousands_of_hits_hides_no_other(index: Index) -> None:
+    def entry(name: str) -> Entry:
+        return Entry(
+            video_id=name,
+            state="pending",
+            content=name,
+            sightings=(Sighting(path=f"/gone/{name}.mp4", camera=name, recorded_at=-1),),
+            duration=1.0,
+            metadata={},
+            settings="s",
+            rows={},
+            added_at=0,
+        )
+
+    def rows(count: int, vector: list[float]) -> dict[str, tuple[list[Segment], np.ndarray]]:
+        segments = [Segment(start=20.0 * i, end=20.0 * i + 8, key=20.0 * i) for i in range(count)]
+        return {"scene": (segments, unit(np.tile(vector, (count, 1))))}
+
+    index.write(entry("loud"), rows(3_000, [1.0, 0.01, 0.01]))
+    for i in range(4):
+        index.write(entry(f"quiet {i}"), rows(2, [1.0, 0.5 + i / 10, 0.01]))
+    cameras = [moment.camera for moment in index.search("red", k=11)]
+    assert cameras == ["loud"] * 3 + ["quiet 0"] * 2 + ["quiet 1"] * 2 + ["quiet 2"] * 2 + ["quiet 3"] * 2
+
+
+def test_the_same_query_gives_the_same_answer(filled: Index) -> None:
+    assert filled.search("red green", k=10) == filled.search("red green", k=10)
+
+
+def test_a_lost_file_costs_the_thumbnail_only(filled: Index) -> None:
+    Path(next(video.uri for video in filled.videos() if video.camera == "north")).unlink()
+    best = filled.search("red", thumbnails=True)[0]
+    assert best.camera == "north"
+    assert best.thumbnail is None
+    assert filled.search("green", thumbnails=True)[0].thumbnail is not None
+
+
+def test_questions_that_make_no_sense(filled: Index, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="nothing to search for"):
+        filled.search()
+    with pytest.raises(InvalidInputError, match="nothing to search for"):
+        filled.search("  ")
+    with pytest.raises(InvalidInputError, match="cannot return 0"):
+        filled.search("red", k=0)
+    with pytest.raises(UnsupportedModalityError, match="cannot encode audio"):
+        filled.search("red", audio=tmp_path / "scream.wav")
