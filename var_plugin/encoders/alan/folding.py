@@ -26,7 +26,8 @@ def fold_videos(videos: VideoEncoding) -> Tensor:
 def fold_queries(queries: QueryEncoding, alpha: float) -> Tensor:
     """(queries, 2·S·d + 1) float32; `alpha` is α of Eq. 5."""
     parts = torch.cat([queries.cls, queries.avg], dim=1).float()
-    weights = torch.cat([alpha * queries.cls_weights, (1 - alpha) * queries.avg_weights], dim=1).float()
-    folded = (F.normalize(parts, dim=-1) * weights.unsqueeze(-1)).flatten(1)
-    missing = alpha**2 + (1 - alpha) ** 2 - folded.square().sum(dim=1, keepdim=True)
+    shares = torch.stack([alpha * queries.cls_weights, (1 - alpha) * queries.avg_weights], dim=1).float()
+    folded = (F.normalize(parts, dim=-1) * shares.flatten(1).unsqueeze(-1)).flatten(1)
+    # (Σw)² - Σw² per alignment: a single stream gives 0 exactly, where a root would blow up what rounding left.
+    missing = (shares.sum(dim=2).square() - shares.square().sum(dim=2)).sum(dim=1, keepdim=True)
     return torch.cat([folded, missing.clamp(min=0).sqrt()], dim=1)
