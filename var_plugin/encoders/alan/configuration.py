@@ -205,8 +205,8 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
                  "more than 0 when num_fixed_clips is 0")  # fmt: skip
         _require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
         _require(self.detector_kernel_size % 2 == 1, "detector_kernel_size", self, "odd")
-        divisor = 2 * self.num_attention_heads if self.hidden_size % 2 else self.num_attention_heads
-        _require(self.hidden_size % divisor == 0, "hidden_size", self, "even, and a multiple of num_attention_heads")
+        divisible = self.hidden_size % 2 == 0 and self.hidden_size % self.num_attention_heads == 0
+        _require(divisible, "hidden_size", self, "even, and a multiple of num_attention_heads")
         summed_raw = self.detector_source == "raw" and self.detector_fusion == "sum"
         _require(not summed_raw or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
                  "concat when raw features of different width are fused")  # fmt: skip

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
-from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from var_plugin.encoders.alan.alignment import align
@@ -274,9 +273,9 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
         """Start linear and convolution layers so that the scale of features survives at any width (row 14)."""
         super()._init_weights(module)
         if isinstance(module, nn.Linear | nn.Conv1d):
-            init.xavier_uniform_(module.weight)
+            nn.init.xavier_uniform_(module.weight)
         elif isinstance(module, PromptingDecoder):
-            init.normal_(module.mask_embedding, std=0.02)
+            module.reset_mask_embedding()
 
 
 def _mask_or_all(mask: Tensor | None, features: Tensor) -> Tensor:

@@ -29,6 +29,11 @@ class PromptingDecoder(nn.Module):
             d, config.num_attention_heads, config.intermediate_size, config.dropout, batch_first=True
         )
         self.vocabulary = nn.Linear(d, config.text_config.vocab_size)
+        self.reset_mask_embedding()
+
+    def reset_mask_embedding(self) -> None:
+        """Start the mask embedding near zero, as masked autoencoders do."""
+        nn.init.normal_(self.mask_embedding, std=0.02)
 
     def forward(self, words: Tensor, word_mask: Tensor, phrase_mask: Tensor, clips: Tensor) -> Tensor:
         """Predict the masked word pieces.
