@@ -1,0 +1,76 @@
+"""One vector is the exact score: inner product in both directions, cosine by rank with the completing coordinate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from var_plugin.encoders.alan.alignment import align
+from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
+from var_plugin.encoders.alan.folding import fold_queries, fold_videos
+
+VIDEOS, QUERIES, WIDTH = 300, 200, 8
+
+
+@pytest.fixture(params=[1, 2])
+def pair(request) -> tuple[VideoEncoding, QueryEncoding]:
+    """Random encodings of any length, with sharp stream weights, so that query lengths differ a lot."""
+    streams = request.param
+    vectors = [torch.randn(n, streams, WIDTH).double() * 3 for n in (VIDEOS, VIDEOS, QUERIES, QUERIES)]
+    weights = [torch.softmax(4 * torch.randn(QUERIES, streams).double(), dim=-1) for _ in range(2)]
+    return VideoEncoding(*vectors[:2], *[torch.empty(0)] * 3), QueryEncoding(*vectors[2:], *weights)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_inner_product_is_the_score(pair, alpha):
+    videos, queries = pair
+    scores = align(videos, queries, alpha)
+    folded_videos, folded_queries = fold_videos(videos), fold_queries(queries, alpha)
+    assert folded_videos.dtype == folded_queries.dtype == torch.float32
+    assert folded_videos.shape[1] == folded_queries.shape[1] == 2 * videos.cls.shape[1] * WIDTH + 1
+    torch.testing.assert_close((folded_videos @ folded_queries.T).double(), scores, atol=1e-6, rtol=0)
+    torch.testing.assert_close((folded_queries @ folded_videos.T).double(), scores.T, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_cosine_is_the_score_up_to_one_factor(pair, alpha):
+    """The same factor for every pair: so cosine ranks exactly like the score, whatever is searched for."""
+    videos, queries = pair
+    cosine = (
+        F.normalize(fold_videos(videos).double(), dim=1) @ F.normalize(fold_queries(queries, alpha).double(), dim=1).T
+    )
+    factor = (2 * videos.cls.shape[1] * (alpha**2 + (1 - alpha) ** 2)) ** 0.5
+    torch.testing.assert_close(cosine * factor, align(videos, queries, alpha), atol=1e-6, rtol=0)
+
+
+def test_cosine_ranks_as_the_score_does(pair):
+    videos, queries = pair
+    scores = align(videos, queries, 0.3)
+    cosine = F.normalize(fold_videos(videos), dim=1) @ F.normalize(fold_queries(queries, 0.3), dim=1).T
+    for dim in (0, 1):
+        order = scores.argsort(dim=dim, descending=True)
+        sorted_scores = scores.gather(dim, order)
+        assert (sorted_scores.diff(dim=dim) <= 0).all()
+        # Scores closer than float32 resolves may swap; nothing else may.
+        assert (cosine.gather(dim, order).diff(dim=dim) <= 1e-6).all()
+
+
+def test_without_the_completing_coordinate_cosine_ranks_queries_wrongly():
+    """Why it is there: with two streams, query lengths differ, and the best query by cosine is often another."""
+    vectors = [torch.randn(n, 2, WIDTH) for n in (VIDEOS, VIDEOS, QUERIES, QUERIES)]
+    weights = [torch.softmax(4 * torch.randn(QUERIES, 2), dim=-1) for _ in range(2)]
+    videos, queries = VideoEncoding(*vectors[:2], *[torch.empty(0)] * 3), QueryEncoding(*vectors[2:], *weights)
+    cut = fold_queries(queries, 0.5)[:, :-1]
+    cosine = F.normalize(fold_videos(videos)[:, :-1], dim=1) @ F.normalize(cut, dim=1).T
+    wrong = cosine.argmax(dim=1) != align(videos, queries, 0.5).argmax(dim=1)
+    assert wrong.float().mean() > 0.1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_lengths_are_equal_on_each_side(pair, alpha):
+    videos, queries = pair
+    streams = videos.cls.shape[1]
+    video_lengths, query_lengths = fold_videos(videos).norm(dim=1), fold_queries(queries, alpha).norm(dim=1)
+    torch.testing.assert_close(video_lengths, torch.full_like(video_lengths, (2 * streams) ** 0.5))
+    torch.testing.assert_close(query_lengths, torch.full_like(query_lengths, (alpha**2 + (1 - alpha) ** 2) ** 0.5))
