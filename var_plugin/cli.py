@@ -237,14 +237,20 @@ def _progress_bars() -> Iterator[Progress]:
 
 
 def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None) -> Filter:
+    from pydantic import ValidationError
+
     from var_plugin.types import Filter
 
-    return Filter(
-        cameras=tuple(cameras) if cameras else None,
-        after=_clock(after),
-        before=_clock(before),
-        min_anomaly=min_anomaly,
-    )
+    try:
+        return Filter(
+            cameras=tuple(cameras) if cameras else None,
+            after=_clock(after),
+            before=_clock(before),
+            min_anomaly=min_anomaly,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin search --help") from error
 
 
 def _clock(text: str | None) -> datetime | None:

@@ -11,9 +11,6 @@ from var_plugin.encoders.base import Picture
 from var_plugin.errors import InvalidInputError, UnreadableMediaError
 from var_plugin.media.files import check_file
 
-# A picture of more pixels than an 8K frame is an attack or a mistake; the header tells before decoding.
-_MOST_PIXELS = 2 * 7680 * 4320
-
 
 def load_picture(item: Any, size: tuple[int, int]) -> Picture:
     """Return the picture as (height, width, 3) uint8 RGB, scaled to `size` like a decoded frame.
@@ -23,7 +20,7 @@ def load_picture(item: Any, size: tuple[int, int]) -> Picture:
         size: (height, width).
 
     Raises:
-        InvalidInputError: another type, shape or dtype, or too many pixels.
+        InvalidInputError: another type, shape or dtype, or a file of too many pixels.
         MediaNotFoundError, EmptyMediaError, UnreadableMediaError: the file is missing, empty or no picture.
     """
     from PIL import Image, ImageOps
@@ -33,14 +30,14 @@ def load_picture(item: Any, size: tuple[int, int]) -> Picture:
         check_file(path)
         try:
             with Image.open(path) as opened:
-                _check_pixels(opened.size, str(path))
                 image = ImageOps.exif_transpose(opened).convert("RGB")
+        except Image.DecompressionBombError as error:  # told by the header, before decoding
+            raise InvalidInputError(f"{path} has too many pixels", why=str(error), fix="scale it down") from error
         except OSError as error:
             raise UnreadableMediaError(
                 f"cannot read {path} as a picture", why=str(error), fix="convert it to JPEG or PNG"
             ) from error
     elif isinstance(item, Image.Image):
-        _check_pixels(item.size, "the picture")
         image = item.convert("RGB")
     elif isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
         image = Image.fromarray(item)
@@ -53,8 +50,3 @@ def load_picture(item: Any, size: tuple[int, int]) -> Picture:
     # BOX averages like the decoder's area scaling; on enlarging it would only repeat pixels.
     shrinks = image.width >= width and image.height >= height
     return np.asarray(image.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC))
-
-
-def _check_pixels(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > _MOST_PIXELS:
-        raise InvalidInputError(f"{name} has {size[0]}×{size[1]} pixels", why="that is too many", fix="scale it down")

@@ -58,7 +58,8 @@ def static_runs(
 
 def shows_something(picture: NDArray[np.uint8]) -> bool:
     """Tell whether a picture (height, width, 3) is neither black nor all of one colour."""
-    thinned = picture[::4, ::4].astype(np.float32)
+    step = max(1, min(picture.shape[:2]) // 32)
+    thinned = picture[::step, ::step].astype(np.float32)
     return bool(thinned.mean() > _BLACK_MEAN and thinned.std(axis=(0, 1)).max() > _FLAT_DEVIATION)
 
 

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from var_plugin.encoders.base import Space, check_vectors, unit
+from var_plugin.errors import InvalidVectorError
+
+SPACE = Space("scene", 4, "IP", frozenset({"text"}), "f")
+
+
+def test_good_vectors_pass() -> None:
+    check_vectors(unit(np.random.default_rng(0).normal(size=(5, 4))), SPACE)
+    check_vectors(np.zeros((0, 4), np.float32), SPACE)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "complaint"),
+    [
+        (np.ones((2, 3)), "shape"),
+        (np.ones(4), "shape"),
+        (np.array([[np.nan, 0, 0, 1]]), "NaN"),
+        (np.array([[np.inf, 0, 0, 1]]), "NaN or infinity"),
+        (np.array([[1, 0, 0, 0], [0, 0, 0, 0]]), "length"),
+        (np.array([[1.01, 0, 0, 0]]), "length"),
+    ],
+)
+def test_vectors_that_must_not_be_stored(vectors: np.ndarray, complaint: str) -> None:
+    with pytest.raises(InvalidVectorError, match=complaint):
+        check_vectors(vectors.astype(np.float32), SPACE)
+
+
+def test_a_space_without_a_norm_takes_any_length() -> None:
+    check_vectors(np.full((1, 4), 3, np.float32), Space("alan", 4, "IP", frozenset({"text"}), "f", norm=None))
+
+
+def test_unit_leaves_zeros_to_be_found() -> None:
+    assert unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.colors import DESCRIPTION, color_suite
+from tests.films import Film, plain
+from tests.ingest.test_add import scene
+from var_plugin.encoders import suites
+from var_plugin.errors import (
+    EmptyMediaError,
+    InvalidInputError,
+    MediaNotFoundError,
+    UnknownSuiteError,
+    UnreadableMediaError,
+    UnsupportedModalityError,
+)
+from var_plugin.types import Span
+
+SUITE = color_suite()
+
+
+def test_spaces_say_what_they_compare() -> None:
+    space = SUITE.spaces["scene"]
+    assert (space.dim, space.metric) == (3, "IP")
+    assert space.modalities == {"text", "image", "video"}
+
+
+def test_the_fingerprint_follows_the_spaces() -> None:
+    assert color_suite("a").fingerprint == color_suite("a").fingerprint != color_suite("b").fingerprint
+
+
+def test_pictures_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
+    array = plain(255, 0, 0)
+    Image.fromarray(array).save(tmp_path / "red.png")
+    vectors = SUITE.encode("image", [tmp_path / "red.png", str(tmp_path / "red.png"), Image.fromarray(array), array])
+    assert vectors.dtype == np.float32
+    assert vectors == pytest.approx(np.tile(SUITE.encode("text", ["red"]), (4, 1)), abs=1e-4)
+
+
+def test_pictures_are_shown_as_they_were_taken(tmp_path: Path) -> None:
+    """A phone's picture carries its turn in EXIF; transparency is not colour."""
+    from var_plugin.encoders.pictures import load_picture
+
+    half = np.zeros((40, 40, 3), np.uint8)
+    half[:, 20:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to view: right becomes bottom
+    Image.fromarray(half).save(tmp_path / "turned.jpg", exif=exif)
+    shown = load_picture(tmp_path / "turned.jpg", (8, 8))
+    assert shown[:3].mean() < 10 < 245 < shown[5:].mean()
+
+
+def test_a_span_is_the_part_of_the_video(film: Film) -> None:
+    path = film(seconds=16, fps=5, paint=scene("red", "blue"))
+    whole, red, blue = SUITE.encode("video", [path, Span(path, 0, 7.9), Span(path, 8.1, 15)])
+    assert red @ SUITE.encode("text", ["red"])[0] > 0.99
+    assert blue @ SUITE.encode("text", ["blue"])[0] > 0.99
+    assert red @ whole == pytest.approx(blue @ whole, abs=0.02)
+
+
+def test_no_items_no_vectors() -> None:
+    assert SUITE.encode("text", []).shape == (0, 3)
+
+
+def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no picture")
+    cases = [
+        ("audio", ["a.wav"], {}, UnsupportedModalityError),
+        ("text", ["red"], {"space": "sound"}, UnsupportedModalityError),
+        ("text", "red", {}, InvalidInputError),
+        ("text", [" "], {}, InvalidInputError),
+        ("text", [3], {}, InvalidInputError),
+        ("text", ["nothing known"], {}, Exception),
+        ("image", [np.zeros((4, 4), np.uint8)], {}, InvalidInputError),
+        ("image", [np.zeros((4, 4, 3))], {}, InvalidInputError),
+        ("image", [tmp_path / "gone.png"], {}, MediaNotFoundError),
+        ("image", [tmp_path / "empty.png"], {}, EmptyMediaError),
+        ("image", [tmp_path / "text.png"], {}, UnreadableMediaError),
+        ("video", [plain(1, 2, 3)], {}, InvalidInputError),
+        ("video", [Span(film(), 100, 101)], {}, InvalidInputError),
+    ]
+    for modality, items, options, expected in cases:
+        with pytest.raises(expected):
+            SUITE.encode(modality, items, **options)
+
+
+def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(InvalidInputError, match="too many pixels"):
+        SUITE.encode("image", [tmp_path / "bomb.png"])
+
+
+def test_anomaly_scores_come_with_their_times(film: Film) -> None:
+    path = film(seconds=90, fps=4, paint=lambda time: scene("red")(0) if not 40 < time < 50 else scene("blue")(0))
+    scores = SUITE.anomaly(path)
+    assert scores[0].start == 0.0
+    assert all(before.end == after.start for before, after in zip(scores, scores[1:], strict=False))
+    assert scores[-1].end == pytest.approx(90, abs=0.1)
+    assert all((score.score > 0.5) == (40 < score.start < 50) for score in scores)
+
+
+def test_suites_are_listed_and_loaded_by_name() -> None:
+    assert "lite" in suites.descriptions()
+    with pytest.raises(UnknownSuiteError, match="there are: lite"):
+        suites.load_suite("heavy")
+
+
+def test_other_packages_add_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    entry = EntryPoint("colors", "tests.colors:DESCRIPTION", "var_plugin.suites")
+    monkeypatch.setattr(suites, "entry_points", lambda group: [entry] if group == "var_plugin.suites" else [])
+    assert suites.descriptions()["colors"] is DESCRIPTION
+    assert suites.load_suite("colors").encode("text", ["red"]).shape == (1, 3)

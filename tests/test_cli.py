@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.colors import DESCRIPTION, build
+from tests.films import Film, textured
+from tests.ingest.test_add import scene
+from var_plugin import cli
+from var_plugin.encoders import suites
+
+
+class Shell:
+    """Runs the command line in this process, with the suite of colours registered beside `lite`."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *words: str | Path) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            sys.exit(0)
+        printed = self.capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    def json(self, *words: str | Path) -> Any:
+        code, out, err = self(*words, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def shell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path
+) -> Shell:
+    from var_plugin.settings import settings
+
+    monkeypatch.setattr(suites, "_BUILT_IN", (*suites._BUILT_IN, DESCRIPTION))
+    monkeypatch.setenv("VAR_PLUGIN_SUITE", "colors")
+    monkeypatch.setenv("VAR_PLUGIN_INDEX", str(tmp_path / "index.db"))
+    settings.cache_clear()
+    return Shell(capsys, monkeypatch)
+
+
+def test_index_then_search(shell: Shell, film: Film) -> None:
+    path = film("cams/north.mp4", seconds=24, fps=5, paint=scene("blue", "red", "blue"))
+    code, out, err = shell("index", path.parent, "--recorded-at", "2026-11-01T12:00+01:00")
+    assert (code, err) == (0, "")
+    assert f"stored     {path}  4 scene" in out
+    assert "1 stored (0.4 min, 4 rows, 600 rows per hour), 0 failed" in out
+    code, out, err = shell("search", "red")
+    assert (code, err) == (0, "")
+    assert "1. north  0:08.0 - 0:16.0  2026-11-01 11:00:08 UTC  score" in out
+    assert "anomaly over the video" in out
+    assert ".jpg" in out
+
+
+def test_json_is_one_document_on_stdout(shell: Shell, film: Film) -> None:
+    path = film("north.mp4", seconds=24, fps=5, paint=scene("blue", "red", "blue"))
+    receipt = shell.json("index", path)
+    assert receipt["ok"] is True
+    assert receipt["videos"][0]["verified"] == {"scene": 4}
+    (video,) = shell.json("videos")
+    assert video["video_id"] == receipt["videos"][0]["video_id"]
+    best = shell.json("search", "red", "-k", "1")[0]
+    assert best.keys() == {
+        "video_id", "uri", "camera", "start", "end", "peak", "score", "confidence", "anomaly_score", "matched",
+        "recorded_at", "thumbnail", "id",
+    }  # fmt: skip
+    assert (best["start"], best["end"], best["camera"]) == (8.0, 16.0, "north")
+    assert Path(best["thumbnail"]).stat().st_size > 100
+    (vector,) = shell.json("encode", "text", "red")
+    assert vector == {"item": "red", "vector": [1.0, 0.0, 0.0]}
+    assert {suite["name"] for suite in shell.json("suites")} == {"lite", "colors"}
+
+
+def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
+    for number, camera in enumerate(("north", "south")):
+        path = film(f"{camera}.mp4", seconds=8 + number, fps=5, paint=scene("red"))
+        shell("index", path, "--recorded-at", f"2026-11-01T1{number}:00Z")
+    assert [m["camera"] for m in shell.json("search", "red", "--camera", "south")] == ["south"]
+    assert [m["camera"] for m in shell.json("search", "red", "--before", "2026-11-01T10:30Z")] == ["north"]
+    assert [m["camera"] for m in shell.json("search", "red", "--after", "2026-11-01T10:30Z")] == ["south"]
+    assert shell.json("search", "red", "--min-anomaly", "0.9") == []
+    code, out, _ = shell("search", "red", "--min-anomaly", "0.9")
+    assert (code, out) == (0, "nothing found: the index is empty, or no segment satisfies the filter\n")
+
+
+def test_delete(shell: Shell, film: Film) -> None:
+    video_id = shell.json("index", film())["videos"][0]["video_id"]
+    assert shell("delete", video_id)[0] == 0
+    assert shell.json("videos") == []
+    assert shell("delete", video_id)[0] == 18
+
+
+def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no film " * 1000)
+    (tmp_path / "folder").mkdir()
+    sound = film("sound.mp4", tone=440, pictures=False)
+    cut = film("cut.mp4", seconds=30, paint=lambda time: textured(int(time * 10)), options={"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    whole = film("whole.mp4")
+    for path, code, complaint in [
+        (tmp_path / "missing.mp4", 3, "does not exist"),
+        (tmp_path / "empty.mp4", 4, "is empty"),
+        (tmp_path / "text.mp4", 5, "cannot read"),
+        (cut, 6, "is truncated"),
+        (sound, 7, "has no moving pictures"),
+        (tmp_path / "folder", 9, "no videos in"),
+    ]:
+        found, out, _ = shell("index", path, whole)
+        assert found == code, path
+        line = next(line for line in out.splitlines() if line.startswith("failed"))
+        assert str(path) in line
+        assert complaint in line
+        assert any(line.startswith(("stored", "unchanged")) for line in out.splitlines()), "the rest goes on"
+    assert [Path(video["uri"]).name for video in shell.json("videos")] == ["whole.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (["search", "red", "--index", "ftp://somewhere"], 10, "not the address of a Milvus server"),
+        (["search", "red", "--index", "http://localhost:1"], 10, "no Milvus server answers"),
+        (["search", "red", "--suite", "heavy"], 14, "no suite is called 'heavy'"),
+        (["search"], 2, "nothing to search for"),
+        (["search", "red", "-k", "0"], 2, "cannot return 0 moments"),
+        (["search", "red", "--after", "noon"], 2, "'noon' is not a clock time"),
+        (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),
+        (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
+        (["search", "--audio", "scream.wav"], 15, "cannot encode audio"),
+        (["encode", "audio", "scream.wav"], 15, "cannot encode audio"),
+        (["index"], 2, "Missing argument"),
+        (["fly"], 2, "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: int, complaint: str) -> None:
+    found, out, err = shell(*words)
+    assert (found, out) == (code, "")
+    assert complaint in err
+    assert "Traceback" not in err
+
+
+def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell("index", film())
+    monkeypatch.setattr("tests.colors.build", lambda: build("colors-2"))
+    code, _, err = shell("search", "red")
+    assert code == 11
+    assert "the index was made by suite 'colors'" in err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['var-plugin', '--help']\n"
+        "from var_plugin.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'transformers', 'gradio', 'pymilvus', 'langchain_core', 'av', 'numpy'}"
+        " & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "search" in out
+    assert out.endswith("[]\n")

@@ -1,0 +1,94 @@
+"""The package as it is installed: names, weight of the import, wheel and sdist, links at the top of the repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import var_plugin
+from var_plugin import errors
+
+ROOT = Path(__file__).parents[1]
+LINKS = ("encoders", "retrievers", "app")
+
+
+def python(*words: str, **more: object) -> str:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, **more).stdout
+
+
+def test_the_import_is_light() -> None:
+    heavy = "{'torch', 'transformers', 'gradio', 'pymilvus', 'langchain_core', 'av', 'numpy', 'pydantic'}"
+    assert python("-c", f"import sys, var_plugin; print({heavy} & set(sys.modules))") == "set()\n"
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(var_plugin.__all__) <= set(dir(var_plugin))
+    for name in var_plugin.__all__:
+        assert getattr(var_plugin, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = var_plugin.nothing
+
+
+def test_errors_have_codes_of_their_own() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind is not errors.VarPluginError]
+    codes = [kind.exit_code for kind in kinds]
+    assert all(issubclass(kind, errors.VarPluginError) for kind in kinds)
+    assert len(set(codes)) == len(codes)
+    assert min(codes) == 2, "0 is success, 1 is several different failures"
+
+
+def test_an_error_is_one_line() -> None:
+    error = errors.StoreError("it broke.", why="a\n  long\nstory.", fix="mend it")
+    assert str(error) == "it broke: a long story; mend it"
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_lead_into_the_package(link: str) -> None:
+    """They are for the reader only: a checkout without them must work, so their absence is fine too."""
+    path = ROOT / link
+    if path.is_symlink():
+        assert os.readlink(path) == f"var_plugin/{link}"
+    else:
+        assert not path.exists()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, and the wheel that is built from it, of a checkout whose links are gone."""
+    folder = tmp_path_factory.mktemp("built")
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, files.split("\0")):
+        if name not in LINKS and (ROOT / name).is_file():
+            target = folder / "checkout" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    python("-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(folder / "checkout"))
+    return folder / "dist"
+
+
+def test_wheel_and_sdist_hold_the_package_and_no_links(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"var_plugin/py.typed", "var_plugin/encoders/weights/lite/scene.safetensors"} <= names
+    assert {name.split("/")[0] for name in names} == {"var_plugin", wheel.name.rsplit("-py3", 1)[0] + ".dist-info"}
+    (sdist,) = built.glob("*.tar.gz")
+    top = {name.split("/")[1] for name in tarfile.open(sdist).getnames() if "/" in name}
+    assert {"var_plugin", "tests", "pyproject.toml", "LICENSE", "README.md"} <= top
+    assert not top & set(LINKS)
+
+
+def test_the_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    python("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site"), str(wheel))
+    script = "import var_plugin as vp; print(vp.__file__); print(vp.load_suite('lite').encode('text', ['a dog']).shape)"
+    home, shape = python(
+        "-c", script, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    ).splitlines()
+    assert home == str(tmp_path / "site" / "var_plugin" / "__init__.py")
+    assert shape.startswith("(1, ")
