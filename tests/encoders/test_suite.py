@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_anomaly_scores_come_with_their_times(film: Film) -> None:
     path = film(seconds=90, fps=4, paint=lambda time: scene("red")(0) if not 40 < time < 50 else scene("blue")(0))
     scores = SUITE.anomaly(path)
     assert scores[0].start == 0.0
-    assert all(before.end == after.start for before, after in zip(scores, scores[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(scores))
     assert scores[-1].end == pytest.approx(90, abs=0.1)
     assert all((score.score > 0.5) == (40 < score.start < 50) for score in scores)
 

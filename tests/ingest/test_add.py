@@ -22,7 +22,7 @@ def scene(*names: str, seconds: float = 8.0):
     def paint(time: float) -> np.ndarray:
         color = np.array(NAMES[names[min(int(time / seconds), len(names) - 1)]]) * 200 + 20
         picture = plain(*color)
-        picture[::2, ::8] = picture[::2, ::8] // 2  # some structure: a picture of one colour shows nothing
+        picture[:, :16] //= 2  # a picture of one colour shows nothing
         return picture
 
     return paint

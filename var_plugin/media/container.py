@@ -18,8 +18,8 @@ from var_plugin.media.files import check_file
 # FFmpeg's names of the formats that hold their media themselves. Playlists and scripts, which make it open other files,
 # are told by content, not by file ending: an ffconcat script named .mp4 would be followed.
 _FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "flv", "asf", "ogg",
-    "dhav", "wav", "mp3", "flac", "aac", "gif",
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "flv", "asf",
+    "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif",
 )  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
 
