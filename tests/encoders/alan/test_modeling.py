@@ -99,6 +99,14 @@ def test_losses_add_up(make_config, batches):
     assert next(iter(output)) == "loss"
 
 
+@pytest.mark.parametrize(("source", "reached"), [("raw", False), ("projected", True)])
+def test_the_top_k_loss_reaches_the_projections_only_through_projected_features(make_config, batches, source, reached):
+    model = AlanModel(make_config(detector_source=source))
+    model(**batches["text"], return_loss=True).topk_loss.backward()
+    gradient = model.video_encoder.projections[0].weight.grad
+    assert (gradient is not None) == reached
+
+
 def test_audio_detector_has_a_loss_of_its_own(make_config, batches):
     with_loss, without = (
         AlanModel(make_config(query_modality="audio", audio_topk_loss=audio)) for audio in (True, False)

@@ -44,11 +44,11 @@ class AlanProcessor(PushToHubMixin):  # type: ignore[misc]
         text = config.query_modality == "text"
         return cls(config, AutoTokenizer.from_pretrained(name_or_path, **options) if text else None)
 
-    def save_pretrained(self, folder: str | Path, push_to_hub: bool = False, **options: Any) -> None:
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write the configuration and the tokenizer, beside the model's weights if it is the same folder."""
-        self.config.save_pretrained(folder, push_to_hub=push_to_hub, **options)
+        self.config.save_pretrained(folder, **options)
         if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder, push_to_hub=push_to_hub, **options)
+            self.tokenizer.save_pretrained(folder, **options)
 
     def __call__(
         self,
