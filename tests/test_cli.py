@@ -92,6 +92,14 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert (code, out) == (0, "nothing found: the index is empty, or no segment satisfies the filter\n")
 
 
+def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("var_plugin.index.location.LITE_CEILING", 4)
+    assert shell("index", film("a.mp4"))[2] == ""
+    code, _, err = shell("index", film("b.mp4", paint=lambda time: textured(2)))
+    assert code == 0
+    assert "4 rows in one space; the embedded Milvus Lite gets slow near 4" in err
+
+
 def test_delete(shell: Shell, film: Film) -> None:
     video_id = shell.json("index", film())["videos"][0]["video_id"]
     assert shell("delete", video_id)[0] == 0

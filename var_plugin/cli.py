@@ -63,6 +63,7 @@ def index(
     """Index videos: embed, store, count again."""
     with _opened(index, suite) as opened, _progress_bars() as progress:
         receipt = opened.add(paths, camera=camera, recorded_at=_clock(recorded_at), progress=progress)
+        _warn_near_the_ceiling(opened)
     if as_json:
         _print_json(receipt.model_dump(mode="json"))
     else:
@@ -234,6 +235,19 @@ def _progress_bars() -> Iterator[Progress]:
     finally:
         if bar is not None:
             bar.close()
+
+
+def _warn_near_the_ceiling(index: Index) -> None:
+    """Say in time that the embedded store is not made for more."""
+    from var_plugin.index.location import LITE_CEILING, is_local
+
+    most = max(index.size().values())
+    if is_local(index.uri) and most > 0.8 * LITE_CEILING:
+        print(
+            f"var-plugin: {most} rows in one space; the embedded Milvus Lite gets slow near {LITE_CEILING}: "
+            "run a Milvus server and name its URI with --index",
+            file=sys.stderr,
+        )
 
 
 def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None) -> Filter:

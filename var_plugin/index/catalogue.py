@@ -87,7 +87,7 @@ class Catalogue:
         self._store.load(self._collection)
         found = self._read(f"id == {literal(_IDENTITY)}")
         if not found:
-            self._write(_IDENTITY, "committed", dict(identity))
+            self._write(_IDENTITY, "committed", "", dict(identity))
             return
         made_by = found[0]["body"]
         if made_by["fingerprint"] != identity["fingerprint"]:
@@ -99,7 +99,7 @@ class Catalogue:
 
     def put(self, entry: Entry) -> None:
         """Write a video's row, whole."""
-        self._write(entry.video_id, entry.state, entry.model_dump(mode="json"))
+        self._write(entry.video_id, entry.state, entry.sightings[-1].path, entry.model_dump(mode="json"))
 
     def remove(self, video_id: str) -> None:
         """Delete a video's row."""
@@ -127,6 +127,10 @@ class Catalogue:
         rows = self._read(f"id != {literal(_IDENTITY)}")
         return sorted((Entry.model_validate(row["body"]) for row in rows), key=lambda e: (e.added_at, e.video_id))
 
+    def seen_at(self, path: str) -> list[Entry]:
+        """Return the videos, in whatever state, that were seen last at this path."""
+        return [Entry.model_validate(row["body"]) for row in self._read(f"path == {literal(path)}")]
+
     def hidden(self) -> list[str]:
         """Return the ids of videos that must not be found: those not, or no longer, committed."""
         return [row["id"] for row in self._store.rows(self._collection, 'state != "committed"', ["id"])]
@@ -140,6 +144,7 @@ class Catalogue:
     def _read(self, expression: str) -> list[Row]:
         return self._store.rows(self._collection, expression, _FIELDS)
 
-    def _write(self, key: str, state: State, body: dict[str, Any]) -> None:
-        self._store.write(self._collection, [{"id": key, "state": state, "body": body, "unused": [0.0, 0.0]}])
+    def _write(self, key: str, state: State, path: str, body: dict[str, Any]) -> None:
+        row = {"id": key, "state": state, "path": path, "body": body, "unused": [0.0, 0.0]}
+        self._store.write(self._collection, [row])
         self._store.flush(self._collection)

@@ -41,13 +41,17 @@ def segment_schema(dim: int) -> CollectionSchema:
 
 
 def catalogue_schema() -> CollectionSchema:
-    """Rows of the catalogue: one per video, and one that says which suite made the index."""
+    """Rows of the catalogue: one per video, and one that says which suite made the index.
+
+    `path` is where a video was seen last.
+    """
     from pymilvus import CollectionSchema, DataType, FieldSchema
 
     return CollectionSchema(
         [
             FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=ID_LENGTH),
             FieldSchema("state", DataType.VARCHAR, max_length=16),
+            FieldSchema("path", DataType.VARCHAR, max_length=TEXT_LENGTH),
             FieldSchema("body", DataType.JSON),
             # Milvus refuses a collection without a vector.
             FieldSchema("unused", DataType.FLOAT_VECTOR, dim=2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import numpy as np
 
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import StoreError
+from var_plugin.errors import StoreError, VarPluginError
 from var_plugin.index.catalogue import Catalogue, Entry
 from var_plugin.index.filters import UNKNOWN_TIME, compile_filter, literal
 from var_plugin.index.schema import segment_schema
@@ -23,6 +24,8 @@ from var_plugin.index.store import Row, Store
 from var_plugin.media.thumbnails import save_thumbnail
 from var_plugin.settings import settings
 from var_plugin.types import Filter, Segment, SegmentKind, Video
+
+logger = logging.getLogger(__name__)
 
 _HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
 
@@ -101,6 +104,10 @@ class VideoIndex:
         """Return the catalogue rows of the committed ones among these videos."""
         return self._catalogue.committed(video_ids)
 
+    def seen_at(self, path: str) -> list[Entry]:
+        """Return the catalogue rows of the videos that were seen last at this path."""
+        return self._catalogue.seen_at(path)
+
     def write(self, entry: Entry, rows: Mapping[str, tuple[Sequence[Segment], Vectors]]) -> dict[str, int]:
         """Store a video: its row as pending, its segments, a count in the store, its row as committed.
 
@@ -152,6 +159,10 @@ class VideoIndex:
         expression = f"video_id == {literal(video_id)}"
         return {name: self._store.count(self._collection(name), expression) for name in self.suite.spaces}
 
+    def size(self) -> dict[str, int]:
+        """Count all rows per space, as the store sees them now."""
+        return {name: self._store.count(self._collection(name)) for name in self.suite.spaces}
+
     def delete(self, video_id: str) -> None:
         """Delete a video: its vectors, its thumbnails and its row.
 
@@ -195,11 +206,13 @@ class VideoIndex:
         return sorted((_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
 
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
-        """Return a picture of the video at `time` seconds, made now if need be; None when its file is gone."""
+        """Return a picture of the video at `time` seconds, made now if need be; None when no file of it can be read."""
         for sighting in reversed(entry.sightings):
-            source = Path(sighting.path)
-            if source.is_file():
-                return save_thumbnail(source, time, self._thumbnails(entry.video_id) / f"{round(time * 1000)}.jpg")
+            target = self._thumbnails(entry.video_id) / f"{round(time * 1000)}.jpg"
+            try:
+                return save_thumbnail(Path(sighting.path), time, target)
+            except VarPluginError as error:  # an answer without a picture is better than none
+                logger.warning("no thumbnail: %s", error)
         return None
 
     def _thumbnails(self, video_id: str) -> Path:

@@ -139,11 +139,10 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
 
 
 def _remove_replaced(index: VideoIndex, entry: Entry) -> None:
-    """Delete the videos whose last known file now holds other content."""
-    path = entry.sightings[-1].path
-    for video in index.videos():
-        if video.uri == path and video.video_id != entry.video_id:
-            index.delete(video.video_id)
+    """Delete what was seen last at a path that now holds other content."""
+    for replaced in index.seen_at(entry.sightings[-1].path):
+        if replaced.video_id != entry.video_id:
+            index.delete(replaced.video_id)
 
 
 def _settings_fingerprint(suite: Suite) -> str:
