@@ -1,0 +1,1 @@
+"""Training ALAN and the shipped towers."""

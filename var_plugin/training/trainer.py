@@ -1,0 +1,125 @@
+"""ALAN on transformers' Trainer, which brings mixed precision, accumulation, DDP, checkpoints and resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, StepLR
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
+
+from var_plugin.encoders.alan import AlanModel, AlanProcessor, Phrases
+from var_plugin.errors import InvalidInputError
+from var_plugin.evaluation.benchmarks.pairs import Pair
+from var_plugin.evaluation.metrics import retrieval
+from var_plugin.evaluation.requirements import require
+from var_plugin.evaluation.scoring import PairCollator, score_pairs
+from var_plugin.training.settings import TrainingSettings
+
+SELECTION_METRIC = "eval_SumR"
+
+
+def training_arguments(folder: Path, settings: TrainingSettings) -> TrainingArguments:
+    """The Trainer's arguments for our settings.
+
+    Raises:
+        InvalidInputError: If fp16 is asked for without a CUDA device.
+        MissingDependencyError: If a package that training needs is absent.
+    """
+    require("accelerate", *(["tensorboard"] if settings.tensorboard else []))
+    if settings.precision == "fp16" and not torch.cuda.is_available():
+        raise InvalidInputError("fp16 needs a CUDA device", why="none is there", fix="use bf16 or fp32")
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        optim="adamw_torch",  # without weight decay this is Adam
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=SELECTION_METRIC,
+        greater_is_better=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=not settings.progress,
+        report_to=["tensorboard"] if settings.tensorboard else [],
+        dataloader_num_workers=settings.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        # A batch may hold no caption with a verb phrase, or a switch may leave a part of the model out.
+        ddp_find_unused_parameters=True,
+        seed=settings.seed,
+    )
+
+
+class AlanTrainer(Trainer):  # type: ignore[misc]
+    """Trains on pairs; chooses the epoch by SumR on held-out pairs."""
+
+    lr_scheduler: LRScheduler | None
+    control: TrainerControl
+
+    def __init__(
+        self,
+        model: AlanModel,
+        processor: AlanProcessor,
+        arguments: TrainingArguments,
+        *,
+        decay: float,
+        train: Sequence[Pair],
+        validation: Sequence[Pair],
+        phrases: Mapping[str, Phrases] | None,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=PairCollator(processor, phrases),
+            train_dataset=train,
+            eval_dataset=validation,
+            processing_class=processor,
+        )
+        self.decay = decay
+        if arguments.disable_tqdm:
+            self.remove_callback(PrinterCallback)  # the Trainer prints where it draws no bar
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Eq. 10 of the paper on one batch."""
+        output = model(**inputs, return_loss=True)
+        return (output.loss, output) if return_outputs else output.loss
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
+        """The learning rate times `decay` after each epoch."""
+        if self.lr_scheduler is None:
+            steps_per_epoch = max(1, round(num_training_steps / self.args.num_train_epochs))
+            self.lr_scheduler = StepLR(optimizer or self.optimizer, step_size=steps_per_epoch, gamma=self.decay)
+        return self.lr_scheduler
+
+    def evaluate(
+        self,
+        eval_dataset: Sequence[Pair] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Retrieval in both directions on all held-out pairs at once; every process computes the same."""
+        pairs = self.eval_dataset if eval_dataset is None else eval_dataset
+        scored = score_pairs(self.model, self.processing_class, pairs, batch_size=self.args.eval_batch_size)
+        values = retrieval(scored.scores).named_values()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
