@@ -50,7 +50,7 @@ def _checks() -> list[Check]:
         Check("torch", "torch", torch),
         Check("torchaudio", "torch, torchaudio.functional", torch),
         Check("torchvision", "torch, torchvision", f"{vision}, or: pip uninstall torchvision", optional=True),
-        Check("transformers", "transformers.models.bert.modeling_bert", 'pip install "transformers>=5,<6"'),
+        Check("transformers", "transformers.models.bert.modeling_bert", 'pip install "transformers>=5.5,<6"'),
         Check("onnxruntime", "onnxruntime", 'pip install "onnxruntime>=1.20"'),
         Check("av", "av", 'pip install "av>=15"'),
         Check("pymilvus", "pymilvus", 'pip install "pymilvus>=3,<4"'),
