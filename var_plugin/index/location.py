@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from var_plugin.errors import IndexUnavailableError
 
 LITE_CEILING = 100_000
-"""Rows in one space from which a search in Milvus Lite takes near half a second, on two cores, and all of it in memory."""
+"""Rows in one space from which a search in Milvus Lite takes near half a second on two cores."""
 
 _SCHEMES = ("http", "https", "tcp", "unix")
 
