@@ -145,6 +145,8 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
         (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
         (["search", "--audio", "scream.wav"], 15, "cannot encode audio"),
         (["encode", "audio", "scream.wav"], 15, "cannot encode audio"),
+        (["evaluate", "ucfcrime-ar", "--model", "."], 2, "needs its annotations and features"),
+        (["train", "xdviolence-ar", "--out", "m", "--annotations", ".", "--rgb", "."], 2, "needs the VGGish features"),
         (["index"], 2, "Missing argument"),
         (["fly"], 2, "No such command"),
     ],
@@ -163,6 +165,16 @@ def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest
     code, _, err = shell("search", "red")
     assert code == 11
     assert "the index was made by suite 'colors'" in err
+
+
+def test_evaluate_without_a_model_says_what_is_untested(shell: Shell) -> None:
+    rows = shell.json("evaluate", "ucfcrime-ar")
+    alan = next(row for row in rows if row["method"].startswith("ALAN") and row["status"] == "published")
+    assert 9.0 in alan["values"].values()
+    ours = next(row for row in rows if row["status"] == "untested")
+    assert ours["values"] is None
+    assert "var-plugin train ucfcrime-ar" in ours["note"]
+    assert "| untested |" in shell("evaluate", "xdviolence-ar")[1]
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -1,0 +1,24 @@
+"""The command line: parses, calls the library, prints. Results go to stdout, progress and errors to stderr.
+
+With `--json` stdout is one JSON document. The exit code is 0 only when everything asked for was done; errors have a
+code each (`var_plugin.errors`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from var_plugin.cli import footage, models, programs
+from var_plugin.cli.shared import app
+from var_plugin.errors import VarPluginError
+
+__all__ = ["app", "footage", "main", "models", "programs"]
+
+
+def main() -> None:
+    """Run the command line; a known error is one line on stderr and an exit code of its own."""
+    try:
+        app()
+    except VarPluginError as error:
+        print(f"var-plugin: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

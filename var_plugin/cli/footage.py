@@ -1,0 +1,152 @@
+"""Commands for footage: index it, search it, list it, delete it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from var_plugin.cli.shared import (
+    IndexOption,
+    JsonOption,
+    SuiteOption,
+    app,
+    clock_time,
+    opened,
+    print_json,
+    progress_bars,
+)
+from var_plugin.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from var_plugin.library import Index
+    from var_plugin.types import Filter, Moment, Receipt
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Video files and folders of them.")],
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    camera: Annotated[str | None, typer.Option(help="Name of the camera; else taken from folder or file.")] = None,
+    recorded_at: Annotated[
+        str | None, typer.Option(help="Clock time at the start, with zone: 2026-11-01T14:00+01:00.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index videos: embed, store, count again."""
+    with opened(index, suite) as library, progress_bars() as progress:
+        receipt = library.add(paths, camera=camera, recorded_at=clock_time(recorded_at), progress=progress)
+        _warn_near_the_ceiling(library)
+    if as_json:
+        print_json(receipt.model_dump(mode="json"))
+    else:
+        _print_receipt(receipt)
+    raise typer.Exit(receipt.exit_code)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture of what to look for.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A recording of what to listen for.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A clip of what to look for.")] = None,
+    k: Annotated[int, typer.Option("-k", help="So many moments.")] = 5,
+    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
+    after: Annotated[str | None, typer.Option(help="Only what was recorded from this time on, with zone.")] = None,
+    before: Annotated[str | None, typer.Option(help="Only what was recorded before this time, with zone.")] = None,
+    min_anomaly: Annotated[float | None, typer.Option(help="Only segments at least this unusual, 0 to 1.")] = None,
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the moments that fit, best first."""
+    wanted = _filter(camera, after, before, min_anomaly)
+    with opened(index, suite) as library:
+        moments = library.search(text, image=image, audio=audio, video=video, k=k, filter=wanted, thumbnails=True)
+        if as_json:
+            print_json([moment.model_dump(mode="json") for moment in moments])
+        else:
+            _print_moments(library, moments)
+
+
+@app.command()
+def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOption = False) -> None:
+    """List the videos of an index."""
+    with opened(index, suite) as library:
+        listed = library.videos()
+    if as_json:
+        print_json([video.model_dump(mode="json") for video in listed])
+        return
+    for video in listed:
+        rows = ", ".join(f"{count} {space}" for space, count in video.rows.items())
+        print(f"{video.video_id}  {video.state:9}  {video.camera}  {video.duration:.1f} s  {rows}  {video.uri}")
+
+
+@app.command()
+def delete(
+    video_ids: Annotated[list[str], typer.Argument(help="Ids as `videos` lists them.")],
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+) -> None:
+    """Delete videos from an index; their files stay."""
+    with opened(index, suite) as library:
+        for video_id in video_ids:
+            library.delete(video_id)
+
+
+def _warn_near_the_ceiling(index: Index) -> None:
+    """Say in time that the embedded store is not made for more."""
+    from var_plugin.index.location import LITE_CEILING, is_local
+
+    most = max(index.size().values())
+    if is_local(index.uri) and most > 0.8 * LITE_CEILING:
+        print(
+            f"var-plugin: {most} rows in one space; the embedded Milvus Lite gets slow near {LITE_CEILING}: "
+            "run a Milvus server and name its URI with --index",
+            file=sys.stderr,
+        )
+
+
+def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None) -> Filter:
+    from pydantic import ValidationError
+
+    from var_plugin.types import Filter
+
+    try:
+        return Filter(
+            cameras=tuple(cameras) if cameras else None,
+            after=clock_time(after),
+            before=clock_time(before),
+            min_anomaly=min_anomaly,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin search --help") from error
+
+
+def _print_receipt(receipt: Receipt) -> None:
+    for video in receipt.videos:
+        counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
+        detail = counts if video.status == "stored" else video.reason
+        print(f"{video.status:9}  {video.path}  {detail}")
+    stored = [video for video in receipt.videos if video.status == "stored"]
+    hours = sum(video.duration or 0.0 for video in stored) / 3600
+    rows = sum(sum(video.verified.values()) for video in stored)
+    failed = sum(video.status == "failed" for video in receipt.videos)
+    rate = f", {rows / hours:.0f} rows per hour" if hours else ""
+    print(
+        f"{len(stored)} stored ({hours * 60:.1f} min, {rows} rows{rate}), {failed} failed, {len(receipt.videos)} in all"
+    )
+
+
+def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
+    from var_plugin.terminal import moment_lines
+
+    if not moments:
+        print("nothing found: the index is empty, or no segment satisfies the filter")
+    for rank, moment in enumerate(moments, start=1):
+        print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

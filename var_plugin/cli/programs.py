@@ -1,0 +1,48 @@
+"""Commands that are programs of their own: the demo, the doctor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from var_plugin.cli.shared import JsonOption, app, print_json, progress_bars
+from var_plugin.errors import BrokenInstallationError
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the footage and its index go.")] = Path("demo-footage"),
+    as_json: JsonOption = False,
+) -> None:
+    """Compose demo footage, index it, ask ten questions and show what is found."""
+    from var_plugin.demo.run import run_demo
+
+    stream = sys.stderr if as_json else sys.stdout
+    with progress_bars() as progress:
+        outcome = run_demo(folder, say=lambda line: print(line, file=stream), progress=progress)
+    if as_json:
+        print_json(outcome.model_dump(mode="json"))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check that the installed packages work together; print the command that mends what does not."""
+    from dataclasses import asdict
+
+    from var_plugin.doctor import diagnose
+
+    findings = diagnose()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'broken' if finding.problem else 'ok':6}  {finding.package} {finding.version}")
+            if finding.problem:
+                print(f"        {finding.problem}\n        mend it with: {finding.fix}")
+    broken = [finding.package for finding in findings if finding.problem]
+    if broken:
+        first = next(finding for finding in findings if finding.problem)
+        raise BrokenInstallationError(f"{', '.join(broken)} cannot be used", why=first.problem, fix=first.fix)

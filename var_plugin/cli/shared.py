@@ -1,0 +1,94 @@
+"""What the commands share: the options that several take, an open index, progress, clock times, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from var_plugin.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from var_plugin.ingest.add import Progress
+    from var_plugin.library import Index
+
+app = typer.Typer(
+    help="Find the moment: index footage, then search it with a sentence, a picture or a clip.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+IndexOption = Annotated[
+    str | None, typer.Option("--index", metavar="PATH_OR_URI", help="Where the index lies. [env: VAR_PLUGIN_INDEX]")
+]
+SuiteOption = Annotated[
+    str | None, typer.Option("--suite", metavar="NAME", help="What embeds footage and queries. [env: VAR_PLUGIN_SUITE]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@contextmanager
+def opened(location: str | None, suite: str | None) -> Iterator[Index]:
+    """Open an index for as long as the block lasts."""
+    from var_plugin.library import open_index
+
+    index = open_index(location, suite=suite)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """One bar per file on stderr, in seconds of video; none where stderr is not a terminal."""
+    from tqdm import tqdm
+
+    from var_plugin.media.container import probe
+
+    bar: tqdm[Any] | None = None
+    current: Path | None = None
+
+    def show(file: Path, reached: float) -> None:
+        nonlocal bar, current
+        if file != current:
+            if bar is not None:
+                bar.close()
+            declared = probe(file).duration
+            bar = tqdm(total=declared and round(declared), desc=file.name, unit="s", file=sys.stderr, disable=None)
+            current = file
+        if bar is not None:
+            bar.update(round(reached) - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def clock_time(text: str | None) -> datetime | None:
+    """Parse a clock time; `InvalidInputError` unless it is ISO 8601 with a zone."""
+    from var_plugin.index.filters import milliseconds
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError(f"'{text}' is not a clock time", fix="write it as 2026-11-01T14:00+01:00") from error
+    milliseconds(moment)
+    return moment
+
+
+def print_json(document: Any) -> None:
+    """Print one document on stdout."""
+    print(json.dumps(document, ensure_ascii=False, indent=2))
