@@ -61,7 +61,7 @@ class Measurement:
 
 
 def planted_model(**choices: Any) -> tuple[AlanModel, AlanProcessor]:
-    """A small ALAN with a one-layer BERT of its own, for the planted vocabulary."""
+    """A small ALAN with a one-layer BERT of its own for the planted vocabulary; `choices` are `AlanConfig` fields."""
     width = 48
     parameters = Planted()
     text = BertConfig(
@@ -74,18 +74,19 @@ def planted_model(**choices: Any) -> tuple[AlanModel, AlanProcessor]:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    options = {"num_fixed_clips": CLIPS, "num_anomaly_clips": CLIPS} | choices
-    config = AlanConfig(
-        object_dim=parameters.dim,
-        motion_dim=parameters.dim,
-        hidden_size=width,
-        num_attention_heads=4,
-        intermediate_size=2 * width,
-        dropout=0.0,
-        detector_channels=(16, 8),
-        text_config=text,
-        **options,
-    )
+    fields: dict[str, Any] = {
+        "object_dim": parameters.dim,
+        "motion_dim": parameters.dim,
+        "text_config": text,
+        "hidden_size": width,
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * width,
+        "dropout": 0.0,
+        "detector_channels": (16, 8),
+        "num_fixed_clips": CLIPS,
+        "num_anomaly_clips": CLIPS,
+    }
+    config = AlanConfig(**(fields | choices))
     tokenizer = BertTokenizer(vocab={word: place for place, word in enumerate(VOCABULARY)}, do_lower_case=True)
     return AlanModel(config), AlanProcessor(config, tokenizer)
 

@@ -54,7 +54,8 @@ def training_arguments(folder: Path, settings: TrainingSettings) -> TrainingArgu
         disable_tqdm=not settings.progress,
         report_to=["tensorboard"] if settings.tensorboard else [],
         dataloader_num_workers=settings.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
+        use_cpu=not torch.accelerator.is_available(),
         remove_unused_columns=False,
         # A batch may hold no caption with a verb phrase, or a switch may leave a part of the model out.
         ddp_find_unused_parameters=True,
