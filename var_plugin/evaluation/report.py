@@ -1,7 +1,7 @@
 """Result tables in the papers' shape, as Markdown for people and JSON for programs.
 
-Every row says what it is: ``published`` by somebody, ``measured`` here and now, or ``untested``, with the command that
-would measure it. A number that was not measured is never filled in.
+Every row says what it is: ``published`` by somebody, ``computed`` without a model, ``measured`` here and now, or
+``untested``, with the commands that would measure it. A number that was not measured is never filled in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from var_plugin.evaluation.metrics import DEPTHS, Retrieval
 from var_plugin.evaluation.published import RESULTS, BenchmarkName
 
-Status = Literal["published", "measured", "untested"]
+Status = Literal["published", "computed", "measured", "untested"]
 
 QUERY_LETTER: dict[BenchmarkName, str] = {"ucfcrime-ar": "T", "xdviolence-ar": "A"}
 
