@@ -64,6 +64,12 @@ def measure_model(
         raise InvalidInputError(
             f"the model takes {model.config.query_modality} queries", why=f"{files.benchmark} has {wanted} queries"
         )
+    if model.config.motion_dim is not None and files.flow is None:
+        raise InvalidInputError(
+            "the model needs Flow features",
+            why="it was trained with them",
+            fix="pass the folder with I3D-Flow features",
+        )
     pairs = load_pairs(files, "test")
     captions = [pair.caption or "" for pair in pairs] if merge_equal and wanted == "text" else None
     return retrieval(score_pairs(model, processor, pairs).scores, merge_equal=captions, resamples=resamples)
