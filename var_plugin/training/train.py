@@ -103,9 +103,11 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
 
 def _claim(folder: Path, settings: TrainingSettings, config: AlanConfig) -> None:
     """Note what is trained here, so that a continuation with other settings is refused."""
+    fields = json.loads(config.to_json_string(use_diff=False))
+    fields.pop("transformers_version", None)
     wanted = {
         "settings": {name: value for name, value in asdict(settings).items() if name not in PRESENTATION},
-        "model": json.loads(config.to_json_string(use_diff=False)),
+        "model": fields,
     }
     path = folder / SETTINGS_FILE
     if path.is_file():
