@@ -79,7 +79,7 @@ def benchmark_rows(benchmark: BenchmarkName, measured: Retrieval | None, note: s
     """The results table: published rows, chance, and ours, untested with the commands that would measure it."""
     expected = Row("Chance, expected", "computed", chance(TEST_PAIRS[benchmark]))
     if measured is None:
-        ours = Row(OURS, "untested", None, " && ".join(f"`{command}`" for command in COMMANDS[benchmark]))
+        ours = Row(OURS, "untested", None, f"`{' && '.join(COMMANDS[benchmark])}`")
     else:
         ours = Row(OURS, "measured", measured, note)
     return results_table(benchmark, [expected, ours])
