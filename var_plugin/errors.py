@@ -128,3 +128,57 @@ class BrokenInstallationError(VarPluginError):
     """The installed packages do not work together; the message holds the command that mends them."""
 
     exit_code = 19
+
+
+class TooManyPixelsError(VarPluginError):
+    """The pictures of a video are larger than the limit."""
+
+    exit_code = 20
+
+
+class TooManyFramesError(VarPluginError):
+    """A video holds more frames than the limit."""
+
+    exit_code = 21
+
+
+class TooLongMediaError(VarPluginError):
+    """A video or a sound goes on for longer than the limit."""
+
+    exit_code = 22
+
+
+class TooManyStreamsError(VarPluginError):
+    """A file holds more streams than the limit."""
+
+    exit_code = 23
+
+
+class DecodingTimeoutError(VarPluginError):
+    """Decoding took longer than the limit and was killed."""
+
+    exit_code = 24
+
+
+class DecodingMemoryError(VarPluginError):
+    """Decoding needed more memory than the limit."""
+
+    exit_code = 25
+
+
+class DecoderCrashedError(VarPluginError):
+    """The process that decodes ended without an answer; this process and the index are unharmed."""
+
+    exit_code = 26
+
+
+class BrokenTimestampsError(VarPluginError):
+    """The frames of a video jump back in time, so that no moment in it has one time."""
+
+    exit_code = 27
+
+
+class PlaylistError(VarPluginError):
+    """The file only lists other files or addresses; none of them is opened."""
+
+    exit_code = 28
