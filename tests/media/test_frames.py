@@ -198,11 +198,3 @@ def test_truncation_is_found_at_the_end(film: Film) -> None:
     with pytest.raises(TruncatedMediaError, match=r"declares 20\.0 s .* stops at"):
         frames.extend(FrameReader(path))
     assert list(FrameReader(path, end=3.0)), "a part before the cut can still be read"
-
-
-def test_a_playlist_opens_no_other_file(film: Film, tmp_path: Path) -> None:
-    secret = film("secret.mp4")
-    playlist = tmp_path / "list.mp4"
-    playlist.write_text(f"ffconcat version 1.0\nfile {secret.name}\n")
-    with pytest.raises(UnreadableMediaError):
-        list(FrameReader(playlist))

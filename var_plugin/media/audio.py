@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -12,28 +11,59 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from numpy.typing import NDArray
 
-from var_plugin.errors import NoAudioStreamError
-from var_plugin.media.container import open_media, start_time, unreadable
-
-logger = logging.getLogger(__name__)
+from var_plugin.errors import NoAudioStreamError, TooLongMediaError
+from var_plugin.media.container import decoded, open_media, start_time, unreadable
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 SAMPLE_RATE = 16_000
 """Samples per second, for every sound in the package."""
 
 
-def decode_audio(path: Path) -> Iterator[NDArray[np.float32]]:
+def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArray[np.float32]]:
     """Yield the sound in pieces of (samples,) float32 in -1…1; sample i plays i / 16000 s after the video's start.
 
     Stereo becomes the mean of its channels. Sound that starts late is preceded by silence.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError: as `open_media`.
+        MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, TooManyStreamsError: as `open_media`.
         NoAudioStreamError: the file has no sound.
+        TooLongMediaError: at the sample that passes the limit.
     """
-    with open_media(path) as container:
+    position = 0
+    for piece in _pieces(path, limits):
+        position += len(piece)
+        if position > limits.duration * SAMPLE_RATE:
+            raise TooLongMediaError(
+                f"the sound of {path} goes on for too long",
+                why=f"the limit is {limits.duration:.0f} s",
+                fix="cut it into shorter files, or mend its timestamps",
+            )
+        yield piece
+
+
+def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
+    """Return the sound from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
+    return cut(decode_audio(path), start, end)
+
+
+def cut(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
+    """Join neighbouring pieces of sound from `start` to `end` seconds into one array (samples,)."""
+    first = round(start * SAMPLE_RATE)
+    last = None if end == math.inf else round(end * SAMPLE_RATE)
+    wanted: list[NDArray[np.float32]] = []
+    position = 0
+    for piece in pieces:
+        wanted.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
+        position += len(piece)
+        if last is not None and position >= last:
+            break
+    return np.concatenate(wanted)
+
+
+def _pieces(path: Path, limits: Limits) -> Iterator[NDArray[np.float32]]:
+    with open_media(path, limits) as container:
         if not container.streams.audio:
             raise NoAudioStreamError(f"{path} has no sound", why="it holds no audio stream", fix="name another file")
         stream = container.streams.best("audio") or container.streams.audio[0]
@@ -41,45 +71,29 @@ def decode_audio(path: Path) -> Iterator[NDArray[np.float32]]:
             raise TypeError(type(stream))
         # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
         resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        decoded = False
-        for frame in _decoded(container, stream, path):
-            if not decoded and frame.time is not None:
-                late = round((frame.time - start_time(container)) * SAMPLE_RATE)
-                if late > 0:
-                    yield np.zeros(late, np.float32)
-            decoded = True
-            yield from _samples(resampler, frame)
-        if not decoded:
-            raise unreadable(path, "no sound in it can be decoded")
-        yield from _samples(resampler, None)
-
-
-def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
-    """Return the sound from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
-    first = round(start * SAMPLE_RATE)
-    last = None if end == math.inf else round(end * SAMPLE_RATE)
-    pieces: list[NDArray[np.float32]] = []
-    position = 0
-    for piece in decode_audio(path):
-        pieces.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
-        position += len(piece)
-        if last is not None and position >= last:
-            break
-    return np.concatenate(pieces)
-
-
-def _decoded(container: InputContainer, stream: AudioStream, path: Path) -> Iterator[AudioFrame]:
-    """Yield every audio frame, passing over damaged packets."""
-    damaged = 0
-    for packet in container.demux(stream):
+        begun = False
         try:
-            frames = packet.decode()
-        except av.InvalidDataError:
-            damaged += 1
-            continue
-        yield from (frame for frame in frames if isinstance(frame, AudioFrame))
-    if damaged:
-        logger.warning("%s: %d damaged packets of sound were passed over", path, damaged)
+            for frame in decoded(container, stream, path):
+                if not isinstance(frame, AudioFrame):
+                    continue
+                if not begun and frame.time is not None:
+                    yield from _silence(frame.time - start_time(container))
+                begun = True
+                yield from _samples(resampler, frame)
+            if not begun:
+                raise unreadable(path, "no sound in it can be decoded")
+            yield from _samples(resampler, None)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:  # the sound changes its shape on the way
+            raise unreadable(path, str(error)) from error
+
+
+def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
+    """Yield so much silence, a second at a time: how much there is, is the file's word."""
+    samples = max(0, round(seconds * SAMPLE_RATE))
+    for position in range(0, samples, SAMPLE_RATE):
+        yield np.zeros(min(SAMPLE_RATE, samples - position), np.float32)
 
 
 def _samples(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:

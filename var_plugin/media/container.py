@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from var_plugin.errors import NoVideoStreamError, UnreadableMediaError
+from var_plugin.errors import (
+    NoVideoStreamError,
+    PlaylistError,
+    TooManyPixelsError,
+    TooManyStreamsError,
+    UnreadableMediaError,
+    VarPluginError,
+)
 from var_plugin.media.files import check_file
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+
+logger = logging.getLogger(__name__)
 
 # FFmpeg's names of the formats that hold their media themselves. Playlists and scripts, which make it open other files,
 # are told by content, not by file ending: an ffconcat script named .mp4 would be followed.
@@ -22,6 +36,8 @@ _FORMATS = (
     "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif",
 )  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+# How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
+_PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
 
 
 @dataclass(frozen=True)
@@ -34,24 +50,50 @@ class MediaInfo:
     height: int
     frame_rate: float | None
     has_audio: bool
+    created_at: str | None
+    """The clock time that the recorder wrote into the header, as it stands there."""
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
+def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
     """Open a file for demuxing.
 
     Raises:
         MediaNotFoundError: nothing is there.
         EmptyMediaError: the file holds no bytes.
+        PlaylistError: it lists other files.
         UnreadableMediaError: FFmpeg does not recognise it.
+        TooManyStreamsError: it holds more streams than `limits` admits.
     """
     check_file(path)
     try:
-        container = av.open(f"file:{path.absolute()}", options=_OPTIONS)
+        # Names and titles in a file may be in any encoding, and are not looked at.
+        container = av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise unreadable(path, str(error)) from error
+        raise _not_opened(path, error) from error
     with container:
+        if len(container.streams) > limits.streams:
+            raise TooManyStreamsError(
+                f"{path} holds {len(container.streams)} streams",
+                why=f"the limit is {limits.streams}",
+                fix="keep the pictures and the sound with: ffmpeg -i FILE -c copy SMALLER.mp4",
+            )
         yield container
+
+
+def _not_opened(path: Path, error: Exception) -> VarPluginError:
+    """The error for a file that none of the formats fits; a playlist is none of them, and told by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(_PLAYLIST_STARTS):
+        return PlaylistError(
+            f"{path} is a playlist or a script",
+            why="it only names other files or addresses, and those are never opened",
+            fix="name the media files themselves",
+        )
+    return unreadable(path, str(error))
 
 
 def unreadable(path: Path, why: str) -> UnreadableMediaError:
@@ -63,16 +105,19 @@ def unreadable(path: Path, why: str) -> UnreadableMediaError:
     )
 
 
-def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
+def main_video_stream(container: InputContainer, path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoStream:
     """Return the stream a player would show: the largest picture that is not a cover image.
 
     Raises:
         NoVideoStreamError: there is sound only.
+        TooManyPixelsError: the picture is larger than `limits` admits.
         UnreadableMediaError: there is neither picture nor sound.
     """
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if pictures:
-        return max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+        stream = max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+        check_pixels(stream.width or 0, stream.height or 0, path, limits)
+        return stream
     if container.streams.audio:
         raise NoVideoStreamError(
             f"{path} has no moving pictures",
@@ -80,6 +125,41 @@ def main_video_stream(container: InputContainer, path: Path) -> VideoStream:
             fix="search with it: var-plugin search --audio FILE",
         )
     raise unreadable(path, "it holds neither pictures nor sound")
+
+
+def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
+    """Raise TooManyPixelsError for pictures that are larger than `limits` admits."""
+    if width * height > limits.pixels:
+        raise TooManyPixelsError(
+            f"the pictures of {path} are too large",
+            why=f"they have {width} x {height} pixels, the limit is {limits.pixels} in all",
+            fix="scale them down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
+        )
+
+
+def decoded(
+    container: InputContainer, stream: VideoStream | AudioStream, path: Path
+) -> Iterator[VideoFrame | AudioFrame]:
+    """Yield every frame of a stream, passing over damaged packets: `container.decode` would end at the first of them.
+
+    Raises:
+        UnreadableMediaError: the file is damaged so that nothing behind this place can be found.
+    """
+    damaged = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame | AudioFrame))
+            except MemoryError:
+                raise
+            except (av.FFmpegError, ValueError):
+                damaged += 1
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise unreadable(path, str(error)) from error
+    if damaged:
+        logger.warning("%s: %d damaged packets were passed over", path, damaged)
 
 
 def start_time(container: InputContainer) -> float:
@@ -94,15 +174,14 @@ def declared_duration(container: InputContainer, stream: VideoStream) -> float |
     return container.duration / av.time_base if container.duration else None
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Read what the header declares, without decoding.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `open_media` and
-            `main_video_stream`.
+        VarPluginError: as `open_media` and `main_video_stream`.
     """
-    with open_media(path) as container:
-        stream = main_video_stream(container, path)
+    with open_media(path, limits) as container:
+        stream = main_video_stream(container, path, limits)
         rate = stream.average_rate
         return MediaInfo(
             duration=declared_duration(container, stream),
@@ -110,4 +189,5 @@ def probe(path: Path) -> MediaInfo:
             height=stream.height,
             frame_rate=float(rate) if rate else None,
             has_audio=bool(container.streams.audio),
+            created_at=container.metadata.get("creation_time") or stream.metadata.get("creation_time"),
         )

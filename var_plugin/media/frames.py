@@ -1,14 +1,15 @@
 """Frames of a video, at a wanted rate and size, with their true presentation times.
 
-The file is decoded once, forward, packet by packet: seeking per sample costs more than decoding everything between,
-and a damaged packet must not end the video (`container.decode` would raise there). Only the chosen frames pass the
-filter graph that scales, turns and converts them, so memory holds one frame at a time.
+The file is decoded once, forward: seeking per sample costs more than decoding everything between. Only the chosen
+frames pass the filter graph that scales, turns and converts them, so memory holds one frame at a time.
+
+This decodes in the process that calls it; `media.guard` does the same in a process of its own.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,24 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import TruncatedMediaError
-from var_plugin.media.container import declared_duration, main_video_stream, open_media, start_time, unreadable
+from var_plugin.errors import BrokenTimestampsError, TooLongMediaError, TooManyFramesError, TruncatedMediaError
+from var_plugin.media.container import (
+    check_pixels,
+    declared_duration,
+    decoded,
+    main_video_stream,
+    open_media,
+    start_time,
+    unreadable,
+)
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
-logger = logging.getLogger(__name__)
-
-# Frame threads win from this height on; below, one thread per file costs less CPU time in all.
+# Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
+# pictures of its own, so memory bounds their number.
 _THREADED_FROM_HEIGHT = 720
+_THREADS = min(4, os.cpu_count() or 1)
+# A frame may come a little late in an untidy file; beyond this the clock of the file was set back.
+_BACKWARD_SLACK_SECONDS = 2.0
 # Headers are often off by a few frames, or count a longer sound track.
 _TRUNCATION_SLACK_SECONDS = 2.0
 _TRUNCATION_SLACK_SHARE = 0.02
@@ -50,6 +62,7 @@ class FrameReader:
         rate: frames per second wanted; at most one frame is returned for each 1/rate seconds. None: every frame.
         size: (height, width) of the pictures returned, whatever their shape in the file. None: as in the file.
         start, end: only frames in this part, in seconds.
+        limits: what the file may ask for.
     """
 
     def __init__(
@@ -60,8 +73,9 @@ class FrameReader:
         size: tuple[int, int] | None = None,
         start: float = 0.0,
         end: float = math.inf,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._path, self._rate, self._size = path, rate, size
+        self._path, self._rate, self._size, self._limits = path, rate, size, limits
         self._start, self._stop = start, end
         self.end = 0.0
         """Seconds from the start of the video to the end of its last decoded frame."""
@@ -70,17 +84,24 @@ class FrameReader:
         """Yield the frames in order of time.
 
         Raises:
-            MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `open_media`.
+            MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, NoVideoStreamError,
+                TooManyStreamsError, TooManyPixelsError: as `open_media` and `main_video_stream`.
+            TooManyFramesError, TooLongMediaError: at the frame that passes the limit.
+            BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier.
             TruncatedMediaError: after the last frame, when the header declares a later end.
         """
-        with open_media(self._path) as container:
-            stream = main_video_stream(container, self._path)
-            if stream.height >= _THREADED_FROM_HEIGHT:
-                stream.thread_type = "AUTO"
-            else:
-                stream.codec_context.thread_count = 1
+        with open_media(self._path, self._limits) as container:
+            stream = main_video_stream(container, self._path, self._limits)
+            threaded = stream.height >= _THREADED_FROM_HEIGHT
+            stream.thread_type = "AUTO" if threaded else "NONE"
+            stream.codec_context.thread_count = _THREADS if threaded else 1
             declared = declared_duration(container, stream)
-            yield from self._selected(container, stream)
+            try:
+                yield from self._selected(container, stream)
+            except MemoryError:
+                raise
+            except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
+                raise unreadable(self._path, str(error)) from error
             if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
             if self._stop == math.inf and declared is not None:
@@ -91,11 +112,15 @@ class FrameReader:
         zero = start_time(container)
         if self._start > 0:
             container.seek(round((self._start + zero) * av.time_base))
-        slot = -1.0
-        for frame in _decoded(container, stream, self._path):
+        slot, latest = -1.0, 0.0
+        for count, frame in enumerate(decoded(container, stream, self._path), start=1):
+            if not isinstance(frame, VideoFrame) or frame.time is None:
+                continue
             time = max(0.0, frame.time - zero)
+            self._check(frame, count, time, latest)
             if time >= self._stop:
                 return
+            latest = max(latest, time)
             self.end = max(self.end, time + _frame_duration(frame, stream))
             if time < self._start:
                 continue
@@ -105,6 +130,28 @@ class FrameReader:
                 continue
             slot = frame_slot
             yield Frame(time, scaler(frame))
+
+    def _check(self, frame: VideoFrame, count: int, time: float, latest: float) -> None:
+        """Hold one decoded frame against the limits; frames may be other than the header declared."""
+        check_pixels(frame.width, frame.height, self._path, self._limits)
+        if count > self._limits.frames:
+            raise TooManyFramesError(
+                f"{self._path} holds too many frames",
+                why=f"the limit is {self._limits.frames}",
+                fix="cut it into shorter files",
+            )
+        if time > self._limits.duration:
+            raise TooLongMediaError(
+                f"{self._path} goes on for too long",
+                why=f"a frame is shown at {time:.0f} s, the limit is {self._limits.duration:.0f} s",
+                fix="cut it into shorter files, or mend its timestamps",
+            )
+        if time < latest - _BACKWARD_SLACK_SECONDS:
+            raise BrokenTimestampsError(
+                f"the clock of {self._path} jumps back",
+                why=f"a frame at {time:.1f} s comes after one at {latest:.1f} s",
+                fix="split it there, or give it new timestamps with: ffmpeg -fflags +igndts -i FILE -c copy MENDED.mp4",
+            )
 
     def _check_complete(self, declared: float) -> None:
         missing = declared - self.end
@@ -116,34 +163,18 @@ class FrameReader:
             )
 
 
-def picture_at(path: Path, time: float, *, width: int) -> NDArray[np.uint8]:
+def picture_at(path: Path, time: float, *, width: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Return the frame shown at `time` seconds as (height, width, 3) uint8 RGB, keeping the shape of the picture.
 
     Raises:
         UnreadableMediaError: there is no frame at or after that time; besides the errors of `FrameReader`.
     """
     # A frame's time was rounded to milliseconds when it was stored.
-    for frame in FrameReader(path, start=max(0.0, time - 0.002)):
+    for frame in FrameReader(path, start=max(0.0, time - 0.002), limits=limits):
         height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
         scaled = VideoFrame.from_ndarray(frame.picture, format="rgb24").reformat(width, height, interpolation="AREA")
         return np.asarray(scaled.to_ndarray(), np.uint8)
     raise unreadable(path, f"no frame at {time:.3f} s")
-
-
-def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
-    """Yield every frame that has a time, passing over damaged packets."""
-    damaged = 0
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:
-            damaged += 1
-            continue
-        for frame in frames:
-            if isinstance(frame, VideoFrame) and frame.pts is not None:
-                yield frame
-    if damaged:
-        logger.warning("%s: %d damaged packets were passed over", path, damaged)
 
 
 def _frame_duration(frame: VideoFrame, stream: VideoStream) -> float:
