@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import PictureEncoder, Vectors, unit
-from var_plugin.media.frames import FrameReader
+from var_plugin.media.guard import Frames
 from var_plugin.media.segments import shows_something
 
 _BATCH = 16
@@ -54,10 +54,9 @@ def embed_clips(
     `progress` is told the time reached, in seconds of the video.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError: as
-            `FrameReader`.
+        VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
-    reader = FrameReader(path, rate=rate, size=encoder.size, start=start, end=end)
+    reader = Frames(path, rate=rate, size=encoder.size, start=start, end=end)
     frames = iter(reader)
     times: list[float] = []
     usable: list[bool] = []

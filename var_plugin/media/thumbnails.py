@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from var_plugin.media.frames import picture_at
+from var_plugin.media.guard import picture_at
 
 WIDTH = 320
 
