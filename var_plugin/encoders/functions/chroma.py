@@ -1,0 +1,82 @@
+"""A suite as a Chroma embedding function. Importing this module registers it with Chroma.
+
+Chroma stores the configuration with the collection, so a collection opened later restores the function by itself, as
+long as this module was imported before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from chromadb.api.types import Embeddable, EmbeddingFunction, Embeddings, Space
+from chromadb.utils.embedding_functions import register_embedding_function
+
+from var_plugin.encoders.functions.one_space import OneSpace, check_config
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import InvalidInputError
+from var_plugin.types import Modality
+
+
+@register_embedding_function
+class ChromaEmbeddingFunction(EmbeddingFunction[Embeddable]):
+    """Texts and pictures, also mixed in one list, as vectors of one space.
+
+    Chroma has no type for videos: encode those with `Suite.encode` and pass them as `embeddings=`.
+
+    Args:
+        suite: a suite or its name; Chroma restores only suites that can be loaded by name.
+        space: name of the space; default: the first one that takes text.
+
+    Raises:
+        UnknownSuiteError: no suite of that name.
+        UnsupportedModalityError: the suite has no such space, or none that takes text.
+    """
+
+    def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
+        self._encoders = OneSpace(suite, space)
+
+    def __call__(self, input: Embeddable) -> Embeddings:  # noqa: A002  (Chroma checks the name)
+        """Return one vector (dim,) float32 per text or (height, width, 3) uint8 picture."""
+        return list(self._encoders.encode_mixed([(_modality(item), item) for item in input]))
+
+    @staticmethod
+    def name() -> str:
+        """The name that Chroma stores with a collection."""
+        return "var_plugin"
+
+    def default_space(self) -> Space:
+        """Inner product: the metric of every space here."""
+        return "ip"
+
+    def supported_spaces(self) -> list[Space]:
+        """Other metrics rank alike only where all vectors have one length."""
+        return ["ip"] if self._encoders.space.norm is None else ["ip", "cosine", "l2"]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return suite, space and fingerprint."""
+        return self._encoders.config()
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> ChromaEmbeddingFunction:
+        """Return the function that a collection was made with; errors as `OneSpace.from_config`."""
+        restored = OneSpace.from_config(config)
+        return ChromaEmbeddingFunction(restored.suite, restored.space.name)
+
+    def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
+        """Raise `InvalidInputError` when the vectors stored so far would not fit the new configuration."""
+        if new_config != old_config:
+            raise InvalidInputError(
+                "a collection keeps its embedding function",
+                why=f"its vectors were made by {old_config}, not by {new_config}",
+                fix="make another collection",
+            )
+
+    @staticmethod
+    def validate_config(config: dict[str, Any]) -> None:
+        """Raise `InvalidInputError` unless the configuration is complete."""
+        check_config(config)
+
+
+def _modality(item: object) -> Modality:
+    return "image" if isinstance(item, np.ndarray) else "text"

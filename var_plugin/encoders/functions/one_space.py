@@ -1,0 +1,76 @@
+"""What all embedding functions share: a suite narrowed to one of its spaces, and a configuration to restore it from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.suite import Suite
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError
+from var_plugin.types import Modality
+
+
+class OneSpace:
+    """Encodes content of several modalities into one space.
+
+    Args:
+        suite: a suite or its name.
+        space: name of the space; default: the first one that takes text.
+
+    Raises:
+        UnknownSuiteError: no suite of that name.
+        UnsupportedModalityError: the suite has no such space, or none that takes text.
+    """
+
+    def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
+        self.suite = suite if isinstance(suite, Suite) else load_suite(suite)
+        self.space: Space = self.suite.encoders_for("text", space).space
+
+    def encode(self, modality: Modality, items: Sequence[Any]) -> Vectors:
+        """Return (len(items), dim) float32; arguments and errors as `Suite.encode`."""
+        return self.suite.encode(modality, items, space=self.space.name)
+
+    def encode_mixed(self, items: Sequence[tuple[Modality, Any]]) -> Vectors:
+        """Return (len(items), dim) float32 for items of several modalities, in the order given."""
+        vectors = np.empty((len(items), self.space.dim), np.float32)
+        for modality in dict.fromkeys(modality for modality, _ in items):
+            places = [place for place, (other, _) in enumerate(items) if other == modality]
+            vectors[places] = self.encode(modality, [items[place][1] for place in places])
+        return vectors
+
+    def config(self) -> dict[str, str]:
+        """Return what `from_config` needs, as a host may store it beside the vectors."""
+        return {"suite": self.suite.name, "space": self.space.name, "fingerprint": self.space.fingerprint}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the encoders that made the stored vectors.
+
+        Raises:
+            InvalidInputError: the configuration is not one that `config` returned.
+            FingerprintMismatchError: the suite of that name now makes other vectors.
+        """
+        check_config(config)
+        restored = cls(config["suite"], config["space"])
+        if restored.space.fingerprint != config["fingerprint"]:
+            raise FingerprintMismatchError(
+                f"the vectors were made by suite '{config['suite']}' with fingerprint {config['fingerprint']}",
+                why=f"the suite installed now has {restored.space.fingerprint} and makes other vectors",
+                fix="install the version that made them, or embed the content anew",
+            )
+        return restored
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise `InvalidInputError` unless the configuration has the keys and types of `OneSpace.config`."""
+    keys = {"suite", "space", "fingerprint"}
+    if set(config) != keys or not all(isinstance(value, str) for value in config.values()):
+        raise InvalidInputError(
+            f"not the configuration of an embedding function: {dict(config)!r}",
+            why=f"it has the keys {', '.join(sorted(keys))}, each a string",
+            fix="pass what the embedding function's configuration returned",
+        )

@@ -1,0 +1,92 @@
+"""A suite as a module of sentence-transformers, 5.4 or newer: whatever loads such models, loads this one.
+
+`SentenceTransformer(modules=[SuiteModule("lite")])` takes texts, pictures, videos and sounds as far as the space does.
+A saved model holds the name and fingerprint of the suite, not its weights; sentence-transformers imports modules from
+outside its own package only with `trust_remote_code=True`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.modality import infer_batch_modality
+from sentence_transformers.base.modality_types import Modality as HostModality
+from sentence_transformers.base.modules import InputModule
+
+from var_plugin.encoders.functions.one_space import OneSpace
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import InvalidInputError
+
+
+class SuiteModule(InputModule):
+    """The only module of a model: encodes with a suite into one space.
+
+    Args:
+        suite: a suite or its name; a saved model loads only suites that can be loaded by name.
+        space: name of the space; default: the first one that takes text.
+        fingerprint: what the space's fingerprint must be; set when a saved model is loaded.
+
+    Raises:
+        UnknownSuiteError: no suite of that name.
+        UnsupportedModalityError: the suite has no such space, or none that takes text.
+        FingerprintMismatchError: the suite of that name makes other vectors than the one that was saved.
+    """
+
+    def __init__(self, suite: str | Suite = "lite", space: str | None = None, fingerprint: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        if fingerprint is None:
+            self._encoders = OneSpace(suite, space)
+        else:
+            self._encoders = OneSpace.from_config({"suite": suite, "space": space, "fingerprint": fingerprint})
+
+    @property
+    def modalities(self) -> list[HostModality]:
+        """What the space takes."""
+        return [*sorted(self._encoders.space.modalities)]
+
+    def get_embedding_dimension(self) -> int:
+        """Return the dimension of the vectors."""
+        return self._encoders.space.dim
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Tell what the inputs are, as sentence-transformers does, and unpack its own types.
+
+        It has checked before that they are all of one modality, and one of `modalities`.
+        """
+        modality = infer_batch_modality(inputs, self.modalities)
+        items = [_unpacked(sample, modality) for sample in inputs]
+        if prompt and modality == "text":
+            items = [prompt + item for item in items]
+        return {"modality": modality, "items": items}
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Add `sentence_embedding`, (len(items), dim) float32."""
+        vectors = self._encoders.encode(features["modality"], features["items"])
+        return {**features, "sentence_embedding": torch.from_numpy(vectors)}
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return suite, space and fingerprint."""
+        return self._encoders.config()
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Write the configuration."""
+        self.save_config(output_path)
+
+
+def _unpacked(sample: Any, modality: HostModality) -> Any:
+    """Return what `Suite.encode` takes for an input of sentence-transformers."""
+    content = sample[modality] if isinstance(sample, dict) and modality in sample else sample
+    if isinstance(content, str) and modality != "text" and content.startswith(("http:", "https:", "data:")):
+        raise InvalidInputError(
+            f"cannot read {modality} from a URL", why="nothing is fetched here", fix="pass the path of a file"
+        )
+    if isinstance(content, dict) and modality == "audio":
+        return np.asarray(content["array"], np.float32), content["sampling_rate"]
+    if isinstance(content, torch.Tensor) and modality == "image":
+        content = content.numpy(force=True)
+    if isinstance(content, np.ndarray) and modality == "image" and content.shape[0] == 3 != content.shape[-1]:
+        return content.transpose(1, 2, 0)  # channels first, as torch has it
+    return content
