@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.video_index import Hit
 
 # Spans that are this near touch; times are stored in milliseconds.
@@ -14,15 +16,17 @@ _TOUCHING_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Scored:
-    """A segment with its calibrated score per space; its score is the best of them."""
+    """A segment with its calibrated score per space."""
 
     hit: Hit
     matched: dict[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """What a space's score counts; 1 where nothing is said."""
 
     @property
     def score(self) -> float:
-        """The best calibrated score."""
-        return max(self.matched.values())
+        """The best calibrated score, each counted by the weight of its space."""
+        return max(self.weights.get(space, 1.0) * score for space, score in self.matched.items())
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,23 @@ class Peak:
     end: float
     anomaly: float
     """The highest anomaly score within."""
+
+
+def moment_id(video_id: str, start: float, end: float) -> str:
+    """Return the id of the span of a video, in seconds, by which it can be asked for again."""
+    return f"{video_id}-{round(start * 1000)}-{round(end * 1000)}"
+
+
+def parse_moment_id(text: str) -> tuple[str, float, float]:
+    """Return the video and the span, in seconds, that a moment's id stands for.
+
+    Raises:
+        InvalidInputError: it is no such id.
+    """
+    found = re.fullmatch(r"(.+)-(\d{1,12})-(\d{1,12})", text)
+    if not found or int(found[2]) >= int(found[3]):
+        raise InvalidInputError(f"'{text[:100]}' is not the id of a moment", fix="take one from a search")
+    return found[1], int(found[2]) / 1000, int(found[3]) / 1000
 
 
 def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> list[Peak]:
@@ -49,6 +70,14 @@ def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> l
         by_video[segment.hit.video_id].append(segment)
     peaks = [peak for candidates in by_video.values() for peak in _peaks_of_one(candidates, share, longest)]
     return sorted(peaks, key=_rank)
+
+
+def best_of_each_video(peaks: Iterable[Peak]) -> list[Peak]:
+    """Return the first peak of each video, in the order given."""
+    first: dict[str, Peak] = {}
+    for peak in peaks:
+        first.setdefault(peak.best.hit.video_id, peak)
+    return list(first.values())
 
 
 def choose(peaks: Sequence[Peak], k: int, *, per_video: int) -> list[Peak]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import numpy as np
 
@@ -13,13 +16,21 @@ from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.video_index import Hit, VideoIndex
-from var_plugin.retrievers.moments import Peak, Scored, choose, find_peaks
+from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
 from var_plugin.settings import settings
 from var_plugin.types import Filter, Moment, Query
+
+GroupBy = Literal["moment", "video"]
+"""What an answer lists: every moment, or of each video the best one."""
+
+Reranker = Callable[[Query, Sequence[Moment]], Sequence[Moment]]
+"""Puts the best candidates of a search into an order of its own; it may leave some out."""
 
 # Segments fetched per moment wanted: neighbours of a peak and weaker moments of the same video come along.
 _SEGMENTS_PER_MOMENT = 20
 _FEWEST_SEGMENTS = 100
+# A reranker sees so many candidates for each moment wanted.
+_CANDIDATES_PER_MOMENT = 4
 # Rounds of fetching from videos not seen yet.
 _MOST_ROUNDS = 5
 
@@ -35,10 +46,20 @@ class _Probe:
     space: Space
     vector: Vectors
     offset: float
+    weight: float
 
 
 def search(
-    index: VideoIndex, query: Query, *, k: int = 5, wanted: Filter | None = None, thumbnails: bool = False
+    index: VideoIndex,
+    query: Query,
+    *,
+    k: int = 5,
+    wanted: Filter | None = None,
+    min_score: float | None = None,
+    group_by: GroupBy = "moment",
+    weights: Mapping[str, float] | None = None,
+    rerank: Reranker | None = None,
+    thumbnails: bool = False,
 ) -> list[Moment]:
     """Return the k best moments, best first; fewer where the index holds fewer.
 
@@ -47,10 +68,15 @@ def search(
         query: what to look for.
         k: so many moments, at least 1.
         wanted: what their segments must satisfy. Rows for whole videos are searched only when `kinds` asks for them.
+        min_score: leave out moments below it, in deviations above unrelated footage.
+        group_by: "video" returns the best moment of each video only.
+        weights: per space, what its scores count against those of the others; 1 where nothing is said, 0 leaves the
+            space out.
+        rerank: gets the query and several times k candidates, best first; its order is the answer's.
         thumbnails: make a picture of each moment.
 
     Raises:
-        InvalidInputError: k is below 1, or the filter cannot be expressed.
+        InvalidInputError: k is below 1, a weight makes no sense, or the filter cannot be expressed.
         UnsupportedModalityError: the suite of the index cannot embed a part of the query.
         StoreError: the store failed.
     """
@@ -59,22 +85,34 @@ def search(
     wanted = wanted or Filter()
     if wanted.kinds is None:
         wanted = wanted.model_copy(update={"kinds": ("uniform", "anomaly")})
+    probes = _probes(index.suite, query, weights or {})
+    candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
+    peaks = _peaks(index, probes, candidates, wanted)
+    if group_by == "video":
+        peaks = best_of_each_video(peaks)
+    if min_score is not None:
+        peaks = [peak for peak in peaks if peak.best.score >= min_score]
+    found = _describe(index, choose(peaks, candidates, per_video=settings().moments_per_video), thumbnails)
+    return found if rerank is None else list(rerank(query, found))[:k]
+
+
+def _peaks(index: VideoIndex, probes: list[_Probe], wanted_videos: int, wanted: Filter) -> list[Peak]:
+    """Fetch segments until so many videos were met, and return the peaks among them, best first."""
     peaks: list[Peak] = []
-    probes = _probes(index.suite, query)
-    limit = max(_FEWEST_SEGMENTS, k * _SEGMENTS_PER_MOMENT)
+    limit = max(_FEWEST_SEGMENTS, wanted_videos * _SEGMENTS_PER_MOMENT)
     for _ in range(_MOST_ROUNDS):
         seen = sorted({peak.best.hit.video_id for peak in peaks})
         segments, more = _fetch(index, probes, limit, wanted, seen)
         peaks += find_peaks(segments, share=settings().moment_share, longest=settings().moment_seconds)
         # One long video can fill the whole answer of the store: what other videos have is asked for next.
-        if not more or len({peak.best.hit.video_id for peak in peaks}) >= k:
+        if not more or len({peak.best.hit.video_id for peak in peaks}) >= wanted_videos:
             break
-    peaks.sort(key=lambda peak: -peak.best.score)
-    return _describe(index, choose(peaks, k, per_video=settings().moments_per_video), thumbnails)
+    return sorted(peaks, key=lambda peak: -peak.best.score)
 
 
-def _probes(suite: Suite, query: Query) -> list[_Probe]:
-    """Embed the query once for each space that takes any part of it."""
+def _probes(suite: Suite, query: Query, weights: Mapping[str, float]) -> list[_Probe]:
+    """Embed the query once for each space that takes any part of it and counts."""
+    _check_weights(suite, weights)
     parts = query.parts()
     probes = []
     for name, encoders in suite.encoders.items():
@@ -83,18 +121,33 @@ def _probes(suite: Suite, query: Query) -> list[_Probe]:
             for modality in parts
             if modality in encoders.space.modalities
         }
-        if backgrounds:
+        weight = weights.get(name, 1.0)
+        if backgrounds and weight > 0:
             scaled = [
                 suite.encode(modality, [parts[modality]], space=name)[0] / background.std
                 for modality, background in backgrounds.items()
             ]
             offset = float(np.mean([background.mean / background.std for background in backgrounds.values()]))
-            probes.append(_Probe(encoders.space, np.mean(scaled, axis=0), offset))
+            probes.append(_Probe(encoders.space, np.mean(scaled, axis=0), offset, weight))
     unanswered = set(parts) - {modality for probe in probes for modality in probe.space.modalities}
     for modality in sorted(unanswered):
         suite.encoders_for(modality)  # raises, and says what the suite can do
-        raise UnsupportedModalityError(f"no space took the {modality}")
+        raise UnsupportedModalityError(
+            f"no space took the {modality}", why="the weights leave out every space that does", fix="raise a weight"
+        )
     return probes
+
+
+def _check_weights(suite: Suite, weights: Mapping[str, float]) -> None:
+    for name, weight in weights.items():
+        if name not in suite.spaces:
+            raise InvalidInputError(
+                f"a weight for the space '{name}'",
+                why=f"suite '{suite.name}' has the spaces {', '.join(suite.spaces)}",
+                fix="name one of them",
+            )
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InvalidInputError(f"the weight of '{name}' is {weight}", fix="give a number from 0 on")
 
 
 def _fetch(
@@ -109,7 +162,8 @@ def _fetch(
         for hit in hits:
             key = (hit.video_id, hit.kind, hit.start, hit.end)
             matched.setdefault(key, (hit, {}))[1][probe.space.name] = hit.similarity - probe.offset
-    return [Scored(hit, scores) for hit, scores in matched.values()], more
+    weights = {probe.space.name: probe.weight for probe in probes}
+    return [Scored(hit, scores, weights) for hit, scores in matched.values()], more
 
 
 def _describe(index: VideoIndex, peaks: list[Peak], thumbnails: bool) -> list[Moment]:
@@ -126,7 +180,7 @@ def _moment(index: VideoIndex, entry: Entry, peak: Peak, thumbnails: bool) -> Mo
     best = peak.best.hit
     video_clock = clock_time(entry.sightings[-1].recorded_at)
     return Moment(
-        id=f"{best.video_id}-{round(peak.start * 1000)}-{round(peak.end * 1000)}",
+        id=moment_id(best.video_id, peak.start, peak.end),
         video_id=best.video_id,
         uri=entry.sightings[-1].path,
         camera=best.camera,
