@@ -1,33 +1,28 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_tests.integration_tests import RetrieversIntegrationTests
+from pydantic import ValidationError
 
-from tests.colors import color_suite
-from tests.films import Film
-from tests.ingest.test_add import scene
+from tests.colors import DESCRIPTION, ColorNames, build
+from tests.films import plain
 from var_plugin import AnomalyRetriever, Filter
-from var_plugin.library import Index, open_index
-
-ALWAYS_THERE = {"video_id", "uri", "camera", "start", "end", "score", "anomaly_score", "matched"}
-
-
-@pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("footage")
-    film = Film(folder)
-    with open_index(folder / "index.db", suite=color_suite()) as index:
-        for camera in ("north", "south"):
-            path = film(f"{camera}.mp4", seconds=48, fps=5, paint=scene("red", "green", "blue", "white", "red", "blue"))
-            # One more byte after the end: other content to the index, the same film to a player.
-            path.write_bytes(path.read_bytes() + camera.encode())
-            index.add(path, recorded_at=datetime(2026, 11, 1, 12, tzinfo=UTC))
-        yield index
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.library import Index
+from var_plugin.types import Moment, Query, Span
 
 
 class TestStandard(RetrieversIntegrationTests):
@@ -53,22 +48,192 @@ class TestStandard(RetrieversIntegrationTests):
 def test_documents_can_be_read_and_cited(footage: Index) -> None:
     document = AnomalyRetriever(index=footage, k=1).invoke("green")[0]
     assert isinstance(document, Document)
-    assert document.metadata.keys() >= ALWAYS_THERE
+    assert document.metadata.keys() == Moment.model_fields.keys()
+    assert json.loads(json.dumps(document.metadata)) == document.metadata
     assert document.id == document.metadata["id"]
     assert document.metadata["start"] == 8.0
-    assert document.page_content.startswith(f"Camera {document.metadata['camera']}, recorded 2026-11-01 12:00:08 UTC")
+    assert document.page_content.startswith(f'Camera "{document.metadata["camera"]}", recorded 2026-11-01 12:00:08 UTC')
     assert "from 8.0 s to 16.0 s of" in document.page_content
     assert Path(document.metadata["uri"]).name in document.page_content
 
 
-async def test_asynchronous_calls_give_the_same(footage: Index) -> None:
-    retriever = AnomalyRetriever(index=footage, k=3)
-    assert await retriever.ainvoke("blue") == retriever.invoke("blue")
+def test_pictures_and_spans_ask_as_words_do(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=2)
+    green = [(d.metadata["camera"], d.metadata["start"]) for d in retriever.invoke("green")]
+    north = next(video for video in footage.videos() if video.camera == "north")
+    for asked in ({"image": plain(20, 220, 20)}, {"video": Span(Path(north.uri), 9.0, 15.0)}):
+        found = retriever.invoke("", **asked)
+        assert sorted((d.metadata["camera"], d.metadata["start"]) for d in found) == sorted(green)
+    (mixed,) = retriever.invoke("green", image=plain(220, 20, 20), k=1)
+    assert mixed.metadata["uri"].endswith("yard.mp4"), "green words and a red picture mean yellow"
+
+
+def test_what_the_suite_cannot_embed_is_a_typed_error(footage: Index, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModalityError, match="cannot encode audio"):
+        AnomalyRetriever(index=footage).invoke("", audio=tmp_path / "scream.wav")
 
 
 def test_filters_come_from_the_retriever_or_the_call(footage: Index) -> None:
     south = Filter(cameras=("south",))
     by_default = AnomalyRetriever(index=footage, k=2, filter=south).invoke("red")
-    by_call = AnomalyRetriever(index=footage, k=2).invoke("red", filter=south)
+    by_call = AnomalyRetriever(index=footage, k=2).invoke("red", filter={"cameras": ["south"]})
     assert by_default == by_call
     assert {document.metadata["camera"] for document in by_default} == {"south"}
+
+
+def test_least_anomaly_and_filter_both_hold(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=20, filter=Filter(cameras=("north",), min_anomaly=0.3))
+    starts = {document.metadata["start"] for document in retriever.invoke("white")}
+    assert starts == {8.0, 24.0, 40.0}
+    strict = retriever.invoke("white", min_anomaly=0.5)
+    assert {document.metadata["start"] for document in strict} == {8.0, 40.0}
+    lenient = retriever.invoke("white", min_anomaly=0.1)
+    assert {document.metadata["start"] for document in lenient} == starts
+
+
+def test_a_threshold_leaves_weak_moments_out(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=20)
+    scores = [document.metadata["score"] for document in retriever.invoke("red")]
+    threshold = scores[2]
+    strong = [document.metadata["score"] for document in retriever.invoke("red", min_score=threshold)]
+    assert strong == [score for score in scores if score >= threshold]
+    assert len(strong) < len(scores)
+    assert retriever.invoke("red", min_score=1e6) == []
+
+
+def test_grouped_by_video_each_counts_once(footage: Index) -> None:
+    documents = AnomalyRetriever(index=footage, k=20, group_by="video").invoke("red")
+    videos = [document.metadata["video_id"] for document in documents]
+    assert sorted(videos) == sorted(video.video_id for video in footage.videos())
+    best = AnomalyRetriever(index=footage, k=1).invoke("red")
+    assert documents[0] == best[0]
+
+
+def test_weights_scale_scores_and_leave_spaces_out(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=1)
+    plain_score, doubled = (retriever.invoke("red", weights=w)[0].metadata for w in ({}, {"scene": 2.0}))
+    assert doubled["score"] == pytest.approx(2 * plain_score["score"])
+    assert doubled["matched"] == plain_score["matched"]
+    with pytest.raises(UnsupportedModalityError, match="weights leave out every space"):
+        retriever.invoke("red", weights={"scene": 0.0})
+    with pytest.raises(InvalidInputError, match="a weight for the space 'smell'"):
+        retriever.invoke("red", weights={"smell": 1.0})
+    with pytest.raises(InvalidInputError, match="from 0 on"):
+        retriever.invoke("red", weights={"scene": -1.0})
+
+
+def test_a_reranker_decides_among_more_than_k(footage: Index) -> None:
+    seen: list[tuple[Query, int]] = []
+
+    def latest_first(query: Query, moments: Sequence[Moment]) -> list[Moment]:
+        seen.append((query, len(moments)))
+        return sorted(moments, key=lambda moment: -moment.start)
+
+    (found,) = AnomalyRetriever(index=footage, k=1, rerank=latest_first).invoke("red")
+    candidates = AnomalyRetriever(index=footage, k=4).invoke("red")
+    assert seen == [(Query(text="red"), 4)]
+    assert found.metadata["start"] == max(document.metadata["start"] for document in candidates)
+    assert found != candidates[0]
+
+
+def test_options_that_make_no_sense(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage)
+    with pytest.raises(InvalidInputError, match="a query needs a text"):
+        retriever.invoke("")
+    with pytest.raises(InvalidInputError, match=r"k .*greater than or equal to 1"):
+        retriever.invoke("red", k=0)
+    with pytest.raises(InvalidInputError, match="top_k Extra inputs are not permitted"):
+        retriever.invoke("red", top_k=3)
+    with pytest.raises(ValidationError, match="top_k"):
+        AnomalyRetriever(index=footage, top_k=3)
+
+
+def test_the_configuration_survives_json(footage: Index) -> None:
+    retriever = AnomalyRetriever(
+        index=footage,
+        k=3,
+        filter=Filter(cameras=("south",), metadata={"floor": 3}),
+        min_anomaly=0.2,
+        min_score=1.5,
+        group_by="video",
+        weights={"scene": 0.5},
+        rerank=lambda query, moments: moments,
+        tags=["night"],
+    )
+    stored = retriever.model_dump_json()
+    assert "index" not in json.loads(stored)
+    restored = AnomalyRetriever(index=footage, rerank=retriever.rerank, **json.loads(stored))
+    assert restored == retriever
+
+
+async def test_asynchronous_calls_give_the_same(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=3)
+    assert await retriever.ainvoke("blue") == retriever.invoke("blue")
+    assert await retriever.ainvoke("blue", k=1) == retriever.invoke("blue", k=1)
+    assert await retriever.abatch(["red", "green"]) == retriever.batch(["red", "green"])
+
+
+class Patient(ColorNames):
+    """Encodes only once it was told to go on."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on = threading.Event(), threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.started.set()
+        if not self.go_on.wait(timeout=60):
+            raise TimeoutError
+        return super().encode(texts)
+
+
+async def test_the_event_loop_runs_on_during_a_search(tmp_path: Path) -> None:
+    patient = Patient()
+    encoders = {"scene": build()["scene"]}
+    encoders["scene"] = type(encoders["scene"])(encoders["scene"].space, text=patient)
+    with VideoIndex(tmp_path / "index.db", Suite(DESCRIPTION, encoders)) as index:
+        search = asyncio.create_task(AnomalyRetriever(index=index).ainvoke("red"))
+        while not patient.started.is_set():
+            await asyncio.sleep(0.01)
+        # The search waits for this coroutine: had it blocked the loop, neither would go on.
+        patient.go_on.set()
+        assert await search == []
+
+
+class Events(BaseCallbackHandler):
+    """Writes down what LangChain reports."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **more: Any) -> None:
+        self.seen.append(("start", query))
+
+    def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **more: Any) -> None:
+        self.seen.append(("end", len(documents)))
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+        self.seen.append(("error", type(error)))
+
+
+class AsyncEvents(AsyncCallbackHandler):
+    """The same for asynchronous calls."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    async def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **more: Any) -> None:
+        self.seen.append(("start", query))
+
+    async def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **more: Any) -> None:
+        self.seen.append(("end", len(documents)))
+
+
+async def test_callbacks_are_called(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=2)
+    events, later = Events(), AsyncEvents()
+    retriever.invoke("red", config={"callbacks": [events]})
+    with pytest.raises(InvalidInputError):
+        retriever.invoke("red", config={"callbacks": [events]}, k=-1)
+    await retriever.ainvoke("green", config={"callbacks": [later]})
+    assert events.seen == [("start", "red"), ("end", 2), ("start", "red"), ("error", InvalidInputError)]
+    assert later.seen == [("start", "green"), ("end", 2)]
