@@ -1,0 +1,162 @@
+"""Real client sessions: in process, over stdio with a child process, over HTTP with a server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from jsonschema import Draft202012Validator
+from mcp import Client, MCPError, StdioServerParameters
+
+from tests.colors import color_suite
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.library import Index, open_index
+from var_plugin.retrievers.tools import TOOLS
+from var_plugin.retrievers.tools.mcp import mcp_server
+
+ROOT = Path(__file__).parents[3]
+
+
+def examples(moment: str) -> dict[str, dict[str, Any]]:
+    return {
+        "search_moments": {"query": "green", "limit": 1},
+        "similar_moments": {"moment_id": moment},
+        "get_moment": {"moment_id": moment},
+        "list_cameras": {},
+        "summarise_timeline": {"bucket": "day"},
+    }
+
+
+async def list_and_call_everything(client: Client) -> None:
+    """List the tools, call each, read the clip that get_moment names."""
+    tools = (await client.list_tools()).tools
+    assert [tool.name for tool in tools] == [tool.name for tool in TOOLS]
+    found = await client.call_tool("search_moments", {"query": "green", "limit": 1})
+    moment = found.structured_content["moments"][0]["id"]
+    for tool in tools:
+        Draft202012Validator.check_schema(tool.input_schema)
+        Draft202012Validator(tool.input_schema).validate(examples(moment)[tool.name])
+        result = await client.call_tool(tool.name, examples(moment)[tool.name])
+        assert not result.is_error, result.content
+        Draft202012Validator(tool.output_schema).validate(result.structured_content)
+        assert result.content[0].type == "text"
+    shown = await client.call_tool("get_moment", {"moment_id": moment})
+    _, picture, link = shown.content
+    assert (picture.mime_type, b64decode(picture.data)[:2]) == ("image/jpeg", b"\xff\xd8")
+    (clip,) = (await client.read_resource(link.uri)).contents
+    assert (clip.mime_type, b64decode(clip.blob)[4:8]) == ("video/mp4", b"ftyp")
+
+
+async def test_in_process(footage: Index) -> None:
+    async with Client(mcp_server(footage)) as client:
+        await list_and_call_everything(client)
+
+
+async def test_older_clients_too(footage: Index) -> None:
+    async with Client(mcp_server(footage), mode="legacy") as client:
+        await list_and_call_everything(client)
+
+
+async def test_every_annotation_is_set(footage: Index) -> None:
+    async with Client(mcp_server(footage)) as client:
+        for tool in (await client.list_tools()).tools:
+            hints = tool.annotations.model_dump()
+            assert hints == {
+                "title": tool.title,
+                "read_only_hint": True,
+                "destructive_hint": False,
+                "idempotent_hint": True,
+                "open_world_hint": False,
+            }
+            assert tool.title
+            assert tool.description
+            assert tool.output_schema
+        assert client.instructions
+
+
+async def test_errors_that_a_model_can_mend(footage: Index) -> None:
+    async with Client(mcp_server(footage)) as client:
+        for name, arguments, told in (
+            ("search_moments", {}, "query"),
+            ("search_moments", {"query": "green", "top_k": 3}, "top_k"),
+            ("search_moments", {"query": "green", "cameras": ["attic"]}, 'no camera "attic"'),
+            ("get_moment", {"moment_id": "made up"}, "not the id of a moment"),
+        ):
+            result = await client.call_tool(name, arguments)
+            assert result.is_error
+            assert told in result.content[0].text
+        with pytest.raises(MCPError, match="no tool 'delete_everything'"):
+            await client.call_tool("delete_everything", {})
+        for uri in ("var-plugin://moments/made-up/clip", "file:///etc/passwd"):
+            with pytest.raises(MCPError, match="not the id of a moment"):
+                await client.read_resource(uri)
+
+
+async def test_other_failures_keep_their_details(index: Index, film: Film, caplog: pytest.LogCaptureFixture) -> None:
+    path = film(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue"))
+    index.add(path)
+    moment = index.search("green")[0].id
+    path.unlink()
+    async with Client(mcp_server(index)) as client:
+        result = await client.call_tool("similar_moments", {"moment_id": moment})
+        assert result.is_error
+        assert result.content[0].text == "this cannot be answered now; the server's log says why"
+        assert "is gone" in caplog.text
+        shown = await client.call_tool("get_moment", {"moment_id": moment})
+        assert [block.type for block in shown.content] == ["text"]
+        with pytest.raises(MCPError, match="no clip"):
+            await client.read_resource(f"var-plugin://moments/{moment}/clip")
+
+
+async def test_over_stdio(tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=color_suite()) as index:
+        index.add(Film(tmp_path)(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue")))
+    script = (
+        "import sys; from tests.colors import color_suite; from var_plugin.library import open_index; "
+        "from var_plugin.retrievers.tools.mcp import serve_mcp; "
+        "serve_mcp(open_index(sys.argv[1], suite=color_suite()))"
+    )
+    command = StdioServerParameters(
+        command=sys.executable, args=["-c", script, str(tmp_path / "index.db")], cwd=str(ROOT)
+    )
+    async with Client(command) as client:
+        await list_and_call_everything(client)
+
+
+@pytest.fixture
+def address(footage: Index) -> Iterator[str]:
+    """The server over streamable HTTP on a free port of loopback, as `serve_mcp` runs it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = mcp_server(footage).streamable_http_app(host="127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/mcp"
+    server.should_exit = True
+    thread.join()
+
+
+async def test_over_http(address: str) -> None:
+    async with Client(address) as client:
+        await list_and_call_everything(client)
+
+
+def test_web_pages_cannot_reach_a_local_server(address: str) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        answer = httpx.post(address, json=body, headers={"Accept": "application/json, text/event-stream", **headers})
+        assert answer.status_code in (403, 421)
