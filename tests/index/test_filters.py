@@ -54,8 +54,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("filters") / "rows.db")
-    opened.create("rows", segment_schema(2), vector="vector", metric="IP")
-    opened.load("rows")
+    opened.ensure("rows", segment_schema(2), vector="vector", metric="IP")
     opened.write("rows", ROWS)
     yield opened
     opened.close()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ from var_plugin.errors import (
     UnknownVideoError,
 )
 from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.generation import segment_id
 from var_plugin.index.store import Store
-from var_plugin.index.video_index import VideoIndex, segment_id
+from var_plugin.index.video_index import VideoIndex
 from var_plugin.library import Index, open_index
 from var_plugin.types import Filter, Segment
 
@@ -80,25 +79,6 @@ def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
     assert color_suite("first").fingerprint in str(caught.value)
     assert color_suite("second").fingerprint in str(caught.value)
     open_index(tmp_path / "a.db", suite=color_suite("first")).close()
-
-
-def test_a_second_process_is_told_who_is_in_the_way(tmp_path: Path) -> None:
-    script = (
-        "import sys; from tests.colors import color_suite; from var_plugin.library import open_index\n"
-        f"index = open_index({str(tmp_path / 'a.db')!r}, suite=color_suite()); print('open', flush=True)\n"
-        "sys.stdin.read()"
-    )
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
-    try:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == b"open\n"
-        with pytest.raises(IndexUnavailableError, match="another process has it open"):
-            open_index(tmp_path / "a.db", suite=color_suite())
-    finally:
-        owner.communicate()
-    open_index(tmp_path / "a.db", suite=color_suite()).close()
 
 
 def test_no_server_no_index() -> None:

@@ -1,17 +1,22 @@
-"""The catalogue: one row per video, and one row that says which suite made the index.
+"""The catalogue: one row per video and generation, and one row that says which generation counts.
 
 A video's row is written as `pending` before its first segment and made `committed` after its last one was counted in
 the store; deleting passes through `deleting`. Whatever is not committed is never shown, so a process may die at any
 point and nothing half-written is found.
+
+A generation is a full set of segments, made by one suite. Re-indexing builds another one beside the one that counts;
+writing the row of `Generations` anew makes the other one count, for all processes at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from var_plugin.errors import FingerprintMismatchError, UnknownVideoError
+from pydantic import Field
+
+from var_plugin.errors import UnknownVideoError
 from var_plugin.index.filters import clock_time, literal
 from var_plugin.index.schema import catalogue_schema
 from var_plugin.index.store import Row, Store
@@ -19,8 +24,25 @@ from var_plugin.types import Scalar, Value, Video
 
 State = Literal["pending", "committed", "deleting"]
 
-_IDENTITY = "@index"
-_FIELDS = ("id", "state", "body")
+_GENERATIONS = "@generations"
+
+
+class Generation(Value):
+    """A set of segments and what made it."""
+
+    number: int
+    suite: str
+    fingerprint: str
+    spaces: tuple[str, ...]
+
+
+class Generations(Value):
+    """Which generation counts, and the one that is being built or given up."""
+
+    current: Generation
+    building: Generation | None = None
+    previous: Generation | None = None
+    """Replaced by `current`, kept until everything in it was found there."""
 
 
 class Sighting(Value):
@@ -47,8 +69,12 @@ class Entry(Value):
     """Fingerprint of how the video was cut and embedded."""
     rows: dict[str, int]
     """Rows per space."""
+    checksums: dict[str, str] = Field(default_factory=dict)
+    """Per space, a checksum over the keys and vectors of its rows."""
     added_at: int
     """Milliseconds since 1970 UTC."""
+    brought: bool = False
+    """True where the video came from the generation before, not from adding it."""
 
     def video(self) -> Video:
         """The row as users see it."""
@@ -66,50 +92,84 @@ class Entry(Value):
         )
 
 
-class Catalogue:
-    """The catalogue collection of one index."""
+class Table:
+    """The catalogue's collection, for the two classes that read and write its rows."""
 
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._collection = f"{name}__videos"
+        store.ensure(self._collection, catalogue_schema(), vector="unused", metric="L2")
 
-    def open(self, identity: Mapping[str, Any]) -> None:
-        """Create the catalogue, or check that the same suite made it.
+    def bodies(self, expression: str) -> list[Any]:
+        """Return what the matching rows hold."""
+        return [row["body"] for row in self._store.rows(self._collection, expression, ["id", "body"])]
 
-        Args:
-            identity: `suite`, its `fingerprint`, and whatever else says how vectors are made.
+    def write(self, row: Row) -> None:
+        """Write one row, whole, through to disk."""
+        self._store.write(self._collection, [{**row, "unused": [0.0, 0.0]}])
+        self._store.flush(self._collection)
 
-        Raises:
-            FingerprintMismatchError: another suite made it.
-        """
-        if not self._store.has(self._collection):
-            self._store.create(self._collection, catalogue_schema(), vector="unused", metric="L2")
-        self._store.load(self._collection)
-        found = self._read(f"id == {literal(_IDENTITY)}")
-        if not found:
-            self._write(_IDENTITY, "committed", "", dict(identity))
-            return
-        made_by = found[0]["body"]
-        if made_by["fingerprint"] != identity["fingerprint"]:
-            raise FingerprintMismatchError(
-                f"the index was made by suite '{made_by['suite']}' ({made_by['fingerprint']})",
-                why=f"it cannot be searched with suite '{identity['suite']}' ({identity['fingerprint']})",
-                fix=f"open it with --suite {made_by['suite']}, or index the footage anew at another place",
-            )
+    def remove(self, expression: str) -> None:
+        """Delete the matching rows."""
+        self._store.delete(self._collection, expression)
+        self._store.flush(self._collection)
+
+
+class Catalogue:
+    """The catalogue of one index; made where there is none."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._table = Table(store, name)
+
+    def generations(self) -> Generations | None:
+        """Return which generation counts; None where nothing was ever made."""
+        found = self._table.bodies(f"id == {literal(_GENERATIONS)}")
+        return Generations.model_validate(found[0]) if found else None
+
+    def put_generations(self, generations: Generations) -> None:
+        """Say which generation counts, in one write."""
+        body = generations.model_dump(mode="json")
+        self._table.write(
+            {"id": _GENERATIONS, "generation": 0, "video_id": "", "state": "committed", "path": "", "body": body}
+        )
+
+    def videos(self, generation: int) -> Videos:
+        """Return the rows of one generation."""
+        return Videos(self._table, generation)
+
+
+class Videos:
+    """The catalogue's rows of one generation."""
+
+    def __init__(self, table: Table, generation: int) -> None:
+        self._table = table
+        self._generation = generation
 
     def put(self, entry: Entry) -> None:
         """Write a video's row, whole."""
-        self._write(entry.video_id, entry.state, entry.sightings[-1].path, entry.model_dump(mode="json"))
+        self._table.write(
+            {
+                "id": f"{self._generation}:{entry.video_id}",
+                "generation": self._generation,
+                "video_id": entry.video_id,
+                "state": entry.state,
+                "path": entry.sightings[-1].path,
+                "body": entry.model_dump(mode="json"),
+            }
+        )
 
     def remove(self, video_id: str) -> None:
         """Delete a video's row."""
-        self._store.delete(self._collection, f"id == {literal(video_id)}")
-        self._store.flush(self._collection)
+        self._table.remove(self._where(f"video_id == {literal(video_id)}"))
+
+    def remove_all(self) -> None:
+        """Delete all rows of the generation."""
+        self._table.remove(self._where())
 
     def find(self, video_id: str) -> Entry | None:
         """Return the row of a video in whatever state, or None."""
-        found = self._read(f"id == {literal(video_id)}")
-        return Entry.model_validate(found[0]["body"]) if found else None
+        found = self._entries(f"video_id == {literal(video_id)}")
+        return found[0] if found else None
 
     def get(self, video_id: str) -> Entry:
         """Return the row of a committed video.
@@ -122,29 +182,26 @@ class Catalogue:
             raise UnknownVideoError(f"the index holds no video '{video_id}'", fix="list them: var-plugin videos")
         return entry
 
-    def entries(self) -> list[Entry]:
+    def all(self) -> list[Entry]:
         """Return all videos in order of addition, also those not committed."""
-        rows = self._read(f"id != {literal(_IDENTITY)}")
-        return sorted((Entry.model_validate(row["body"]) for row in rows), key=lambda e: (e.added_at, e.video_id))
+        return sorted(self._entries(), key=lambda entry: (entry.added_at, entry.video_id))
 
     def seen_at(self, path: str) -> list[Entry]:
         """Return the videos, in whatever state, that were seen last at this path."""
-        return [Entry.model_validate(row["body"]) for row in self._read(f"path == {literal(path)}")]
+        return self._entries(f"path == {literal(path)}")
 
     def hidden(self) -> list[str]:
         """Return the ids of videos that must not be found: those not, or no longer, committed."""
-        return [row["id"] for row in self._store.rows(self._collection, 'state != "committed"', ["id"])]
+        return [entry.video_id for entry in self._entries('state != "committed"')]
 
     def committed(self, video_ids: Iterable[str]) -> dict[str, Entry]:
         """Return the committed rows among these ids."""
         listed = ", ".join(literal(video_id) for video_id in video_ids)
-        rows = self._read(f'state == "committed" and id in [{listed}]') if listed else []
-        return {row["id"]: Entry.model_validate(row["body"]) for row in rows}
+        found = self._entries(f'state == "committed" and video_id in [{listed}]') if listed else []
+        return {entry.video_id: entry for entry in found}
 
-    def _read(self, expression: str) -> list[Row]:
-        return self._store.rows(self._collection, expression, _FIELDS)
+    def _entries(self, expression: str = "") -> list[Entry]:
+        return [Entry.model_validate(body) for body in self._table.bodies(self._where(expression))]
 
-    def _write(self, key: str, state: State, path: str, body: dict[str, Any]) -> None:
-        row = {"id": key, "state": state, "path": path, "body": body, "unused": [0.0, 0.0]}
-        self._store.write(self._collection, [row])
-        self._store.flush(self._collection)
+    def _where(self, expression: str = "") -> str:
+        return f"generation == {self._generation}" + (f" and ({expression})" if expression else "")

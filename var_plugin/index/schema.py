@@ -41,7 +41,7 @@ def segment_schema(dim: int) -> CollectionSchema:
 
 
 def catalogue_schema() -> CollectionSchema:
-    """Rows of the catalogue: one per video, and one that says which suite made the index.
+    """Rows of the catalogue: one per video and generation, and one that says which generation counts.
 
     `path` is where a video was seen last.
     """
@@ -50,6 +50,8 @@ def catalogue_schema() -> CollectionSchema:
     return CollectionSchema(
         [
             FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=ID_LENGTH),
+            FieldSchema("generation", DataType.INT64),
+            FieldSchema("video_id", DataType.VARCHAR, max_length=ID_LENGTH),
             FieldSchema("state", DataType.VARCHAR, max_length=16),
             FieldSchema("path", DataType.VARCHAR, max_length=TEXT_LENGTH),
             FieldSchema("body", DataType.JSON),

@@ -1,13 +1,18 @@
-"""The vector store: the few operations used here, with Milvus' differences and failures handled in one place."""
+"""The vector store: the few operations used here, with Milvus' differences and failures handled in one place.
+
+Every operation may be repeated without harm, so each is repeated when the process that owned Milvus Lite has ended and
+another one, perhaps this, has taken over.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,9 +20,12 @@ from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.location import is_local, milvus_uri
 
 if TYPE_CHECKING:
-    from pymilvus import CollectionSchema
+    from pymilvus import CollectionSchema, MilvusClient
+
+    from var_plugin.index.local import Link
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 _CONNECT_SECONDS = 10
 _WRITE_ROWS = 500
@@ -27,7 +35,7 @@ MOST_HITS = 16_384
 
 
 class Store:
-    """A connection to Milvus Lite or to a Milvus server.
+    """A connection to Milvus Lite or to a Milvus server; its methods may be called from several threads.
 
     Args:
         location: a path or a URI, as `milvus_uri`.
@@ -38,124 +46,189 @@ class Store:
     """
 
     def __init__(self, location: str | Path, *, token: str = "") -> None:
-        from pymilvus import MilvusClient
-
         self.uri = milvus_uri(location)
+        self._token = token
+        self._loaded: set[str] = set()
+        self._connecting = threading.Lock()
         _quieten()
-        try:
-            self._client = MilvusClient(self.uri, token=token, timeout=_CONNECT_SECONDS)
-        except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
-            raise _unavailable(self.uri, error) from error
-        # Milvus Lite calls concurrent writes unsafe.
-        self._writing = threading.Lock()
+        self._link, self._client = self._connect()
 
     def close(self) -> None:
-        """Close the connection and, with Milvus Lite, give the folder free for other processes."""
+        """Close the connection and, as the owner of Milvus Lite, hand the database over to other processes."""
         self._client.close()
-        if is_local(self.uri):
-            from milvus_lite.server_manager import server_manager_instance
+        if self._link:
+            self._link.close()
 
-            server_manager_instance.release_server(self.uri)
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        """Keep other threads, and with Milvus Lite other processes, out of the blocks with the same key.
+
+        Kept with a lock of the operating system, which ends with the process. Milvus servers offer nothing like it:
+        there, no two processes should work on the same key.
+        """
+        if not is_local(self.uri):
+            yield
+            return
+        # A handful of files serves all keys; two keys that share one only wait a little for each other.
+        lock = Path(self.uri) / "locks" / key[:2]
+        lock.parent.mkdir(exist_ok=True)
+        with lock.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     def has(self, collection: str) -> bool:
         """Tell whether the collection exists."""
-        with _translated("look up", collection):
-            return bool(self._client.has_collection(collection))
+        return self._do("look up", collection, lambda client: bool(client.has_collection(collection)))
 
-    def create(self, collection: str, schema: CollectionSchema, *, vector: str, metric: str) -> None:
-        """Create a collection with an exact index, ready for searching.
+    def ensure(self, collection: str, schema: CollectionSchema, *, vector: str, metric: str) -> None:
+        """Make a collection with an exact index, or what is missing of it, and load it for searching.
 
         FLAT: exact, and filters make it faster. On Milvus Lite a filtered HNSW loses most of its hits.
         """
-        indexes = self._client.prepare_index_params()
-        indexes.add_index(field_name=vector, index_type="FLAT", metric_type=metric)
-        with self._writing, _translated("create", collection):
-            # Session: what this process wrote, it finds.
-            self._client.create_collection(collection, schema=schema, index_params=indexes, consistency_level="Session")
 
-    def load(self, collection: str) -> None:
-        """Make a collection searchable; Milvus Lite opens them unloaded."""
-        with _translated("load", collection):
-            self._client.load_collection(collection)
+        def make(client: MilvusClient) -> None:
+            if not client.has_collection(collection):
+                try:
+                    # Session: what this process wrote, it finds.
+                    client.create_collection(collection, schema=schema, consistency_level="Session")
+                except Exception:  # another process may have been faster
+                    if not client.has_collection(collection):
+                        raise
+            if not client.list_indexes(collection):
+                indexes = client.prepare_index_params()
+                indexes.add_index(field_name=vector, index_type="FLAT", metric_type=metric)
+                client.create_index(collection, indexes)
+            client.load_collection(collection)
+
+        self._do("create", collection, make)
+        self._loaded.add(collection)
+
+    def drop(self, collection: str) -> None:
+        """Remove a collection with all its rows, if it is there."""
+        self._loaded.discard(collection)
+        self._do("drop", collection, lambda client: client.drop_collection(collection))
 
     def write(self, collection: str, rows: Sequence[Row]) -> None:
         """Insert rows, or replace those with the same id; every row holds all fields."""
-        with self._writing, _translated("write to", collection):
+
+        def send(client: MilvusClient) -> None:
             for first in range(0, len(rows), _WRITE_ROWS):
-                self._client.upsert(collection, list(rows[first : first + _WRITE_ROWS]))
+                client.upsert(collection, list(rows[first : first + _WRITE_ROWS]))
+
+        self._do("write to", collection, send)
 
     def flush(self, collection: str) -> None:
         """Bring what was written to disk; unflushed rows are also very slow to search."""
-        with self._writing, _translated("flush", collection):
-            self._client.flush(collection)
+        self._do("flush", collection, lambda client: client.flush(collection))
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the rows that match."""
-        with self._writing, _translated("delete from", collection):
-            self._client.delete(collection, filter=expression)
+        self._do("delete from", collection, lambda client: client.delete(collection, filter=expression))
 
     def count(self, collection: str, expression: str = "") -> int:
         """Count the rows that match, as the store sees them now."""
-        with _translated("count in", collection):
-            found = self._client.query(
+        found = self._do(
+            "count in",
+            collection,
+            lambda client: client.query(
                 collection, filter=expression, output_fields=["count(*)"], consistency_level="Strong"
-            )
+            ),
+        )
         return int(found[0]["count(*)"])
 
     def rows(self, collection: str, expression: str, fields: Sequence[str]) -> list[Row]:
-        """Return the fields of every row that matches, in no particular order."""
-        with _translated("read", collection):
-            pages = self._client.query_iterator(
-                collection, batch_size=_PAGE_ROWS, filter=expression, output_fields=list(fields)
-            )
-            try:
-                found: list[Row] = []
-                while page := pages.next():
-                    found.extend(dict(row) for row in page)
-            finally:
-                pages.close()
-        return found
+        """Return the fields of every row that matches, in no particular order, as the store sees them now."""
+
+        def read(client: MilvusClient) -> list[Row]:
+            return [row for page in _pages(client, collection, expression, fields) for row in page]
+
+        return self._do("read", collection, read)
+
+    def scan(self, collection: str, fields: Sequence[str]) -> Iterator[list[Row]]:
+        """Yield all rows of a collection, some at a time, in no particular order."""
+        pages = _pages(self._client, collection, "", fields)
+        while page := self._do("read", collection, lambda _: next(pages, None)):
+            yield page
 
     def search(
         self, collection: str, vector: np.ndarray, *, limit: int, expression: str, fields: Sequence[str]
     ) -> list[tuple[float, Row]]:
         """Return the best rows with their similarity, best first."""
-        with _translated("search", collection):
-            found = self._client.search(
+        found = self._do(
+            "search",
+            collection,
+            lambda client: client.search(
                 collection,
                 data=[vector.astype(np.float32).tolist()],
                 limit=min(limit, MOST_HITS),
                 filter=expression,
                 output_fields=list(fields),
-            )
+            ),
+        )
         return [(float(hit["distance"]), dict(hit["entity"])) for hit in found[0]]
 
+    def _connect(self) -> tuple[Link | None, MilvusClient]:
+        from pymilvus import MilvusClient
 
-@contextmanager
-def _translated(doing: str, collection: str) -> Iterator[None]:
-    """Turn whatever the client raises into a `StoreError` that names the operation."""
+        link = None
+        if is_local(self.uri):
+            from var_plugin.index.local import connect
+
+            link = connect(Path(self.uri))
+        try:
+            client = MilvusClient(
+                link.address if link else self.uri, token=self._token, timeout=_CONNECT_SECONDS, dedicated=True
+            )
+            # A new owner opens its collections unloaded.
+            for collection in self._loaded:
+                client.load_collection(collection)
+        except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+            raise IndexUnavailableError(
+                f"no Milvus server answers at {self.uri}",
+                why=str(error),
+                fix="check the address and that the server runs",
+            ) from error
+        return link, client
+
+    def _do(self, doing: str, collection: str, operation: Callable[[MilvusClient], T]) -> T:
+        """Run an operation, again after a change of owner; its other failures become a `StoreError` that names it."""
+        while True:
+            client = self._client
+            try:
+                return operation(client)
+            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+                if not self._reconnected(client):
+                    raise StoreError(
+                        f"the vector store could not {doing} '{collection}'",
+                        why=str(error),
+                        fix="check that the server runs and the disk has room, then try again",
+                    ) from error
+
+    def _reconnected(self, failed: MilvusClient) -> bool:
+        """Connect anew where the owner of Milvus Lite is gone; False where the connection is not to blame."""
+        with self._connecting:
+            if self._client is not failed:  # another thread did it
+                return True
+            if self._link is None or self._link.answers():
+                return False
+            self._client.close()
+            self._link, self._client = self._connect()
+            return True
+
+
+def _pages(client: MilvusClient, collection: str, expression: str, fields: Sequence[str]) -> Iterator[list[Row]]:
+    pages = client.query_iterator(
+        collection,
+        batch_size=_PAGE_ROWS,
+        filter=expression,
+        output_fields=list(fields),
+        consistency_level="Strong",
+    )
     try:
-        yield
-    except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
-        raise StoreError(
-            f"the vector store could not {doing} '{collection}'",
-            why=str(error),
-            fix="check that the server runs and the disk has room, then try again",
-        ) from error
-
-
-def _unavailable(uri: str, error: Exception) -> IndexUnavailableError:
-    if not is_local(uri):
-        return IndexUnavailableError(
-            f"no Milvus server answers at {uri}", why=str(error), fix="check the address and that the server runs"
-        )
-    if (Path(uri) / "LOCK").exists():
-        return IndexUnavailableError(
-            f"cannot open the index {uri}",
-            why="another process has it open, or it is damaged",
-            fix="close the other program, or run a Milvus server and name its URI",
-        )
-    return IndexUnavailableError(f"cannot open the index {uri}", why=str(error), fix="name another place with --index")
+        while page := pages.next():
+            yield [dict(row) for row in page]
+    finally:
+        pages.close()
 
 
 def _quieten() -> None:

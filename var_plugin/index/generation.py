@@ -1,0 +1,329 @@
+"""One generation of an index: the segments of videos, one collection per space, made by one suite."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from var_plugin.encoders.base import Vectors, check_vectors
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import FingerprintMismatchError, StoreError
+from var_plugin.index.catalogue import Catalogue, Entry, Generation
+from var_plugin.index.filters import UNKNOWN_TIME, compile_filter, literal
+from var_plugin.index.schema import segment_schema
+from var_plugin.index.store import Row, Store
+from var_plugin.settings import settings
+from var_plugin.types import Filter, Segment, SegmentKind
+
+_HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
+_ALL_FIELDS = ("id", *_HIT_FIELDS, "metadata", "vector")
+# Keys in one expression.
+_KEYS = 1_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A stored segment and how similar it is to what was asked."""
+
+    video_id: str
+    camera: str
+    kind: SegmentKind
+    start: float
+    end: float
+    key: float
+    recorded_at: int
+    anomaly: float
+    similarity: float
+
+
+class VideoGeneration:
+    """The videos of one generation; what is made here and not committed is found by nobody.
+
+    Args:
+        store: where the index lies.
+        catalogue: the index's catalogue.
+        name: the index's name.
+        suite: what embeds footage and queries.
+        generation: which generation.
+    """
+
+    def __init__(self, store: Store, catalogue: Catalogue, name: str, suite: Suite, generation: Generation) -> None:
+        self.suite = suite
+        self._store = store
+        self._catalogue = catalogue
+        self._name = name
+        self._open(generation)
+
+    def _open(self, generation: Generation) -> None:
+        self.generation = generation
+        self._videos = self._catalogue.videos(generation.number)
+        for space in self.suite.spaces.values():
+            self._store.ensure(
+                self._collection(space.name), segment_schema(space.dim), vector="vector", metric=space.metric
+            )
+
+    def follow(self) -> bool:
+        """Go over to the generation that counts now, where another process made it count; tell whether that was so.
+
+        Raises:
+            FingerprintMismatchError: another suite made that one.
+        """
+        generations = self._catalogue.generations()
+        if generations is None or self.generation in (generations.current, generations.building):
+            return False
+        check_fingerprint(generations.current, self.suite)
+        self._open(generations.current)
+        return True
+
+    def entry(self, video_id: str) -> Entry | None:
+        """Return the catalogue row of a video, whatever its state."""
+        self.follow()
+        return self._videos.find(video_id)
+
+    def entries(self, video_ids: Sequence[str]) -> dict[str, Entry]:
+        """Return the catalogue rows of the committed ones among these videos."""
+        self.follow()
+        return self._videos.committed(video_ids)
+
+    def all_entries(self) -> list[Entry]:
+        """Return the catalogue rows of all videos in order of addition, whatever their state."""
+        self.follow()
+        return self._videos.all()
+
+    def seen_at(self, path: str) -> list[Entry]:
+        """Return the catalogue rows of the videos that were seen last at this path."""
+        self.follow()
+        return self._videos.seen_at(path)
+
+    def exclusive(self, video_id: str) -> AbstractContextManager[None]:
+        """Keep others from adding or deleting the same video inside a `with` block; see `Store.exclusive`."""
+        return self._store.exclusive(video_id)
+
+    def write(self, entry: Entry, rows: Mapping[str, tuple[Sequence[Segment], Vectors]]) -> dict[str, int]:
+        """Store a video: its row as pending, its segments, a count in the store, its row as committed.
+
+        Args:
+            entry: the video's row.
+            rows: per space, the segments and their vectors (n, dim).
+
+        Returns:
+            Rows counted in the store per space.
+
+        Raises:
+            InvalidVectorError: a vector must not be stored; nothing was written.
+            StoreError: the store failed, or holds another number of rows than were sent; nothing stays visible.
+            FingerprintMismatchError: the index went over to another suite meanwhile, perhaps without this video.
+        """
+        for name, (_, vectors) in rows.items():
+            check_vectors(vectors, self.suite.spaces[name])
+        return self._write(entry, {name: _segment_rows(entry, *parts) for name, parts in rows.items()})
+
+    def take_over(self, entry: Entry, other: VideoGeneration) -> dict[str, int]:
+        """Store a video with the rows that another generation of the same fingerprint holds; as `write`."""
+        wanted = f"video_id == {literal(entry.video_id)}"
+        return self._write(
+            entry, {name: self._store.rows(other._collection(name), wanted, _ALL_FIELDS) for name in self.suite.spaces}
+        )
+
+    def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+        self._videos.put(entry.model_copy(update={"state": "pending"}))
+        try:
+            counted = self._write_segments(entry, rows)
+        except BaseException:
+            # Should this fail as well, the pending row still hides what was written.
+            with suppress(StoreError):
+                self.erase(entry)
+            raise
+        checksums = {name: checksum(sent) for name, sent in rows.items()}
+        self._videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
+        # Written to a generation that nobody searches any more, perhaps too late to be brought over.
+        return self._write(entry, rows) if self.follow() else counted
+
+    def _write_segments(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+        of_video = f"video_id == {literal(entry.video_id)}"
+        for name in self.suite.spaces:
+            collection = self._collection(name)
+            sent = rows.get(name, ())
+            # Left by other settings, or by a run that was interrupted.
+            stale = {row["id"] for row in self._store.rows(collection, of_video, ["id"])} - {row["id"] for row in sent}
+            self._delete_keys(collection, sorted(stale))
+            self._store.write(collection, sent)
+            self._store.flush(collection)
+        counted = self.count(entry.video_id)
+        wanted = {name: len(rows.get(name, ())) for name in self.suite.spaces}
+        if counted != wanted:
+            raise StoreError(
+                f"the store holds {counted} rows of {entry.sightings[-1].path} after {wanted} were written",
+                why="rows were lost on the way",
+                fix="check the disk and run the same command again",
+            )
+        return counted
+
+    def update(self, entry: Entry) -> None:
+        """Write the row of a video whose segments stay as they are."""
+        self._videos.put(entry)
+
+    def count(self, video_id: str) -> dict[str, int]:
+        """Count a video's rows per space, as the store sees them now."""
+        expression = f"video_id == {literal(video_id)}"
+        return {name: self._store.count(self._collection(name), expression) for name in self.suite.spaces}
+
+    def size(self) -> dict[str, int]:
+        """Count all rows per space, as the store sees them now."""
+        return {name: self._store.count(self._collection(name)) for name in self.suite.spaces}
+
+    def rows(self, space: str) -> Iterator[list[Row]]:
+        """Yield all stored rows of a space with their vectors, some at a time, in no particular order."""
+        return self._store.scan(self._collection(space), _ALL_FIELDS)
+
+    def delete(self, video_id: str) -> None:
+        """Delete a video: its vectors, its thumbnails and its row.
+
+        Raises:
+            UnknownVideoError: there is no such video.
+            FingerprintMismatchError: the index went over to another suite meanwhile, perhaps with this video.
+        """
+        with self.exclusive(video_id):
+            self.erase(self._videos.find(video_id) or self._videos.get(video_id))
+            if self.follow() and (entry := self._videos.find(video_id)):
+                self.erase(entry)
+
+    def delete_orphans(self, space: str, video_id: str) -> None:
+        """Delete the rows of a video that the catalogue does not know.
+
+        Raises:
+            StoreError: the catalogue knows it.
+        """
+        with self.exclusive(video_id):
+            if self._videos.find(video_id):
+                raise StoreError(f"video '{video_id}' is in the catalogue", fix="verify the index again")
+            self._store.delete(self._collection(space), f"video_id == {literal(video_id)}")
+            self._store.flush(self._collection(space))
+
+    def hits(
+        self, space: str, vector: np.ndarray, *, limit: int, wanted: Filter, excluded: Sequence[str] = ()
+    ) -> list[Hit]:
+        """Return the most similar segments of committed videos in one space, best first.
+
+        Args:
+            space: name of the space.
+            vector: (dim,) the query.
+            limit: at most so many.
+            wanted: what the segments must satisfy.
+            excluded: videos to leave out.
+        """
+        self.follow()
+        expression = compile_filter(wanted, excluded_videos=[*self._videos.hidden(), *excluded])
+        found = self._store.search(
+            self._collection(space), vector, limit=limit, expression=expression, fields=_HIT_FIELDS
+        )
+        return [_hit(row, similarity) for similarity, row in found]
+
+    def segments(self, video_id: str) -> list[Hit]:
+        """Return the uniform segments of a committed video in order of time (similarity 0): its anomaly curve.
+
+        Raises:
+            UnknownVideoError: there is no such video.
+        """
+        self._videos.get(video_id)
+        space = self.suite.encoders_for("video").space.name
+        expression = compile_filter(Filter(video_ids=(video_id,), kinds=("uniform",)))
+        rows = self._store.rows(self._collection(space), expression, _HIT_FIELDS)
+        return sorted((_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
+
+    def erase(self, entry: Entry) -> None:
+        """Delete a video that the caller keeps `exclusive`."""
+        self._videos.put(entry.model_copy(update={"state": "deleting"}))
+        for name in self.suite.spaces:
+            self._store.delete(self._collection(name), f"video_id == {literal(entry.video_id)}")
+        shutil.rmtree(self._thumbnails(entry.video_id), ignore_errors=True)
+        generations = self._catalogue.generations()
+        if generations and generations.previous:
+            # Or else it would be brought over once more.
+            self._catalogue.videos(generations.previous.number).remove(entry.video_id)
+        self._videos.remove(entry.video_id)
+
+    def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        for first in range(0, len(keys), _KEYS):
+            listed = ", ".join(literal(key) for key in keys[first : first + _KEYS])
+            self._store.delete(collection, f"id in [{listed}]")
+
+    def _thumbnails(self, video_id: str) -> Path:
+        return settings().cache / "thumbnails" / video_id
+
+    def _collection(self, space: str) -> str:
+        return collection_name(self._name, self.generation.number, space)
+
+
+def check_fingerprint(generation: Generation, suite: Suite) -> None:
+    """Raise `FingerprintMismatchError`, naming both, unless the suite made the generation."""
+    if generation.fingerprint != suite.fingerprint:
+        raise FingerprintMismatchError(
+            f"the index was made by suite '{generation.suite}' ({generation.fingerprint})",
+            why=f"it cannot be searched with suite '{suite.name}' ({suite.fingerprint})",
+            fix=f"open it with --suite {generation.suite}, or make it anew: var-plugin reindex --suite {suite.name}",
+        )
+
+
+def collection_name(name: str, generation: int, space: str) -> str:
+    """Return the collection that holds the segments of one space."""
+    return f"{name}__{space}" if generation == 1 else f"{name}__{space}__{generation}"
+
+
+def segment_id(entry: Entry, segment: Segment) -> str:
+    """Return the key of a segment: a hash of content, span, kind and the settings that made it."""
+    parts = (entry.content, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.kind, entry.settings)
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+
+def checksum(rows: Iterable[Row]) -> str:
+    """Return a checksum over the keys and vectors of rows, whatever their order."""
+    total = 0
+    for row in rows:
+        vector = np.asarray(row["vector"], np.float32).tobytes()
+        digest = hashlib.blake2b(row["id"].encode() + vector, digest_size=16).digest()
+        total += int.from_bytes(digest)
+    return f"{total % 2**128:032x}"
+
+
+def _segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> list[Row]:
+    seen = entry.sightings[-1]
+    rows: list[Row] = []
+    for segment, vector in zip(segments, vectors, strict=True):
+        start_ms = round(segment.start * 1000)
+        rows.append(
+            {
+                "id": segment_id(entry, segment),
+                "video_id": entry.video_id,
+                "camera": seen.camera,
+                "kind": segment.kind,
+                "start_ms": start_ms,
+                "end_ms": round(segment.end * 1000),
+                "key_ms": round(segment.key * 1000),
+                "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
+                "anomaly": segment.anomaly,
+                "metadata": entry.metadata,
+                "vector": vector.tolist(),
+            }
+        )
+    return rows
+
+
+def _hit(row: Row, similarity: float) -> Hit:
+    return Hit(
+        video_id=row["video_id"],
+        camera=row["camera"],
+        kind=row["kind"],
+        start=row["start_ms"] / 1000,
+        end=row["end_ms"] / 1000,
+        key=row["key_ms"] / 1000,
+        recorded_at=row["recorded_at"],
+        anomaly=row["anomaly"],
+        similarity=similarity,
+    )

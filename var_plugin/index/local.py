@@ -1,0 +1,168 @@
+"""Milvus Lite shared by the processes of one user: the first one owns the database, the others connect to it.
+
+Milvus Lite lets one process open a database, and its lock ends with that process, however it ends. So whoever gets
+the lock serves the database on a Unix socket and publishes the address beside it; whoever does not, connects there.
+When the owner ends, the next operation of any other process finds nobody listening and tries for the lock itself.
+
+Socket and database lie in folders that only their user may enter: no port is opened, other users cannot connect.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.db import MilvusLite
+from milvus_lite.exceptions import DataDirLockedError
+from pymilvus.grpc_gen import milvus_pb2_grpc
+
+from var_plugin.errors import IndexUnavailableError
+
+_OWNER = "owner.json"
+_SOCKET_FOLDER = "var-plugin-"
+# Between taking the lock and listening an owner does nothing slow.
+_PATIENCE_SECONDS = 10.0
+_WORKERS = 10
+_LARGEST_MESSAGE = 256 * 1024 * 1024
+# Milvus Lite calls concurrent writes to one collection unsafe.
+_ONE_AT_A_TIME = ("CreateCollection", "DropCollection", "CreateIndex", "LoadCollection", "Upsert", "Delete", "Flush")
+
+
+class Link:
+    """A way to the database of another process."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def answers(self) -> bool:
+        """Tell whether the owner still listens."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.address.removeprefix("unix:"))
+            except OSError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Owner(Link):
+    """This process's own database, served to itself and to others.
+
+    Raises:
+        DataDirLockedError: another process owns it.
+    """
+
+    def __init__(self, database: Path) -> None:
+        database.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._database = MilvusLite(str(database))
+        self._note = database / _OWNER
+        self._changing = threading.Lock()
+        _clear_leftovers(database)
+        self._folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
+        super().__init__(f"unix:{self._folder / 'milvus'}")
+        self._server = grpc.server(
+            ThreadPoolExecutor(_WORKERS),
+            options=[
+                ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+                ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+            ],
+        )
+        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
+        self._server.add_insecure_port(self.address)
+        self._server.start()
+        self._publish()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Hand the database over: stop serving, then release the lock."""
+        atexit.unregister(self.close)
+        self._server.stop(grace=2).wait()
+        with self._changing:
+            self._note.unlink(missing_ok=True)
+            self._database.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _servicer(self) -> Any:
+        servicer = MilvusServicer(self._database)
+        for name in _ONE_AT_A_TIME:
+            setattr(servicer, name, self._alone(getattr(servicer, name)))
+        return servicer
+
+    def _alone(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def guarded(*arguments: Any) -> Any:
+            with self._changing:
+                return method(*arguments)
+
+        return guarded
+
+    def _publish(self) -> None:
+        partial = self._note.with_suffix(".partial")
+        partial.write_text(json.dumps({"pid": os.getpid(), "address": self.address}), encoding="utf-8")
+        partial.replace(self._note)
+
+
+def connect(database: Path) -> Link:
+    """Own a Milvus Lite database, or find the process that does.
+
+    Raises:
+        IndexUnavailableError: something else holds the database, or it cannot be read.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return Owner(database)
+        except DataDirLockedError as locked:
+            note = _read_note(database)
+            if note and (link := Link(note["address"])).answers():
+                return link
+            if time.monotonic() > deadline:
+                raise IndexUnavailableError(
+                    f"cannot open the index {database}",
+                    why=f"process {note['pid'] if note else 'unknown'} holds it and does not answer",
+                    fix="end that process, or run a Milvus server and name its URI",
+                ) from locked
+        except Exception as error:  # whatever a damaged database makes Milvus Lite raise
+            raise IndexUnavailableError(
+                f"cannot open the index {database}",
+                why=str(error),
+                fix="restore it from a backup, or name another place with --index",
+            ) from error
+        time.sleep(0.02)
+
+
+def _read_note(database: Path) -> dict[str, Any] | None:
+    try:
+        note = json.loads((database / _OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _clear_leftovers(database: Path) -> None:
+    """Remove what a killed owner left: its socket, and collections killed while they were made or dropped.
+
+    A collection without its schema does not exist for Milvus Lite, yet keeps its name from being used again.
+    """
+    if note := _read_note(database):
+        folder = Path(note["address"].removeprefix("unix:")).parent
+        if folder.name.startswith(_SOCKET_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+    for collection in (database / "collections").iterdir():
+        if not (collection / "schema.json").exists():
+            shutil.rmtree(collection)
