@@ -10,8 +10,11 @@ from typing import Any
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError
+from var_plugin.index.verify import Verification, verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, Progress, add
+from var_plugin.ingest.reindex import reindex
+from var_plugin.ingest.repair import repair
 from var_plugin.retrievers.search import search
 from var_plugin.settings import settings
 from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
@@ -73,6 +76,37 @@ class Index(VideoIndex):
                 "nothing to search for", fix="give a text, an image, an audio or a video"
             ) from error
         return search(self, query, k=k, wanted=filter, thumbnails=thumbnails)
+
+    def verify(self) -> Verification:
+        """Check every row and every vector against what the catalogue says was stored.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return verify(self)
+
+    def repair(self, found: Verification, *, progress: Progress | None = None) -> Receipt:
+        """Mend what `verify` found, from the footage where that is needed.
+
+        Returns:
+            One line per video that was embedded anew; a failed line where its file is gone.
+        """
+        return repair(self, found, progress)
+
+    def reindex(self, suite: str | Suite, *, progress: Progress | None = None) -> Receipt:
+        """Make the index anew with a suite, from the footage; searching and adding go on meanwhile.
+
+        With the suite that made it, the vectors are copied and the room of deleted ones is freed. Afterwards this index
+        is seen through the new suite; when a video fails, the old one goes on counting.
+
+        Returns:
+            One line per video; look at `receipt.ok`.
+
+        Raises:
+            StoreError: the store failed; the old generation counts.
+            UnknownSuiteError: no suite of that name.
+        """
+        return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
 
 def open_index(

@@ -136,16 +136,19 @@ class Receipt(Value):
     """The outcome of adding files: one entry each, in the order given."""
 
     videos: tuple[VideoReceipt, ...]
+    interrupted: bool = Field(default=False, description="Ctrl-C came before everything was done")
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """True when everything asked for was done."""
-        return all(video.status != "failed" for video in self.videos)
+        return not self.interrupted and all(video.status != "failed" for video in self.videos)
 
     @property
     def exit_code(self) -> int:
-        """The code shared by all failures, 1 when they differ, 0 when there is none."""
+        """130 after Ctrl-C; else the code shared by all failures, 1 when they differ, 0 when there is none."""
+        if self.interrupted:
+            return 130
         codes = {video.exit_code for video in self.videos if video.status == "failed"}
         return 0 if not codes else codes.pop() if len(codes) == 1 else 1
 

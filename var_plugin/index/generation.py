@@ -124,12 +124,24 @@ class VideoGeneration:
             check_vectors(vectors, self.suite.spaces[name])
         return self._write(entry, {name: _segment_rows(entry, *parts) for name, parts in rows.items()})
 
-    def take_over(self, entry: Entry, other: VideoGeneration) -> dict[str, int]:
-        """Store a video with the rows that another generation of the same fingerprint holds; as `write`."""
-        wanted = f"video_id == {literal(entry.video_id)}"
-        return self._write(
-            entry, {name: self._store.rows(other._collection(name), wanted, _ALL_FIELDS) for name in self.suite.spaces}
-        )
+    def take_over(self, entry: Entry, source: Generation) -> dict[str, int]:
+        """Store a video with the rows that another generation of the same fingerprint holds.
+
+        Raises:
+            StoreError: as `write`; or the rows are not the ones that were stored there.
+        """
+        rows: dict[str, list[Row]] = {}
+        for name in self.suite.spaces:
+            collection = collection_name(self._name, source.number, name)
+            self._store.load(collection)
+            rows[name] = self._store.rows(collection, f"video_id == {literal(entry.video_id)}", _ALL_FIELDS)
+        checksums = {name: checksum(found) for name, found in rows.items()}
+        if checksums != entry.checksums:
+            raise StoreError(
+                f"the vectors of {entry.sightings[-1].path} are not the ones that were stored",
+                fix="mend them first: var-plugin verify --repair",
+            )
+        return self._write(entry, rows)
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         self._videos.put(entry.model_copy(update={"state": "pending"}))
@@ -140,7 +152,7 @@ class VideoGeneration:
             with suppress(StoreError):
                 self.erase(entry)
             raise
-        checksums = {name: checksum(sent) for name, sent in rows.items()}
+        checksums = {name: checksum(rows.get(name, ())) for name in self.suite.spaces}
         self._videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
         # Written to a generation that nobody searches any more, perhaps too late to be brought over.
         return self._write(entry, rows) if self.follow() else counted
@@ -168,6 +180,8 @@ class VideoGeneration:
     def update(self, entry: Entry) -> None:
         """Write the row of a video whose segments stay as they are."""
         self._videos.put(entry)
+        if self.follow():
+            self._videos.put(entry)
 
     def count(self, video_id: str) -> dict[str, int]:
         """Count a video's rows per space, as the store sees them now."""
@@ -176,6 +190,7 @@ class VideoGeneration:
 
     def size(self) -> dict[str, int]:
         """Count all rows per space, as the store sees them now."""
+        self.follow()
         return {name: self._store.count(self._collection(name)) for name in self.suite.spaces}
 
     def rows(self, space: str) -> Iterator[list[Row]]:
@@ -190,6 +205,7 @@ class VideoGeneration:
             FingerprintMismatchError: the index went over to another suite meanwhile, perhaps with this video.
         """
         with self.exclusive(video_id):
+            self.follow()
             self.erase(self._videos.find(video_id) or self._videos.get(video_id))
             if self.follow() and (entry := self._videos.find(video_id)):
                 self.erase(entry)
@@ -231,6 +247,7 @@ class VideoGeneration:
         Raises:
             UnknownVideoError: there is no such video.
         """
+        self.follow()
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
         expression = compile_filter(Filter(video_ids=(video_id,), kinds=("uniform",)))
@@ -290,6 +307,11 @@ def checksum(rows: Iterable[Row]) -> str:
         digest = hashlib.blake2b(row["id"].encode() + vector, digest_size=16).digest()
         total += int.from_bytes(digest)
     return f"{total % 2**128:032x}"
+
+
+def join_checksums(first: str, second: str) -> str:
+    """Return the checksum of two sets of rows together."""
+    return f"{(int(first, 16) + int(second, 16)) % 2**128:032x}"
 
 
 def _segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> list[Row]:

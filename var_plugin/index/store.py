@@ -103,10 +103,16 @@ class Store:
         self._do("create", collection, make)
         self._loaded.add(collection)
 
+    def load(self, collection: str) -> None:
+        """Make a collection of another process searchable here."""
+        self._do("load", collection, lambda client: client.load_collection(collection))
+        self._loaded.add(collection)
+
     def drop(self, collection: str) -> None:
         """Remove a collection with all its rows, if it is there."""
         self._loaded.discard(collection)
-        self._do("drop", collection, lambda client: client.drop_collection(collection))
+        if self.has(collection):
+            self._do("drop", collection, lambda client: client.drop_collection(collection))
 
     def write(self, collection: str, rows: Sequence[Row]) -> None:
         """Insert rows, or replace those with the same id; every row holds all fields."""

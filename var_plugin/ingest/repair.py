@@ -1,0 +1,40 @@
+"""Mending what `verify` finds."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from var_plugin.errors import UnknownVideoError
+from var_plugin.index.verify import Verification
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.video import Progress, store_again
+from var_plugin.types import Receipt, VideoReceipt
+
+
+def repair(index: VideoIndex, found: Verification, progress: Progress | None = None) -> Receipt:
+    """Embed damaged videos anew from their files, end what was interrupted, delete rows that belong to no video.
+
+    A damaged video whose file is gone stays as it is, as a failure in the receipt; deleting it is the owner's choice.
+    One that was never stored in full and whose file is gone is deleted.
+
+    Returns:
+        One line per video embedded anew.
+    """
+    for problem in found.problems:
+        if problem.kind == "orphan" and problem.space:
+            index.delete_orphans(problem.space, problem.video_id)
+    damaged = dict.fromkeys(problem.video_id for problem in found.problems if problem.kind != "orphan")
+    return Receipt(videos=tuple(line for video_id in damaged for line in _mend(index, video_id, progress)))
+
+
+def _mend(index: VideoIndex, video_id: str, progress: Progress | None) -> list[VideoReceipt]:
+    entry = index.entry(video_id)
+    if entry is None:  # deleted meanwhile
+        return []
+    if entry.state != "deleting":
+        line = store_again(index, entry, progress)
+        if line.status == "stored" or entry.state == "committed":
+            return [line]
+    with suppress(UnknownVideoError):  # whoever began it may have been faster
+        index.delete(video_id)
+    return []

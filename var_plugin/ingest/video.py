@@ -1,0 +1,99 @@
+"""One video into one generation of an index: embedded, stored, counted, with its line of the receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import MediaNotFoundError, VarPluginError
+from var_plugin.index.catalogue import Entry
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.ingest.rows import embed
+from var_plugin.media.files import content_hash
+from var_plugin.settings import settings
+from var_plugin.types import VideoReceipt
+
+Progress = Callable[[Path, float], None]
+"""Called with the file at work and the time reached in it, in seconds."""
+
+
+def store(
+    index: VideoGeneration, file: Path, entry: Entry, clock: Clock, progress: Progress | None = None
+) -> VideoReceipt:
+    """Embed a file and store it under `entry`, whose duration and settings are filled in here.
+
+    Raises:
+        As `embed` and `VideoGeneration.write`.
+    """
+    with clock.stage("embed"):
+        rows, duration = embed(file, index.suite, (lambda reached: progress(file, reached)) if progress else None)
+    how = settings_fingerprint(index.suite)
+    with clock.stage("store"):
+        counted = index.write(entry.model_copy(update={"duration": duration, "settings": how}), rows)
+    planned = {name: len(segments) for name, (segments, _) in rows.items()}
+    return VideoReceipt(
+        path=str(file),
+        status="stored",
+        video_id=entry.video_id,
+        duration=duration,
+        planned=planned,
+        stored=planned,
+        verified=counted,
+        seconds=clock.seconds,
+    )
+
+
+def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None = None) -> VideoReceipt:
+    """Embed a video anew from wherever its file still lies; what is known of it stays. A failure is in the receipt."""
+    clock = Clock()
+    try:
+        with clock.stage("hash"):
+            file = _file_of(entry)
+        with index.exclusive(entry.video_id):
+            return store(index, file, entry, clock, progress)
+    except VarPluginError as error:
+        return failure(Path(entry.sightings[-1].path), error)
+
+
+def settings_fingerprint(suite: Suite) -> str:
+    """Return a hash of all that decides how a video is cut and embedded."""
+    used = settings().model_dump(
+        include={"clip_rate", "segment_seconds", "static_similarity", "static_seconds"}, mode="json"
+    )
+    return hashlib.sha256(f"{suite.fingerprint}|{sorted(used.items())}".encode()).hexdigest()[:16]
+
+
+def failure(path: Path, error: VarPluginError) -> VideoReceipt:
+    """Return the line of a file that failed."""
+    return VideoReceipt(path=str(path), status="failed", reason=str(error), exit_code=error.exit_code)
+
+
+class Clock:
+    """Wall time per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a `with` block."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def _file_of(entry: Entry) -> Path:
+    """Return a file that still holds the content."""
+    for sighting in reversed(entry.sightings):
+        file = Path(sighting.path)
+        if file.is_file() and content_hash(file) == entry.content:
+            return file
+    raise MediaNotFoundError(
+        f"the footage of video '{entry.video_id}' is not at {entry.sightings[-1].path} any more",
+        why="its vectors can be made from the footage only",
+        fix=f"bring the file back, or delete the video: var-plugin delete {entry.video_id}",
+    )
