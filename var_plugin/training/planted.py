@@ -119,16 +119,21 @@ def describe(benchmark: PlantedBenchmark, scores: np.ndarray[Any, np.dtype[np.fl
 def run(folder: Path, rows: Sequence[str] = ROWS, seeds: Sequence[int] = SEEDS) -> list[Measurement]:
     """Measure every row for every seed; what the folder holds already is not trained again."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = []
     for seed in seeds:
+        missing = [row for row in rows if not _file(folder, row, seed).is_file()]
+        if not missing:
+            continue
         benchmark = plant(Planted(), seed)
-        for row in rows:
-            path = folder / f"{row}-seed{seed}.json"
-            if not path.is_file():
-                path.write_text(json.dumps(asdict(measure(benchmark, row, seed)), indent=2) + "\n", encoding="utf-8")
-            done.append(Measurement(**json.loads(path.read_text(encoding="utf-8"))))
-            print(f"{row} seed {seed}: SumR {done[-1].values['SumR']:.1f}, {done[-1].seconds:.0f} s", flush=True)
-    return done
+        for row in missing:
+            measured = measure(benchmark, row, seed)
+            _file(folder, row, seed).write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
+            print(f"{row} seed {seed}: SumR {measured.values['SumR']:.1f}, {measured.seconds:.0f} s", flush=True)
+    files = [_file(folder, row, seed) for row in rows for seed in seeds]
+    return [Measurement(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def _file(folder: Path, row: str, seed: int) -> Path:
+    return folder / f"{row}-seed{seed}.json"
 
 
 COLUMNS: Mapping[str, str] = {
@@ -145,10 +150,9 @@ COLUMNS: Mapping[str, str] = {
 
 def table(measurements: Sequence[Measurement]) -> str:
     """Markdown: mean ± standard deviation over the seeds, and the difference of SumR to the full model per seed."""
-    seeds = sorted({one.seed for one in measurements})
+    worlds = [plant(Planted(), seed) for seed in sorted({one.seed for one in measurements})]
     by_row: dict[str, list[dict[str, float]]] = {}
     for bound, evidence_only in (("known words, whole video", False), ("known words, evidence only", True)):
-        worlds = [plant(Planted(), seed) for seed in seeds]
         by_row[bound] = [describe(world, prototype_scores(world, evidence_only=evidence_only)) for world in worlds]
     for one in sorted(measurements, key=lambda one: one.seed):
         by_row.setdefault(one.switch, []).append(one.values)
