@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.video_index import Hit
-from var_plugin.retrievers.moments import Peak, Scored, choose, find_peaks
+from var_plugin.retrievers.moments import (
+    Peak,
+    Scored,
+    best_of_each_video,
+    choose,
+    find_peaks,
+    moment_id,
+    parse_moment_id,
+)
 
 
 def scored(start: float, score: float, *, end: float | None = None, video: str = "v", anomaly: float = 0.0) -> Scored:
@@ -99,3 +108,26 @@ def test_choice_is_as_long_as_it_can_be(drawn: list[tuple[int, float, str]], k: 
 def test_scores_of_several_spaces_count_by_the_best() -> None:
     hit = scored(0, 0).hit
     assert Scored(hit, {"scene": 1.0, "sound": 2.5}).score == pytest.approx(2.5)
+
+
+def test_a_weight_scales_the_score_of_its_space() -> None:
+    both = Scored(scored(0, 0).hit, {"scene": 1.0, "sound": 2.5}, {"sound": 0.2})
+    assert both.score == pytest.approx(1.0)
+    assert both.matched == {"scene": 1.0, "sound": 2.5}
+
+
+def test_of_each_video_the_best() -> None:
+    peaks = find_peaks([scored(0, 5), scored(40, 9), scored(0, 7, video="w")], share=0.8, longest=60)
+    assert [(peak.best.hit.video_id, peak.start) for peak in best_of_each_video(peaks)] == [("v", 40), ("w", 0)]
+
+
+@given(st.text(min_size=1).filter(str.isprintable), st.integers(0, 10**9), st.integers(1, 10**6))
+def test_ids_stand_for_spans(video: str, start: int, length: int) -> None:
+    name = moment_id(video, start / 1000, (start + length) / 1000)
+    assert parse_moment_id(name) == (video, start / 1000, (start + length) / 1000)
+
+
+@pytest.mark.parametrize("text", ["", "v", "v-1", "v-2-1", "v-1-1", "-1-2", "v-1.5-2", "v-1-2 ", f"v-0-{'9' * 13}"])
+def test_other_texts_are_no_ids(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="not the id of a moment"):
+        parse_moment_id(text)
