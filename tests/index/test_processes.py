@@ -1,0 +1,165 @@
+"""One local index and several real processes: the first one owns it, ownership passes on however it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.colors import color_suite
+from tests.films import Film, textured
+from var_plugin.errors import IndexUnavailableError
+from var_plugin.index import local
+from var_plugin.library import open_index
+
+ROOT = Path(__file__).parents[2]
+WORKER = """
+import sys
+from tests.colors import color_suite
+from var_plugin.library import open_index
+index = open_index(sys.argv[1], suite=color_suite())
+print("open", flush=True)
+for line in sys.stdin:
+    receipt = index.add(line.strip())
+    print(receipt.model_dump_json(), flush=True)
+index.close()
+"""
+
+
+class Worker:
+    """A process that has the index open and adds the files it is told."""
+
+    def __init__(self, database: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(database)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert self.answer() == "open"
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def tell(self, path: Path) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{path}\n")
+        self.process.stdin.flush()
+
+    def add(self, path: Path) -> str:
+        self.tell(path)
+        return str(json.loads(self.answer())["videos"][0]["status"])
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
+@contextmanager
+def worker(database: Path) -> Iterator[Worker]:
+    started = Worker(database)
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.communicate()
+
+
+def films(film: Film, count: int) -> list[Path]:
+    return [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, seed=i: textured(seed, 16, 16)) for i in range(count)]
+
+
+def test_processes_share_an_index_and_ownership_passes_on(tmp_path: Path, film: Film) -> None:
+    database = tmp_path / "a.db"
+    paths = films(film, 5)
+    with worker(database) as owner, open_index(database, suite=color_suite()) as index:
+        assert owner.add(paths[0]) == "stored"
+        assert len(index.videos()) == 1
+        assert index.add(paths[1]).ok
+        assert owner.add(paths[1]) == "unchanged"
+        with worker(database) as third:
+            owner.end()
+            assert index.add(paths[2]).ok, "handed over in order"
+            assert third.add(paths[3]) == "stored"
+        assert index.add(paths[4]).ok
+        assert len(index.search("red", k=10)) == 5
+        assert index.size() == {"scene": 10}
+
+
+@pytest.mark.parametrize("moment", ["idle", "busy"])
+def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> None:
+    database = tmp_path / "a.db"
+    first, second = films(film, 2)
+    with worker(database) as owner, open_index(database, suite=color_suite()) as index:
+        assert owner.add(first) == "stored"
+        assert len(index.search("red")) == 1
+        if moment == "busy":
+            owner.tell(second)
+        owner.process.send_signal(signal.SIGKILL)
+        owner.process.wait()
+        assert first in {Path(found.uri) for found in index.search("red")}
+        assert index.add(second).ok
+        assert {Path(video.uri) for video in index.videos() if video.state == "committed"} == {first, second}
+        assert index.size() == {"scene": 4}
+    sockets = json.loads((database / "owner.json").read_text()) if (database / "owner.json").exists() else None
+    assert sockets is None, "an owner that ends in order leaves no address"
+
+
+def test_two_processes_that_add_the_same_store_it_once(tmp_path: Path, film: Film) -> None:
+    database = tmp_path / "a.db"
+    paths = films(film, 4)
+    with worker(database) as one, worker(database) as other:
+        for path in paths:
+            one.tell(path)
+            other.tell(path)
+        statuses = [
+            (json.loads(one.answer())["videos"][0]["status"], json.loads(other.answer())["videos"][0]["status"])
+            for _ in paths
+        ]
+    assert all(sorted(pair) == ["stored", "unchanged"] for pair in statuses)
+    with open_index(database, suite=color_suite()) as index:
+        assert index.size() == {"scene": 8}
+
+
+def test_two_in_one_process_share_as_well(tmp_path: Path, film: Film) -> None:
+    (path,) = films(film, 1)
+    with open_index(tmp_path / "a.db", suite=color_suite()) as first:
+        first.add(path)
+        second = open_index(tmp_path / "a.db", suite=color_suite())
+        assert len(second.videos()) == 1
+    assert len(second.search("red")) == 1
+    second.close()
+
+
+def test_others_cannot_get_in(tmp_path: Path) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()):
+        socket = Path(json.loads((tmp_path / "a.db/owner.json").read_text())["address"].removeprefix("unix:"))
+        assert socket.is_socket()
+        for folder in (tmp_path / "a.db", socket.parent):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not socket.parent.exists()
+
+
+def test_who_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program may hold the database without serving it."""
+    from milvus_lite.db import MilvusLite
+
+    monkeypatch.setattr(local, "_PATIENCE_SECONDS", 0.1)
+    stranger = MilvusLite(str(tmp_path / "a.db"))
+    with pytest.raises(IndexUnavailableError, match="process unknown holds it and does not answer"):
+        open_index(tmp_path / "a.db", suite=color_suite())
+    stranger.close()
+    open_index(tmp_path / "a.db", suite=color_suite()).close()
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    open_index(tmp_path / "a.db", suite=color_suite()).close()
+    (tmp_path / "a.db/collections").rename(tmp_path / "lost")
+    (tmp_path / "a.db/collections").write_text("no folder")
+    with pytest.raises(IndexUnavailableError, match="cannot open the index"):
+        open_index(tmp_path / "a.db", suite=color_suite())
