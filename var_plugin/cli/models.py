@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,6 +60,28 @@ def encode(
     else:
         for vector in vectors:
             print(" ".join(f"{value:.6f}" for value in vector))
+
+
+@app.command()
+def extract(
+    videos: Annotated[Path, typer.Argument(help="A video, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the features, one .npy per video.")],
+    suite: SuiteOption = None,
+    rate: Annotated[float, typer.Option(help="Clips per second.", min=0.01)] = 2.0,
+) -> None:
+    """Write clip features of one's own videos, as `train` and `evaluate` read them."""
+    from var_plugin.encoders.suites import load_suite
+    from var_plugin.evaluation.features import extract_features
+    from var_plugin.settings import settings
+
+    failed = extract_features(
+        videos,
+        out,
+        load_suite(suite or settings().suite),
+        rate=rate,
+        report=lambda video, problem: print(f"{video}: {problem or 'done'}", file=sys.stderr),
+    )
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()

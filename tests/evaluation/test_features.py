@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.colors import color_suite
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.errors import MediaNotFoundError
+from var_plugin.evaluation.benchmarks.pairs import find_features
+from var_plugin.evaluation.features import extract_features
+
+
+def test_features_are_what_the_benchmarks_read(film: Film, tmp_path: Path) -> None:
+    film("videos/Abuse/Abuse001_x264.mp4", seconds=8, paint=scene("red", "blue", seconds=4))
+    film("videos/Normal/Normal_Videos_003_x264.mp4", seconds=6)
+    (film.folder / "videos/broken.mp4").write_text("no film")
+    told: dict[str, str] = {}
+    out = tmp_path / "features"
+    failed = extract_features(
+        film.folder / "videos", out, color_suite(), rate=2, report=lambda v, p: told.update({v.name: p})
+    )
+    assert failed == 1
+    assert "cannot read" in told.pop("broken.mp4")
+    assert set(told.values()) == {""}
+    found = find_features(out, ["Abuse001_x264", "Normal_Videos_003_x264"], suffixes=("__0", ""))
+    clips = np.load(found["Abuse001_x264"])
+    assert clips.dtype == np.float32
+    assert clips.argmax(axis=1).tolist() == [0] * 8 + [2] * 8
+    assert not list(out.rglob("*.part"))
+
+
+def test_what_is_there_is_left(film: Film, tmp_path: Path) -> None:
+    path = film("a.mp4")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.npy").write_bytes(b"from last time")
+    assert extract_features(path, tmp_path / "out", color_suite(), rate=2, report=lambda v, p: None) == 0
+    assert (tmp_path / "out/a.npy").read_bytes() == b"from last time"
+    with pytest.raises(MediaNotFoundError):
+        extract_features(tmp_path / "gone", tmp_path, color_suite(), rate=2, report=lambda v, p: None)
