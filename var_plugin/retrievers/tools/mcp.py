@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from base64 import b64encode
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from pydantic import ValidationError
 
-from var_plugin import __version__
 from var_plugin.errors import (
     InvalidInputError,
     MissingDependencyError,
@@ -102,7 +102,7 @@ def mcp_server(index: VideoIndex) -> Server[Any]:
 
     return Server(
         "var-plugin",
-        version=__version__,
+        version=version("var-plugin"),
         title="Footage search",
         instructions=_INSTRUCTIONS,
         on_list_tools=list_tools,
