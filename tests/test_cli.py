@@ -167,6 +167,20 @@ def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest
     assert "the index was made by suite 'colors'" in err
 
 
+def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: Path) -> None:
+    path = film("north.mp4", seconds=24, fps=5, paint=scene("blue", "red", "blue"))
+    shell("index", path)
+    best = shell.json("search", "red", "-k", "1")[0]
+    clip = shell.json("export", best["id"], tmp_path / "clip.mp4")
+    assert clip["start"] == pytest.approx(8.0, abs=1.1)
+    assert clip["end"] == pytest.approx(16.0, abs=0.5)
+    assert Path(clip["path"]).stat().st_size > 500
+    assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
+    assert shell("export", "gone-0-8000", tmp_path / "x.mp4")[0] == 18
+    path.unlink()
+    assert shell("export", best["id"], tmp_path / "x.mp4")[0] == 3
+
+
 def test_evaluate_without_a_model_says_what_is_untested(shell: Shell) -> None:
     rows = shell.json("evaluate", "ucfcrime-ar")
     alan = next(row for row in rows if row["method"].startswith("ALAN") and row["status"] == "published")

@@ -9,13 +9,15 @@ from typing import Any
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
+from var_plugin.index.backup import Backup, backup
 from var_plugin.index.verify import Verification, verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, Progress, add
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
-from var_plugin.retrievers.search import search
+from var_plugin.ingest.retention import Pruned, prune
+from var_plugin.retrievers.search import GroupBy, search
 from var_plugin.settings import settings
 from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
 
@@ -60,9 +62,19 @@ class Index(VideoIndex):
         video: str | Path | Span | None = None,
         k: int = 5,
         filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+        min_score: float | None = None,
+        group_by: GroupBy = "moment",
         thumbnails: bool = False,
     ) -> list[Moment]:
         """Return the k best moments for a text, a picture, a sound, a video span, or several of them; best first.
+
+        Args:
+            text, image, audio, video: what to look for; several count together.
+            k: at most so many.
+            filter: what the moments must satisfy.
+            min_score: leave out moments below it, in deviations above unrelated footage.
+            group_by: "video" returns the best moment of each video only.
+            thumbnails: make a picture of each moment.
 
         Raises:
             InvalidInputError: nothing is asked for, or k is below 1.
@@ -75,7 +87,22 @@ class Index(VideoIndex):
             raise InvalidInputError(
                 "nothing to search for", fix="give a text, an image, an audio or a video"
             ) from error
-        return search(self, query, k=k, wanted=filter, thumbnails=thumbnails)
+        return search(self, query, k=k, wanted=filter, min_score=min_score, group_by=group_by, thumbnails=thumbnails)
+
+    def source(self, video_id: str) -> Path:
+        """Return the file of a video, at the last place where it was seen and still is.
+
+        Raises:
+            UnknownVideoError: the index holds no such video.
+            MediaNotFoundError: its file is gone.
+        """
+        entry = self.entries([video_id]).get(video_id)
+        if entry is None:
+            raise UnknownVideoError(f"the index holds no video '{video_id}'", fix="list them: var-plugin videos")
+        for seen in reversed(entry.sightings):
+            if Path(seen.path).is_file():
+                return Path(seen.path)
+        raise MediaNotFoundError(f"{entry.sightings[-1].path} is gone", fix="index the file where it lies now")
 
     def verify(self) -> Verification:
         """Check every row and every vector against what the catalogue says was stored.
@@ -107,6 +134,26 @@ class Index(VideoIndex):
             UnknownSuiteError: no suite of that name.
         """
         return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
+
+    def prune(self, *, keep_days: float | None = None, max_bytes: int | None = None) -> Pruned:
+        """Delete videos older than `keep_days`, then the oldest ones until the index takes at most `max_bytes`.
+
+        A video is as old as its recording; where that clock time is unknown, as its addition to the index.
+
+        Raises:
+            InvalidInputError: a limit that is not above zero.
+            StoreError: the store failed.
+        """
+        return prune(self, keep_days=keep_days, max_bytes=max_bytes)
+
+    def backup(self, folder: str | Path) -> Backup:
+        """Write all committed videos to a new folder, from which `restore_index` makes an index anywhere.
+
+        Raises:
+            InvalidInputError: the folder exists.
+            StoreError: the store failed, or its rows are not the ones that were stored.
+        """
+        return backup(self, folder)
 
 
 def open_index(

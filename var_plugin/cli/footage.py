@@ -87,6 +87,28 @@ def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOp
 
 
 @app.command()
+def export(
+    moment: Annotated[str, typer.Argument(help="Id of a moment, as `search --json` prints it.")],
+    out: Annotated[Path, typer.Argument(help="The clip to write; its ending chooses the container.")],
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a moment as a clip, its packets copied; it may begin a little early, at a key frame."""
+    from var_plugin.media.export import export_clip
+    from var_plugin.retrievers.moments import parse_moment_id
+
+    video_id, start, end = parse_moment_id(moment)
+    with opened(index, suite) as library:
+        source = library.source(video_id)
+    clip = export_clip(source, start, end, out)
+    if as_json:
+        print_json({"path": str(clip.path), "start": clip.start, "end": clip.end})
+    else:
+        print(f"{clip.path}: {clip.start:.2f} s to {clip.end:.2f} s of {source}")
+
+
+@app.command()
 def delete(
     video_ids: Annotated[list[str], typer.Argument(help="Ids as `videos` lists them.")],
     index: IndexOption = None,

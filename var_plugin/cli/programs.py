@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from var_plugin.cli.shared import JsonOption, app, print_json, progress_bars
+from var_plugin.cli.shared import IndexOption, JsonOption, SuiteOption, app, opened, print_json, progress_bars
 from var_plugin.errors import BrokenInstallationError
 
 
@@ -46,3 +46,18 @@ def doctor(as_json: JsonOption = False) -> None:
     if broken:
         first = next(finding for finding in findings if finding.problem)
         raise BrokenInstallationError(f"{', '.join(broken)} cannot be used", why=first.problem, fix=first.fix)
+
+
+@app.command()
+def mcp(
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    http: Annotated[bool, typer.Option("--http", help="Serve over HTTP instead of stdin and stdout.")] = False,
+    host: Annotated[str, typer.Option(help="Address to serve on; there is no login.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8765,
+) -> None:
+    """Serve the index to assistants as an MCP server."""
+    from var_plugin.retrievers.tools.mcp import serve_mcp
+
+    with opened(index, suite) as library:
+        serve_mcp(library, transport="http" if http else "stdio", host=host, port=port)
