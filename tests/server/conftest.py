@@ -1,0 +1,116 @@
+"""A server on loopback, and what the tests send to it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.colors import DESCRIPTION, NAMES, ColorNames, build
+from tests.films import Film, plain
+from tests.ingest.test_add import scene
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.library import Index, open_index
+from var_plugin.server.application import build_app
+from var_plugin.server.options import ServerOptions
+
+KEY = "open sesame"
+MODEL = "colors/scene"
+
+
+class AnyWords(ColorNames):
+    """White for a text that names no colour: the server is asked all kinds of things."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
+
+
+def any_word_suite() -> Suite:
+    scene_encoders = build()["scene"]
+    encoders = SpaceEncoders(scene_encoders.space, AnyWords(), scene_encoders.picture)
+    return Suite(DESCRIPTION, {"scene": encoders})
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve an app on a free port of loopback, in a thread; its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An index with two films: red, green, blue, white for eight seconds each, and yellow alone."""
+    folder = tmp_path_factory.mktemp("footage")
+    film = Film(folder / "a secret place")
+    with open_index(folder / "index.db", suite=any_word_suite()) as index:
+        index.add(film("north.mp4", seconds=32, fps=5, paint=scene("red", "green", "blue", "white")), camera="north")
+        index.add(film("south.mp4", seconds=16, fps=5, paint=scene("yellow", "yellow")), camera="south")
+        yield index
+
+
+@pytest.fixture(scope="session")
+def server(footage: Index) -> Iterator[str]:
+    """The address of a server with an index and a key."""
+    with running(build_app(footage.suite, footage, ServerOptions(api_keys=frozenset({KEY, "another"})))) as address:
+        yield address
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., str]]:
+    """Starts servers without an index, with the options given; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda suite=None, **options: stack.enter_context(
+            running(build_app(suite or any_word_suite(), None, ServerOptions(**options)))
+        )
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+@pytest.fixture
+def green_png() -> bytes:
+    return png(plain(0, 255, 0))
+
+
+@pytest.fixture
+def blue_film(film: Film) -> Path:
+    return film("blue.mp4", seconds=1, paint=lambda _: plain(0, 0, 255))
+
+
+@pytest.fixture
+def installed_colors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install an entry point for the suite of colours, for other processes too; its name."""
+    package = tmp_path / "site" / "colors-1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colors\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[var_plugin.suites]\ncolors = tests.colors:DESCRIPTION\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    return "colors"

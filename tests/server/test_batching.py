@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from var_plugin.encoders.base import Vectors
+from var_plugin.errors import InvalidInputError
+from var_plugin.server.batching import Batcher
+
+
+class Encoder:
+    """Squares numbers; waits where it is told to; refuses negative ones."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, items: list[Any]) -> Vectors:
+        self.go.wait(10)
+        self.batches.append(items)
+        if min(items) < 0:
+            raise InvalidInputError("a negative number")
+        return np.array([[item * item] for item in items], np.float32)
+
+
+async def test_a_lone_request_is_encoded_at_once() -> None:
+    encoder = Encoder()
+    batcher = Batcher(encoder, max_items=8, observe=lambda _: None)
+    assert (await batcher.encode([2, 3])).tolist() == [[4], [9]]
+    assert encoder.batches == [[2, 3]]
+
+
+async def test_requests_that_come_while_it_works_are_encoded_together() -> None:
+    encoder, sizes = Encoder(), []
+    batcher = Batcher(encoder, max_items=8, observe=sizes.append)
+    encoder.go.clear()
+    first = asyncio.create_task(batcher.encode([1]))
+    await asyncio.sleep(0.05)
+    others = [asyncio.create_task(batcher.encode([n, n])) for n in (2, 3, 4)]
+    await asyncio.sleep(0.05)
+    encoder.go.set()
+    assert (await first).tolist() == [[1]]
+    assert [(await other).tolist() for other in others] == [[[4], [4]], [[9], [9]], [[16], [16]]]
+    assert encoder.batches == [[1], [2, 2, 3, 3, 4, 4]]
+    assert sizes == [1, 6]
+
+
+async def test_batches_stay_within_their_size_and_in_order() -> None:
+    encoder = Encoder()
+    batcher = Batcher(encoder, max_items=3, observe=lambda _: None)
+    long, short = await asyncio.gather(batcher.encode([1, 2, 3, 4, 5]), batcher.encode([6]))
+    assert long.ravel().tolist() == [1, 4, 9, 16, 25]
+    assert short.tolist() == [[36]]
+    assert encoder.batches == [[1, 2, 3], [4, 5, 6]]
+
+
+async def test_one_bad_request_does_not_harm_its_neighbours() -> None:
+    batcher = Batcher(Encoder(), max_items=8, observe=lambda _: None)
+    good, bad, other = await asyncio.gather(
+        batcher.encode([1]), batcher.encode([-1]), batcher.encode([2]), return_exceptions=True
+    )
+    assert isinstance(good, np.ndarray)
+    assert isinstance(other, np.ndarray)
+    assert isinstance(bad, InvalidInputError)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
+    encoder = Encoder()
+    batcher = Batcher(encoder, max_items=8, observe=lambda _: None)
+    encoder.go.clear()
+    first = asyncio.create_task(batcher.encode([1]))
+    await asyncio.sleep(0.05)
+    gone = asyncio.create_task(batcher.encode([2]))
+    kept = asyncio.create_task(batcher.encode([3]))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    encoder.go.set()
+    await asyncio.gather(first, kept)
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert encoder.batches == [[1], [3]]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import httpx
+import pytest
+
+from tests.colors import DESCRIPTION, build
+from tests.server.conftest import MODEL
+from var_plugin import errors
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.server.errors import STATUS
+
+
+def test_every_error_of_the_package_has_a_status() -> None:
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)} - {errors.VarPluginError}
+    assert set(STATUS) == kinds
+    assert set(STATUS.values()) <= {400, 404, 413, 500, 503}
+
+
+class Broken:
+    """Fails as it is told."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (errors.MissingWeightsError("no file /secret/weights", fix="get it"), 503, "missing_weights_error"),
+        (RuntimeError("at /secret/place"), 500, "runtime_error"),
+    ],
+)
+def test_the_inside_of_the_server_is_told_to_its_log_only(
+    serving: Callable[..., str], caplog: pytest.LogCaptureFixture, error: Exception, status: int, code: str
+) -> None:
+    scene = build()["scene"]
+    address = serving(Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, Broken(error), scene.picture)}))
+    with caplog.at_level(logging.ERROR):
+        answer = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": "red"})
+    assert answer.status_code == status
+    body = answer.json()["error"]
+    assert (body["type"], body["code"]) == ("server_error", code)
+    assert "secret" not in answer.text
+    reference = body["message"].rpartition(" ")[2]
+    assert any(reference in record.getMessage() for record in caplog.records)
+    assert "/secret/" in caplog.text

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx
+import pytest
+
+from tests.colors import DESCRIPTION, build
+from tests.server.conftest import KEY, MODEL, AnyWords, any_word_suite
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+
+ASKED = {"model": MODEL, "input": "red"}
+
+
+@pytest.mark.parametrize("given", [None, "Bearer", "Bearer wrong", f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \xe9"])
+def test_only_keys_open(server: str, given: str | None) -> None:
+    headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+    for method, path in (("POST", "/v1/embeddings"), ("GET", "/v1/models"), ("GET", "/metrics"), ("GET", "/nothing")):
+        answer = httpx.request(method, server + path, headers=headers, json=ASKED if method == "POST" else None)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["type"] == "authentication_error"
+
+
+def test_health_and_description_need_no_key(server: str) -> None:
+    for path in ("/health/live", "/health/ready", "/openapi.json"):
+        assert httpx.get(server + path).status_code == 200
+
+
+def test_a_body_that_is_declared_too_large_is_not_read(serving: Callable[..., str]) -> None:
+    address = serving(max_body_bytes=1000)
+    answer = httpx.post(f"{address}/v1/embeddings", json=ASKED | {"input": "red " * 1000})
+    assert answer.status_code == 413
+    assert answer.json()["error"]["message"] == "the request is larger than 1000 bytes"
+    assert httpx.post(f"{address}/v1/embeddings", json=ASKED).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/embeddings/files"])
+def test_a_body_without_a_length_is_counted(serving: Callable[..., str], path: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
+        for _ in range(100):
+            yield b"red " * 25
+
+    kind = "multipart/form-data; boundary=x" if path.endswith("files") else "application/json"
+    answer = httpx.post(serving(max_body_bytes=1000) + path, content=pieces(), headers={"Content-Type": kind})
+    assert answer.status_code == 413
+
+
+def test_a_packed_bomb_is_not_unpacked(serving: Callable[..., str]) -> None:
+    bomb = gzip.compress(b"red " * 10_000_000)
+    answer = httpx.post(f"{serving()}/v1/embeddings", content=bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 415
+
+
+class Waiting(AnyWords):
+    """Does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.go.wait(30)
+        return super().encode(texts)
+
+
+async def test_too_many_at_once_are_told_to_come_back(serving: Callable[..., str]) -> None:
+    words = Waiting()
+    scene = build()["scene"]
+    address = serving(Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, words, scene.picture)}), max_in_flight=2)
+    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+        taken = [asyncio.create_task(client.post("/v1/embeddings", json=ASKED)) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        refused = await client.post("/v1/embeddings", json=ASKED)
+        live = await client.get("/health/live")
+        words.go.set()
+        answers = await asyncio.gather(*taken)
+        again = await client.post("/v1/embeddings", json=ASKED)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert live.status_code == 200
+    assert [answer.status_code for answer in [*answers, again]] == [200, 200, 200]
+
+
+def test_answers_to_other_methods_and_paths_have_the_same_body(serving: Callable[..., str]) -> None:
+    address = serving(any_word_suite())
+    for method, path, status in (("GET", "/v1/embeddings", 405), ("GET", "/v2", 404), ("DELETE", "/v1/models", 405)):
+        answer = httpx.request(method, address + path)
+        assert answer.status_code == status
+        assert answer.json()["error"].keys() == {"message", "type", "param", "code"}

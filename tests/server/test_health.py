@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.colors import DESCRIPTION, build
+from tests.server.conftest import KEY, MODEL
+from tests.server.test_errors import Broken
+from tests.server.test_gate import Waiting
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.errors import MissingWeightsError
+
+
+def suite_with(words: object) -> Suite:
+    scene = build()["scene"]
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, words, scene.picture)})  # type: ignore[arg-type]
+
+
+def eventually_ready(address: str) -> bool:
+    for _ in range(100):
+        if httpx.get(f"{address}/health/ready").status_code == 200:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_server_lives_before_it_is_ready(serving: Callable[..., str]) -> None:
+    words = Waiting()
+    address = serving(suite_with(words))
+    assert httpx.get(f"{address}/health/live").json() == {"status": "live"}
+    answer = httpx.get(f"{address}/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "the encoders are loading"
+    words.go.set()
+    assert eventually_ready(address)
+
+
+def test_a_server_without_weights_lives_and_is_never_ready(serving: Callable[..., str]) -> None:
+    address = serving(suite_with(Broken(MissingWeightsError("none"))))
+    assert httpx.get(f"{address}/health/live").status_code == 200
+    time.sleep(0.2)
+    assert "cannot be used" in httpx.get(f"{address}/health/ready").json()["error"]["message"]
+
+
+def test_prometheus_reads_the_metrics(server: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ["red", "blue"]}, headers=headers)
+    httpx.get(f"{server}/v1/videos/00", headers=headers)
+    text = httpx.get(f"{server}/metrics", headers=headers).text
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    asked = (("method", "POST"), ("route", "/v1/embeddings"), ("status", "200"))
+    assert samples[("var_plugin_requests_total", *asked)] >= 1
+    missing = (("method", "GET"), ("route", "/v1/videos/{video_id}"), ("status", "404"))
+    assert samples[("var_plugin_requests_total", *missing)] >= 1
+    assert samples[("var_plugin_request_seconds_count", ("route", "/v1/embeddings"))] >= 1
+    assert samples[("var_plugin_batch_items_sum", ("modality", "text"), ("space", "scene"))] >= 2
+    assert samples[("var_plugin_requests_in_flight",)] == 1

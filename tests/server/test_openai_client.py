@@ -1,0 +1,93 @@
+"""OpenAI's own client, as it is, against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.server.conftest import KEY, MODEL, data_uri
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def test_the_default_encoding_gives_numbers(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model=MODEL, input="red")
+    assert answer.data[0].embedding == [1.0, 0.0, 0.0]
+    assert answer.model == MODEL
+
+
+def test_base64_and_float_are_the_same_vectors_in_the_order_asked(client: openai.OpenAI) -> None:
+    texts = ["red", "a green van", "yellow"]
+    packed = client.embeddings.create(model=MODEL, input=texts)
+    plain_numbers = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+    assert [item.embedding for item in packed.data] == [item.embedding for item in plain_numbers.data]
+    assert [item.index for item in packed.data] == [0, 1, 2]
+    assert packed.data[1].embedding == [0.0, 1.0, 0.0]
+
+
+def test_usage_counts_words(client: openai.OpenAI) -> None:
+    usage = client.embeddings.create(model=MODEL, input=["red", "a green van"]).usage
+    assert (usage.prompt_tokens, usage.total_tokens) == (4, 4)
+
+
+async def test_the_asynchronous_client_works_as_well(server: str) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key="another") as client:
+        answer = await client.embeddings.create(model=MODEL, input=["blue"])
+    assert answer.data[0].embedding == [0.0, 0.0, 1.0]
+
+
+def test_pictures_and_videos_go_as_data_uris(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
+    inputs = [data_uri("image/png", green_png), "red", data_uri("video/mp4", blue_film.read_bytes())]
+    picture, text, video = client.embeddings.create(model=MODEL, input=inputs).data
+    assert picture.embedding[1] == pytest.approx(1, abs=1e-3)
+    assert text.embedding[0] == 1
+    assert video.embedding[2] == pytest.approx(1, abs=1e-2)
+
+
+def test_content_parts_are_understood(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
+    parts = [
+        {"type": "text", "text": "red"},
+        {"type": "image_url", "image_url": {"url": data_uri("image/png", green_png), "detail": "low"}},
+        {"type": "video_url", "video_url": {"url": data_uri("video/mp4", blue_film.read_bytes())}},
+    ]
+    answer = client.embeddings.create(model=MODEL, input=parts)  # type: ignore[arg-type]
+    best = [max(range(3), key=item.embedding.__getitem__) for item in answer.data]
+    assert best == [0, 1, 2]
+
+
+def test_models_tell_what_they_take(client: openai.OpenAI) -> None:
+    (model,) = client.models.list()
+    assert model.id == MODEL
+    described = client.models.retrieve(MODEL).model_dump()
+    assert described["capabilities"] == ["image", "text", "video"]
+    assert described["dimensions"] == 3
+    assert described["fingerprint"] == "colors-1"
+
+
+def test_dimensions_must_be_the_models_own(client: openai.OpenAI) -> None:
+    assert len(client.embeddings.create(model=MODEL, input="red", dimensions=3).data[0].embedding) == 3
+    with pytest.raises(openai.BadRequestError, match="cannot have 2 dimensions: they have 3"):
+        client.embeddings.create(model=MODEL, input="red", dimensions=2)
+
+
+def test_mistakes_become_the_clients_own_errors(client: openai.OpenAI, server: str) -> None:
+    with pytest.raises(openai.NotFoundError, match="this server has colors/scene"):
+        client.embeddings.create(model="text-embedding-3-small", input="red")
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
+        client.embeddings.create(model=MODEL, input=[[1, 2, 3]])
+    assert refused.value.param == "input"
+    assert refused.value.type == "invalid_request_error"
+    with pytest.raises(openai.BadRequestError, match="a text is empty"):
+        client.embeddings.create(model=MODEL, input=["red", " "])
+    with pytest.raises(openai.BadRequestError, match="cannot encode audio") as refused:
+        client.embeddings.create(model=MODEL, input=[data_uri("audio/wav", b"RIFF")])
+    assert refused.value.code == "unsupported_modality_error"
+    with pytest.raises(openai.AuthenticationError, match="no valid API key"):
+        openai.OpenAI(base_url=f"{server}/v1", api_key="guessed").embeddings.create(model=MODEL, input="red")

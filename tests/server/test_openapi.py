@@ -1,0 +1,59 @@
+"""The server's own description: complete, and true whatever is sent."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.server.conftest import KEY
+from var_plugin.library import Index
+from var_plugin.server.application import build_app
+from var_plugin.server.options import ServerOptions
+
+CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+
+
+@pytest.fixture(scope="session")
+def description(footage: Index) -> schemathesis.BaseSchema:
+    app = build_app(footage.suite, footage, ServerOptions(api_keys=frozenset({KEY})))
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+def test_no_request_makes_the_server_fail_or_contradict_its_description(description: schemathesis.BaseSchema) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    operations = [result.ok() for result in description.get_all_operations()]
+    assert len(operations) == 11
+    for operation in operations:
+
+        @given(case=operation.as_strategy())
+        @settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
+        def holds(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers=headers, checks=CHECKS)
+
+        holds()
+
+
+def test_every_operation_is_described(footage: Index) -> None:
+    paths = build_app(footage.suite, footage).openapi()["paths"]
+    operations = {(method, path): operation for path, methods in paths.items() for method, operation in methods.items()}
+    assert set(operations) == {
+        ("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"),
+        ("post", "/v1/embeddings"), ("post", "/v1/embeddings/files"), ("get", "/v1/models"),
+        ("get", "/v1/models/{model}"), ("post", "/v1/search"), ("get", "/v1/videos"), ("get", "/v1/videos/{video_id}"),
+        ("get", "/v1/videos/{video_id}/thumbnail"),
+    }  # fmt: skip
+    for (_, path), operation in operations.items():
+        assert operation["summary"]
+        assert operation["description"]
+        assert {"400", "401", "413", "429", "5XX"} <= set(operation["responses"])
+        assert "422" not in operation["responses"]
+        assert bool(operation.get("security")) == path.startswith("/v1/")
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description") or parameter["name"] == "model"

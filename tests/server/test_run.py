@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.films import Film, plain
+from tests.server.conftest import MODEL, data_uri
+from var_plugin.errors import InvalidInputError
+from var_plugin.server.run import serve
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
+def test_nobody_is_served_without_a_key_beyond_this_machine(host: str) -> None:
+    with pytest.raises(InvalidInputError, match="no API key is set"):
+        serve(host=host, api_keys=["", " "])
+
+
+@pytest.fixture
+def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server in a process of its own, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = f"from var_plugin.server.run import serve; serve(port={port}, suite={installed_colors!r})"
+    started = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            if httpx.get(f"{address}/health/ready").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield started, address
+    started.kill()
+    started.wait()
+
+
+def test_a_request_that_was_taken_is_answered_before_the_end(
+    process: tuple[subprocess.Popen[bytes], str], film: Film
+) -> None:
+    started, address = process
+    long = film("long.mp4", seconds=240, fps=5, paint=lambda _: plain(0, 0, 255)).read_bytes()
+    asked = {"model": MODEL, "input": data_uri("video/mp4", long)}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{address}/v1/embeddings", json=asked, timeout=60)
+        time.sleep(0.3)
+        assert not answer.done()
+        started.send_signal(signal.SIGTERM)
+        assert answer.result().status_code == 200
+    assert started.wait(30) in (0, -signal.SIGTERM)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/health/live")

@@ -1,0 +1,118 @@
+"""/v1/embeddings and /v1/models, as OpenAI's clients call them."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, UploadFile
+from fastapi.responses import Response
+
+from var_plugin.encoders.base import Space, Vectors
+from var_plugin.errors import InvalidInputError
+from var_plugin.server.contents import MOST_MEDIA, Content, Contents
+from var_plugin.server.encoding import Encoding
+from var_plugin.server.schemas import (
+    Dimensions,
+    Embedding,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    EncodingFormat,
+    Model,
+    Models,
+    Usage,
+)
+from var_plugin.types import Modality
+
+
+def embeddings_router(encoding: Encoding, contents: Contents) -> APIRouter:
+    """Return the routes that turn content into vectors."""
+    router = APIRouter(prefix="/v1", tags=["embeddings"])
+    started = int(time.time())
+    models = {name: _model(name, space, started) for name, space in encoding.spaces.items()}
+
+    @router.post("/embeddings", response_model=EmbeddingsAnswer, summary="Embed texts, pictures, sounds and videos")
+    async def embed(asked: EmbeddingsRequest) -> Response:
+        """Return one vector per input; inputs of several modalities may stand in one request."""
+        space = _checked_space(encoding, asked.model, asked.dimensions)
+        given = [await contents.read(item, asked.modality) for item in asked.items()]
+        vectors = await encoding.encode(given, space)
+        return _answer(asked.model, given, vectors, asked.encoding_format)
+
+    @router.post("/embeddings/files", response_model=EmbeddingsAnswer, summary="Embed uploaded files")
+    async def embed_files(
+        model: Annotated[str, Form(description="an id that /v1/models lists")],
+        modality: Annotated[Modality, Form(description="what the files are")],
+        files: Annotated[
+            list[UploadFile], File(min_length=1, max_length=MOST_MEDIA, description="names and types mean nothing")
+        ],
+        encoding_format: Annotated[EncodingFormat, Form()] = "float",
+        dimensions: Annotated[Dimensions | None, Form()] = None,
+    ) -> Response:
+        """Return one vector per file: pictures, sounds, videos, or texts in UTF-8."""
+        space = _checked_space(encoding, model, dimensions)
+        given = [_uploaded(modality, await file.read()) for file in files]
+        return _answer(model, given, await encoding.encode(given, space), encoding_format)
+
+    @router.get("/models", summary="List the models")
+    async def list_models() -> Models:
+        """Return the spaces of the suite: what each takes, and which vectors can be compared."""
+        return Models(data=list(models.values()))
+
+    @router.get("/models/{model:path}", summary="Describe one model")
+    async def describe_model(model: str) -> Model:
+        """Return one space of the suite."""
+        encoding.space(model)
+        return models[model]
+
+    return router
+
+
+def _model(name: str, space: Space, started: int) -> Model:
+    return Model(
+        id=name,
+        created=started,
+        capabilities=sorted(space.modalities),
+        dimensions=space.dim,
+        metric=space.metric,
+        fingerprint=space.fingerprint,
+    )
+
+
+def _checked_space(encoding: Encoding, model: str, dimensions: int | None) -> Space:
+    space = encoding.space(model)
+    if dimensions not in (None, space.dim):
+        raise InvalidInputError(
+            f"the vectors of '{model}' cannot have {dimensions} dimensions",
+            why=f"they have {space.dim}, and parts of them cannot be compared",
+            fix="leave `dimensions` out",
+        )
+    return space
+
+
+def _uploaded(modality: Modality, data: bytes) -> Content:
+    if modality != "text":
+        return Content(modality, data)
+    try:
+        return Content("text", data.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidInputError("a text file is not UTF-8", why=str(error), fix="convert it") from error
+
+
+def _answer(model: str, given: list[Content], vectors: Vectors, encoding_format: EncodingFormat) -> Response:
+    words = sum(len(content.data.split()) for content in given if isinstance(content.data, str))
+    answer = EmbeddingsAnswer(
+        data=[
+            Embedding(
+                index=index,
+                embedding=vector.tolist()
+                if encoding_format == "float"
+                else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
+            )
+            for index, vector in enumerate(vectors)
+        ],
+        model=model,
+        usage=Usage(prompt_tokens=words, total_tokens=words),
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -1,0 +1,104 @@
+"""/v1/search and /v1/videos: moments and videos of an index, known to clients by id only."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi import Path as PathPart
+from fastapi.responses import FileResponse
+
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
+from var_plugin.index.catalogue import Entry
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.retrievers.search import search
+from var_plugin.server.contents import Content, Contents
+from var_plugin.server.schemas import FoundMoment, IndexedVideo, IndexedVideos, SearchAnswer, SearchRequest
+from var_plugin.types import Modality, Moment, Video
+from var_plugin.types import Query as Sought
+
+VideoId = Annotated[
+    str, PathPart(pattern=r"^[0-9a-f]{1,64}$", description="as a search or the list of videos gives it")
+]
+
+
+def footage_router(index: VideoIndex, contents: Contents) -> APIRouter:
+    """Return the routes over an index; all of them only read."""
+    router = APIRouter(prefix="/v1", tags=["footage"])
+
+    @router.post("/search", summary="Find moments")
+    async def search_moments(asked: SearchRequest) -> SearchAnswer:
+        """Return the k best moments for what is looked for, best first."""
+        given = await _given(asked, contents)
+        async with contents.opened(given, index.suite, None) as items:
+            parts = {content.modality: item for content, item in zip(given, items, strict=True)}
+            moments = await asyncio.to_thread(search, index, Sought(**parts), k=asked.k, wanted=asked.filter)
+        return SearchAnswer(data=[_moment(moment) for moment in moments])
+
+    @router.get("/videos", summary="List the videos")
+    async def list_videos(
+        limit: Annotated[int, Query(ge=1, le=1000, description="so many at most")] = 100,
+        after: Annotated[str | None, Query(description="id of the last video of the page before")] = None,
+    ) -> IndexedVideos:
+        """Return the videos that can be found, in order of addition."""
+        videos = [video for video in await asyncio.to_thread(index.videos) if video.state == "committed"]
+        start = 0
+        if after is not None:
+            start = next((place for place, video in enumerate(videos, 1) if video.video_id == after), -1)
+            if start < 0:
+                raise UnknownVideoError(f"the index holds no video '{after}'")
+        page = videos[start : start + limit]
+        return IndexedVideos(data=[_video(video) for video in page], has_more=start + limit < len(videos))
+
+    @router.get("/videos/{video_id}", summary="Describe one video")
+    async def describe_video(video_id: VideoId) -> IndexedVideo:
+        """Return one video of the index."""
+        return _video((await asyncio.to_thread(_entry, index, video_id)).video())
+
+    @router.get("/videos/{video_id}/thumbnail", summary="A picture of a video", response_class=FileResponse)
+    async def thumbnail(
+        video_id: VideoId, at: Annotated[float, Query(ge=0, le=1e6, description="seconds from its start")] = 0.0
+    ) -> FileResponse:
+        """Return the frame shown at a time, as a JPEG 320 pixels wide."""
+        entry = await asyncio.to_thread(_entry, index, video_id)
+        if at > entry.duration:
+            raise InvalidInputError(f"the video ends at {entry.duration:.1f} s", fix="ask for an earlier time")
+        picture = await asyncio.to_thread(index.thumbnail, entry, at)
+        if picture is None:
+            raise MediaNotFoundError("there is no picture of the video", why="its file cannot be read any more")
+        return FileResponse(picture, media_type="image/jpeg")
+
+    return router
+
+
+async def _given(asked: SearchRequest, contents: Contents) -> list[Content]:
+    parts: dict[Modality, str | None] = {
+        "text": asked.text,
+        "image": asked.image,
+        "audio": asked.audio,
+        "video": asked.video,
+    }
+    given = [await contents.read(part, modality) for modality, part in parts.items() if part is not None]
+    if not given:
+        raise InvalidInputError("nothing to search for", fix="give a text, an image, an audio or a video")
+    return given
+
+
+def _entry(index: VideoIndex, video_id: str) -> Entry:
+    entry = index.entries([video_id]).get(video_id)
+    if entry is None:
+        raise UnknownVideoError(f"the index holds no video '{video_id}'")
+    return entry
+
+
+def _moment(moment: Moment) -> FoundMoment:
+    uri = f"/v1/videos/{moment.video_id}"
+    on_this_server = {"uri": uri, "name": Path(moment.uri).name, "thumbnail": f"{uri}/thumbnail?at={moment.peak:.3f}"}
+    return FoundMoment(**moment.model_dump(include=set(FoundMoment.model_fields)) | on_this_server)
+
+
+def _video(video: Video) -> IndexedVideo:
+    shown = video.model_dump(include=set(IndexedVideo.model_fields))
+    return IndexedVideo(**shown | {"id": video.video_id, "name": Path(video.uri).name})

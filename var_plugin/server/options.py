@@ -1,0 +1,26 @@
+"""What the one who runs the server decides."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from var_plugin.media.limits import Limits
+from var_plugin.types import Value
+
+
+class ServerOptions(Value):
+    """Who may ask, and for how much."""
+
+    api_keys: frozenset[str] = Field(
+        default=frozenset(), description="any of them opens the server; none: no key asked"
+    )
+    allowed_hosts: frozenset[str] = Field(
+        default=frozenset(),
+        description="hosts that media may be fetched from, as `name` or `name:port`; none: nothing is fetched",
+    )
+    max_body_bytes: int = Field(default=64 << 20, ge=1, description="size of a request, and of a fetched file")
+    max_in_flight: int = Field(default=128, ge=1, description="requests worked on at once; more are told to come back")
+    max_batch: int = Field(default=64, ge=1, description="items encoded together; 1 turns batching off")
+    limits: Limits = Field(
+        default=Limits(pixels=7680 * 4320, duration=600.0), description="what one picture, video or sound may ask for"
+    )

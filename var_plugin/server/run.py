@@ -1,0 +1,80 @@
+"""Starting the server: what `var-plugin serve` calls."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from contextlib import ExitStack
+from importlib.util import find_spec
+
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import InvalidInputError, MissingDependencyError
+from var_plugin.library import open_index
+from var_plugin.settings import settings
+
+_GRACE_SECONDS = 30
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    suite: str | None = None,
+    index: str | None = None,
+    token: str = "",
+    api_keys: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
+) -> None:
+    """Serve until a signal comes; requests that were taken are answered first.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        suite: name of the suite; default: the setting `suite`.
+        index: a path or the URI of a Milvus server; None: no routes for search and videos.
+        token: what the Milvus server asks for.
+        api_keys: any of them opens the server.
+        allowed_hosts: hosts that media may be fetched from.
+
+    Raises:
+        MissingDependencyError: the packages of the server are not installed.
+        InvalidInputError: the server would be open to others than this machine without a key.
+        UnknownSuiteError, IndexUnavailableError, FingerprintMismatchError: as `open_index`.
+    """
+    missing = [module for module in ("fastapi", "uvicorn", "multipart", "prometheus_client") if not find_spec(module)]
+    if missing:
+        raise MissingDependencyError(
+            f"the Python package {', '.join(missing)} is not installed",
+            why="the server needs more than searching does",
+            fix="pip install 'var-plugin[server]'",
+        )
+    keys = frozenset(key.strip() for key in api_keys if key.strip())
+    if not keys and not _is_loopback(host):
+        raise InvalidInputError(
+            f"nothing would keep others out of {host}", why="no API key is set", fix="set one, or listen on 127.0.0.1"
+        )
+    import uvicorn
+
+    from var_plugin.server.application import build_app
+    from var_plugin.server.options import ServerOptions
+
+    options = ServerOptions(api_keys=keys, allowed_hosts=frozenset(allowed_hosts))
+    chosen = load_suite(suite or settings().suite)
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_index(index, suite=chosen, token=token)) if index else None
+        app = build_app(chosen, opened, options)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,212 @@
+"""The shapes of requests and answers: OpenAI's where OpenAI has one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from var_plugin.types import Filter, Modality, Scalar, Value
+
+EncodingFormat = Literal["float", "base64"]
+Dimensions = Annotated[int, Field(ge=1)]
+
+MOST_INPUTS = 2048
+
+_URI = "a data: URI with base64; or an https: URL, where the server allows its host"
+
+
+class MediaUrl(Value):
+    """Where a picture, a sound or a video is."""
+
+    url: str = Field(description=_URI)
+    detail: str | None = Field(default=None, description="accepted from OpenAI's clients; changes nothing")
+
+
+class SoundData(Value):
+    """A sound as OpenAI's chat takes it."""
+
+    data: str = Field(description="the file in base64")
+    format: str = Field(description="its kind, such as wav or mp3; the file itself is believed")
+
+
+class TextPart(Value):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Value):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: MediaUrl
+
+
+class AudioPart(Value):
+    """A sound by URL."""
+
+    type: Literal["audio_url"]
+    audio_url: MediaUrl
+
+
+class InputAudioPart(Value):
+    """A sound as data."""
+
+    type: Literal["input_audio"]
+    input_audio: SoundData
+
+
+class VideoPart(Value):
+    """A video."""
+
+    type: Literal["video_url"]
+    video_url: MediaUrl
+
+
+ContentPart = Annotated[
+    TextPart | ImagePart | AudioPart | InputAudioPart | VideoPart, Field(discriminator="type", title="Content part")
+]
+Input = str | ContentPart
+
+
+class EmbeddingsRequest(Value):
+    """What to embed; every item becomes one vector."""
+
+    model: str = Field(description="an id that /v1/models lists", examples=["lite/scene"])
+    input: Input | Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
+        description=f"texts, content parts, or media as strings: {_URI}", examples=[["a man falls off a bicycle"]]
+    )
+    modality: Modality | None = Field(
+        default=None, description="what the strings are; by default data: URIs are what they declare, the rest is text"
+    )
+    encoding_format: EncodingFormat = Field(default="float", description="base64: little-endian float32")
+    dimensions: Dimensions | None = Field(
+        default=None, description="the model's own number of dimensions; vectors are not cut"
+    )
+    user: str | None = Field(default=None, description="accepted from OpenAI's clients; changes nothing")
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _no_tokens(cls, given: Any) -> Any:
+        first = given[0] if isinstance(given, list) and given else None
+        if isinstance(first, int) or (isinstance(first, list) and first and isinstance(first[0], int)):
+            raise ValueError(
+                "token ids mean nothing to these models; send texts (LangChain: check_embedding_ctx_length=False)"
+            )
+        return given
+
+    def items(self) -> list[Input]:
+        """Return the inputs as a list."""
+        return self.input if isinstance(self.input, list) else [self.input]
+
+
+class Embedding(Value):
+    """One vector; inner products of vectors of one model are similarities."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(Value):
+    """Size of the texts in words: tokens are another number for each model. Media count nothing."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Value):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(Value):
+    """A space of the suite: what it takes, and what its vectors are."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(description="when this server started, in seconds since 1970 UTC")
+    owned_by: Literal["var-plugin"] = "var-plugin"
+    capabilities: list[Modality]
+    dimensions: int
+    metric: str
+    fingerprint: str = Field(description="vectors of models with the same fingerprint can be compared")
+
+
+class Models(Value):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class SearchRequest(Value):
+    """What is looked for: a text, a picture, a sound, a video, or several of them at once."""
+
+    text: str | None = Field(default=None, max_length=32_768, examples=["a man smashes a window"])
+    image: str | None = Field(default=None, description=_URI)
+    audio: str | None = Field(default=None, description=_URI)
+    video: str | None = Field(default=None, description=_URI)
+    k: int = Field(default=5, ge=1, le=100, description="so many moments")
+    filter: Filter = Field(default=Filter(), description="what the moments must satisfy")
+
+
+class FoundMoment(Value):
+    """A moment, with addresses on this server in place of files."""
+
+    id: str
+    video_id: str
+    uri: str = Field(description="the video on this server")
+    name: str = Field(description="name of the video's file")
+    camera: str
+    start: float = Field(description="seconds from the start of the video, as `end` and `peak`")
+    end: float
+    peak: float
+    score: float = Field(description="comparable within one query only")
+    confidence: float | None = Field(description="probability, where the suite was calibrated; else null")
+    anomaly_score: float
+    matched: dict[str, float] = Field(description="best similarity per space")
+    recorded_at: datetime | None = Field(description="clock time at `start`; null when unknown")
+    thumbnail: str = Field(description="a picture of the peak, on this server")
+
+
+class SearchAnswer(Value):
+    """The moments found, best first."""
+
+    object: Literal["list"] = "list"
+    data: list[FoundMoment]
+
+
+class IndexedVideo(Value):
+    """A video of the index."""
+
+    id: str
+    object: Literal["video"] = "video"
+    name: str = Field(description="name of its file")
+    camera: str
+    duration: float = Field(description="seconds")
+    recorded_at: datetime | None = Field(description="clock time at its start; null when unknown")
+    added_at: datetime
+    metadata: dict[str, Scalar]
+    rows: dict[str, int] = Field(description="segments per space")
+
+
+class IndexedVideos(Value):
+    """A page of videos in order of addition."""
+
+    object: Literal["list"] = "list"
+    data: list[IndexedVideo]
+    has_more: bool = Field(description="whether others follow; ask with `after` set to the last id of this page")
+
+
+class Health(Value):
+    """Whether the server is in order."""
+
+    status: Literal["live", "ready"]
