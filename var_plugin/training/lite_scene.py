@@ -1,0 +1,233 @@
+"""Train the `scene` space of the lite suite on Flickr8k; how to run it stands in README.md beside this file.
+
+Contrastive learning (InfoNCE in both directions) between pictures and their captions. What would be forgotten is held:
+a distillation term keeps the fine-tuned backbone's ImageNet judgement, from which the general part of the vectors
+(`var_plugin.encoders.lite_general`) is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.lite import WEIGHTS, LitePictureEncoder, LiteTextEncoder
+from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, Part, read_flickr8k, read_picture
+from var_plugin.training.lite_features import Features, cached_features, join
+from var_plugin.training.lite_general import fit_general
+from var_plugin.training.lite_model import LiteModel
+
+_WEIGHTS, _CONFIGURATION = "scene.safetensors", "scene.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of the training; chosen on the validation part."""
+
+    epochs: int = 12
+    batch: int = 256
+    views: int = 4
+    captions: int = 2
+    """Captions per picture and step, drawn out of the five."""
+    tower_rate: float = 1e-3
+    low_rank_rate: float = 5e-4
+    weight_decay: float = 0.05
+    warm_up: int = 50
+    averaging: float = 0.99
+    """Decay of the moving average of the weights, which is what is kept."""
+    distillation: float = 1.0
+    dim: int = 192
+    """Dimension of the learned part."""
+    general_dim: int = 64
+    general_share: float = 0.1
+    """Share of the general part in a similarity."""
+    queries: int = 2
+    hidden: int = 512
+    rank: int = 32
+    dropout: float = 0.3
+    seed: int = 0
+
+
+def train(features: Features, recipe: Recipe) -> LiteModel:
+    """Fit the model to the features of the training pictures and return the averaged weights, ready for use."""
+    torch.manual_seed(recipe.seed)
+    random = np.random.default_rng(recipe.seed)
+    model = LiteModel(
+        dim=recipe.dim, queries=recipe.queries, hidden=recipe.hidden, rank=recipe.rank, dropout=recipe.dropout
+    )
+    averaged = copy.deepcopy(model).eval()
+    optimizer = _optimizer(model, recipe)
+    steps = recipe.epochs * (len(features) // recipe.batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, step / recipe.warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
+    )
+    step, started = 0, time.monotonic()
+    for epoch in range(recipe.epochs):
+        losses = []
+        for batch in _batches(features, recipe, random):
+            loss, contrast = _loss(model, batch, recipe.distillation)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            step += 1
+            _average(averaged, model, min(recipe.averaging, step / (step + 10)))
+            losses.append(contrast)
+        print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.monotonic() - started:.0f} s", flush=True)
+    return averaged
+
+
+@dataclass(frozen=True)
+class _Batch:
+    trunk: Tensor
+    logits: Tensor
+    states: Tensor
+    """(captions * batch, time, 384): first one caption of every picture, then the next."""
+    mask: Tensor
+
+
+def _batches(features: Features, recipe: Recipe, random: np.random.Generator) -> Iterator[_Batch]:
+    order = random.permutation(len(features))
+    for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+        pictures = order[start : start + recipe.batch]
+        views = random.integers(len(features.trunk), size=len(pictures))
+        captions = np.stack([random.permutation(CAPTIONS)[: recipe.captions] for _ in pictures], axis=1)
+        mask = features.mask[pictures, captions]
+        length = int(mask.sum(-1).max())
+        yield _Batch(
+            trunk=_float(features.trunk[views, pictures]),
+            logits=_float(features.logits[views, pictures]),
+            states=_float(features.states[pictures, captions][..., :length, :]).flatten(0, 1),
+            mask=torch.from_numpy(mask[..., :length]).flatten(0, 1),
+        )
+
+
+def _float(array: NDArray[np.float16]) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _loss(model: LiteModel, batch: _Batch, distillation: float) -> tuple[Tensor, float]:
+    """Return the whole loss, and its contrastive part alone."""
+    pictures, logits = model.pictures(batch.trunk)
+    texts = model.texts(batch.states, batch.mask)
+    scale, own = model.log_scale.exp(), torch.arange(len(pictures))
+    similarities = [scale * caption @ pictures.T for caption in texts.reshape(-1, *pictures.shape)]
+    contrast = torch.stack([F.cross_entropy(s, own) + F.cross_entropy(s.T, own) for s in similarities]).mean() / 2
+    kept = F.kl_div(logits.log_softmax(-1), batch.logits.softmax(-1), reduction="batchmean")
+    return contrast + distillation * kept, contrast.item()
+
+
+def _optimizer(model: LiteModel, recipe: Recipe) -> torch.optim.Optimizer:
+    towers = [*model.picture_tower.parameters(), *model.text_tower.parameters()]
+    low_rank = [value for part in (model.top, model.layers) for value in part.parameters() if value.requires_grad]
+    groups = [
+        {"params": towers, "lr": recipe.tower_rate},
+        {"params": low_rank, "lr": recipe.low_rank_rate},
+        {"params": [model.log_scale], "lr": recipe.tower_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+
+
+@torch.no_grad()
+def _average(averaged: LiteModel, model: LiteModel, decay: float) -> None:
+    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+
+
+def save(model: LiteModel, names: Sequence[str], folder: Path, recipe: Recipe) -> None:
+    """Write `scene.safetensors` (float16) and `scene.json` but for the background, which is measured afterwards."""
+    general = fit_general(names, dim=recipe.general_dim).state_dict()
+    tensors = model.tensors() | {f"general.{name}": value for name, value in general.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.detach().half().contiguous() for name, value in tensors.items()}, folder / _WEIGHTS)
+    configuration = {
+        "dim": recipe.dim + recipe.general_dim,
+        "general_share": recipe.general_share,
+        "tower": {"queries": recipe.queries, "hidden": recipe.hidden, "dim": recipe.dim},
+        "pictures": "RGB, 224x224, uint8; (x - 127) / 128 inside the graph",
+        "recipe": asdict(recipe),
+    }
+    _write_configuration(folder, configuration)
+
+
+def measure_background(folder: Path, data: CaptionedPictures) -> None:
+    """Add to `scene.json` how similar texts and pictures that have nothing to do with each other are."""
+    pictures, texts = encode(data, folder)
+    others = ~np.eye(len(data), dtype=bool)
+    found = {
+        "text": (texts.reshape(len(data), CAPTIONS, -1)[:, 0] @ pictures.T)[others],
+        "image": (pictures @ pictures.T)[others],
+    }
+    configuration = json.loads((folder / _CONFIGURATION).read_text())
+    configuration["background"] = {
+        query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
+        for query, values in found.items()
+    }
+    _write_configuration(folder, configuration)
+
+
+def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
+    (folder / _CONFIGURATION).write_text(json.dumps(configuration, indent=2) + "\n")
+
+
+def encode(data: CaptionedPictures, folder: Path) -> tuple[Vectors, Vectors]:
+    """Return the vectors of the pictures and of all their captions, by the encoders that users run."""
+    pictures = LitePictureEncoder(folder).encode([read_picture(path) for path in data.paths])
+    texts = LiteTextEncoder(folder).encode([caption for captions in data.captions for caption in captions])
+    return pictures, texts
+
+
+def evaluate(data: CaptionedPictures, folder: Path) -> dict[str, dict[str, float]]:
+    """Return recall (percent) and median rank in both directions; a picture is found by the best of its captions."""
+    pictures, texts = encode(data, folder)
+    similarity = (texts @ pictures.T).reshape(len(data), CAPTIONS, len(data))
+    own = similarity[np.arange(len(data)), :, np.arange(len(data))]
+    text_ranks = 1 + (similarity > own[:, :, None]).sum(-1).ravel()
+    picture_ranks = 1 + (similarity > own.max(-1)[None, None, :]).sum((0, 1))
+    return {
+        direction: {f"R@{k}": round(100 * float((ranks <= k).mean()), 1) for k in (1, 5, 10)}
+        | {"median rank": float(np.median(ranks))}
+        for direction, ranks in (("text to picture", text_ranks), ("picture to text", picture_ranks))
+    }
+
+
+def main() -> None:
+    """Train, or evaluate what was trained."""
+    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.lite_scene", description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv and images/")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the weights; by default the shipped ones")
+    parser.add_argument("--evaluate", choices=("validation", "test"), help="only measure the weights in --out")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the features of the frozen trunks")
+    parser.add_argument("--classes", type=Path, help="JSON list of the 1000 ImageNet class names")
+    parser.add_argument("--final", action="store_true", help="train on the validation part, too")
+    arguments = parser.parse_args()
+    parts = read_flickr8k(arguments.data)
+    if arguments.evaluate:
+        print(json.dumps(evaluate(parts[arguments.evaluate], arguments.out), indent=2))
+        return
+    if not arguments.cache or not arguments.classes:
+        parser.error("training needs --cache and --classes")
+    recipe = Recipe()
+    used: list[Part] = ["train", "validation"] if arguments.final else ["train"]
+    features = join(
+        [cached_features(parts[part], views=recipe.views, folder=arguments.cache, name=part) for part in used]
+    )
+    save(train(features, recipe), json.loads(arguments.classes.read_text()), arguments.out, recipe)
+    measure_background(arguments.out, parts["test"])
+
+
+if __name__ == "__main__":
+    main()
