@@ -173,7 +173,7 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     best = shell.json("search", "red", "-k", "1")[0]
     clip = shell.json("export", best["id"], tmp_path / "clip.mp4")
     assert clip["start"] == pytest.approx(8.0, abs=1.1)
-    assert clip["end"] == pytest.approx(16.0, abs=0.5)
+    assert 16.0 <= clip["end"] < 17.5
     assert Path(clip["path"]).stat().st_size > 500
     assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
     assert shell("export", "gone-0-8000", tmp_path / "x.mp4")[0] == 18

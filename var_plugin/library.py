@@ -69,7 +69,10 @@ class Index(VideoIndex):
         """Return the k best moments for a text, a picture, a sound, a video span, or several of them; best first.
 
         Args:
-            text, image, audio, video: what to look for; several count together.
+            text: words; whatever else is given counts together with them.
+            image: a path, a PIL image or an (h, w, 3) uint8 RGB array.
+            audio: a path.
+            video: a path or a `Span`.
             k: at most so many.
             filter: what the moments must satisfy.
             min_score: leave out moments below it, in deviations above unrelated footage.
