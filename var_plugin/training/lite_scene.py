@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite import WEIGHTS, LitePictureEncoder, LiteTextEncoder
+from var_plugin.evaluation.metrics import DEPTHS, ranks
 from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, Part, read_flickr8k, read_picture
 from var_plugin.training.lite_features import Features, cached_features, join
 from var_plugin.training.lite_general import fit_general
@@ -191,16 +192,15 @@ def encode(data: CaptionedPictures, folder: Path) -> tuple[Vectors, Vectors]:
 
 
 def evaluate(data: CaptionedPictures, folder: Path) -> dict[str, dict[str, float]]:
-    """Return recall (percent) and median rank in both directions; a picture is found by the best of its captions."""
+    """Return recall (percent) and median rank in both directions; the best of its captions counts for a picture."""
     pictures, texts = encode(data, folder)
-    similarity = (texts @ pictures.T).reshape(len(data), CAPTIONS, len(data))
-    own = similarity[np.arange(len(data)), :, np.arange(len(data))]
-    text_ranks = 1 + (similarity > own[:, :, None]).sum(-1).ravel()
-    picture_ranks = 1 + (similarity > own.max(-1)[None, None, :]).sum((0, 1))
+    similarity = texts @ pictures.T
+    own = np.repeat(np.eye(len(data), dtype=bool), CAPTIONS, axis=0)
+    found = {"text to picture": ranks(similarity, own), "picture to text": ranks(similarity.T, own.T)}
     return {
-        direction: {f"R@{k}": round(100 * float((ranks <= k).mean()), 1) for k in (1, 5, 10)}
-        | {"median rank": float(np.median(ranks))}
-        for direction, ranks in (("text to picture", text_ranks), ("picture to text", picture_ranks))
+        direction: {f"R@{depth}": round(100 * float((places <= depth).mean()), 1) for depth in DEPTHS}
+        | {"median rank": float(np.median(places))}
+        for direction, places in found.items()
     }
 
 
