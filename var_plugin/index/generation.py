@@ -309,6 +309,10 @@ def checksum(rows: Iterable[Row]) -> str:
     return f"{total % 2**128:032x}"
 
 
+NO_ROWS = checksum(())
+"""The checksum of nothing."""
+
+
 def join_checksums(first: str, second: str) -> str:
     """Return the checksum of two sets of rows together."""
     return f"{(int(first, 16) + int(second, 16)) % 2**128:032x}"

@@ -1,7 +1,7 @@
 """The vector store: the few operations used here, with Milvus' differences and failures handled in one place.
 
-Every operation may be repeated without harm, so each is repeated when the process that owned Milvus Lite has ended and
-another one, perhaps this, has taken over.
+Every operation may be repeated without harm, so each but `scan` is repeated when the process that owned Milvus Lite has
+ended and another one, perhaps this, has taken over.
 """
 
 from __future__ import annotations
@@ -151,10 +151,11 @@ class Store:
         return self._do("read", collection, read)
 
     def scan(self, collection: str, fields: Sequence[str]) -> Iterator[list[Row]]:
-        """Yield all rows of a collection, some at a time, in no particular order."""
-        pages = _pages(self._client, collection, "", fields)
-        while page := self._do("read", collection, lambda _: next(pages, None)):
-            yield page
+        """Yield all rows of a collection, some at a time, in no particular order; a change of owner ends it."""
+        try:
+            yield from _pages(self._client, collection, "", fields)
+        except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+            raise _failure("read", collection, error) from error
 
     def search(
         self, collection: str, vector: np.ndarray, *, limit: int, expression: str, fields: Sequence[str]
@@ -204,11 +205,7 @@ class Store:
                 return operation(client)
             except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
                 if not self._reconnected(client):
-                    raise StoreError(
-                        f"the vector store could not {doing} '{collection}'",
-                        why=str(error),
-                        fix="check that the server runs and the disk has room, then try again",
-                    ) from error
+                    raise _failure(doing, collection, error) from error
 
     def _reconnected(self, failed: MilvusClient) -> bool:
         """Connect anew where the owner of Milvus Lite is gone; False where the connection is not to blame."""
@@ -220,6 +217,14 @@ class Store:
             self._client.close()
             self._link, self._client = self._connect()
             return True
+
+
+def _failure(doing: str, collection: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"the vector store could not {doing} '{collection}'",
+        why=str(error),
+        fix="check that the server runs and the disk has room, then try again",
+    )
 
 
 def _pages(client: MilvusClient, collection: str, expression: str, fields: Sequence[str]) -> Iterator[list[Row]]:

@@ -1,0 +1,89 @@
+"""Keeping an index within a time and a room: the oldest footage leaves it first. The footage's files stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from var_plugin.errors import InvalidInputError, StoreError
+from var_plugin.index.catalogue import Entry
+from var_plugin.index.filters import UNKNOWN_TIME, milliseconds
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.location import is_local
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.reindex import reindex
+from var_plugin.types import Value, Video
+
+# Milvus Lite keeps a vector twice (rows and index); the rest of a row measured about 520 bytes.
+_COPIES = 2
+_ROW_BYTES = 520
+# Down to this share of the quota, so that an index that grows slowly is not rewritten every time.
+_SHARE = 0.8
+
+
+class Pruned(Value):
+    """What left the index, and the room it takes."""
+
+    deleted: tuple[Video, ...]
+    bytes_before: int
+    bytes_after: int
+
+
+def prune(
+    index: VideoIndex, *, keep_days: float | None = None, max_bytes: int | None = None, now: datetime | None = None
+) -> Pruned:
+    """Delete videos that are too old, then the oldest ones until the index fits its quota.
+
+    A video is as old as its recording; where the clock time of that is unknown, as its addition to the index. Milvus
+    Lite frees the room of deleted rows at its own time, so past the quota the index is rewritten without them; that
+    needs room for the rest a second time while it lasts.
+
+    Args:
+        index: the index.
+        keep_days: delete what is older; None keeps all.
+        max_bytes: room the index may take on disk; on a server, which tells nobody, an estimate counts. None: any.
+        now: the time from which age counts; default: the clock.
+
+    Raises:
+        InvalidInputError: a limit that is not above zero.
+        StoreError: the store failed.
+    """
+    if any(limit is not None and not limit > 0 for limit in (keep_days, max_bytes)):
+        raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
+    before = size_in_bytes(index)
+    left = sorted((entry for entry in index.all_entries() if entry.state == "committed"), key=_born)
+    doomed: list[Entry] = []
+    if keep_days is not None:
+        oldest = milliseconds((now or datetime.now(UTC)) - timedelta(days=keep_days))
+        doomed = [entry for entry in left if _born(entry) < oldest]
+        left = left[len(doomed) :]
+    outgrown = max_bytes is not None and before > max_bytes
+    while max_bytes is not None and outgrown and left and _estimate(index, left) > _SHARE * max_bytes:
+        doomed.append(left.pop(0))
+    for entry in doomed:
+        index.delete(entry.video_id)
+    if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
+        raise StoreError(
+            "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
+        )
+    return Pruned(
+        deleted=tuple(entry.video() for entry in doomed), bytes_before=before, bytes_after=size_in_bytes(index)
+    )
+
+
+def size_in_bytes(index: VideoIndex) -> int:
+    """Return what the index takes on disk; on a server, an estimate from its rows."""
+    if is_local(index.uri):
+        return sum(file.stat().st_size for file in Path(index.uri).rglob("*") if file.is_file())
+    return _estimate(index, index.all_entries())
+
+
+def _estimate(index: VideoGeneration, entries: Sequence[Entry]) -> int:
+    row_bytes = {name: _COPIES * 4 * space.dim + _ROW_BYTES for name, space in index.suite.spaces.items()}
+    return sum(count * row_bytes[name] for entry in entries for name, count in entry.rows.items())
+
+
+def _born(entry: Entry) -> int:
+    recorded_at = entry.sightings[-1].recorded_at
+    return entry.added_at if recorded_at == UNKNOWN_TIME else recorded_at
