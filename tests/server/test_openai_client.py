@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
 
-from tests.server.conftest import KEY, MODEL, data_uri
+from tests.films import plain
+from tests.server.conftest import KEY, MODEL, data_uri, png
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,15 @@ def test_mistakes_become_the_clients_own_errors(client: openai.OpenAI, server: s
     assert refused.value.code == "unsupported_modality_error"
     with pytest.raises(openai.AuthenticationError, match="no valid API key"):
         openai.OpenAI(base_url=f"{server}/v1", api_key="guessed").embeddings.create(model=MODEL, input="red")
+
+
+def test_the_example_finds_the_picture(
+    server: str, green_png: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = {"red.png": png(plain(255, 0, 0)), "green.png": green_png}
+    for name, picture in pictures.items():
+        (tmp_path / name).write_bytes(picture)
+    script = Path(__file__).parents[2] / "examples" / "openai_client.py"
+    monkeypatch.setattr(sys, "argv", ["", f"{server}/v1", KEY, MODEL, "green", *map(str, tmp_path.iterdir())])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out == f"{tmp_path / 'green.png'}: 1.000\n"

@@ -1,0 +1,181 @@
+"""Load on the HTTP server, with and without batching: python benchmarks/server_load.py [--suite lite] [--seconds 60].
+
+The server runs in a process of its own; texts of a few words are embedded, one per request. First one client per core
+says what the machine can do, then many clients ask as fast as they get answers. Goodput counts answers that came within
+the deadline. A client that is told to come back (429) waits as long as it was told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import httpx
+import numpy as np
+
+START_SECONDS = 120.0
+COLORS = ("red", "green", "blue", "white", "yellow")
+THINGS = ("car", "van", "coat", "bag", "door", "truck", "umbrella", "bicycle")
+EVENTS = ("falls over", "drives off", "is left behind", "breaks", "burns", "comes closer")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a number of clients got."""
+
+    batching: bool
+    clients: int
+    seconds: float
+    answers: int
+    good: int
+    """Answers within the deadline."""
+    refused: int
+    errors: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    @property
+    def goodput(self) -> float:
+        """Good answers per second."""
+        return self.good / self.seconds
+
+
+def run_server(suite: str, port: int, max_batch: int) -> None:
+    """Serve until killed."""
+    import uvicorn
+
+    from var_plugin.encoders.suites import load_suite
+    from var_plugin.server.application import build_app
+    from var_plugin.server.options import ServerOptions
+
+    app = build_app(load_suite(suite), options=ServerOptions(max_batch=max_batch))
+    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+
+
+@contextmanager
+def served(suite: str, *, batching: bool) -> Iterator[str]:
+    """Run a server in another process until it is ready; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=run_server, args=(suite, port, 64 if batching else 1))
+    process.start()
+    address = f"http://127.0.0.1:{port}"
+    try:
+        started = time.perf_counter()
+        while not is_ready(address):
+            if not process.is_alive() or time.perf_counter() - started > START_SECONDS:
+                raise SystemExit("the server did not start")
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.join()
+
+
+def is_ready(address: str) -> bool:
+    """Tell whether the server answers requests."""
+    try:
+        return httpx.get(f"{address}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def load(address: str, model: str, clients: int, seconds: float) -> tuple[Counter[int], list[float]]:
+    """Let clients ask until the time is over; answers by status (0: none came) and seconds of those with 200."""
+    statuses: Counter[int] = Counter()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def ask(client: httpx.AsyncClient, chance: random.Random) -> None:
+        while (start := time.perf_counter()) < end:
+            text = f"a {chance.choice(COLORS)} {chance.choice(THINGS)} {chance.choice(EVENTS)}"
+            try:
+                answer = await client.post("/v1/embeddings", json={"model": model, "input": text})
+            except httpx.TransportError:
+                statuses[0] += 1
+                continue
+            statuses[answer.status_code] += 1
+            if answer.status_code == 200:
+                times.append(time.perf_counter() - start)
+            elif answer.status_code == 429:
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
+        await asyncio.gather(*(ask(client, random.Random(number)) for number in range(clients)))  # noqa: S311
+    return statuses, times
+
+
+def measure(address: str, model: str, clients: int, seconds: float, deadline: float, *, batching: bool) -> Outcome:
+    """Put a load on the server."""
+    started = time.perf_counter()
+    statuses, times = asyncio.run(load(address, model, clients, seconds))
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]) * 1000 if times else [float("nan")] * 3
+    return Outcome(
+        batching=batching,
+        clients=clients,
+        seconds=time.perf_counter() - started,
+        answers=len(times),
+        good=sum(taken <= deadline for taken in times),
+        refused=statuses[429],
+        errors=sum(statuses.values()) - statuses[200] - statuses[429],
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+    )
+
+
+def main() -> None:
+    """Measure and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", default="lite")
+    parser.add_argument("--space", default="scene")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each of the four measurements")
+    parser.add_argument("--deadline", type=float, default=1.0, help="seconds within which an answer is good")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    cores = os.cpu_count() or 1
+    outcomes = []
+    for batching in (False, True):
+        with served(asked.suite, batching=batching) as address:
+            for clients in (cores, asked.clients):
+                model = f"{asked.suite}/{asked.space}"
+                outcome = measure(address, model, clients, asked.seconds, asked.deadline, batching=batching)
+                outcomes.append(outcome)
+    if asked.json:
+        report = json.dumps([asdict(outcome) | {"goodput": outcome.goodput} for outcome in outcomes], indent=2)
+    else:
+        report = table(outcomes)
+    sys.stdout.write(report + "\n")
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Return the outcomes in Markdown."""
+    lines = [
+        "| batching | clients | goodput /s | p50 ms | p95 ms | p99 ms | refused | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for outcome in outcomes:
+        batching = "yes" if outcome.batching else "no"
+        numbers = [outcome.goodput, outcome.p50_ms, outcome.p95_ms, outcome.p99_ms]
+        cells = [batching, outcome.clients, *(f"{number:.1f}" for number in numbers), outcome.refused, outcome.errors]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
