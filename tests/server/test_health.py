@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.colors import DESCRIPTION, build
@@ -38,8 +39,9 @@ def test_a_server_lives_before_it_is_ready(serving: Callable[..., str]) -> None:
     assert eventually_ready(address)
 
 
-def test_a_server_without_weights_lives_and_is_never_ready(serving: Callable[..., str]) -> None:
-    address = serving(suite_with(Broken(MissingWeightsError("none"))))
+@pytest.mark.parametrize("error", [MissingWeightsError("none"), RuntimeError("anything")])
+def test_a_server_whose_encoders_fail_lives_and_is_never_ready(serving: Callable[..., str], error: Exception) -> None:
+    address = serving(suite_with(Broken(error)))
     assert httpx.get(f"{address}/health/live").status_code == 200
     time.sleep(0.2)
     assert "cannot be used" in httpx.get(f"{address}/health/ready").json()["error"]["message"]

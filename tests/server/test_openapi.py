@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.server.conftest import KEY
+from tests.server.conftest import KEY, MODEL
 from var_plugin.library import Index
 from var_plugin.server.application import build_app
 from var_plugin.server.options import ServerOptions
@@ -29,15 +29,19 @@ def description(footage: Index) -> schemathesis.BaseSchema:
 def test_no_request_makes_the_server_fail_or_contradict_its_description(description: schemathesis.BaseSchema) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     operations = [result.ok() for result in description.get_all_operations()]
-    assert len(operations) == 11
+    answered: set[tuple[str, int]] = set()
     for operation in operations:
 
         @given(case=operation.as_strategy())
         @settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
         def holds(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers=headers, checks=CHECKS)
+            if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+                case.body["model"] = MODEL  # no other name gets past the first check
+            answered.add((case.operation.label, case.call_and_validate(headers=headers, checks=CHECKS).status_code))
 
         holds()
+    labels = {label for label, status in answered if status == 200}
+    assert labels >= {"POST /v1/embeddings", "POST /v1/embeddings/files", "POST /v1/search", "GET /v1/videos"}
 
 
 def test_every_operation_is_described(footage: Index) -> None:
