@@ -124,8 +124,9 @@ class Store:
         self._do("write to", collection, send)
 
     def flush(self, collection: str) -> None:
-        """Bring what was written to disk; unflushed rows are also very slow to search."""
-        self._do("flush", collection, lambda client: client.flush(collection))
+        """Let Milvus Lite bring what was written to disk, where it is searched faster; servers do it by themselves."""
+        if is_local(self.uri):
+            self._do("flush", collection, lambda client: client.flush(collection))
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the rows that match."""
@@ -146,6 +147,16 @@ class Store:
         """Return the fields of every row that matches, in no particular order, as the store sees them now."""
 
         def read(client: MilvusClient) -> list[Row]:
+            found = client.query(
+                collection,
+                filter=expression,
+                output_fields=list(fields),
+                limit=MOST_HITS,
+                consistency_level="Strong",
+            )
+            if len(found) < MOST_HITS:
+                return [dict(row) for row in found]
+            # An iterator asks a server several times over, so only where one answer does not hold all.
             return [row for page in _pages(client, collection, expression, fields) for row in page]
 
         return self._do("read", collection, read)
