@@ -14,7 +14,15 @@ from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
 from var_plugin.errors import NoAudioStreamError, TooLongMediaError
-from var_plugin.media.container import decoded, open_media, start_time, unreadable
+from var_plugin.media.container import (
+    LONGEST_GAP_SECONDS,
+    OUT_OF_MEMORY,
+    clock_jumps,
+    decoded,
+    open_media,
+    start_time,
+    unreadable,
+)
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 SAMPLE_RATE = 16_000
@@ -30,6 +38,7 @@ def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArra
         MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, TooManyStreamsError: as `open_media`.
         NoAudioStreamError: the file has no sound.
         TooLongMediaError: at the sample that passes the limit.
+        BrokenTimestampsError: it begins more than an hour after the pictures.
     """
     position = 0
     for piece in _pieces(path, limits):
@@ -67,8 +76,8 @@ def _pieces(path: Path, limits: Limits) -> Iterator[NDArray[np.float32]]:
         if not container.streams.audio:
             raise NoAudioStreamError(f"{path} has no sound", why="it holds no audio stream", fix="name another file")
         stream = container.streams.best("audio") or container.streams.audio[0]
-        if not isinstance(stream, AudioStream):  # `best` is typed for any stream
-            raise TypeError(type(stream))
+        if not isinstance(stream, AudioStream) or not stream.codec_context:
+            raise unreadable(path, "its sound is of no known kind")
         # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
         resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         begun = False
@@ -77,20 +86,21 @@ def _pieces(path: Path, limits: Limits) -> Iterator[NDArray[np.float32]]:
                 if not isinstance(frame, AudioFrame):
                     continue
                 if not begun and frame.time is not None:
-                    yield from _silence(frame.time - start_time(container))
+                    yield from _silence(path, frame.time - start_time(container))
                 begun = True
                 yield from _samples(resampler, frame)
             if not begun:
                 raise unreadable(path, "no sound in it can be decoded")
             yield from _samples(resampler, None)
-        except MemoryError:
+        except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, ValueError) as error:  # the sound changes its shape on the way
             raise unreadable(path, str(error)) from error
 
 
-def _silence(seconds: float) -> Iterator[NDArray[np.float32]]:
-    """Yield so much silence, a second at a time: how much there is, is the file's word."""
+def _silence(path: Path, seconds: float) -> Iterator[NDArray[np.float32]]:
+    if seconds > LONGEST_GAP_SECONDS:
+        raise clock_jumps(path, seconds, 0.0)
     samples = max(0, round(seconds * SAMPLE_RATE))
     for position in range(0, samples, SAMPLE_RATE):
         yield np.zeros(min(SAMPLE_RATE, samples - position), np.float32)

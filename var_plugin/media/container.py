@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from var_plugin.errors import (
+    BrokenTimestampsError,
     NoVideoStreamError,
     PlaylistError,
     TooManyPixelsError,
@@ -36,6 +37,10 @@ _FORMATS = (
     "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif",
 )  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
+"""What decoding raises where memory ends; the second where a decoder's thread finds no room for its stack."""
+LONGEST_GAP_SECONDS = 3600.0
+"""A picture may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
 # How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
 _PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
 
@@ -69,7 +74,7 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
     try:
         # Names and titles in a file may be in any encoding, and are not looked at.
         container = av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
-    except MemoryError:
+    except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _not_opened(path, error) from error
@@ -113,18 +118,23 @@ def main_video_stream(container: InputContainer, path: Path, limits: Limits = DE
         TooManyPixelsError: the picture is larger than `limits` admits.
         UnreadableMediaError: there is neither picture nor sound.
     """
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    # FFmpeg may find a stream and know no decoder for it: then PyAV gives it no codec context.
+    pictures = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and not stream.disposition & Disposition.attached_pic
+    ]
     if pictures:
-        stream = max(pictures, key=lambda stream: (stream.width or 0) * (stream.height or 0))
-        check_pixels(stream.width or 0, stream.height or 0, path, limits)
+        stream = max(pictures, key=lambda stream: stream.width * stream.height)
+        check_pixels(stream.width, stream.height, path, limits)
         return stream
-    if container.streams.audio:
+    if container.streams.audio and not container.streams.video:
         raise NoVideoStreamError(
             f"{path} has no moving pictures",
             why="it holds sound only",
             fix="search with it: var-plugin search --audio FILE",
         )
-    raise unreadable(path, "it holds neither pictures nor sound")
+    raise unreadable(path, "it holds no pictures of a known kind")
 
 
 def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
@@ -150,16 +160,25 @@ def decoded(
         for packet in container.demux(stream):
             try:
                 yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame | AudioFrame))
-            except MemoryError:
+            except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError):
                 damaged += 1
-    except MemoryError:
+    except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, ValueError) as error:
         raise unreadable(path, str(error)) from error
     if damaged:
         logger.warning("%s: %d damaged packets were passed over", path, damaged)
+
+
+def clock_jumps(path: Path, time: float, latest: float) -> BrokenTimestampsError:
+    """The error for a file whose clock was set anew on the way, or that was damaged so that it seems so."""
+    return BrokenTimestampsError(
+        f"the clock of {path} jumps",
+        why=f"what belongs at {time:.1f} s comes after {latest:.1f} s",
+        fix="split it there, or give it new timestamps with: ffmpeg -fflags +igndts -i FILE -c copy MENDED.mp4",
+    )
 
 
 def start_time(container: InputContainer) -> float:

@@ -22,9 +22,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import BrokenTimestampsError, TooLongMediaError, TooManyFramesError, TruncatedMediaError
+from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError
 from var_plugin.media.container import (
+    LONGEST_GAP_SECONDS,
+    OUT_OF_MEMORY,
     check_pixels,
+    clock_jumps,
     declared_duration,
     decoded,
     main_video_stream,
@@ -38,7 +41,7 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 # pictures of its own, so memory bounds their number.
 _THREADED_FROM_HEIGHT = 720
 _THREADS = min(4, os.cpu_count() or 1)
-# A frame may come a little late in an untidy file; beyond this the clock of the file was set back.
+# A frame may come a little late in an untidy file; beyond this the clock was set anew.
 _BACKWARD_SLACK_SECONDS = 2.0
 # Headers are often off by a few frames, or count a longer sound track.
 _TRUNCATION_SLACK_SECONDS = 2.0
@@ -87,7 +90,7 @@ class FrameReader:
             MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, NoVideoStreamError,
                 TooManyStreamsError, TooManyPixelsError: as `open_media` and `main_video_stream`.
             TooManyFramesError, TooLongMediaError: at the frame that passes the limit.
-            BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier.
+            BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier, or an hour after it.
             TruncatedMediaError: after the last frame, when the header declares a later end.
         """
         with open_media(self._path, self._limits) as container:
@@ -98,7 +101,7 @@ class FrameReader:
             declared = declared_duration(container, stream)
             try:
                 yield from self._selected(container, stream)
-            except MemoryError:
+            except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
                 raise unreadable(self._path, str(error)) from error
@@ -112,7 +115,8 @@ class FrameReader:
         zero = start_time(container)
         if self._start > 0:
             container.seek(round((self._start + zero) * av.time_base))
-        slot, latest = -1.0, 0.0
+        slot = -1.0
+        latest = None if self._start else 0.0  # seeking lands somewhere before the start
         for count, frame in enumerate(decoded(container, stream, self._path), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
                 continue
@@ -120,7 +124,7 @@ class FrameReader:
             self._check(frame, count, time, latest)
             if time >= self._stop:
                 return
-            latest = max(latest, time)
+            latest = max(latest or 0.0, time)
             self.end = max(self.end, time + _frame_duration(frame, stream))
             if time < self._start:
                 continue
@@ -131,7 +135,7 @@ class FrameReader:
             slot = frame_slot
             yield Frame(time, scaler(frame))
 
-    def _check(self, frame: VideoFrame, count: int, time: float, latest: float) -> None:
+    def _check(self, frame: VideoFrame, count: int, time: float, latest: float | None) -> None:
         """Hold one decoded frame against the limits; frames may be other than the header declared."""
         check_pixels(frame.width, frame.height, self._path, self._limits)
         if count > self._limits.frames:
@@ -146,12 +150,8 @@ class FrameReader:
                 why=f"a frame is shown at {time:.0f} s, the limit is {self._limits.duration:.0f} s",
                 fix="cut it into shorter files, or mend its timestamps",
             )
-        if time < latest - _BACKWARD_SLACK_SECONDS:
-            raise BrokenTimestampsError(
-                f"the clock of {self._path} jumps back",
-                why=f"a frame at {time:.1f} s comes after one at {latest:.1f} s",
-                fix="split it there, or give it new timestamps with: ffmpeg -fflags +igndts -i FILE -c copy MENDED.mp4",
-            )
+        if latest is not None and not -_BACKWARD_SLACK_SECONDS <= time - latest <= LONGEST_GAP_SECONDS:
+            raise clock_jumps(self._path, time, latest)
 
     def _check_complete(self, declared: float) -> None:
         missing = declared - self.end

@@ -12,15 +12,18 @@ import json
 import logging
 import math
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from multiprocessing import BufferTooShort, Pipe
+from multiprocessing import BufferTooShort
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +36,14 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 logger = logging.getLogger(__name__)
 
+Channel: TypeAlias = "Connection[Any, Any]"
 Result = tuple[dict[str, Any], NDArray[Any]]
 """The values of one result and its array, which is empty where the job has none."""
 
 _MOST_IDLE = 2
 _JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
 _START_SECONDS = 60.0
+_MESSAGE_SECONDS = 5
 _LONGEST_MESSAGE = 1 << 20
 _DTYPES = {"uint8": np.uint8, "float32": np.float32}
 _ERRORS = {error.__name__: error for error in VarPluginError.__subclasses__()}
@@ -126,7 +131,10 @@ class _Child:
 
     def __init__(self) -> None:
         self.jobs = 0
-        self._channel, theirs = Pipe()
+        ours, theirs = socket.socketpair()
+        # Between messages `_wait` watches the clock; this is for a child that stops in the middle of one.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _MESSAGE_SECONDS, 0))
+        self._channel: Channel = Connection(ours.detach())
         self._process = subprocess.Popen(  # noqa: S603  (this interpreter, no argument from outside)
             # -P: a folder of footage that holds an av.py must not be imported from.
             [sys.executable, "-P", "-m", "var_plugin.media.worker", str(theirs.fileno())],
@@ -185,11 +193,7 @@ class _Child:
         started = time.monotonic()
         left = min(limits.silence, limits.silence + limits.pace * footage - waited, limits.seconds - waited)
         if not self._channel.poll(max(0.0, left)):
-            raise DecodingTimeoutError(
-                f"{work} takes too long",
-                why=f"{waited + time.monotonic() - started:.1f} s were spent on {footage:.1f} s of it",
-                fix="check that it plays in a media player, or convert it with ffmpeg",
-            )
+            raise _timeout(work, f"{waited + time.monotonic() - started:.1f} s were spent on {footage:.1f} s of it")
         return time.monotonic() - started
 
     def _receive(self, work: str, largest: int) -> tuple[dict[str, Any], NDArray[Any]]:
@@ -202,6 +206,8 @@ class _Child:
             array = np.empty(shape, _DTYPES[message.get("dtype", "uint8")])
             if array.size:
                 self._channel.recv_bytes_into(array.data.cast("B"))
+        except BlockingIOError:
+            raise _timeout(work, f"it stopped for {_MESSAGE_SECONDS} s in the middle of an answer") from None
         except (EOFError, OSError, ValueError, LookupError, TypeError, BufferTooShort) as error:
             # Without the cause: BufferTooShort carries a whole picture into the traceback.
             raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from None
@@ -214,6 +220,12 @@ class _Child:
             why=f"{why}, exit status {self._process.returncode}",
             fix="check that the file plays in a media player, or convert it with ffmpeg",
         )
+
+
+def _timeout(work: str, why: str) -> DecodingTimeoutError:
+    return DecodingTimeoutError(
+        f"{work} takes too long", why=why, fix="check that it plays in a media player, or convert it with ffmpeg"
+    )
 
 
 _idle: deque[_Child] = deque()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from var_plugin.errors import DecodingMemoryError, VarPluginError
 from var_plugin.media.audio import decode_audio
-from var_plugin.media.container import probe
+from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, picture_at
 from var_plugin.media.limits import Limits
 
@@ -99,7 +99,7 @@ def _serve(channel: Channel, job: str, path: str, limits: dict[str, Any], option
         for values, array in JOBS[job](Path(path), allowed, **options):
             _send(channel, {"values": values}, array)
         _send(channel, {"done": True})
-    except MemoryError:
+    except OUT_OF_MEMORY:
         error = DecodingMemoryError(
             f"decoding {path} needs too much memory",
             why=f"the limit is {allowed.memory >> 20} MB",
