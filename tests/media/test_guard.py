@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.films import Film, textured
+from var_plugin.errors import (
+    DecoderCrashedError,
+    DecodingMemoryError,
+    DecodingTimeoutError,
+    MediaNotFoundError,
+    TooLongMediaError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    TooManyStreamsError,
+    TruncatedMediaError,
+    UnreadableMediaError,
+    VarPluginError,
+)
+from var_plugin.media import guard
+from var_plugin.media.audio import read_audio
+from var_plugin.media.container import probe
+from var_plugin.media.frames import FrameReader, picture_at
+from var_plugin.media.limits import DEFAULT_LIMITS
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Each test begins without a child, and ends with none at work."""
+    guard._kill_idle()
+    yield
+    guard._kill_idle()
+    assert not children()
+
+
+def children() -> list[int]:
+    """The processes below this one that decode."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split() if decodes(int(pid))]
+
+
+def decodes(pid: int) -> bool:
+    return b"var_plugin.media.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def moving(time: float) -> np.ndarray:
+    return textured(round(time * 10))
+
+
+def test_results_are_those_of_decoding_here(film: Film) -> None:
+    path = film(seconds=4, paint=moving, tone=440)
+    here, there = (reader(path, rate=5, size=(32, 32), start=1.0) for reader in (FrameReader, guard.Frames))
+    for mine, other in zip(here, there, strict=True):
+        assert mine.time == other.time
+        assert np.array_equal(mine.picture, other.picture)
+    assert here.end == there.end > 0
+    assert np.array_equal(read_audio(path, start=0.5, end=2.0), guard.read_audio(path, start=0.5, end=2.0))
+    assert probe(path) == guard.probe(path)
+    assert np.array_equal(picture_at(path, 2.0, width=32), guard.picture_at(path, 2.0, width=32))
+
+
+def test_errors_are_those_of_decoding_here(film: Film) -> None:
+    noise = film.folder / "noise.mp4"
+    noise.write_bytes(np.random.default_rng(0).bytes(5_000))
+    cut = film("cut.mp4", seconds=20, paint=moving, options={"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    for path, kind in ((noise, UnreadableMediaError), (cut, TruncatedMediaError), (Path("no.mp4"), MediaNotFoundError)):
+        found = []
+        for reader in (FrameReader, guard.Frames):
+            with pytest.raises(kind) as caught:
+                list(reader(path))
+            found.append(caught.value)
+        assert found[0].args == found[1].args
+
+
+def test_one_child_serves_many_files_and_outlives_bad_ones(film: Film) -> None:
+    good, bad = film(), film.folder / "bad.mp4"
+    bad.write_bytes(b"no film")
+    served = set()
+    for _ in range(3):
+        assert len(list(guard.Frames(good))) == 20
+        with pytest.raises(UnreadableMediaError):
+            list(guard.Frames(bad))
+        served.update(children())
+    assert len(served) == 1
+
+
+def test_two_files_at_once_take_two_children(film: Film) -> None:
+    path = film(paint=moving)
+    one, two = iter(guard.Frames(path)), iter(guard.Frames(path))
+    pairs = list(zip(one, two, strict=True))
+    assert len(pairs) == 20
+    assert len(children()) == 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ({"pixels": 64 * 48 - 1}, TooManyPixelsError),
+        ({"frames": 19}, TooManyFramesError),
+        ({"duration": 1.5}, TooLongMediaError),
+        ({"streams": 1}, TooManyStreamsError),
+        ({"seconds": 0.0}, DecodingTimeoutError),
+        ({"silence": 0.0}, DecodingTimeoutError),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_each_limit_has_its_error(film: Film, limit: dict[str, int], expected: type[VarPluginError]) -> None:
+    path = film(tone=440, paint=moving)
+    with pytest.raises(expected) as caught:
+        list(guard.Frames(path, limits=replace(DEFAULT_LIMITS, **limit)))
+    assert str(path) in str(caught.value)
+    assert caught.value.why
+    assert caught.value.fix
+    assert len(list(guard.Frames(path))) == 20, "the next file is served"
+
+
+def test_the_memory_of_decoding_is_limited(film: Film) -> None:
+    small, large = film(), film("large.mp4", seconds=0.2, paint=lambda time: np.zeros((2160, 3840, 3), np.uint8))
+    list(guard.Frames(small))
+    (pid,) = children()
+    used = int(Path(f"/proc/{pid}/status").read_text().split("VmSize:")[1].split()[0]) << 10
+    with pytest.raises(DecodingMemoryError, match=r"large\.mp4 needs too much memory"):
+        list(guard.Frames(large, limits=replace(DEFAULT_LIMITS, memory=used + (16 << 20))))
+    assert len(list(guard.Frames(large))) == 2
+
+
+def test_a_slow_file_is_given_up(film: Film) -> None:
+    """So much wall time for each second of footage: here none, so that the silence allowed is all there is."""
+    path = film(seconds=60, paint=moving)
+    with pytest.raises(DecodingTimeoutError, match="of it"):
+        list(guard.Frames(path, limits=replace(DEFAULT_LIMITS, pace=0.0, silence=0.02)))
+
+
+def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
+    path = film(seconds=3, paint=moving)
+    frames = iter(guard.Frames(path, limits=replace(DEFAULT_LIMITS, silence=1.0, pace=0.0)))
+    next(frames)
+    time.sleep(1.2)
+    assert len(list(frames)) == 29
+
+
+def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
+    path = film(seconds=60, paint=moving)
+    frames = iter(guard.Frames(path, limits=replace(DEFAULT_LIMITS, silence=0.5)))
+    next(frames)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(DecodingTimeoutError):
+        list(frames)
+    assert time.monotonic() - started < 10
+    assert not children()
+
+
+def test_a_decoder_that_dies_is_an_error_of_that_file(film: Film) -> None:
+    path = film(seconds=60, paint=moving)
+    frames = iter(guard.Frames(path))
+    next(frames)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSEGV)
+    with pytest.raises(DecoderCrashedError, match="exit status") as caught:
+        list(frames)
+    assert str(path) in str(caught.value)
+    assert len(list(guard.Frames(path, end=1.0))) == 10
+
+
+def test_a_reader_that_is_left_leaves_no_child(film: Film) -> None:
+    frames = iter(guard.Frames(film(seconds=60, paint=moving)))
+    next(frames)
+    assert len(children()) == 1
+    frames.close()
+    assert not children()
+
+
+def test_children_end_with_their_parent(film: Film) -> None:
+    """Killed without a chance to say so, in the middle of a file."""
+    path = film(seconds=60, paint=moving)
+    code = """
+import sys
+from pathlib import Path
+from var_plugin.media import guard
+frames = iter(guard.Frames(Path(sys.argv[1])))
+next(frames)
+print(guard.__name__, *(path.read_text() for path in Path("/proc/self/task").glob("*/children")), flush=True)
+input()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout
+    child = int(parent.stdout.readline().split()[1])
+    assert decodes(child)
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while (gone := not Path(f"/proc/{child}/cmdline").exists()) is False and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert gone
+
+
+def test_a_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
+    """Its limits are the system's, so they hold for whatever runs in it."""
+    list(guard.Frames(film()))
+    (pid,) = children()
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max file size")] == [["0", "0"]]
+    assert [line.split()[3] for line in limits.splitlines() if line.startswith("Max address space")] == [
+        str(DEFAULT_LIMITS.memory)
+    ]
+
+
+def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> None:
+    path = film("damaged.mp4", seconds=20, paint=moving, options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for reader in (FrameReader, guard.Frames):
+        with pytest.raises(TruncatedMediaError):
+            list(reader(path))
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0] == caplog.messages[1] == f"{path}: 1 damaged packets were passed over"
+
+
+DECODING = {"FrameReader", "picture_at", "decode_audio", "read_audio", "open_media", "decoded"}
+
+
+def test_footage_is_decoded_nowhere_else() -> None:
+    """What a file does to its decoder must not reach the process; training reads data that one chose oneself."""
+    package = Path(guard.__file__).parents[1]
+    outside = [path for path in package.rglob("*.py") if path.parent.name not in {"media", "training"}]
+    found = [
+        (path.name, name.name)
+        for path in outside
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module != guard.__name__
+        for name in node.names
+        if name.name in DECODING
+    ]
+    assert len(outside) > 50
+    assert not found
