@@ -46,6 +46,7 @@ class Film:
         pictures: bool = True,
         options: dict[str, str] | None = None,
         codec: str = "libx264",
+        pixel_format: str = "yuv420p",
     ) -> Path:
         """Encode a film.
 
@@ -64,7 +65,7 @@ class Film:
             if pictures:
                 height, width, _ = paint(0.0).shape
                 video = container.add_stream(codec, rate=fps, width=width, height=height)
-                video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                video.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixel_format
                 video.codec_context.time_base = TIME_BASE
                 video.codec_context.gop_size = fps
             audio = container.add_stream("aac", rate=44_100, layout="stereo") if tone else None

@@ -1,0 +1,153 @@
+"""Fuzzing: films of several formats, damaged at random, are decoded in the guard; all outcomes are counted.
+
+    python -m tests.hostile_media.fuzz --inputs 10000
+
+Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import av
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.films import Film, textured
+from var_plugin.errors import VarPluginError
+from var_plugin.media import guard
+from var_plugin.media.limits import DEFAULT_LIMITS
+
+LIMITS = replace(DEFAULT_LIMITS, silence=10.0)
+LONGEST_SECONDS = 15.0
+FILMS = {
+    "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
+    "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Original:
+    """An undamaged film."""
+
+    content: bytes
+    packet_bytes: list[int]
+    """Where in the content the packets of pictures lie, byte by byte."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Damage at one place: bytes of a packet or of anything overwritten, taken out, put in again, or all cut off."""
+
+    kind: str
+    place: float
+    value: bytes
+
+    def apply(self, content: bytes, original: Original) -> bytes:
+        """Return the damaged content."""
+        if self.kind == "packet":
+            start = original.packet_bytes[int(self.place * len(original.packet_bytes))]
+        else:
+            start = int(self.place * len(content))
+        end = start + len(self.value)
+        match self.kind:
+            case "packet" | "overwrite":
+                return content[:start] + self.value + content[end:]
+            case "remove":
+                return content[:start] + content[end:]
+            case "repeat":
+                return content[:end] + content[start:end] * 3 + content[end:]
+            case _:
+                return content[:start]
+
+
+def edits() -> st.SearchStrategy[list[Edit]]:
+    """Damage of one film: one place or several."""
+    runs = st.sampled_from([b"\x00" * 64, b"\xff" * 64, b"\x7f\xff\xff\xff"])
+    value = st.one_of(st.binary(min_size=1, max_size=8), runs)
+    kinds = st.sampled_from([*["packet"] * 30, "overwrite", "remove", "repeat", "cut"])
+    places = st.integers(0, 2**32).map(lambda seed: Random(seed).random())  # hypothesis itself favours the ends
+    return st.lists(st.builds(Edit, kinds, places, value), min_size=1, max_size=4)
+
+
+def make_films(folder: Path) -> dict[str, Original]:
+    """Encode one short film per format."""
+    film = Film(folder)
+    made = {}
+    for name, codec in FILMS.items():
+        tone = None if name.endswith(".webm") else 440
+        path = film(name, seconds=3, paint=lambda time: textured(round(time * 10)), codec=codec, tone=tone)
+        with av.open(str(path)) as container:
+            spans = [range(packet.pos, packet.pos + packet.size) for packet in container.demux(video=0) if packet.pos]
+        made[name] = Original(path.read_bytes(), [place for span in spans for place in span])
+    return made
+
+
+def outcome(path: Path) -> str:
+    """Decode pictures and sound in the guard; return the names of how they ended.
+
+    Raises:
+        AssertionError: it took too long. Any error that is none of the package's own comes through.
+    """
+    started = time.monotonic()
+    ends = []
+    for read in (lambda: guard.Frames(path, size=(32, 32), limits=LIMITS), lambda: guard.decode_audio(path, LIMITS)):
+        try:
+            for _ in read():
+                pass
+            ends.append("decoded")
+        except VarPluginError as error:
+            ends.append(type(error).__name__)
+    assert time.monotonic() - started < LONGEST_SECONDS, path
+    return ends[0]
+
+
+def fuzz(inputs: int, folder: Path) -> Counter[str]:
+    """Decode so many damaged films; return how often each outcome occurred."""
+    films = make_films(folder)
+    counted: Counter[str] = Counter()
+
+    @settings(
+        max_examples=inputs,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+    @given(st.sampled_from(sorted(films)), edits())
+    def decode_damaged(name: str, damage: list[Edit]) -> None:
+        content = films[name].content
+        for edit in damage:
+            content = edit.apply(content, films[name])
+        path = folder / f"damaged_{name}"
+        path.write_bytes(content)
+        counted[outcome(path)] += 1
+
+    decode_damaged()
+    return counted
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    inputs = parser.parse_args().inputs
+    logging.disable(logging.WARNING)  # thousands of damaged packets
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        counted = fuzz(inputs, Path(folder))
+    lines = [f"{counted.total()} inputs in {time.monotonic() - started:.0f} s; none hung, none harmed this process"]
+    lines += [f"{count:7}  {name}" for name, count in counted.most_common()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hostile_media.corpus import Case, build
+from var_plugin.errors import DecoderCrashedError, PlaylistError, VarPluginError
+from var_plugin.library import Index
+from var_plugin.media import guard
+
+LONGEST_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    return build(tmp_path_factory.mktemp("corpus"))
+
+
+def outcome(path: Path) -> int | VarPluginError:
+    """Return the number of frames, or the error."""
+    try:
+        return sum(1 for _ in guard.Frames(path, size=(32, 32)))
+    except VarPluginError as error:
+        return error
+
+
+def test_each_file_gives_its_frames_or_its_own_error(corpus: list[Case]) -> None:
+    wrong = []
+    for case in corpus:
+        started = time.monotonic()
+        found = outcome(case.path)
+        fits = found in (case.frames or ()) if isinstance(found, int) else isinstance(found, case.errors)
+        explained = isinstance(found, int) or (found.fix and str(case.path) in str(found))
+        if not fits or not explained or time.monotonic() - started > LONGEST_SECONDS:
+            wrong.append((case.path.name, found))
+    assert not wrong
+    assert len(corpus) > 130
+
+
+def test_none_of_them_crashes_the_decoder(corpus: list[Case]) -> None:
+    """The guard would bear it; that it need not is worth knowing."""
+    for case in corpus:
+        try:
+            guard.probe(case.path)
+            for _ in guard.decode_audio(case.path):
+                pass
+        except DecoderCrashedError:
+            raise
+        except VarPluginError:
+            continue
+
+
+def test_the_index_holds_what_could_be_read_and_nothing_else(corpus: list[Case], index: Index) -> None:
+    receipt = index.add([case.path for case in corpus])
+    assert len(receipt.videos) == len(corpus)
+    assert receipt.exit_code != 0
+    for case, line in zip(corpus, receipt.videos, strict=True):
+        if line.status == "failed":
+            assert case.errors, case.path.name
+            assert line.exit_code > 1, f"{case.path.name}: {line.reason}"
+        else:
+            assert case.frames, case.path.name
+            assert line.verified == line.planned
+            assert line.planned["scene"] >= 2 or line.status == "unchanged"
+    readable = {line.video_id for line in receipt.videos if line.status != "failed"}
+    assert {video.video_id for video in index.videos()} == readable
+
+
+def test_a_playlist_calls_nobody(tmp_path: Path) -> None:
+    """A playlist that names an address on this machine: nobody knocks there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/film.ts"
+        for name, text in (
+            ("a.mp4", f"#EXTM3U\n#EXTINF:9,\n{address}\n"),
+            ("b.mkv", f"ffconcat version 1.0\nfile {address}\n"),
+        ):
+            path = tmp_path / name
+            path.write_text(text)
+            with pytest.raises(PlaylistError):
+                list(guard.Frames(path))
+        with pytest.raises(TimeoutError):
+            server.accept()
