@@ -1,0 +1,95 @@
+"""What the media guard costs: the same films decoded in this process and in the guarded child, alternately.
+
+    python benchmarks/media_guard.py [FILM ...]
+
+Without films it encodes two of its own, 320x240 and 1080p. Each is decoded five times both ways, 2 frames a second at
+224x224 as for indexing; the ratio of the medians is the price. Both the wall time of the consumer and the CPU time of
+both processes are shown: on idle cores the child also works ahead while its parent embeds, which is not counted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import av
+import numpy as np
+
+from var_plugin.media import guard
+from var_plugin.media.frames import FrameReader
+
+RUNS = 5
+
+
+def encode(path: Path, width: int, height: int, seconds: int) -> Path:
+    """Write a film of moving blocks with some noise, 30 frames a second."""
+    chance = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, width=width, height=height, options={"preset": "veryfast"})
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = 60
+        base = np.kron(
+            chance.integers(0, 255, (height // 40, width // 40, 3), np.uint8), np.ones((40, 40, 1), np.uint8)
+        )
+        for i in range(seconds * 30):
+            picture = np.roll(base, (i, 2 * i), axis=(0, 1)) ^ chance.integers(
+                0, 16, (height // 40 * 40, 1, 1), np.uint8
+            )
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(width, height)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def measure(read: Callable[..., FrameReader | guard.Frames], film: Path) -> tuple[float, float]:
+    """Decode once; return wall and CPU seconds, those of the child included."""
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    count = sum(1 for _ in read(film, rate=2.0, size=(224, 224)))
+    if not count:
+        raise SystemExit(f"{film}: no frames")
+    return time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of its living children."""
+    total = time.process_time()
+    for tasks in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for child in tasks.read_text().split():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def main() -> None:
+    """Print one line per film."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("films", nargs="*", type=Path)
+    with tempfile.TemporaryDirectory() as folder:
+        films = parser.parse_args().films or [
+            encode(Path(folder, "320x240.mp4"), 320, 240, 120),
+            encode(Path(folder, "1920x1080.mp4"), 1920, 1080, 10),
+        ]
+        for film in films:
+            measure(FrameReader, film)
+            started = time.perf_counter()
+            measure(guard.Frames, film)
+            first = time.perf_counter() - started
+            pairs = [(measure(FrameReader, film), measure(guard.Frames, film)) for _ in range(RUNS)]
+            (wall, cpu), (guarded_wall, guarded_cpu) = (
+                [median(pair[side][unit] for pair in pairs) for unit in (0, 1)] for side in (0, 1)
+            )
+            sys.stdout.write(
+                f"{film.name}: wall {wall:.2f} s, guarded {guarded_wall:.2f} s, ratio {guarded_wall / wall:.3f}; "
+                f"CPU {cpu:.2f} s, guarded {guarded_cpu:.2f} s, ratio {guarded_cpu / cpu:.3f}; "
+                f"first file, child started for it: {first:.2f} s\n"
+            )
+
+
+if __name__ == "__main__":
+    main()
