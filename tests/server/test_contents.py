@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.colors import DESCRIPTION, build
+from tests.colors import DESCRIPTION, build, color_suite
 from tests.films import Film, plain
-from tests.server.conftest import MODEL, data_uri, png
+from tests.server.conftest import MODEL, data_uri
 from var_plugin.encoders.suite import Suite
 from var_plugin.media.limits import Limits
 from var_plugin.server.contents import MOST_MEDIA, Content, Contents
@@ -103,7 +104,7 @@ def test_a_video_longer_than_the_limit_is_refused(embed: Callable[..., httpx.Res
 def test_errors_do_not_tell_where_files_lie(embed: Callable[..., httpx.Response]) -> None:
     message = embed(data_uri("video/mp4", b"nonsense")).json()["error"]["message"]
     assert "input-0" in message
-    assert "/" not in message.partition("input-0")[0].rpartition(" ")[2].rstrip("/").removesuffix("input-0")[:-12]
+    assert tempfile.gettempdir() not in message
 
 
 def test_a_request_holds_so_many_media(embed: Callable[..., httpx.Response], green_png: bytes) -> None:
@@ -112,16 +113,17 @@ def test_a_request_holds_so_many_media(embed: Callable[..., httpx.Response], gre
     assert embed(*[picture] * (MOST_MEDIA + 1)).status_code == 400
 
 
-def test_a_turned_picture_is_put_upright(tmp_path: Path) -> None:
-    from var_plugin.server.contents import _picture
-
+async def test_a_turned_picture_is_put_upright_and_shrunk(tmp_path: Path) -> None:
     halves = np.concatenate([plain(255, 0, 0, width=16, height=16), plain(0, 0, 255, width=16, height=16)])
     exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
+    exif[0x0112] = 6  # the camera was turned: the top is to be shown on the right
     file = io.BytesIO()
     Image.fromarray(halves).save(file, "PNG", exif=exif)
-    (tmp_path / "turned").write_bytes(file.getvalue())
-    assert _picture(tmp_path / "turned", Limits()).size == (32, 16)
+    contents = Contents(Fetcher([], 1), Limits(), tmp_path)
+    async with contents.opened([Content("image", file.getvalue())], color_suite(), "scene") as items:
+        assert items[0].shape == (8, 8, 3)
+        assert items[0][0, 0].tolist() == [0, 0, 255]
+        assert items[0][7, 7].tolist() == [255, 0, 0]
 
 
 async def test_sound_arrives_as_samples(tmp_path: Path, film: Film) -> None:
@@ -135,7 +137,3 @@ async def test_sound_arrives_as_samples(tmp_path: Path, film: Film) -> None:
         assert rate == 16_000
         assert len(samples) == pytest.approx(16_000, rel=0.1)
     assert not list(tmp_path.glob("tmp*")), "files go with the request"
-
-
-def test_png_helper_makes_readable_pictures() -> None:
-    assert Image.open(io.BytesIO(png(plain(1, 2, 3)))).size == (64, 48)

@@ -57,6 +57,12 @@ def test_a_packed_bomb_is_not_unpacked(serving: Callable[..., str]) -> None:
     assert answer.status_code == 415
 
 
+def test_a_body_nested_too_deep_is_refused(serving: Callable[..., str]) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{serving()}/v1/embeddings", content=b"[" * 200_000, headers=headers)
+    assert answer.status_code == 400
+
+
 class Waiting(AnyWords):
     """Does not answer before it is told to."""
 

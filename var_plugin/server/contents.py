@@ -104,17 +104,21 @@ class Contents:
             )
         for content in contents:
             suite.encoders_for(content.modality, space)
+        if not media:
+            yield [content.data for content in contents]
+            return
         with tempfile.TemporaryDirectory(dir=self._workspace) as folder:
-            items = []
-            for number, content in enumerate(contents):
-                if isinstance(content.data, str):
-                    items.append(content.data)
-                    continue
-                async with self._openings:
-                    file = Path(folder) / f"input-{number}"
-                    file.write_bytes(content.data)
-                    items.append(await asyncio.to_thread(self._open, content.modality, file, suite, space))
-            yield items
+            yield [
+                content.data
+                if isinstance(content.data, str)
+                else await self._opened(content.modality, content.data, Path(folder) / f"input-{number}", suite, space)
+                for number, content in enumerate(contents)
+            ]
+
+    async def _opened(self, modality: Modality, data: bytes, file: Path, suite: Suite, space: str | None) -> Any:
+        async with self._openings:
+            file.write_bytes(data)
+            return await asyncio.to_thread(self._open, modality, file, suite, space)
 
     def _open(self, modality: Modality, file: Path, suite: Suite, space: str | None) -> Any:
         check_file(file)
