@@ -13,6 +13,7 @@ from var_plugin.library import open_index
 from var_plugin.settings import settings
 
 _GRACE_SECONDS = 30
+_PACKAGES = ("fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
 
 
 def serve(
@@ -41,7 +42,7 @@ def serve(
         InvalidInputError: the server would be open to others than this machine without a key.
         UnknownSuiteError, IndexUnavailableError, FingerprintMismatchError: as `open_index`.
     """
-    missing = [module for module in ("fastapi", "uvicorn", "multipart", "prometheus_client") if not find_spec(module)]
+    missing = [module for module in _PACKAGES if find_spec(module) is None]
     if missing:
         raise MissingDependencyError(
             f"the Python package {', '.join(missing)} is not installed",
