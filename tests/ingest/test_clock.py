@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from var_plugin.errors import InvalidInputError
+from var_plugin.ingest.clock import CameraClock, recorded_at
+
+BERLIN = CameraClock(ZoneInfo("Europe/Berlin"))
+NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "20251101_130000.mp4", "20251101130000.mp4", "2025-11-01T13-00-00.mp4", "2025-11-01 13.00.00.mkv",
+        "ch01_20251101130000.dav", "north_20251101-130000-0001.ts", "cam_20251101130000_20251101130500.mp4",
+        "2025-11-01_13-00-00_motion.mp4", "2025-11-01T12-00-00Z.mp4", "20251101_140000+0200.mp4",
+    ],
+)  # fmt: skip
+def test_names_of_cameras_are_read(name: str) -> None:
+    found = recorded_at(Path(name), clock=BERLIN)
+    assert (found.at, found.source, found.certainty, found.notes) == (NOON, "file name", "derived", ())
+
+
+@pytest.mark.parametrize("name", ["north.mp4", "clip_12345678.mp4", "20251341_130000.mp4", "120251101130000.mp4"])
+def test_numbers_that_are_no_times_are_not_taken(name: str) -> None:
+    found = recorded_at(Path(name), clock=BERLIN)
+    assert (found.at, found.certainty) == (None, "unknown")
+    assert found.notes
+
+
+def test_a_local_time_without_zone_is_unknown_and_says_why() -> None:
+    found = recorded_at(Path("20251101_130000.mp4"))
+    assert found.at is None
+    assert found.notes == ("the file name says 2025-11-01 13:00:00, but not in which time zone",)
+    assert recorded_at(Path("20251101_120000Z.mp4")).at == NOON
+
+
+def test_a_person_is_believed_before_a_camera(tmp_path: Path) -> None:
+    file = tmp_path / "20251101_130000.mp4"
+    header = "2020-01-01T00:00:00.000000Z"
+    clock = CameraClock(BERLIN.zone, timedelta(minutes=-5))
+    given = NOON + timedelta(days=1)
+    assert recorded_at(file, given=given, created_at=header, clock=clock).at == given
+    (tmp_path / "20251101_130000.json").write_text('{"recorded_at": "2025-11-03T13:00:00+01:00"}')
+    told = recorded_at(file, created_at=header, clock=clock)
+    assert (told.at, told.source, told.certainty) == (NOON + timedelta(days=2), "sidecar", "known")
+    (tmp_path / "20251101_130000.mp4.json").write_text('{"recorded_at": "2025-11-04T13:00:00+01:00"}')
+    assert recorded_at(file, clock=clock).at == NOON + timedelta(days=3), "the one that names the whole file"
+
+
+def test_the_error_of_a_camera_is_corrected() -> None:
+    fast = CameraClock(BERLIN.zone, timedelta(minutes=-5))
+    assert recorded_at(Path("20251101_130500.mp4"), clock=fast).at == NOON
+    assert recorded_at(Path("a.mp4"), created_at="2025-11-01T12:05:00.000000Z", clock=fast).at == NOON
+
+
+def test_the_header_comes_last_and_nonsense_is_named() -> None:
+    found = recorded_at(Path("20251101_130000.mp4"), created_at="2025-11-01T12:00:00Z")
+    assert (found.at, found.source) == (NOON, "container")
+    assert "not in which time zone" in found.notes[0]
+    for header in ("1970-01-01T00:00:00Z", "1904-01-01T00:00:00Z", "2999-01-01T00:00:00Z"):
+        found = recorded_at(Path("a.mp4"), created_at=header)
+        assert found.at is None
+        assert "cannot be" in found.notes[0]
+    assert recorded_at(Path("a.mp4"), created_at="yesterday").at is None
+
+
+def test_the_hours_of_changing_clocks_are_doubtful() -> None:
+    twice = recorded_at(Path("20251026_023000.mp4"), clock=BERLIN)
+    assert twice.at == datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+    assert "an hour off" in twice.notes[0]
+    assert not recorded_at(Path("20251026_043000.mp4"), clock=BERLIN).notes
+
+
+def test_an_own_pattern() -> None:
+    day_first = re.compile(
+        r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})-(?P<hour>\d\d)h(?P<minute>\d\d)m(?P<second>\d\d)"
+    )
+    assert recorded_at(Path("x-01112025-13h00m00.mp4"), clock=BERLIN, pattern=day_first).at == NOON
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"recorded_at": "noon"}', '{"recorded_at": 7}', '{"recorded_at": "2025-11-01T12:00"}']
+)
+def test_a_sidecar_that_cannot_be_read_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InvalidInputError, match=r"a\.json"):
+        recorded_at(tmp_path / "a.mp4")
+
+
+def test_other_json_beside_a_film_is_none_of_our_business(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"labels": []}')
+    assert recorded_at(tmp_path / "a.mp4").at is None
+
+
+def test_a_time_given_without_zone_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no time zone"):
+        recorded_at(Path("a.mp4"), given=datetime(2025, 11, 1))
