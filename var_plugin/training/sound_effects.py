@@ -1,0 +1,103 @@
+"""Free sound effects out of Debian's packages: explosions, gun shots, screams, blows, animals, engines.
+
+They have no labels; the teacher says what they sound like. Only Debian and its relatives can fetch them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from var_plugin.errors import MissingDependencyError
+
+_SOUND_FILE = re.compile(r"\.(wav|ogg|flac|mp3)$", re.IGNORECASE)
+_ARCHIVE = (".pk3", ".wz")
+"""Zip files under the games' own names."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package, the licence of its sounds, and a pattern of the paths that are taken."""
+
+    name: str
+    licence: str
+    wanted: str
+
+
+PACKAGES = (
+    Package("colobot-common-sounds", "GPL-3+", r"/sounds/"),
+    Package("hedgewars-data", "GFDL-1.3", r"/Sounds/([^/]+|voices/Default/[^/]+)$"),
+    Package("lincity-ng-data", "GPL-2+", r"/sounds/"),
+    Package("lugaru-data", "CC-BY-SA-3.0", r"/Sounds/"),
+    Package("marsshooter-data", "CC-BY-3.0, public domain", r"/audio/(?!music)"),
+    Package("megaglest-data", "CC-BY-SA-3.0", r"/sounds/"),
+    Package("openarena-data", "GPL-2+", r"sound/(?!voices)"),
+    Package("scorched3d-data", "GPL-2+", r"/(wav|sounds?)/"),
+    Package("scratch", "CC-BY-SA-3.0", r"/Media/Sounds/"),
+    Package("searchandrescue-data", "GPL-2", r"/sounds/"),
+    Package("sonic-pi-samples", "CC0", r"/samples/"),
+    Package("tuxpaint-stamps-default", "GPL-2", r"/stamps/(animals|vehicles|household|hobbies)/(?!.*_desc)"),
+    Package("ufoai-sound", "GPL-2+, CC-BY-3.0, CC-BY-SA-3.0, public domain", r"sound/"),
+    Package("warzone2100-data", "GPL-2+", r"audio/sfx/"),
+    Package("wesnoth-1.16-data", "GPL-2+", r"/sounds/"),
+    Package("widelands-data", "GPL-2+", r"/sound"),
+)
+
+
+def fetch(folder: Path) -> None:
+    """Put the sound files of every package into `folder/<package>`; what is there already stays.
+
+    Raises:
+        MissingDependencyError: this is no Debian.
+        subprocess.CalledProcessError: apt or dpkg failed; their messages are on stderr.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise MissingDependencyError(
+            "the sound effects cannot be fetched",
+            why="they come from Debian packages, and apt-get or dpkg-deb is not there",
+            fix="run this on Debian, once: the cache folder can be taken elsewhere",
+        )
+    for package in PACKAGES:
+        if not (folder / package.name).exists():
+            _fetch(package, folder)
+
+
+def _fetch(package: Package, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        subprocess.run(["apt-get", "download", "-q", package.name], cwd=scratch, check=True)  # noqa: S603, S607
+        (archive,) = Path(scratch).glob("*.deb")
+        tree = Path(scratch) / "data.tar"
+        with tree.open("wb") as out:
+            subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], stdout=out, check=True)  # noqa: S603, S607
+        taken = Path(scratch) / package.name
+        taken.mkdir()
+        for path, content in _files(tree):
+            if _SOUND_FILE.search(path) and re.search(package.wanted, path):
+                # Flat names, cleaned: what an archive calls its files never decides where they are written.
+                (taken / re.sub(r"[^\w.-]+", "_", path)[-120:].lstrip("._")).write_bytes(content.read())
+        taken.rename(folder / package.name)
+
+
+def _files(tree: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the regular files of a package, and those inside its archives."""
+    with tarfile.open(tree) as package:
+        for member in package:
+            content = package.extractfile(member) if member.isfile() else None
+            if content is None:
+                continue
+            if not member.name.endswith(_ARCHIVE):
+                yield member.name, content
+                continue
+            with zipfile.ZipFile(content) as archive:
+                for name in archive.namelist():
+                    with archive.open(name) as inner:
+                        yield name, inner

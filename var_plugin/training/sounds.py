@@ -1,0 +1,109 @@
+"""The recordings that the `sound` space learns from: ESC-10, UrbanSound8K and sound effects without labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from var_plugin.errors import MediaNotFoundError
+
+Part = Literal["train", "validation", "test"]
+
+ESC10_CLASSES = (
+    "dog", "rain", "sea waves", "crying baby", "clock tick",
+    "sneeze", "helicopter", "chainsaw", "rooster", "crackling fire",
+)  # fmt: skip
+"""In the order of the folders `001 - …` to `010 - …`."""
+
+URBANSOUND8K_CLASSES = (
+    "air conditioner", "car horn", "children playing", "dog", "drilling",
+    "engine idling", "gun shot", "jackhammer", "siren", "street music",
+)  # fmt: skip
+"""In the order of the class numbers in the file names. Both collections' dogs are one class."""
+
+_ESC10_TEST_FOLD = "5"
+_URBANSOUND8K_TEST_FOLD = "fold3"
+_VALIDATION_SHARE = 6
+"""One in so many sources of every class of the other folds is for validation."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound file; `source` names the original recording that it was cut from, `label` is None for effects."""
+
+    path: Path
+    collection: Literal["esc10", "urbansound8k", "effects"]
+    source: str
+    label: str | None
+    part: Part
+
+
+def read_recordings(data: Path, effects: Path | None = None) -> list[Recording]:
+    """List the recordings of `data/audio` and, for training, all sound files of the folder `effects`.
+
+    ESC-10's fold 5 and UrbanSound8K's fold 3 are the test part; parts never share a source.
+
+    Raises:
+        MediaNotFoundError: the collections are not there.
+    """
+    found = [
+        *_with_validation(_esc10(data / "audio" / "esc10")),
+        *_with_validation(_urbansound8k(data / "audio" / "urbansound8k")),
+    ]
+    if {recording.collection for recording in found} != {"esc10", "urbansound8k"}:
+        raise MediaNotFoundError(
+            f"the sound collections are not in {data}",
+            why="audio/esc10 and audio/urbansound8k are expected there",
+            fix="name the folder that holds audio/",
+        )
+    if effects:
+        files = sorted(path for path in effects.rglob("*") if path.is_file())
+        found += [Recording(path, "effects", path.name, None, "train") for path in files]
+    return found
+
+
+def select(
+    recordings: Sequence[Recording], *, part: Part | None = None, collection: str | None = None
+) -> list[Recording]:
+    """Return the recordings of a part, or of a collection, or of a part of a collection."""
+    return [
+        recording
+        for recording in recordings
+        if part in (None, recording.part) and collection in (None, recording.collection)
+    ]
+
+
+def _esc10(folder: Path) -> list[Recording]:
+    """File names are `fold-source-take.ogg`."""
+    found = []
+    for path in sorted(folder.glob("*/*.ogg")):
+        fold, source, _ = path.stem.split("-")
+        label = ESC10_CLASSES[int(path.parent.name[:3]) - 1]
+        found.append(Recording(path, "esc10", source, label, "test" if fold == _ESC10_TEST_FOLD else "train"))
+    return found
+
+
+def _urbansound8k(folder: Path) -> list[Recording]:
+    """File names are `source-class-occurrence-slice.opus`."""
+    found = []
+    for path in sorted(folder.glob("*/*.opus")):
+        source, label = path.stem.split("-")[:2]
+        part: Part = "test" if path.parent.name == _URBANSOUND8K_TEST_FOLD else "train"
+        found.append(Recording(path, "urbansound8k", source, URBANSOUND8K_CLASSES[int(label)], part))
+    return found
+
+
+def _with_validation(recordings: Sequence[Recording]) -> list[Recording]:
+    """Move some sources of every class from training to validation."""
+    sources: dict[str | None, set[str]] = defaultdict(set)
+    for recording in recordings:
+        if recording.part == "train":
+            sources[recording.label].add(recording.source)
+    chosen = {source for found in sources.values() for source in sorted(found)[::_VALIDATION_SHARE]}
+    return [
+        replace(recording, part="validation") if recording.part == "train" and recording.source in chosen else recording
+        for recording in recordings
+    ]
