@@ -1,0 +1,94 @@
+"""How good the `sound` space is on labelled recordings that were held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
+from var_plugin.training.sound_features import read_sound
+from var_plugin.training.sound_wordings import WORDINGS
+from var_plugin.training.sounds import Recording
+
+_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over recordings with its 95 % bootstrap interval over sources."""
+
+    value: float
+    low: float
+    high: float
+
+
+def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[str, float]]:
+    """Measure the weights in `folder` on the labelled recordings of one collection, by the encoders that users run.
+
+    Returns:
+        "text to audio": share of recordings whose most similar text, out of one per class, is of their class, in
+        wordings that training did not see; "text to audio, trained wordings": the same with the labels themselves;
+        "audio to audio": R-precision among all others; "audio to audio, other sources": among other sources' only.
+    """
+    sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
+    kept = [recording for recording, _ in sounds]
+    vectors = LiteSoundEncoder(folder).encode([sound for _, sound in sounds])
+    encode = LiteSoundTextEncoder(folder).encode
+    return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
+
+
+def measure(
+    recordings: Sequence[Recording], vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]
+) -> dict[str, Measured]:
+    """Return what `evaluate` does, for vectors (recordings, dim) and an encoder of sentences."""
+    labels = np.array([recording.label for recording in recordings])
+    sources = np.array([recording.source for recording in recordings])
+    anywhere = ~np.eye(len(labels), dtype=bool)
+    wordings = [WORDINGS[label] for label in np.unique(labels)]
+    values = {
+        "text to audio": _best_text(vectors, labels, encode, [found.held_out for found in wordings]),
+        "text to audio, trained wordings": _best_text(
+            vectors, labels, encode, [found.trained[:1] for found in wordings]
+        ),
+        "audio to audio": _r_precision(vectors, labels, anywhere),
+        "audio to audio, other sources": _r_precision(vectors, labels, sources[:, None] != sources),
+    }
+    return {name: _interval(found, sources) for name, found in values.items()}
+
+
+def _best_text(
+    vectors: Vectors,
+    labels: NDArray[np.str_],
+    encode: Callable[[Sequence[str]], Vectors],
+    wordings: Sequence[Sequence[str]],
+) -> NDArray[np.float64]:
+    """Return per recording how often its class wins: the first wordings of all classes compete, then the second."""
+    classes = np.unique(labels)
+    rounds = [classes[(vectors @ encode(texts).T).argmax(1)] == labels for texts in zip(*wordings, strict=True)]
+    share: NDArray[np.float64] = np.mean(rounds, axis=0)
+    return share
+
+
+def _r_precision(vectors: Vectors, labels: NDArray[np.str_], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return per recording the share of its class among the nearest R, where R others of its class are allowed."""
+    relevant = (labels[:, None] == labels) & allowed
+    order = np.argsort(-np.where(allowed, vectors @ vectors.T, -np.inf), axis=1, kind="stable")
+    ranked = np.take_along_axis(relevant, order, axis=1)
+    count = relevant.sum(1)
+    within = np.arange(len(labels)) < count[:, None]
+    return np.where(count > 0, (ranked & within).sum(1) / np.maximum(count, 1), np.nan)
+
+
+def _interval(values: NDArray[np.float64], sources: NDArray[np.str_]) -> Measured:
+    """Resample sources, not recordings: slices of one recording resemble each other."""
+    known = ~np.isnan(values)
+    _, group = np.unique(sources[known], return_inverse=True)
+    sums, counts = np.bincount(group, values[known]), np.bincount(group)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (2.5, 97.5))
+    return Measured(*(round(float(value), 3) for value in (values[known].mean(), low, high)))

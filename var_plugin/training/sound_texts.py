@@ -1,0 +1,54 @@
+"""The sentences that the `sound` space learns from, as vectors: names and wordings of classes in several phrasings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
+
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Phrasings:
+    """Sentence vectors of some classes, class by class.
+
+    Attributes:
+        sentences: (phrasings, 384) float32.
+        counts: (classes,) how many of them belong to each class.
+    """
+
+    sentences: Tensor
+    counts: Tensor
+
+    def draw(self) -> Tensor:
+        """Return one phrasing per class at random, (classes, 384)."""
+        first = self.counts.cumsum(0) - self.counts
+        return self.sentences[first + (torch.rand(len(self.counts)) * self.counts).long()]
+
+
+def label_phrasings() -> Phrasings:
+    """Return the phrasings of the collections' labels, in the order of `WORDINGS`."""
+    return phrasings([wordings.trained for wordings in WORDINGS.values()])
+
+
+def class_phrasings(names: Sequence[str]) -> Phrasings:
+    """Return the phrasings of AudioSet's classes, in the order of `names`."""
+    return phrasings([(name.lower(), *ALIASES.get(name, ())) for name in names])
+
+
+@torch.inference_mode()
+def phrasings(classes: Sequence[Sequence[str]]) -> Phrasings:
+    """Return the wordings of every class, each in all templates, as sentence vectors."""
+    model = MiniLM()
+    texts = [[template.format(wording) for wording in wordings for template in TEMPLATES] for wordings in classes]
+    flat = [text for found in texts for text in found]
+    batches = [flat[start : start + _BATCH] for start in range(0, len(flat), _BATCH)]
+    sentences = torch.cat([model.sentence(*model.trunk(batch)) for batch in batches])
+    return Phrasings(sentences.clone(), torch.from_numpy(np.array([len(found) for found in texts])))
