@@ -1,0 +1,173 @@
+"""The life of an index, to be killed at any moment: films come, change, move and go, and the suite changes.
+
+It notes in a log what it is about to do and what was acknowledged. Both are single writes to a file, which a kill of
+the process cannot take back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+from tests.colors import color_suite
+from tests.films import Film, textured
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import FingerprintMismatchError
+from var_plugin.index.verify import Problem, verify
+from var_plugin.library import Index, open_index
+from var_plugin.types import Filter
+
+SUITES = ("first", "second")
+_SLOTS = 3
+_CONTENTS = 8
+
+
+@dataclass(frozen=True)
+class World:
+    """A folder with an index, a library of small films, and the slots they are put into."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "index.db"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    def slot(self, number: int) -> Path:
+        return self.folder / f"camera{number}.mp4"
+
+    def film(self, content: int) -> Path:
+        return self.folder / "films" / f"{content}.mp4"
+
+    def make(self, contents: int = _CONTENTS) -> None:
+        for content in range(contents):
+            Film(self.folder / "films")(
+                f"{content}.mp4", seconds=20, fps=2, paint=lambda time, seed=content: textured(seed + int(time), 16, 16)
+            )
+
+    def note(self, **event: object) -> None:
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(descriptor, (json.dumps(event) + "\n").encode())
+        os.close(descriptor)
+
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+
+def opened(world: World) -> Index:
+    """Open the index with whichever suite made it."""
+    for name in SUITES:
+        try:
+            return open_index(world.database, suite=suite(name))
+        except FingerprintMismatchError:
+            continue
+    raise AssertionError("neither suite made the index")
+
+
+def suite(name: str) -> Suite:
+    return color_suite(name)
+
+
+def live(world: World, seed: int) -> None:
+    """Add, replace, delete and re-index until killed."""
+    chance = random.Random(seed)
+    index = opened(world)
+    while True:
+        act = chance.choice(("add", "add", "add", "delete", "reindex"))
+        slot = chance.randrange(_SLOTS)
+        if act == "add":
+            put(world, index, slot, content=chance.randrange(_CONTENTS))
+        elif act == "delete":
+            remove(world, index, slot)
+        else:
+            reindex(world, index, chance.choice(SUITES))
+
+
+def put(world: World, index: Index, slot: int, content: int) -> None:
+    """Record other footage into a slot, and add it; ingest, re-ingest of the same, or replacing."""
+    world.note(slot=slot, doing="add", content=content)
+    partial = world.slot(slot).with_suffix(".partial")
+    # Its own bytes in each slot, so that no two slots share a video.
+    partial.write_bytes(world.film(content).read_bytes() + f"slot {slot}".encode())
+    partial.replace(world.slot(slot))
+    receipt = index.add(world.slot(slot))
+    assert receipt.ok, receipt
+    world.note(slot=slot, done="add", content=content)
+
+
+def remove(world: World, index: Index, slot: int) -> None:
+    """Delete what a slot holds, from the index and from the folder."""
+    world.note(slot=slot, doing="delete")
+    for video in index.videos():
+        if video.uri == str(world.slot(slot)):
+            index.delete(video.video_id)
+    world.slot(slot).unlink(missing_ok=True)
+    world.note(slot=slot, done="delete")
+
+
+def reindex(world: World, index: Index, name: str) -> None:
+    world.note(doing="reindex", suite=name)
+    receipt = index.reindex(suite(name))
+    assert receipt.ok, receipt
+    world.note(done="reindex", suite=name)
+
+
+def acknowledged(world: World) -> dict[int, bool]:
+    """Return, per slot whose last act was acknowledged, whether it holds footage."""
+    state: dict[int, bool | None] = {}
+    for event in world.events():
+        if "slot" in event:
+            state[int(str(event["slot"]))] = None if "doing" in event else event["done"] == "add"
+    return {slot: holds for slot, holds in state.items() if holds is not None}
+
+
+def faults(world: World, index: Index) -> list[str]:
+    """Return what is wrong with an index that was killed, before anything was resumed."""
+    found: list[str] = []
+    checked = verify(index)
+    # Rows and rows' catalogue entries of an interrupted act may be there, as long as nobody finds them.
+    found.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
+    committed = {video.video_id: video for video in index.videos() if video.state == "committed"}
+    shown = {hit.video_id for hit in index.hits("scene", np.ones(3), limit=10_000, wanted=Filter())}
+    found.extend(f"half a video is visible: {video_id}" for video_id in shown - set(committed))
+    found.extend(f"a committed video is not found: {video_id}" for video_id in set(committed) - shown)
+    held = [video.uri for video in committed.values()]
+    for slot, holds in acknowledged(world).items():
+        if held.count(str(world.slot(slot))) != int(holds):
+            found.append(f"slot {slot}: {held.count(str(world.slot(slot)))} videos, acknowledged {int(holds)}")
+    return found
+
+
+def resumed_faults(world: World, index: Index) -> list[str]:
+    """Run the last, interrupted act again, as its user would; return what is wrong then."""
+    last = world.events()[-1]
+    if last.get("doing") == "add":
+        put(world, index, int(str(last["slot"])), int(str(last["content"])))
+    elif last.get("doing") == "delete":
+        remove(world, index, int(str(last["slot"])))
+    elif last.get("doing") == "reindex":
+        reindex(world, index, str(last["suite"]))
+    problems: tuple[Problem, ...] = verify(index).problems
+    films = {str(world.slot(slot)) for slot in range(_SLOTS) if world.slot(slot).exists()}
+    held = sorted(video.uri for video in index.videos())
+    wrong = [] if held == sorted(films) else [f"the index holds {held}, the folder {sorted(films)}"]
+    return wrong + [f"after resuming: {problem}" for problem in problems]
+
+
+def start(world: World, seed: int) -> BaseProcess:
+    """Begin a life in a process of its own; all imports are done once, in a server that forks it."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=live, args=(world, seed), daemon=True)
+    process.start()
+    return process

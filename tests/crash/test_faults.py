@@ -1,0 +1,110 @@
+"""A fault at every single write to the store, in every operation: what stays is whole, and the next try succeeds."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash import life
+from var_plugin.errors import StoreError
+from var_plugin.index.store import Store
+from var_plugin.library import Index
+
+WRITES = ("ensure", "write", "flush", "delete", "drop")
+Act = Callable[[life.World, Index], Any]
+
+
+class Fault:
+    """Fails the n-th write to the store: once, or from then on, as where the process ends."""
+
+    def __init__(self, at: int, lasting: bool) -> None:
+        self.at, self.lasting = at, lasting
+        self.writes = 0
+
+    def reached(self) -> bool:
+        self.writes += 1
+        return self.writes == self.at or (self.lasting and self.writes > self.at)
+
+
+def inject(fault: Fault, patch: pytest.MonkeyPatch, step: str) -> None:
+    real = getattr(Store, step)
+
+    def write(self: Store, *arguments: Any, **more: Any) -> Any:
+        if fault.reached():
+            raise StoreError(f"a fault at write {fault.writes}, {step}")
+        return real(self, *arguments, **more)
+
+    patch.setattr(Store, step, write)
+
+
+def add(world: life.World, index: Index) -> bool:
+    return index.add(world.slot(1)).ok
+
+
+def replace(world: life.World, index: Index) -> bool:
+    world.note(slot=0, doing="add")
+    shutil.copy(world.film(5), world.slot(0))
+    return index.add(world.slot(0)).ok
+
+
+def delete(world: life.World, index: Index) -> bool:
+    life.remove(world, index, slot=0)
+    return True
+
+
+def reindex(world: life.World, index: Index) -> bool:
+    return index.reindex(life.suite("second")).ok
+
+
+def rewrite(world: life.World, index: Index) -> bool:
+    return index.reindex(life.suite("first")).ok
+
+
+@pytest.mark.parametrize(
+    ("act", "lasting"),
+    [
+        (add, False), (add, True), (replace, False), (replace, True), (delete, False), (delete, True), (reindex, True),
+        pytest.param(reindex, False, marks=pytest.mark.slow), pytest.param(rewrite, False, marks=pytest.mark.slow),
+        pytest.param(rewrite, True, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_a_fault_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool) -> None:
+    world = prepared(tmp_path / "world")
+    start = shutil.move(world.folder, tmp_path / "start")
+    for at in itertools.count(1):
+        shutil.copytree(start, world.folder)
+        with life.opened(world) as index:
+            fault = Fault(at, lasting)
+            with monkeypatch.context() as patch:
+                for step in WRITES:
+                    inject(fault, patch, step)
+                try:
+                    done = act(world, index)
+                except StoreError:
+                    done = False
+        with life.opened(world) as index:
+            assert life.faults(world, index) == [], f"write {at}"
+            if fault.writes < at:
+                assert done
+                break
+            assert act(world, index), f"the next try after a fault at write {at}"
+            assert index.verify().ok, f"write {at}"
+            assert index.generations().building is None
+            assert index.generations().previous is None
+        shutil.rmtree(world.folder)
+    assert at > 3
+
+
+def prepared(folder: Path) -> life.World:
+    """A world with an acknowledged film in the index and another film beside it."""
+    world = life.World(folder)
+    world.make(contents=6)
+    shutil.copy(world.film(1), world.slot(1))
+    with life.open_index(world.database, suite=life.suite("first")) as index:
+        life.put(world, index, slot=0, content=0)
+    return world
