@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.colors import NAMES
+from tests.colors import NAMES, color_suite
 from tests.films import Film, plain, textured
 from var_plugin.errors import InvalidInputError
-from var_plugin.library import Index
+from var_plugin.library import Index, open_index
 from var_plugin.types import Filter
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -80,6 +84,73 @@ def test_changed_content_replaces(index: Index, film: Film) -> None:
     (moment,) = index.search("red")
     assert moment.video_id == video.video_id
     assert moment.score < 0
+
+
+def test_content_that_another_path_still_holds_is_kept(index: Index, film: Film) -> None:
+    first = film("north.mp4", seconds=8, paint=scene("red"))
+    copy = Path(shutil.copy(first, first.with_name("south.mp4")))
+    index.add([first, copy])
+    film("south.mp4", seconds=8, paint=scene("blue"))
+    index.add(copy)
+    assert sorted(Path(video.uri).name for video in index.videos()) == ["north.mp4", "south.mp4"]
+    assert index.add(first).videos[0].stored == {"scene": 0}, "nothing to embed"
+
+
+def test_paths_are_remembered_once(index: Index, film: Film) -> None:
+    first = film("north.mp4", seconds=4)
+    copy = Path(shutil.copy(first, first.with_name("south.mp4")))
+    for _ in range(3):
+        index.add([first, copy])
+    (video,) = index.videos()
+    entry = index.entry(video.video_id)
+    assert entry is not None
+    assert [Path(seen.path).name for seen in entry.sightings] == ["north.mp4", "south.mp4"]
+
+
+def test_a_deletion_that_was_interrupted_is_ended(index: Index, film: Film) -> None:
+    gone = index.add(film("gone.mp4", paint=lambda time: textured(2))).videos[0].video_id
+    entry = index.entry(str(gone))
+    assert entry is not None
+    index.update(entry.model_copy(update={"state": "deleting"}))
+    index.add(film("other.mp4"))
+    assert [Path(video.uri).name for video in index.videos()] == ["other.mp4"]
+    assert index.verify().ok
+
+
+INTERRUPTED = """
+import sys
+from tests.colors import color_suite
+from var_plugin.library import open_index
+
+def progress(file, reached):
+    print(file.name, flush=True)
+
+with open_index(sys.argv[1], suite=color_suite()) as index:
+    receipt = index.add(sys.argv[2], progress=progress)
+print(receipt.model_dump_json())
+sys.exit(receipt.exit_code)
+"""
+
+
+def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film) -> None:
+    for i in range(30):
+        film(f"in/{i:02}.mp4", seconds=20, fps=5, paint=lambda time, seed=i: textured(seed))
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "index.db"), str(tmp_path / "in")],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "02.mp4":
+        pass
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    receipt = json.loads(said.splitlines()[-1])
+    assert (process.returncode, receipt["interrupted"], receipt["ok"]) == (130, True, False)
+    with open_index(tmp_path / "index.db", suite=color_suite()) as index:
+        assert index.verify().ok
+        stored = [line["path"] for line in receipt["videos"] if line["status"] == "stored"]
+        assert 2 <= len(stored) < 30
+        assert [video.uri for video in index.videos()] == stored, "nothing but what the receipt says"
 
 
 def test_an_interrupted_video_is_done_again(index: Index, film: Film) -> None:
