@@ -118,13 +118,15 @@ class Moment(Value):
 
 
 class VideoReceipt(Value):
-    """What happened to one file, by the numbers: planned, stored, and counted again in the store."""
+    """What happened to one file, by the numbers: planned, embedded, stored, and counted again in the store."""
 
     path: str
     status: Literal["stored", "unchanged", "failed"]
     video_id: str | None = None
     duration: float | None = None
+    content: str | None = Field(default=None, description="SHA-256 of the file")
     planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
+    embedded: dict[str, int] = Field(default_factory=dict, description="vectors made, per space")
     stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
     verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store then, per space")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")

@@ -25,6 +25,8 @@ from var_plugin.library import Index, open_index
 from var_plugin.types import Filter
 
 SUITES = ("first", "second")
+SECONDS = {"ingest": 1.0, "re-ingest": 1.0, "delete": 0.6, "reindex": 4.0}
+"""The acts, and about how long each takes on a busy machine."""
 _SLOTS = 3
 _CONTENTS = 8
 
@@ -95,14 +97,15 @@ def live(world: World, seed: int) -> None:
 
 def put(world: World, index: Index, slot: int, content: int) -> None:
     """Record other footage into a slot, and add it; ingest, re-ingest of the same, or replacing."""
-    world.note(slot=slot, doing="add", content=content)
+    act = "re-ingest" if world.slot(slot).exists() else "ingest"
+    world.note(slot=slot, doing=act, content=content)
     partial = world.slot(slot).with_suffix(".partial")
     # Its own bytes in each slot, so that no two slots share a video.
     partial.write_bytes(world.film(content).read_bytes() + f"slot {slot}".encode())
     partial.replace(world.slot(slot))
     receipt = index.add(world.slot(slot))
     assert receipt.ok, receipt
-    world.note(slot=slot, done="add", content=content)
+    world.note(slot=slot, done=act, content=content)
 
 
 def remove(world: World, index: Index, slot: int) -> None:
@@ -127,7 +130,7 @@ def acknowledged(world: World) -> dict[int, bool]:
     state: dict[int, bool | None] = {}
     for event in world.events():
         if "slot" in event:
-            state[int(str(event["slot"]))] = None if "doing" in event else event["done"] == "add"
+            state[int(str(event["slot"]))] = None if "doing" in event else event["done"] != "delete"
     return {slot: holds for slot, holds in state.items() if holds is not None}
 
 
@@ -151,7 +154,7 @@ def faults(world: World, index: Index) -> list[str]:
 def resumed_faults(world: World, index: Index) -> list[str]:
     """Run the last, interrupted act again, as its user would; return what is wrong then."""
     last = world.events()[-1]
-    if last.get("doing") == "add":
+    if last.get("doing") in ("ingest", "re-ingest"):
         put(world, index, int(str(last["slot"])), int(str(last["content"])))
     elif last.get("doing") == "delete":
         remove(world, index, int(str(last["slot"])))

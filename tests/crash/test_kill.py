@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -12,26 +13,31 @@ from pathlib import Path
 from tests.crash import life
 
 KILLS = int(os.environ.get("VAR_PLUGIN_KILLS", "8"))
-LONGEST_LIFE = 4.0
 
 
 def test_an_index_survives_being_killed_anywhere(tmp_path: Path) -> None:
     world = life.World(tmp_path / "world")
     world.make()
     chance = random.Random(7)
+    acts = itertools.cycle(life.SECONDS)
     interrupted: Counter[str] = Counter()
     for kill in range(KILLS):
-        process = life.start(world, seed=kill)
-        before = len(world.events())
-        while len(world.events()) == before and process.is_alive():
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, LONGEST_LIFE))
-        assert process.is_alive(), "a life ends by being killed only"
-        process.kill()
-        process.join()
-        last = world.events()[-1]
-        interrupted[str(last.get("doing", "between"))] += 1
+        killed_during = kill_during(world, next(acts), seed=kill, chance=chance)
+        interrupted[killed_during] += 1
         with life.opened(world) as index:
-            assert life.faults(world, index) == [], f"kill {kill}, seed {kill}, during {last}"
-            assert life.resumed_faults(world, index) == [], f"kill {kill}, seed {kill}, during {last}"
+            assert life.faults(world, index) == [], f"kill {kill}, {killed_during}"
+            assert life.resumed_faults(world, index) == [], f"kill {kill}, {killed_during}"
     logging.getLogger(__name__).info("%d kills, in the midst of %s: no fault", KILLS, dict(interrupted))
+
+
+def kill_during(world: life.World, act: str, seed: int, chance: random.Random) -> str:
+    """Kill a life a random time after it began an act; return the act that was in progress then."""
+    process = life.start(world, seed)
+    before = len(world.events())
+    while not any(event.get("doing") == act for event in world.events()[before:]):
+        assert process.is_alive(), "a life ends by being killed only"
+        time.sleep(0.005)
+    time.sleep(chance.uniform(0, life.SECONDS[act]))
+    process.kill()
+    process.join()
+    return str(world.events()[-1].get("doing", "nothing"))

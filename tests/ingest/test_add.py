@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -40,7 +41,8 @@ def test_a_video_becomes_segments_and_a_receipt(index: Index, film: Film) -> Non
     assert receipt.exit_code == 0
     assert (line.status, line.path) == ("stored", str(path))
     assert line.duration == pytest.approx(30, abs=0.1)
-    assert line.planned == line.stored == line.verified == {"scene": 5}, "four segments and the video's own row"
+    assert line.planned == line.embedded == line.stored == line.verified == {"scene": 5}, "four segments and the whole"
+    assert line.content == hashlib.sha256(path.read_bytes()).hexdigest()
     assert set(line.seconds) == {"hash", "embed", "store"}
     (video,) = index.videos()
     assert (video.camera, video.uri, video.recorded_at, video.metadata) == ("north", str(path), NOON, {"floor": 3})

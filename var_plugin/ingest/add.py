@@ -6,11 +6,12 @@ A file that fails takes nothing else with it: its error goes into the receipt an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from var_plugin.errors import VarPluginError
+from var_plugin.errors import UnknownVideoError, VarPluginError
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME, check_metadata, check_text, milliseconds
 from var_plugin.index.video_index import VideoIndex
@@ -53,12 +54,21 @@ def add(
     lines: list[VideoReceipt] = []
     try:
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
+        _finish_deletions(index)
         for root in dict.fromkeys(map(Path, paths)):
             for line in _add_root(index, root, origin, recorded_at, progress):
                 lines.append(line)  # noqa: PERF402  (an interruption must not lose the lines before it)
     except KeyboardInterrupt:
         return Receipt(videos=tuple(lines), interrupted=True)
     return Receipt(videos=tuple(lines))
+
+
+def _finish_deletions(index: VideoIndex) -> None:
+    """End what an interrupted run began."""
+    for entry in index.all_entries():
+        if entry.state == "deleting":
+            with suppress(UnknownVideoError):  # a run that was not interrupted after all has ended it
+                index.delete(entry.video_id)
 
 
 def _add_root(
@@ -93,20 +103,21 @@ def _add_file(
     with index.exclusive(video_id):
         known = index.entry(video_id)
         if known and known.state == "committed" and known.settings == settings_fingerprint(index.suite):
-            return _seen_again(index, known, sighting)
-        entry = Entry(
-            video_id=video_id,
-            state="pending",
-            content=content,
-            sightings=(sighting,),
-            duration=0.0,
-            metadata=dict(metadata),
-            settings="",
-            rows={},
-            added_at=milliseconds(datetime.now(UTC)),
-        )
-        receipt = store(index, file, entry, clock, progress)
-    _remove_replaced(index, entry)
+            receipt = _seen_again(index, known, sighting)
+        else:
+            entry = Entry(
+                video_id=video_id,
+                state="pending",
+                content=content,
+                sightings=(sighting,),
+                duration=0.0,
+                metadata=dict(metadata),
+                settings="",
+                rows={},
+                added_at=milliseconds(datetime.now(UTC)),
+            )
+            receipt = store(index, file, entry, clock, progress)
+    _remove_replaced(index, video_id, sighting.path)
     return receipt
 
 
@@ -126,18 +137,19 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
         status="unchanged",
         video_id=known.video_id,
         duration=known.duration,
+        content=known.content,
         planned=known.rows,
+        embedded=dict.fromkeys(known.rows, 0),
         stored=dict.fromkeys(known.rows, 0),
         verified=index.count(known.video_id),
         reason=reason,
     )
 
 
-def _remove_replaced(index: VideoIndex, entry: Entry) -> None:
-    """Forget that a path which now holds other content held the old one; delete what no other file holds."""
-    path = entry.sightings[-1].path
+def _remove_replaced(index: VideoIndex, video_id: str, path: str) -> None:
+    """Forget that a path which now holds this video held another; delete what no other file holds."""
     for replaced in index.seen_at(path):
-        if replaced.video_id == entry.video_id:
+        if replaced.video_id == video_id:
             continue
         elsewhere = tuple(seen for seen in replaced.sightings if seen.path != path and Path(seen.path).is_file())
         if elsewhere:

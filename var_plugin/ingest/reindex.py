@@ -97,6 +97,7 @@ def _bring(entry: Entry, source: Generation, built: VideoGeneration, progress: P
         status="stored",
         video_id=entry.video_id,
         duration=entry.duration,
+        content=entry.content,
         planned=entry.rows,
         stored=entry.rows,
         verified=counted,
