@@ -190,7 +190,11 @@ def declared_duration(container: InputContainer, stream: VideoStream) -> float |
     """Return how long the header says the pictures go on, in seconds."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
+    if not container.duration:
+        return None
+    # Matroska counts from zero on, whenever its first picture is shown.
+    before = start_time(container) if "matroska" in container.format.name else 0.0
+    return container.duration / av.time_base - max(0.0, before)
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
