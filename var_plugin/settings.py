@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     )
     suite: str = Field(default="lite", description="the suite that embeds footage and queries")
 
+    api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
+
     clip_rate: float = Field(default=2.0, gt=0, description="frames looked at per second of video")
     segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment")
     static_similarity: float = Field(

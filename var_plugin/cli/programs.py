@@ -61,3 +61,26 @@ def mcp(
 
     with opened(index, suite) as library:
         serve_mcp(library, transport="http" if http else "stdio", host=host, port=port)
+
+
+@app.command()
+def serve(
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes API keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    allow_host: Annotated[list[str] | None, typer.Option(help="A host that media may be fetched from.")] = None,
+) -> None:
+    """Serve embeddings, search and videos over HTTP; API keys come from VAR_PLUGIN_API_KEYS, separated by commas."""
+    from var_plugin.server.run import serve as run_server
+    from var_plugin.settings import settings
+
+    keys = [key.strip() for key in settings().api_keys.split(",") if key.strip()]
+    run_server(
+        host=host,
+        port=port,
+        suite=suite,
+        index=index or settings().index,
+        api_keys=tuple(keys),
+        allowed_hosts=tuple(allow_host or ()),
+    )
