@@ -1,7 +1,7 @@
 """The encoders of the lite suite: EfficientNet-Lite0 and MiniLM meet in one space, on a CPU, with no network.
 
-A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`). Their shares are fixed,
-so the inner product is a weighted sum of two cosines.
+A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`), so the inner product is
+a weighted sum of two cosines. The text decides how much each counts.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class LitePictureEncoder:
 
         features, logits = self._backbone.features(pictures, ["features", "logits"])
         tokens = torch.from_numpy(features).flatten(2).transpose(1, 2)
-        return self._weights.join(self._tower(tokens), self._weights.general.picture(torch.from_numpy(logits)))
+        general = self._weights.general.picture(torch.from_numpy(logits))
+        return _join(
+            self._tower(tokens), general, torch.tensor(self._weights.configuration["general_share"]["picture"])
+        )
 
     @cached_property
     def _backbone(self) -> EfficientNetLite:
@@ -113,7 +116,11 @@ class LiteTextEncoder:
     def _encode(self, texts: Sequence[str]) -> Vectors:
         trunk, mask = self._backbone.trunk(texts)
         learned = self._tower(self._backbone.tuned(trunk, mask), mask)
-        return self._weights.join(learned, self._weights.general.text(self._backbone.sentence(trunk, mask)))
+        sentences = self._backbone.sentence(trunk, mask)
+        general = self._weights.general
+        low, high = self._weights.configuration["general_share"]["text"]
+        share = low + (high - low) * general.strangeness(sentences)[:, None]
+        return _join(learned, general.text(sentences), share)
 
     @cached_property
     def _backbone(self) -> minilm.MiniLM:
@@ -165,12 +172,7 @@ class LiteWeights:
         """The untrained part of both encoders."""
         from var_plugin.encoders.lite_general import GeneralPart
 
-        return GeneralPart(**self._part("general"))
-
-    def join(self, learned: Tensor, general: Tensor) -> Vectors:
-        """Concatenate the parts so that their shares of the inner product are as configured."""
-        share = self.configuration["general_share"]
-        return unit(np.hstack([(1 - share) ** 0.5 * learned.numpy(), share**0.5 * general.numpy()]))
+        return GeneralPart(self._part("general"))
 
     def _part(self, name: str) -> dict[str, Tensor]:
         prefix = f"{name}."
@@ -191,6 +193,11 @@ class LiteWeights:
                 fix="run: pip install --force-reinstall var-plugin",
             )
         return path
+
+
+def _join(learned: Tensor, general: Tensor, share: Tensor) -> Vectors:
+    """Concatenate two unit vectors; `share` is that of the general part in the squared length."""
+    return unit(np.hstack([((1 - share).sqrt() * learned).numpy(), (share.sqrt() * general).numpy()]))
 
 
 def _in_batches(encode: Callable[[Sequence[Any]], Vectors], items: Sequence[Any], dim: int) -> Vectors:

@@ -12,7 +12,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,8 +53,10 @@ class Recipe:
     dim: int = 192
     """Dimension of the learned part."""
     general_dim: int = 64
-    general_share: float = 0.1
-    """Share of the general part in a similarity."""
+    picture_share: float = 0.2
+    """Share of the general part in a picture's vector."""
+    text_share: tuple[float, float] = (0.05, 0.8)
+    """Share of the general part in a text's vector: for an ordinary caption, and for what no caption resembles."""
     queries: int = 2
     hidden: int = 512
     rank: int = 32
@@ -148,15 +150,14 @@ def _average(averaged: LiteModel, model: LiteModel, decay: float) -> None:
         mean.lerp_(value, 1 - decay)
 
 
-def save(model: LiteModel, names: Sequence[str], folder: Path, recipe: Recipe) -> None:
+def save(model: LiteModel, general: Mapping[str, Tensor], folder: Path, recipe: Recipe) -> None:
     """Write `scene.safetensors` (float16) and `scene.json` but for the background, which is measured afterwards."""
-    general = fit_general(names, dim=recipe.general_dim).state_dict()
     tensors = model.tensors() | {f"general.{name}": value for name, value in general.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().half().contiguous() for name, value in tensors.items()}, folder / _WEIGHTS)
     configuration = {
         "dim": recipe.dim + recipe.general_dim,
-        "general_share": recipe.general_share,
+        "general_share": {"picture": recipe.picture_share, "text": recipe.text_share},
         "tower": {"queries": recipe.queries, "hidden": recipe.hidden, "dim": recipe.dim},
         "pictures": "RGB, 224x224, uint8; (x - 127) / 128 inside the graph",
         "recipe": asdict(recipe),
@@ -222,10 +223,10 @@ def main() -> None:
         parser.error("training needs --cache and --classes")
     recipe = Recipe()
     used: list[Part] = ["train", "validation"] if arguments.final else ["train"]
-    features = join(
-        [cached_features(parts[part], views=recipe.views, folder=arguments.cache, name=part) for part in used]
-    )
-    save(train(features, recipe), json.loads(arguments.classes.read_text()), arguments.out, recipe)
+    features = [cached_features(parts[part], views=recipe.views, folder=arguments.cache, name=part) for part in used]
+    captions = [captions[0] for part in used for captions in parts[part].captions]
+    general = fit_general(json.loads(arguments.classes.read_text()), captions, dim=recipe.general_dim)
+    save(train(join(features), recipe), general, arguments.out, recipe)
     measure_background(arguments.out, parts["test"])
 
 
