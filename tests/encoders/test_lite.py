@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from var_plugin.encoders import lite
+from var_plugin.encoders.base import Vectors, check_vectors
+from var_plugin.encoders.lite import WEIGHTS, LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import MissingWeightsError
+
+TEXTS = ["a dog runs through the snow", "two men in red jackets", "lion"]
+PICTURES = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def flickr8k() -> Path:
+    folder = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[3] / "shared" / "data")) / "flickr8k"
+    if not folder.is_dir():
+        pytest.skip("Flickr8k is not there")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts() -> LiteTextEncoder:
+    return LiteTextEncoder()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> LitePictureEncoder:
+    return LitePictureEncoder()
+
+
+def test_vectors_are_what_the_space_declares(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
+    space = lite.build()["scene"].space
+    assert space.dim <= 256
+    for vectors in (texts.encode(TEXTS), pictures.encode(PICTURES), texts.encode([]), pictures.encode([])):
+        assert vectors.dtype == np.float32
+        check_vectors(vectors, space)
+
+
+def test_a_vector_does_not_depend_on_its_company(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
+    together = np.concatenate([texts.encode(TEXTS), pictures.encode(PICTURES)])
+    alone = np.concatenate([texts.encode([text]) for text in TEXTS] + [pictures.encode([p]) for p in PICTURES])
+    assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_more_than_one_batch_keeps_the_order(texts: LiteTextEncoder) -> None:
+    many = [f"{number} people on a street" for number in range(70)]
+    assert texts.encode(many)[69] == pytest.approx(texts.encode(many[69:])[0], abs=1e-4)
+
+
+def test_captions_find_their_pictures(texts: LiteTextEncoder, pictures: LitePictureEncoder, flickr8k: Path) -> None:
+    """Guards the whole chain, on pictures that the weights have never seen; the measured figures are in the card."""
+    from var_plugin.training.flickr8k import read_flickr8k, read_picture
+
+    held_out = read_flickr8k(flickr8k)["test"]
+    shown = pictures.encode([read_picture(path) for path in held_out.paths[:100]])
+    asked = texts.encode([captions[0] for captions in held_out.captions[:100]])
+    assert recall_at_10(asked, shown) > 0.9  # chance: 0.1
+
+
+def recall_at_10(asked: Vectors, shown: Vectors) -> float:
+    similarity = asked @ shown.T
+    return float(((similarity > similarity.diagonal()[:, None]).sum(1) < 10).mean())
+
+
+def test_the_background_lies_below_what_belongs_together(
+    texts: LiteTextEncoder, pictures: LitePictureEncoder, flickr8k: Path
+) -> None:
+    from var_plugin.training.flickr8k import read_flickr8k, read_picture
+
+    held_out = read_flickr8k(flickr8k)["test"]
+    shown = pictures.encode([read_picture(path) for path in held_out.paths[:50]])
+    asked = texts.encode([captions[0] for captions in held_out.captions[:50]])
+    similarity = asked @ shown.T
+    strangers = similarity[~np.eye(50, dtype=bool)]
+    background = lite.background()["text"]
+    assert strangers.mean() == pytest.approx(background.mean, abs=background.std / 2)
+    assert similarity.diagonal().mean() > background.mean + 2 * background.std
+
+
+def test_a_colour_is_seen_right(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
+    """Red and blue swapped would go unnoticed by shapes alone."""
+    sides = [np.asarray(Image.new("RGB", (224, 224), color)) for color in ("red", "blue")]
+    similarity = texts.encode(["a red wall", "a blue wall"]) @ pictures.encode(sides).T
+    assert similarity.argmax(0).tolist() == [0, 1]
+
+
+def test_the_suite_is_made_of_these_encoders() -> None:
+    suite = load_suite("lite")
+    assert suite.spaces["scene"].fingerprint == lite.fingerprint()
+    assert suite.encode("text", TEXTS).shape == suite.encode("image", PICTURES).shape
+
+
+def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(WEIGHTS, changed)
+    assert lite.fingerprint(changed) == lite.fingerprint()
+    configuration = json.loads((changed / "scene.json").read_text())
+    (changed / "scene.json").write_text(json.dumps(configuration | {"general_share": 0.5}))
+    assert lite.fingerprint(changed) != lite.fingerprint()
+
+
+def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeightsError, match=r"scene\.json is not there"):
+        LiteTextEncoder(tmp_path).encode(TEXTS)
+
+
+def test_building_loads_no_network() -> None:
+    script = "import sys; from var_plugin.encoders import lite; lite.build(); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
