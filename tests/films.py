@@ -47,6 +47,7 @@ class Film:
         options: dict[str, str] | None = None,
         codec: str = "libx264",
         pixel_format: str = "yuv420p",
+        metadata: dict[str, str] | None = None,
     ) -> Path:
         """Encode a film.
 
@@ -60,6 +61,7 @@ class Film:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w", options=options or {}) as container:
+            container.metadata.update(metadata or {})
             stamps = [i / fps for i in range(round(seconds * fps))] if times is None else list(times)
             video = None
             if pictures:

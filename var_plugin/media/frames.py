@@ -120,8 +120,8 @@ class FrameReader:
         for count, frame in enumerate(decoded(container, stream, self._path), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
                 continue
+            self._check(frame, count, frame.time - zero, latest)
             time = max(0.0, frame.time - zero)
-            self._check(frame, count, time, latest)
             if time >= self._stop:
                 return
             latest = max(latest or 0.0, time)
