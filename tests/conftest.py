@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.colors import color_suite
 from tests.films import Film
+from var_plugin.demo.run import Outcome, run_demo
 from var_plugin.library import Index, open_index
 
 # Machines are shared and slow at times; no test depends on the wall clock.
@@ -45,3 +46,10 @@ def index(tmp_path: Path) -> Iterator[Index]:
     """An empty index on Milvus Lite with the suite of colours."""
     with open_index(tmp_path / "index.db", suite=color_suite()) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """The whole demo, run once with the real `lite` suite: its folder and what came out."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, run_demo(folder, say=print)

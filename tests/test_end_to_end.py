@@ -1,0 +1,67 @@
+"""The main job with the real `lite` suite: footage with events at known times, indexed and asked for in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from var_plugin.demo import DEMO_QUERIES, DemoQuery, compose
+from var_plugin.demo.run import Outcome, answer
+from var_plugin.library import open_index
+
+HELD_OUT = Path(__file__).parent / "demo" / "held_out_queries.json"
+
+
+def test_the_demo_finds_the_right_moment_first(demo: tuple[Path, Outcome]) -> None:
+    _, outcome = demo
+    assert len(outcome.answers) == len(DEMO_QUERIES) == 10
+    wrong = [answer.text for answer in outcome.answers if not answer.right]
+    assert outcome.right >= 8, wrong
+
+
+def test_other_wordings_find_it_too(demo: tuple[Path, Outcome]) -> None:
+    folder, _ = demo
+    queries = [DemoQuery(**query) for query in json.loads(HELD_OUT.read_text())]
+    assert len(queries) == 10
+    assert not {query.text for query in queries} & {query.text for query in DEMO_QUERIES}
+    with open_index(folder / "index.db", suite="lite") as index:
+        answers = [answer(index, query, compose(folder)) for query in queries]
+    wrong = [found.text for found in answers if not found.right]
+    assert sum(found.right for found in answers) >= 7, wrong
+
+
+def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:
+    """A right first moment also covers its event: segments of 8 s cannot do better than about two thirds on average."""
+    _, outcome = demo
+    overlaps = [answer.overlap for answer in outcome.answers if answer.right]
+    assert sum(overlaps) / len(overlaps) > 0.4
+    assert all(answer.moments[0].thumbnail for answer in outcome.answers)
+
+
+def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, Outcome]) -> None:
+    """The label-free score knows what is unlike the rest: most visible events are above most of the background."""
+    folder, _ = demo
+    above = []
+    with open_index(folder / "index.db", suite="lite") as index:
+        videos = {video.camera: video for video in index.videos()}
+        for video in compose(folder):
+            curve = index.segments(videos[video.camera].video_id)
+            quiet = [s.anomaly for s in curve if not any(s.start < e.end and e.start < s.end for e in video.events)]
+            typical = sorted(quiet)[len(quiet) // 2]
+            for event in video.events:
+                if event.shot is not None:
+                    peak = max(s.anomaly for s in curve if s.start < event.end and event.start < s.end)
+                    above.append(peak > typical)
+    assert sum(above) / len(above) > 0.75
+
+
+def test_a_picture_finds_its_moment(demo: tuple[Path, Outcome]) -> None:
+    """The thumbnail of an event, as a query, finds the event that it was taken from."""
+    folder, outcome = demo
+    with open_index(folder / "index.db", suite="lite") as index:
+        for found in outcome.answers[:4]:
+            first = found.moments[0]
+            again = index.search(image=first.thumbnail, k=1)[0]
+            assert (again.video_id, again.peak) == (first.video_id, pytest.approx(first.peak, abs=8))
