@@ -224,7 +224,7 @@ def test_what_a_killed_recorder_left_is_kept(film: Film, tmp_path: Path) -> None
 
 
 def test_files_of_the_same_second_do_not_replace_each_other(film: Film, tmp_path: Path) -> None:
-    day = SimulatedDay(film("day.mp4", fps=6, times=[10.0 * i for i in range(60)]), [])
+    day = SimulatedDay(film("day.mp4", fps=12, times=[5.0 * i for i in range(120)]), [])
     folder = tmp_path / "recorded"
     record("rtsp://y/", folder, stop=day.stop, seconds=60, connect=day.connect, now=lambda: MIDNIGHT, wait=day.wait)
     assert [path.name for path in recordings(folder)] == sorted(
