@@ -49,4 +49,5 @@ class GeneralPart:
 def caption_likeness(sentences: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
     """Return the part, in 0…1, of each centred sentence vector that lies in the captions' directions."""
     centred = sentences - centre
-    return (centred @ directions).square().sum(-1) / centred.square().sum(-1).clamp_min(torch.finfo().tiny)
+    inside: Tensor = (centred @ directions).square().sum(-1)
+    return inside / centred.square().sum(-1).clamp_min(torch.finfo().tiny)
