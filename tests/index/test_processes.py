@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,12 +18,14 @@ from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.errors import IndexUnavailableError
 from var_plugin.index import local
+from var_plugin.index.store import Store
 from var_plugin.library import open_index
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys
 from tests.colors import color_suite
+from var_plugin.index.store import Store
 from var_plugin.library import open_index
 index = open_index(sys.argv[1], suite=color_suite())
 print("open", flush=True)
@@ -134,6 +137,33 @@ def test_two_in_one_process_share_as_well(tmp_path: Path, film: Film) -> None:
         assert len(second.videos()) == 1
     assert len(second.search("red")) == 1
     second.close()
+
+
+def test_rows_that_a_kill_doubled_are_single_again(tmp_path: Path, film: Film) -> None:
+    """Milvus Lite flushes rows, then removes its log; killed in between, it replays the log beside the rows."""
+    database = tmp_path / "a.db"
+    flush = Store.flush
+    kept = tmp_path / "logs"
+
+    def keep_logs(self: Store, collection: str) -> None:
+        shutil.copytree(database / "collections" / collection / "wal", kept / collection, dirs_exist_ok=True)
+        flush(self, collection)
+
+    with pytest.MonkeyPatch.context() as patch, open_index(database, suite=color_suite()) as index:
+        patch.setattr(Store, "flush", keep_logs)
+        assert index.add(films(film, 3)).ok
+        note = (database / "owner.json").read_text()
+    for collection in kept.iterdir():
+        shutil.copytree(collection, database / "collections" / collection.name / "wal", dirs_exist_ok=True)
+    with open_index(database, suite=color_suite()) as index:
+        assert len(index.videos()) > 3, "without a killed owner nobody looks"
+    for collection in kept.iterdir():
+        shutil.copytree(collection, database / "collections" / collection.name / "wal", dirs_exist_ok=True)
+    (database / "owner.json").write_text(note)
+    with open_index(database, suite=color_suite()) as index:
+        assert len(index.videos()) == 3
+        assert index.size() == {"scene": 6}
+        assert index.verify().ok
 
 
 def test_others_cannot_get_in(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ class VideoGeneration:
         return self._write(entry, rows)
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+        self.follow()
         self._videos.put(entry.model_copy(update={"state": "pending"}))
         try:
             counted = self._write_segments(entry, rows)

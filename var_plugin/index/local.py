@@ -17,6 +17,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -27,15 +28,18 @@ import grpc  # type: ignore[import-untyped]
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError
+from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
 from var_plugin.errors import IndexUnavailableError
 
 _OWNER = "owner.json"
 _SOCKET_FOLDER = "var-plugin-"
-# Between taking the lock and listening an owner does nothing slow.
-_PATIENCE_SECONDS = 10.0
+# After a kill the next owner looks at the key of every row before it lets others in.
+_PATIENCE_SECONDS = 60.0
 _WORKERS = 10
+# In one expression.
+_KEYS = 1_000
 _LARGEST_MESSAGE = 256 * 1024 * 1024
 # Milvus Lite calls concurrent writes to one collection unsafe.
 _ONE_AT_A_TIME = ("CreateCollection", "DropCollection", "CreateIndex", "LoadCollection", "Upsert", "Delete", "Flush")
@@ -72,7 +76,7 @@ class Owner(Link):
         self._database = MilvusLite(str(database))
         self._note = database / _OWNER
         self._changing = threading.Lock()
-        _clear_leftovers(database)
+        killed = _clear_leftovers(database)
         self._folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
         super().__init__(f"unix:{self._folder / 'milvus'}")
         self._server = grpc.server(
@@ -85,6 +89,8 @@ class Owner(Link):
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
         self._server.add_insecure_port(self.address)
         self._server.start()
+        if killed:
+            _undouble(self.address)
         self._publish()
         atexit.register(self.close)
 
@@ -154,15 +160,39 @@ def _read_note(database: Path) -> dict[str, Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def _clear_leftovers(database: Path) -> None:
-    """Remove what a killed owner left: its socket, and collections killed while they were made or dropped.
+def _clear_leftovers(database: Path) -> bool:
+    """Remove what a killed owner left; tell whether one was killed.
 
-    A collection without its schema does not exist for Milvus Lite, yet keeps its name from being used again.
+    That is its socket, and collections in the midst of being made or dropped: without its schema a collection does not
+    exist for Milvus Lite, yet keeps its name from being used again.
     """
-    if note := _read_note(database):
+    note = _read_note(database)
+    if note:
         folder = Path(note["address"].removeprefix("unix:")).parent
         if folder.name.startswith(_SOCKET_FOLDER):
             shutil.rmtree(folder, ignore_errors=True)
     for collection in (database / "collections").iterdir():
         if not (collection / "schema.json").exists():
             shutil.rmtree(collection)
+    return note is not None
+
+
+def _undouble(address: str) -> None:
+    """Write rows that are stored twice once more, which leaves one of each.
+
+    Killed after a flush and before it removed its log, Milvus Lite 3.2 replays the log beside the flushed rows.
+    """
+    client = MilvusClient(address, dedicated=True)
+    for collection in client.list_collections():
+        if not client.list_indexes(collection):
+            continue  # never finished, so nothing was written
+        client.load_collection(collection)
+        keys = Counter(row["id"] for row in client.query(collection, filter="", output_fields=["id"]))
+        doubled = [key for key, rows in keys.items() if rows > 1]
+        for first in range(0, len(doubled), _KEYS):
+            listed = json.dumps(doubled[first : first + _KEYS], ensure_ascii=False)
+            found = client.query(collection, filter=f"id in {listed}", output_fields=["*"])
+            client.upsert(collection, list({row["id"]: dict(row) for row in found}.values()))
+        if doubled:
+            client.flush(collection)
+    client.close()

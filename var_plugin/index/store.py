@@ -50,7 +50,6 @@ class Store:
         self._token = token
         self._loaded: set[str] = set()
         self._connecting = threading.Lock()
-        _quieten()
         self._link, self._client = self._connect()
 
     def close(self) -> None:
@@ -188,6 +187,7 @@ class Store:
     def _connect(self) -> tuple[Link | None, MilvusClient]:
         from pymilvus import MilvusClient
 
+        _quieten()
         link = None
         if is_local(self.uri):
             from var_plugin.index.local import connect

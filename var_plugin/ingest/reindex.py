@@ -106,7 +106,7 @@ def _bring(entry: Entry, source: Generation, built: VideoGeneration, progress: P
 
 def _delete_gone(entries: Sequence[Entry], built: VideoGeneration) -> None:
     """Delete what was brought over and has been deleted from the old generation since."""
-    kept = {entry.video_id for entry in entries if entry.state == "committed"}
+    kept = {entry.video_id for entry in entries if entry.state != "deleting"}
     for entry in built.all_entries():
-        if entry.video_id not in kept and (entry.brought or entry.state != "committed"):
+        if entry.brought and entry.video_id not in kept:
             built.delete(entry.video_id)

@@ -1,0 +1,114 @@
+"""Others go on searching, adding and deleting while an index is made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.colors import color_suite
+from tests.films import Film, textured
+from var_plugin.errors import FingerprintMismatchError
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.library import Index, open_index
+
+OLD, NEW = color_suite("old"), color_suite("new")
+
+
+@pytest.fixture
+def films(film: Film) -> list[Path]:
+    return [film(f"{i}.mp4", seconds=2, fps=4, paint=lambda time, seed=i: textured(seed, 16, 16)) for i in range(6)]
+
+
+@pytest.fixture
+def index(tmp_path: Path, films: list[Path]) -> Iterator[Index]:
+    with open_index(tmp_path / "index.db", suite=OLD) as opened:
+        assert opened.add(films[:3]).ok
+        yield opened
+
+
+@pytest.fixture
+def other(tmp_path: Path, index: Index) -> Iterator[Index]:
+    """The same index as another process would have it open."""
+    with open_index(tmp_path / "index.db", suite=OLD) as opened:
+        yield opened
+
+
+def held(index: Index) -> set[str]:
+    return {Path(video.uri).name for video in index.videos() if video.state == "committed"}
+
+
+def test_what_happens_meanwhile_is_brought_over(index: Index, other: Index, films: list[Path]) -> None:
+    def meanwhile(file: Path, reached: float) -> None:
+        assert other.search("red")
+        if file == films[1]:  # 0.mp4 is in the new generation by then, 2.mp4 is not
+            other.add(films[3])
+            for video in other.videos():
+                if video.uri in (str(films[0]), str(films[2])):
+                    other.delete(video.video_id)
+
+    assert index.reindex(NEW, progress=meanwhile).ok
+    assert held(index) == {"1.mp4", "3.mp4"}
+    assert index.verify().ok
+
+
+def test_what_happens_in_the_last_moment_is_brought_over(
+    index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = VideoIndex.switch_to
+
+    def just_before(self: VideoIndex, built: VideoGeneration) -> None:
+        assert other.add(films[3]).ok
+        other.delete(other.videos()[0].video_id)
+        switch(self, built)
+
+    monkeypatch.setattr(VideoIndex, "switch_to", just_before)
+    assert index.reindex(NEW).ok
+    assert held(index) == {"1.mp4", "2.mp4", "3.mp4"}
+    assert index.verify().ok
+
+
+def test_what_comes_too_late_is_not_acknowledged(index: Index, other: Index, films: list[Path]) -> None:
+    def reindexed_meanwhile(file: Path, reached: float) -> None:
+        if index.suite is OLD:
+            assert index.reindex(NEW).ok
+
+    receipt = other.add(films[4], progress=reindexed_meanwhile)
+    assert [line.exit_code for line in receipt.videos] == [FingerprintMismatchError.exit_code]
+    with pytest.raises(FingerprintMismatchError):
+        other.delete(index.videos()[0].video_id)
+    with pytest.raises(FingerprintMismatchError):
+        other.add(films[4])
+    assert held(index) == {"0.mp4", "1.mp4", "2.mp4"}
+    assert index.verify().ok
+
+
+def test_an_interrupted_hand_over_is_ended_by_the_next_add(
+    index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = VideoIndex.switch_to
+
+    def killed_after(self: VideoIndex, built: VideoGeneration) -> None:
+        assert other.add(films[3]).ok
+        switch(self, built)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoIndex, "switch_to", killed_after)
+    assert index.reindex(NEW).interrupted
+    assert index.generations().previous is not None
+    assert index.add(films[4]).ok
+    assert held(index) == {f"{i}.mp4" for i in range(5)}
+    assert index.generations().previous is None
+
+
+def test_another_suite_gives_up_what_was_begun(index: Index, films: list[Path]) -> None:
+    films[0].rename(films[0].with_suffix(".away"))
+    assert not index.reindex(NEW).ok
+    begun = index.generations().building
+    assert begun is not None
+    assert index.reindex(OLD).ok, "rewriting needs no footage"
+    assert index.generations().building is None
+    assert index.generation.number > begun.number
+    assert (len(held(index)), index.size(), index.verify().ok) == (3, {"scene": 6}, True)
