@@ -43,7 +43,8 @@ class GeneralPart:
         """Return per sentence vector (batch, 384) 0 for an ordinary caption to 1 for what is as far as class names."""
         name, caption = self._tensors["familiar"]
         found = caption_likeness(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
-        return ((caption - found) / (caption - name)).clamp(0, 1)
+        distance: Tensor = (caption - found) / (caption - name)
+        return distance.clamp(0, 1)
 
 
 def caption_likeness(sentences: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
