@@ -10,7 +10,7 @@ from typing import Any
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
-from var_plugin.index.backup import Backup, backup
+from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.verify import Verification, verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, Progress, add
@@ -177,3 +177,22 @@ def open_index(
     """
     chosen = suite if isinstance(suite, Suite) else load_suite(suite or settings().suite)
     return Index(location or settings().index, chosen, token=token, name=name)
+
+
+def restore_index(
+    folder: str | Path, location: str | Path | None = None, *, token: str = "", name: str = "footage"
+) -> Backup:
+    """Make an index from a backup, at a place that has none; it need not be the kind of store that was backed up.
+
+    Args:
+        folder: what `Index.backup` wrote.
+        location: a path or the URI of a Milvus server; default: the setting `index`.
+        token: what the server asks for.
+        name: the index's name there.
+
+    Raises:
+        InvalidInputError: the folder is no backup, or is damaged; or there is an index already.
+        IndexUnavailableError: the location cannot be opened.
+        StoreError: the store failed.
+    """
+    return restore(folder, location or settings().index, token=token, name=name)

@@ -15,12 +15,11 @@ from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.encoders.base import unit
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, StoreError, UnknownVideoError
-from var_plugin.index.backup import backup, restore
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.index.schema import segment_schema
 from var_plugin.index.store import Store
 from var_plugin.ingest.retention import prune
-from var_plugin.library import Index, open_index
+from var_plugin.library import Index, open_index, restore_index
 from var_plugin.types import Filter, Segment
 
 RED, GREEN, BLUE = np.eye(3)
@@ -210,9 +209,9 @@ class StoreContract:
         index.write(entry("v2"), rows(BLUE))
         index.write(entry("half"), rows(BLUE))
         index.update(entry("half"))
-        made = backup(index, tmp_path / "saved")
+        made = index.backup(tmp_path / "saved")
         assert (made.videos, made.rows) == (2, {"scene": 3})
-        assert restore(tmp_path / "saved", tmp_path / "copy.db") == made
+        assert restore_index(tmp_path / "saved", tmp_path / "copy.db") == made
         with open_index(tmp_path / "copy.db", suite=color_suite()) as copy:
             assert copy.verify().ok
             assert [video for video in index.videos() if video.state == "committed"] == copy.videos()
@@ -220,13 +219,13 @@ class StoreContract:
             assert here[0] == there[0]
             assert {hit.start for hit in here} == {hit.start for hit in there}
         with pytest.raises(InvalidInputError, match="there is an index"):
-            restore(tmp_path / "saved", index.uri, name=index._name)
+            restore_index(tmp_path / "saved", index.uri, name=index._name)
         with pytest.raises(InvalidInputError, match="overwrites nothing"):
-            backup(index, tmp_path / "saved")
+            index.backup(tmp_path / "saved")
         scene = tmp_path / "saved/scene.jsonl"
         scene.write_text(scene.read_text().replace("uniform", "anomaly", 1))
         with pytest.raises(InvalidInputError, match=r"scene\.jsonl changed"):
-            restore(tmp_path / "saved", tmp_path / "other.db")
+            restore_index(tmp_path / "saved", tmp_path / "other.db")
         assert not (tmp_path / "other.db").exists()
         shutil.rmtree(tmp_path / "saved")
 
