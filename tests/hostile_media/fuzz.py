@@ -27,7 +27,8 @@ from var_plugin.media import guard
 from var_plugin.media.limits import DEFAULT_LIMITS
 
 LIMITS = replace(DEFAULT_LIMITS, silence=10.0)
-LONGEST_SECONDS = 15.0
+LONGEST_SECONDS = 60.0
+"""Twice the silence allowed, a second child, and a machine that has other work."""
 FILMS = {
     "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
     "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",

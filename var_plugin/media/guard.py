@@ -8,22 +8,18 @@ starting one takes longer than decoding a short clip; one that failed to answer 
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import math
 import os
 import socket
-import struct
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from multiprocessing import BufferTooShort
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +29,17 @@ from var_plugin.media.audio import SAMPLE_RATE, cut
 from var_plugin.media.container import MediaInfo
 from var_plugin.media.frames import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.wire import Wire
 
 logger = logging.getLogger(__name__)
 
-Channel: TypeAlias = "Connection[Any, Any]"
 Result = tuple[dict[str, Any], NDArray[Any]]
 """The values of one result and its array, which is empty where the job has none."""
 
 _MOST_IDLE = 2
 _JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
 _START_SECONDS = 60.0
-_MESSAGE_SECONDS = 5
-_LONGEST_MESSAGE = 1 << 20
-_DTYPES = {"uint8": np.uint8, "float32": np.float32}
+_MESSAGE_SECONDS = 5.0
 _ERRORS = {error.__name__: error for error in VarPluginError.__subclasses__()}
 
 
@@ -132,9 +126,7 @@ class _Child:
     def __init__(self) -> None:
         self.jobs = 0
         ours, theirs = socket.socketpair()
-        # Between messages `_wait` watches the clock; this is for a child that stops in the middle of one.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _MESSAGE_SECONDS, 0))
-        self._channel: Channel = Connection(ours.detach())
+        self._wire = Wire(ours, _MESSAGE_SECONDS)
         self._process = subprocess.Popen(  # noqa: S603  (this interpreter, no argument from outside)
             # -P: a folder of footage that holds an av.py must not be imported from.
             [sys.executable, "-P", "-m", "var_plugin.media.worker", str(theirs.fileno())],
@@ -150,7 +142,7 @@ class _Child:
             },
         )
         theirs.close()
-        if not self._channel.poll(_START_SECONDS):
+        if not self._wire.wait(_START_SECONDS):
             raise self._crashed("the decoding process", "it does not start")
         self._receive("the decoding process", 0)
 
@@ -165,7 +157,7 @@ class _Child:
         work = f"decoding {path}"
         request = {"job": job, "path": str(path), "limits": asdict(limits), "options": options}
         try:
-            self._channel.send_bytes(json.dumps(request).encode())
+            self._wire.send(request)
         except OSError as error:
             raise self._crashed(work, str(error)) from error
         waited, footage = 0.0, 0.0
@@ -179,12 +171,16 @@ class _Child:
             elif "warning" in message:
                 logger.warning("%s", message["warning"])
             elif "error" in message:
-                raise _ERRORS[message["error"]](message["what"], why=message["why"], fix=message["fix"])
+                raise _ERRORS.get(message["error"], DecoderCrashedError)(
+                    str(message.get("what", work)),
+                    why=str(message.get("why", "")),
+                    fix=str(message.get("fix", "")),
+                )
             else:
                 return
 
     def kill(self) -> None:
-        self._channel.close()
+        self._wire.close()
         self._process.kill()
         self._process.wait()
 
@@ -192,26 +188,18 @@ class _Child:
         """Wait for the next message; return how many seconds that took."""
         started = time.monotonic()
         left = min(limits.silence, limits.silence + limits.pace * footage - waited, limits.seconds - waited)
-        if not self._channel.poll(max(0.0, left)):
+        if not self._wire.wait(max(0.0, left)):
             raise _timeout(work, f"{waited + time.monotonic() - started:.1f} s were spent on {footage:.1f} s of it")
         return time.monotonic() - started
 
     def _receive(self, work: str, largest: int) -> tuple[dict[str, Any], NDArray[Any]]:
         """Take in one message and its array of at most so many items; a child that breaks the form has crashed."""
         try:
-            message = json.loads(self._channel.recv_bytes(_LONGEST_MESSAGE))
-            shape = message.get("shape", [0])
-            if math.prod(shape) > largest:
-                raise ValueError(shape)  # noqa: TRY301
-            array = np.empty(shape, _DTYPES[message.get("dtype", "uint8")])
-            if array.size:
-                self._channel.recv_bytes_into(array.data.cast("B"))
-        except BlockingIOError:
+            return self._wire.receive(largest)
+        except TimeoutError:
             raise _timeout(work, f"it stopped for {_MESSAGE_SECONDS} s in the middle of an answer") from None
-        except (EOFError, OSError, ValueError, LookupError, TypeError, BufferTooShort) as error:
-            # Without the cause: BufferTooShort carries a whole picture into the traceback.
-            raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from None
-        return message, array
+        except (EOFError, OSError, ValueError, RecursionError) as error:
+            raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from error
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
         self.kill()

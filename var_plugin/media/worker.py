@@ -1,25 +1,22 @@
 """The child process behind `media.guard`: decodes what it is told to, one job at a time, and can be killed any time.
 
-Both sides exchange JSON and raw array bytes. Nothing is pickled: a decoder that a hostile file has taken over must not
-be able to run code in the process that asked. Besides it cannot write files, and its memory is limited.
+It cannot write files, and its memory is limited.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
 import resource
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import DecodingMemoryError, VarPluginError
@@ -27,9 +24,9 @@ from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, picture_at
 from var_plugin.media.limits import Limits
+from var_plugin.media.wire import Wire
 
 Result = tuple[dict[str, Any], NDArray[Any] | None]
-Channel: TypeAlias = "Connection[Any, Any]"
 
 
 def _frames(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
@@ -62,65 +59,57 @@ JOBS: dict[str, Callable[..., Iterator[Result]]] = {
 class _Forward(logging.Handler):
     """Hands warnings over to the process that asked."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, wire: Wire) -> None:
         super().__init__(logging.WARNING)
-        self._channel = channel
+        self._wire = wire
 
     def emit(self, record: logging.LogRecord) -> None:
-        _send(self._channel, {"warning": record.getMessage()})
+        self._wire.send({"warning": record.getMessage()})
 
 
 def main(descriptor: int) -> None:
     """Serve jobs from the connection until its other end is closed."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    channel: Channel = Connection(descriptor)
-    logging.getLogger("var_plugin").addHandler(_Forward(channel))
+    wire = Wire(socket.socket(fileno=descriptor))
+    logging.getLogger("var_plugin").addHandler(_Forward(wire))
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    threading.Thread(target=_receive, args=(channel, jobs), daemon=True).start()
-    _send(channel, {"ready": True})
+    threading.Thread(target=_receive, args=(wire, jobs), daemon=True).start()
+    wire.send({"ready": True})
     while True:
-        _serve(channel, **jobs.get())
+        _serve(wire, **jobs.get())
 
 
-def _receive(channel: Channel, jobs: queue.Queue[dict[str, Any]]) -> None:
+def _receive(wire: Wire, jobs: queue.Queue[dict[str, Any]]) -> None:
     """Take jobs in; end the process, in the middle of decoding as well, when nobody is there to take its results."""
     try:
         while True:
-            jobs.put(json.loads(channel.recv_bytes()))
+            jobs.put(wire.receive()[0])
     except (EOFError, OSError):
         os._exit(0)
 
 
-def _serve(channel: Channel, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
+def _serve(wire: Wire, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
     allowed = Limits(**limits)
     resource.setrlimit(resource.RLIMIT_AS, (allowed.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
         for values, array in JOBS[job](Path(path), allowed, **options):
-            _send(channel, {"values": values}, array)
-        _send(channel, {"done": True})
+            wire.send({"values": values}, array)
+        wire.send({"done": True})
     except OUT_OF_MEMORY:
         error = DecodingMemoryError(
             f"decoding {path} needs too much memory",
             why=f"the limit is {allowed.memory >> 20} MB",
             fix="scale it down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
-        _send(channel, _failure(error))
+        wire.send(_failure(error))
         os._exit(1)  # what is left of the heap is not worth another job
     except VarPluginError as error:
-        _send(channel, _failure(error))
+        wire.send(_failure(error))
 
 
 def _failure(error: VarPluginError) -> dict[str, Any]:
     return {"error": type(error).__name__, "what": error.what, "why": error.why, "fix": error.fix}
-
-
-def _send(channel: Channel, message: dict[str, Any], array: NDArray[Any] | None = None) -> None:
-    if array is not None:
-        message |= {"shape": array.shape, "dtype": array.dtype.name}
-    channel.send_bytes(json.dumps(message).encode())
-    if array is not None:
-        channel.send_bytes(np.ascontiguousarray(array).data.cast("B"))
 
 
 if __name__ == "__main__":
