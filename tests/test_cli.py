@@ -181,6 +181,20 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     assert shell("export", best["id"], tmp_path / "x.mp4")[0] == 3
 
 
+def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell("index", film("north.mp4"), "--recorded-at", "2020-01-01T00:00Z")
+    assert shell.json("verify")["videos"] == 1
+    assert "all is well" in shell("verify")[1]
+    assert shell.json("backup", tmp_path / "saved")["videos"] == 1
+    assert shell("backup", tmp_path / "saved")[0] == 2, "a backup is not overwritten"
+    assert shell.json("reindex", "--to", "colors")["ok"] is True
+    assert shell("prune")[0] == 2
+    assert len(shell.json("prune", "--keep-days", "30")["deleted"]) == 1
+    assert shell.json("videos") == []
+    assert shell("restore", tmp_path / "saved", "--index", tmp_path / "again.db")[0] == 0
+    assert len(shell.json("videos", "--index", tmp_path / "again.db")) == 1
+
+
 def test_evaluate_without_a_model_says_what_is_untested(shell: Shell) -> None:
     rows = shell.json("evaluate", "ucfcrime-ar")
     alan = next(row for row in rows if row["method"].startswith("ALAN") and row["status"] == "published")

@@ -44,7 +44,7 @@ def index(
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:
-        _print_receipt(receipt)
+        print_receipt(receipt)
     raise typer.Exit(receipt.exit_code)
 
 
@@ -150,7 +150,8 @@ def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None
         raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin search --help") from error
 
 
-def _print_receipt(receipt: Receipt) -> None:
+def print_receipt(receipt: Receipt) -> None:
+    """Print a line for each file, and the sums."""
     for video in receipt.videos:
         counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
         detail = counts if video.status == "stored" else video.reason
