@@ -17,7 +17,7 @@ from var_plugin.errors import (
     UnknownVideoError,
 )
 from var_plugin.index.catalogue import Entry, Sighting
-from var_plugin.index.generation import segment_id
+from var_plugin.index.rows import segment_id
 from var_plugin.index.store import Store
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.library import Index, open_index

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError, StoreError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
-from var_plugin.index.generation import NO_ROWS, checksum, collection_name, join_checksums
+from var_plugin.index.generation import collection_name
+from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
 from var_plugin.index.schema import segment_schema
 from var_plugin.index.store import Row, Store
 from var_plugin.index.video_index import VideoIndex

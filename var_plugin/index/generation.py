@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,31 +13,15 @@ from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation
-from var_plugin.index.filters import UNKNOWN_TIME, compile_filter, literal
+from var_plugin.index.filters import compile_filter, literal
+from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, as_hit, checksum, segment_rows
 from var_plugin.index.schema import segment_schema
 from var_plugin.index.store import Row, Store
 from var_plugin.settings import settings
-from var_plugin.types import Filter, Segment, SegmentKind
+from var_plugin.types import Filter, Segment
 
-_HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
-_ALL_FIELDS = ("id", *_HIT_FIELDS, "metadata", "vector")
 # Keys in one expression.
 _KEYS = 1_000
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A stored segment and how similar it is to what was asked."""
-
-    video_id: str
-    camera: str
-    kind: SegmentKind
-    start: float
-    end: float
-    key: float
-    recorded_at: int
-    anomaly: float
-    similarity: float
 
 
 class VideoGeneration:
@@ -122,7 +104,7 @@ class VideoGeneration:
         """
         for name, (_, vectors) in rows.items():
             check_vectors(vectors, self.suite.spaces[name])
-        return self._write(entry, {name: _segment_rows(entry, *parts) for name, parts in rows.items()})
+        return self._write(entry, {name: segment_rows(entry, *parts) for name, parts in rows.items()})
 
     def take_over(self, entry: Entry, source: Generation) -> dict[str, int]:
         """Store a video with the rows that another generation of the same fingerprint holds.
@@ -134,7 +116,7 @@ class VideoGeneration:
         for name in self.suite.spaces:
             collection = collection_name(self._name, source.number, name)
             self._store.load(collection)
-            rows[name] = self._store.rows(collection, f"video_id == {literal(entry.video_id)}", _ALL_FIELDS)
+            rows[name] = self._store.rows(collection, f"video_id == {literal(entry.video_id)}", ALL_FIELDS)
         checksums = {name: checksum(found) for name, found in rows.items()}
         if checksums != entry.checksums:
             raise StoreError(
@@ -196,7 +178,7 @@ class VideoGeneration:
 
     def rows(self, space: str) -> Iterator[list[Row]]:
         """Yield all stored rows of a space with their vectors, some at a time, in no particular order."""
-        return self._store.scan(self._collection(space), _ALL_FIELDS)
+        return self._store.scan(self._collection(space), ALL_FIELDS)
 
     def delete(self, video_id: str) -> None:
         """Delete a video: its vectors, its thumbnails and its row.
@@ -238,9 +220,9 @@ class VideoGeneration:
         self.follow()
         expression = compile_filter(wanted, excluded_videos=[*self._videos.hidden(), *excluded])
         found = self._store.search(
-            self._collection(space), vector, limit=limit, expression=expression, fields=_HIT_FIELDS
+            self._collection(space), vector, limit=limit, expression=expression, fields=HIT_FIELDS
         )
-        return [_hit(row, similarity) for similarity, row in found]
+        return [as_hit(row, similarity) for similarity, row in found]
 
     def segments(self, video_id: str) -> list[Hit]:
         """Return the uniform segments of a committed video in order of time (similarity 0): its anomaly curve.
@@ -252,8 +234,8 @@ class VideoGeneration:
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
         expression = compile_filter(Filter(video_ids=(video_id,), kinds=("uniform",)))
-        rows = self._store.rows(self._collection(space), expression, _HIT_FIELDS)
-        return sorted((_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
+        rows = self._store.rows(self._collection(space), expression, HIT_FIELDS)
+        return sorted((as_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
 
     def erase(self, entry: Entry) -> None:
         """Delete a video that the caller keeps `exclusive`."""
@@ -292,65 +274,3 @@ def check_fingerprint(generation: Generation, suite: Suite) -> None:
 def collection_name(name: str, generation: int, space: str) -> str:
     """Return the collection that holds the segments of one space."""
     return f"{name}__{space}" if generation == 1 else f"{name}__{space}__{generation}"
-
-
-def segment_id(entry: Entry, segment: Segment) -> str:
-    """Return the key of a segment: a hash of content, span, kind and the settings that made it."""
-    parts = (entry.content, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.kind, entry.settings)
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
-
-
-def checksum(rows: Iterable[Row]) -> str:
-    """Return a checksum over the keys and vectors of rows, whatever their order."""
-    total = 0
-    for row in rows:
-        vector = np.asarray(row["vector"], np.float32).tobytes()
-        digest = hashlib.blake2b(row["id"].encode() + vector, digest_size=16).digest()
-        total += int.from_bytes(digest)
-    return f"{total % 2**128:032x}"
-
-
-NO_ROWS = checksum(())
-"""The checksum of nothing."""
-
-
-def join_checksums(first: str, second: str) -> str:
-    """Return the checksum of two sets of rows together."""
-    return f"{(int(first, 16) + int(second, 16)) % 2**128:032x}"
-
-
-def _segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> list[Row]:
-    seen = entry.sightings[-1]
-    rows: list[Row] = []
-    for segment, vector in zip(segments, vectors, strict=True):
-        start_ms = round(segment.start * 1000)
-        rows.append(
-            {
-                "id": segment_id(entry, segment),
-                "video_id": entry.video_id,
-                "camera": seen.camera,
-                "kind": segment.kind,
-                "start_ms": start_ms,
-                "end_ms": round(segment.end * 1000),
-                "key_ms": round(segment.key * 1000),
-                "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
-                "anomaly": segment.anomaly,
-                "metadata": entry.metadata,
-                "vector": vector.tolist(),
-            }
-        )
-    return rows
-
-
-def _hit(row: Row, similarity: float) -> Hit:
-    return Hit(
-        video_id=row["video_id"],
-        camera=row["camera"],
-        kind=row["kind"],
-        start=row["start_ms"] / 1000,
-        end=row["end_ms"] / 1000,
-        key=row["key_ms"] / 1000,
-        recorded_at=row["recorded_at"],
-        anomaly=row["anomaly"],
-        similarity=similarity,
-    )

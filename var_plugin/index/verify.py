@@ -12,7 +12,8 @@ from pydantic import computed_field
 from var_plugin.encoders.base import Space, check_vectors
 from var_plugin.errors import InvalidVectorError
 from var_plugin.index.catalogue import Entry
-from var_plugin.index.generation import NO_ROWS, VideoGeneration, checksum, join_checksums
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
 from var_plugin.index.store import Row
 from var_plugin.types import Value
 

@@ -10,7 +10,8 @@ from typing import Self
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import StoreError, VarPluginError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
-from var_plugin.index.generation import Hit, VideoGeneration, check_fingerprint, collection_name
+from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
+from var_plugin.index.rows import Hit
 from var_plugin.index.store import Store
 from var_plugin.media.thumbnails import save_thumbnail
 from var_plugin.types import Video
