@@ -48,9 +48,11 @@ class Wire:
         if array is not None:
             message = message | {"shape": array.shape, "dtype": array.dtype.name}
         content = json.dumps(message).encode()
-        self._end.sendall(_LENGTH.pack(len(content)) + content)
-        if array is not None and array.size:
-            self._end.sendall(np.ascontiguousarray(array).data.cast("B"))
+        head = memoryview(_LENGTH.pack(len(content)) + content)
+        body = np.ascontiguousarray(array).data.cast("B") if array is not None and array.size else memoryview(b"")
+        sent = self._end.sendmsg([head, body])  # both at once, so that the other end wakes up once
+        self._end.sendall(head[sent:])
+        self._end.sendall(body[max(0, sent - len(head)) :])
 
     def receive(self, largest: int = 0) -> tuple[dict[str, Any], NDArray[Any]]:
         """Take in a message and its array, which is empty where there is none.
