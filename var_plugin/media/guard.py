@@ -39,7 +39,7 @@ Result = tuple[dict[str, Any], NDArray[Any]]
 _MOST_IDLE = 2
 _JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
 _START_SECONDS = 60.0
-_MESSAGE_SECONDS = 5.0
+_MESSAGE_SECONDS = 30.0  # a busy machine may leave the child waiting this long; it is only hung beyond it
 _ERRORS = {error.__name__: error for error in VarPluginError.__subclasses__()}
 
 
