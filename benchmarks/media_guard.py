@@ -72,8 +72,8 @@ def main() -> None:
     parser.add_argument("films", nargs="*", type=Path)
     with tempfile.TemporaryDirectory() as folder:
         films = parser.parse_args().films or [
-            encode(Path(folder, "320x240.mp4"), 320, 240, 120),
-            encode(Path(folder, "1920x1080.mp4"), 1920, 1080, 10),
+            encode(Path(folder, "320x240.mp4"), 320, 240, 300),
+            encode(Path(folder, "1920x1080.mp4"), 1920, 1080, 20),
         ]
         for film in films:
             measure(FrameReader, film)
