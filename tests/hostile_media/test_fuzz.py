@@ -10,4 +10,4 @@ def test_damaged_films_end_in_frames_or_in_one_of_our_errors(tmp_path: Path) -> 
     counted = fuzz(150, tmp_path)
     assert counted.total() >= 150
     assert counted["decoded"] > 0
-    assert counted["UnreadableMediaError"] > 0
+    assert counted.total() > counted["decoded"], "some damage is beyond repair"
