@@ -52,7 +52,7 @@ def progress_bars() -> Iterator[Progress]:
     """One bar per file on stderr, in seconds of video; none where stderr is not a terminal."""
     from tqdm import tqdm
 
-    from var_plugin.media.container import probe
+    from var_plugin.media.guard import probe
 
     bar: tqdm[Any] | None = None
     current: Path | None = None
