@@ -37,7 +37,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 		|| { echo "Python 3.11 or newer is needed; name one: make $* PYTHON=python3.12"; exit 1; }
 ifeq ($(TORCH_INDEX),)
 	@echo "Installing var-plugin[$*] into $(VENV). On Linux this downloads about 3 GB from PyPI the first time, most of"
-	@echo "it PyTorch with CUDA, and takes 7 GB on disk. Without CUDA it is about 0.6 GB:"
+	@echo "it PyTorch with CUDA, and takes 7 GB on disk. Without CUDA it is far less (not measured here):"
 	@echo "  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 else
 	@echo "Installing PyTorch from $(TORCH_INDEX), then var-plugin[$*], into $(VENV)."

@@ -108,6 +108,7 @@ def watch(
     suite: SuiteOption = None,
 ) -> None:
     """Index a folder's videos and every new one as soon as it is completely written, until Ctrl-C."""
+    from var_plugin.ingest.add import camera_name
     from var_plugin.ingest.watch import watch as watch_folder
 
     stop = threading.Event()
@@ -116,16 +117,10 @@ def watch(
     with opened(index, suite) as library:
 
         def add(path: Path) -> None:
-            (line,) = library.add(path, camera=_camera(path, folder)).videos
+            (line,) = library.add(path, camera=camera_name(path, folder)).videos
             print(f"{line.status}: {line.path} {line.reason or ''}".rstrip(), file=sys.stderr, flush=True)
 
         def clean() -> None:
             library.prune(keep_days=keep_days)
 
         watch_folder(folder, add, stop=stop, housekeeping=clean if keep_days is not None else None)
-
-
-def _camera(file: Path, folder: Path) -> str:
-    """Name the camera as `index FOLDER` does: the folder inside the one watched, else the file."""
-    inside = file.relative_to(folder).parts
-    return inside[0] if len(inside) > 1 else file.stem

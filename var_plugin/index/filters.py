@@ -1,6 +1,6 @@
 r"""From a typed `Filter` to a Milvus expression. Values are escaped, keys are checked: nothing is injected.
 
-Milvus Lite has no expression templates, so literals are written out. Its strings follow JSON's escapes except \\uXXXX;
+Milvus Lite has no expression templates, so literals are written out. Its strings follow JSON's escapes except \uXXXX;
 control characters, which JSON would write like that, are refused.
 """
 

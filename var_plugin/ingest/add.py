@@ -82,7 +82,7 @@ def _add_root(
     for file in files:
         sighting = Sighting(
             path=str(file.absolute()),
-            camera=origin.camera if origin.camera is not None else _camera(file, root),
+            camera=origin.camera if origin.camera is not None else camera_name(file, root),
             recorded_at=recorded_at,
         )
         try:
@@ -158,7 +158,7 @@ def _remove_replaced(index: VideoIndex, video_id: str, path: str) -> None:
             index.delete(replaced.video_id)
 
 
-def _camera(file: Path, root: Path) -> str:
+def camera_name(file: Path, root: Path) -> str:
     """north/2026-11-01.mp4 below a folder is camera `north`; north.mp4 is `north` as well."""
     inside = file.relative_to(root).parts if file != root else ()
     return inside[0] if len(inside) > 1 else file.stem
