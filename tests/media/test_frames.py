@@ -198,3 +198,14 @@ def test_truncation_is_found_at_the_end(film: Film) -> None:
     with pytest.raises(TruncatedMediaError, match=r"declares 20\.0 s .* stops at"):
         frames.extend(FrameReader(path))
     assert list(FrameReader(path, end=3.0)), "a part before the cut can still be read"
+    with pytest.raises(TruncatedMediaError, match="stops at"):
+        list(FrameReader(path, end=19.0))
+    with pytest.raises(TruncatedMediaError, match="stops at"):
+        list(FrameReader(path, start=1.0, end=3600.0))
+
+
+def test_a_part_that_ends_between_two_distant_frames_is_complete(film: Film) -> None:
+    path = film(times=[0.0, 1.0, 12.0])
+    reader = FrameReader(path, end=8.0)
+    assert [frame.time for frame in reader] == pytest.approx([0.0, 1.0])
+    assert reader.end == 8.0

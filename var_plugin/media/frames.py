@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import av
 import numpy as np
@@ -57,6 +58,15 @@ class Frame:
     picture: NDArray[np.uint8]
 
 
+class Wanted(TypedDict, total=False):
+    """Which frames of a video are wanted, as `FrameReader` takes them."""
+
+    rate: float | None
+    size: tuple[int, int] | None
+    start: float
+    end: float
+
+
 class FrameReader:
     """Reads the frames of one video once; afterwards `end` is where the pictures really stopped.
 
@@ -91,7 +101,7 @@ class FrameReader:
                 TooManyStreamsError, TooManyPixelsError: as `open_media` and `main_video_stream`.
             TooManyFramesError, TooLongMediaError: at the frame that passes the limit.
             BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier, or an hour after it.
-            TruncatedMediaError: after the last frame, when the header declares a later end.
+            TruncatedMediaError: after the last frame, when the header declares a later end, within the part asked for.
         """
         with open_media(self._path, self._limits) as container:
             stream = main_video_stream(container, self._path, self._limits)
@@ -107,8 +117,8 @@ class FrameReader:
                 raise unreadable(self._path, str(error)) from error
             if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
-            if self._stop == math.inf and declared is not None:
-                self._check_complete(declared)
+            if declared is not None:
+                self._check_complete(min(declared, self._stop))
 
     def _selected(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
         scaler = _Scaler(stream, self._size)
@@ -123,6 +133,7 @@ class FrameReader:
             self._check(frame, count, frame.time - zero, latest)
             time = max(0.0, frame.time - zero)
             if time >= self._stop:
+                self.end = max(self.end, self._stop)  # shown until then
                 return
             latest = max(latest or 0.0, time)
             self.end = max(self.end, time + _frame_duration(frame, stream))
@@ -153,12 +164,13 @@ class FrameReader:
         if latest is not None and not -_BACKWARD_SLACK_SECONDS <= time - latest <= LONGEST_GAP_SECONDS:
             raise clock_jumps(self._path, time, latest)
 
-    def _check_complete(self, declared: float) -> None:
-        missing = declared - self.end
-        if missing > max(_TRUNCATION_SLACK_SECONDS, declared * _TRUNCATION_SLACK_SHARE):
+    def _check_complete(self, wanted: float) -> None:
+        """Raise unless there were pictures up to this time, which the header declares."""
+        missing = wanted - self.end
+        if missing > max(_TRUNCATION_SLACK_SECONDS, wanted * _TRUNCATION_SLACK_SHARE):
             raise TruncatedMediaError(
                 f"{self._path} is truncated",
-                why=f"it declares {declared:.1f} s of pictures but stops at {self.end:.1f} s",
+                why=f"it declares {wanted:.1f} s of pictures or more but stops at {self.end:.1f} s",
                 fix="copy it again, or keep what is there with: ffmpeg -i FILE -c copy REPAIRED.mp4",
             )
 

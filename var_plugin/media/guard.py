@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, VarPluginError
 from var_plugin.media.audio import SAMPLE_RATE, cut
 from var_plugin.media.container import MediaInfo
-from var_plugin.media.frames import Frame
+from var_plugin.media.frames import Frame, Wanted
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.wire import Wire
 
@@ -48,28 +48,18 @@ class Frames:
 
     Args:
         path: a local file.
-        rate, size, start, end: as `FrameReader`.
         limits: what the file may ask for.
+        wanted: rate, size, start and end, as `FrameReader` takes them.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        rate: float | None = None,
-        size: tuple[int, int] | None = None,
-        start: float = 0.0,
-        end: float = math.inf,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> None:
-        self._path, self._limits = path, limits
-        self._options = {"rate": rate, "size": size, "start": start, "end": end}
+    def __init__(self, path: Path, *, limits: Limits = DEFAULT_LIMITS, **wanted: Unpack[Wanted]) -> None:
+        self._path, self._limits, self._wanted = path, limits, wanted
         self.end = 0.0
         """Seconds from the start of the video to the end of its last frame; known after the last frame was read."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order of time; raises as `FrameReader`, and as this module."""
-        for values, picture in _results("frames", self._path, self._limits, **self._options):
+        for values, picture in _results("frames", self._path, self._limits, **self._wanted):
             if "end" in values:
                 self.end = values["end"]
             else:
