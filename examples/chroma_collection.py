@@ -4,13 +4,12 @@ import sys
 
 import chromadb
 
-import var_plugin as vp
 from var_plugin.encoders.functions.chroma import ChromaEmbeddingFunction
 
 name, question, folder, *clips = sys.argv[1:]
 function = ChromaEmbeddingFunction(name)
 collection = chromadb.PersistentClient(folder).get_or_create_collection("clips", embedding_function=function)
-collection.upsert(ids=clips, embeddings=vp.load_suite(name).encode("video", clips, space="scene"))
+collection.upsert(ids=clips, embeddings=function.encode("video", clips))
 
 # Chroma restores the function from the collection: asking needs words only.
 found = chromadb.PersistentClient(folder).get_collection("clips").query(query_texts=[question], n_results=1)

@@ -13,32 +13,21 @@ from chromadb.api.types import Embeddable, EmbeddingFunction, Embeddings, Space
 from chromadb.utils.embedding_functions import register_embedding_function
 
 from var_plugin.encoders.functions.one_space import OneSpace, check_config
-from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.types import Modality
 
 
 @register_embedding_function
-class ChromaEmbeddingFunction(EmbeddingFunction[Embeddable]):
+class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
     """Texts and pictures, also mixed in one list, as vectors of one space.
 
-    Chroma has no type for videos: encode those with `Suite.encode` and pass them as `embeddings=`.
-
-    Args:
-        suite: a suite or its name; Chroma restores only suites that can be loaded by name.
-        space: name of the space; default: the first one that takes text.
-
-    Raises:
-        UnknownSuiteError: no suite of that name.
-        UnsupportedModalityError: the suite has no such space, or none that takes text.
+    Chroma has no type for videos and sounds: encode those with `encode` and pass them as `embeddings=`. It restores only
+    functions of suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
     """
-
-    def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
-        self._encoders = OneSpace(suite, space)
 
     def __call__(self, input: Embeddable) -> Embeddings:  # noqa: A002  (Chroma checks the name)
         """Return one vector (dim,) float32 per text or (height, width, 3) uint8 picture."""
-        return list(self._encoders.encode_mixed([(_modality(item), item) for item in input]))
+        return list(self.encode_mixed([(_modality(item), item) for item in input]))
 
     @staticmethod
     def name() -> str:
@@ -51,17 +40,16 @@ class ChromaEmbeddingFunction(EmbeddingFunction[Embeddable]):
 
     def supported_spaces(self) -> list[Space]:
         """Other metrics rank alike only where all vectors have one length."""
-        return ["ip"] if self._encoders.space.norm is None else ["ip", "cosine", "l2"]
+        return ["ip"] if self.space.norm is None else ["ip", "cosine", "l2"]
 
     def get_config(self) -> dict[str, Any]:
         """Return suite, space and fingerprint."""
-        return self._encoders.config()
+        return self.config()
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ChromaEmbeddingFunction:
         """Return the function that a collection was made with; errors as `OneSpace.from_config`."""
-        restored = OneSpace.from_config(config)
-        return ChromaEmbeddingFunction(restored.suite, restored.space.name)
+        return ChromaEmbeddingFunction.from_config(config)
 
     def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
         """Raise `InvalidInputError` when the vectors stored so far would not fit the new configuration."""

@@ -8,33 +8,16 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from var_plugin.encoders.functions.one_space import OneSpace
-from var_plugin.encoders.suite import Suite
 from var_plugin.types import Modality
 
 
-class SuiteEmbeddings(Embeddings):
+class SuiteEmbeddings(OneSpace, Embeddings):
     """Text, and through methods of their own pictures, videos and sounds, as vectors of one space.
 
     LangChain has no base class for anything but text. `embed_image` is what its stores look for in
     `add_images` and `similarity_search_by_image`; the other two follow its shape. The asynchronous methods of the base
-    class run in worker threads.
-
-    Args:
-        suite: a suite or its name.
-        space: name of the space; default: the first one that takes text.
-
-    Raises:
-        UnknownSuiteError: no suite of that name.
-        UnsupportedModalityError: the suite has no such space, or none that takes text.
+    class run in worker threads. Arguments and errors are those of `OneSpace`.
     """
-
-    def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
-        self._encoders = OneSpace(suite, space)
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the vectors."""
-        return self._encoders.space.dim
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector per text."""
@@ -57,5 +40,5 @@ class SuiteEmbeddings(Embeddings):
         return self._embed("audio", uris)
 
     def _embed(self, modality: Modality, items: Sequence[Any]) -> list[list[float]]:
-        vectors: list[list[float]] = self._encoders.encode(modality, items).tolist()
+        vectors: list[list[float]] = self.encode(modality, items).tolist()
         return vectors

@@ -15,7 +15,7 @@ from var_plugin.types import Modality
 
 
 class OneSpace:
-    """Encodes content of several modalities into one space.
+    """Encodes content of several modalities into one space; the functions for hosts build on it.
 
     Args:
         suite: a suite or its name.
@@ -29,6 +29,11 @@ class OneSpace:
     def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
         self.suite = suite if isinstance(suite, Suite) else load_suite(suite)
         self.space: Space = self.suite.encoders_for("text", space).space
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.space.dim
 
     def encode(self, modality: Modality, items: Sequence[Any]) -> Vectors:
         """Return (len(items), dim) float32; arguments and errors as `Suite.encode`."""
