@@ -7,10 +7,10 @@ import sys
 
 from sentence_transformers import SentenceTransformer
 
-from var_plugin.encoders.functions.sentence_transformers import SuiteModule
+from var_plugin.encoders.functions.sentence_transformers import suite_router
 
 name, question, folder, *clips = sys.argv[1:]
-SentenceTransformer(modules=[SuiteModule(name)], similarity_fn_name="dot").save(folder)
+SentenceTransformer(modules=[suite_router(name)], similarity_fn_name="dot").save(folder)
 
 # Whoever has the folder, and var-plugin installed, has the model.
 model = SentenceTransformer(folder, trust_remote_code=True)

@@ -1,23 +1,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import chromadb
 import numpy as np
+import pymilvus.model
 import pytest
 import torch
+from chromadb.utils.embedding_functions import SentenceTransformerEmbeddingFunction
 from PIL import Image
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 
-from tests.colors import color_suite
+from tests.colors import DESCRIPTION, ColorNames, build, color_suite
 from tests.films import plain
-from var_plugin.encoders.functions.sentence_transformers import SuiteModule
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.functions.sentence_transformers import SuiteModule, suite_router
+from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError
 
 
+@pytest.fixture(params=[SuiteModule, suite_router])
+def model(request: pytest.FixtureRequest) -> SentenceTransformer:
+    return SentenceTransformer(modules=[request.param(color_suite())], device="cpu")
+
+
 @pytest.fixture
-def model() -> SentenceTransformer:
-    return SentenceTransformer(modules=[SuiteModule(color_suite())], device="cpu")
+def folder(installed_colors: str, tmp_path: Path) -> str:
+    """A saved model with a route for each modality."""
+    router = suite_router(installed_colors)
+    SentenceTransformer(modules=[router], similarity_fn_name="dot", device="cpu").save(str(tmp_path / "model"))
+    return str(tmp_path / "model")
 
 
 def test_it_tells_what_it_takes(model: SentenceTransformer) -> None:
@@ -45,18 +60,53 @@ def test_prompts_go_before_texts_only(model: SentenceTransformer) -> None:
     assert model.encode([plain(0, 0, 255)], prompt="red ").argmax() == 2
 
 
-def test_a_saved_model_loads_again(installed_colors: str, tmp_path: Path) -> None:
-    SentenceTransformer(modules=[SuiteModule(installed_colors)], device="cpu").save(str(tmp_path / "model"))
-    loaded = SentenceTransformer(str(tmp_path / "model"), trust_remote_code=True, device="cpu")
-    assert loaded.encode("blue").tolist() == [0, 0, 1]
+def test_a_saved_model_loads_again(folder: str, clips: list[str]) -> None:
+    loaded = SentenceTransformer(folder, trust_remote_code=True, device="cpu")
+    assert isinstance(loaded[0], Router)
+    assert set(loaded[0].sub_modules) == {"image", "text", "video"}
+    assert loaded.similarity_fn_name == "dot"
+    scores = loaded.similarity(loaded.encode_query("blue"), loaded.encode_document(clips))
+    assert scores.argmax() == 2
+    assert loaded.encode([plain(0, 255, 0)]).argmax() == 1
 
 
-def test_a_model_saved_by_another_version_of_the_suite_is_refused(installed_colors: str, tmp_path: Path) -> None:
-    SentenceTransformer(modules=[SuiteModule(installed_colors)], device="cpu").save(str(tmp_path / "model"))
-    config = tmp_path / "model" / "config.json"
+class Backwards(ColorNames):
+    """Takes red for blue."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return np.ascontiguousarray(super().encode(texts)[:, ::-1])
+
+
+def test_a_route_can_be_replaced() -> None:
+    """Words of another suite, pictures of the first one."""
+    router = suite_router(color_suite())
+    scene = build()["scene"]
+    backwards = SpaceEncoders(scene.space, text=Backwards(), picture=scene.picture)
+    router.sub_modules["text"] = torch.nn.Sequential(SuiteModule(Suite(DESCRIPTION, {"scene": backwards})))
+    model = SentenceTransformer(modules=[router], device="cpu")
+    assert model.encode("red").tolist() == [0, 0, 1]
+    assert model.encode([plain(255, 0, 0)]).argmax() == 0
+
+
+def test_chroma_loads_it_as_any_other(folder: str, tmp_path: Path) -> None:
+    function = SentenceTransformerEmbeddingFunction(model_name=folder, trust_remote_code=True)
+    collection = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection("notes", embedding_function=function)
+    collection.add(ids=["1", "2"], documents=["a red van", "a blue van"])
+    assert collection.query(query_texts=["blue"], n_results=1)["ids"] == [["2"]]
+
+
+def test_pymilvus_loads_it_as_any_other(folder: str) -> None:
+    function = pymilvus.model.dense.SentenceTransformerEmbeddingFunction(folder, trust_remote_code=True)
+    assert function.dim == 3
+    assert [vector.tolist() for vector in function.encode_documents(["red", "blue"])] == [[1, 0, 0], [0, 0, 1]]
+    assert function.encode_queries(["green"])[0].tolist() == [0, 1, 0]
+
+
+def test_a_model_saved_by_another_version_of_the_suite_is_refused(folder: str) -> None:
+    (config,) = Path(folder).glob("*_SuiteModule/config.json")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"fingerprint": "colors-0"}))
     with pytest.raises(FingerprintMismatchError):
-        SentenceTransformer(str(tmp_path / "model"), trust_remote_code=True, device="cpu")
+        SentenceTransformer(folder, trust_remote_code=True, device="cpu")
 
 
 def test_what_cannot_be_encoded_is_refused(model: SentenceTransformer) -> None:

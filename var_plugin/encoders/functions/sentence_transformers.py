@@ -1,8 +1,8 @@
-"""A suite as a module of sentence-transformers, 5.4 or newer: whatever loads such models, loads this one.
+"""A suite as a model of sentence-transformers, 5.4 or newer: whatever loads such models, loads this one.
 
-`SentenceTransformer(modules=[SuiteModule("lite")])` takes texts, pictures, videos and sounds as far as the space does.
-A saved model holds the name and fingerprint of the suite, not its weights; sentence-transformers imports modules from
-outside its own package only with `trust_remote_code=True`.
+`SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` takes texts, pictures, videos and sounds
+as far as the space does. A saved model holds the name and fingerprint of the suite, not its weights;
+sentence-transformers imports modules from outside its own package only with `trust_remote_code=True`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ import numpy as np
 import torch
 from sentence_transformers.base.modality import infer_batch_modality
 from sentence_transformers.base.modality_types import Modality as HostModality
-from sentence_transformers.base.modules import InputModule
+from sentence_transformers.base.modules import InputModule, Router
 
 from var_plugin.encoders.functions.one_space import OneSpace
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
 
 
+def suite_router(suite: str | Suite = "lite", space: str | None = None) -> Router:
+    """Return the first module of a model: a route for each modality of one space, and text where nothing is said.
+
+    All routes lead to the suite; being routes, any of them can be replaced, or more be added.
+    Arguments and errors are those of `SuiteModule`.
+    """
+    module = SuiteModule(suite, space)
+    return Router({str(modality): [module] for modality in module.modalities}, default_route="text")
+
+
 class SuiteModule(InputModule):
-    """The only module of a model: encodes with a suite into one space.
+    """Encodes with a suite into one space; it can stand alone or behind the routes of `suite_router`.
 
     Args:
         suite: a suite or its name; a saved model loads only suites that can be loaded by name.
