@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
+from var_plugin.encoders.base import Background, Picture, Space, TextEncoder, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
 NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
@@ -32,6 +33,13 @@ class ColorNames:
         return unit(np.array([np.sum([NAMES[w] for w in text.split() if w in NAMES], axis=0) for text in texts], float))
 
 
+class AnyWords(ColorNames):
+    """White for a text that names no colour: conformance suites ask all kinds of things."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
+
+
 class MeanColor:
     """The mean colour of a picture."""
 
@@ -55,3 +63,18 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
 
 def color_suite(fingerprint: str = "colors-1") -> Suite:
     return Suite(DESCRIPTION, build(fingerprint))
+
+
+def suite_with(words: TextEncoder) -> Suite:
+    """The suite of colours with another encoder of texts."""
+    scene = build()["scene"]
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=words, picture=scene.picture)})
+
+
+def install_colors(site: Path) -> Path:
+    """Write the metadata of a package that adds the suite under the name `colors`; what goes on the import path."""
+    package = site / "colors-1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colors\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[var_plugin.suites]\ncolors = tests.colors:DESCRIPTION\n")
+    return site

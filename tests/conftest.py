@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.colors import color_suite
+from tests.colors import color_suite, install_colors
 from tests.films import Film
 from var_plugin.demo.run import Outcome, run_demo
 from var_plugin.library import Index, open_index
+
+ROOT = Path(__file__).parents[1]
 
 # Machines are shared and slow at times; no test depends on the wall clock.
 hypothesis_settings.register_profile("default", deadline=None)
@@ -53,3 +55,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """The whole demo, run once with the real `lite` suite: its folder and what came out."""
     folder = tmp_path_factory.mktemp("demo")
     return folder, run_demo(folder, say=print)
+
+
+@pytest.fixture
+def installed_colors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install the suite of colours as a package would, for this process and those it starts; its name."""
+    site = install_colors(tmp_path / "site")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(site)]))
+    return "colors"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.colors import color_suite
+from tests.colors import color_suite, install_colors
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
 from var_plugin.library import open_index
@@ -25,10 +25,7 @@ PAGE = (ROOT / "docs" / "plugs.md").read_text()
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `footage.db`, the film in it, a picture, and an installed suite of colours."""
     folder = tmp_path_factory.mktemp("desk")
-    package = folder / "site" / "colors-1.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colors\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[var_plugin.suites]\ncolors = tests.colors:DESCRIPTION\n")
+    install_colors(folder / "site")
     film = Film(folder)(seconds=40, fps=5, paint=scene("blue", "red", "blue", "green", "blue"))
     Image.fromarray(plain(220, 20, 20)).save(folder / "red.png")
     with open_index(folder / "footage.db", suite=color_suite()) as index:

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
-from tests.colors import DESCRIPTION, ColorNames, build
+from tests.colors import ColorNames, suite_with
 from tests.films import plain
 from var_plugin import AnomalyRetriever, Filter
 from var_plugin.encoders.base import Vectors
@@ -188,9 +188,7 @@ class Patient(ColorNames):
 
 async def test_the_event_loop_runs_on_during_a_search(tmp_path: Path) -> None:
     patient = Patient()
-    encoders = {"scene": build()["scene"]}
-    encoders["scene"] = type(encoders["scene"])(encoders["scene"].space, text=patient)
-    with VideoIndex(tmp_path / "index.db", Suite(DESCRIPTION, encoders)) as index:
+    with VideoIndex(tmp_path / "index.db", suite_with(patient)) as index:
         search = asyncio.create_task(AnomalyRetriever(index=index).ainvoke("red"))
         while not patient.started.is_set():
             await asyncio.sleep(0.01)

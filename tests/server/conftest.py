@@ -6,7 +6,7 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,11 +17,10 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.colors import DESCRIPTION, NAMES, ColorNames, build
+from tests.colors import AnyWords, suite_with
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
-from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.encoders.suite import Suite
 from var_plugin.library import Index, open_index
 from var_plugin.server.application import build_app
 from var_plugin.server.options import ServerOptions
@@ -30,17 +29,8 @@ KEY = "open sesame"
 MODEL = "colors/scene"
 
 
-class AnyWords(ColorNames):
-    """White for a text that names no colour: the server is asked all kinds of things."""
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
-
-
 def any_word_suite() -> Suite:
-    scene_encoders = build()["scene"]
-    encoders = SpaceEncoders(scene_encoders.space, AnyWords(), scene_encoders.picture)
-    return Suite(DESCRIPTION, {"scene": encoders})
+    return suite_with(AnyWords())
 
 
 @contextmanager
@@ -103,14 +93,3 @@ def green_png() -> bytes:
 @pytest.fixture
 def blue_film(film: Film) -> Path:
     return film("blue.mp4", seconds=1, paint=lambda _: plain(0, 0, 255))
-
-
-@pytest.fixture
-def installed_colors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Install an entry point for the suite of colours, for other processes too; its name."""
-    package = tmp_path / "site" / "colors-1.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colors\nVersion: 1\n")
-    (package / "entry_points.txt").write_text("[var_plugin.suites]\ncolors = tests.colors:DESCRIPTION\n")
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
-    return "colors"

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 import httpx
 import pytest
 
-from tests.colors import DESCRIPTION, build
+from tests.colors import suite_with
 from tests.server.conftest import MODEL
 from var_plugin import errors
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.server.errors import STATUS
 
 
@@ -40,8 +39,7 @@ class Broken:
 def test_the_inside_of_the_server_is_told_to_its_log_only(
     serving: Callable[..., str], caplog: pytest.LogCaptureFixture, error: Exception, status: int, code: str
 ) -> None:
-    scene = build()["scene"]
-    address = serving(Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, Broken(error), scene.picture)}))
+    address = serving(suite_with(Broken(error)))
     with caplog.at_level(logging.ERROR):
         answer = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": "red"})
     assert answer.status_code == status

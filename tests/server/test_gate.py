@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import httpx
 import pytest
 
-from tests.colors import DESCRIPTION, build
+from tests.colors import suite_with
 from tests.server.conftest import KEY, MODEL, AnyWords, any_word_suite
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import SpaceEncoders, Suite
 
 ASKED = {"model": MODEL, "input": "red"}
 
@@ -76,8 +75,7 @@ class Waiting(AnyWords):
 
 async def test_too_many_at_once_are_told_to_come_back(serving: Callable[..., str]) -> None:
     words = Waiting()
-    scene = build()["scene"]
-    address = serving(Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, words, scene.picture)}), max_in_flight=2)
+    address = serving(suite_with(words), max_in_flight=2)
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         taken = [asyncio.create_task(client.post("/v1/embeddings", json=ASKED)) for _ in range(2)]
         await asyncio.sleep(0.5)

@@ -7,17 +7,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.colors import DESCRIPTION, build
+from tests.colors import suite_with
 from tests.server.conftest import KEY, MODEL
 from tests.server.test_errors import Broken
 from tests.server.test_gate import Waiting
-from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import MissingWeightsError
-
-
-def suite_with(words: object) -> Suite:
-    scene = build()["scene"]
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, words, scene.picture)})  # type: ignore[arg-type]
 
 
 def eventually_ready(address: str) -> bool:

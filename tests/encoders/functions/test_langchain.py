@@ -8,24 +8,12 @@ import pytest
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from tests.colors import DESCRIPTION, NAMES, ColorNames, build, color_suite
+from tests.colors import DESCRIPTION, NAMES, ColorNames, build, color_suite, AnyWords, suite_with
 from tests.films import plain
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import UnsupportedModalityError
-
-
-class AnyWords(ColorNames):
-    """White for what names no colour: the standard tests ask for `foo`."""
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
-
-
-def any_word_suite() -> Suite:
-    scene = build()["scene"]
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=AnyWords(), picture=scene.picture)})
 
 
 class TestUnit(EmbeddingsUnitTests):
@@ -37,7 +25,7 @@ class TestUnit(EmbeddingsUnitTests):
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        return {"suite": any_word_suite()}
+        return {"suite": suite_with(AnyWords())}
 
 
 class TestIntegration(EmbeddingsIntegrationTests):
@@ -49,7 +37,7 @@ class TestIntegration(EmbeddingsIntegrationTests):
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        return {"suite": any_word_suite()}
+        return {"suite": suite_with(AnyWords())}
 
 
 def test_words_pictures_and_videos_meet_in_one_space(clips: list[str]) -> None:
