@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,8 +15,6 @@ from tests.films import Film, plain
 from tests.server.conftest import MODEL, data_uri
 from var_plugin.errors import InvalidInputError
 from var_plugin.server.run import serve
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
@@ -28,12 +25,12 @@ def test_nobody_is_served_without_a_key_beyond_this_machine(host: str) -> None:
 
 @pytest.fixture
 def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server in a process of its own, and its address."""
+    """`var-plugin serve` and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    script = f"from var_plugin.server.run import serve; serve(port={port}, suite={installed_colors!r})"
-    started = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    command = [sys.executable, "-m", "var_plugin", "serve", "--port", str(port), "--suite", installed_colors]
+    started = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:

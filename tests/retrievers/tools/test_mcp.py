@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import sys
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError, StdioServerParameters
 
@@ -23,9 +24,6 @@ from tests.ingest.test_add import scene
 from var_plugin.library import Index, open_index
 from var_plugin.retrievers.tools import TOOLS
 from var_plugin.retrievers.tools.mcp import mcp_server
-
-ROOT = Path(__file__).parents[3]
-
 
 def examples(moment: str) -> dict[str, dict[str, Any]]:
     return {
@@ -118,36 +116,37 @@ async def test_other_failures_keep_their_details(index: Index, film: Film, caplo
             await client.read_resource(f"var-plugin://moments/{moment}/clip")
 
 
-async def test_over_stdio(tmp_path: Path) -> None:
+@pytest.fixture
+def command(tmp_path: Path, film: Film, installed_colors: str) -> list[str]:
+    """`var-plugin mcp` over an index of its own."""
     with open_index(tmp_path / "index.db", suite=color_suite()) as index:
-        index.add(Film(tmp_path)(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue")))
-    script = (
-        "import sys; from tests.colors import color_suite; from var_plugin.library import open_index; "
-        "from var_plugin.retrievers.tools.mcp import serve_mcp; "
-        "serve_mcp(open_index(sys.argv[1], suite=color_suite()))"
-    )
-    command = StdioServerParameters(
-        command=sys.executable, args=["-c", script, str(tmp_path / "index.db")], cwd=str(ROOT)
-    )
-    async with Client(command) as client:
+        index.add(film(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue")))
+    location = ["--index", str(tmp_path / "index.db"), "--suite", installed_colors]
+    return [sys.executable, "-m", "var_plugin", "mcp", *location]
+
+
+async def test_over_stdio(command: list[str]) -> None:
+    program, *words = command
+    async with Client(StdioServerParameters(command=program, args=words, env=dict(os.environ))) as client:
         await list_and_call_everything(client)
 
 
 @pytest.fixture
-def address(footage: Index) -> Iterator[str]:
-    """The server over streamable HTTP on a free port of loopback, as `serve_mcp` runs it."""
+def address(command: list[str]) -> Iterator[str]:
+    """Where `var-plugin mcp --http` answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = mcp_server(footage).streamable_http_app(host="127.0.0.1")
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/mcp"
-    server.should_exit = True
-    thread.join()
+    started = subprocess.Popen([*command, "--http", "--port", str(port)])
+    try:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        started.terminate()
+        started.wait()
 
 
 async def test_over_http(address: str) -> None:
