@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.documents import Document
+from langchain_core.runnables import ConfigurableField
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
@@ -55,6 +56,19 @@ def test_documents_can_be_read_and_cited(footage: Index) -> None:
     assert document.page_content.startswith(f'Camera "{document.metadata["camera"]}", recorded 2026-11-01 12:00:08 UTC')
     assert "from 8.0 s to 16.0 s of" in document.page_content
     assert Path(document.metadata["uri"]).name in document.page_content
+
+
+def test_pictures_are_made_when_asked_for(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=1)
+    assert retriever.invoke("green")[0].metadata["thumbnail"] is None
+    picture = retriever.invoke("green", thumbnails=True)[0].metadata["thumbnail"]
+    assert Path(picture).read_bytes().startswith(b"\xff\xd8")
+
+
+def test_fields_can_be_set_when_a_chain_runs(footage: Index) -> None:
+    chain = AnomalyRetriever(index=footage, k=3).configurable_fields(k=ConfigurableField(id="k")) | len
+    assert chain.invoke("red") == 3
+    assert chain.with_config(configurable={"k": 1}).invoke("red") == 1
 
 
 def test_pictures_and_spans_ask_as_words_do(footage: Index) -> None:

@@ -40,6 +40,18 @@ def test_filters_hold(client: httpx.Client) -> None:
     assert client.post("/v1/search", json={"text": "red", "filter": {"camera": "south"}}).status_code == 400
 
 
+def test_weak_moments_and_further_ones_of_a_video_can_be_left_out(client: httpx.Client) -> None:
+    everything = search(client, text="red", k=20)
+    threshold = everything[1]["score"]
+    assert len(search(client, text="red", k=20, min_score=threshold)) == 2 < len(everything)
+    videos = [moment["video_id"] for moment in search(client, text="red", k=20, group_by="video")]
+    assert len(videos) == len(set(videos)) == 2
+    (doubled,) = search(client, text="red", k=1, weights={"scene": 2})
+    assert doubled["score"] == pytest.approx(2 * everything[0]["score"])
+    for weights in ({"smell": 1}, {"scene": -1}, {"scene": 0}):
+        assert client.post("/v1/search", json={"text": "red", "weights": weights}).status_code == 400
+
+
 def test_what_is_found_can_be_looked_at(client: httpx.Client) -> None:
     best = search(client, text="blue", k=1)[0]
     assert client.get(str(best["uri"])).json()["name"] == "north.mp4"

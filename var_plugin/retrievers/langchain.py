@@ -51,6 +51,8 @@ class AnomalyRetriever(BaseRetriever):
     """"video" returns the best moment of each video only."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Per space, what its scores count against those of the others; 1 where nothing is said."""
+    thumbnails: bool = False
+    """Make a picture of each moment; `metadata["thumbnail"]` is its path, else null."""
     rerank: Reranker | None = Field(default=None, exclude=True)
     """Gets the query and several times k moments, best first; its order is that of the documents."""
 
@@ -81,6 +83,7 @@ class AnomalyRetriever(BaseRetriever):
             group_by=call.group_by,
             weights=call.weights,
             rerank=call.rerank,
+            thumbnails=call.thumbnails,
         )
         return [_document(moment) for moment in moments]
 

@@ -34,7 +34,16 @@ def footage_router(index: VideoIndex, contents: Contents) -> APIRouter:
         given = await _given(asked, contents)
         async with contents.opened(given, index.suite, None) as items:
             parts = {content.modality: item for content, item in zip(given, items, strict=True)}
-            moments = await asyncio.to_thread(search, index, Sought(**parts), k=asked.k, wanted=asked.filter)
+            moments = await asyncio.to_thread(
+                search,
+                index,
+                Sought(**parts),
+                k=asked.k,
+                wanted=asked.filter,
+                min_score=asked.min_score,
+                group_by=asked.group_by,
+                weights=asked.weights,
+            )
         return SearchAnswer(data=[_moment(moment) for moment in moments])
 
     @router.get("/videos", summary="List the videos")

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from var_plugin.types import Filter, Modality, Scalar, Value
+from var_plugin.retrievers.search import GroupBy
+from var_plugin.types import Filter, Finite, Modality, Scalar, Value
 
 EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
@@ -156,6 +157,13 @@ class SearchRequest(Value):
     video: str | None = Field(default=None, description=_URI)
     k: int = Field(default=5, ge=1, le=100, description="so many moments")
     filter: Filter = Field(default=Filter(), description="what the moments must satisfy")
+    min_score: Finite | None = Field(
+        default=None, description="leave out moments below it, in deviations above unrelated footage"
+    )
+    group_by: GroupBy = Field(default="moment", description="video: the best moment of each video only")
+    weights: dict[str, Annotated[Finite, Field(ge=0)]] = Field(
+        default={}, description="per space, what its scores count against those of the others; 0 leaves it out"
+    )
 
 
 class FoundMoment(Value):
