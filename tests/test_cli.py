@@ -61,6 +61,42 @@ def test_index_then_search(shell: Shell, film: Film) -> None:
     assert ".jpg" in out
 
 
+def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
+    named = film("20251101_130500.mp4")
+    headed = film("b.mp4", paint=lambda time: textured(2), metadata={"creation_time": "2025-11-01T12:05:00Z"})
+    plain = film("c.mp4", paint=lambda time: textured(3))
+    code, out, err = shell(
+        "index", named, headed, plain, "--camera", "yard", "--zone", "Europe/Berlin", "--clock-offset", "-300"
+    )
+    assert (code, err) == (0, "")
+    assert "recorded 2025-11-01 12:00:00 UTC (derived: file name)" in out
+    assert "recorded 2025-11-01 12:00:00 UTC (derived: container)" in out
+    assert "recorded at an unknown time; neither name nor header tells a time" in out
+    videos = shell.json("videos")
+    assert [video["clock"]["certainty"] for video in videos] == ["derived", "derived", "unknown"]
+    assert [video["recorded_at"] for video in videos] == ["2025-11-01T12:00:00Z"] * 2 + [None]
+    assert "(derived: container)" in shell("videos")[1]
+    found = shell.json("search", "red", "--after", "2025-11-01T11:59Z", "--before", "2025-11-01T12:01Z")
+    assert len(found) == 2
+    again = shell.json("index", named, "--camera", "yard", "--zone", "UTC")["videos"][0]
+    assert (again["status"], again["recorded_at"]) == ("unchanged", "2025-11-01T12:00:00Z")
+    assert "stays with camera 'yard' and its clock" in again["reason"]
+
+
+def test_a_local_time_without_its_zone_is_not_used(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    from var_plugin.settings import settings
+
+    (line,) = shell.json("index", film("20251101_130500.mp4"))["videos"]
+    assert (line["recorded_at"], line["clock"]["certainty"]) == (None, "unknown")
+    assert "not in which time zone" in line["clock"]["notes"][0]
+    monkeypatch.setenv("VAR_PLUGIN_ZONE", "Europe/Berlin")
+    monkeypatch.setenv("VAR_PLUGIN_CAMERAS", '{"yard": {"offset": -300}}')
+    settings.cache_clear()
+    path = film("yard/20251101_130500.mp4", paint=lambda time: textured(2))
+    (line,) = shell.json("index", path.parent, "--camera", "yard")["videos"]
+    assert (line["recorded_at"], line["clock"]["source"]) == ("2025-11-01T12:00:00Z", "file name")
+
+
 def test_json_is_one_document_on_stdout(shell: Shell, film: Film) -> None:
     path = film("north.mp4", seconds=24, fps=5, paint=scene("blue", "red", "blue"))
     receipt = shell.json("index", path)
@@ -139,6 +175,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
         (["search", "red", "--index", "http://localhost:1"], 10, "no Milvus server answers"),
         (["search", "red", "--suite", "heavy"], 14, "no suite is called 'heavy'"),
         (["search"], 2, "nothing to search for"),
+        (["index", "a.mp4", "--zone", "Berlin"], 2, "no clock has zone Berlin"),
         (["search", "red", "-k", "0"], 2, "cannot return 0 moments"),
         (["search", "red", "--after", "noon"], 2, "'noon' is not a clock time"),
         (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from var_plugin.errors import VarPluginError
     from var_plugin.library import Index, open_index
     from var_plugin.retrievers.langchain import AnomalyRetriever
+    from var_plugin.settings import CameraClock
     from var_plugin.types import Filter, Moment, Query, Receipt, Span
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AnomalyRetriever": "var_plugin.retrievers.langchain",
+    "CameraClock": "var_plugin.settings",
     "Filter": "var_plugin.types",
     "Index": "var_plugin.library",
     "Moment": "var_plugin.types",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "AnomalyRetriever",
+    "CameraClock",
     "Filter",
     "Index",
     "Moment",

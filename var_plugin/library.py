@@ -18,7 +18,7 @@ from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
 from var_plugin.ingest.retention import Pruned, prune
 from var_plugin.retrievers.search import GroupBy, search
-from var_plugin.settings import settings
+from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
 
 
@@ -31,6 +31,7 @@ class Index(VideoIndex):
         *,
         camera: str | None = None,
         recorded_at: datetime | None = None,
+        clock: CameraClock | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         progress: Progress | None = None,
     ) -> Receipt:
@@ -39,7 +40,9 @@ class Index(VideoIndex):
         Args:
             paths: files and folders.
             camera: name of the camera; else the folder inside the one named, else the file's name without ending.
-            recorded_at: clock time, with time zone, at which the files begin.
+            recorded_at: clock time, with time zone, at which the files begin; else derived from sidecar, file name or
+                header, where they tell it.
+            clock: the camera's time zone and error, for times that are derived; else what the settings say.
             metadata: own values to filter by later; keys are identifiers.
             progress: called with the file at work and the seconds of it done.
 
@@ -51,7 +54,7 @@ class Index(VideoIndex):
             InvalidInputError: camera, clock time or metadata cannot be stored.
         """
         listed = [paths] if isinstance(paths, str | Path) else paths
-        return add(self, listed, Origin(camera, recorded_at, metadata or {}), progress)
+        return add(self, listed, Origin(camera, recorded_at, clock, metadata or {}), progress)
 
     def search(
         self,

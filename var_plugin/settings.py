@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APP_NAME = "var-plugin"
+_TIME_GROUPS = {"year", "month", "day", "hour", "minute", "second"}
+
+
+class CameraClock(BaseModel):
+    """What is known about the clock of one camera; as JSON {"zone": "Europe/Berlin", "offset": -90}."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    zone: ZoneInfo | None = None
+    """The zone of its local times; None: unknown, and times without a zone are not used."""
+    offset: timedelta = timedelta()
+    """Added to what the camera says: negative for a clock that is fast. As JSON in seconds."""
+    pattern: re.Pattern[str] | None = None
+    """Finds the time in its files' names, by groups year, month, day, hour, minute, second and, if it likes, zone.
+    None: the usual ways of writing it.
+    """
+
+    @field_validator("pattern")
+    @classmethod
+    def _tells_a_time(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+        if pattern and (missing := _TIME_GROUPS - pattern.groupindex.keys()):
+            raise ValueError(f"the pattern lacks the groups {', '.join(sorted(missing))}")
+        return pattern
 
 
 class Settings(BaseSettings):
@@ -29,6 +55,14 @@ class Settings(BaseSettings):
 
     api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
 
+    zone: ZoneInfo | None = Field(
+        default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"
+    )
+    cameras: dict[str, CameraClock] = Field(
+        default_factory=dict,
+        description='as JSON, the clocks of cameras that have one of their own: {"north": {"offset": -90}}',
+    )
+
     clip_rate: float = Field(default=2.0, gt=0, description="frames looked at per second of video")
     segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment")
     static_similarity: float = Field(
@@ -43,6 +77,11 @@ class Settings(BaseSettings):
     moments_per_video: int = Field(
         default=3, ge=1, description="so many moments of one video before those of other videos get their turn"
     )
+
+    def clock(self, camera: str) -> CameraClock:
+        """Return what is known about the clock of a camera."""
+        known = self.cameras.get(camera, CameraClock())
+        return known if known.zone else known.model_copy(update={"zone": self.zone})
 
 
 @lru_cache(maxsize=1)

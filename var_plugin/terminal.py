@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from var_plugin.index.video_index import Hit
-from var_plugin.types import Moment
+from var_plugin.types import Moment, Video, VideoReceipt
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _BAR_WIDTH = 60
@@ -18,6 +19,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
 
 
+def clock_time(moment: datetime) -> str:
+    """Return a clock time to the second, with its zone."""
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def recording(video: Video | VideoReceipt) -> str:
+    """Say when a video was recorded, and how that is known."""
+    when = f"recorded {clock_time(video.recorded_at)}" if video.recorded_at else "recorded at an unknown time"
+    if video.clock is None:
+        return when
+    source = f" ({video.clock.certainty}: {video.clock.source})" if video.recorded_at else ""
+    return "; ".join([when + source, *video.clock.notes])
+
+
 def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     """Return the lines for one moment: what, when, how sure, the anomaly curve of its video, its thumbnail.
 
@@ -26,7 +41,7 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
         moment: the moment.
         curve: the segments of its video in order of time.
     """
-    recorded = f"  {moment.recorded_at:%Y-%m-%d %H:%M:%S %Z}" if moment.recorded_at else ""
+    recorded = f"  {clock_time(moment.recorded_at)}" if moment.recorded_at else ""
     lines = [
         f"{rank}. {moment.camera}  {clock(moment.start)} - {clock(moment.end)}{recorded}"
         f"  score {moment.score:.2f}  anomaly {moment.anomaly_score:.2f}"

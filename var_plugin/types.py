@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 Modality = Literal["text", "image", "audio", "video"]
 SegmentKind = Literal["uniform", "anomaly", "video"]
 Scalar = str | int | float | bool
+ClockSource = Literal["caller", "sidecar", "file name", "container", "unknown"]
 
 
 def _finite(value: float) -> float:
@@ -117,6 +118,16 @@ class Moment(Value):
     thumbnail: Path | None = None
 
 
+class ClockOrigin(Value):
+    """How the clock time of a video is known."""
+
+    certainty: Literal["known", "derived", "unknown"] = Field(
+        description="known from a person, derived from the camera's own marks, or unknown"
+    )
+    source: ClockSource
+    notes: tuple[str, ...] = Field(default=(), description="what was found and not used, and what makes it doubtful")
+
+
 class VideoReceipt(Value):
     """What happened to one file, by the numbers: planned, embedded, stored, and counted again in the store."""
 
@@ -125,6 +136,8 @@ class VideoReceipt(Value):
     video_id: str | None = None
     duration: float | None = None
     content: str | None = Field(default=None, description="SHA-256 of the file")
+    recorded_at: datetime | None = Field(default=None, description="clock time at its start; null when unknown")
+    clock: ClockOrigin | None = Field(default=None, description="how that time is known; null where nobody asked")
     planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
     embedded: dict[str, int] = Field(default_factory=dict, description="vectors made, per space")
     stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
@@ -163,6 +176,7 @@ class Video(Value):
     uri: str
     duration: float
     recorded_at: datetime | None
+    clock: ClockOrigin | None = Field(description="how that time is known; null where nothing was kept of it")
     metadata: dict[str, Scalar]
     state: Literal["pending", "committed", "deleting"]
     rows: dict[str, int]

@@ -6,11 +6,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.ingest.clock import CameraClock, recorded_at
+from var_plugin.ingest.clock import recorded_at
+from var_plugin.settings import CameraClock, Settings
+from var_plugin.types import ClockOrigin
 
-BERLIN = CameraClock(ZoneInfo("Europe/Berlin"))
+BERLIN = CameraClock(zone=ZoneInfo("Europe/Berlin"))
 NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
 
 
@@ -24,65 +27,75 @@ NOON = datetime(2025, 11, 1, 12, tzinfo=UTC)
 )  # fmt: skip
 def test_names_of_cameras_are_read(name: str) -> None:
     found = recorded_at(Path(name), clock=BERLIN)
-    assert (found.at, found.source, found.certainty, found.notes) == (NOON, "file name", "derived", ())
+    assert (found.at, found.origin) == (NOON, ClockOrigin(certainty="derived", source="file name"))
 
 
 @pytest.mark.parametrize("name", ["north.mp4", "clip_12345678.mp4", "20251341_130000.mp4", "120251101130000.mp4"])
 def test_numbers_that_are_no_times_are_not_taken(name: str) -> None:
     found = recorded_at(Path(name), clock=BERLIN)
-    assert (found.at, found.certainty) == (None, "unknown")
-    assert found.notes
+    assert (found.at, found.origin.certainty) == (None, "unknown")
+    assert found.origin.notes
 
 
 def test_a_local_time_without_zone_is_unknown_and_says_why() -> None:
     found = recorded_at(Path("20251101_130000.mp4"))
     assert found.at is None
-    assert found.notes == ("the file name says 2025-11-01 13:00:00, but not in which time zone",)
+    assert found.origin.notes == ("the file name says 2025-11-01 13:00:00, but not in which time zone",)
     assert recorded_at(Path("20251101_120000Z.mp4")).at == NOON
 
 
 def test_a_person_is_believed_before_a_camera(tmp_path: Path) -> None:
     file = tmp_path / "20251101_130000.mp4"
     header = "2020-01-01T00:00:00.000000Z"
-    clock = CameraClock(BERLIN.zone, timedelta(minutes=-5))
+    clock = CameraClock(zone=BERLIN.zone, offset=timedelta(minutes=-5))
     given = NOON + timedelta(days=1)
-    assert recorded_at(file, given=given, created_at=header, clock=clock).at == given
+    assert recorded_at(file, given=given, created_at=lambda: header, clock=clock).at == given
     (tmp_path / "20251101_130000.json").write_text('{"recorded_at": "2025-11-03T13:00:00+01:00"}')
-    told = recorded_at(file, created_at=header, clock=clock)
-    assert (told.at, told.source, told.certainty) == (NOON + timedelta(days=2), "sidecar", "known")
+    told = recorded_at(file, created_at=lambda: header, clock=clock)
+    assert (told.at, told.origin.source, told.origin.certainty) == (NOON + timedelta(days=2), "sidecar", "known")
     (tmp_path / "20251101_130000.mp4.json").write_text('{"recorded_at": "2025-11-04T13:00:00+01:00"}')
     assert recorded_at(file, clock=clock).at == NOON + timedelta(days=3), "the one that names the whole file"
 
 
 def test_the_error_of_a_camera_is_corrected() -> None:
-    fast = CameraClock(BERLIN.zone, timedelta(minutes=-5))
+    fast = CameraClock(zone=BERLIN.zone, offset=timedelta(minutes=-5))
     assert recorded_at(Path("20251101_130500.mp4"), clock=fast).at == NOON
-    assert recorded_at(Path("a.mp4"), created_at="2025-11-01T12:05:00.000000Z", clock=fast).at == NOON
+    assert recorded_at(Path("a.mp4"), created_at=lambda: "2025-11-01T12:05:00.000000Z", clock=fast).at == NOON
 
 
 def test_the_header_comes_last_and_nonsense_is_named() -> None:
-    found = recorded_at(Path("20251101_130000.mp4"), created_at="2025-11-01T12:00:00Z")
-    assert (found.at, found.source) == (NOON, "container")
-    assert "not in which time zone" in found.notes[0]
+    found = recorded_at(Path("20251101_130000.mp4"), created_at=lambda: "2025-11-01T12:00:00Z")
+    assert (found.at, found.origin.source) == (NOON, "container")
+    assert "not in which time zone" in found.origin.notes[0]
     for header in ("1970-01-01T00:00:00Z", "1904-01-01T00:00:00Z", "2999-01-01T00:00:00Z"):
-        found = recorded_at(Path("a.mp4"), created_at=header)
+        found = recorded_at(Path("a.mp4"), created_at=lambda header=header: header)
         assert found.at is None
-        assert "cannot be" in found.notes[0]
-    assert recorded_at(Path("a.mp4"), created_at="yesterday").at is None
+        assert "cannot be" in found.origin.notes[0]
+    assert recorded_at(Path("a.mp4"), created_at=lambda: "yesterday").at is None
 
 
 def test_the_hours_of_changing_clocks_are_doubtful() -> None:
     twice = recorded_at(Path("20251026_023000.mp4"), clock=BERLIN)
     assert twice.at == datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
-    assert "an hour off" in twice.notes[0]
-    assert not recorded_at(Path("20251026_043000.mp4"), clock=BERLIN).notes
+    assert "an hour off" in twice.origin.notes[0]
+    assert not recorded_at(Path("20251026_043000.mp4"), clock=BERLIN).origin.notes
 
 
 def test_an_own_pattern() -> None:
-    day_first = re.compile(
-        r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})-(?P<hour>\d\d)h(?P<minute>\d\d)m(?P<second>\d\d)"
-    )
-    assert recorded_at(Path("x-01112025-13h00m00.mp4"), clock=BERLIN, pattern=day_first).at == NOON
+    day_first = r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})-(?P<hour>\d\d)h(?P<minute>\d\d)m(?P<second>\d\d)"
+    clock = CameraClock(zone=BERLIN.zone, pattern=re.compile(day_first))
+    assert recorded_at(Path("x-01112025-13h00m00.mp4"), clock=clock).at == NOON
+    with pytest.raises(ValidationError, match="lacks the groups second"):
+        CameraClock(pattern=re.compile(day_first.replace("<second>", "<s>")))
+
+
+def test_each_camera_may_have_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_ZONE", "Europe/Berlin")
+    monkeypatch.setenv("VAR_PLUGIN_CAMERAS", '{"north": {"offset": -300}, "east": {"zone": "Asia/Tokyo"}}')
+    said = Settings()
+    assert recorded_at(Path("20251101_130500.mp4"), clock=said.clock("north")).at == NOON
+    assert recorded_at(Path("20251101_210000.mp4"), clock=said.clock("east")).at == NOON
+    assert recorded_at(Path("20251101_130000.mp4"), clock=said.clock("south")).at == NOON
 
 
 @pytest.mark.parametrize(

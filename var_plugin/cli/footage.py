@@ -12,8 +12,11 @@ import typer
 from var_plugin.cli.shared import (
     IndexOption,
     JsonOption,
+    OffsetOption,
     SuiteOption,
+    ZoneOption,
     app,
+    camera_clock,
     clock_time,
     opened,
     print_json,
@@ -33,13 +36,21 @@ def index(
     suite: SuiteOption = None,
     camera: Annotated[str | None, typer.Option(help="Name of the camera; else taken from folder or file.")] = None,
     recorded_at: Annotated[
-        str | None, typer.Option(help="Clock time at the start, with zone: 2026-11-01T14:00+01:00.")
+        str | None, typer.Option(help="Clock time at the start, with zone: 2026-11-01T14:00+01:00; else derived.")
     ] = None,
+    zone: ZoneOption = None,
+    clock_offset: OffsetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Index videos: embed, store, count again."""
     with opened(index, suite) as library, progress_bars() as progress:
-        receipt = library.add(paths, camera=camera, recorded_at=clock_time(recorded_at), progress=progress)
+        receipt = library.add(
+            paths,
+            camera=camera,
+            recorded_at=clock_time(recorded_at),
+            clock=camera_clock(zone, clock_offset),
+            progress=progress,
+        )
         _warn_near_the_ceiling(library)
     if as_json:
         print_json(receipt.model_dump(mode="json"))
@@ -76,6 +87,8 @@ def search(
 @app.command()
 def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOption = False) -> None:
     """List the videos of an index."""
+    from var_plugin.terminal import recording
+
     with opened(index, suite) as library:
         listed = library.videos()
     if as_json:
@@ -83,7 +96,8 @@ def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOp
         return
     for video in listed:
         rows = ", ".join(f"{count} {space}" for space, count in video.rows.items())
-        print(f"{video.video_id}  {video.state:9}  {video.camera}  {video.duration:.1f} s  {rows}  {video.uri}")
+        about = f"{video.camera}  {video.duration:.1f} s  {rows}  {recording(video)}"
+        print(f"{video.video_id}  {video.state:9}  {about}  {video.uri}")
 
 
 @app.command()
@@ -152,9 +166,11 @@ def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None
 
 def print_receipt(receipt: Receipt) -> None:
     """Print a line for each file, and the sums."""
+    from var_plugin.terminal import recording
+
     for video in receipt.videos:
         counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
-        detail = counts if video.status == "stored" else video.reason
+        detail = f"{counts}; {recording(video)}" if video.status == "stored" else video.reason
         print(f"{video.status:9}  {video.path}  {detail}")
     stored = [video for video in receipt.videos if video.status == "stored"]
     hours = sum(video.duration or 0.0 for video in stored) / 3600

@@ -17,6 +17,7 @@ from var_plugin.errors import InvalidInputError
 if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
     from var_plugin.library import Index
+    from var_plugin.settings import CameraClock
 
 app = typer.Typer(
     help="Find the moment: index footage, then search it with a sentence, a picture or a clip.",
@@ -31,6 +32,14 @@ IndexOption = Annotated[
 ]
 SuiteOption = Annotated[
     str | None, typer.Option("--suite", metavar="NAME", help="What embeds footage and queries. [env: VAR_PLUGIN_SUITE]")
+]
+ZoneOption = Annotated[
+    str | None,
+    typer.Option("--zone", metavar="NAME", help="Time zone of what the camera says. [env: VAR_PLUGIN_ZONE]"),
+]
+OffsetOption = Annotated[
+    float | None,
+    typer.Option("--clock-offset", metavar="SECONDS", help="Added to what the camera says; negative for a fast clock."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -87,6 +96,28 @@ def clock_time(text: str | None) -> datetime | None:
         raise InvalidInputError(f"'{text}' is not a clock time", fix="write it as 2026-11-01T14:00+01:00") from error
     milliseconds(moment)
     return moment
+
+
+def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
+    """Return the clock that the options describe; None where they say nothing.
+
+    Raises:
+        InvalidInputError: there is no such time zone, or the offset is no number of seconds.
+    """
+    from pydantic import ValidationError
+
+    from var_plugin.settings import CameraClock, settings
+
+    if zone is None and offset is None:
+        return None
+    try:
+        return CameraClock.model_validate({"zone": zone or settings().zone, "offset": offset or 0.0})
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"no clock has zone {zone} and offset {offset}",
+            why=error.errors()[0]["msg"],
+            fix="name the zone as Europe/Berlin",
+        ) from error
 
 
 def print_json(document: Any) -> None:

@@ -20,7 +20,7 @@ from var_plugin.errors import UnknownVideoError
 from var_plugin.index.filters import clock_time, literal
 from var_plugin.index.schema import catalogue_schema
 from var_plugin.index.store import Row, Store
-from var_plugin.types import Scalar, Value, Video
+from var_plugin.types import ClockOrigin, Scalar, Value, Video
 
 State = Literal["pending", "committed", "deleting"]
 
@@ -52,6 +52,8 @@ class Sighting(Value):
     camera: str
     recorded_at: int
     """Milliseconds since 1970 UTC; -1 where unknown."""
+    clock: ClockOrigin | None = None
+    """How that time is known; None in rows of before it was kept."""
 
 
 class Entry(Value):
@@ -85,6 +87,7 @@ class Entry(Value):
             uri=seen.path,
             duration=self.duration,
             recorded_at=clock_time(seen.recorded_at),
+            clock=seen.clock,
             metadata=self.metadata,
             state=self.state,
             rows=self.rows,

@@ -15,9 +15,12 @@ from var_plugin.errors import UnknownVideoError, VarPluginError
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME, check_metadata, check_text, milliseconds
 from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.clock import recorded_at
 from var_plugin.ingest.reindex import finish_reindex
 from var_plugin.ingest.video import Clock, Progress, failure, settings_fingerprint, store
 from var_plugin.media.files import content_hash, find_videos
+from var_plugin.media.guard import probe
+from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
 __all__ = ["Origin", "Progress", "add"]
@@ -30,7 +33,9 @@ class Origin:
     camera: str | None = None
     """None: the folder inside the one named, else the file's name without its ending."""
     recorded_at: datetime | None = None
-    """Clock time at the start of the file; None where unknown."""
+    """Clock time at the start of the file; None: derived from the file where it can be."""
+    clock: CameraClock | None = None
+    """The camera's clock, for times that are derived; None: what the settings say of the camera."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -47,7 +52,8 @@ def add(
         InvalidInputError: the camera's name, the clock time or the metadata cannot be stored. Everything that concerns
             a single file is in the receipt instead.
     """
-    recorded_at = milliseconds(origin.recorded_at) if origin.recorded_at else UNKNOWN_TIME
+    if origin.recorded_at:
+        milliseconds(origin.recorded_at)
     check_metadata(origin.metadata)
     if origin.camera is not None:
         check_text(origin.camera)
@@ -56,7 +62,7 @@ def add(
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
         for root in dict.fromkeys(map(Path, paths)):
-            for line in _add_root(index, root, origin, recorded_at, progress):
+            for line in _add_root(index, root, origin, progress):
                 lines.append(line)  # noqa: PERF402  (an interruption must not lose the lines before it)
     except KeyboardInterrupt:
         return Receipt(videos=tuple(lines), interrupted=True)
@@ -71,24 +77,33 @@ def _finish_deletions(index: VideoIndex) -> None:
                 index.delete(entry.video_id)
 
 
-def _add_root(
-    index: VideoIndex, root: Path, origin: Origin, recorded_at: int, progress: Progress | None
-) -> Iterator[VideoReceipt]:
+def _add_root(index: VideoIndex, root: Path, origin: Origin, progress: Progress | None) -> Iterator[VideoReceipt]:
     try:
         files = find_videos(root)
     except VarPluginError as error:
         yield failure(root, error)
         return
     for file in files:
-        sighting = Sighting(
-            path=str(file.absolute()),
-            camera=origin.camera if origin.camera is not None else camera_name(file, root),
-            recorded_at=recorded_at,
-        )
+        camera = origin.camera if origin.camera is not None else camera_name(file, root)
         try:
-            yield _add_file(index, file, sighting, origin.metadata, progress)
+            yield _add_file(index, file, _sighting(file, camera, origin), origin.metadata, progress)
         except VarPluginError as error:
             yield failure(file, error)
+
+
+def _sighting(file: Path, camera: str, origin: Origin) -> Sighting:
+    recorded = recorded_at(
+        file,
+        given=origin.recorded_at,
+        created_at=lambda: probe(file).created_at,
+        clock=origin.clock or settings().clock(camera),
+    )
+    return Sighting(
+        path=str(file.absolute()),
+        camera=camera,
+        recorded_at=milliseconds(recorded.at) if recorded.at else UNKNOWN_TIME,
+        clock=recorded.origin,
+    )
 
 
 def _add_file(
@@ -127,7 +142,7 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
     reason = "this content is in the index already"
     if sighting.path != last.path:
         others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
-        moved = sighting.model_copy(update={"camera": last.camera, "recorded_at": last.recorded_at})
+        moved = last.model_copy(update={"path": sighting.path})
         index.update(known.model_copy(update={"sightings": (*others, moved), "brought": False}))
         reason += f"; it was last seen at {last.path}"
     if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
@@ -138,6 +153,8 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
         video_id=known.video_id,
         duration=known.duration,
         content=known.content,
+        recorded_at=known.video().recorded_at,
+        clock=last.clock,
         planned=known.rows,
         embedded=dict.fromkeys(known.rows, 0),
         stored=dict.fromkeys(known.rows, 0),

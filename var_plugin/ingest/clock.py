@@ -9,61 +9,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Literal
 
 from var_plugin.errors import InvalidInputError
-
-Source = Literal["caller", "sidecar", "file name", "container", "unknown"]
+from var_plugin.settings import CameraClock
+from var_plugin.types import ClockOrigin, ClockSource
 
 # 2026-11-01T14-30-00Z, 20261101_143000, 20261101143000, 2026.11.01 14.30.00+0100. No -0100: that may be a number.
 _NAME_PATTERN = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)(?:[T_ .-]|_-_)?"
     r"(?P<hour>\d\d)[-_.:h]?(?P<minute>\d\d)[-_.:m]?(?P<second>\d\d)(?!\d)(?P<zone>Z|\+\d\d:?\d\d|-\d\d:\d\d)?"
 )
+_PARTS = ("year", "month", "day", "hour", "minute", "second")
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # cameras that lost their clock begin at 1970 or 1980, MP4 at 1904
+_UTC_ONLY = CameraClock()
 _AHEAD = timedelta(days=1)
 _SIDECAR_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
-class CameraClock:
-    """What is known about the clock of one camera."""
-
-    zone: tzinfo | None = None
-    """The zone of its local times; None: unknown, and times without a zone are not used."""
-    offset: timedelta = timedelta()
-    """Added to what the camera says: negative for a clock that is fast."""
-
-
-@dataclass(frozen=True)
 class Recorded:
-    """The clock time at the start of a file, and where it comes from."""
+    """The clock time at the start of a file, and how it is known."""
 
     at: datetime | None
     """In UTC; None when unknown."""
-    source: Source
-    notes: tuple[str, ...] = field(default=())
-    """What was found and not used, and what makes the time doubtful."""
-
-    @property
-    def certainty(self) -> Literal["known", "derived", "unknown"]:
-        """Known from a person, derived from the camera's own marks, or unknown."""
-        if self.at is None:
-            return "unknown"
-        return "known" if self.source in ("caller", "sidecar") else "derived"
+    origin: ClockOrigin
 
 
 def recorded_at(
     file: Path,
     *,
     given: datetime | None = None,
-    created_at: str | None = None,
-    clock: CameraClock = CameraClock(),
-    pattern: re.Pattern[str] = _NAME_PATTERN,
+    created_at: Callable[[], str | None] = lambda: None,
+    clock: CameraClock = _UTC_ONLY,
 ) -> Recorded:
     """Tell when a file was recorded.
 
@@ -71,32 +52,43 @@ def recorded_at(
         file: the footage; its sidecar is `NAME.EXT.json` or `NAME.json` beside it and holds
             {"recorded_at": "2026-11-01T14:30Z"}.
         given: the caller's word, with a time zone.
-        created_at: what the container's header says (`MediaInfo.created_at`).
-        clock: the camera's time zone and error.
-        pattern: finds the time in the file's name, by groups year, month, day, hour, minute, second and, if it likes,
-            zone.
+        created_at: reads what the container's header says (`MediaInfo.created_at`); called where nothing else tells.
+        clock: the camera's time zone and error, and how its files' names tell the time.
 
     Raises:
-        InvalidInputError: `given` has no zone, or the sidecar is not as described.
+        InvalidInputError: `given` has no zone, or the sidecar is not as described; and what `created_at` raises.
     """
     if given is not None:
-        return Recorded(_with_zone(given, "the clock time given"), "caller")
+        return _known(_with_zone(given, "the clock time given"), "caller")
     told = _sidecar(file)
     if told is not None:
-        return Recorded(told, "sidecar")
+        return _known(told, "sidecar")
     notes: list[str] = []
-    for source, found in (("file name", _from_name(file, pattern)), ("container", _from_header(created_at))):
-        if found is None:
-            continue
+    for source, found in _marks(file, clock.pattern or _NAME_PATTERN, created_at):
         if found.tzinfo is None and clock.zone is None:
             notes.append(f"the {source} says {found}, but not in which time zone")
             continue
         notes.extend(_doubts(found, clock.zone))
         at = (found if found.tzinfo else found.replace(tzinfo=clock.zone)).astimezone(UTC) + clock.offset
         if _EARLIEST <= at <= datetime.now(UTC) + _AHEAD:
-            return Recorded(at, "file name" if source == "file name" else "container", tuple(notes))
+            return Recorded(at, ClockOrigin(certainty="derived", source=source, notes=tuple(notes)))
         notes.append(f"the {source} says {found}, which cannot be")
-    return Recorded(None, "unknown", tuple(notes) or ("neither name nor header tells a time",))
+    reasons = tuple(notes) or ("neither name nor header tells a time",)
+    return Recorded(None, ClockOrigin(certainty="unknown", source="unknown", notes=reasons))
+
+
+def _known(at: datetime, source: ClockSource) -> Recorded:
+    return Recorded(at, ClockOrigin(certainty="known", source=source))
+
+
+def _marks(
+    file: Path, pattern: re.Pattern[str], created_at: Callable[[], str | None]
+) -> Iterator[tuple[ClockSource, datetime]]:
+    """Yield the marks that the camera itself left."""
+    if named := _from_name(file, pattern):
+        yield "file name", named
+    if declared := _from_header(created_at()):
+        yield "container", declared
 
 
 def _with_zone(time: datetime, what: str) -> datetime:
@@ -129,9 +121,9 @@ def _from_name(file: Path, pattern: re.Pattern[str]) -> datetime | None:
     """Return the first time in the name that can be one, without zone where the name has none."""
     for match in pattern.finditer(file.stem):
         parts = match.groupdict()
-        zone = parts.pop("zone", None)
+        zone = parts.get("zone")
         try:
-            naive = datetime(**{name: int(value) for name, value in parts.items()})  # type: ignore[arg-type]
+            naive = datetime(**{name: int(parts[name]) for name in _PARTS})  # type: ignore[arg-type]
             return datetime.fromisoformat(f"{naive.isoformat()}{zone or ''}")
         except ValueError:
             continue

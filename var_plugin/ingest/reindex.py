@@ -98,6 +98,8 @@ def _bring(entry: Entry, source: Generation, built: VideoGeneration, progress: P
         video_id=entry.video_id,
         duration=entry.duration,
         content=entry.content,
+        recorded_at=entry.video().recorded_at,
+        clock=entry.sightings[-1].clock,
         planned=entry.rows,
         stored=entry.rows,
         verified=counted,

@@ -41,6 +41,8 @@ def store(
         video_id=entry.video_id,
         duration=duration,
         content=entry.content,
+        recorded_at=entry.video().recorded_at,
+        clock=entry.sightings[-1].clock,
         planned=planned,
         embedded={name: len(vectors) for name, (_, vectors) in rows.items()},
         stored=planned,

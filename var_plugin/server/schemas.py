@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from var_plugin.retrievers.search import GroupBy
-from var_plugin.types import Filter, Finite, Modality, Scalar, Value
+from var_plugin.types import ClockOrigin, Filter, Finite, Modality, Scalar, Value
 
 EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
@@ -201,6 +201,7 @@ class IndexedVideo(Value):
     camera: str
     duration: float = Field(description="seconds")
     recorded_at: datetime | None = Field(description="clock time at its start; null when unknown")
+    clock: ClockOrigin | None = Field(description="how that time is known")
     added_at: datetime
     metadata: dict[str, Scalar]
     rows: dict[str, int] = Field(description="segments per space")
