@@ -202,6 +202,30 @@ def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest
     code, _, err = shell("search", "red")
     assert code == 11
     assert "the index was made by suite 'colors'" in err
+    code, _, err = shell("reindex", "--suite", "colors")
+    assert (code, err) == (0, ""), "as the message says, though the version that made it is gone"
+    assert len(shell.json("search", "red")) == 1
+    assert shell.json("verify")["ok"] is True
+
+
+def test_an_index_is_opened_with_the_suite_that_made_it(
+    shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from var_plugin.settings import settings
+
+    shell("index", film())
+    monkeypatch.delenv("VAR_PLUGIN_SUITE")
+    settings.cache_clear()
+    assert len(shell.json("search", "red")) == 1
+    code, _, err = shell("search", "red", "--suite", "lite")
+    assert code == 11
+    assert "made by suite 'colors'" in err
+    assert "with suite 'lite'" in err
+    monkeypatch.setattr(suites, "_BUILT_IN", suites._BUILT_IN[:1])
+    code, _, err = shell("search", "red")
+    assert code == 11, "nobody knows that suite any more"
+    assert "made by suite 'colors'" in err
+    assert "with suite 'lite'" in err
 
 
 def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: Path) -> None:
@@ -224,7 +248,7 @@ def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, mon
     assert "all is well" in shell("verify")[1]
     assert shell.json("backup", tmp_path / "saved")["videos"] == 1
     assert shell("backup", tmp_path / "saved")[0] == 2, "a backup is not overwritten"
-    assert shell.json("reindex", "--to", "colors")["ok"] is True
+    assert shell.json("reindex", "--suite", "colors")["ok"] is True
     assert shell("prune")[0] == 2
     assert len(shell.json("prune", "--keep-days", "30")["deleted"]) == 1
     assert shell.json("videos") == []

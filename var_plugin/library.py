@@ -169,7 +169,7 @@ def open_index(
 
     Args:
         location: a path (embedded Milvus Lite) or the URI of a Milvus server; default: the setting `index`.
-        suite: a suite or its name; default: the setting `suite`.
+        suite: a suite or its name; default: the suite that made the index, for a new one the setting `suite`.
         token: what the server asks for, `user:password` or an API key.
         name: tells several indexes on one server apart.
 
@@ -178,8 +178,31 @@ def open_index(
         FingerprintMismatchError: another suite made the index.
         UnknownSuiteError: no suite of that name.
     """
-    chosen = suite if isinstance(suite, Suite) else load_suite(suite or settings().suite)
+    chosen = load_suite(suite) if isinstance(suite, str) else suite
     return Index(location or settings().index, chosen, token=token, name=name)
+
+
+def reindex_index(
+    location: str | Path | None,
+    suite: str | Suite,
+    *,
+    token: str = "",
+    name: str = "footage",
+    progress: Progress | None = None,
+) -> Receipt:
+    """Make an index anew with a suite, also where the one that made it is not installed any more.
+
+    Returns:
+        One line per video, as `Index.reindex`.
+
+    Raises:
+        IndexUnavailableError: the location cannot be opened.
+        StoreError: the store failed; the old generation counts.
+        UnknownSuiteError: no suite of that name.
+    """
+    chosen = load_suite(suite) if isinstance(suite, str) else suite
+    with Index(location or settings().index, token=token, name=name, to_reindex=True) as index:
+        return index.reindex(chosen, progress=progress)
 
 
 def restore_index(

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         default_factory=lambda: user_cache_path(APP_NAME),
         description="folder for what can be made again: thumbnails, converted weights",
     )
-    suite: str = Field(default="lite", description="the suite that embeds footage and queries")
+    suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
     api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
 

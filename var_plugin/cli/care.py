@@ -40,14 +40,15 @@ def verify(
 
 @app.command()
 def reindex(
-    to: Annotated[str, typer.Option("--to", metavar="SUITE", help="The suite to index with from now on.")],
+    suite: Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite to index with from now on.")],
     index: IndexOption = None,
-    suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the index anew beside the old one, verify it, and switch; a failure leaves the old one."""
-    with opened(index, suite) as library, progress_bars() as progress:
-        receipt = library.reindex(to, progress=progress)
+    from var_plugin.library import reindex_index
+
+    with progress_bars() as progress:
+        receipt = reindex_index(index, suite, progress=progress)
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:

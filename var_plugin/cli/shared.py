@@ -31,7 +31,8 @@ IndexOption = Annotated[
     str | None, typer.Option("--index", metavar="PATH_OR_URI", help="Where the index lies. [env: VAR_PLUGIN_INDEX]")
 ]
 SuiteOption = Annotated[
-    str | None, typer.Option("--suite", metavar="NAME", help="What embeds footage and queries. [env: VAR_PLUGIN_SUITE]")
+    str | None,
+    typer.Option("--suite", metavar="NAME", help="What embeds footage and queries; default: what made the index."),
 ]
 ZoneOption = Annotated[
     str | None,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import StoreError, VarPluginError
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import StoreError, UnknownSuiteError, VarPluginError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.rows import Hit
 from var_plugin.index.store import Store
 from var_plugin.media.thumbnails import save_thumbnail
+from var_plugin.settings import settings
 from var_plugin.types import Video
 
 __all__ = ["Hit", "VideoIndex"]
@@ -26,23 +29,36 @@ class VideoIndex(VideoGeneration):
 
     Args:
         location: a path (Milvus Lite) or the URI of a Milvus server.
-        suite: what embeds footage and queries.
+        suite: what embeds footage and queries; None: the suite that made the index, for a new one the setting `suite`.
         token: what the server asks for.
         name: tells several indexes of one server apart.
+        to_reindex: open it also where the suite that made it is not installed any more, or only in another version;
+            nothing but making it anew is possible then.
 
     Raises:
         IndexUnavailableError: the location cannot be opened.
         FingerprintMismatchError: another suite made the index.
     """
 
-    def __init__(self, location: str | Path, suite: Suite, *, token: str = "", name: str = "footage") -> None:
+    def __init__(
+        self,
+        location: str | Path,
+        suite: Suite | None = None,
+        *,
+        token: str = "",
+        name: str = "footage",
+        to_reindex: bool = False,
+    ) -> None:
         store = Store(location, token=token)
         try:
             catalogue = Catalogue(store, name)
             generations = catalogue.generations()
+            suite = suite or _maker(generations)
             if generations is None:
                 generations = Generations(current=_generation(1, suite))
                 catalogue.put_generations(generations)
+            if to_reindex and suite.fingerprint != generations.current.fingerprint:
+                suite = _AbsentSuite(generations.current)
             check_fingerprint(generations.current, suite)
             super().__init__(store, catalogue, name, suite, generations.current)
         except BaseException:
@@ -127,6 +143,30 @@ class VideoIndex(VideoGeneration):
                     self._store.drop(collection_name(self._name, generation.number, space))
                 self._catalogue.videos(generation.number).remove_all()
         self._catalogue.put_generations(Generations(current=known.current))
+
+
+class _AbsentSuite(Suite):
+    """Stands for the suite that made a generation and is not there any more: it encodes nothing."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._made = generation
+        self.encoders = {}
+
+    @property
+    def name(self) -> str:
+        return self._made.suite
+
+    @property
+    def fingerprint(self) -> str:
+        return self._made.fingerprint
+
+
+def _maker(generations: Generations | None) -> Suite:
+    """Return the suite that made the index, where there is one of that name; else the one of the settings."""
+    if generations:
+        with suppress(UnknownSuiteError):
+            return load_suite(generations.current.suite)
+    return load_suite(settings().suite)
 
 
 def _generation(number: int, suite: Suite) -> Generation:

@@ -60,6 +60,11 @@ def finish_reindex(index: VideoIndex, progress: Progress | None = None) -> Itera
     previous = index.generations().previous
     if previous is None:
         return
+    if not index.suite.spaces:
+        raise StoreError(
+            f"the last re-indexing with suite '{index.suite.name}' was cut short, and only it can end it",
+            fix="install the version that made the index and run the same command again",
+        )
     entries = index.previous_entries()
     complete = True
     for entry in _missing(entries, index):

@@ -31,7 +31,7 @@ def serve(
     Args:
         host: address to listen on.
         port: port to listen on.
-        suite: name of the suite; default: the setting `suite`.
+        suite: name of the suite; default: the one that made the index, without an index the setting `suite`.
         index: a path or the URI of a Milvus server; None: no routes for search and videos.
         token: what the Milvus server asks for.
         api_keys: any of them opens the server.
@@ -60,10 +60,9 @@ def serve(
     from var_plugin.server.options import ServerOptions
 
     options = ServerOptions(api_keys=keys, allowed_hosts=frozenset(allowed_hosts))
-    chosen = load_suite(suite or settings().suite)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_index(index, suite=chosen, token=token)) if index else None
-        app = build_app(chosen, opened, options)
+        opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
+        app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)
         uvicorn.run(
             app,
             host=host,
