@@ -10,14 +10,14 @@ import json
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 
-from tests.colors import color_suite
+from tests.colors import DESCRIPTION, build
 from tests.films import Film, textured
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import DecodingTimeoutError, FingerprintMismatchError
@@ -78,7 +78,10 @@ def opened(world: World) -> Index:
 
 
 def suite(name: str) -> Suite:
-    return color_suite(name)
+    """The colours in two spaces, so that one is killed between them as well."""
+    (scene,) = build(name).values()
+    tint = replace(scene, space=replace(scene.space, name="tint"))
+    return Suite(DESCRIPTION, {"scene": scene, "tint": tint})
 
 
 def live(world: World, seed: int) -> None:
@@ -148,9 +151,10 @@ def faults(world: World, index: Index) -> list[str]:
     # Rows and rows' catalogue entries of an interrupted act may be there, as long as nobody finds them.
     found.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
     committed = {video.video_id: video for video in index.videos() if video.state == "committed"}
-    shown = {hit.video_id for hit in index.hits("scene", np.ones(3), limit=10_000, wanted=Filter())}
-    found.extend(f"half a video is visible: {video_id}" for video_id in shown - set(committed))
-    found.extend(f"a committed video is not found: {video_id}" for video_id in set(committed) - shown)
+    for space in index.suite.spaces:
+        shown = {hit.video_id for hit in index.hits(space, np.ones(3), limit=10_000, wanted=Filter())}
+        found.extend(f"half a video is visible: {video_id}" for video_id in shown - set(committed))
+        found.extend(f"a committed video is not found in {space}: {video_id}" for video_id in set(committed) - shown)
     held = [video.uri for video in committed.values()]
     for slot, holds in acknowledged(world).items():
         if held.count(str(world.slot(slot))) != int(holds):
