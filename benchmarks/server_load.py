@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass
 import httpx
 import numpy as np
 
+from var_plugin.server.run import leave_a_core
+
 START_SECONDS = 120.0
 COLORS = ("red", "green", "blue", "white", "yellow")
 THINGS = ("car", "van", "coat", "bag", "door", "truck", "umbrella", "bicycle")
@@ -54,7 +56,8 @@ class Outcome:
 
 
 def run_server(suite: str, port: int, max_batch: int) -> None:
-    """Serve until killed."""
+    """Serve until killed, as `var-plugin serve` does."""
+    leave_a_core()
     import uvicorn
 
     from var_plugin.encoders.suites import load_suite
@@ -169,15 +172,19 @@ def main() -> None:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """Return the outcomes in Markdown."""
+    """Return the outcomes in Markdown; `share` is of the goodput of one client per core."""
     lines = [
-        "| batching | clients | answers /s | goodput /s | p50 ms | p95 ms | p99 ms | refused | errors |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| batching | clients | answers /s | goodput /s | share | p50 ms | p95 ms | p99 ms | refused | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
+    fewest = min(outcome.clients for outcome in outcomes)
+    unloaded = {outcome.batching: outcome.goodput for outcome in outcomes if outcome.clients == fewest}
     for outcome in outcomes:
+        share = f"{outcome.goodput / max(unloaded[outcome.batching], 1e-9):.0%}"
         batching = "yes" if outcome.batching else "no"
-        numbers = [outcome.answers / outcome.seconds, outcome.goodput, outcome.p50_ms, outcome.p95_ms, outcome.p99_ms]
-        cells = [batching, outcome.clients, *(f"{number:.1f}" for number in numbers), outcome.refused, outcome.errors]
+        rates = [f"{outcome.answers / outcome.seconds:.1f}", f"{outcome.goodput:.1f}", share]
+        times = [f"{time:.1f}" for time in (outcome.p50_ms, outcome.p95_ms, outcome.p99_ms)]
+        cells = [batching, outcome.clients, *rates, *times, outcome.refused, outcome.errors]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -54,6 +55,7 @@ def serve(
         raise InvalidInputError(
             f"nothing would keep others out of {host}", why="no API key is set", fix="set one, or listen on 127.0.0.1"
         )
+    leave_a_core()
     import uvicorn
 
     from var_plugin.server.application import build_app
@@ -71,6 +73,15 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
+
+
+def leave_a_core() -> None:
+    """Keep the encoders' threads off one core, unless OMP_NUM_THREADS says what they may have.
+
+    They wait for each other by spinning: on a core that also reads requests, that costs many times what it saves. Works
+    only before torch is loaded.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
 
 
 def _is_loopback(host: str) -> bool:
