@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -141,16 +141,19 @@ class Index(VideoIndex):
         """
         return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
-    def prune(self, *, keep_days: float | None = None, max_bytes: int | None = None) -> Pruned:
+    def prune(
+        self, *, keep_days: float | None = None, max_bytes: int | None = None, recordings: Collection[Path] = ()
+    ) -> Pruned:
         """Delete videos older than `keep_days`, then the oldest ones until the index takes at most `max_bytes`.
 
-        A video is as old as its recording; where that clock time is unknown, as its addition to the index.
+        A video is as old as its recording; where that clock time is unknown, as its addition to the index. The files in
+        `recordings` count as part of the index and are deleted with their videos; all others stay.
 
         Raises:
             InvalidInputError: a limit that is not above zero.
             StoreError: the store failed.
         """
-        return prune(self, keep_days=keep_days, max_bytes=max_bytes)
+        return prune(self, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
 
     def backup(self, folder: str | Path) -> Backup:
         """Write all committed videos to a new folder, from which `restore_index` makes an index anywhere.

@@ -51,6 +51,13 @@ class Settings(BaseSettings):
         default_factory=lambda: user_cache_path(APP_NAME),
         description="folder for what can be made again: thumbnails, converted weights",
     )
+    alerts: Path = Field(
+        default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved queries"
+    )
+    recordings: Path = Field(
+        default_factory=lambda: user_data_path(APP_NAME) / "recordings",
+        description="folder for what is recorded from streams, one folder per camera",
+    )
     suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
     api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")

@@ -13,7 +13,7 @@ import pytest
 from tests.films import Film, plain
 from var_plugin.errors import InvalidInputError
 from var_plugin.ingest import alerts as alerting
-from var_plugin.ingest.alerts import Alerts, SavedQuery
+from var_plugin.ingest.alerts import Alerts, SavedQueries, SavedQuery
 from var_plugin.library import Index
 from var_plugin.types import Filter
 
@@ -83,8 +83,9 @@ def test_new_footage_that_matches_is_told(
 ) -> None:
     told = tmp_path / "told.json"
     command = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(told))
-    alerts = Alerts(tmp_path / "alerts.json", hosts=["127.0.0.1"])
-    alerts.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url, command=command))
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved, hosts=["127.0.0.1"])
+    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url, command=command))
     raised = raise_alerts(alerts, index, footage.values())
     assert [(alert.query, alert.moment.video_id, alert.failures) for alert in raised] == [("fire", footage["red"], ())]
     for content in (json.loads(receiver.bodies[0]), json.loads(told.read_text())):
@@ -96,29 +97,30 @@ def test_new_footage_that_matches_is_told(
 def test_only_the_videos_named_and_the_filter_count(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
-    alerts = Alerts(tmp_path / "alerts.json", hosts=["127.0.0.1"])
-    alerts.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url))
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved, hosts=["127.0.0.1"])
+    saved.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url))
     assert raise_alerts(alerts, index, [footage["blue"]]) == []
     north = Filter(cameras=("north",))
-    alerts.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url, filter=north))
+    saved.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url, filter=north))
     assert raise_alerts(alerts, index, footage.values()) == []
     assert receiver.bodies == []
 
 
 def test_they_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "kept" / "alerts.json"
-    alerts = Alerts(file)
+    saved = SavedQueries(file)
     first = SavedQuery(name="a", text="red", threshold=0.5, command=("true",), filter=Filter(cameras=("north",)))
-    alerts.save(first)
-    alerts.save(SavedQuery(name="b", text="blue", threshold=0.5, command=("true",)))
-    alerts.save(first.model_copy(update={"threshold": 0.7}))
-    assert [(query.name, query.threshold) for query in Alerts(file).queries] == [("b", 0.5), ("a", 0.7)]
-    assert Alerts(file).queries == alerts.queries
+    saved.save(first)
+    saved.save(SavedQuery(name="b", text="blue", threshold=0.5, command=("true",)))
+    saved.save(first.model_copy(update={"threshold": 0.7}))
+    assert [(query.name, query.threshold) for query in SavedQueries(file).queries] == [("b", 0.5), ("a", 0.7)]
+    assert SavedQueries(file).queries == saved.queries
     assert stat.S_IMODE(file.stat().st_mode) == 0o600, "an address may hold a secret"
-    alerts.remove("b")
-    assert [query.name for query in Alerts(file).queries] == ["a"]
+    saved.remove("b")
+    assert [query.name for query in SavedQueries(file).queries] == ["a"]
     with pytest.raises(InvalidInputError, match="called b"):
-        alerts.remove("b")
+        saved.remove("b")
 
 
 @pytest.mark.parametrize(
@@ -131,20 +133,30 @@ def test_they_are_kept(tmp_path: Path) -> None:
 def test_webhooks_go_to_named_hosts_only(tmp_path: Path, url: str) -> None:
     file = tmp_path / "alerts.json"
     query = SavedQuery(name="a", text="red", threshold=0.5, webhook=url)
-    with pytest.raises(InvalidInputError, match="no webhook may be sent"):
-        Alerts(file, hosts=["127.0.0.1"]).save(query)
-    assert not file.exists()
     file.write_text(f"[{query.model_dump_json()}]")
     with pytest.raises(InvalidInputError, match="no webhook may be sent"):
-        Alerts(file, hosts=["127.0.0.1"])
+        Alerts(SavedQueries(file), hosts=["127.0.0.1"])
+
+
+def test_a_host_that_was_not_named_is_told_of_nothing(
+    index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
+) -> None:
+    """Saved while the watch was running, so that nobody could refuse it at the beginning."""
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved, hosts=["other.example"])
+    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    (alert,) = raise_alerts(alerts, index, footage.values())
+    assert "no webhook may be sent to 127.0.0.1" in alert.failures[0]
+    assert receiver.bodies == []
 
 
 def test_redirections_are_not_followed(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.answers = [307, 302, 301]
-    alerts = Alerts(tmp_path / "alerts.json", hosts=["127.0.0.1"])
-    alerts.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved, hosts=["127.0.0.1"])
+    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     (alert,) = raise_alerts(alerts, index, footage.values())
     assert "301" in alert.failures[0]
     assert len(receiver.bodies) == 3, "three attempts, none of them elsewhere"
@@ -154,9 +166,10 @@ def test_an_alert_is_tried_again_and_its_failure_stops_nothing(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answers = [500, 200]
-    alerts = Alerts(tmp_path / "alerts.json", hosts=["127.0.0.1"])
-    alerts.save(SavedQuery(name="lost", text="red", threshold=0.9, command=("/no/such/program",)))
-    alerts.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved, hosts=["127.0.0.1"])
+    saved.save(SavedQuery(name="lost", text="red", threshold=0.9, command=("/no/such/program",)))
+    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     lost, fire = raise_alerts(alerts, index, footage.values())
     assert "FileNotFoundError" in lost.failures[0]
     assert "could not be delivered" in caplog.text
@@ -170,8 +183,9 @@ def test_content_reaches_no_shell(index: Index, film: Film, tmp_path: Path) -> N
     index.add(film("evil.mp4", paint=lambda time: plain(200, 20, 20)), camera=evil)
     told = tmp_path / "told.json"
     command = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(told), evil)
-    alerts = Alerts(tmp_path / "alerts.json")
-    alerts.save(SavedQuery(name=evil, text="red", threshold=0.5, command=command))
+    saved = SavedQueries(tmp_path / "alerts.json")
+    alerts = Alerts(saved)
+    saved.save(SavedQuery(name=evil, text="red", threshold=0.5, command=command))
     (alert,) = raise_alerts(alerts, index, [video.video_id for video in index.videos()])
     assert alert.failures == ()
     assert json.loads(told.read_text())["moment"]["camera"] == evil
@@ -181,7 +195,10 @@ def test_content_reaches_no_shell(index: Index, film: Film, tmp_path: Path) -> N
 def test_a_query_that_tells_nobody_and_a_file_of_something_else_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "alerts.json"
     with pytest.raises(InvalidInputError, match="tells nobody"):
-        Alerts(file).save(SavedQuery(name="a", text="red", threshold=0.5))
+        SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5))
+    with pytest.raises(InvalidInputError, match="no address on the web"):
+        SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5, webhook="file:///etc/passwd"))
+    assert not file.exists()
     file.write_text('[{"name": "a"}]')
     with pytest.raises(InvalidInputError, match=r"0\.text"):
-        Alerts(file)
+        SavedQueries(file).queries  # noqa: B018

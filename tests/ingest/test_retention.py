@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ from tests.colors import DESCRIPTION
 from tests.films import Film, textured
 from var_plugin.encoders.base import Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.ingest.retention import size_in_bytes
+from var_plugin.ingest.retention import prune, size_in_bytes
+from var_plugin.ingest.rtsp import recordings
 from var_plugin.library import Index, open_index
 
 
@@ -50,3 +53,25 @@ def test_within_the_quota_nothing_is_touched(index: Index, film: Film) -> None:
     index.add(film())
     assert index.prune(max_bytes=10**9, keep_days=1).deleted == ()
     assert index.generation.number == 1
+
+
+def test_recordings_count_and_go_with_their_videos(index: Index, film: Film, tmp_path: Path) -> None:
+    """The recorder's own files; a file of somebody else in the same folder is neither counted nor deleted."""
+    now = datetime(2025, 12, 1, tzinfo=UTC)
+    paths = [film(f"rec/door_2025110{day}T120000Z.mkv", paint=lambda time, day=day: textured(day)) for day in (1, 2, 3)]
+    for path in paths:
+        path.write_bytes(path.read_bytes() + bytes(2_000_000))
+    stranger, stray = film("rec/holiday.mkv"), film("rec/door_20200101T120000Z.mkv", paint=lambda time: textured(98))
+    os.utime(stray, (1.6e9, 1.6e9))
+    assert index.add([*paths, stranger]).ok
+    own = recordings(tmp_path / "rec", "door")
+    assert own == sorted([*paths, stray])
+    pruned = prune(index, keep_days=1e4, recordings=own, now=now)
+    assert (pruned.deleted, stray.exists()) == ((), True), "nothing is that old"
+    pruned = prune(index, max_bytes=pruned.bytes_before - 1, recordings=own, now=now)
+    assert [video.uri for video in pruned.deleted] == [str(paths[0])]
+    assert pruned.bytes_before - pruned.bytes_after > 2_000_000
+    assert not paths[0].exists()
+    prune(index, keep_days=1000, recordings=own, now=now)
+    assert not stray.exists(), "it is old, and no video of the index"
+    assert all(path.exists() for path in (*paths[1:], stranger))

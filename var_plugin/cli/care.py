@@ -1,10 +1,7 @@
-"""Commands that keep an index in order: verify, re-index, back up, prune, watch a folder."""
+"""Commands that keep an index in order: verify, re-index, back up, prune."""
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -85,43 +82,19 @@ def restore(
 @app.command()
 def prune(
     keep_days: Annotated[float | None, typer.Option(help="Delete videos that are older.")] = None,
-    max_gb: Annotated[float | None, typer.Option(help="Then delete the oldest until the index takes no more.")] = None,
+    quota: Annotated[
+        float | None, typer.Option(metavar="GB", help="Then delete the oldest until the index takes no more.")
+    ] = None,
     index: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete old videos from an index; their files stay."""
-    if keep_days is None and max_gb is None:
-        raise InvalidInputError("nothing to prune by", fix="give --keep-days or --max-gb")
+    if keep_days is None and quota is None:
+        raise InvalidInputError("nothing to prune by", fix="give --keep-days or --quota")
     with opened(index, suite) as library:
-        pruned = library.prune(keep_days=keep_days, max_bytes=None if max_gb is None else round(max_gb * 1e9))
+        pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else round(quota * 1e9))
     if as_json:
         print_json(pruned.model_dump(mode="json"))
     else:
         print(f"{len(pruned.deleted)} videos deleted, {pruned.bytes_before} bytes before, {pruned.bytes_after} after")
-
-
-@app.command()
-def watch(
-    folder: Annotated[Path, typer.Argument(help="The folder that the cameras write to.")],
-    keep_days: Annotated[float | None, typer.Option(help="Delete videos from the index once they are older.")] = None,
-    index: IndexOption = None,
-    suite: SuiteOption = None,
-) -> None:
-    """Index a folder's videos and every new one as soon as it is completely written, until Ctrl-C."""
-    from var_plugin.ingest.add import camera_name
-    from var_plugin.ingest.watch import watch as watch_folder
-
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with opened(index, suite) as library:
-
-        def add(path: Path) -> None:
-            (line,) = library.add(path, camera=camera_name(path, folder)).videos
-            print(f"{line.status}: {line.path} {line.reason or ''}".rstrip(), file=sys.stderr, flush=True)
-
-        def clean() -> None:
-            library.prune(keep_days=keep_days)
-
-        watch_folder(folder, add, stop=stop, housekeeping=clean if keep_days is not None else None)

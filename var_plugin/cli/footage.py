@@ -75,7 +75,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that fit, best first."""
-    wanted = _filter(camera, after, before, min_anomaly)
+    wanted = search_filter(camera, after, before, min_anomaly)
     with opened(index, suite) as library:
         moments = library.search(text, image=image, audio=audio, video=video, k=k, filter=wanted, thumbnails=True)
         if as_json:
@@ -147,7 +147,10 @@ def _warn_near_the_ceiling(index: Index) -> None:
         )
 
 
-def _filter(cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None) -> Filter:
+def search_filter(
+    cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None
+) -> Filter:
+    """Return the filter that the options describe; `InvalidInputError` where they make none."""
     from pydantic import ValidationError
 
     from var_plugin.types import Filter

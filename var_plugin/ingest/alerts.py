@@ -60,44 +60,44 @@ Search = Callable[[str, Filter], Sequence[Moment]]
 _QUERIES = TypeAdapter(tuple[SavedQuery, ...])
 
 
-class Alerts:
-    """The saved queries of one file.
+class SavedQueries:
+    """The saved queries of one file; others may change it meanwhile.
 
     Args:
         file: where they are kept; it need not exist yet.
-        hosts: the only hosts that webhooks may be sent to.
-
-    Raises:
-        InvalidInputError: the file does not hold saved queries, or one of them names a host that is not allowed.
     """
 
-    def __init__(self, file: Path, hosts: Iterable[str] = ()) -> None:
-        self._file, self._hosts = file, frozenset(host.lower() for host in hosts)
-        try:
-            self._queries = _QUERIES.validate_json(file.read_bytes()) if file.exists() else ()
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InvalidInputError(
-                f"{file} does not hold saved queries",
-                why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-                fix="mend or remove it",
-            ) from error
-        for query in self._queries:
-            self._check(query)
+    def __init__(self, file: Path) -> None:
+        self._file = file
 
     @property
     def queries(self) -> tuple[SavedQuery, ...]:
-        """The saved queries in order of saving."""
-        return self._queries
+        """The saved queries in order of saving.
+
+        Raises:
+            InvalidInputError: the file does not hold saved queries.
+        """
+        try:
+            return _QUERIES.validate_json(self._file.read_bytes()) if self._file.exists() else ()
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidInputError(
+                f"{self._file} does not hold saved queries",
+                why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                fix="mend or remove it",
+            ) from error
 
     def save(self, query: SavedQuery) -> None:
         """Keep a query, in place of the one of the same name.
 
         Raises:
-            InvalidInputError: it tells nobody, or its webhook's host is not allowed.
+            InvalidInputError: it tells nobody, or its webhook is no address on the web.
         """
-        self._check(query)
-        self._write((*(kept for kept in self._queries if kept.name != query.name), query))
+        if query.webhook is None and not query.command:
+            raise InvalidInputError(f"the saved query {query.name} tells nobody", fix="give it a webhook or a command")
+        if query.webhook is not None:
+            _host(query.webhook)
+        self._write((*(kept for kept in self.queries if kept.name != query.name), query))
 
     def remove(self, name: str) -> None:
         """Forget a query.
@@ -105,10 +105,37 @@ class Alerts:
         Raises:
             InvalidInputError: there is none of that name.
         """
-        left = tuple(query for query in self._queries if query.name != name)
-        if len(left) == len(self._queries):
-            raise InvalidInputError(f"no saved query is called {name}", fix="list them first")
+        known = self.queries
+        left = tuple(query for query in known if query.name != name)
+        if len(left) == len(known):
+            raise InvalidInputError(f"no saved query is called {name}", fix="list them: var-plugin alerts list")
         self._write(left)
+
+    def _write(self, queries: tuple[SavedQuery, ...]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._file.with_name(f".{os.getpid()}.{self._file.name}")
+        # Addresses and commands may hold secrets.
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(_QUERIES.dump_json(queries, indent=2))
+        unfinished.replace(self._file)
+
+
+class Alerts:
+    """Tells of new footage that matches saved queries; one that is saved later counts from then on.
+
+    Args:
+        saved: the queries.
+        hosts: the only hosts that webhooks are sent to.
+
+    Raises:
+        InvalidInputError: they cannot be read, or one of them names a host that is not allowed.
+    """
+
+    def __init__(self, saved: SavedQueries, hosts: Iterable[str] = ()) -> None:
+        self._saved, self._hosts = saved, frozenset(host.lower() for host in hosts)
+        for query in saved.queries:
+            if query.webhook is not None:
+                self._check_host(query.webhook)
 
     def check(self, video_ids: Iterable[str], search: Search) -> list[Alert]:
         """Look for all saved queries in newly added videos and tell of each moment above its threshold.
@@ -120,8 +147,9 @@ class Alerts:
             search: `Index.search`, so to speak; its errors come through.
         """
         raised: list[Alert] = []
+        queries = self._saved.queries
         for video_id in video_ids:
-            for query in self._queries:
+            for query in queries:
                 if query.filter.video_ids is not None and video_id not in query.filter.video_ids:
                     continue
                 wanted = query.filter.model_copy(update={"video_ids": (video_id,)})
@@ -135,34 +163,40 @@ class Alerts:
     def _tell(self, query: SavedQuery, moment: Moment) -> tuple[str, ...]:
         content = {"query": query.name, "text": query.text, "moment": moment.model_dump(mode="json")}
         body = json.dumps(content).encode()
-        deliveries = [partial(_post, query.webhook, body)] if query.webhook is not None else []
+        deliveries = [partial(self._post, query.webhook, body)] if query.webhook is not None else []
         deliveries += [partial(_run, query.command, body)] if query.command else []
         failures = tuple(filter(None, map(_attempt, deliveries)))
         for failure in failures:
             logger.error("the alert '%s' could not be delivered: %s", query.name, failure)
         return failures
 
-    def _check(self, query: SavedQuery) -> None:
-        if query.webhook is None and not query.command:
-            raise InvalidInputError(f"the saved query {query.name} tells nobody", fix="give it a webhook or a command")
-        if query.webhook is None:
-            return
-        address = urlsplit(query.webhook)
-        if address.scheme not in ("http", "https") or (address.hostname or "") not in self._hosts:
+    def _post(self, url: str, body: bytes) -> None:
+        self._check_host(url)
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (checked)
+        opener = urllib.request.build_opener(_NoRedirection)
+        with opener.open(request, timeout=_TIMEOUT_SECONDS):
+            pass
+
+    def _check_host(self, url: str) -> None:
+        host = _host(url)
+        if host not in self._hosts:
             raise InvalidInputError(
-                f"no webhook may be sent to {address.scheme}://{address.hostname}",
-                why=f"allowed are http and https to {', '.join(sorted(self._hosts)) or 'no host'}",
-                fix="allow the host by name",
+                f"no webhook may be sent to {host}",
+                why=f"allowed are {', '.join(sorted(self._hosts)) or 'no hosts'}",
+                fix=f"allow it by name: --allow-host {host}",
             )
 
-    def _write(self, queries: tuple[SavedQuery, ...]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_name(f".{os.getpid()}.{self._file.name}")
-        # Addresses and commands may hold secrets.
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(_QUERIES.dump_json(queries, indent=2))
-        unfinished.replace(self._file)
-        self._queries = queries
+
+def _host(url: str) -> str:
+    """Return the host of an address on the web."""
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise InvalidInputError(
+            f"no webhook may be sent to {address.scheme}://{address.hostname or ''}",
+            why="it is no address on the web",
+            fix="name it as https://HOST/PATH",
+        )
+    return address.hostname
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
@@ -170,13 +204,6 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *arguments: Any, **options: Any) -> None:
         return None
-
-
-def _post(url: str, body: bytes) -> None:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (checked on saving)
-    opener = urllib.request.build_opener(_NoRedirection)
-    with opener.open(request, timeout=_TIMEOUT_SECONDS):
-        pass
 
 
 def _run(command: Sequence[str], body: bytes) -> None:
@@ -190,6 +217,8 @@ def _attempt(deliver: Callable[[], None]) -> str | None:
         time.sleep(wait)
         try:
             deliver()
+        except InvalidInputError as error:  # no host that was allowed; another attempt changes nothing
+            return str(error)
         except (OSError, urllib.error.URLError, subprocess.SubprocessError, ValueError) as error:
             failure = f"{type(error).__name__}: {error}"
         else:

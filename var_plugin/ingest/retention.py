@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 from var_plugin.errors import InvalidInputError, StoreError
@@ -31,7 +32,12 @@ class Pruned(Value):
 
 
 def prune(
-    index: VideoIndex, *, keep_days: float | None = None, max_bytes: int | None = None, now: datetime | None = None
+    index: VideoIndex,
+    *,
+    keep_days: float | None = None,
+    max_bytes: int | None = None,
+    recordings: Collection[Path] = (),
+    now: datetime | None = None,
 ) -> Pruned:
     """Delete videos that are too old, then the oldest ones until the index fits its quota.
 
@@ -43,6 +49,8 @@ def prune(
         index: the index.
         keep_days: delete what is older; None keeps all.
         max_bytes: room the index may take on disk; on a server, which tells nobody, an estimate counts. None: any.
+        recordings: files that are the index's own: they count as part of it, and are deleted with their videos, or when
+            they are too old and no video of the index.
         now: the time from which age counts; default: the clock.
 
     Raises:
@@ -51,25 +59,53 @@ def prune(
     """
     if any(limit is not None and not limit > 0 for limit in (keep_days, max_bytes)):
         raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
-    before = size_in_bytes(index)
     left = sorted((entry for entry in index.all_entries() if entry.state == "committed"), key=_born)
+    own = _Recordings(recordings)
+    before = size_in_bytes(index) + own.bytes_of(left)
     doomed: list[Entry] = []
     if keep_days is not None:
         oldest = milliseconds((now or datetime.now(UTC)) - timedelta(days=keep_days))
+        own.delete_strays(index.all_entries(), oldest)
         doomed = [entry for entry in left if _born(entry) < oldest]
         left = left[len(doomed) :]
     outgrown = max_bytes is not None and before > max_bytes
-    while max_bytes is not None and outgrown and left and _estimate(index, left) > _SHARE * max_bytes:
-        doomed.append(left.pop(0))
+    if max_bytes is not None and outgrown:
+        sizes = [_estimate(index, [entry]) + own.bytes_of([entry]) for entry in left]
+        kept = accumulate(reversed(sizes))
+        gone = len(left) - sum(size <= _SHARE * max_bytes for size in kept)
+        doomed, left = doomed + left[:gone], left[gone:]
     for entry in doomed:
         index.delete(entry.video_id)
+        own.delete(entry)
     if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
         raise StoreError(
             "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
         )
-    return Pruned(
-        deleted=tuple(entry.video() for entry in doomed), bytes_before=before, bytes_after=size_in_bytes(index)
-    )
+    after = size_in_bytes(index) + own.bytes_of(left)
+    return Pruned(deleted=tuple(entry.video() for entry in doomed), bytes_before=before, bytes_after=after)
+
+
+class _Recordings:
+    """Footage that belongs to the index: it takes room, and goes with its videos."""
+
+    def __init__(self, files: Collection[Path]) -> None:
+        self._files = {str(file.absolute()): file for file in files}
+
+    def bytes_of(self, entries: Sequence[Entry]) -> int:
+        return sum(file.stat().st_size for entry in entries for file in self._of(entry) if file.is_file())
+
+    def delete(self, entry: Entry) -> None:
+        for file in self._of(entry):
+            file.unlink(missing_ok=True)
+
+    def delete_strays(self, entries: Sequence[Entry], oldest: int) -> None:
+        held = {seen.path for entry in entries for seen in entry.sightings}
+        for path, file in self._files.items():
+            if path not in held and file.is_file() and file.stat().st_mtime * 1000 < oldest:
+                file.unlink(missing_ok=True)
+
+    def _of(self, entry: Entry) -> list[Path]:
+        return [self._files[seen.path] for seen in entry.sightings if seen.path in self._files]
 
 
 def size_in_bytes(index: VideoIndex) -> int:

@@ -58,6 +58,12 @@ def camera_name(url: str) -> str:
     return re.sub(r"[^\w.-]+", "-", address.hostname)
 
 
+def recordings(folder: Path, camera: str) -> list[Path]:
+    """Return the files that `record` has completed in a folder for a camera, told by their names."""
+    name = re.compile(rf"{re.escape(camera)}_\d{{8}}T\d{{6}}Z(_\d+)?\.mkv")
+    return sorted(path for path in folder.glob("*.mkv") if name.fullmatch(path.name))
+
+
 def record(
     url: str,
     folder: Path,
