@@ -12,8 +12,8 @@ from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.metrics import Retrieval, chance, retrieval
 from var_plugin.evaluation.published import BenchmarkName
 from var_plugin.evaluation.report import Row, results_table
-from var_plugin.evaluation.requirements import require
 from var_plugin.evaluation.scoring import score_pairs
+from var_plugin.extras import require
 
 OURS = "ALAN, this implementation"
 
@@ -50,7 +50,7 @@ def measure_model(
         MissingWeightsError: If the folder holds no model.
         MissingDependencyError: If a package that evaluation needs is absent.
     """
-    require("scipy", "sklearn")
+    require("train", "scipy", "sklearn")
     if not (model_folder / "config.json").is_file():
         raise MissingWeightsError(
             f"{model_folder} holds no trained model",

@@ -6,15 +6,14 @@ import ipaddress
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from importlib.util import find_spec
 
 from var_plugin.encoders.suites import load_suite
-from var_plugin.errors import InvalidInputError, MissingDependencyError
+from var_plugin.errors import InvalidInputError
+from var_plugin.extras import require
 from var_plugin.library import open_index
 from var_plugin.settings import settings
 
 _GRACE_SECONDS = 30
-_PACKAGES = ("fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
 
 
 def serve(
@@ -43,13 +42,7 @@ def serve(
         InvalidInputError: the server would be open to others than this machine without a key.
         UnknownSuiteError, IndexUnavailableError, FingerprintMismatchError: as `open_index`.
     """
-    missing = [module for module in _PACKAGES if find_spec(module) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"the Python package {', '.join(missing)} is not installed",
-            why="the server needs more than searching does",
-            fix="pip install 'var-plugin[server]'",
-        )
+    require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
     keys = frozenset(key.strip() for key in api_keys if key.strip())
     if not keys and not _is_loopback(host):
         raise InvalidInputError(

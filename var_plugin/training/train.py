@@ -14,7 +14,7 @@ from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor, Phras
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
-from var_plugin.evaluation.requirements import require
+from var_plugin.extras import require
 from var_plugin.training.settings import TrainingSettings
 from var_plugin.training.trainer import SELECTION_METRIC, AlanTrainer, training_arguments
 
@@ -38,7 +38,7 @@ class TrainingResult:
 
 def hold_out(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split into training and validation, with the same part of anomalous videos in both."""
-    require("sklearn")
+    require("train", "sklearn")
     from sklearn.model_selection import train_test_split
 
     train, validation = train_test_split(

@@ -15,8 +15,8 @@ from var_plugin.encoders.alan import AlanModel, AlanProcessor, Phrases
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.benchmarks.pairs import Pair
 from var_plugin.evaluation.metrics import retrieval
-from var_plugin.evaluation.requirements import require
 from var_plugin.evaluation.scoring import PairCollator, score_pairs
+from var_plugin.extras import require
 from var_plugin.training.settings import TrainingSettings
 
 SELECTION_METRIC = "eval_SumR"
@@ -29,7 +29,7 @@ def training_arguments(folder: Path, settings: TrainingSettings) -> TrainingArgu
         InvalidInputError: If fp16 is asked for without a CUDA device.
         MissingDependencyError: If a package that training needs is absent.
     """
-    require("accelerate", *(["tensorboard"] if settings.tensorboard else []))
+    require("train", "accelerate", *(["tensorboard"] if settings.tensorboard else []))
     if settings.precision == "fp16" and not torch.cuda.is_available():
         raise InvalidInputError("fp16 needs a CUDA device", why="none is there", fix="use bf16 or fp32")
     return TrainingArguments(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
 from var_plugin.evaluation.benchmarks.pairs import Pair, Split, find_features
-from var_plugin.evaluation.requirements import require
+from var_plugin.extras import require
 
 COLUMNS = ("Video Name", "Chinese Text", "English Text")
 
@@ -42,7 +42,7 @@ def read_captions(folder: Path, split: Split) -> list[Caption]:
         InvalidInputError: If its columns are not those of the release.
         MissingDependencyError: If openpyxl is not installed.
     """
-    require("openpyxl")
+    require("train", "openpyxl")
     from openpyxl import load_workbook
 
     path = folder / f"ucf_crime_{split}.xlsx"
