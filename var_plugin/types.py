@@ -143,7 +143,7 @@ class VideoReceipt(Value):
     stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
     verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store then, per space")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
-    reason: str | None = Field(default=None, description="why it failed or was left as it was")
+    reason: str | None = Field(default=None, description="why it failed, was left as it was, or lacks its sound")
     exit_code: int = 0
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from var_plugin.encoders import lite
 from var_plugin.encoders.base import Vectors, check_vectors
-from var_plugin.encoders.lite import WEIGHTS, LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
 from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.weight_folder import LITE
 from var_plugin.errors import MissingWeightsError
 
 TEXTS = ["a dog runs through the snow", "two men in red jackets", "lion"]
@@ -103,7 +104,7 @@ def test_the_suite_is_made_of_these_encoders() -> None:
 
 def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path) -> None:
     changed = tmp_path / "changed"
-    shutil.copytree(WEIGHTS, changed)
+    shutil.copytree(LITE, changed)
     assert lite.fingerprint(changed) == lite.fingerprint()
     configuration = json.loads((changed / "scene.json").read_text())
     (changed / "scene.json").write_text(json.dumps(configuration | {"general_share": 0.5}))

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import Vectors, unit
-from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder, background
+from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.training.lite_sound import Recipe, measure_background, prepare, save, train
+from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, measure_background, prepare, save, train
 from var_plugin.training.sound_augmentation import disturb, mix
-from var_plugin.training.sound_features import SoundFeatures, cached_features
+from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
 from var_plugin.training.sound_measures import evaluate, measure
-from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings
+from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
 from var_plugin.training.sounds import ESC10_CLASSES, URBANSOUND8K_CLASSES, Recording, read_recordings, select
-from var_plugin.training.yamnet import read_class_names
+from var_plugin.training.yamnet import Yamnet, read_class_names
 
 DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 AUDIO = DATA / "audio"
@@ -46,9 +46,24 @@ def few(recordings: list[Recording]) -> list[Recording]:
 
 
 @pytest.fixture(scope="module")
-def features(few: list[Recording], tmp_path_factory: pytest.TempPathFactory) -> SoundFeatures:
-    pytest.importorskip("ai_edge_litert", reason="the teacher runs with ai-edge-litert")
-    return cached_features(few, AUDIO / "yamnet.tflite", tmp_path_factory.mktemp("cache") / "few.npz")
+def yamnet() -> Yamnet:
+    if not AUDIO.is_dir():
+        pytest.skip("the sound collections are not here")
+    pytest.importorskip("ai_edge_litert", reason="YAMNet's file is read with ai-edge-litert")
+    return Yamnet(AUDIO / "yamnet.tflite")
+
+
+@pytest.fixture(scope="module")
+def features(few: list[Recording], yamnet: Yamnet, tmp_path_factory: pytest.TempPathFactory) -> SoundFeatures:
+    return cached_features(few, yamnet.trunk(), tmp_path_factory.mktemp("cache") / "few.npz")
+
+
+@pytest.fixture(scope="module")
+def windows(few: list[Recording]) -> torch.Tensor:
+    """Log-mel of the first window of eight recordings."""
+    sounds = [sound for recording in few if (sound := read_sound(recording.path)) is not None]
+    assert len(sounds) == 8
+    return LogMel()(torch.from_numpy(np.stack([sound[:15_600] for sound in sounds])))
 
 
 def test_parts_never_share_a_source(recordings: list[Recording]) -> None:
@@ -119,8 +134,7 @@ def test_log_mel_agrees_with_a_plain_computation() -> None:
     assert torch.allclose(log_magnitudes(magnitudes(found)), found, atol=1e-4)
 
 
-def test_a_mixture_keeps_both_and_says_how_much(features: SoundFeatures) -> None:
-    windows = torch.from_numpy(features.windows(np.arange(8), np.zeros(8, np.int64)))
+def test_a_mixture_keeps_both_and_says_how_much(windows: torch.Tensor) -> None:
     torch.manual_seed(0)
     mixture, share = mix(windows, windows.flip(0))
     assert ((share >= 0.5) & (share <= 0.991)).all()
@@ -129,8 +143,7 @@ def test_a_mixture_keeps_both_and_says_how_much(features: SoundFeatures) -> None
     assert torch.allclose(energy, share, atol=0.02)
 
 
-def test_disturbed_windows_stay_sound(features: SoundFeatures) -> None:
-    windows = torch.from_numpy(features.windows(np.arange(8), np.zeros(8, np.int64)))
+def test_disturbed_windows_stay_sound(windows: torch.Tensor) -> None:
     torch.manual_seed(0)
     disturbed = torch.stack([disturb(windows) for _ in range(20)])
     assert torch.isfinite(disturbed).all()
@@ -142,35 +155,55 @@ def test_disturbed_windows_stay_sound(features: SoundFeatures) -> None:
 def test_features_belong_to_their_recordings(features: SoundFeatures, few: list[Recording]) -> None:
     assert features.recording.tolist() == sorted(features.recording.tolist())
     assert set(features.recording) == set(range(len(few)))
-    moved = features.windows(np.arange(len(features.start)), np.full(len(features.start), 10_000))
-    last = features.windows(np.flatnonzero(features.start == features.last), np.zeros(len(few), np.int64))
-    assert (np.unique(moved, axis=0) == np.unique(last, axis=0)).all()  # never beyond the own recording
+    count = len(features.recording)
+    assert features.features.shape == (3, count, 1024)
+    assert (features.behind[0] == np.arange(count)).all() and (features.share[0] == 1).all()
+    mixed = features.behind[1:] != np.arange(count)
+    assert 0.2 < mixed.mean() < 0.8
+    assert (features.share[1:][~mixed] == 1).all() and (features.share[1:][mixed] < 1).all()
+    assert (features.features[1] != features.features[2]).any(1).all()  # disturbed in another way each time
 
 
-def test_the_teacher_hears_what_the_label_says(features: SoundFeatures, few: list[Recording]) -> None:
-    names = read_class_names(AUDIO / "yamnet_class_map.csv")
-    crows = names.index("Chicken, rooster")
-    by_recording = [features.scores[features.recording == place, crows].max() for place in range(len(few))]
+def test_the_teacher_hears_what_the_label_says(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
+    crows = read_class_names(AUDIO / "yamnet_class_map.csv").index("Chicken, rooster")
+    weight, bias = yamnet.classifier()
+    scores = features.features[0].astype(np.float32) @ weight[crows].numpy() + float(bias[crows])
+    by_recording = [scores[features.recording == place].max() for place in range(len(few))]
     assert {few[place].label for place in np.argsort(by_recording)[-2:]} == {"rooster"}
 
 
 def test_training_learns_and_its_weights_work(
-    features: SoundFeatures, few: list[Recording], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path: Path
 ) -> None:
-    recipe = Recipe(steps=40, batch=16, warm_up=5, width=8, dim=16, hidden=16, shares=(("esc10", 1.0),), mixed=0.2)
+    recipe = Recipe(
+        steps=40, batch=16, warm_up=5, dim=16, sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),)
+    )
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
-    lessons = prepare(few, features, phrasings([[label] for label in WORDINGS]), names, dict(recipe.shares))
+    texts = phrasings([[label] for label in WORDINGS]), names
+    lessons = prepare(few, features, yamnet.classifier(), texts, dict(recipe.shares))
     assert lessons.chances.sum() == pytest.approx(1)
     per_recording = np.bincount(features.recording, lessons.chances)
     assert np.allclose(per_recording, 1 / len(few))  # two sources of four classes, all alike
-    save(train(lessons, recipe), tmp_path, recipe)
+    model = train(lessons, recipe)
+    torch.nn.init.constant_(model.audible.linear.bias, 10.0)
+    save(model, yamnet.trunk(), tmp_path, recipe)
     measure_background(tmp_path, few)
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 40
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
-    assert background(tmp_path)["text"].std > 0
-    assert LiteSoundEncoder(tmp_path).encode([np.zeros(SAMPLE_RATE, np.float32)]).shape == (1, 16)
-    assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 16)
+    made = build(MiniLM, tmp_path)
+    assert made.space.dim == 17 and made.backgrounds["text"].std > 0
+    assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
+
+
+def test_what_can_be_heard_is_learned_from_both_sides() -> None:
+    recipe = Recipe(dim=16, sentence_hidden=16, sound_hidden=16)
+    model = SoundModel(recipe)
+    heard, seen = ["a dog barks", "the sound of rain", "loud music"], ["a red coat", "a blue house", "a tall man"]
+    learn_audible(model, sentence_vectors(heard), sentence_vectors(seen), recipe)
+    with torch.inference_mode():
+        found = model.audible(sentence_vectors(["the noise of an engine", "a green hat"]))
+    assert found[0] > 0.5 > found[1]
 
 
 def test_measures_on_vectors_whose_answer_is_known() -> None:

@@ -173,7 +173,8 @@ def print_receipt(receipt: Receipt) -> None:
 
     for video in receipt.videos:
         counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
-        detail = f"{counts}; {recording(video)}" if video.status == "stored" else video.reason
+        said = [counts, recording(video), video.reason] if video.status == "stored" else [video.reason]
+        detail = "; ".join(text for text in said if text)
         print(f"{video.status:9}  {video.path}  {detail}")
     stored = [video for video in receipt.videos if video.status == "stored"]
     hours = sum(video.duration or 0.0 for video in stored) / 3600

@@ -69,10 +69,15 @@ class PictureEncoder(Protocol):
 
 
 class SoundEncoder(Protocol):
-    """Recordings to vectors of one space."""
+    """Windows of sound to vectors of one space."""
 
-    def encode(self, sounds: Sequence[Sound]) -> Vectors:
-        """Return (n, dim) float32; every sound is 16 kHz mono."""
+    window: int
+    """Samples that it hears at once."""
+    hop: int
+    """Samples from window to window of a longer recording."""
+
+    def encode(self, windows: NDArray[np.float32]) -> Vectors:
+        """Return (n, dim) float32 for (n, window) float32 in -1…1, 16 kHz mono."""
         ...
 
 

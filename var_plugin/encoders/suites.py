@@ -13,8 +13,8 @@ from var_plugin.errors import UnknownSuiteError
 
 _LITE = SuiteDescription(
     name="lite",
-    summary="EfficientNet-Lite0 and MiniLM; works at once on a CPU with no network",
-    spaces={"scene": ("text", "image", "video")},
+    summary="EfficientNet-Lite0, YAMNet and MiniLM; works at once on a CPU with no network",
+    spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
     code_licence="Apache-2.0",
     weights_licence="towers: research and non-commercial (Flickr8k); MiniLM: MIT; EfficientNet-Lite0: not stated",
     revision="1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,15 @@ from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.unusual import unusualness
 from var_plugin.encoders.video import Clips, embed_clips, pool
+from var_plugin.errors import (
+    BrokenTimestampsError,
+    DecoderCrashedError,
+    DecodingMemoryError,
+    DecodingTimeoutError,
+    TooLongMediaError,
+    UnreadableMediaError,
+)
+from var_plugin.ingest.sound_rows import embed_sound
 from var_plugin.media.segments import key_frame, static_runs, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
@@ -19,22 +29,48 @@ from var_plugin.types import Segment, SegmentKind
 Rows = dict[str, tuple[list[Segment], Vectors]]
 """Per space, segments and their vectors (n, dim)."""
 
+_SOUND_IS_BROKEN = (
+    BrokenTimestampsError, DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, TooLongMediaError,
+    UnreadableMediaError,
+)  # fmt: skip
 
-def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> tuple[Rows, float]:
-    """Return the rows of a video in every space that takes pictures, and its duration in seconds.
+
+@dataclass(frozen=True)
+class Embedded:
+    """What is made of one video."""
+
+    rows: Rows
+    """Of every space that takes pictures or sounds; none in the latter where there is nothing to hear."""
+    duration: float
+    """Seconds."""
+    left_out: str | None
+    """What of the video could not be used, and why."""
+
+
+def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> Embedded:
+    """Decode and embed a video. Sound that cannot be decoded is left out; pictures are what makes a video.
 
     Raises:
         As decoding: MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError,
             TruncatedMediaError.
     """
     rows: Rows = {}
-    duration = 0.0
+    duration = last_frame = 0.0
     for name, encoders in suite.encoders.items():
         if encoders.picture is not None:
             clips = embed_clips(file, encoders.picture, rate=settings().clip_rate, progress=progress)
             rows[name] = _represent(clips)
-            duration = clips.end
-    return rows, duration
+            duration, last_frame = clips.end, float(clips.times[-1])
+    left_out = None
+    for name, encoders in suite.encoders.items():
+        if encoders.sound is None:
+            continue
+        rows[name] = [], np.zeros((0, encoders.space.dim), np.float32)
+        try:
+            rows[name] = embed_sound(file, encoders.sound, last_frame) or rows[name]
+        except _SOUND_IS_BROKEN as error:
+            left_out = f"its sound is left out: {error}"
+    return Embedded(rows, duration, left_out)
 
 
 def _represent(clips: Clips) -> tuple[list[Segment], Vectors]:

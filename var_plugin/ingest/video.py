@@ -30,16 +30,16 @@ def store(
         As `embed` and `VideoGeneration.write`.
     """
     with clock.stage("embed"):
-        rows, duration = embed(file, index.suite, (lambda reached: progress(file, reached)) if progress else None)
-    how = settings_fingerprint(index.suite)
+        embedded = embed(file, index.suite, (lambda reached: progress(file, reached)) if progress else None)
+    rows, how = embedded.rows, settings_fingerprint(index.suite)
     with clock.stage("store"):
-        counted = index.write(entry.model_copy(update={"duration": duration, "settings": how}), rows)
+        counted = index.write(entry.model_copy(update={"duration": embedded.duration, "settings": how}), rows)
     planned = {name: len(segments) for name, (segments, _) in rows.items()}
     return VideoReceipt(
         path=str(file),
         status="stored",
         video_id=entry.video_id,
-        duration=duration,
+        duration=embedded.duration,
         content=entry.content,
         recorded_at=entry.video().recorded_at,
         clock=entry.sightings[-1].clock,
@@ -48,6 +48,7 @@ def store(
         stored=planned,
         verified=counted,
         seconds=clock.seconds,
+        reason=embedded.left_out,
     )
 
 

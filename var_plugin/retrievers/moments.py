@@ -38,6 +38,8 @@ class Peak:
     end: float
     anomaly: float
     """The highest anomaly score within."""
+    matched: dict[str, float] = field(default_factory=dict)
+    """Per space, the best calibrated score within."""
 
 
 def moment_id(video_id: str, start: float, end: float) -> str:
@@ -116,7 +118,17 @@ def _grow(ranked: Sequence[Scored], share: float, longest: float) -> Peak:
             ):
                 start, end, anomaly, grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
                 break
-    return Peak(best, start, end, anomaly)
+    return Peak(best, start, end, anomaly, _best_per_space(ranked, start, end))
+
+
+def _best_per_space(segments: Iterable[Scored], start: float, end: float) -> dict[str, float]:
+    """Segments of several spaces share a span without having the same bounds."""
+    best: dict[str, float] = {}
+    for segment in segments:
+        if segment.hit.start < end and segment.hit.end > start:
+            for space, score in segment.matched.items():
+                best[space] = max(score, best.get(space, score))
+    return best
 
 
 def _touches(hit: Hit, start: float, end: float) -> bool:

@@ -189,7 +189,7 @@ def _moment(index: VideoIndex, entry: Entry, peak: Peak, thumbnails: bool) -> Mo
         peak=best.key,
         score=peak.best.score,
         anomaly_score=peak.anomaly,
-        matched=peak.best.matched,
+        matched=peak.matched,
         recorded_at=video_clock and video_clock + timedelta(seconds=peak.start),
         thumbnail=index.thumbnail(entry, best.key) if thumbnails else None,
     )

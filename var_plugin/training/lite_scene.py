@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.lite import WEIGHTS, LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.weight_folder import LITE
 from var_plugin.evaluation.metrics import DEPTHS, ranks
 from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, Part, read_flickr8k, read_picture
 from var_plugin.training.lite_features import Features, cached_features, join
@@ -209,7 +210,7 @@ def main() -> None:
     """Train, or evaluate what was trained."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.lite_scene", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.csv and images/")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the weights; by default the shipped ones")
+    parser.add_argument("--out", type=Path, default=LITE, help="folder for the weights; by default the shipped ones")
     parser.add_argument("--evaluate", choices=("validation", "test"), help="only measure the weights in --out")
     parser.add_argument("--cache", type=Path, help="folder that keeps the features of the frozen trunks")
     parser.add_argument("--classes", type=Path, help="JSON list of the 1000 ImageNet class names")

@@ -1,8 +1,9 @@
 """Train the `sound` space of the lite suite, or measure it.
 
-A window of sound learns three things at once: the teacher's embedding, what the teacher hears in it as a distribution
-over the names of AudioSet's 521 classes, and, where there is one, the label of its recording. Names and labels are
-sentences, in another wording at every step, so that the space stays open for texts that are neither.
+YAMNet's trunk is taken as it was published. Two small towers learn, on features computed once, what a window sounds
+like: what YAMNet's classifier hears in it, as a distribution over the names of AudioSet's 521 classes, and, where there
+is one, the label of its recording. Names and labels are sentences, in another wording at every step, so that the space
+stays open for texts that are neither. A logistic regression learns which sentences speak of sounds at all.
 """
 
 from __future__ import annotations
@@ -23,60 +24,58 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import WIDTH
-from var_plugin.encoders.lite_sound import WEIGHTS, LiteSoundEncoder, LiteSoundTextEncoder
-from var_plugin.encoders.lite_sound_towers import SentenceTower, SoundTower
-from var_plugin.training.sound_augmentation import disturb, mix
+from var_plugin.encoders.backbones.yamnet import WIDTH as FEATURES
+from var_plugin.encoders.backbones.yamnet import YamnetTrunk, quantised
+from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
+from var_plugin.encoders.lite_sound_towers import Audible, Tower
+from var_plugin.encoders.sound import sound_vector
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.sound_effects import fetch
 from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
 from var_plugin.training.sound_measures import evaluate
-from var_plugin.training.sound_texts import Phrasings, class_phrasings, label_phrasings
+from var_plugin.training.sound_texts import Phrasings, class_phrasings, label_phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording, read_recordings, select
-from var_plugin.training.yamnet import EMBEDDING_WIDTH, read_class_names
+from var_plugin.training.yamnet import Yamnet, read_class_names
 
 _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
 _LABELS = tuple(WORDINGS)
 _EVALUATED = ("esc10", "urbansound8k")
-_JITTER = 24
-"""Frames by which a window is moved at most: a quarter of it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Every number of the training; chosen on the validation part."""
 
-    steps: int = 4000
-    batch: int = 64
-    rate: float = 2e-3
+    steps: int = 1500
+    batch: int = 256
+    rate: float = 1e-3
     weight_decay: float = 0.05
-    warm_up: int = 200
+    warm_up: int = 100
     shares: tuple[tuple[str, float], ...] = (("esc10", 0.25), ("urbansound8k", 0.45), ("effects", 0.3))
     """Of each batch, by collection."""
-    mixed: float = 0.5
-    """Share of the windows with another sound behind them."""
     label_weight: float = 1.0
-    names_weight: float = 0.5
-    embedding_weight: float = 3.0
+    names_weight: float = 1.0
     scale: float = 12.0
     """What similarities are multiplied by before the softmax."""
-    dim: int = 128
-    width: int = 16
-    hidden: int = 256
+    dim: int = 127
+    sound_hidden: int = 512
+    sentence_hidden: int = 256
     dropout: float = 0.2
-    sentence_dropout: float = 0.3
+    audible_decay: float = 1e-4
     seed: int = 0
 
 
 class SoundModel(nn.Module):
-    """Both towers, and the head that imitates the teacher's embedding and is thrown away."""
+    """What is trained."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.sound_tower = SoundTower(width=recipe.width, dim=recipe.dim, dropout=recipe.dropout)
-        self.sentence_tower = SentenceTower(
-            WIDTH, hidden=recipe.hidden, dim=recipe.dim, dropout=recipe.sentence_dropout
-        )
-        self.imitation = nn.Linear(SoundTower.features_width(recipe.width), EMBEDDING_WIDTH)
+        self.sound_tower = Tower(FEATURES, hidden=recipe.sound_hidden, dim=recipe.dim, dropout=recipe.dropout)
+        self.sentence_tower = Tower(WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.dropout)
+        self.audible = Audible(WIDTH)
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,15 @@ class Lessons:
 
     Attributes:
         features: the windows of all recordings.
-        labels: (windows,) int64, place in the labels or -1.
+        labels: (windows, labels) float32, one-hot; zeros where there is no label.
+        names: (windows, 521) float32, the shares of what the teacher hears.
         chances: (windows,) float64, of being drawn; they add up to one.
         label_texts, name_texts: phrasings of the labels and of the teacher's classes.
     """
 
     features: SoundFeatures
-    labels: NDArray[np.int64]
+    labels: Tensor
+    names: Tensor
     chances: NDArray[np.float64]
     label_texts: Phrasings
     name_texts: Phrasings
@@ -100,18 +101,29 @@ class Lessons:
 def prepare(
     recordings: Sequence[Recording],
     features: SoundFeatures,
-    label_texts: Phrasings,
-    name_texts: Phrasings,
+    classifier: tuple[Tensor, Tensor],
+    texts: tuple[Phrasings, Phrasings],
     shares: Mapping[str, float],
 ) -> Lessons:
-    """Join the features with labels and texts, and decide how often each window is heard."""
-    labels = [-1 if recording.label is None else _LABELS.index(recording.label) for recording in recordings]
+    """Join features with labels, the teacher's judgement and texts, and decide how often each window is heard.
+
+    Args:
+        recordings: what the features were computed from.
+        features: of their windows.
+        classifier: the teacher's weight (521, 1024) and bias.
+        texts: of the labels, and of the teacher's classes.
+        shares: of each batch, by collection.
+    """
+    numbers = np.array([-1 if r.label is None else _LABELS.index(r.label) for r in recordings])[features.recording]
+    labels = torch.from_numpy(numbers)
+    scores = F.linear(torch.from_numpy(features.features[0].astype(np.float32)), *classifier).sigmoid()
     return Lessons(
         features=features,
-        labels=np.array(labels)[features.recording],
+        labels=F.one_hot(labels.clamp_min(0), len(_LABELS)) * (labels >= 0)[:, None].float(),
+        names=scores / scores.sum(1, keepdim=True),
         chances=_chances(recordings, features, shares),
-        label_texts=label_texts,
-        name_texts=name_texts,
+        label_texts=texts[0],
+        name_texts=texts[1],
     )
 
 
@@ -134,7 +146,7 @@ def _chances(
 
 
 def train(lessons: Lessons, recipe: Recipe) -> SoundModel:
-    """Fit both towers and return them, ready for use."""
+    """Fit both towers and return them, ready for use; `audible` is as it began."""
     torch.manual_seed(recipe.seed)
     model = SoundModel(recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
@@ -157,69 +169,78 @@ def train(lessons: Lessons, recipe: Recipe) -> SoundModel:
 
 @dataclass(frozen=True)
 class _Batch:
-    log_mel: Tensor
+    features: Tensor
+    """(batch, 1024)."""
     labels: Tensor
-    """(batch, labels), rows add up to one, or hold zeros where there is no label."""
+    """(batch, labels); rows add up to one, or to less where a part has no label."""
     names: Tensor
-    """(batch, 521), rows add up to one."""
-    embeddings: Tensor
+    """(batch, 521); rows add up to one."""
 
 
 def _batches(lessons: Lessons, recipe: Recipe) -> Iterator[_Batch]:
     random = np.random.default_rng(recipe.seed)
+    known = lessons.features
     for _ in range(recipe.steps):
-        batch = _draw(lessons, recipe.batch, random)
-        behind = _draw(lessons, recipe.batch, random)
-        mixed = torch.rand(recipe.batch) < recipe.mixed
-        mixture, share = mix(batch.log_mel, behind.log_mel)
-        share = torch.where(mixed, share, 1.0)[:, None]
+        rows = random.choice(len(lessons.chances), size=recipe.batch, p=lessons.chances)
+        view = random.integers(len(known.features), size=recipe.batch)
+        behind = known.behind[view, rows]
+        share = torch.from_numpy(known.share[view, rows])[:, None]
         yield _Batch(
-            log_mel=disturb(torch.where(mixed[:, None, None], mixture, batch.log_mel)),
-            labels=share * batch.labels + (1 - share) * behind.labels,
-            names=share * batch.names + (1 - share) * behind.names,
-            embeddings=share * batch.embeddings + (1 - share) * behind.embeddings,
+            features=torch.from_numpy(known.features[view, rows].astype(np.float32)),
+            labels=share * lessons.labels[rows] + (1 - share) * lessons.labels[behind],
+            names=share * lessons.names[rows] + (1 - share) * lessons.names[behind],
         )
 
 
-def _draw(lessons: Lessons, count: int, random: np.random.Generator) -> _Batch:
-    features = lessons.features
-    rows = random.choice(len(lessons.chances), size=count, p=lessons.chances)
-    labels = torch.from_numpy(lessons.labels[rows])
-    names = torch.from_numpy(features.scores[rows].astype(np.float32))
-    return _Batch(
-        log_mel=torch.from_numpy(features.windows(rows, random.integers(-_JITTER, _JITTER + 1, size=count))),
-        labels=F.one_hot(labels.clamp_min(0), len(_LABELS)) * (labels >= 0)[:, None].float(),
-        names=names / names.sum(1, keepdim=True),
-        embeddings=torch.from_numpy(features.embeddings[rows].astype(np.float32)),
-    )
-
-
 def _loss(model: SoundModel, batch: _Batch, lessons: Lessons, recipe: Recipe) -> Tensor:
-    features = model.sound_tower.features(batch.log_mel)
-    vectors = model.sound_tower.to_space(features) * recipe.scale
+    vectors = model.sound_tower(batch.features) * recipe.scale
     by_label = (vectors @ model.sentence_tower(lessons.label_texts.draw()).T).log_softmax(-1)
     by_name = (vectors @ model.sentence_tower(lessons.name_texts.draw()).T).log_softmax(-1)
-    imitated = F.cosine_similarity(model.imitation(features), batch.embeddings)
     labels = -(batch.labels * by_label).sum(1).mean()
     names = F.kl_div(by_name, batch.names, reduction="batchmean")
-    embeddings = (1 - imitated).mean()
-    loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names + recipe.embedding_weight * embeddings
+    loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names
     return loss
 
 
-def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
-    """Write `sound.safetensors` (float16) and `sound.json` but for the background, which is measured afterwards."""
-    tensors = {
-        f"{tower}.{name}": value
-        for tower in ("sound_tower", "sentence_tower")
-        for name, value in getattr(model, tower).state_dict().items()
-    }
+def learn_audible(model: SoundModel, spoken: Tensor, silent: Tensor, recipe: Recipe) -> None:
+    """Fit the logistic regression that tells sentences about sounds from captions of pictures, each side alike.
+
+    Args:
+        model: whose `audible` is fitted.
+        spoken: (n, 384) vectors of sentences about sounds.
+        silent: (m, 384) vectors of captions.
+        recipe: holds the weight decay.
+    """
+    sentences = torch.cat([spoken, silent])
+    truth = torch.cat([torch.ones(len(spoken)), torch.zeros(len(silent))])
+    weight = torch.cat([torch.full((len(side),), 0.5 / len(side)) for side in (spoken, silent)])
+    optimizer = torch.optim.LBFGS(model.audible.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = F.binary_cross_entropy_with_logits(
+            model.audible.linear(sentences).squeeze(-1), truth, weight, reduction="sum"
+        )
+        total: Tensor = found + recipe.audible_decay * model.audible.linear.weight.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+
+
+def save(model: SoundModel, trunk: YamnetTrunk, folder: Path, recipe: Recipe) -> None:
+    """Write `sound.safetensors` and `sound.json` but for the background, which is measured afterwards.
+
+    The trunk is written in 8 bits, as it was published, all else in half precision.
+    """
+    tensors = {f"trunk.{name}": value for name, value in quantised(trunk.state_dict()).items()}
+    tensors |= {name: value.half().contiguous() for name, value in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.half().contiguous() for name, value in tensors.items()}, folder / _WEIGHTS)
+    save_file(tensors, folder / _WEIGHTS)
     configuration = {
-        "dim": recipe.dim,
-        "sound_tower": {"width": recipe.width, "dim": recipe.dim},
-        "sentence_tower": {"hidden": recipe.hidden, "dim": recipe.dim},
+        "dim": recipe.dim + 1,
+        "sound_tower": {"hidden": recipe.sound_hidden, "dim": recipe.dim},
+        "sentence_tower": {"hidden": recipe.sentence_hidden, "dim": recipe.dim},
         "sounds": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
         "recipe": asdict(recipe),
     }
@@ -230,7 +251,8 @@ def measure_background(folder: Path, recordings: Sequence[Recording]) -> None:
     """Add to `sound.json` how similar labels and recordings, and two recordings, of different classes are."""
     heard = [(recording.label, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
     labels = np.array([label for label, _ in heard])
-    sounds = LiteSoundEncoder(folder).encode([sound for _, sound in heard])
+    encoder = LiteSoundEncoder(folder)
+    sounds = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in heard])
     classes = np.unique(labels)
     texts = [(label, wording) for label in classes for wording in WORDINGS[label].trained]
     text_labels = np.array([label for label, _ in texts])
@@ -255,8 +277,8 @@ def _write_configuration(folder: Path, configuration: dict[str, object]) -> None
 def main() -> None:
     """Train, or evaluate what was trained."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.lite_sound", description=main.__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with audio/esc10, audio/urbansound8k, YAMNet")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the weights; by default the shipped ones")
+    parser.add_argument("--data", type=Path, required=True, help="folder with audio/ and flickr8k/captions.csv")
+    parser.add_argument("--out", type=Path, default=LITE, help="folder for the weights; by default the shipped ones")
     parser.add_argument(
         "--evaluate", choices=("validation", "test"), help="only measure the weights in --out on this part"
     )
@@ -273,13 +295,19 @@ def main() -> None:
     effects = arguments.cache / "effects"
     fetch(effects)
     recordings = read_recordings(arguments.data, effects)
-    audio, taught = arguments.data / "audio", select(recordings, part="train")
-    recipe = Recipe()
-    features = cached_features(taught, audio / "yamnet.tflite", arguments.cache / "train.npz")
-    names = class_phrasings(read_class_names(audio / "yamnet_class_map.csv"))
-    lessons = prepare(taught, features, label_phrasings(), names, dict(recipe.shares))
-    save(train(lessons, recipe), arguments.out, recipe)
-    measure_background(arguments.out, select(recordings, part="validation"))
+    _make(arguments.data, arguments.cache, arguments.out, recordings)
+
+
+def _make(data: Path, cache: Path, out: Path, recordings: Sequence[Recording]) -> None:
+    recipe, yamnet = Recipe(), Yamnet(data / "audio" / "yamnet.tflite")
+    trunk, taught = yamnet.trunk(), select(recordings, part="train")
+    features = cached_features(taught, trunk, cache / "train.npz")
+    texts = label_phrasings(), class_phrasings(read_class_names(data / "audio" / "yamnet_class_map.csv"))
+    model = train(prepare(taught, features, yamnet.classifier(), texts, dict(recipe.shares)), recipe)
+    captions = [caption for found in read_flickr8k(data / "flickr8k")["train"].captions for caption in found[:1]]
+    learn_audible(model, torch.cat([found.sentences for found in texts]), sentence_vectors(captions), recipe)
+    save(model, trunk, out, recipe)
+    measure_background(out, select(recordings, part="validation"))
 
 
 if __name__ == "__main__":

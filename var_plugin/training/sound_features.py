@@ -1,8 +1,8 @@
-"""What is computed once and kept: the log-mel frames of every recording, and what the teacher says of its windows."""
+"""What is computed once and kept: the features of every window of sound, as recorded and disturbed in several ways."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,54 +10,53 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
+from var_plugin.encoders.backbones.yamnet import YamnetTrunk
 from var_plugin.encoders.base import Sound
-from var_plugin.encoders.lite_sound import WINDOW, cut_windows, loudness, window_starts
-from var_plugin.encoders.lite_sound_towers import HOP, WINDOW_FRAMES, LogMel
+from var_plugin.encoders.lite_sound import LiteSoundEncoder
+from var_plugin.encoders.lite_sound_towers import LogMel
+from var_plugin.encoders.sound import Windows, root_mean_square
 from var_plugin.errors import VarPluginError
 from var_plugin.media.audio import read_audio
+from var_plugin.training.sound_augmentation import disturb, mix
 from var_plugin.training.sounds import Recording
-from var_plugin.training.yamnet import Yamnet
 
 LONGEST = 5.0
 """Seconds of a recording that are used."""
 
+_VIEWS = 2
+"""Disturbed versions of every window."""
+_MIXED = 0.5
+"""Share of them with another sound behind."""
+_BATCH = 64
+
 
 @dataclass(frozen=True)
 class SoundFeatures:
-    """Arrays for the windows of some recordings; windows follow each other without overlap, but for the last ones.
+    """Arrays for the windows of some recordings.
 
     Attributes:
-        frames: (frames, 64) float16 log-mel of all recordings, one after the other.
-        recording: (windows,) int, the place of a window's recording in the list they were computed from.
-        start: (windows,) int, the window's first row in `frames`.
-        first, last: (windows,) int, the first and the last row at which a window of the same recording may start.
+        recording: (windows,) int64, the place of a window's recording in the list they were computed from.
         loudness: (windows,) float32, root mean square.
-        scores: (windows, 521) float16, the teacher's class scores.
-        embeddings: (windows, 1024) float16, the teacher's embeddings.
+        features: (views, windows, 1024) float16; view 0 is as recorded.
+        behind: (views, windows) int64, the window that sounds behind this one; the window itself where none does.
+        share: (views, windows) float32, of the energy that is the window's own.
     """
 
-    frames: NDArray[np.float16]
     recording: NDArray[np.int64]
-    start: NDArray[np.int64]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
     loudness: NDArray[np.float32]
-    scores: NDArray[np.float16]
-    embeddings: NDArray[np.float16]
-
-    def windows(self, rows: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return log-mel windows (len(rows), 96, 64), each `shift` frames later, as far as its recording allows."""
-        start = np.clip(self.start[rows] + shift, self.first[rows], self.last[rows])
-        return np.asarray(self.frames[start[:, None] + np.arange(WINDOW_FRAMES)], np.float32)
+    features: NDArray[np.float16]
+    behind: NDArray[np.int64]
+    share: NDArray[np.float32]
 
 
-def cached_features(recordings: Sequence[Recording], teacher: Path, file: Path) -> SoundFeatures:
+def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, file: Path) -> SoundFeatures:
     """Compute the features of the recordings, or read them from `file` if it is there."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, allow_pickle=False, **_compute(recordings, Yamnet(teacher)))
+        np.savez(file, allow_pickle=False, **_compute(recordings, trunk))
     with np.load(file) as arrays:
         return SoundFeatures(**{field.name: arrays[field.name] for field in fields(SoundFeatures)})
 
@@ -71,27 +70,60 @@ def read_sound(path: Path) -> Sound | None:
     return sound if len(sound) and np.abs(sound).max() > 0 else None
 
 
-def _compute(recordings: Sequence[Recording], teacher: Yamnet) -> dict[str, NDArray[Any]]:
-    log_mel = LogMel()
-    rows: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(SoundFeatures)}
-    total = 0
+@torch.inference_mode()
+def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk) -> dict[str, NDArray[Any]]:
+    log_mel, own, loudness = _windows(recordings)
+    views = [_view(log_mel, trunk, number) for number in tqdm(range(1 + _VIEWS), desc="views")]
+    return {
+        "recording": own,
+        "loudness": loudness,
+        "features": np.stack([features for features, _, _ in views]),
+        "behind": np.stack([behind for _, behind, _ in views]),
+        "share": np.stack([share for _, _, share in views]),
+    }
+
+
+def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float32]]:
+    """Return the log-mel of all windows, (windows, 96, 64) float16, the places of their recordings, their loudness."""
+    mel = LogMel()
+    found: list[Tensor] = []
+    own: list[int] = []
+    loudness: list[NDArray[np.float32]] = []
     for place, recording in enumerate(tqdm(recordings, desc="sounds")):
         sound = read_sound(recording.path)
         if sound is None:
             continue
-        sound = np.pad(sound, (0, max(0, WINDOW - len(sound))))
-        frames = log_mel(torch.from_numpy(sound)).numpy().astype(np.float16)
-        starts = window_starts(len(sound), hop=WINDOW_FRAMES * HOP)
-        windows = cut_windows(sound, starts)
-        judged = [teacher(window) for window in windows]
-        count = len(starts)
-        rows["frames"].append(frames)
-        rows["recording"].append(np.full(count, place))
-        rows["start"].append(total + starts // HOP)
-        rows["first"].append(np.full(count, total))
-        rows["last"].append(np.full(count, total + len(frames) - WINDOW_FRAMES))
-        rows["loudness"].append(loudness(windows))
-        rows["scores"].append(np.array([scores for scores, _ in judged], np.float16))
-        rows["embeddings"].append(np.array([embedding for _, embedding in judged], np.float16))
-        total += len(frames)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+        cut = Windows([sound], LiteSoundEncoder.window, LiteSoundEncoder.hop)
+        samples = np.stack([window for _, window in cut])
+        found.append(mel(torch.from_numpy(samples)).half())
+        own += [place] * len(samples)
+        loudness.append(root_mean_square(samples))
+    return torch.cat(found), np.array(own), np.concatenate(loudness)
+
+
+def _view(
+    log_mel: Tensor, trunk: YamnetTrunk, number: int
+) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.float32]]:
+    """Return features, the windows behind, and the own share of one version of all windows."""
+    itself = np.arange(len(log_mel))
+    if number == 0:
+        clean = (trunk(part.float()) for part in torch.split(log_mel, _BATCH))
+        return _joined(clean), itself, np.ones(len(log_mel), np.float32)
+    torch.manual_seed(number)
+    behind = torch.randperm(len(log_mel))
+    behind = torch.where(torch.rand(len(log_mel)) < _MIXED, behind, torch.from_numpy(itself))
+    shares: list[Tensor] = []
+
+    def disturbed() -> Iterator[Tensor]:
+        for places in torch.split(torch.from_numpy(itself), _BATCH):
+            own = log_mel[places].float()
+            mixture, share = mix(own, log_mel[behind[places]].float())
+            mixed = behind[places] != places
+            shares.append(torch.where(mixed, share, 1.0))
+            yield trunk(disturb(torch.where(mixed[:, None, None], mixture, own)))
+
+    return _joined(disturbed()), behind.numpy(), torch.cat(shares).numpy()
+
+
+def _joined(parts: Iterator[Tensor]) -> NDArray[np.float16]:
+    return torch.cat([part.half() for part in parts]).numpy()

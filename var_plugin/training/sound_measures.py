@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
+from var_plugin.encoders.sound import sound_vector
+from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.training.sound_features import read_sound
 from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording
@@ -37,7 +39,8 @@ def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[st
     """
     sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
     kept = [recording for recording, _ in sounds]
-    vectors = LiteSoundEncoder(folder).encode([sound for _, sound in sounds])
+    encoder = LiteSoundEncoder(folder)
+    vectors = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
     encode = LiteSoundTextEncoder(folder).encode
     return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
 

@@ -43,12 +43,17 @@ def class_phrasings(names: Sequence[str]) -> Phrasings:
     return phrasings([(name.lower(), *ALIASES.get(name, ())) for name in names])
 
 
-@torch.inference_mode()
 def phrasings(classes: Sequence[Sequence[str]]) -> Phrasings:
     """Return the wordings of every class, each in all templates, as sentence vectors."""
-    model = MiniLM()
     texts = [[template.format(wording) for wording in wordings for template in TEMPLATES] for wordings in classes]
-    flat = [text for found in texts for text in found]
-    batches = [flat[start : start + _BATCH] for start in range(0, len(flat), _BATCH)]
-    sentences = torch.cat([model.sentence(*model.trunk(batch)) for batch in batches])
-    return Phrasings(sentences.clone(), torch.from_numpy(np.array([len(found) for found in texts])))
+    sentences = sentence_vectors([text for found in texts for text in found])
+    return Phrasings(sentences, torch.from_numpy(np.array([len(found) for found in texts])))
+
+
+def sentence_vectors(texts: Sequence[str]) -> Tensor:
+    """Return MiniLM's published vectors of sentences, (len(texts), 384)."""
+    model = MiniLM()
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    with torch.inference_mode():
+        sentences = torch.cat([model.sentence(*model.trunk(batch)) for batch in batches])
+    return sentences.clone()

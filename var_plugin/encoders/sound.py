@@ -1,0 +1,196 @@
+"""Sound as windows with vectors, and spans of it as one vector each: how recordings of any length are heard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, unit
+from var_plugin.errors import InvalidInputError
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.guard import decode_audio
+from var_plugin.types import Span
+
+SILENCE = 3e-4
+"""Root mean square (full scale is 1; this is -70 dB) below which a window counts as silent."""
+
+_BATCH = 32
+# Digital silence has a vector, too, where there is nothing else.
+_LEAST_LOUDNESS = 1e-6
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an encoder heard: n windows in order of time."""
+
+    times: NDArray[np.float64]
+    """(n,) seconds from the start to the middle of each window."""
+    vectors: Vectors
+    """(n, dim) float32, unit length."""
+    loudness: NDArray[np.float32]
+    """(n,) root mean square, where full scale is 1."""
+    end: float
+    """Seconds from the start to the end of the sound."""
+
+    def within(self, start: float, end: float) -> slice:
+        """Return the windows whose middle lies in start…end, the end left out; where there is none, the nearest."""
+        first, last = np.searchsorted(self.times, [start, end])
+        if first == last:
+            first = np.abs(self.times - (start + end) / 2).argmin()
+            last = first + 1
+        return slice(int(first), int(last))
+
+
+def listen(
+    pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None
+) -> Heard:
+    """Embed a sound that arrives in neighbouring pieces of (samples,), a few windows at a time.
+
+    The windows begin `encoder.hop` samples after each other; the last one ends with the sound, and a sound shorter than
+    a window is followed by silence.
+
+    Args:
+        pieces: float32 in -1…1 at 16 kHz, at least one sample in all.
+        encoder: what turns windows into vectors.
+        progress: is told the time reached, in seconds.
+
+    Raises:
+        InvalidInputError: there is no sample, or one is NaN or infinite.
+    """
+    windows = Windows(pieces, encoder.window, encoder.hop)
+    cut = iter(windows)
+    starts: list[int] = []
+    loudness: list[NDArray[np.float32]] = []
+    vectors: list[Vectors] = []
+    while batch := list(islice(cut, _BATCH)):
+        starts.extend(start for start, _ in batch)
+        samples = np.stack([window for _, window in batch])
+        loudness.append(root_mean_square(samples))
+        vectors.append(encoder.encode(samples))
+        if progress:
+            progress(starts[-1] / SAMPLE_RATE)
+    return Heard(
+        times=(np.array(starts) + min(encoder.window, windows.samples) / 2) / SAMPLE_RATE,
+        vectors=np.concatenate(vectors),
+        loudness=np.concatenate(loudness),
+        end=windows.samples / SAMPLE_RATE,
+    )
+
+
+def pool_sound(heard: Heard, spans: Sequence[tuple[float, float]]) -> Vectors:
+    """Return (len(spans), dim) of unit length: the mean of a span's windows, the loud ones counting more."""
+    vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
+    return unit(np.stack(vectors))
+
+
+def sound_vector(item: Any, encoder: SoundEncoder) -> Vectors:
+    """Return (dim,) of unit length for one sound, as `pool_sound` does for a span.
+
+    Args:
+        item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
+        encoder: what turns windows into vectors.
+
+    Raises:
+        InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
+        NoAudioStreamError: the file has no sound; besides the other errors of `media.guard.decode_audio`.
+    """
+    heard = listen(_pieces(item), encoder)
+    return np.asarray(pool_sound(heard, [(0.0, math.inf)])[0], np.float32)
+
+
+def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the loudness of windows (n, samples) as (n,)."""
+    return np.asarray(np.sqrt(np.square(windows).mean(axis=1)), np.float32)
+
+
+def _weighted(heard: Heard, windows: slice) -> Vectors:
+    return np.asarray((heard.loudness[windows] + _LEAST_LOUDNESS) @ heard.vectors[windows])
+
+
+class Windows:
+    """Cuts a sound that arrives in pieces into windows; afterwards `samples` is the length of all."""
+
+    def __init__(self, pieces: Iterable[Sound], window: int, hop: int) -> None:
+        self._pieces, self._window, self._hop = pieces, window, hop
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[tuple[int, Sound]]:
+        """Yield (first sample, (window,) float32) in order; raises as `listen`."""
+        kept, first = np.zeros(0, np.float32), 0  # the samples from `first` on
+        start = covered = 0
+        for piece in self._pieces:
+            if not np.isfinite(piece).all():
+                raise InvalidInputError("the sound holds NaN or infinity", fix="mend it where it is made")
+            self.samples += len(piece)
+            kept = np.concatenate([kept, piece])
+            while start + self._window <= self.samples:
+                yield start, kept[start - first :][: self._window]
+                covered = start + self._window
+                start += self._hop
+            needed = min(start, max(0, self.samples - self._window))
+            kept, first = kept[needed - first :], needed
+        if self.samples == 0:
+            raise InvalidInputError("the sound has no samples", fix="pass at least one")
+        if covered < self.samples:
+            last = kept[-self._window :]
+            yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
+
+
+def _pieces(item: Any) -> Iterator[Sound]:
+    if isinstance(item, str | Path):
+        yield from decode_audio(Path(item))
+    elif isinstance(item, Span):
+        yield from _part(item)
+    elif isinstance(item, tuple) and len(item) == 2:
+        yield _resampled(*item)
+    else:
+        raise InvalidInputError(
+            f"not a sound: {type(item).__name__}", fix="pass a path, a var_plugin.Span, or a pair (samples, rate)"
+        )
+
+
+def _part(span: Span) -> Iterator[Sound]:
+    first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
+    position = 0
+    for piece in decode_audio(Path(span.path)):
+        wanted = piece[max(0, first - position) : max(0, last - position)]
+        if len(wanted):
+            yield wanted
+        position += len(piece)
+        if position >= last:
+            return
+    if position <= first:
+        raise InvalidInputError(
+            f"{span.path} has no sound from {span.start} to {span.end} s", fix="name a span inside it"
+        )
+
+
+def _resampled(samples: Any, rate: Any) -> Sound:
+    """Return samples at 16 kHz.
+
+    Raises:
+        InvalidInputError: the samples are no floating-point array of one channel, or the rate makes no sense.
+    """
+    if not (isinstance(samples, np.ndarray) and samples.ndim == 1 and np.issubdtype(samples.dtype, np.floating)):
+        kind = f"{samples.shape} {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise InvalidInputError(
+            f"samples of another kind: {kind}",
+            why="a sound is one channel, a float array (samples,) in -1…1",
+            fix="take the mean of the channels, and divide 16-bit integers by 32768",
+        )
+    if not 1_000 <= rate <= 768_000 or rate != int(rate):
+        raise InvalidInputError(f"a rate of {rate} samples per second", fix="give it in Hz, 1,000 to 768,000")
+    if rate == SAMPLE_RATE or not len(samples):
+        return np.asarray(samples, np.float32)
+    import torch
+    from torchaudio.functional import resample
+
+    given = torch.from_numpy(np.asarray(samples, np.float32))
+    return np.asarray(resample(given, int(rate), SAMPLE_RATE).numpy())

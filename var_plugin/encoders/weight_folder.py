@@ -1,0 +1,88 @@
+"""A folder with the trained weights of one space: `<space>.safetensors` and `<space>.json`, read when needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Vectors
+from var_plugin.errors import MissingWeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LITE = Path(__file__).parent / "weights" / "lite"
+"""The weights in the wheel; their model cards lie beside them."""
+
+_BATCH = 32
+
+
+class WeightFolder:
+    """The weights of one space.
+
+    Args:
+        folder: where they are.
+        space: the name that their files have.
+        stands_on: names what else decides about the vectors: the backbones, pinned.
+    """
+
+    def __init__(self, folder: Path, space: str, *, stands_on: str) -> None:
+        self._folder, self._space, self._stands_on = folder, space, stands_on
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """What the JSON file holds: dimensions, architecture, background."""
+        return dict(json.loads(self._file("json").read_text()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over everything a vector depends on: weights, configuration and backbones."""
+        digest = hashlib.sha256(self._stands_on.encode())
+        for ending in ("safetensors", "json"):
+            digest.update(self._file(ending).read_bytes())
+        return digest.hexdigest()[:16]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with `name.`, without it; what is half precision becomes float32."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value.float() if value.is_floating_point() else value
+            for key, value in self._tensors.items()
+            if key.startswith(prefix)
+        }
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        return dict(load_file(self._file("safetensors")))
+
+    def _file(self, ending: str) -> Path:
+        path = self._folder / f"{self._space}.{ending}"
+        if not path.is_file():
+            raise MissingWeightsError(
+                f"{path} is not there",
+                why="the installation is not complete",
+                fix="run: pip install --force-reinstall var-plugin",
+            )
+        return path
+
+
+def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
+    """Encode items a few at a time, without gradients, into (len(items), dim)."""
+    import torch
+
+    def parts() -> Iterator[Vectors]:
+        yield np.empty((0, dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(items), _BATCH):
+                yield encode(items[start : start + _BATCH])
+
+    return np.concatenate(list(parts()))
