@@ -9,7 +9,9 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from tests.colors import DESCRIPTION, NAMES, ColorNames, build, color_suite, AnyWords, suite_with
-from tests.films import plain
+from tests.encoders.test_sound import sine
+from tests.films import Film, plain
+from tests.tones import tone_suite
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
 from var_plugin.encoders.suite import SpaceEncoders, Suite
@@ -48,6 +50,14 @@ def test_words_pictures_and_videos_meet_in_one_space(clips: list[str]) -> None:
     videos = np.array(embeddings.embed_video(clips))
     assert (texts @ pictures.T).argmax(axis=1).tolist() == [0, 1, 2]
     assert (texts @ videos.T).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_words_and_sounds_meet_in_theirs(film: Film) -> None:
+    embeddings = SuiteEmbeddings(tone_suite(), space="sound")
+    tones = [film(f"{tone:.0f}.mp4", tone=tone, pictures=False) for tone in (300.0, 3_000.0)]
+    sounds = np.array(embeddings.embed_audio([*tones, (sine(5_000, 1), 16_000)]))
+    texts = np.array(embeddings.embed_documents(["low", "high"]))
+    assert (sounds @ texts.T).argmax(axis=1).tolist() == [0, 1, 1]
 
 
 def test_what_the_space_does_not_take_is_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from tests.colors import DESCRIPTION, ColorNames, build, color_suite
+from tests.encoders.test_sound import sine
 from tests.films import plain
+from tests.tones import tone_suite
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.sentence_transformers import SuiteModule, suite_router
 from var_plugin.encoders.suite import SpaceEncoders, Suite
@@ -53,6 +56,20 @@ def test_all_kinds_of_pictures_are_understood(model: SentenceTransformer) -> Non
 def test_videos_are_paths(model: SentenceTransformer, clips: list[str]) -> None:
     similarity = model.similarity(model.encode_query(["red", "green", "blue"]), model.encode_document(clips))
     assert similarity.argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def test_sounds_are_files_or_samples_with_their_rate(tmp_path: Path) -> None:
+    model = SentenceTransformer(modules=[suite_router(tone_suite(), "sound")], device="cpu")
+    assert model.modalities == ["audio", "text"]
+    high = sine(3_000, 1)
+    with wave.open(str(tmp_path / "high.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((high * 32_767).astype("<i2").tobytes())
+    words = model.encode(["low", "high"])
+    for sound in ({"audio": {"array": high, "sampling_rate": 16_000}}, str(tmp_path / "high.wav")):
+        assert model.similarity(model.encode([sound]), words).argmax() == 1
+    with pytest.raises(InvalidInputError):
+        model.encode([high])
 
 
 def test_prompts_go_before_texts_only(model: SentenceTransformer) -> None:
