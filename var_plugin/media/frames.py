@@ -18,7 +18,6 @@ from typing import TypedDict
 import av
 import numpy as np
 from av.container import InputContainer
-from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -37,6 +36,8 @@ from var_plugin.media.container import (
     unreadable,
 )
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.motion import MotionPictures
+from var_plugin.media.scaling import Scaler
 
 # Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
 # pictures of its own, so memory bounds their number.
@@ -47,7 +48,6 @@ _BACKWARD_SLACK_SECONDS = 2.0
 # Headers are often off by a few frames, or count a longer sound track.
 _TRUNCATION_SLACK_SECONDS = 2.0
 _TRUNCATION_SLACK_SHARE = 0.02
-_TURNS = {90: "transpose=cclock", -90: "transpose=clock", 180: "hflip,vflip", -180: "hflip,vflip"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Frame:
 
     time: float
     picture: NDArray[np.uint8]
+    motion: NDArray[np.uint8] | None = None
+    """What changes right after it, where that was asked for: `motion.motion_picture`."""
 
 
 class Wanted(TypedDict, total=False):
@@ -63,6 +65,7 @@ class Wanted(TypedDict, total=False):
 
     rate: float | None
     size: tuple[int, int] | None
+    motion: int | None
     start: float
     end: float
 
@@ -74,6 +77,7 @@ class FrameReader:
         path: a local file.
         rate: frames per second wanted; at most one frame is returned for each 1/rate seconds. None: every frame.
         size: (height, width) of the pictures returned, whatever their shape in the file. None: as in the file.
+        motion: height and width of the motion picture that goes with each frame. None: none is made.
         start, end: only frames in this part, in seconds.
         limits: what the file may ask for.
     """
@@ -84,11 +88,12 @@ class FrameReader:
         *,
         rate: float | None = None,
         size: tuple[int, int] | None = None,
+        motion: int | None = None,
         start: float = 0.0,
         end: float = math.inf,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._path, self._rate, self._size, self._limits = path, rate, size, limits
+        self._path, self._rate, self._size, self._motion, self._limits = path, rate, size, motion, limits
         self._start, self._stop = start, end
         self.end = 0.0
         """Seconds from the start of the video to the end of its last decoded frame."""
@@ -121,11 +126,30 @@ class FrameReader:
                 self._check_complete(min(declared, self._stop))
 
     def _selected(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
-        scaler = _Scaler(stream, self._size)
+        scale = Scaler(stream, self._size)
+        moving = MotionPictures(Scaler(stream, (self._motion, self._motion), "gray")) if self._motion else None
+        slot = -1.0
+        for time, frame in self._decoded(container, stream):
+            # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
+            frame_slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
+            chosen, slot = frame_slot > slot, max(slot, frame_slot)
+            if moving is None:
+                if chosen:
+                    yield Frame(time, scale(frame))
+                continue
+            if chosen:
+                moving.choose(time, scale(frame))
+            for complete in moving.see(time, frame):
+                yield Frame(*complete)
+        if moving is not None:
+            for complete in moving.rest():
+                yield Frame(*complete)
+
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield every frame of the part asked for, with its time in seconds from the start of the video."""
         zero = start_time(container)
         if self._start > 0:
             container.seek(round((self._start + zero) * av.time_base))
-        slot = -1.0
         latest = None if self._start else 0.0  # seeking lands somewhere before the start
         for count, frame in enumerate(decoded(container, stream, self._path), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
@@ -137,14 +161,8 @@ class FrameReader:
                 return
             latest = max(latest or 0.0, time)
             self.end = max(self.end, time + _frame_duration(frame, stream))
-            if time < self._start:
-                continue
-            # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
-            frame_slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
-            if frame_slot <= slot:
-                continue
-            slot = frame_slot
-            yield Frame(time, scaler(frame))
+            if time >= self._start:
+                yield time, frame
 
     def _check(self, frame: VideoFrame, count: int, time: float, latest: float | None) -> None:
         """Hold one decoded frame against the limits; frames may be other than the header declared."""
@@ -193,41 +211,3 @@ def _frame_duration(frame: VideoFrame, stream: VideoStream) -> float:
     if frame.duration and frame.time_base:
         return float(frame.duration * frame.time_base)
     return float(1 / stream.average_rate) if stream.average_rate else 0.0
-
-
-class _Scaler:
-    """The filter graph from a decoded frame to an RGB array; built again when the frames change their shape."""
-
-    def __init__(self, stream: VideoStream, size: tuple[int, int] | None) -> None:
-        self._stream, self._size = stream, size
-        self._made_for: tuple[object, ...] | None = None
-        self._graph: Graph
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        shape = (frame.width, frame.height, frame.format.name, frame.rotation)
-        if shape != self._made_for:
-            self._graph, self._made_for = self._build(frame), shape
-        self._graph.vpush(frame)
-        result = self._graph.vpull()
-        if not isinstance(result, VideoFrame):  # the graph has one video sink
-            raise TypeError(type(result))
-        return np.asarray(result.to_ndarray(format="rgb24"), np.uint8)
-
-    def _build(self, frame: VideoFrame) -> Graph:
-        steps = [_TURNS[frame.rotation]] if frame.rotation in _TURNS else []
-        if self._size:
-            height, width = self._size
-            steps.append(f"scale={width}:{height}:flags=area")
-        steps.append("format=rgb24")
-        graph = Graph()
-        last = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=self._stream.time_base
-        )
-        for step in ",".join(steps).split(","):
-            name, _, arguments = step.partition("=")
-            node = graph.add(name, arguments)
-            last.link_to(node)
-            last = node
-        last.link_to(graph.add("buffersink"))
-        graph.configure()
-        return graph

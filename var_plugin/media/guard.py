@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -59,11 +59,16 @@ class Frames:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order of time; raises as `FrameReader`, and as this module."""
+        frame: Frame | None = None
         for values, picture in _results("frames", self._path, self._limits, **self._wanted):
-            if "end" in values:
+            if "motion" in values and frame is not None:
+                yield replace(frame, motion=picture)
+            elif "end" in values:
                 self.end = values["end"]
             else:
-                yield Frame(values["time"], picture)
+                frame = Frame(values["time"], picture)
+                if self._wanted.get("motion") is None:
+                    yield frame
 
 
 def picture_at(path: Path, time: float, *, width: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:

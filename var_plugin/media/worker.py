@@ -33,6 +33,8 @@ def _frames(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
     reader = FrameReader(path, limits=limits, **options)
     for frame in reader:
         yield {"time": frame.time}, frame.picture
+        if frame.motion is not None:
+            yield {"motion": True}, frame.motion
     yield {"end": reader.end}, None
 
 

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.films import Film, plain, textured
+from var_plugin.media import guard
+from var_plugin.media.frames import Frame, FrameReader
+from var_plugin.media.motion import motion_picture
+
+
+def walking_square(time: float) -> np.ndarray:
+    """A white square that moves 40 pixels a second to the right."""
+    picture = plain(0, 0, 0, height=96, width=96)
+    left = round(10 + 40 * time) % 80
+    picture[40:56, left : left + 16] = 255
+    return picture
+
+
+def moving(film: Film, **options: object) -> list[Frame]:
+    return list(FrameReader(film(seconds=2, fps=25, **options), rate=2, motion=96))
+
+
+def test_what_stands_still_is_grey(film: Film) -> None:
+    frames = moving(film, paint=lambda time: textured(4, 96, 96))
+    assert all(np.abs(frame.motion.astype(int) - 128).max() <= 8 for frame in frames)
+
+
+def test_what_moves_leaves_edges_in_the_order_of_its_way(film: Film) -> None:
+    motion = moving(film, paint=walking_square)[1].motion.astype(int)
+    row = motion[48]
+    assert motion.shape == (96, 96, 3)
+    assert (np.abs(motion[:30] - 128) <= 8).all()
+    # Each difference brightens where the square arrives, further to the right from channel to channel.
+    arrivals = [np.flatnonzero(row[:, channel] > 180).mean() for channel in range(3)]
+    assert arrivals == sorted(arrivals)
+    assert arrivals[2] - arrivals[0] > 4
+
+
+def test_the_picture_and_its_time_are_those_without_motion(film: Film) -> None:
+    path = film(seconds=2, fps=25, paint=walking_square)
+    still, together = (list(FrameReader(path, rate=2, size=(32, 32), motion=motion)) for motion in (None, 64))
+    assert [frame.time for frame in still] == [frame.time for frame in together]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(still, together, strict=True))
+    assert all(frame.motion is None for frame in still)
+
+
+def test_the_end_of_the_video_stands_still(film: Film) -> None:
+    frames = list(FrameReader(film(seconds=1.04, fps=25, paint=walking_square), rate=2, motion=96))
+    assert len(frames) == 3
+    assert (frames[-1].motion == 128).all()
+
+
+@pytest.mark.parametrize("fps", [1, 5, 10, 30, 60])
+def test_every_frame_rate_has_motion_pictures(film: Film, fps: int) -> None:
+    frames = list(FrameReader(film(seconds=4, fps=fps, paint=walking_square), rate=2, motion=96))
+    assert [frame.time for frame in frames] == sorted(frame.time for frame in frames)
+    assert all(frame.motion is not None for frame in frames)
+    moved = [np.abs(frame.motion.astype(int) - 128).max() > 50 for frame in frames[:-1]]
+    assert all(moved) if fps >= 5 else not any(moved)  # a second apart says nothing about motion
+
+
+def test_missing_pictures_repeat_the_last() -> None:
+    first, second = np.full((2, 2), 10, np.uint8), np.full((2, 2), 40, np.uint8)
+    assert motion_picture([first, second])[0, 0].tolist() == [188, 128, 128]
+
+
+def test_the_guard_hands_over_the_same(film: Film) -> None:
+    path = film(seconds=2, fps=25, paint=walking_square)
+    here = list(FrameReader(path, rate=2, size=(32, 32), motion=64))
+    there = list(guard.Frames(path, rate=2, size=(32, 32), motion=64))
+    assert [frame.time for frame in here] == [frame.time for frame in there]
+    for a, b in zip(here, there, strict=True):
+        assert np.array_equal(a.picture, b.picture)
+        assert np.array_equal(a.motion, b.motion)

@@ -1,0 +1,80 @@
+"""Motion pictures: what changes within a quarter of a second after a frame, as a picture that an image network can see.
+
+Three differences of neighbouring grey pictures, one per colour channel, around mid-grey. What stands still is grey;
+what moves leaves coloured edges, whose order of colours is its direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+"""(side, side) uint8."""
+
+STEP = 0.08
+"""Seconds between neighbouring pictures: two frames at 25 frames a second."""
+
+_DIFFERENCES = 3
+_AMPLIFICATION = 2
+# Where no frame comes for longer, nothing can be said about motion.
+_LONGEST_WAIT = 0.6
+
+
+def motion_picture(greys: Sequence[Grey]) -> NDArray[np.uint8]:
+    """Return (side, side, 3) uint8 from up to four grey pictures in order of time; missing ones repeat the last."""
+    shown = [picture.astype(np.int16) for picture in greys]
+    shown += [shown[-1]] * (_DIFFERENCES + 1 - len(shown))
+    differences = np.stack([later - earlier for earlier, later in pairwise(shown)], axis=-1)
+    return np.clip(128 + _AMPLIFICATION * differences, 0, 255).astype(np.uint8)
+
+
+@dataclass
+class _Waiting:
+    time: float
+    picture: NDArray[np.uint8]
+    greys: list[Grey] = field(default_factory=list)
+
+
+class MotionPictures:
+    """Holds each chosen frame back until the frames that follow it were seen.
+
+    Args:
+        grey: makes a decoded frame a grey picture.
+    """
+
+    def __init__(self, grey: Callable[[VideoFrame], Grey]) -> None:
+        self._grey = grey
+        self._waiting: list[_Waiting] = []
+
+    def choose(self, time: float, picture: NDArray[np.uint8]) -> None:
+        """Remember a chosen frame; the same frame is to be passed to `see` next."""
+        self._waiting.append(_Waiting(time, picture))
+
+    def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Take in a decoded frame of any time; yield time, picture and motion picture of the chosen ones now complete."""
+        grey: Grey | None = None
+        for waiting in list(self._waiting):
+            late = time - waiting.time > _LONGEST_WAIT
+            # A frame may come a little early.
+            if not late and time - waiting.time >= STEP * len(waiting.greys) - STEP / 4:
+                grey = self._grey(frame) if grey is None else grey
+                waiting.greys.append(grey)
+            if late or len(waiting.greys) > _DIFFERENCES:
+                self._waiting.remove(waiting)
+                yield self._complete(waiting)
+
+    def rest(self) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Yield those that the end of the video left incomplete."""
+        for waiting in self._waiting:
+            yield self._complete(waiting)
+        self._waiting = []
+
+    @staticmethod
+    def _complete(waiting: _Waiting) -> tuple[float, NDArray[np.uint8], NDArray[np.uint8]]:
+        return waiting.time, waiting.picture, motion_picture(waiting.greys)
