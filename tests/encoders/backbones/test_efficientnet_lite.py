@@ -59,6 +59,15 @@ def test_every_output_equals_the_original_network(network: EfficientNetLite) -> 
         assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
 
+def test_smaller_pictures_equal_the_original_network_as_well() -> None:
+    pictures = list(np.random.default_rng(1).integers(0, 256, (2, 160, 160, 3), np.uint8))
+    expected = original(pictures)
+    names = ["trunk", "features", "pooled", "logits"]
+    for name, found in zip(names, EfficientNetLite(size=160).features(pictures, names), strict=True):
+        assert found.shape == expected[name].shape
+        assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
+
+
 def test_outputs_come_in_the_order_asked_for(network: EfficientNetLite) -> None:
     logits, pooled = network.features(PICTURES[:1], ["logits", "pooled"])
     assert (logits.shape, pooled.shape) == ((1, 1000), (1, 1280))

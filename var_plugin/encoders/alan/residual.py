@@ -1,0 +1,252 @@
+"""ALAN on top of a space that exists already: the residual mode, an extension of ours.
+
+The paper's towers make a space of their own. Where a backbone pair has one (CLIP and its relatives, the lite suite), they
+refine it instead: every layer begins as "change nothing". So an untrained model returns the mean of the clip vectors, and
+training can only be accepted for what it adds.
+
+What it adds: a second stream for motion, which the text decides how much to listen to; clip anomaly scores; anomaly-led
+sampling for the vector of a whole video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from var_plugin.encoders.alan.configuration import AlanConfig
+from var_plugin.encoders.alan.detector import AnomalyDetector, topk_loss
+from var_plugin.encoders.alan.embeddings import pool_sequence
+from var_plugin.encoders.alan.losses import max_margin_loss
+from var_plugin.encoders.alan.sampling import ClipSampler
+
+
+class ResidualAlanConfig(AlanConfig):
+    """Settings of `ResidualAlanModel`; sampling, detector and loss are those of `AlanConfig`.
+
+    Args:
+        hidden_size: width of the space that exists, and of the object stream.
+        motion_dim: width of a motion feature; None: no motion stream.
+        motion_width: width of the motion stream in a vector.
+        sentence_dim: width of the sentence vectors that say how much motion counts.
+    """
+
+    model_type = "alan-residual"
+
+    motion_width: int = 31
+    sentence_dim: int = 384
+
+    def __post_init__(self, **kwargs: object) -> None:
+        super().__post_init__(**kwargs)
+        self.text_config = None
+
+    @property
+    def widths(self) -> list[int]:
+        """Widths of the streams: object, and motion where there is one."""
+        return [self.hidden_size] if self.motion_dim is None else [self.hidden_size, self.motion_width]
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of a folded vector: the streams, and with motion the coordinate of pictures."""
+        return sum(self.widths) + (self.num_streams - 1)
+
+
+@dataclass
+class ResidualVideo:
+    """A batch of videos: their vectors and what the detector says of their clips."""
+
+    vectors: Tensor
+    """(batch, embedding_dim) of length one."""
+    anomaly_scores: Tensor
+    """(batch, time) from 0 to 1; 0 where the batch is padded."""
+
+
+class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
+    """The towers of ALAN as changes to a space: a clip is `[object ; motion ; 0] / √2`, a text `[√(1-|u|²)·t ; u ; 0]`.
+
+    `t` is the text's vector in the space that exists, `u` its motion part, shorter than one: so (√(1-|u|²), |u|) are the
+    stream weights of Eq. 3, and every vector has length one. A picture, of whose motion nothing is known, is
+    `[object ; 0 ; 1] / √2`.
+    """
+
+    config_class = ResidualAlanConfig
+    base_model_prefix = "alan"
+    main_input_name = "clips"
+
+    def __init__(self, config: ResidualAlanConfig) -> None:
+        super().__init__(config)
+        self.detector = AnomalyDetector(config, sum(config.widths))
+        self.sampler = ClipSampler(config)
+        self.streams = nn.ModuleList(_Stream(config, width) for width in config.widths)
+        self.crossings = nn.ModuleList(
+            _Crossing(config, own, other)
+            for own, other in zip(config.widths, reversed(config.widths), strict=True)
+            if config.motion_dim is not None
+        )
+        self.anomaly_share = nn.Parameter(torch.zeros(()))
+        if config.motion_dim is not None:
+            self.motion = nn.Linear(config.motion_dim, config.motion_width)
+            self.listening = nn.Linear(config.sentence_dim, config.motion_width)
+        self.post_init()
+        for part in (*self.streams, *self.crossings):
+            part.start_without_effect()
+        if config.motion_dim is not None:
+            nn.init.zeros_(self.listening.weight)
+            nn.init.zeros_(self.listening.bias)
+
+    def clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
+        """Fold clips: (..., hidden_size) of length one and (..., motion_dim) to (..., embedding_dim) of length one."""
+        if motion_features is None:
+            return objects
+        motion = F.normalize(self.motion(motion_features), dim=-1)
+        return F.pad(torch.cat([objects, motion], dim=-1) / 2**0.5, (0, 1))
+
+    def pictures(self, objects: Tensor) -> Tensor:
+        """Fold pictures, of whose motion nothing is known: (..., hidden_size) to (..., embedding_dim)."""
+        if self.config.motion_dim is None:
+            return objects
+        return F.pad(F.pad(objects, (0, self.config.motion_width)), (0, 1), value=1.0) / 2**0.5
+
+    def texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
+        """Fold texts: (batch, hidden_size) of length one and sentence vectors (batch, sentence_dim)."""
+        if self.config.motion_dim is None:
+            return objects
+        motion = _shortened(self.listening(sentences))
+        share = (1 - motion.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()
+        return F.pad(torch.cat([share * objects, motion], dim=-1), (0, 1))
+
+    def score_clips(self, clips: Tensor, mask: Tensor) -> Tensor:
+        """Return the anomaly scores (batch, time) of folded clips (batch, time, embedding_dim)."""
+        scores: Tensor = self.detector(clips[..., : sum(self.config.widths)], mask)
+        return scores
+
+    def forward(
+        self, clips: Tensor, mask: Tensor, scores: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> ResidualVideo:
+        """Encode a batch of videos.
+
+        Args:
+            clips: (batch, time, embedding_dim) folded clips.
+            mask: (batch, time) bool, true at real clips, which stand first.
+            scores: (batch, time) what `score_clips` said, where it is known already.
+            generator: source of the sampling's randomness in training; default torch's own.
+        """
+        if scores is None:
+            scores = self.score_clips(clips, mask)
+        samples = self.sampler(scores.detach(), mask, generator)
+        lengths = mask.sum(dim=1, keepdim=True)
+        streams = clips[..., : sum(self.config.widths)].split(self.config.widths, dim=-1)
+        plain = [_sequence(stream, samples) for stream in streams]
+        positions = torch.cat([_positions(index) for index in samples], dim=1)
+        encoded = [
+            stream(sequence, positions, lengths, [index.shape[1] for index in samples])
+            for stream, sequence in zip(self.streams, plain, strict=True)
+        ]
+        if self.crossings:
+            encoded = [
+                cross(own, other) for cross, own, other in zip(self.crossings, encoded, reversed(encoded), strict=True)
+            ]
+        pooled = [
+            self._pool(stream, before, after, samples, mask)
+            for stream, before, after in zip(streams, plain, encoded, strict=True)
+        ]
+        vectors = F.normalize(torch.cat(pooled, dim=-1), dim=-1)
+        return ResidualVideo(F.pad(vectors, (0, self.config.num_streams - 1)), scores)
+
+    def loss(
+        self, videos: ResidualVideo, texts: Tensor, mask: Tensor, labels: Tensor, ignored: Tensor | None = None
+    ) -> Tensor:
+        """Eq. 6 between videos and their texts (batch, embedding_dim), and λ1 times Eq. 8 on labels (batch,)."""
+        config = self.config
+        scores = videos.vectors @ texts.T
+        margin = max_margin_loss(scores, config.margin, config.margin_reduction, ignored)
+        return margin + config.topk_loss_weight * topk_loss(videos.anomaly_scores, mask, labels, config.topk_divisor)
+
+    def _pool(self, stream: Tensor, before: Tensor, after: Tensor, samples: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """The mean of all clips, moved towards the anomaly-led ones, plus what the layers changed in g and h."""
+        sizes = [index.shape[1] for index in samples]
+        weights = mask.to(stream.dtype).unsqueeze(-1)
+        mean = (stream * weights).sum(dim=1) / weights.sum(dim=1)
+        led = before[:, -sizes[-1] :].mean(dim=1)
+        changed = [
+            pool_sequence(after, sizes)[which] - pool_sequence(before, sizes)[which] for which in (0, 1)
+        ]  # fmt: skip
+        pooled: Tensor = mean + self.anomaly_share * (led - mean) + (changed[0] + changed[1]) / 2
+        return pooled
+
+
+class _Stream(nn.Module):
+    """Position and segment embeddings and a pre-norm encoder layer, all of which begin as zero."""
+
+    def __init__(self, config: ResidualAlanConfig, width: int) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(config.num_position_bins, width)
+        self.segments = nn.Embedding(2, width)
+        heads = config.num_attention_heads if width % config.num_attention_heads == 0 else 1
+        self.layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, config.dropout, batch_first=True, norm_first=True
+        )
+
+    def start_without_effect(self) -> None:
+        for weight in (
+            self.positions.weight, self.segments.weight, self.layer.self_attn.out_proj.weight,
+            self.layer.self_attn.out_proj.bias, self.layer.linear2.weight, self.layer.linear2.bias,
+        ):  # fmt: skip
+            nn.init.zeros_(weight)
+
+    def forward(self, sequence: Tensor, positions: Tensor, lengths: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Encode (batch, length, width); `positions` as `_positions`, `sizes` the N of each part."""
+        bins = (positions * self.positions.num_embeddings // (lengths + 1)).clamp(max=self.positions.num_embeddings - 1)
+        segment = torch.cat(
+            [torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)]
+        )
+        encoded: Tensor = self.layer(sequence + self.positions(bins) + self.segments(segment))
+        return encoded
+
+
+class _Crossing(nn.Module):
+    """One stream looks at the other (section III-B), pre-norm; begins without effect."""
+
+    def __init__(self, config: ResidualAlanConfig, own: int, other: int) -> None:
+        super().__init__()
+        heads = config.num_attention_heads if own % config.num_attention_heads == 0 else 1
+        self.norm, self.other_norm = nn.LayerNorm(own), nn.LayerNorm(other)
+        self.attention = nn.MultiheadAttention(
+            own, heads, dropout=config.dropout, kdim=other, vdim=other, batch_first=True
+        )
+        self.linear = nn.Linear(own, own)
+
+    def start_without_effect(self) -> None:
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """(batch, length, own) and (batch, length, other) to (batch, length, own)."""
+        seen = self.other_norm(other)
+        attended, _ = self.attention(self.norm(own), seen, seen, need_weights=False)
+        crossed: Tensor = own + self.linear(attended)
+        return crossed
+
+
+def _sequence(stream: Tensor, samples: Sequence[Tensor]) -> Tensor:
+    """`[U_CLS, U_1..U_N, R_CLS, R_1..R_N]`, CLS being the mean of the clips behind it."""
+    tokens = []
+    for index in samples:
+        clips = stream.gather(1, index.unsqueeze(-1).expand(-1, -1, stream.shape[-1]))
+        tokens += [clips.mean(dim=1, keepdim=True), clips]
+    return torch.cat(tokens, dim=1)
+
+
+def _positions(index: Tensor) -> Tensor:
+    """Positions of CLS and clips: 0, and the clip's place in the video plus one."""
+    return torch.cat([torch.zeros_like(index[:, :1]), index + 1], dim=1)
+
+
+def _shortened(vectors: Tensor) -> Tensor:
+    """Scale vectors so that their lengths stay below one, short ones next to unchanged."""
+    lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    return vectors * (torch.tanh(lengths) / lengths)

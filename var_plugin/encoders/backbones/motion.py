@@ -1,0 +1,65 @@
+"""A motion stream that a CPU can afford: the image network on motion pictures (`media.motion`).
+
+Each motion picture is seen twice at 160 × 160 pixels: whole, at half its size, and at full size where most moves, since
+people are small in a camera's view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, EfficientNetLite
+from var_plugin.encoders.base import Picture, Vectors
+
+SIDE = 320
+"""Height and width of the motion pictures in pixels."""
+WIDTH = 2 * OUTPUTS["pooled"][0]
+"""Width of a motion feature: 1280 of the liveliest part, then 1280 of the whole."""
+
+_SIZE = SIDE // 2
+_CELL = 10  # pixels; the part is placed on this grid
+_GREY = 128
+
+
+class MotionBackbone:
+    """The network, made ready at its first use."""
+
+    def features(self, motions: Sequence[Picture]) -> Vectors:
+        """Return (n, 2560) float32 for motion pictures of (320, 320, 3) uint8."""
+        if not len(motions):
+            return np.empty((0, WIDTH), np.float32)
+        parts = [motion[liveliest_part(motion)] for motion in motions]
+        wholes = [_halved(motion) for motion in motions]
+        (pooled,) = self._network.features([*parts, *wholes], ["pooled"])
+        return np.hstack([pooled[: len(motions)], pooled[len(motions) :]])
+
+    @cached_property
+    def _network(self) -> EfficientNetLite:
+        return EfficientNetLite(size=_SIZE)
+
+
+def liveliest_part(motion: Picture) -> tuple[slice, slice]:
+    """Return rows and columns of the quarter of a motion picture (320, 320, 3) in which most moves.
+
+    What the median cell shows is noise, or a camera that moves, and does not count.
+    """
+    cells = SIDE // _CELL
+    change = np.abs(motion.astype(np.float32) - _GREY).mean(axis=2)
+    energy = change.reshape(cells, _CELL, cells, _CELL).mean(axis=(1, 3))
+    sums = np.pad(np.maximum(energy - np.median(energy), 0), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    half = cells // 2
+    inside = sums[half:, half:] - sums[:-half, half:] - sums[half:, :-half] + sums[:-half, :-half]
+    if inside.max() <= 0:  # nothing moves: the middle
+        row = column = half // 2
+    else:
+        row, column = np.unravel_index(inside.argmax(), inside.shape)
+    top, left = int(row) * _CELL, int(column) * _CELL
+    return slice(top, top + _SIZE), slice(left, left + _SIZE)
+
+
+def _halved(motion: Picture) -> Picture:
+    whole = motion.reshape(_SIZE, 2, _SIZE, 2, 3).mean(axis=(1, 3))
+    return np.rint(whole).astype(np.uint8)
