@@ -57,7 +57,7 @@ class MotionPictures:
         self._waiting.append(_Waiting(time, picture))
 
     def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Take in a decoded frame of any time; yield time, picture and motion picture of the chosen ones now complete."""
+        """Take in a decoded frame; yield time, picture and motion picture of the chosen frames that are complete now."""
         grey: Grey | None = None
         for waiting in list(self._waiting):
             late = time - waiting.time > _LONGEST_WAIT

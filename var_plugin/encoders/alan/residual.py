@@ -31,13 +31,13 @@ class ResidualAlanConfig(AlanConfig):
     Args:
         hidden_size: width of the space that exists, and of the object stream.
         motion_dim: width of a motion feature; None: no motion stream.
-        motion_width: width of the motion stream in a vector.
+        motion_width: width of the motion stream in a vector, small: it costs storage in every row.
         sentence_dim: width of the sentence vectors that say how much motion counts.
     """
 
     model_type = "alan-residual"
 
-    motion_width: int = 31
+    motion_width: int = 8
     sentence_dim: int = 384
 
     def __post_init__(self, **kwargs: object) -> None:
@@ -66,11 +66,14 @@ class ResidualVideo:
 
 
 class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
-    """The towers of ALAN as changes to a space: a clip is `[object ; motion ; 0] / √2`, a text `[√(1-|u|²)·t ; u ; 0]`.
+    """The towers of ALAN as changes to a space that exists.
 
-    `t` is the text's vector in the space that exists, `u` its motion part, shorter than one: so (√(1-|u|²), |u|) are the
-    stream weights of Eq. 3, and every vector has length one. A picture, of whose motion nothing is known, is
-    `[object ; 0 ; 1] / √2`.
+    With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
+
+    * a clip is `[o ; m ; √(1-|m|²)] / √2`, a picture, of whose motion nothing is known, the same with m = 0;
+    * a text is `[√(1-|u|²)·t ; u ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
+
+    Every vector has length one, so inner product and cosine rank alike.
     """
 
     config_class = ResidualAlanConfig
@@ -99,25 +102,29 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             nn.init.zeros_(self.listening.bias)
 
     def clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
-        """Fold clips: (..., hidden_size) of length one and (..., motion_dim) to (..., embedding_dim) of length one."""
-        if motion_features is None:
-            return objects
-        motion = F.normalize(self.motion(motion_features), dim=-1)
-        return F.pad(torch.cat([objects, motion], dim=-1) / 2**0.5, (0, 1))
+        """Fold clips into vectors of length one.
 
-    def pictures(self, objects: Tensor) -> Tensor:
-        """Fold pictures, of whose motion nothing is known: (..., hidden_size) to (..., embedding_dim)."""
+        Args:
+            objects: (..., hidden_size) of length one.
+            motion_features: (..., motion_dim); None where nothing is known of motion, as of a picture.
+
+        Returns:
+            (..., embedding_dim).
+        """
         if self.config.motion_dim is None:
             return objects
-        return F.pad(F.pad(objects, (0, self.config.motion_width)), (0, 1), value=1.0) / 2**0.5
+        if motion_features is None:
+            motion = objects.new_zeros(*objects.shape[:-1], self.config.motion_width)
+        else:
+            motion = _shortened(self.motion(motion_features))
+        return torch.cat([objects, motion, _completing(motion)], dim=-1) / 2**0.5
 
     def texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
         """Fold texts: (batch, hidden_size) of length one and sentence vectors (batch, sentence_dim)."""
         if self.config.motion_dim is None:
             return objects
         motion = _shortened(self.listening(sentences))
-        share = (1 - motion.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()
-        return F.pad(torch.cat([share * objects, motion], dim=-1), (0, 1))
+        return F.pad(torch.cat([_completing(motion) * objects, motion], dim=-1), (0, 1))
 
     def score_clips(self, clips: Tensor, mask: Tensor) -> Tensor:
         """Return the anomaly scores (batch, time) of folded clips (batch, time, embedding_dim)."""
@@ -139,7 +146,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             scores = self.score_clips(clips, mask)
         samples = self.sampler(scores.detach(), mask, generator)
         lengths = mask.sum(dim=1, keepdim=True)
-        streams = clips[..., : sum(self.config.widths)].split(self.config.widths, dim=-1)
+        parts = clips.split([*self.config.widths, self.config.num_streams - 1], dim=-1)
+        streams = parts[: self.config.num_streams]
         plain = [_sequence(stream, samples) for stream in streams]
         positions = torch.cat([_positions(index) for index in samples], dim=1)
         encoded = [
@@ -154,8 +162,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             self._pool(stream, before, after, samples, mask)
             for stream, before, after in zip(streams, plain, encoded, strict=True)
         ]
-        vectors = F.normalize(torch.cat(pooled, dim=-1), dim=-1)
-        return ResidualVideo(F.pad(vectors, (0, self.config.num_streams - 1)), scores)
+        completing = _masked_mean(parts[-1], mask)
+        return ResidualVideo(F.normalize(torch.cat([*pooled, completing], dim=-1), dim=-1), scores)
 
     def loss(
         self, videos: ResidualVideo, texts: Tensor, mask: Tensor, labels: Tensor, ignored: Tensor | None = None
@@ -169,8 +177,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
     def _pool(self, stream: Tensor, before: Tensor, after: Tensor, samples: Sequence[Tensor], mask: Tensor) -> Tensor:
         """The mean of all clips, moved towards the anomaly-led ones, plus what the layers changed in g and h."""
         sizes = [index.shape[1] for index in samples]
-        weights = mask.to(stream.dtype).unsqueeze(-1)
-        mean = (stream * weights).sum(dim=1) / weights.sum(dim=1)
+        mean = _masked_mean(stream, mask)
         led = before[:, -sizes[-1] :].mean(dim=1)
         changed = [
             pool_sequence(after, sizes)[which] - pool_sequence(before, sizes)[which] for which in (0, 1)
@@ -232,6 +239,12 @@ class _Crossing(nn.Module):
         return crossed
 
 
+def _masked_mean(clips: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (batch, time, width) over the real clips."""
+    weights = mask.to(clips.dtype).unsqueeze(-1)
+    return (clips * weights).sum(dim=1) / weights.sum(dim=1)
+
+
 def _sequence(stream: Tensor, samples: Sequence[Tensor]) -> Tensor:
     """`[U_CLS, U_1..U_N, R_CLS, R_1..R_N]`, CLS being the mean of the clips behind it."""
     tokens = []
@@ -250,3 +263,8 @@ def _shortened(vectors: Tensor) -> Tensor:
     """Scale vectors so that their lengths stay below one, short ones next to unchanged."""
     lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     return vectors * (torch.tanh(lengths) / lengths)
+
+
+def _completing(vectors: Tensor) -> Tensor:
+    """Return what vectors (..., width) shorter than one lack of that length, (..., 1)."""
+    return (1 - vectors.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()

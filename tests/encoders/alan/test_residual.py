@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+
+CONFIG = {"hidden_size": 16, "motion_dim": 12, "motion_width": 4, "sentence_dim": 6, "num_attention_heads": 4}
+
+
+def model(**options: object) -> ResidualAlanModel:
+    torch.manual_seed(0)
+    return ResidualAlanModel(ResidualAlanConfig(**CONFIG | options)).eval()
+
+
+def films(alan: ResidualAlanModel, batch: int = 3, time: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
+    objects = F.normalize(torch.randn(batch, time, alan.config.hidden_size), dim=-1)
+    motion = None if alan.config.motion_dim is None else torch.randn(batch, time, alan.config.motion_dim)
+    lengths = torch.tensor([time, time - 7, 1])[:batch]
+    return alan.clips(objects, motion), torch.arange(time) < lengths[:, None]
+
+
+@pytest.mark.parametrize("options", [{}, {"motion_dim": None}])
+def test_untrained_it_is_the_mean_of_the_clips(options: dict[str, object]) -> None:
+    alan = model(**options)
+    clips, mask = films(alan)
+    means = torch.stack([F.normalize(clips[i, : mask[i].sum()].mean(0), dim=-1) for i in range(3)])
+    assert torch.allclose(alan(clips, mask).vectors, means, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"motion_dim": None}])
+def test_every_vector_has_length_one_and_the_width_of_the_space(options: dict[str, object]) -> None:
+    alan = model(**options)
+    clips, mask = films(alan)
+    objects = F.normalize(torch.randn(5, 16), dim=-1)
+    for vectors in (clips, alan(clips, mask).vectors, alan.clips(objects), alan.texts(objects, torch.randn(5, 6))):
+        assert vectors.shape[-1] == alan.config.embedding_dim
+        assert torch.allclose(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]), atol=1e-5)
+
+
+def test_untrained_a_text_scores_by_appearance_alone() -> None:
+    alan = model()
+    clips, _ = films(alan)
+    texts = F.normalize(torch.randn(2, 16), dim=-1)
+    scores = clips @ alan.texts(texts, torch.randn(2, 6)).T
+    assert torch.allclose(scores, clips[..., :16] @ texts.T, atol=1e-6)
+
+
+def test_a_trained_text_listens_to_motion_by_as_much_as_it_says() -> None:
+    alan = model()
+    torch.nn.init.normal_(alan.listening.weight)
+    vectors = alan.texts(F.normalize(torch.randn(2, 16), dim=-1), torch.randn(2, 6))
+    heard = vectors[:, 16:20].norm(dim=-1)
+    assert ((heard > 0) & (heard < 1)).all()
+    assert torch.allclose(vectors[:, :16].norm(dim=-1).square() + heard.square(), torch.ones(2), atol=1e-5)
+
+
+def test_gradients_reach_every_part_from_the_first_steps() -> None:
+    alan = model(num_fixed_clips=5, num_anomaly_clips=5, dropout=0.0).train()
+    optimizer = torch.optim.SGD(alan.parameters(), lr=0.5)
+    reached: set[str] = set()
+    for _ in range(3):  # what begins as zero lets gradients through to what lies before it only after a step
+        clips, mask = films(alan)
+        texts = alan.texts(F.normalize(torch.randn(3, 16), dim=-1), torch.randn(3, 6))
+        optimizer.zero_grad()
+        alan.loss(alan(clips, mask), texts, mask, torch.tensor([1.0, 0.0, 1.0])).backward()
+        reached |= {name for name, value in alan.named_parameters() if value.grad is not None and value.grad.any()}
+        optimizer.step()
+    assert reached == {name for name, _ in alan.named_parameters()}
+
+
+def test_led_by_anomaly_a_short_event_counts_more() -> None:
+    alan = model(selection_temperature=0.1)
+    clips, _ = films(alan, batch=1, time=400)
+    event = clips[0, 100:104]
+    scores = torch.zeros(1, 400)
+    scores[0, 100:104] = 1.0
+    mask = torch.ones(1, 400, dtype=torch.bool)
+    similarity = []
+    for share in (0.0, 1.0):
+        torch.nn.init.constant_(alan.anomaly_share, share)
+        led = alan(clips, mask, scores).vectors[0]
+        similarity.append((led @ F.normalize(event.mean(0), dim=0)).item())
+    assert similarity[1] > similarity[0]
+
+
+def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
+    alan = model()
+    torch.nn.init.normal_(alan.listening.weight)
+    clips, mask = films(alan)
+    alan.save_pretrained(tmp_path)
+    loaded = ResidualAlanModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(loaded(clips, mask).vectors, alan(clips, mask).vectors)
+    assert torch.equal(loaded.listening.weight, alan.listening.weight)
