@@ -31,7 +31,7 @@ def motion_picture(greys: Sequence[Grey]) -> NDArray[np.uint8]:
     shown = [picture.astype(np.int16) for picture in greys]
     shown += [shown[-1]] * (_DIFFERENCES + 1 - len(shown))
     differences = np.stack([later - earlier for earlier, later in pairwise(shown)], axis=-1)
-    return np.clip(128 + _AMPLIFICATION * differences, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + _AMPLIFICATION * differences, 0, 255), np.uint8)
 
 
 @dataclass
@@ -57,7 +57,7 @@ class MotionPictures:
         self._waiting.append(_Waiting(time, picture))
 
     def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Take in a decoded frame; yield time, picture and motion picture of the chosen frames that are complete now."""
+        """Take in a decoded frame; yield time, picture and motion picture of the chosen ones that are complete now."""
         grey: Grey | None = None
         for waiting in list(self._waiting):
             late = time - waiting.time > _LONGEST_WAIT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,12 +31,10 @@ def moving_camera(picture: Picture, side: int, random: np.random.Generator) -> P
         if shaking:
             shift = random.uniform(-0.02, 0.02, 2)
         scale = 0.7 * (1 + zoom * step)
-        left, top = 0.15 + shift * step
-        box = [edge * extent for edge, extent in zip(
-            (left, top, left + scale, top + scale), (image.width, image.height) * 2, strict=True
-        )]  # fmt: skip
-        greys.append(np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=tuple(_inside(box, image)))))
-    return _motion([grey.astype(np.float32) for grey in greys])
+        left, top = np.clip(0.15 + shift * step, 0, 1 - scale)
+        box = (left * image.width, top * image.height, (left + scale) * image.width, (top + scale) * image.height)
+        greys.append(np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32))
+    return _motion(greys)
 
 
 def cut(before: Picture, after: Picture, side: int, random: np.random.Generator) -> Picture:
@@ -48,11 +48,6 @@ def _grey(picture: Picture, side: int) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(picture).convert("L").resize((side, side), Image.Resampling.BILINEAR), np.float32)
 
 
-def _motion(greys: list[NDArray[np.float32]]) -> Picture:
+def _motion(greys: Sequence[NDArray[np.floating]]) -> Picture:
     rounded: list[Grey] = [np.clip(np.rint(grey), 0, 255).astype(np.uint8) for grey in greys]
     return motion_picture(rounded)
-
-
-def _inside(box: list[float], image: Image.Image) -> list[float]:
-    width, height = image.width, image.height
-    return [max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])]

@@ -6,7 +6,8 @@ from var_plugin.training.sound_wordings import Wordings
 
 MOTION_WORDINGS = {
     "fight": Wordings(
-        ("people fighting", "a fight", "two men fighting in the street", "a brawl", "a fist fight", "they hit each other",
+        ("people fighting", "a fight", "two men fighting in the street", "a brawl", "a fist fight",
+         "they hit each other",
          "a man punches another man", "someone is kicked on the ground", "a violent attack", "people beating a man",
          "a group of men attacks someone", "an assault", "two persons wrestle violently", "a scuffle breaks out",
          "someone is knocked down", "street violence", "a man strikes a woman", "men exchange blows",
@@ -27,7 +28,8 @@ MOTION_WORDINGS = {
         ("no movement at all", "an empty room", "a motionless view"),
     ),
     "camera": Wordings(
-        ("the camera moves", "the camera pans", "the camera zooms in", "a shaking camera", "the camera turns to the left",
+        ("the camera moves", "the camera pans", "the camera zooms in", "a shaking camera",
+         "the camera turns to the left",
          "a hand-held camera", "a moving view", "the whole picture shakes"),
         ("camera shake", "a panning shot", "the view turns"),
     ),

@@ -146,7 +146,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             scores = self.score_clips(clips, mask)
         samples = self.sampler(scores.detach(), mask, generator)
         lengths = mask.sum(dim=1, keepdim=True)
-        parts = clips.split([*self.config.widths, self.config.num_streams - 1], dim=-1)
+        parts = torch.split(clips, [*self.config.widths, self.config.num_streams - 1], dim=-1)
         streams = parts[: self.config.num_streams]
         plain = [_sequence(stream, samples) for stream in streams]
         positions = torch.cat([_positions(index) for index in samples], dim=1)
@@ -172,7 +172,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         config = self.config
         scores = videos.vectors @ texts.T
         margin = max_margin_loss(scores, config.margin, config.margin_reduction, ignored)
-        return margin + config.topk_loss_weight * topk_loss(videos.anomaly_scores, mask, labels, config.topk_divisor)
+        detection = topk_loss(videos.anomaly_scores, mask, labels, config.topk_divisor)
+        loss: Tensor = margin + config.topk_loss_weight * detection
+        return loss
 
     def _pool(self, stream: Tensor, before: Tensor, after: Tensor, samples: Sequence[Tensor], mask: Tensor) -> Tensor:
         """The mean of all clips, moved towards the anomaly-led ones, plus what the layers changed in g and h."""
@@ -267,4 +269,6 @@ def _shortened(vectors: Tensor) -> Tensor:
 
 def _completing(vectors: Tensor) -> Tensor:
     """Return what vectors (..., width) shorter than one lack of that length, (..., 1)."""
-    return (1 - vectors.square().sum(-1, keepdim=True)).clamp(min=0).sqrt()
+    lengths = vectors.square().sum(-1, keepdim=True)
+    completing: Tensor = (1 - lengths).clamp(min=0).sqrt()
+    return completing

@@ -62,4 +62,4 @@ def liveliest_part(motion: Picture) -> tuple[slice, slice]:
 
 def _halved(motion: Picture) -> Picture:
     whole = motion.reshape(_SIZE, 2, _SIZE, 2, 3).mean(axis=(1, 3))
-    return np.rint(whole).astype(np.uint8)
+    return np.asarray(np.rint(whole), np.uint8)
