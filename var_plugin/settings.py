@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_cache_path, user_data_path
@@ -59,14 +59,19 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path(APP_NAME) / "recordings",
         description="folder for what is recorded from streams, one folder per camera",
     )
-    data: Path = Field(
-        default_factory=lambda: user_data_path(APP_NAME),
-        description="folder for what must be kept: footage added on the page, marks",
-    )
     suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
+    models: Path | None = Field(
+        default=None, description="folder with pretrained models by their names on the hub, looked at before the hub"
+    )
+    device: str = Field(
+        default="", description="where pretrained models run, such as cuda:1; default: a GPU, or the CPU"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="data type that pretrained models compute in"
+    )
+
     api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
-    app_users: str = Field(default="", description="who may see the page: name:password, separated by commas")
 
     zone: ZoneInfo | None = Field(
         default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"
@@ -101,11 +106,3 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """Return the settings of this process, read from the environment once."""
     return Settings()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens at an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -60,8 +60,10 @@ class TextEncoder(Protocol):
 class PictureEncoder(Protocol):
     """Pictures, among them the frames of a video, to vectors of one space."""
 
-    size: tuple[int, int]
-    """(height, width) it wants pictures in; the decoder delivers frames like that."""
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) it wants pictures in; the decoder delivers frames like that."""
+        ...
 
     def encode(self, pictures: Sequence[Picture]) -> Vectors:
         """Return (n, dim) float32; every picture is `size`."""
@@ -71,10 +73,15 @@ class PictureEncoder(Protocol):
 class SoundEncoder(Protocol):
     """Windows of sound to vectors of one space."""
 
-    window: int
-    """Samples that it hears at once."""
-    hop: int
-    """Samples from window to window of a longer recording."""
+    @property
+    def window(self) -> int:
+        """Samples that it hears at once."""
+        ...
+
+    @property
+    def hop(self) -> int:
+        """Samples from window to window of a longer recording."""
+        ...
 
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
         """Return (n, dim) float32 for (n, window) float32 in -1…1, 16 kHz mono."""

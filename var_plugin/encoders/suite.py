@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -46,7 +46,9 @@ class SuiteDescription:
     languages: tuple[str, ...]
     needs_network: bool
     build: str
-    """`module:function`; the function takes nothing and returns the encoders per space."""
+    """`module:function`; the function returns the encoders per space, and takes the model's name where one is given."""
+    model: Literal["none", "optional", "required"] = "none"
+    """Whether the suite can be called by `NAME:MODEL`."""
 
 
 @dataclass(frozen=True)

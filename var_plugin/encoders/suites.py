@@ -5,6 +5,7 @@ A new suite is one entry here (or one `SuiteDescription` behind an entry point) 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -24,7 +25,43 @@ _LITE = SuiteDescription(
     build="var_plugin.encoders.lite:build",
 )
 
-_BUILT_IN = (_LITE,)
+_CLIP = SuiteDescription(
+    name="clip",
+    summary="CLIP and CLAP; `clip:NAME` takes another CLIP model from the hub or a folder",
+    spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
+    code_licence="Apache-2.0",
+    weights_licence="of the models: MIT (CLIP ViT-B/32 of LAION), Apache-2.0 (CLAP of LAION)",
+    revision="main",
+    megabytes=1380,
+    languages=("en",),
+    needs_network=True,
+    build="var_plugin.encoders.pretrained:build_clip",
+    model="optional",
+)
+_SIGLIP2 = replace(
+    _CLIP,
+    name="siglip2",
+    summary="SigLIP 2 and CLAP; `siglip2:NAME` takes another SigLIP model from the hub or a folder",
+    weights_licence="of the models: Apache-2.0 (SigLIP 2 of Google, CLAP of LAION)",
+    megabytes=2280,
+    languages=("many; sounds: en",),
+    build="var_plugin.encoders.pretrained:build_siglip2",
+)
+_SENTENCE_TRANSFORMERS = SuiteDescription(
+    name="sentence-transformers",
+    summary="`sentence-transformers:NAME`, any model for texts and pictures from the hub or a folder",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the model",
+    revision="main",
+    megabytes=0,
+    languages=("of the model",),
+    needs_network=True,
+    build="var_plugin.encoders.pretrained:build_sentence_transformers",
+    model="required",
+)
+
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _SENTENCE_TRANSFORMERS)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -39,11 +76,24 @@ def descriptions() -> dict[str, SuiteDescription]:
 def load_suite(name: str = "lite") -> Suite:
     """Return the suite of that name; its weights load at first use.
 
+    Args:
+        name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder.
+
     Raises:
-        UnknownSuiteError: no such suite.
+        UnknownSuiteError: no such suite, one that takes no model, or one that needs one.
+        MissingWeightsError: a pretrained model is nowhere to be had.
     """
     known = descriptions()
-    if name not in known:
+    family, _, model = name.partition(":")
+    if family not in known:
         raise UnknownSuiteError(f"no suite is called '{name}'", why=f"there are: {', '.join(known)}", fix="choose one")
-    module, _, function = known[name].build.partition(":")
-    return Suite(known[name], getattr(import_module(module), function)())
+    description = known[family]
+    if (model and description.model == "none") or (not model and description.model == "required"):
+        raise UnknownSuiteError(
+            f"no suite is called '{name}'",
+            why=f"'{family}' {'takes no model' if model else 'needs a model'} behind its name",
+            fix="see: var-plugin suites",
+        )
+    module, _, function = description.build.partition(":")
+    build = getattr(import_module(module), function)
+    return Suite(replace(description, name=name), build(model) if model else build())

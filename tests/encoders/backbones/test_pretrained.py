@@ -1,0 +1,155 @@
+"""Pretrained backbones against the libraries' own forward and preparation, on tiny checkpoints in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchaudio.functional import resample
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_siglip
+from tests.encoders.test_sound import sine
+from tests.films import textured
+from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import MissingWeightsError, UnknownSuiteError
+from var_plugin.settings import settings
+
+TEXTS = ["a red car", "a blue dog", "a dog barks"]
+PICTURES = [textured(seed, 32, 32) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all models under their names on the hub."""
+    folder = tmp_path_factory.mktemp("models")
+    save_clip(folder / "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
+    save_siglip(folder / "google/siglip2-base-patch16-224")
+    save_clap(folder / "laion/larger_clap_general")
+    return folder
+
+
+@pytest.fixture
+def configured(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Settings that find the models there, and no network."""
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(hub))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings.cache_clear()
+    yield monkeypatch
+    settings.cache_clear()
+
+
+def normalised(features: object) -> Vectors:
+    return unit(features.pooler_output.float().numpy(force=True))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["clip", "siglip2"])
+def test_texts_and_pictures_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str) -> None:
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    settings.cache_clear()
+    folder = next((hub / ("laion" if name == "clip" else "google")).glob("CLIP*" if name == "clip" else "sig*"))
+    model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    padding = True if name == "clip" else "max_length"
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=padding, truncation=True, max_length=8, return_tensors="pt", return_token_type_ids=False
+    )
+    pixels = AutoImageProcessor.from_pretrained(folder)(PICTURES, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        texts = normalised(model.get_text_features(**tokens))
+        pictures = normalised(model.get_image_features(pixel_values=pixels.to(model.dtype)))
+    suite = load_suite(name)
+    assert suite.spaces["scene"].dim == texts.shape[1]
+    np.testing.assert_allclose(suite.encode("text", TEXTS, space="scene"), texts, atol=1e-6)
+    np.testing.assert_allclose(suite.encode("image", PICTURES), pictures, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip2"])
+def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytest.MonkeyPatch, name: str) -> None:
+    encoder = load_suite(name).encoders["scene"].picture
+    processor = encoder._network.picture_processor
+    assert encoder.size == (32, 32)
+    prepared = processor(PICTURES, return_tensors="np")["pixel_values"]
+    mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
+    by_hand = (np.stack(PICTURES) / 255 - mean) / deviation
+    np.testing.assert_allclose(prepared, by_hand.transpose(0, 3, 1, 2), atol=1e-5)
+
+
+def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path) -> None:
+    folder = hub / "laion/larger_clap_general"
+    model = AutoModel.from_pretrained(folder).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
+    tones = [sine(frequency, 1.0) for frequency in (300, 3_000)]
+    at_48 = [resample(torch.from_numpy(tone), 16_000, 48_000).numpy() for tone in tones]
+    prepared = AutoFeatureExtractor.from_pretrained(folder)(at_48, sampling_rate=48_000, return_tensors="pt")
+    with torch.no_grad():
+        texts = normalised(model.get_text_features(**tokens))
+        sounds = normalised(model.get_audio_features(input_features=prepared["input_features"]))
+    suite = load_suite("clip")
+    assert suite.encoders["sound"].sound.window == 16_000
+    np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=1e-6)
+    np.testing.assert_allclose(suite.encode("audio", [(tone, 16_000) for tone in tones]), sounds, atol=1e-5)
+
+
+def test_a_model_is_named_by_its_folder(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    suite = load_suite(f"clip:{save_clip(tmp_path / 'mine')}")
+    assert suite.name == f"clip:{tmp_path / 'mine'}"
+    assert suite.fingerprint == load_suite("clip").fingerprint, "the same files"
+    weights = load_file(tmp_path / "mine/model.safetensors")
+    weights["logit_scale"] += 1
+    save_file(weights, tmp_path / "mine/model.safetensors", {"format": "pt"})
+    assert load_suite(suite.name).fingerprint != suite.fingerprint
+
+
+def test_weights_that_would_be_random_are_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "mine")
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match=r"lacks 1 weights .*visual_projection"):
+        load_suite(f"clip:{folder}").encode("image", PICTURES)
+
+
+def test_a_model_that_is_nowhere_is_one_error_with_the_command(configured: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingWeightsError, match=r"run: hf download nobody/nothing --revision v2"):
+        load_suite("clip:nobody/nothing@v2")
+
+
+def test_pickles_are_not_loaded(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "mine")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(MissingWeightsError, match="holds no safetensors"):
+        load_suite(f"clip:{folder}")
+
+
+@pytest.mark.parametrize("name", ["lite:model", "sentence-transformers", "sentence-transformers:"])
+def test_suites_take_the_models_that_they_take(name: str) -> None:
+    with pytest.raises(UnknownSuiteError, match="a model behind its name|takes no model"):
+        load_suite(name)
+
+
+def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownSuiteError, match="of the kind 'clap'"):
+        load_suite("clip:laion/larger_clap_general")
+
+
+def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+
+    folder = str(tmp_path / "model")
+    SentenceTransformer(modules=[Transformer(str(save_clip(tmp_path / "clip")))], device="cpu").save(folder)
+    library = SentenceTransformer(folder, device="cpu")
+    suite = load_suite(f"sentence-transformers:{folder}")
+    from PIL import Image
+
+    np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=1e-6)
+    big = [np.kron(picture, np.ones((12, 12, 1), np.uint8)) for picture in PICTURES]
+    expected = unit(library.encode([Image.fromarray(picture) for picture in big]))
+    np.testing.assert_allclose(suite.encode("image", big), expected, atol=1e-6)

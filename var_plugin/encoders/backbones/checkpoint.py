@@ -1,0 +1,116 @@
+"""Pretrained models of others: a folder on this machine, or a repository of the Hugging Face hub.
+
+Only safetensors are loaded and no code of a repository is run. A name is looked up, in this order, as a folder, below the
+folder of the setting `models`, and on the hub (its own cache first; `HF_HUB_OFFLINE=1` keeps off the network).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from var_plugin.errors import MissingWeightsError
+from var_plugin.settings import settings
+
+if TYPE_CHECKING:
+    import torch
+
+# All that vectors can depend on; neither pickles nor code.
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
+
+    name: str
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are; fetched from the hub where they are nowhere else.
+
+        Raises:
+            MissingWeightsError: the model is nowhere, or has no safetensors.
+        """
+        repository, _, revision = self.name.partition("@")
+        models = settings().models
+        places = [Path(self.name), *([models / repository] if models else [])]
+        folder = next((place for place in places if place.is_dir()), None) or _fetched(repository, revision or "main")
+        if not any(folder.rglob("*.safetensors")):
+            raise MissingWeightsError(
+                f"{folder} holds no safetensors",
+                why="other formats can run code while they are loaded",
+                fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
+            )
+        return folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over the content of all files that vectors can depend on."""
+        digest = hashlib.sha256()
+        for path in sorted(path for pattern in _FILES for path in self.folder.rglob(pattern)):
+            digest.update(str(path.relative_to(self.folder)).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def config(self) -> Any:
+        """The model's configuration, as transformers has it."""
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.folder, local_files_only=True)
+
+    def model(self) -> Any:
+        """Load the network, ready to encode on `device()` in the data type of the settings.
+
+        Raises:
+            MissingWeightsError: the files lack weights of the network, which would be random instead.
+        """
+        import torch
+        from transformers import AutoModel
+
+        model, report = AutoModel.from_pretrained(
+            self.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=getattr(torch, settings().dtype),
+        )
+        lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+        if lacking:
+            raise MissingWeightsError(
+                f"{self.folder} lacks {len(lacking)} weights of its network, among them {lacking[0]}",
+                why="they would be random numbers",
+                fix="save the whole model with save_pretrained",
+            )
+        return model.eval().to(device())
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+
+def device() -> torch.device:
+    """Return where networks run: the setting `device`, or the GPU where there is one."""
+    import torch
+
+    return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _fetched(repository: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
+    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
+        raise MissingWeightsError(
+            f"the model '{repository}' is neither on this machine nor to be had from the hub",
+            why=str(error).partition("\n")[0],
+            fix=f"run: hf download {repository} --revision {revision}, or name a folder that holds it",
+        ) from error

@@ -1,0 +1,121 @@
+"""CLIP, SigLIP and SigLIP 2 through transformers: sentences and pictures to one space.
+
+A picture or frame is looked at whole: it is scaled to the size of the network, not cropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
+from var_plugin.encoders.base import Picture, Space, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.weight_folder import in_batches
+from var_plugin.errors import UnknownSuiteError
+
+# SigLIP 2 has the architecture of SigLIP, except for its models for pictures of any shape (`siglip2`).
+_KINDS = ("clip", "siglip")
+
+
+def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
+    """Return the space of a CLIP-like model; its network loads at the first use.
+
+    Raises:
+        MissingWeightsError: as `Checkpoint.folder`.
+        UnknownSuiteError: it is another kind of model.
+    """
+    kind = checkpoint.config.model_type
+    if kind not in _KINDS:
+        raise UnknownSuiteError(
+            f"the model {checkpoint.name} is of the kind '{kind}'",
+            why="CLIP and SigLIP models that look at pictures of one size are taken here",
+            fix="try sentence-transformers:NAME, or choose another model",
+        )
+    network = ClipNetwork(checkpoint)
+    space = Space("scene", network.dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
+    return SpaceEncoders(space, text=ClipTextEncoder(network), picture=ClipPictureEncoder(network))
+
+
+class ClipNetwork:
+    """The two towers of a model and what prepares their inputs."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        config = self._checkpoint.config
+        return int(config.text_config.projection_size if self._is_siglip else config.projection_dim)
+
+    @cached_property
+    def picture_processor(self) -> Any:
+        """The model's own preparation of pictures."""
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(self._checkpoint.folder, local_files_only=True)
+
+    @cached_property
+    def model(self) -> Any:
+        """The network."""
+        return self._checkpoint.model()
+
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """Return token ids, prepared as in training: SigLIP has seen nothing but texts padded to one length."""
+        return self._tokenizer(
+            list(texts),
+            padding="max_length" if self._is_siglip else True,
+            truncation=True,
+            max_length=self._checkpoint.config.text_config.max_position_embeddings,
+            return_token_type_ids=False,
+            return_tensors="pt",
+        )
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self._checkpoint.tokenizer()
+
+    @property
+    def _is_siglip(self) -> bool:
+        return bool(self._checkpoint.config.model_type == "siglip")
+
+
+class ClipTextEncoder:
+    """Sentences to the space of a CLIP-like model; satisfies `TextEncoder`."""
+
+    def __init__(self, network: ClipNetwork) -> None:
+        self._network = network
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32 of length one."""
+        return in_batches(self._encode, texts, self._network.dim)
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
+        tokens = self._network.tokens(texts).to(device())
+        return unit(self._network.model.get_text_features(**tokens).pooler_output.float().numpy(force=True))
+
+
+class ClipPictureEncoder:
+    """Pictures to the space of a CLIP-like model; satisfies `PictureEncoder`."""
+
+    def __init__(self, network: ClipNetwork) -> None:
+        self._network = network
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the network looks at."""
+        processor = self._network.picture_processor
+        wanted = getattr(processor, "crop_size", None) or processor.size
+        return int(wanted["height"]), int(wanted["width"])
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Return (n, dim) float32 of length one for `size` RGB pictures."""
+        return in_batches(self._encode, pictures, self._network.dim)
+
+    def _encode(self, pictures: Sequence[Picture]) -> Vectors:
+        model = self._network.model
+        prepared = self._network.picture_processor(list(pictures), return_tensors="pt")["pixel_values"]
+        features = model.get_image_features(pixel_values=prepared.to(model.device, model.dtype))
+        return unit(features.pooler_output.float().numpy(force=True))

@@ -1,0 +1,75 @@
+"""Any multi-modal model of sentence-transformers: sentences and pictures to one space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
+from var_plugin.encoders.base import Picture, Space, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.errors import UnsupportedModalityError
+from var_plugin.extras import require
+from var_plugin.settings import settings
+
+
+def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
+    """Return the space of a model; the model loads at once, since only it knows what it takes.
+
+    Raises:
+        MissingDependencyError: sentence-transformers is not installed.
+        MissingWeightsError: as `Checkpoint.folder`.
+        UnsupportedModalityError: the model takes no pictures.
+    """
+    require("sentence-transformers", "sentence_transformers")
+    encoder = SentenceTransformersEncoder(checkpoint)
+    if not {"text", "image"} <= set(encoder.model.modalities):
+        raise UnsupportedModalityError(
+            f"the model {checkpoint.name} cannot look at footage",
+            why=f"it takes {', '.join(map(str, encoder.model.modalities))}",
+            fix="choose a model for texts and images",
+        )
+    dim = int(encoder.model.get_embedding_dimension())
+    space = Space("scene", dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
+    return SpaceEncoders(space, text=encoder, picture=_Pictures(encoder))
+
+
+class SentenceTransformersEncoder:
+    """Sentences to the space of the model, prompted as queries; satisfies `TextEncoder`."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @cached_property
+    def model(self) -> Any:
+        """The whole model."""
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(
+            str(self._checkpoint.folder),
+            device=str(device()),
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": settings().dtype},
+        )
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32 of length one."""
+        return unit(self.model.encode_query(list(texts), show_progress_bar=False))
+
+
+class _Pictures:
+    """Pictures to the space of the model; satisfies `PictureEncoder`."""
+
+    size = (384, 384)
+    """The model scales them to what it wants."""
+
+    def __init__(self, encoder: SentenceTransformersEncoder) -> None:
+        self._encoder = encoder
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Return (n, dim) float32 of length one for `size` RGB pictures."""
+        from PIL import Image
+
+        images = [Image.fromarray(picture) for picture in pictures]
+        return unit(self._encoder.model.encode_document(images, show_progress_bar=False))
