@@ -30,6 +30,7 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     before = dict(os.environ)
     os.environ["VAR_PLUGIN_INDEX"] = str(home / "index.db")
     os.environ["VAR_PLUGIN_CACHE"] = str(home / "cache")
+    os.environ["VAR_PLUGIN_DATA"] = str(home / "data")
     settings.cache_clear()
     yield home
     os.environ.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import timedelta
 from functools import lru_cache
@@ -59,6 +60,10 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path(APP_NAME) / "recordings",
         description="folder for what is recorded from streams, one folder per camera",
     )
+    data: Path = Field(
+        default_factory=lambda: user_data_path(APP_NAME),
+        description="folder for what must be kept: footage added on the page, marks",
+    )
     suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
     models: Path | None = Field(
@@ -72,6 +77,7 @@ class Settings(BaseSettings):
     )
 
     api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
+    app_users: str = Field(default="", description="who may see the page: name:password, separated by commas")
 
     zone: ZoneInfo | None = Field(
         default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"
@@ -106,3 +112,11 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """Return the settings of this process, read from the environment once."""
     return Settings()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches what listens at an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -69,6 +69,18 @@ def test_results_are_those_of_decoding_here(film: Film) -> None:
     assert np.array_equal(picture_at(path, 2.0, width=32), guard.picture_at(path, 2.0, width=32))
 
 
+def test_many_pictures_arrive_in_order_whether_they_are_awaited_or_wait(film: Film) -> None:
+    """More than both halves of the tray hold, at two sizes, one of them too large for it."""
+    path = film(seconds=6, paint=moving)
+    for size in ((224, 224), (700, 700)):
+        found = guard.Frames(path, size=size)
+        for number, (mine, other) in enumerate(zip(FrameReader(path, size=size), found, strict=True)):
+            assert mine.time == other.time
+            assert np.array_equal(mine.picture, other.picture)
+            if number == 3:
+                time.sleep(0.6)
+
+
 def test_errors_are_those_of_decoding_here(film: Film) -> None:
     noise = film.folder / "noise.mp4"
     noise.write_bytes(np.random.default_rng(0).bytes(5_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,51 @@ def mcp(
 
     with opened(index, suite) as library:
         serve_mcp(library, transport="http" if http else "stdio", host=host, port=port)
+
+
+@app.command(name="app")
+def page(
+    index: IndexOption = None,
+    suite: SuiteOption = None,
+    host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes a login.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port to serve on.", show_default="the first free one from 7860")
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Get a public address from Gradio's servers; takes a login.")
+    ] = False,
+    open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Let others in without a login.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Let nobody add or delete footage on the page.")
+    ] = False,
+    max_upload: Annotated[str, typer.Option(help="Largest file that can be uploaded.")] = "2gb",
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the tools to assistants at /gradio_api/mcp.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:NAME", help="A chat model of LangChain that reads the messages.")
+    ] = None,
+) -> None:
+    """Open the page: chat with the cameras. Users come from VAR_PLUGIN_APP_USERS, as name:password."""
+    import threading
+
+    from var_plugin.app.launch import running_page
+    from var_plugin.app.options import PageOptions, parse_users
+    from var_plugin.settings import settings
+
+    options = PageOptions(
+        host=host,
+        port=port,
+        share=share,
+        users=parse_users(settings().app_users),
+        open_to_all=open_to_all,
+        read_only=read_only,
+        max_upload=max_upload,
+        mcp=mcp,
+        model=model,
+    )
+    with opened(index, suite) as library, running_page(library, options) as address:
+        print(f"The page is at {address}; Ctrl-C ends it.", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 @app.command()

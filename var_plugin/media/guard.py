@@ -29,6 +29,7 @@ from var_plugin.media.audio import SAMPLE_RATE, cut
 from var_plugin.media.container import MediaInfo
 from var_plugin.media.frames import Frame, Wanted
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.tray import Tray
 from var_plugin.media.wire import Wire
 
 logger = logging.getLogger(__name__)
@@ -122,12 +123,13 @@ class _Child:
         self.jobs = 0
         ours, theirs = socket.socketpair()
         self._wire = Wire(ours, _MESSAGE_SECONDS)
+        self._tray = Tray()
         self._process = subprocess.Popen(  # noqa: S603  (this interpreter, no argument from outside)
             # -P: a folder of footage that holds an av.py must not be imported from.
-            [sys.executable, "-P", "-m", "var_plugin.media.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "var_plugin.media.worker", str(theirs.fileno()), str(self._tray.descriptor)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), self._tray.descriptor],
             start_new_session=True,  # Ctrl-C is for the parent, which ends in order
             env=os.environ
             | {
@@ -137,6 +139,7 @@ class _Child:
             },
         )
         theirs.close()
+        self._tray.close()
         if not self._wire.wait(_START_SECONDS):
             raise self._crashed("the decoding process", "it does not start")
         self._receive("the decoding process", 0)
@@ -163,6 +166,11 @@ class _Child:
                 values = message["values"]
                 footage = max(footage, values.get("time", 0.0), values.get("samples", 0) / SAMPLE_RATE)
                 yield values, array
+            elif "times" in message:
+                pictures = self._pictures(work, message)
+                for at, picture in zip(message["times"], pictures, strict=True):
+                    footage = max(footage, at)
+                    yield {"time": at}, picture
             elif "warning" in message:
                 logger.warning("%s", message["warning"])
             elif "error" in message:
@@ -195,6 +203,15 @@ class _Child:
             raise _timeout(work, f"it stopped for {_MESSAGE_SECONDS} s in the middle of an answer") from None
         except (EOFError, OSError, ValueError, RecursionError) as error:
             raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from error
+
+    def _pictures(self, work: str, message: dict[str, Any]) -> NDArray[Any]:
+        """Take pictures from the tray and let the child use that half of it again."""
+        try:
+            pictures = self._tray.take(message["half"], [len(message["times"]), *message["size"]])
+            self._wire.send({"taken": message["half"]})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise self._crashed(work, f"it handed over no pictures ({type(error).__name__})") from error
+        return pictures
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
         self.kill()

@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,10 @@ from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, picture_at
 from var_plugin.media.limits import Limits
+from var_plugin.media.tray import HALF_BYTES, HALVES, Tray
 from var_plugin.media.wire import Wire
+
+_LONGEST_WAIT_SECONDS = 0.25
 
 Result = tuple[dict[str, Any], NDArray[Any] | None]
 
@@ -69,45 +73,94 @@ class _Forward(logging.Handler):
         self._wire.send({"warning": record.getMessage()})
 
 
-def main(descriptor: int) -> None:
+class _Outbox:
+    """What goes to the parent, in order: small frames several at once through the tray, all else by itself.
+
+    A half of the tray is filled anew only when the parent has taken what was in it. Frames wait for others for about a
+    quarter of a second, so that whoever decodes slowly is heard of.
+    """
+
+    def __init__(self, wire: Wire, tray: Tray) -> None:
+        self._wire, self._tray = wire, tray
+        self.free = threading.Semaphore(HALVES)
+        self._half = 0
+        self._shape: tuple[int, ...] = ()
+        self._times: list[float] = []
+        self._began = 0.0
+
+    def send(self, values: dict[str, Any], array: NDArray[Any] | None) -> None:
+        """Send one result of a job."""
+        if array is None or values.keys() != {"time"} or array.nbytes > HALF_BYTES // 2:
+            self.flush()
+            self._wire.send({"values": values}, array)
+            return
+        if array.shape != self._shape or (len(self._times) + 1) * array.nbytes > HALF_BYTES:
+            self.flush()
+        if not self._times:
+            self.free.acquire()
+            self._shape, self._began = array.shape, time.monotonic()
+        self._tray.put(self._half, len(self._times), array)
+        self._times.append(values["time"])
+        if time.monotonic() - self._began > _LONGEST_WAIT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the frames that wait for others."""
+        if self._times:
+            self._wire.send({"times": self._times, "size": self._shape, "half": self._half})
+            self._half = (self._half + 1) % HALVES
+            self._times = []
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Send the last message of a job."""
+        self.flush()
+        self._wire.send(message)
+
+
+def main(descriptor: int, tray_descriptor: int) -> None:
     """Serve jobs from the connection until its other end is closed."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     wire = Wire(socket.socket(fileno=descriptor))
     logging.getLogger("var_plugin").addHandler(_Forward(wire))
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    threading.Thread(target=_receive, args=(wire, jobs), daemon=True).start()
+    outbox = _Outbox(wire, Tray(tray_descriptor))
+    threading.Thread(target=_receive, args=(wire, jobs, outbox), daemon=True).start()
     wire.send({"ready": True})
     while True:
-        _serve(wire, **jobs.get())
+        _serve(outbox, **jobs.get())
 
 
-def _receive(wire: Wire, jobs: queue.Queue[dict[str, Any]]) -> None:
+def _receive(wire: Wire, jobs: queue.Queue[dict[str, Any]], outbox: _Outbox) -> None:
     """Take jobs in; end the process, in the middle of decoding as well, when nobody is there to take its results."""
     try:
         while True:
-            jobs.put(wire.receive()[0])
+            message = wire.receive()[0]
+            if "taken" in message:
+                outbox.free.release()
+            else:
+                jobs.put(message)
     except (EOFError, OSError):
         os._exit(0)
 
 
-def _serve(wire: Wire, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
+def _serve(outbox: _Outbox, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
     allowed = Limits(**limits)
     resource.setrlimit(resource.RLIMIT_AS, (allowed.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
         for values, array in JOBS[job](Path(path), allowed, **options):
-            wire.send({"values": values}, array)
-        wire.send({"done": True})
+            outbox.send(values, array)
+        outbox.end({"done": True})
     except OUT_OF_MEMORY:
         error = DecodingMemoryError(
             f"decoding {path} needs too much memory",
             why=f"the limit is {allowed.memory >> 20} MB",
             fix="scale it down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
-        wire.send(_failure(error))
+        outbox.end(_failure(error))
         os._exit(1)  # what is left of the heap is not worth another job
     except VarPluginError as error:
-        wire.send(_failure(error))
+        outbox.end(_failure(error))
 
 
 def _failure(error: VarPluginError) -> dict[str, Any]:
@@ -115,4 +168,4 @@ def _failure(error: VarPluginError) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

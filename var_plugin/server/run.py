@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.extras import require
 from var_plugin.library import open_index
-from var_plugin.settings import settings
+from var_plugin.settings import is_loopback, settings
 
 _GRACE_SECONDS = 30
 
@@ -44,7 +43,7 @@ def serve(
     """
     require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
     keys = frozenset(key.strip() for key in api_keys if key.strip())
-    if not keys and not _is_loopback(host):
+    if not keys and not is_loopback(host):
         raise InvalidInputError(
             f"nothing would keep others out of {host}", why="no API key is set", fix="set one, or listen on 127.0.0.1"
         )
@@ -75,10 +74,3 @@ def leave_a_core() -> None:
     only before torch is loaded.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

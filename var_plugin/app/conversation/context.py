@@ -20,8 +20,8 @@ class Context:
     """End of the latest footage whose clock time is known; None where none is."""
     shown: Sequence[Moment] = ()
     """The moments of the last answer, in their order."""
-    chosen: int = 0
-    """Which of them is in view."""
+    viewed: Moment | None = None
+    """What is in view; None: the first one shown."""
 
     @property
     def zone(self) -> tzinfo | None:
@@ -31,7 +31,12 @@ class Context:
     @property
     def moment(self) -> Moment | None:
         """The moment in view: what "that" and "this" mean."""
-        return self.shown[self.chosen] if self.chosen < len(self.shown) else None
+        return self.viewed or (self.shown[0] if self.shown else None)
+
+    @property
+    def chosen(self) -> int:
+        """Where the moment in view stands among those shown; the first place where it is none of them."""
+        return self.shown.index(self.viewed) if self.viewed in self.shown else 0
 
     @property
     def moment_at(self) -> tuple[datetime, datetime] | None:

@@ -42,20 +42,25 @@ def place_of(words: str, draft: Draft) -> int | None:
     return None
 
 
-def _moment(words: str, draft: Draft) -> Moment | None:
+def moment_of(words: str, draft: Draft) -> Moment | None:
+    """Return the moment that a reference means: the one in view, unless it names another."""
+    if not words or re.fullmatch(rf"(?:the )?(?:this|that|it|these|same|one playing)(?: {_THING})?", words):
+        if draft.context.moment is None:
+            draft.notes.append("there is no moment yet to go by")
+        return draft.context.moment
     place = place_of(words, draft)
     return None if place is None else draft.context.shown[place]
 
 
 def _like(found: re.Match[str], draft: Draft) -> None:
-    moment = _moment(said(found, "which"), draft)
+    moment = moment_of(said(found, "which"), draft)
     if moment is not None:
         draft.change(text=None, image=None, audio=None, video=None, like=moment.id)
 
 
 def _loudness(louder: bool) -> Callable[[re.Match[str], Draft], None]:
     def apply(found: re.Match[str], draft: Draft) -> None:
-        moment = _moment(said(found, "which" if louder else "than"), draft)
+        moment = moment_of(said(found, "which" if louder else "than"), draft)
         if moment is not None:
             chosen, other = ("louder_than", "quieter_than") if louder else ("quieter_than", "louder_than")
             draft.change(**{chosen: moment.id, other: None})

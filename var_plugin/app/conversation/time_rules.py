@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 
 from var_plugin.app.conversation.context import clock_span
 from var_plugin.app.conversation.draft import Draft, rule, said
-from var_plugin.app.conversation.rules import REFERENCE, place_of
+from var_plugin.app.conversation.rules import REFERENCE, moment_of
 from var_plugin.app.conversation.times import (
     AROUND,
     CLOCK,
@@ -54,9 +54,8 @@ def _of_moment(give: Callable[[re.Match[str], datetime, datetime, Draft], Bounds
 
     def apply(found: re.Match[str], draft: Draft) -> None:
         words = said(found, "which") if "which" in found.re.groupindex else ""
-        place = place_of(words, draft) if words else draft.context.chosen
-        shown = draft.context.shown
-        times = clock_span(shown[place], draft.context.zone) if place is not None and place < len(shown) else None
+        moment = moment_of(words, draft) if words else draft.context.moment
+        times = clock_span(moment, draft.context.zone) if moment else None
         if times is None:
             draft.notes.append(f"“{found[0].strip()}” needs a moment whose clock time is known")
         else:

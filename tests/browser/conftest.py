@@ -1,0 +1,150 @@
+"""The page in a real Chromium, over an index that knows its colours; pictures of what was seen are kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.colors import DESCRIPTION, NAMES, ColorNames, build
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.app.launch import running_page
+from var_plugin.app.options import PageOptions
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.library import Index, open_index
+
+CHROMIUM = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+PICTURES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
+DAY = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class AnyWords(ColorNames):
+    """White for a text that names no colour."""
+
+    def encode(self, texts: list[str]) -> Vectors:  # type: ignore[override]
+        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
+
+
+def words_and_colors() -> Suite:
+    known = build("any-words")["scene"]
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(known.space, AnyWords(), known.picture, known.backgrounds)})
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens an address as a new visitor; an error on the page's console, or a request to elsewhere, fails the test."""
+    problems: list[str] = []
+    with ExitStack() as stack:
+
+        def open_page(address: str, *, width: int = 1400, height: int = 950, dark: bool = False) -> Page:
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            )
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on(
+                "request",
+                lambda request: (
+                    problems.append(f"asked elsewhere: {request.url}")
+                    if re.match(r"(?:http|ws)s?://(?!127\.0\.0\.1)", request.url)
+                    else None
+                ),
+            )
+            page.goto(address)
+            page.wait_for_selector("#vp-message textarea")
+            return page
+
+        yield open_page
+    assert problems == []
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Serves the page over an index until the test ends; returns its address."""
+    with ExitStack() as stack:
+
+        def start(index: Index, **options: object) -> str:
+            return stack.enter_context(running_page(index, PageOptions(**options)))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page over two cameras, of the morning and of the afternoon; four colours of 8 s each."""
+    folder = tmp_path_factory.mktemp("colors")
+    film = Film(folder / "a secret place")
+    with open_index(folder / "index.db", suite=words_and_colors()) as index:
+        for camera, hour, names in (
+            ("north-gate", 9, ("red", "green", "blue", "white")),
+            ("south-yard", 15, ("blue", "white", "red", "green")),
+        ):
+            path = film(f"{camera}.mp4", seconds=32, fps=5, paint=scene(*names), tone=440.0)
+            assert index.add(path, camera=camera, recorded_at=DAY.replace(hour=hour)).ok
+        with running_page(index, PageOptions()) as address:
+            yield address
+
+
+def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
+    """Send a message and wait for its answer."""
+    answers = page.locator("#vp-chat [data-testid=bot]").count()
+    if files:
+        page.set_input_files("#vp-message input[type=file]", [str(file) for file in files])
+        page.wait_for_function(
+            "n => document.querySelectorAll('#vp-message .thumbnail-item').length === n", arg=len(files)
+        )
+    page.fill("#vp-message textarea", text)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('#vp-message textarea').value === ''")
+    page.wait_for_function(
+        "before => document.querySelectorAll('#vp-chat [data-testid=bot]').length > before"
+        " && !document.querySelector('#vp-chat').innerText.includes('Loading content')",
+        arg=answers,
+    )
+
+
+def cards(page: Page) -> list[str]:
+    """What the cards of the last answer say."""
+    return page.locator(".vp-cards").last.locator(".vp-card").evaluate_all(
+        "cards => cards.map(card => card.getAttribute('aria-label'))"
+    )  # fmt: skip
+
+
+def playing(page: Page) -> dict[str, float]:
+    """Where the player stands, in seconds of the whole video, once it has begun to play."""
+    page.wait_for_function("() => document.querySelector('video.vp-video')?.readyState >= 2")
+    return page.eval_on_selector(
+        "video.vp-video",
+        "v => ({at: v.currentTime + Number(v.dataset.clipStart), start: Number(v.dataset.start)})",
+    )  # fmt: skip
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture of the page, for people to look at."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(600)
+    page.screenshot(path=str(PICTURES / f"{name}.png"))

@@ -1,0 +1,168 @@
+"""The first tab: the chat with its cards and chips, the player, the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from var_plugin.app import results, words
+from var_plugin.app.asking import chips_of, drop, say, view
+from var_plugin.app.cards import chip_row, downloads, player, player_failed, player_waiting
+from var_plugin.app.desk import Desk
+from var_plugin.app.session import Session
+from var_plugin.app.timeline import curve
+from var_plugin.errors import VarPluginError
+
+EXAMPLES = (
+    "a woman in an orange space suit",
+    "a lion resting on a rock",
+    "a man in a suit with a red bow tie",
+    "anything unusual?",
+)
+_ACCEPTED = ["image", "audio", "video"]
+_NOTHING = '<div class="vp-empty">The moment plays here.</div>'
+
+Update = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class AskTab:
+    """The tab's components that events change."""
+
+    chat: gr.Chatbot
+    chips: gr.HTML
+    message: gr.MultimodalTextbox
+    player: gr.HTML
+    downloads: gr.HTML
+    curve: gr.Plot
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Everything that an answer may change, besides the session."""
+        return [self.chat, self.chips, self.player, self.downloads, self.curve]
+
+
+def build_ask_tab(desk: Desk) -> AskTab:
+    """Lay the tab out."""
+    with gr.Row(elem_id="vp-ask"):
+        with gr.Column(scale=6, min_width=320):
+            chat = gr.Chatbot(
+                label="Conversation",
+                show_label=False,
+                height="62vh",
+                buttons=[],
+                feedback_options=None,
+                group_consecutive_messages=False,
+                placeholder="### What are you looking for?\nDescribe it, or send a picture, a sound or a clip.",
+                examples=[{"text": example} for example in EXAMPLES],
+                elem_id="vp-chat",
+            )
+            chips = gr.HTML(elem_id="vp-asked")
+            message = gr.MultimodalTextbox(
+                label="Your message",
+                show_label=False,
+                placeholder="Describe a moment, or go on: only after 2 pm",
+                file_types=_ACCEPTED,
+                file_count="multiple",
+                sources=["upload", "microphone"],
+                autofocus=True,
+                max_plain_text_length=1000,
+                elem_id="vp-message",
+            )
+            gr.HTML(f'<p class="vp-downloads">{words.suite_line(desk.index.suite.description)}</p>')
+        with gr.Column(scale=5, min_width=320, elem_id="vp-side"):
+            shown = gr.HTML(_NOTHING, elem_id="vp-now")
+            links = gr.HTML()
+            plot = gr.Plot(show_label=False, visible=False, elem_classes="vp-plot", elem_id="vp-curve")
+    return AskTab(chat, chips, message, shown, links, plot)
+
+
+def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None:
+    """Let messages, examples and clicks be answered."""
+
+    def send(message: dict[str, Any], session_now: Session) -> Iterator[Update]:
+        following = say(desk, session_now, message.get("text") or "", message.get("files") or [])
+        yield from _show(tab, desk, session, session_now, following)
+
+    def example(chosen: gr.SelectData, session_now: Session) -> Iterator[Update]:
+        yield from _show(tab, desk, session, session_now, say(desk, session_now, chosen.value["text"], []))
+
+    def click(clicked: gr.EventData, session_now: Session, request: gr.Request) -> Iterator[Update]:
+        following = _clicked(desk, session_now, str(clicked.action), str(clicked.id), request.username)
+        yield from _show(tab, desk, session, session_now, following)
+
+    def clear(session_now: Session) -> Iterator[Update]:
+        yield from _show(tab, desk, session, session_now, Session())
+
+    outputs = [session, *tab.outputs]
+    common: dict[str, Any] = {"outputs": outputs, "api_visibility": "private", "concurrency_limit": 8}
+    # The box is emptied at once, so that the next message can be typed while this one is answered.
+    sent = gr.State(None)
+    tab.message.submit(
+        lambda message: (message, {"text": "", "files": []}),
+        [tab.message],
+        [sent, tab.message],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    ).then(send, [sent, session], show_progress="minimal", **common)
+    tab.chat.example_select(example, [session], show_progress="minimal", **common)
+    tab.chat.clear(clear, [session], show_progress="hidden", **common)
+    bridge.click(click, [session], show_progress="hidden", **common)
+
+
+def _clicked(desk: Desk, session: Session, action: str, which: str, user: str | None) -> Session:
+    if action == "chip":
+        return drop(desk, session, which)
+    if action == "play-id":
+        return view(desk, session, which)
+    moment = desk.shelf.moment(which)
+    if moment is None:
+        return session
+    if action in ("right", "wrong"):
+        desk.marks.add(moment, session.request, action == "right", user)
+    return session.viewing(moment)
+
+
+def _show(tab: AskTab, desk: Desk, state: gr.State, before: Session, after: Session) -> Iterator[Update]:
+    """Yield what changes: the answer at once, the clip as soon as it is there."""
+    moment = after.in_view
+    updates: Update = {state: after}
+    if after.turns != before.turns:
+        updates[tab.chat] = _messages(after)
+        updates[tab.chips] = chip_row(chips_of(desk, after))
+        updates[tab.downloads] = _links(desk, after)
+    if moment is None:
+        yield {**updates, tab.player: _NOTHING, tab.curve: gr.Plot(visible=False)}
+        return
+    zone, token = desk.options.zone, desk.shelf.token(moment)
+    if moment != before.in_view:
+        yield {**updates, tab.player: player_waiting(moment, token, zone)}
+        updates = {tab.curve: gr.Plot(curve(desk.index, moment, after.shown), visible=True)}
+    try:
+        html = player(moment, token, desk.shelf.clip(moment), zone, desk.marks.of(moment, after.request))
+    except VarPluginError as error:
+        html = player_failed(moment, token, zone, error.what.rpartition("/")[2])
+    yield {**updates, tab.player: html}
+
+
+def _messages(session: Session) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for turn in session.turns:
+        said = " ".join(filter(None, [turn.said, *(f"📎 {name}" for name in turn.files)]))
+        if said:
+            messages.append({"role": "user", "content": said})
+        messages.append({"role": "assistant", "content": turn.told})
+        if turn.cards:
+            messages.append({"role": "assistant", "content": gr.HTML(turn.cards)})
+    return messages
+
+
+def _links(desk: Desk, session: Session) -> str:
+    if not session.shown:
+        return ""
+    made: Sequence[str] = [desk.shelf.offer(make(session.shown)) for make in (results.as_csv, results.as_json)]
+    return downloads(*made)

@@ -1,0 +1,121 @@
+"""One turn of the conversation: from a message, a chip that is removed or a card that is clicked to the next session."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from var_plugin.app import words
+from var_plugin.app.answering import answer, moment_of
+from var_plugin.app.cards import cards
+from var_plugin.app.conversation import Context, Request, understand
+from var_plugin.app.conversation.request import Chip, chips, remove
+from var_plugin.app.desk import Desk
+from var_plugin.app.session import Session, Turn, context_of
+from var_plugin.errors import InvalidInputError, VarPluginError
+from var_plugin.retrievers.wording import plain
+
+Media = Literal["image", "audio", "video"]
+
+
+def say(desk: Desk, session: Session, text: str, files: Sequence[str]) -> Session:
+    """Answer a message of words, files, or both."""
+    context = context_of(session, desk.index, desk.options.zone)
+    said = Turn(text, tuple(Path(file).name for file in files), "", "")
+    if not text.strip() and not files:
+        return session
+    try:
+        before = Request(**_uploaded(files)) if files else session.request
+    except InvalidInputError as error:
+        return session.told(said, str(error))
+    if not text.strip():
+        return _answered(desk, session, before, said, context)
+    understood = understand(text, before, context)
+    if understood.action == "undo":
+        back = session.back()
+        return _answered(desk, back, back.request, said, context)
+    if understood.action == "play" and understood.place is not None:
+        moment = session.shown[understood.place]
+        return session.viewing(moment).told(said, f"Playing moment {understood.place + 1}.")
+    notes = list(understood.notes)
+    if understood.request == before and notes and not files:
+        return session.told(said, _sentences(notes))
+    # A picture stays what is looked for when the words beside it only set conditions.
+    request = understood.request.but(**_uploaded(files)) if files else understood.request
+    return _answered(desk, session, request, said, context, notes)
+
+
+def drop(desk: Desk, session: Session, key: str) -> Session:
+    """Answer again without the part of the request that a chip stands for."""
+    request = remove(session.request, key)
+    if request == session.request:
+        return session
+    context = context_of(session, desk.index, desk.options.zone)
+    return _answered(desk, session, request, Turn("", (), "", ""), context)
+
+
+def view(desk: Desk, session: Session, moment_id: str) -> Session:
+    """Bring a moment that is known by its id into view: a click on the timeline."""
+    known = next((moment for moment in session.shown if moment.id == moment_id), None)
+    try:
+        return session.viewing(known or moment_of(desk.index, moment_id))
+    except VarPluginError:
+        return session
+
+
+def chips_of(desk: Desk, session: Session) -> list[Chip]:
+    """Return what is asked for, as chips."""
+
+    def name(moment_id: str) -> str:
+        try:
+            moment = next((m for m in session.shown if m.id == moment_id), None) or moment_of(desk.index, moment_id)
+        except VarPluginError:
+            return "a moment that is gone"
+        return f"{plain(moment.camera)} {words.span(moment)}"
+
+    return chips(session.request, name)
+
+
+def _answered(
+    desk: Desk, session: Session, request: Request, said: Turn, context: Context, notes: Sequence[str] = ()
+) -> Session:
+    description = desk.index.suite.description
+    warning = words.foreign_script(request.text, description.languages) if request.text else None
+    try:
+        found = answer(desk.index, request)
+    except VarPluginError as error:
+        return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_paths(error)}".strip())
+    told = [words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
+    tokens = [desk.shelf.token(moment) for moment in found.moments]
+    html = cards(found.moments, tokens, desk.options.zone) if found.moments else ""
+    turn = Turn(said.said, said.files, " ".join(told), html)
+    return session.answered(request, found.moments, turn)
+
+
+def _uploaded(files: Sequence[str]) -> dict[Media, str]:
+    """Return the files by what they are.
+
+    Raises:
+        InvalidInputError: one is neither picture, sound nor video, or two are of a kind.
+    """
+    found: dict[Media, str] = {}
+    for file in files:
+        kind = (mimetypes.guess_type(file)[0] or "").partition("/")[0]
+        if kind not in ("image", "audio", "video"):
+            raise InvalidInputError(f"{Path(file).name} is neither a picture, a sound nor a video", fix="send one of these")
+        if kind in found:
+            raise InvalidInputError(f"two files are of the kind {kind}", fix="send one of each kind at most")
+        found[kind] = file  # type: ignore[index]
+    return found
+
+
+def _sentences(notes: Sequence[str]) -> str:
+    return " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
+
+
+def _without_paths(error: VarPluginError) -> str:
+    """Return an error's message without any folder in it."""
+    return " ".join(Path(word).name if word.count("/") > 1 else word for word in str(error).split(" "))
+

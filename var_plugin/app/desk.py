@@ -1,0 +1,22 @@
+"""What every part of the page works with: one index, its marks, what was shown, what is being added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from var_plugin.app.adding import Adder
+from var_plugin.app.marks import Marks
+from var_plugin.app.media import Shelf
+from var_plugin.app.options import PageOptions
+from var_plugin.library import Index
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Shared by all visitors; what belongs to one of them is in a `Session`."""
+
+    index: Index
+    options: PageOptions
+    shelf: Shelf
+    marks: Marks
+    adder: Adder

@@ -1,0 +1,79 @@
+"""Starting the page: what `var-plugin app` and a Space call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import Request
+
+from var_plugin.app.adding import Adder
+from var_plugin.app.desk import Desk
+from var_plugin.app.marks import Marks
+from var_plugin.app.media import Shelf, clean_clips
+from var_plugin.app.options import PageOptions
+from var_plugin.app.page import build_page
+from var_plugin.app.theme import CSS, theme
+from var_plugin.library import Index
+
+
+@contextmanager
+def running_page(index: Index, options: PageOptions = PageOptions(), **launch: Any) -> Iterator[str]:
+    """Serve the page over an index for as long as the block lasts; yields its address.
+
+    Args:
+        index: what is searched, and added to.
+        options: who may see it and what they may do.
+        launch: passed on to `gradio.Blocks.launch`.
+
+    Raises:
+        InvalidInputError: the options would let strangers in unasked.
+    """
+    options.check()
+    desk = Desk(
+        index=index,
+        options=options,
+        shelf=Shelf(index, _logged_in),
+        marks=Marks(index.uri, index.suite.fingerprint),
+        adder=Adder(index),
+    )
+    clean_clips()
+    _warm_up(index)
+    page = build_page(desk)
+    page.queue(default_concurrency_limit=4)
+    _, address, shared = page.launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        auth=list(options.users) or None,
+        max_file_size=options.max_upload,
+        app_kwargs={"routes": desk.shelf.routes(), "docs_url": None, "redoc_url": None, "openapi_url": None},
+        theme=theme(),
+        css=CSS,
+        footer_links=[],
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        inbrowser=False,
+        **launch,
+    )
+    try:
+        yield shared or address
+    finally:
+        page.close(verbose=False)
+        desk.adder.close()
+
+
+def _logged_in(request: Request) -> bool:
+    """Tell whether a request carries the cookie of a login, as Gradio's own routes do; True where none is asked for."""
+    app = request.app
+    if app.auth is None:
+        return True
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return any(app.tokens.get(request.cookies.get(name)) is not None for name in names)
+
+
+def _warm_up(index: Index) -> None:
+    """Load the model of the words before the first question comes."""
+    index.suite.encode("text", ["warm up"], space=index.suite.encoders_for("text").space.name)

@@ -1,0 +1,173 @@
+"""Pictures and short clips of found moments, known to browsers by tokens that nobody can guess.
+
+Only what a search, or a look at the timeline, has found gets a token; there is no way from one to a file's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from var_plugin.errors import VarPluginError
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.media.export import Clip
+from var_plugin.media.playable import playable_clip
+from var_plugin.settings import settings
+from var_plugin.types import Moment
+
+logger = logging.getLogger(__name__)
+
+Allowed = Callable[[Request], bool]
+"""Tells whether the sender of a request is logged in, where a login is asked for."""
+
+MOST_TOKENS = 20_000
+CLIP_BYTES = 2 * 10**9
+CLIP_SECONDS = 7 * 86_400
+LONGEST_CLIP = 60.0
+"""Seconds of a moment that are shown: segments where nothing moves may be longer."""
+
+_PRIVATE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A small file made for one person."""
+
+    name: str
+    media_type: str
+    content: str
+
+
+class Shelf:
+    """What this page has shown so far: moments and downloads by their tokens; the oldest are forgotten."""
+
+    def __init__(self, index: VideoIndex, allowed: Allowed) -> None:
+        self._index, self._allowed = index, allowed
+        self._items: OrderedDict[str, Moment | Download] = OrderedDict()
+        self._tokens: dict[tuple[str, float, float], str] = {}
+        self._lock = threading.Lock()
+
+    def token(self, moment: Moment) -> str:
+        """Return the token of a moment; the same as long as it is remembered."""
+        key = (moment.id, moment.peak, moment.score)
+        with self._lock:
+            token = self._tokens.get(key) or secrets.token_urlsafe(16)
+            self._tokens[key] = token
+            self._put(token, moment)
+        return token
+
+    def offer(self, download: Download) -> str:
+        """Return the address, within this page, at which a file can be fetched."""
+        token = secrets.token_urlsafe(16)
+        with self._lock:
+            self._put(token, download)
+        return f"media/{token}/{download.name}"
+
+    def moment(self, token: str) -> Moment | None:
+        """Return the moment of a token; None for one that was never given, or is forgotten."""
+        found = self._items.get(token)
+        return found if isinstance(found, Moment) else None
+
+    def clip(self, moment: Moment) -> Clip:
+        """Return a clip of the moment that browsers play, made now if need be.
+
+        Raises:
+            VarPluginError: the footage is gone or cannot be read.
+        """
+        entry = self._index.entries([moment.video_id]).get(moment.video_id)
+        seen = [Path(sighting.path) for sighting in reversed(entry.sightings)] if entry else []
+        video = next((path for path in seen if path.is_file()), seen[0] if seen else Path(moment.uri))
+        end = min(moment.end, moment.start + LONGEST_CLIP)
+        folder = clip_folder() / moment.video_id
+        span = f"{round(moment.start * 1000)}-{round(end * 1000)}"
+        # The name tells where the clip begins: a copied one at a key frame before the moment.
+        for made in folder.glob(f"{span}.*.play.mp4"):
+            made.touch()
+            return Clip(made, int(made.name.split(".")[1]) / 1000, end)
+        clip = playable_clip(video, moment.start, end, folder / f"{span}.{secrets.token_hex(4)}.new.mp4")
+        kept = clip.path.with_name(f"{span}.{round(clip.start * 1000)}.play.mp4")
+        clip.path.replace(kept)
+        clean_clips(keep=kept)
+        return Clip(kept, clip.start, clip.end)
+
+    def routes(self) -> list[Route]:
+        """Return the routes that the page's images, players and links name."""
+        return [
+            Route("/media/{token}/picture.jpg", self._picture),
+            Route("/media/{token}/clip.mp4", self._clip),
+            Route("/media/{token}/{name}", self._download),
+        ]
+
+    def _put(self, token: str, item: Moment | Download) -> None:
+        self._items[token] = item
+        self._items.move_to_end(token)
+        while len(self._items) > MOST_TOKENS:
+            _, dropped = self._items.popitem(last=False)
+            if isinstance(dropped, Moment):
+                self._tokens.pop((dropped.id, dropped.peak, dropped.score), None)
+
+    async def _picture(self, request: Request) -> Response:
+        moment = self._asked(request)
+        return _missing() if moment is None else await anyio.to_thread.run_sync(self._thumbnail, moment)
+
+    async def _clip(self, request: Request) -> Response:
+        moment = self._asked(request)
+        return _missing() if moment is None else await anyio.to_thread.run_sync(self._clip_file, moment)
+
+    async def _download(self, request: Request) -> Response:
+        item = self._items.get(request.path_params["token"])
+        if not self._allowed(request) or not isinstance(item, Download) or item.name != request.path_params["name"]:
+            return _missing()
+        headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{item.name}"'}
+        return Response(item.content, media_type=item.media_type, headers=headers)
+
+    def _asked(self, request: Request) -> Moment | None:
+        return self.moment(request.path_params["token"]) if self._allowed(request) else None
+
+    def _thumbnail(self, moment: Moment) -> Response:
+        entry = self._index.entries([moment.video_id]).get(moment.video_id)
+        picture = self._index.thumbnail(entry, moment.peak) if entry else None
+        return FileResponse(picture, media_type="image/jpeg", headers=_PRIVATE) if picture else _missing()
+
+    def _clip_file(self, moment: Moment) -> Response:
+        try:
+            path = self.clip(moment).path
+        except VarPluginError as error:
+            logger.warning("no clip: %s", error)
+            return _missing()
+        return FileResponse(path, media_type="video/mp4", headers=_PRIVATE)
+
+
+def clip_folder() -> Path:
+    """Return where the clips lie: beside the thumbnails, so that deleting a video deletes both."""
+    return settings().cache / "thumbnails"
+
+
+def clean_clips(*, keep: Path | None = None, most_bytes: int = CLIP_BYTES, oldest: float = CLIP_SECONDS) -> None:
+    """Remove clips that were not looked at for a week, then the ones looked at least recently until few enough are left."""
+    found = []
+    for path in clip_folder().glob("*/*.mp4"):
+        try:
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+        except FileNotFoundError:  # somebody else cleans as well
+            continue
+    total = sum(size for _, size, _ in found)
+    for used, size, path in sorted(found):
+        if path != keep and (total > most_bytes or time.time() - used > oldest):
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _missing() -> Response:
+    return PlainTextResponse("nothing is here", status_code=404)

@@ -1,0 +1,32 @@
+"""The page as Gradio blocks."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from var_plugin.app.ask_tab import build_ask_tab, connect
+from var_plugin.app.desk import Desk
+from var_plugin.app.session import Session
+from var_plugin.app.theme import BRIDGE
+
+SESSION_SECONDS = 86_400
+UPLOAD_CHECK_SECONDS = 3600
+UPLOAD_SECONDS = 86_400
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """Return the page; nothing listens yet."""
+    with gr.Blocks(
+        title="var-plugin: find the moment",
+        analytics_enabled=False,
+        fill_width=True,
+        # What people send with a question is kept for a day; footage that is added is moved away before.
+        delete_cache=(UPLOAD_CHECK_SECONDS, UPLOAD_SECONDS),
+    ) as page:
+        session = gr.State(Session(), time_to_live=SESSION_SECONDS)
+        gr.HTML('<div class="vp-head"><h1>Find the moment</h1></div>')
+        bridge = gr.HTML("<span></span>", js_on_load=BRIDGE, elem_classes="vp-hidden")
+        with gr.Tab("Ask", id="ask"):
+            tab = build_ask_tab(desk)
+        connect(tab, desk, session, bridge)
+    return page  # type: ignore[no-any-return]
