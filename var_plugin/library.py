@@ -17,7 +17,7 @@ from var_plugin.ingest.add import Origin, Progress, add
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
 from var_plugin.ingest.retention import Pruned, prune
-from var_plugin.retrievers.search import GroupBy, search
+from var_plugin.retrievers.search import GroupBy, Reranker, search
 from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
 
@@ -67,6 +67,8 @@ class Index(VideoIndex):
         filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
         min_score: float | None = None,
         group_by: GroupBy = "moment",
+        weights: Mapping[str, float] | None = None,
+        rerank: Reranker | None = None,
         thumbnails: bool = False,
     ) -> list[Moment]:
         """Return the k best moments for a text, a picture, a sound, a video span, or several of them; best first.
@@ -80,6 +82,8 @@ class Index(VideoIndex):
             filter: what the moments must satisfy.
             min_score: leave out moments below it, in deviations above unrelated footage.
             group_by: "video" returns the best moment of each video only.
+            weights: per space, what its scores count; 1 where nothing is said, 0 leaves the space out.
+            rerank: gets the query and several times k candidates, best first; its order is the answer's.
             thumbnails: make a picture of each moment.
 
         Raises:
@@ -93,7 +97,17 @@ class Index(VideoIndex):
             raise InvalidInputError(
                 "nothing to search for", fix="give a text, an image, an audio or a video"
             ) from error
-        return search(self, query, k=k, wanted=filter, min_score=min_score, group_by=group_by, thumbnails=thumbnails)
+        return search(
+            self,
+            query,
+            k=k,
+            wanted=filter,
+            min_score=min_score,
+            group_by=group_by,
+            weights=weights,
+            rerank=rerank,
+            thumbnails=thumbnails,
+        )
 
     def source(self, video_id: str) -> Path:
         """Return the file of a video, at the last place where it was seen and still is.

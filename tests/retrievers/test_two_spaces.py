@@ -55,6 +55,13 @@ def test_words_are_looked_for_in_every_space_and_weights_decide(footage: Index) 
     assert names(retriever.invoke("red high", weights={"sound": 0.0})) == ["red-low", "blue-high"]
 
 
+def test_the_index_itself_takes_weights_and_a_reranker(footage: Index) -> None:
+    by_sound = footage.search("red high", k=2, weights={"scene": 0.0})
+    assert [Path(moment.uri).stem for moment in by_sound] == ["blue-high", "red-low"]
+    turned = footage.search("red high", k=2, weights={"scene": 0.0}, rerank=lambda _, moments: moments[::-1])
+    assert turned == by_sound[::-1]
+
+
 def test_a_sound_and_a_picture_ask_together(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     red = next(video.uri for video in footage.videos() if "red" in video.uri)
