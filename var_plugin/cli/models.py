@@ -37,7 +37,8 @@ def suites(as_json: JsonOption = False) -> None:
         for space, modalities in suite.spaces.items():
             print(f"  space {space}: {', '.join(modalities)}")
         network = "needs the network once" if suite.needs_network else "needs no network"
-        print(f"  {suite.megabytes} MB, {network}, languages: {', '.join(suite.languages)}")
+        size = f"{suite.megabytes} MB" if suite.megabytes else "size of the model"
+        print(f"  {size}, {network}, languages: {', '.join(suite.languages)}")
         print(f"  licence of the code: {suite.code_licence}; of the weights: {suite.weights_licence}")
 
 

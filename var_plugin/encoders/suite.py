@@ -42,7 +42,7 @@ class SuiteDescription:
     weights_licence: str
     revision: str
     megabytes: int
-    """Size of all weights."""
+    """Size of all weights; 0 where the model is named by the user."""
     languages: tuple[str, ...]
     needs_network: bool
     build: str

@@ -16,7 +16,7 @@ from tests.encoders.backbones.tiny import save_clap, save_clip, save_siglip
 from tests.encoders.test_sound import sine
 from tests.films import textured
 from var_plugin.encoders.base import Vectors, unit
-from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.suites import descriptions, load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
 from var_plugin.settings import settings
 
@@ -126,6 +126,12 @@ def test_pickles_are_not_loaded(configured: pytest.MonkeyPatch, tmp_path: Path) 
     (folder / "model.safetensors").unlink()
     with pytest.raises(MissingWeightsError, match="holds no safetensors"):
         load_suite(f"clip:{folder}")
+
+
+def test_the_page_names_every_suite() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "suites.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1].partition(":")[0] for row in rows] == list(descriptions())
 
 
 @pytest.mark.parametrize("name", ["lite:model", "sentence-transformers", "sentence-transformers:"])
