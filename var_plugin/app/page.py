@@ -6,8 +6,11 @@ import gradio as gr
 
 from var_plugin.app.ask_tab import build_ask_tab, connect
 from var_plugin.app.desk import Desk
+from var_plugin.app.footage_tab import build_footage_tab
+from var_plugin.app.overview_tab import build_overview_tab
 from var_plugin.app.session import Session
 from var_plugin.app.theme import BRIDGE
+from var_plugin.app.welcome import build_welcome
 
 SESSION_SECONDS = 86_400
 UPLOAD_CHECK_SECONDS = 3600
@@ -27,6 +30,11 @@ def build_page(desk: Desk) -> gr.Blocks:
         gr.HTML('<div class="vp-head"><h1>Find the moment</h1></div>')
         bridge = gr.HTML("<span></span>", js_on_load=BRIDGE, elem_classes="vp-hidden")
         with gr.Tab("Ask", id="ask"):
+            build_welcome(desk, page)
             tab = build_ask_tab(desk)
         connect(tab, desk, session, bridge)
+        with gr.Tab("Over time", id="time") as over_time:
+            build_overview_tab(desk, over_time, session)
+        with gr.Tab("Footage", id="footage"):
+            build_footage_tab(desk, page, bridge)
     return page  # type: ignore[no-any-return]

@@ -1,0 +1,150 @@
+"""What the running page lets through, asked over HTTP without a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from mcp import Client
+
+from var_plugin.app.conversation import Request
+from var_plugin.app.answering import answer
+from var_plugin.app.launch import running_page
+from var_plugin.app.media import Shelf, clean_clips, clip_folder
+from var_plugin.app.options import PageOptions, parse_users
+from var_plugin.errors import InvalidInputError
+from var_plugin.library import Index
+from var_plugin.retrievers.tools import TOOLS
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def serve(two_cameras: Index) -> Iterator[Serve]:
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(running_page(two_cameras, PageOptions(**options))).rstrip("/")
+
+
+@pytest.fixture(scope="module")
+def address(serve: Serve) -> str:
+    return serve(max_upload="1mb", mcp=True)
+
+
+def test_only_loopback_listens(address: str) -> None:
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+
+
+@pytest.mark.parametrize(
+    "options", [{"host": "0.0.0.0"}, {"share": True}, {"mcp": True, "users": (("ann", "pw"),)}]  # noqa: S104
+)
+def test_strangers_are_not_let_in_unasked(options: dict[str, object], two_cameras: Index) -> None:
+    with pytest.raises(InvalidInputError), running_page(two_cameras, PageOptions(**options)):  # type: ignore[arg-type]
+        pass
+
+
+def test_users_are_names_and_passwords() -> None:
+    assert parse_users(" ann:a:b , bob:c") == (("ann", "a:b"), ("bob", "c"))
+    for wrong in ("ann", "ann:", ":pw"):
+        with pytest.raises(InvalidInputError):
+            parse_users(wrong)
+
+
+def test_no_event_of_the_page_is_an_open_endpoint(address: str) -> None:
+    info = httpx.get(f"{address}/gradio_api/info").json()
+    assert info["named_endpoints"] == info["unnamed_endpoints"] == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "media/made-up/clip.mp4", "media/made-up/picture.jpg", "media/made-up/moments.csv",
+        "media/..%2f..%2fetc%2fpasswd/clip.mp4", "gradio_api/file=/etc/passwd",
+        "gradio_api/file=pyproject.toml", "gradio_api/file={secret}", "docs", "openapi.json",
+    ],
+)  # fmt: skip
+def test_files_cannot_be_reached(path: str, address: str, two_cameras: Index) -> None:
+    secret = two_cameras.videos()[0].uri
+    assert httpx.get(f"{address}/{path.format(secret=secret)}").status_code in (401, 403, 404)
+
+
+def test_large_uploads_are_refused(address: str) -> None:
+    sent = httpx.post(f"{address}/gradio_api/upload", files={"files": ("big.mp4", b"0" * 2_000_000)})
+    assert sent.status_code == 413
+
+
+def test_a_login_guards_everything(serve: Serve) -> None:
+    guarded = serve(users=(("ann", "open sesame"),))
+    for path in ("gradio_api/info", "gradio_api/file=/etc/passwd"):
+        assert httpx.get(f"{guarded}/{path}").status_code == 401
+    assert "Find the moment" not in httpx.get(guarded).text
+    with httpx.Client() as client:
+        wrong = client.post(f"{guarded}/login", data={"username": "ann", "password": "guess"})
+        assert wrong.status_code == 400
+        assert client.post(f"{guarded}/login", data={"username": "ann", "password": "open sesame"}).status_code == 200
+        assert client.get(f"{guarded}/gradio_api/info").status_code == 200
+
+
+def test_a_token_is_worth_nothing_without_the_login(two_cameras: Index) -> None:
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    moment = answer(two_cameras, Request(text="green", cameras=("north",))).moments[0]
+    for allowed, wanted in ((True, 200), (False, 404)):
+        shelf = Shelf(two_cameras, lambda _, allowed=allowed: allowed)
+        client = TestClient(Starlette(routes=[*shelf.routes()]))
+        for file in ("clip.mp4", "picture.jpg"):
+            assert client.get(f"/media/{shelf.token(moment)}/{file}").status_code == wanted
+
+
+async def test_mcp_offers_the_intended_tools_only(address: str) -> None:
+    async with Client(f"{address}/gradio_api/mcp") as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == [tool.name for tool in TOOLS]
+        found = await client.call_tool("search_moments", {"query": "green", "limit": 1})
+        assert not found.is_error
+
+
+def test_mcp_is_off_unless_asked_for(serve: Serve) -> None:
+    assert httpx.post(f"{serve()}/gradio_api/mcp", json={}).status_code in (404, 405)
+
+
+def test_clips_are_short_and_play_in_parts(two_cameras: Index) -> None:
+    from starlette.applications import Starlette
+    from starlette.testclient import TestClient
+
+    shelf = Shelf(two_cameras, lambda _: True)
+    client = TestClient(Starlette(routes=[*shelf.routes()]))
+    yard = answer(two_cameras, Request(text="blue", limit=9)).moments
+    longest = max(yard, key=lambda moment: moment.end - moment.start).model_copy(update={"start": 0.0, "end": 120.0, "id": "x"})
+    clip = shelf.clip(longest)
+    assert clip.end - clip.start <= 60.5
+    part = client.get(f"/media/{shelf.token(longest)}/clip.mp4", headers={"Range": "bytes=0-99"})
+    assert (part.status_code, len(part.content)) == (206, 100)
+
+
+def test_clips_are_cleaned(two_cameras: Index) -> None:
+    shelf = Shelf(two_cameras, lambda _: True)
+    for moment in answer(two_cameras, Request(text="green", limit=9)).moments:
+        shelf.clip(moment)
+    kept = sorted(clip_folder().glob("*/*.mp4"))
+    assert len(kept) > 1
+    clean_clips(keep=kept[0], most_bytes=0)
+    assert list(clip_folder().glob("*/*.mp4")) == kept[:1]
+    clean_clips(oldest=-1)
+    assert not list(clip_folder().glob("*/*.mp4"))
+
+
+def test_deleting_footage_on_the_page_touches_uploads_only(index: Index, tmp_path: Path) -> None:
+    from var_plugin.app.adding import remove_upload, upload_folder
+
+    uploaded, elsewhere = upload_folder() / "hash" / "a.mp4", tmp_path / "b.mp4"
+    for path in (uploaded, elsewhere):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        remove_upload(path)
+    assert not uploaded.exists()
+    assert not uploaded.parent.exists()
+    assert elsewhere.exists()
