@@ -27,7 +27,7 @@ import numpy as np
 
 from var_plugin.server.run import leave_a_core
 
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 COLORS = ("red", "green", "blue", "white", "yellow")
 THINGS = ("car", "van", "coat", "bag", "door", "truck", "umbrella", "bicycle")
 EVENTS = ("falls over", "drives off", "is left behind", "breaks", "burns", "comes closer")

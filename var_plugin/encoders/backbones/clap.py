@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
-from var_plugin.encoders.base import Space, Vectors, unit
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.two_towers import TextTower, TwoTowers, pooled
+from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weight_folder import in_batches
 from var_plugin.media.audio import SAMPLE_RATE
@@ -24,59 +25,35 @@ def sound_space(checkpoint: Checkpoint) -> SpaceEncoders:
     """
     network = ClapNetwork(checkpoint)
     space = Space("sound", network.dim, "IP", frozenset(("text", "audio")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=ClapTextEncoder(network), sound=ClapSoundEncoder(network))
+    return SpaceEncoders(space, text=TextTower(network), sound=ClapSoundEncoder(network))
 
 
-class ClapNetwork:
-    """The two towers of a model and what prepares their inputs."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+class ClapNetwork(TwoTowers):
+    """A tower for texts and one for sounds."""
 
     @property
     def dim(self) -> int:
         """Dimension of the vectors."""
-        return int(self._checkpoint.config.projection_dim)
+        return int(self.checkpoint.config.projection_dim)
 
-    @cached_property
-    def model(self) -> Any:
-        """The network."""
-        return self._checkpoint.model()
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
-        return self._checkpoint.tokenizer()
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """Return token ids and mask."""
+        return self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            # RoBERTa counts positions from the padding id on, and so holds two fewer.
+            max_length=self.checkpoint.config.text_config.max_position_embeddings - 2,
+            return_token_type_ids=False,
+            return_tensors="pt",
+        )
 
     @cached_property
     def sound_processor(self) -> Any:
         """The model's own preparation of sounds."""
         from transformers import AutoFeatureExtractor
 
-        return AutoFeatureExtractor.from_pretrained(self._checkpoint.folder, local_files_only=True)
-
-
-class ClapTextEncoder:
-    """Sentences to the space of a CLAP model; satisfies `TextEncoder`."""
-
-    def __init__(self, network: ClapNetwork) -> None:
-        self._network = network
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
-        return in_batches(self._encode, texts, self._network.dim)
-
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        tokens = self._network.tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            # RoBERTa counts positions from the padding id on, and so holds two fewer.
-            max_length=self._network.model.config.text_config.max_position_embeddings - 2,
-            return_token_type_ids=False,
-            return_tensors="pt",
-        ).to(device())
-        return unit(self._network.model.get_text_features(**tokens).pooler_output.float().numpy(force=True))
+        return AutoFeatureExtractor.from_pretrained(self.checkpoint.folder, local_files_only=True)
 
 
 class ClapSoundEncoder:
@@ -106,10 +83,8 @@ class ClapSoundEncoder:
 
         processor, model = self._network.sound_processor, self._network.model
         sounds = resample(torch.from_numpy(windows), SAMPLE_RATE, processor.sampling_rate).numpy()
-        prepared = processor(list(sounds), sampling_rate=processor.sampling_rate, return_tensors="pt")
+        features = processor(list(sounds), sampling_rate=processor.sampling_rate, return_tensors="pt")
         # The processor calls one sound of a batch "longer" at random, for models that fuse long ones.
         longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=model.device)
-        features = model.get_audio_features(
-            input_features=prepared["input_features"].to(model.device, model.dtype), is_longer=longer
-        )
-        return unit(features.pooler_output.float().numpy(force=True))
+        spectrograms = features["input_features"].to(model.device, model.dtype)
+        return pooled(model.get_audio_features(input_features=spectrograms, is_longer=longer))

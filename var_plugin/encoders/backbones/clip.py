@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
-from var_plugin.encoders.base import Picture, Space, Vectors, unit
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.two_towers import TextTower, TwoTowers, pooled
+from var_plugin.encoders.base import Picture, Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weight_folder import in_batches
 from var_plugin.errors import UnknownSuiteError
@@ -35,66 +36,39 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
         )
     network = ClipNetwork(checkpoint)
     space = Space("scene", network.dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=ClipTextEncoder(network), picture=ClipPictureEncoder(network))
+    return SpaceEncoders(space, text=TextTower(network), picture=ClipPictureEncoder(network))
 
 
-class ClipNetwork:
-    """The two towers of a model and what prepares their inputs."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+class ClipNetwork(TwoTowers):
+    """A tower for texts and one for pictures."""
 
     @property
     def dim(self) -> int:
         """Dimension of the vectors."""
-        config = self._checkpoint.config
+        config = self.checkpoint.config
         return int(config.text_config.projection_size if self._is_siglip else config.projection_dim)
+
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """Return token ids, prepared as in training: SigLIP has seen nothing but texts padded to one length."""
+        return self.tokenizer(
+            list(texts),
+            padding="max_length" if self._is_siglip else True,
+            truncation=True,
+            max_length=self.checkpoint.config.text_config.max_position_embeddings,
+            return_token_type_ids=False,
+            return_tensors="pt",
+        )
 
     @cached_property
     def picture_processor(self) -> Any:
         """The model's own preparation of pictures."""
         from transformers import AutoImageProcessor
 
-        return AutoImageProcessor.from_pretrained(self._checkpoint.folder, local_files_only=True)
-
-    @cached_property
-    def model(self) -> Any:
-        """The network."""
-        return self._checkpoint.model()
-
-    def tokens(self, texts: Sequence[str]) -> Any:
-        """Return token ids, prepared as in training: SigLIP has seen nothing but texts padded to one length."""
-        return self._tokenizer(
-            list(texts),
-            padding="max_length" if self._is_siglip else True,
-            truncation=True,
-            max_length=self._checkpoint.config.text_config.max_position_embeddings,
-            return_token_type_ids=False,
-            return_tensors="pt",
-        )
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return self._checkpoint.tokenizer()
+        return AutoImageProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
 
     @property
     def _is_siglip(self) -> bool:
-        return bool(self._checkpoint.config.model_type == "siglip")
-
-
-class ClipTextEncoder:
-    """Sentences to the space of a CLIP-like model; satisfies `TextEncoder`."""
-
-    def __init__(self, network: ClipNetwork) -> None:
-        self._network = network
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
-        return in_batches(self._encode, texts, self._network.dim)
-
-    def _encode(self, texts: Sequence[str]) -> Vectors:
-        tokens = self._network.tokens(texts).to(device())
-        return unit(self._network.model.get_text_features(**tokens).pooler_output.float().numpy(force=True))
+        return bool(self.checkpoint.config.model_type == "siglip")
 
 
 class ClipPictureEncoder:
@@ -117,5 +91,4 @@ class ClipPictureEncoder:
     def _encode(self, pictures: Sequence[Picture]) -> Vectors:
         model = self._network.model
         prepared = self._network.picture_processor(list(pictures), return_tensors="pt")["pixel_values"]
-        features = model.get_image_features(pixel_values=prepared.to(model.device, model.dtype))
-        return unit(features.pooler_output.float().numpy(force=True))
+        return pooled(model.get_image_features(pixel_values=prepared.to(model.device, model.dtype)))
