@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests import colors
-from tests.encoders.test_sound import LowOrHigh
 from var_plugin.encoders.base import Background, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.media.audio import SAMPLE_RATE
 
 DESCRIPTION = replace(
     colors.DESCRIPTION,
@@ -18,6 +19,18 @@ DESCRIPTION = replace(
     spaces={"scene": ("text", "image", "video"), "sound": ("text", "audio")},
     build="tests.tones:build",
 )
+
+
+class LowOrHigh:
+    """How much of a window lies below 1 kHz, and how much above."""
+
+    window = 1_600
+    hop = 800
+
+    def encode(self, windows: NDArray[np.float32]) -> Vectors:
+        power = np.abs(np.fft.rfft(windows)) ** 2
+        border = round(1_000 * self.window / SAMPLE_RATE)
+        return unit(np.stack([power[:, :border].sum(1), power[:, border:].sum(1)], axis=1) + 1e-9)
 
 
 class PitchNames:
@@ -43,3 +56,8 @@ def build() -> dict[str, SpaceEncoders]:
 
 def tone_suite() -> Suite:
     return Suite(DESCRIPTION, build())
+
+
+def sine(hertz: float, seconds: float, *, amplitude: float = 0.5, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """Return (samples,) of a sine."""
+    return (amplitude * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)

@@ -5,30 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tests.films import Film
-from var_plugin.encoders.base import Vectors, unit
+from tests.tones import LowOrHigh, sine
 from var_plugin.encoders.sound import Windows, listen, pool_sound, sound_vector
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, NoAudioStreamError
-from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.types import Span
-
-
-class LowOrHigh:
-    """How much of a window lies below 1 kHz, and how much above."""
-
-    window = 1_600
-    hop = 800
-
-    def encode(self, windows: NDArray[np.float32]) -> Vectors:
-        power = np.abs(np.fft.rfft(windows)) ** 2
-        border = round(1_000 * self.window / SAMPLE_RATE)
-        return unit(np.stack([power[:, :border].sum(1), power[:, border:].sum(1)], axis=1) + 1e-9)
-
-
-def sine(frequency: float, seconds: float, *, amplitude: float = 0.5, rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
-    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 @pytest.mark.parametrize("length", [1, 1_599, 1_600, 1_601, 2_400, 5_003, 16_000])

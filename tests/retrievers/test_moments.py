@@ -131,3 +131,12 @@ def test_ids_stand_for_spans(video: str, start: int, length: int) -> None:
 def test_other_texts_are_no_ids(text: str) -> None:
     with pytest.raises(InvalidInputError, match="not the id of a moment"):
         parse_moment_id(text)
+
+
+def test_a_moment_tells_the_best_score_of_each_space_within_it() -> None:
+    """Segments of two spaces over the same event have bounds of their own."""
+    seen, heard, far = (Scored(scored(start, 0).hit, matched) for start, matched in
+                        ((0, {"scene": 4.0}), (4, {"sound": 3.0}), (80, {"sound": 9.0})))  # fmt: skip
+    last, first = find_peaks([seen, heard, far], share=0.5, longest=60)[::-1]
+    assert first.matched == {"sound": 9.0}
+    assert last.matched == {"scene": 4.0, "sound": 3.0}

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.colors import color_suite
+from tests.films import Film
+from tests.ingest.test_add import scene
+from tests.tones import sine, tone_suite
+from var_plugin.library import Index, open_index, restore_index
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    with open_index(tmp_path / "index.db", suite=tone_suite()) as opened:
+        yield opened
+
+
+def late_tone(film: Film) -> Path:
+    """Red, green and blue, 16 s each; a high tone from second 24 on, silence before."""
+    return film(
+        "high.mkv", seconds=48, fps=2, paint=scene("red", "green", "blue", seconds=16), tone=3_000, tone_starts=24
+    )
+
+
+def low_tone(film: Film) -> Path:
+    return film("low.mkv", seconds=24, fps=2, paint=scene("blue", "yellow", "blue"), tone=300)
+
+
+def test_sound_has_rows_of_its_own_and_silence_has_none(index: Index, film: Film) -> None:
+    (line,) = index.add(late_tone(film)).videos
+    assert line.reason is None
+    assert line.planned == line.stored == line.verified == {"scene": 4, "sound": 2}, "one tone of 24 s, and the whole"
+    assert index.size() == line.verified
+    rows = [row for page in index.rows("sound") for row in page]
+    assert {(row["kind"], row["start_ms"]) for row in rows} == {("uniform", 24_000), ("video", 0)}
+    assert index.verify().ok
+
+
+def test_a_video_without_sound_has_no_row_in_the_space(index: Index, film: Film) -> None:
+    (line,) = index.add(film(seconds=20, fps=2, paint=scene("red"))).videos
+    assert line.status == "stored"
+    assert line.verified["sound"] == line.planned["sound"] == 0 < line.verified["scene"]
+    assert index.verify().ok
+    assert [video.rows["sound"] for video in index.videos()] == [0]
+
+
+def test_sound_that_cannot_be_decoded_is_left_out_and_named(index: Index, tmp_path: Path) -> None:
+    path = tmp_path / "broken.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=2, width=64, height=48)
+        audio = container.add_stream("aac", rate=44_100, layout="mono")
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(scene("red")(number / 2), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for number in range(200):
+            packet = av.Packet(os.urandom(120))
+            packet.stream, packet.pts, packet.dts, packet.time_base = (
+                audio,
+                number * 1024,
+                number * 1024,
+                Fraction(1, 44_100),
+            )
+            container.mux(packet)
+    (line,) = index.add(path).videos
+    assert line.status == "stored"
+    assert line.verified["scene"] > 0
+    if line.reason is None:  # random bytes may pass for a sound to an untroubled decoder
+        pytest.skip("the decoder took the noise for a sound")
+    assert line.verified["sound"] == 0
+    assert "its sound is left out" in line.reason
+
+
+def test_texts_and_sounds_find_what_is_heard(index: Index, film: Film) -> None:
+    high, low = (index.add(path).videos[0].video_id for path in (late_tone(film), low_tone(film)))
+    by_text = index.search("high", k=1)[0]
+    by_sound = index.search(audio=(sine(4_000, 1.5, rate=44_100), 44_100), k=1)[0]
+    assert by_text.video_id == by_sound.video_id == high
+    assert (by_text.start, by_sound.start) == (24, 24)
+    assert by_text.start <= by_text.peak <= by_text.end
+    assert by_sound.matched.keys() == {"sound"}
+    assert index.search("low", k=1)[0].video_id == low
+    both = index.search("yellow low", k=1)[0]
+    assert both.video_id == low and both.matched.keys() == {"scene", "sound"}
+    assert index.search("green", k=1)[0].start == 16, "a tone that says nothing of colours changes no order"
+
+
+def test_both_spaces_are_made_anew_and_brought_back(index: Index, film: Film, tmp_path: Path) -> None:
+    index.add(late_tone(film))
+    kept = index.backup(tmp_path / "backup")
+    assert kept.rows == {"scene": 4, "sound": 2}
+    restored = restore_index(tmp_path / "backup", tmp_path / "restored.db")
+    assert restored.rows == kept.rows
+    with open_index(tmp_path / "restored.db", suite=tone_suite()) as again:
+        assert again.verify().ok
+        assert again.search(audio=(sine(4_000, 1.0), 16_000), k=1)[0].start == 24
+        assert again.reindex(color_suite()).ok
+        assert again.size() == {"scene": 4}
+        assert again.reindex(tone_suite()).ok
+        assert again.size() == {"scene": 4, "sound": 2}
+        assert again.verify().ok
