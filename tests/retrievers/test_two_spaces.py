@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from langchain_core.documents import Document
 
-from tests.encoders.test_sound import sine
 from tests.films import Film
 from tests.ingest.test_add import scene
-from tests.tones import tone_suite
+from tests.tones import sine, tone_suite
 from var_plugin import AnomalyRetriever
 from var_plugin.errors import UnsupportedModalityError
 from var_plugin.library import Index, open_index

@@ -9,9 +9,8 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from tests.colors import DESCRIPTION, NAMES, ColorNames, build, color_suite, AnyWords, suite_with
-from tests.encoders.test_sound import sine
 from tests.films import Film, plain
-from tests.tones import tone_suite
+from tests.tones import sine, tone_suite
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
 from var_plugin.encoders.suite import SpaceEncoders, Suite

@@ -16,9 +16,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from tests.colors import DESCRIPTION, ColorNames, build, color_suite
-from tests.encoders.test_sound import sine
 from tests.films import plain
-from tests.tones import tone_suite
+from tests.tones import sine, tone_suite
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.sentence_transformers import SuiteModule, suite_router
 from var_plugin.encoders.suite import SpaceEncoders, Suite
