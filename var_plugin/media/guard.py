@@ -162,15 +162,10 @@ class _Child:
         while True:
             waited += self._wait(work, limits, waited, footage)
             message, array = self._receive(work, 3 * limits.pixels)
-            if "values" in message:
-                values = message["values"]
-                footage = max(footage, values.get("time", 0.0), values.get("samples", 0) / SAMPLE_RATE)
-                yield values, array
-            elif "times" in message:
-                pictures = self._pictures(work, message)
-                for at, picture in zip(message["times"], pictures, strict=True):
-                    footage = max(footage, at)
-                    yield {"time": at}, picture
+            if "values" in message or "parcels" in message:
+                for values, content in self._results(work, message, array):
+                    footage = max(footage, values.get("time", 0.0), values.get("samples", 0) / SAMPLE_RATE)
+                    yield values, content
             elif "warning" in message:
                 logger.warning("%s", message["warning"])
             elif "error" in message:
@@ -204,14 +199,17 @@ class _Child:
         except (EOFError, OSError, ValueError, RecursionError) as error:
             raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from error
 
-    def _pictures(self, work: str, message: dict[str, Any]) -> NDArray[Any]:
-        """Take pictures from the tray and let the child use that half of it again."""
+    def _results(self, work: str, message: dict[str, Any], array: NDArray[Any]) -> list[Result]:
+        """Return what came by itself, or what lies in the tray; the child may use that half again."""
+        if "values" in message:
+            return [(message["values"], array)]
         try:
-            pictures = self._tray.take(message["half"], [len(message["times"]), *message["size"]])
+            parcels = message["parcels"]
+            pictures = self._tray.take(message["half"], [parcel["size"] for parcel in parcels])
             self._wire.send({"taken": message["half"]})
+            return [(parcel["values"], picture) for parcel, picture in zip(parcels, pictures, strict=True)]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise self._crashed(work, f"it handed over no pictures ({type(error).__name__})") from error
-        return pictures
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
         self.kill()

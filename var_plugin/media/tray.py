@@ -11,6 +11,7 @@ import math
 import mmap
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,21 +35,27 @@ class Tray:
         self.descriptor = descriptor
         self._memory = np.frombuffer(mmap.mmap(descriptor, HALVES * HALF_BYTES), np.uint8).reshape(HALVES, HALF_BYTES)
 
-    def put(self, half: int, place: int, picture: NDArray[np.uint8]) -> None:
-        """Lay a picture down behind `place` others of its size."""
-        start = place * picture.nbytes
+    def put(self, half: int, start: int, picture: NDArray[np.uint8]) -> None:
+        """Lay a picture down, `start` bytes from the beginning of a half."""
         self._memory[half, start : start + picture.nbytes] = picture.reshape(-1)
 
-    def take(self, half: int, shape: Sequence[int]) -> NDArray[np.uint8]:
-        """Return a copy of what lies in a half.
+    def take(self, half: int, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.uint8]]:
+        """Return a copy of the pictures of these shapes that lie in a half one behind the other.
 
         Raises:
-            ValueError: it cannot hold that.
+            ValueError: it cannot hold those.
         """
-        size = math.prod(shape)
-        if half not in range(HALVES) or min(shape, default=0) < 0 or size > HALF_BYTES:
+        sizes = [math.prod(shape) for shape in shapes]
+        if half not in range(HALVES) or any(length < 0 for shape in shapes for length in shape):
             raise ValueError("pictures that are not in the tray")
-        return self._memory[half, :size].copy().reshape(shape)
+        ends = list(accumulate(sizes, initial=0))
+        if ends[-1] > HALF_BYTES:
+            raise ValueError("more pictures than the tray holds")
+        taken = self._memory[half, : ends[-1]].copy()
+        return [
+            taken[start : start + size].reshape(shape)
+            for start, size, shape in zip(ends[:-1], sizes, shapes, strict=True)
+        ]
 
     def close(self) -> None:
         """Give the descriptor back; the memory goes with the last view of it."""

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import DecodingMemoryError, VarPluginError
@@ -74,42 +75,40 @@ class _Forward(logging.Handler):
 
 
 class _Outbox:
-    """What goes to the parent, in order: small frames several at once through the tray, all else by itself.
+    """What goes to the parent, in order: small pictures several at once through the tray, all else by itself.
 
-    A half of the tray is filled anew only when the parent has taken what was in it. Frames wait for others for about a
-    quarter of a second, so that whoever decodes slowly is heard of.
+    A half of the tray is filled anew only when the parent has taken what was in it. Pictures wait for others for about
+    a quarter of a second, so that whoever decodes slowly is heard of.
     """
 
     def __init__(self, wire: Wire, tray: Tray) -> None:
         self._wire, self._tray = wire, tray
         self.free = threading.Semaphore(HALVES)
-        self._half = 0
-        self._shape: tuple[int, ...] = ()
-        self._times: list[float] = []
-        self._began = 0.0
+        self._half, self._used, self._began = 0, 0, 0.0
+        self._parcels: list[dict[str, Any]] = []
 
     def send(self, values: dict[str, Any], array: NDArray[Any] | None) -> None:
         """Send one result of a job."""
-        if array is None or values.keys() != {"time"} or array.nbytes > HALF_BYTES // 2:
+        if array is None or array.dtype != np.uint8 or array.nbytes > HALF_BYTES // 2:
             self.flush()
             self._wire.send({"values": values}, array)
             return
-        if array.shape != self._shape or (len(self._times) + 1) * array.nbytes > HALF_BYTES:
+        if self._used + array.nbytes > HALF_BYTES:
             self.flush()
-        if not self._times:
+        if not self._parcels:
             self.free.acquire()
-            self._shape, self._began = array.shape, time.monotonic()
-        self._tray.put(self._half, len(self._times), array)
-        self._times.append(values["time"])
+            self._began = time.monotonic()
+        self._tray.put(self._half, self._used, array)
+        self._parcels.append({"values": values, "size": array.shape})
+        self._used += array.nbytes
         if time.monotonic() - self._began > _LONGEST_WAIT_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Send the frames that wait for others."""
-        if self._times:
-            self._wire.send({"times": self._times, "size": self._shape, "half": self._half})
-            self._half = (self._half + 1) % HALVES
-            self._times = []
+        """Send the pictures that wait for others."""
+        if self._parcels:
+            self._wire.send({"parcels": self._parcels, "half": self._half})
+            self._half, self._used, self._parcels = (self._half + 1) % HALVES, 0, []
 
     def end(self, message: dict[str, Any]) -> None:
         """Send the last message of a job."""
