@@ -9,10 +9,13 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo app test test-slow check format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/var-plugin demo
+
+app: $(VENV)/.installed-demo
+	$(BIN)/var-plugin app
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -80,8 +80,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(scope="session")
-def colors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page over two cameras, of the morning and of the afternoon; four colours of 8 s each."""
+def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Two pages over two cameras, of the morning and of the afternoon; four colours of 8 s each."""
     folder = tmp_path_factory.mktemp("colors")
     film = Film(folder / "a secret place")
     with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:
@@ -91,8 +91,27 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ):
             path = film(f"{camera}.mp4", seconds=32, fps=5, paint=scene(*names), tone=440.0)
             assert index.add(path, camera=camera, recorded_at=DAY.replace(hour=hour)).ok
-        with running_page(index, PageOptions()) as address:
-            yield address
+        with running_page(index, PageOptions()) as address, running_page(index, PageOptions(read_only=True)) as other:
+            yield address, other
+
+
+@pytest.fixture(scope="session")
+def colors(two_pages: tuple[str, str]) -> str:
+    """The address of a page over two cameras."""
+    return two_pages[0]
+
+
+@pytest.fixture(scope="session")
+def colors_read_only(two_pages: tuple[str, str]) -> str:
+    """The same for visitors who only look."""
+    return two_pages[1]
+
+
+@pytest.fixture
+def any_colors(tmp_path: Path) -> Iterator[Index]:
+    """An empty index."""
+    with open_index(tmp_path / "index.db", suite=suite_with(AnyWords())) as index:
+        yield index
 
 
 def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:

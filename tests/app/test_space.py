@@ -1,0 +1,79 @@
+"""The folder of the Hugging Face Space, built and started as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from importlib.metadata import distribution
+from pathlib import Path
+
+import httpx
+from packaging.requirements import Requirement
+
+from var_plugin.demo.run import Outcome
+
+ROOT = Path(__file__).parents[2]
+SPACE = ROOT / "examples" / "huggingface_space"
+
+
+def test_the_folder_is_what_a_space_reads() -> None:
+    assert len((SPACE / "app.py").read_text().splitlines()) <= 30
+    front = re.match(r"---\n(.*?)\n---\n", (SPACE / "README.md").read_text(), re.S)
+    assert front
+    told = dict(line.split(": ", 1) for line in front[1].splitlines())
+    assert told["sdk"] == "gradio"
+    assert (SPACE / told["app_file"]).is_file()
+    assert distribution("gradio").version == told["sdk_version"]
+    assert tuple(map(int, told["python_version"].strip('"').split("."))) >= (3, 11)
+    assert len(told["short_description"]) <= 60
+
+
+def test_its_requirements_are_what_is_tested_here() -> None:
+    lines = [line for line in (SPACE / "requirements.txt").read_text().splitlines() if not line.startswith("--")]
+    wanted = [Requirement(line) for line in lines]
+    for requirement in wanted:
+        installed = distribution(requirement.name)
+        assert installed.version in requirement.specifier
+        assert requirement.extras <= set(installed.metadata.get_all("Provides-Extra") or ())
+
+
+def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """Started like a Space, in a copy of the folder and with nothing else; the footage is composed in advance to save time."""
+    copied = tmp_path / "space"
+    shutil.copytree(SPACE, copied)
+    footage = tmp_path / "var-plugin" / "footage"
+    footage.mkdir(parents=True)
+    for file in (*demo[0].glob("*.mp4"), demo[0] / "manifest.json"):
+        shutil.copy(file, footage)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAR_PLUGIN_")}
+    environment |= {"TMPDIR": str(tmp_path), "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    running = subprocess.Popen([sys.executable, "app.py"], cwd=copied, env=environment)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        assert _answers(address, running), "the page does not come up"
+        assert "Find the moment" in httpx.get(f"{address}/config").text
+        assert httpx.get(f"{address}/gradio_api/info").json()["named_endpoints"] == {}
+        assert "vp-add" not in httpx.get(f"{address}/config").text, "visitors cannot add footage"
+    finally:
+        running.terminate()
+        running.wait()
+    assert (tmp_path / "var-plugin" / "index.db").exists()
+
+
+def _answers(address: str, running: subprocess.Popen[bytes], seconds: float = 400) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and running.poll() is None:
+        try:
+            return httpx.get(address).status_code == 200
+        except httpx.TransportError:
+            time.sleep(1)
+    return False

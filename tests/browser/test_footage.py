@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page
+
+from tests.browser.conftest import ask, cards, keep, playing
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.app.adding import upload_folder
+from var_plugin.library import Index
+
+Visit = Callable[..., Page]
+Serve = Callable[..., str]
+
+
+def tab(page: Page, name: str) -> None:
+    page.click(f"button[role=tab]:has-text('{name}')")
+
+
+def test_upload_then_ask_then_delete(visit: Visit, serve: Serve, any_colors: Index, film: Film) -> None:
+    """MJPEG, which no browser plays: its moment is made anew."""
+    path = film("porch.mov", seconds=24, fps=5, paint=scene("blue", "green", "blue"), codec="mjpeg")
+    page = visit(serve(any_colors))
+    page.wait_for_selector("#vp-welcome")
+    keep(page, "empty")
+    tab(page, "Footage")
+    page.set_input_files("#vp-upload input[type=file]", str(path))
+    page.wait_for_selector("#vp-upload .file-preview")
+    page.fill("#vp-recorded input, #vp-recorded textarea", "2026-11-01 07:00")
+    page.click("#vp-add")
+    page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
+    page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('porch.mov')")
+    keep(page, "footage")
+    assert "01 Nov 2026, 07:00:00 UTC" in page.inner_text("#vp-videos")
+    (kept,) = upload_folder().rglob("*.mov")
+
+    tab(page, "Ask")
+    ask(page, "green")
+    assert "camera porch" in cards(page)[0]
+    shown = playing(page)
+    assert (shown["start"], 8 <= shown["at"] < 16) == (8, True)
+
+    tab(page, "Footage")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click(".vp-delete")
+    page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('no footage')")
+    assert not kept.exists()
+    assert any_colors.videos() == []
+
+
+def test_a_folder_with_a_file_that_is_no_video(visit: Visit, serve: Serve, any_colors: Index, film: Film) -> None:
+    good = film("yard/good.mp4", seconds=16, fps=5, paint=scene("red", "green"))
+    (good.parent / "broken.mp4").write_bytes(b"no video at all" * 100)
+    page = visit(serve(any_colors))
+    tab(page, "Footage")
+    page.fill("#vp-folder input, #vp-folder textarea", str(good.parent))
+    page.click("#vp-add")
+    page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
+    told = page.inner_text("#vp-adding")
+    assert "failed" in told
+    assert "cannot read" in told
+    assert str(good.parent) not in told
+    page.fill("#vp-folder input, #vp-folder textarea", str(good.parent / "nowhere"))
+    page.click("#vp-add")
+    page.wait_for_selector("#vp-adding .vp-problem")
+
+
+def test_visitors_who_only_look(visit: Visit, colors_read_only: str) -> None:
+    page = visit(colors_read_only)
+    tab(page, "Footage")
+    page.wait_for_selector("#vp-videos table")
+    assert page.locator("#vp-add, .vp-delete").count() == 0
+
+
+def test_all_cameras_over_time(visit: Visit, colors: str) -> None:
+    page = visit(colors)
+    ask(page, "green")
+    playing(page)
+    tab(page, "Over time")
+    page.wait_for_selector("#vp-overview .js-plotly-plot .scatterlayer path")
+    keep(page, "over-time")
+    diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").nth(1)
+    box = diamond.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab(page, "Ask")
+    page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
