@@ -126,17 +126,15 @@ def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('#vp-message textarea').value === ''")
     page.wait_for_function(
-        "before => document.querySelectorAll('#vp-chat [data-testid=bot]').length > before"
-        " && !document.querySelector('#vp-chat').innerText.includes('Loading content')",
-        arg=answers,
+        "before => document.querySelectorAll('#vp-chat [data-testid=bot]').length > before", arg=answers
     )
 
 
 def cards(page: Page) -> list[str]:
-    """What the cards of the last answer say."""
-    return page.locator(".vp-cards").last.locator(".vp-card").evaluate_all(
-        "cards => cards.map(card => card.getAttribute('aria-label'))"
-    )  # fmt: skip
+    """What the cards of the last answer say, once they are drawn."""
+    last = page.locator("#vp-chat [data-testid=bot]").last
+    last.locator(".vp-card").first.wait_for()
+    return last.locator(".vp-card").evaluate_all("cards => cards.map(card => card.getAttribute('aria-label'))")
 
 
 def playing(page: Page) -> dict[str, float]:

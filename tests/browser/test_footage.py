@@ -78,7 +78,7 @@ def test_all_cameras_over_time(visit: Visit, colors: str) -> None:
     ask(page, "green")
     playing(page)
     tab(page, "Over time")
-    page.wait_for_selector("#vp-overview .js-plotly-plot .scatterlayer path")
+    page.wait_for_selector("#vp-overview .scatterlayer path.point", state="attached")
     keep(page, "over-time")
     diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").nth(1)
     box = diamond.bounding_box()

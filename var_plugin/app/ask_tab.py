@@ -47,7 +47,7 @@ def build_ask_tab(desk: Desk) -> AskTab:
             chat = gr.Chatbot(
                 label="Conversation",
                 show_label=False,
-                height="62vh",
+                height="56vh",
                 buttons=[],
                 feedback_options=None,
                 group_consecutive_messages=False,
