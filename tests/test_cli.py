@@ -124,8 +124,24 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert [m["camera"] for m in shell.json("search", "red", "--before", "2026-11-01T10:30Z")] == ["north"]
     assert [m["camera"] for m in shell.json("search", "red", "--after", "2026-11-01T10:30Z")] == ["south"]
     assert shell.json("search", "red", "--min-anomaly", "0.9") == []
+    assert len(shell.json("search", "red", "--max-anomaly", "0.9")) == 2
+    assert [m["camera"] for m in shell.json("search", "red", "--after-second", "8")] == ["south"]
+    assert shell.json("search", "red", "--before-second", "0") == []
     code, out, _ = shell("search", "red", "--min-anomaly", "0.9")
     assert (code, out) == (0, "nothing found: the index is empty, or no segment satisfies the filter\n")
+
+
+def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
+    assert shell("index", film("a.mp4"), "--meta", "floor=3", "--meta", "gate=süd", "--meta", 'number="7"')[0] == 0
+    assert shell("index", film("b.mp4", paint=lambda time: textured(2)), "--meta", "floor=2")[0] == 0
+    assert shell.json("videos")[0]["metadata"] == {"floor": 3, "gate": "süd", "number": "7"}
+    for words, count in [(["floor=3"], 1), (["floor=3", "gate=süd"], 1), (["number=7"], 0), (['number="7"'], 1)]:
+        options = [option for word in words for option in ("--meta", word)]
+        assert len(shell.json("search", "red", *options)) == count, words
+    for word, complaint in [("floor", "no metadata"), ('a"] or ["=1', "metadata key"), ("floor=NaN", "finite")]:
+        code, out, err = shell("search", "red", "--meta", word)
+        assert (code, out) == (2, "")
+        assert complaint in err
 
 
 def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ class Filter(Value):
     """What a hit must satisfy. Every field that is set must hold; the values of one list are alternatives.
 
     ``after`` and ``before`` compare the clock time at which a segment was recorded and need a time zone; segments whose
-    clock time is unknown satisfy neither. ``metadata`` compares the values given when the video was added.
+    clock time is unknown satisfy neither. ``after_second`` and ``before_second`` compare the position in the video:
+    some of the segment must lie between them. ``metadata`` compares the values given when the video was added.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -69,6 +70,8 @@ class Filter(Value):
     kinds: tuple[SegmentKind, ...] | None = None
     after: AwareDatetime | None = None
     before: AwareDatetime | None = None
+    after_second: Finite | None = None
+    before_second: Finite | None = None
     min_anomaly: Finite | None = None
     max_anomaly: Finite | None = None
     metadata: Mapping[str, Scalar] = Field(default_factory=dict)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.filters import UNKNOWN_TIME, check_text, clock_time, compile_filter, literal, milliseconds
@@ -39,8 +42,8 @@ ROWS = [
         "video_id": f"v{i % 5}",
         "camera": HOSTILE[i % len(HOSTILE)],
         "kind": ("uniform", "anomaly", "video")[i % 3],
-        "start_ms": 0,
-        "end_ms": 1,
+        "start_ms": 1_000 * (i % 7),
+        "end_ms": 1_000 * (i % 7) + 500,
         "key_ms": 0,
         "recorded_at": UNKNOWN_TIME if i % 4 == 0 else 1_000 * i,
         "anomaly": i / 48,
@@ -49,6 +52,12 @@ ROWS = [
     }
     for i in range(48)
 ]
+
+
+def matches(metadata: dict, key: str, value: object) -> bool:
+    """A text equals texts only, a number numbers, a truth truths; what is not there equals nothing."""
+    held = metadata.get(key)
+    return isinstance(held, bool) == isinstance(value, bool) and held == value
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30))
 times = st.one_of(st.none(), st.integers(0, 50_000).map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC)))
+positions = st.one_of(st.none(), st.integers(-1, 16).map(lambda halves: halves / 2), st.floats(-1e9, 1e9))
 scores = st.one_of(st.none(), st.floats(0, 1))
 filters = st.builds(
     Filter,
@@ -70,6 +80,8 @@ filters = st.builds(
     kinds=st.none() | st.lists(st.sampled_from(["uniform", "anomaly", "video"]), min_size=1).map(tuple),
     after=times,
     before=times,
+    after_second=positions,
+    before_second=positions,
     min_anomaly=scores,
     max_anomaly=scores,
     metadata=st.one_of(
@@ -89,18 +101,98 @@ def satisfies(row: dict, wanted: Filter, excluded: list[str]) -> bool:
         and row["video_id"] not in excluded
         and (wanted.after is None or (known and row["recorded_at"] >= wanted.after.timestamp() * 1000))
         and (wanted.before is None or (known and row["recorded_at"] < wanted.before.timestamp() * 1000))
+        and (wanted.after_second is None or row["end_ms"] > round(wanted.after_second * 1000))
+        and (wanted.before_second is None or row["start_ms"] < round(wanted.before_second * 1000))
         and (wanted.min_anomaly is None or row["anomaly"] >= wanted.min_anomaly)
         and (wanted.max_anomaly is None or row["anomaly"] <= wanted.max_anomaly)
-        and all(row["metadata"][key] == value for key, value in wanted.metadata.items())
+        and all(matches(row["metadata"], key, value) for key, value in wanted.metadata.items())
     )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
-def test_milvus_lite_finds_what_plain_python_finds(store: Store, wanted: Filter, excluded: list[str]) -> None:
+TOKENS = [
+    '"', "'", "\\", "\\\\", " or ", " and ", "not ", "(", ")", "[", "]", "==", "!=", "1", "%", "{", "}", "camera",
+    "metadata", "\n", "\x00", "\u2028", "é", "🎥",
+]  # fmt: skip
+hostile_texts = st.one_of(
+    st.sampled_from(HOSTILE),
+    st.text(max_size=30),
+    st.lists(st.sampled_from(TOKENS), max_size=8).map("".join),
+)
+scalars = st.one_of(hostile_texts, st.integers(), st.floats(), st.booleans())
+anything = st.recursive(
+    st.one_of(st.none(), scalars, st.binary(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(hostile_texts, inner, max_size=3)),
+    max_leaves=5,
+)
+keys = st.one_of(st.sampled_from(["place", "floor", "lit", "absent"]), hostile_texts)
+structures = st.fixed_dictionaries(
+    {},
+    optional={
+        "cameras": st.one_of(st.lists(hostile_texts, max_size=3), anything),
+        "video_ids": st.one_of(st.lists(st.one_of(st.sampled_from(["v0", "v1"]), hostile_texts), max_size=3), anything),
+        "kinds": st.one_of(st.lists(st.sampled_from(["uniform", "anomaly", "video"]), max_size=2), anything),
+        "after": st.one_of(times, anything),
+        "before_second": st.one_of(positions, anything),
+        "min_anomaly": st.one_of(scores, anything),
+        "metadata": st.one_of(st.dictionaries(keys, scalars, max_size=2), anything),
+    },
+)
+
+
+def check(store: Store, wanted: Filter, excluded: list[str]) -> None:
     expression = compile_filter(wanted, excluded_videos=excluded)
     found = {row["id"] for row in store.rows("rows", expression, ["id"])}
     assert found == {row["id"] for row in ROWS if satisfies(row, wanted, excluded)}
+
+
+def check_structure(store: Store, structure: dict) -> bool:
+    """Either it is refused before the store sees it, or it finds what plain Python finds; tell which."""
+    try:
+        wanted = Filter.model_validate(structure)
+        compile_filter(wanted)
+    except (ValidationError, InvalidInputError):
+        return False
+    check(store, wanted, [])
+    return True
+
+
+small = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+large = settings(max_examples=5_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@small
+@given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
+def test_milvus_lite_finds_what_plain_python_finds(store: Store, wanted: Filter, excluded: list[str]) -> None:
+    check(store, wanted, excluded)
+
+
+@small
+@given(structures)
+def test_hostile_structures_find_nothing_else(store: Store, structure: dict) -> None:
+    check_structure(store, structure)
+
+
+@pytest.mark.slow
+def test_ten_thousand_hostile_filters(store: Store) -> None:
+    """Half of them are filters of hostile strings, half are structures that may be none at all."""
+    counts: Counter[str] = Counter()
+
+    @large
+    @given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
+    def valid(wanted: Filter, excluded: list[str]) -> None:
+        check(store, wanted, excluded)
+        counts["filters"] += 1
+
+    @large
+    @given(structures)
+    def strange(structure: dict) -> None:
+        counts["structures found by" if check_structure(store, structure) else "structures refused"] += 1
+
+    valid()
+    strange()
+    logging.getLogger(__name__).info("%s", dict(counts))
+    assert counts.total() >= 10_000
+    assert min(counts.values()) > 1_000
 
 
 def test_each_hostile_camera_finds_only_itself(store: Store) -> None:

@@ -108,7 +108,7 @@ def add_alert(
             name=name,
             text=text,
             threshold=threshold,
-            filter=search_filter(camera, None, None, min_anomaly),
+            filter=search_filter(cameras=camera or None, min_anomaly=min_anomaly),
             webhook=webhook,
             command=tuple(shlex.split(command)) if command else None,
         )

@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from var_plugin.cli.shared import (
     IndexOption,
     JsonOption,
+    MetadataOption,
     OffsetOption,
     SuiteOption,
     ZoneOption,
     app,
     camera_clock,
     clock_time,
+    metadata,
     opened,
     print_json,
     progress_bars,
@@ -40,6 +42,7 @@ def index(
     ] = None,
     zone: ZoneOption = None,
     clock_offset: OffsetOption = None,
+    meta: MetadataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Index videos: embed, store, count again."""
@@ -49,6 +52,7 @@ def index(
             camera=camera,
             recorded_at=clock_time(recorded_at),
             clock=camera_clock(zone, clock_offset),
+            metadata=metadata(meta),
             progress=progress,
         )
         _warn_near_the_ceiling(library)
@@ -69,13 +73,26 @@ def search(
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     after: Annotated[str | None, typer.Option(help="Only what was recorded from this time on, with zone.")] = None,
     before: Annotated[str | None, typer.Option(help="Only what was recorded before this time, with zone.")] = None,
+    after_second: Annotated[float | None, typer.Option(help="Only what lies after this second of its video.")] = None,
+    before_second: Annotated[float | None, typer.Option(help="Only what lies before this second of its video.")] = None,
     min_anomaly: Annotated[float | None, typer.Option(help="Only segments at least this unusual, 0 to 1.")] = None,
+    max_anomaly: Annotated[float | None, typer.Option(help="Only segments at most this unusual, 0 to 1.")] = None,
+    meta: MetadataOption = None,
     index: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that fit, best first."""
-    wanted = search_filter(camera, after, before, min_anomaly)
+    wanted = search_filter(
+        cameras=camera or None,
+        after=clock_time(after),
+        before=clock_time(before),
+        after_second=after_second,
+        before_second=before_second,
+        min_anomaly=min_anomaly,
+        max_anomaly=max_anomaly,
+        metadata=metadata(meta),
+    )
     with opened(index, suite) as library:
         moments = library.search(text, image=image, audio=audio, video=video, k=k, filter=wanted, thumbnails=True)
         if as_json:
@@ -147,21 +164,14 @@ def _warn_near_the_ceiling(index: Index) -> None:
         )
 
 
-def search_filter(
-    cameras: Sequence[str] | None, after: str | None, before: str | None, min_anomaly: float | None
-) -> Filter:
-    """Return the filter that the options describe; `InvalidInputError` where they make none."""
+def search_filter(**wanted: Any) -> Filter:
+    """Return the filter of the options that say something; `InvalidInputError` where they make none."""
     from pydantic import ValidationError
 
     from var_plugin.types import Filter
 
     try:
-        return Filter(
-            cameras=tuple(cameras) if cameras else None,
-            after=clock_time(after),
-            before=clock_time(before),
-            min_anomaly=min_anomaly,
-        )
+        return Filter.model_validate({name: value for name, value in wanted.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin search --help") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
     from var_plugin.library import Index
     from var_plugin.settings import CameraClock
+    from var_plugin.types import Scalar
 
 app = typer.Typer(
     help="Find the moment: index footage, then search it with a sentence, a picture or a clip.",
@@ -41,6 +42,9 @@ ZoneOption = Annotated[
 OffsetOption = Annotated[
     float | None,
     typer.Option("--clock-offset", metavar="SECONDS", help="Added to what the camera says; negative for a fast clock."),
+]
+MetadataOption = Annotated[
+    list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="An own value of a video; may be repeated.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -119,6 +123,21 @@ def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
             why=error.errors()[0]["msg"],
             fix="name the zone as Europe/Berlin",
         ) from error
+
+
+def metadata(words: Sequence[str] | None) -> dict[str, Scalar]:
+    """Return KEY=VALUE words as metadata; numbers, true and false are what they look like, quoted ones are texts."""
+    found: dict[str, Scalar] = {}
+    for word in words or ():
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise InvalidInputError(f"'{word}' is no metadata", fix="write it as KEY=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        found[key] = value if isinstance(value, str | int | float | bool) else text
+    return found
 
 
 def print_json(document: Any) -> None:

@@ -22,6 +22,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LONGEST_STRING = 1_000
 _LONGEST_LIST = 10_000
+_LONGEST_VIDEO_SECONDS = 1e9
 
 
 def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> str:
@@ -44,6 +45,10 @@ def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> st
         terms.append(f"recorded_at >= {milliseconds(wanted.after)}")
     if wanted.before is not None:
         terms.append(f"recorded_at != {UNKNOWN_TIME} and recorded_at < {milliseconds(wanted.before)}")
+    if wanted.after_second is not None:
+        terms.append(f"end_ms > {_milliseconds_of(wanted.after_second)}")
+    if wanted.before_second is not None:
+        terms.append(f"start_ms < {_milliseconds_of(wanted.before_second)}")
     if wanted.min_anomaly is not None:
         terms.append(f"anomaly >= {wanted.min_anomaly!r}")
     if wanted.max_anomaly is not None:
@@ -108,6 +113,12 @@ def milliseconds(moment: datetime) -> int:
             fix=f"add one, for example {moment.isoformat()}+00:00",
         )
     return round(moment.timestamp() * 1000)
+
+
+def _milliseconds_of(seconds: float) -> int:
+    if abs(seconds) > _LONGEST_VIDEO_SECONDS:
+        raise InvalidInputError(f"no video is {seconds:g} s long", fix="count in seconds from its start")
+    return round(seconds * 1000)
 
 
 def clock_time(since_1970_ms: int) -> datetime | None:

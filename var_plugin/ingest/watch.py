@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from var_plugin.errors import MediaNotFoundError, NoVideosFoundError, VarPluginError
@@ -162,6 +163,9 @@ def _pause(stop: threading.Event, wake: threading.Event, seconds: float) -> None
 
 def _notices(folder: Path, wake: threading.Event) -> Callable[[], None]:
     """Let the operating system set `wake` when something happens in the folder; return what ends that."""
+    if find_spec("watchdog") is None:
+        logger.warning("looking every %.0f s; to be told at once: pip install 'var-plugin[watch]'", RESCAN_SECONDS)
+        return lambda: None
     from watchdog.events import (
         FileCreatedEvent,
         FileModifiedEvent,
