@@ -182,3 +182,9 @@ class PlaylistError(VarPluginError):
     """The file only lists other files or addresses; none of them is opened."""
 
     exit_code = 28
+
+
+class AssistantError(VarPluginError):
+    """The language model did not answer, or did not search."""
+
+    exit_code = 29

@@ -62,7 +62,7 @@ def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> No
         assert _answers(address, running), "the page does not come up"
         assert "Find the moment" in httpx.get(f"{address}/config").text
         assert httpx.get(f"{address}/gradio_api/info").json()["named_endpoints"] == {}
-        assert "vp-add" not in httpx.get(f"{address}/config").text, "visitors cannot add footage"
+        assert '"vp-add"' not in httpx.get(f"{address}/config").text, "visitors cannot add footage"
     finally:
         running.terminate()
         running.wait()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Literal
 
 from var_plugin.app import words
+from var_plugin.app.assistant import Assistant
 from var_plugin.app.answering import answer, moment_of
 from var_plugin.app.cards import cards
 from var_plugin.app.conversation import Context, Request, understand
 from var_plugin.app.conversation.request import Chip, chips, remove
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session, Turn, context_of
-from var_plugin.errors import InvalidInputError, VarPluginError
+from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
 from var_plugin.retrievers.wording import plain
 
 Media = Literal["image", "audio", "video"]
@@ -32,6 +34,8 @@ def say(desk: Desk, session: Session, text: str, files: Sequence[str]) -> Sessio
         return session.told(said, str(error))
     if not text.strip():
         return _answered(desk, session, before, said, context)
+    if desk.assistant and not files:
+        return _assisted(desk, desk.assistant, session, text, said, context)
     understood = understand(text, before, context)
     if understood.action == "undo":
         back = session.back()
@@ -79,7 +83,13 @@ def chips_of(desk: Desk, session: Session) -> list[Chip]:
 
 
 def _answered(
-    desk: Desk, session: Session, request: Request, said: Turn, context: Context, notes: Sequence[str] = ()
+    desk: Desk,
+    session: Session,
+    request: Request,
+    said: Turn,
+    context: Context,
+    notes: Sequence[str] = (),
+    model_says: str | None = None,
 ) -> Session:
     description = desk.index.suite.description
     warning = words.foreign_script(request.text, description.languages) if request.text else None
@@ -87,11 +97,21 @@ def _answered(
         found = answer(desk.index, request)
     except VarPluginError as error:
         return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_paths(error)}".strip())
-    told = [words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
+    told = [escape(model_says) if model_says else words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
     tokens = [desk.shelf.token(moment) for moment in found.moments]
     html = cards(found.moments, tokens, desk.options.zone) if found.moments else ""
     turn = Turn(said.said, said.files, " ".join(told), html)
     return session.answered(request, found.moments, turn)
+
+
+def _assisted(
+    desk: Desk, assistant: Assistant, session: Session, text: str, said: Turn, context: Context
+) -> Session:
+    try:
+        request, told = assistant.read(text, desk.index, session.request, context)
+    except AssistantError as error:
+        return session.told(said, f"{error}.")
+    return _answered(desk, session, request, said, context, model_says=told)
 
 
 def _uploaded(files: Sequence[str]) -> dict[Media, str]:

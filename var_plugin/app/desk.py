@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from var_plugin.app.adding import Adder
+from var_plugin.app.assistant import Assistant
 from var_plugin.app.marks import Marks
 from var_plugin.app.media import Shelf
 from var_plugin.app.options import PageOptions
@@ -20,3 +21,4 @@ class Desk:
     shelf: Shelf
     marks: Marks
     adder: Adder
+    assistant: Assistant | None = None

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from var_plugin.app.adding import Adder
+from var_plugin.app.assistant import load_assistant
 from var_plugin.app.desk import Desk
 from var_plugin.app.marks import Marks
 from var_plugin.app.mcp_endpoint import mcp_endpoint
@@ -43,6 +44,7 @@ def running_page(index: Index, options: PageOptions = PageOptions(), **launch: A
         shelf=Shelf(index, _logged_in),
         marks=Marks(index.uri, index.suite.fingerprint),
         adder=Adder(index),
+        assistant=load_assistant(options.model) if options.model else None,
     )
     clean_clips()
     _warm_up(index)

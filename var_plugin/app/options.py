@@ -30,6 +30,8 @@ class PageOptions:
     """Per file."""
     mcp: bool = False
     """Offer the tools to assistants at /gradio_api/mcp; on this machine only."""
+    model: str | None = None
+    """A chat model of LangChain, `provider:name`, that reads the messages; None: the page's own grammar."""
     zone: tzinfo = field(default_factory=lambda: settings().zone or UTC)
     """The time zone of the clock times said and shown; the setting `zone`, else UTC."""
 

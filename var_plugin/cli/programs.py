@@ -81,6 +81,9 @@ def page(
     ] = False,
     max_upload: Annotated[str, typer.Option(help="Largest file that can be uploaded.")] = "2gb",
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the tools to assistants at /gradio_api/mcp.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:NAME", help="A chat model of LangChain that reads the messages.")
+    ] = None,
 ) -> None:
     """Open the page: chat with the cameras. Users come from VAR_PLUGIN_APP_USERS, as name:password."""
     import threading
@@ -98,6 +101,7 @@ def page(
         read_only=read_only,
         max_upload=max_upload,
         mcp=mcp,
+        model=model,
     )
     with opened(index, suite) as library, running_page(library, options) as address:
         print(f"The page is at {address}; Ctrl-C ends it.", flush=True)
