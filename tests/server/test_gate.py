@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -30,12 +32,26 @@ def test_health_and_description_need_no_key(server: str) -> None:
         assert httpx.get(server + path).status_code == 200
 
 
-def test_a_body_that_is_declared_too_large_is_not_read(serving: Callable[..., str]) -> None:
+def answer_before_the_body(address: str, length: int) -> tuple[int, dict[str, str]]:
+    """Announce a body, send none of it, and return the status and the error of the answer."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
+    connection.putrequest("POST", "/v1/embeddings")
+    connection.putheader("Content-Length", str(length))
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())["error"]
+
+
+def test_a_body_that_is_declared_too_large_is_not_waited_for(serving: Callable[..., str]) -> None:
     address = serving(max_body_bytes=1000)
-    answer = httpx.post(f"{address}/v1/embeddings", json=ASKED | {"input": "red " * 1000})
-    assert answer.status_code == 413
-    assert answer.json()["error"]["message"] == "the request is larger than 1000 bytes"
+    status, error = answer_before_the_body(address, 1001)
+    assert (status, error["message"]) == (413, "the request is larger than 1000 bytes")
     assert httpx.post(f"{address}/v1/embeddings", json=ASKED).status_code == 200
+
+
+def test_keys_are_checked_before_a_body_is_read(serving: Callable[..., str]) -> None:
+    status, error = answer_before_the_body(serving(api_keys=frozenset({KEY})), 10)
+    assert (status, error["type"]) == (401, "authentication_error")
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/embeddings/files"])
