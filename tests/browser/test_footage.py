@@ -85,4 +85,4 @@ def test_all_cameras_over_time(visit: Visit, colors: str) -> None:
     assert box
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab(page, "Ask")
-    page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
+    page.wait_for_selector("video.vp-video[aria-label='Clip of camera south-yard']", state="attached")

@@ -64,8 +64,9 @@ def overview(index: VideoIndex, shown: Sequence[Moment], zone: tzinfo) -> tuple[
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
     drawn = timed[-MOST_VIDEOS:]
     figure = _figure(height=120 + 40 * len({video.camera for video in drawn}))
+    found_in = {moment.video_id for moment in shown}
     for video in drawn:
-        _add_video(figure, index, video, zone)
+        _add_video(figure, index, video, zone, clickable=video.video_id not in found_in)
     _add_found(figure, [moment for moment in shown if moment.recorded_at], zone)
     figure.update_yaxes(type="category", automargin=True)
     figure.update_layout(title_text="All cameras over time: a bar per video, a diamond per moment found")
@@ -76,7 +77,8 @@ def overview(index: VideoIndex, shown: Sequence[Moment], zone: tzinfo) -> tuple[
     return figure, "; ".join(filter(None, left_out))
 
 
-def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo) -> None:
+def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo, *, clickable: bool) -> None:
+    """Draw a video's bar; where moments lie on it, a click means them."""
     segments = _segments(index, video.video_id)
     strongest = max(segments, key=lambda segment: segment.anomaly, default=None)
     if strongest is None or video.recorded_at is None:
@@ -89,7 +91,8 @@ def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo)
         mode="lines+markers",
         line={"color": _color(strongest.anomaly), "width": 14},
         marker={"color": _color(strongest.anomaly), "size": 14, "symbol": "square"},
-        hovertemplate=f"%{{x|%d %b %H:%M}}, highest anomaly {strongest.anomaly:.2f}<extra></extra>",
+        hoverinfo=None if clickable else "skip",
+        hovertemplate=f"%{{x|%d %b %H:%M}}, highest anomaly {strongest.anomaly:.2f}<extra></extra>" if clickable else None,
     )
 
 
