@@ -32,6 +32,14 @@ def test_other_wordings_find_it_too(demo: tuple[Path, Outcome]) -> None:
     assert sum(found.right for found in answers) >= 7, wrong
 
 
+def test_what_is_only_heard_is_found(demo: tuple[Path, Outcome]) -> None:
+    """By words, and by another recording of the same kind; the moment matches by its sound."""
+    _, outcome = demo
+    assert len(outcome.heard) == 2
+    assert all(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
+    assert all("sound" in answer.moments[0].matched for answer in outcome.heard)
+
+
 def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:
     """A right first moment also covers its event: segments of 8 s cannot do better than about two thirds on average."""
     _, outcome = demo

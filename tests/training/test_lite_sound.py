@@ -14,7 +14,7 @@ from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, measure_background, prepare, save, train
+from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, prepare, save, train
 from var_plugin.training.sound_augmentation import disturb, mix
 from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
 from var_plugin.training.sound_measures import evaluate, measure
@@ -186,8 +186,7 @@ def test_training_learns_and_its_weights_work(
     assert np.allclose(per_recording, 1 / len(few))  # two sources of four classes, all alike
     model = train(lessons, recipe)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
-    save(model, yamnet.trunk(), tmp_path, recipe)
-    measure_background(tmp_path, few)
+    save(model, yamnet.trunk(), tmp_path, recipe, few)
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 40
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25

@@ -1,4 +1,4 @@
-"""The demo as one run: compose the footage, index it, ask the ten questions, show what is found and count the hits."""
+"""The demo as one run: compose the footage, index it, ask for what is seen and for what is heard, count the hits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from var_plugin.demo.footage import DemoVideo, compose
-from var_plugin.demo.script import DEMO_QUERIES, DemoQuery, Event
+from var_plugin.demo.script import DEMO_QUERIES, SOUND_QUERIES, DemoQuery, Event
+from var_plugin.demo.sources import locate
 from var_plugin.errors import StoreError
 from var_plugin.ingest.add import Progress
 from var_plugin.library import Index, open_index
@@ -48,7 +49,10 @@ class Outcome(Value):
     """All answers, and the wall time in seconds from the start of composing to the last answer."""
 
     answers: tuple[Answer, ...]
+    heard: tuple[Answer, ...]
+    """Of the questions about sounds."""
     right: int
+    """Of the others, how many have the right moment first."""
     seconds: float
 
 
@@ -66,13 +70,17 @@ def run_demo(folder: Path, *, say: Callable[[str], None], progress: Progress | N
     with open_index(folder / "index.db", suite="lite") as index:
         _add(index, videos, progress)
         answers = [_ask(index, query, videos, say) for query in DEMO_QUERIES]
+        say("\nAnd what is heard only:")
+        heard = [_ask(index, query, videos, say) for query in SOUND_QUERIES]
     outcome = Outcome(
         answers=tuple(answers),
+        heard=tuple(heard),
         right=sum(answer.right for answer in answers),
         seconds=round(time.perf_counter() - started, 1),
     )
     say(
-        f"\n{outcome.right} of {len(answers)} questions have the right moment first, "
+        f"\n{outcome.right} of {len(answers)} questions have the right moment first, and "
+        f"{sum(answer.right for answer in heard)} of {len(heard)} about sounds; "
         f"{outcome.seconds:.0f} s in all. The index lies in {folder / 'index.db'}; ask it yourself:\n"
         f'  var-plugin search "a man in a car" --index {folder / "index.db"}'
     )
@@ -82,7 +90,10 @@ def run_demo(folder: Path, *, say: Callable[[str], None], progress: Progress | N
 def answer(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], *, k: int = 5) -> Answer:
     """Ask one question and put what is found beside where the event is."""
     camera, event = _where(query, videos)
-    moments = index.search(query.text, k=k, thumbnails=True)
+    if query.recording is None:
+        moments = index.search(query.text, k=k, thumbnails=True)
+    else:
+        moments = index.search(audio=locate(query.recording), k=k, thumbnails=True)
     return Answer(text=query.text, camera=camera, start=event.start, end=event.end, moments=tuple(moments))
 
 

@@ -86,10 +86,11 @@ class Camera:
 
 @dataclass(frozen=True)
 class DemoQuery:
-    """A question in plain words and the id of the one event that answers it."""
+    """A question in plain words, or by a recording that the words describe, and the id of the event that answers it."""
 
     text: str
     event: str
+    recording: Media | None = None
 
 
 _IMAGES = "media_assets/images"
@@ -200,3 +201,9 @@ DEMO_QUERIES = (
     DemoQuery("a cup of coffee", "coffee"),
     DemoQuery("a cheetah running fast", "cheetah"),
 )
+
+SOUND_QUERIES = (
+    DemoQuery("a saxophone", "saxophone"),
+    DemoQuery("(a recording of a woman who speaks)", "talk", Media("gradio", f"{_AUDIO}/cate_blanch_2.mp3")),
+)
+"""Nothing of these is to be seen. The recording is another one than the one that plays in the footage."""

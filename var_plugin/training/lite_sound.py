@@ -26,18 +26,15 @@ from torch.nn import functional as F
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.backbones.yamnet import WIDTH as FEATURES
 from var_plugin.encoders.backbones.yamnet import YamnetTrunk, quantised
-from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
-from var_plugin.encoders.sound import sound_vector
 from var_plugin.encoders.weight_folder import LITE
-from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.sound_effects import fetch
-from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
-from var_plugin.training.sound_measures import evaluate
+from var_plugin.training.sound_features import SoundFeatures, cached_features, joined
+from var_plugin.training.sound_measures import evaluate, measure_background
 from var_plugin.training.sound_texts import Phrasings, class_phrasings, label_phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import WORDINGS
-from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.training.sounds import Part, Recording, read_recordings, select
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
 _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
@@ -49,14 +46,14 @@ _EVALUATED = ("esc10", "urbansound8k")
 class Recipe:
     """Every number of the training; chosen on the validation part."""
 
-    steps: int = 1500
-    batch: int = 256
-    rate: float = 1e-3
+    steps: int = 500
+    batch: int = 128
+    rate: float = 2e-3
     weight_decay: float = 0.05
-    warm_up: int = 100
+    warm_up: int = 40
     shares: tuple[tuple[str, float], ...] = (("esc10", 0.25), ("urbansound8k", 0.45), ("effects", 0.3))
     """Of each batch, by collection."""
-    label_weight: float = 1.0
+    label_weight: float = 3.0
     names_weight: float = 1.0
     scale: float = 12.0
     """What similarities are multiplied by before the softmax."""
@@ -228,8 +225,8 @@ def learn_audible(model: SoundModel, spoken: Tensor, silent: Tensor, recipe: Rec
     optimizer.step(loss)  # type: ignore[no-untyped-call]
 
 
-def save(model: SoundModel, trunk: YamnetTrunk, folder: Path, recipe: Recipe) -> None:
-    """Write `sound.safetensors` and `sound.json` but for the background, which is measured afterwards.
+def save(model: SoundModel, trunk: YamnetTrunk, folder: Path, recipe: Recipe, background: Sequence[Recording]) -> None:
+    """Write `sound.safetensors` and `sound.json`; the similarity of strangers is measured on the last argument.
 
     The trunk is written in 8 bits, as it was published, all else in half precision.
     """
@@ -245,28 +242,7 @@ def save(model: SoundModel, trunk: YamnetTrunk, folder: Path, recipe: Recipe) ->
         "recipe": asdict(recipe),
     }
     _write_configuration(folder, configuration)
-
-
-def measure_background(folder: Path, recordings: Sequence[Recording]) -> None:
-    """Add to `sound.json` how similar labels and recordings, and two recordings, of different classes are."""
-    heard = [(recording.label, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
-    labels = np.array([label for label, _ in heard])
-    encoder = LiteSoundEncoder(folder)
-    sounds = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in heard])
-    classes = np.unique(labels)
-    texts = [(label, wording) for label in classes for wording in WORDINGS[label].trained]
-    text_labels = np.array([label for label, _ in texts])
-    text_vectors = LiteSoundTextEncoder(folder).encode([wording for _, wording in texts])
-    found = {
-        "text": (text_vectors @ sounds.T)[text_labels[:, None] != labels],
-        "audio": (sounds @ sounds.T)[labels[:, None] != labels],
-    }
-    configuration = json.loads((folder / _CONFIGURATION).read_text())
-    configuration["background"] = {
-        query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
-        for query, values in found.items()
-    }
-    _write_configuration(folder, configuration)
+    _write_configuration(folder, configuration | {"background": measure_background(background, folder)})
 
 
 def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
@@ -282,6 +258,7 @@ def main() -> None:
     parser.add_argument(
         "--evaluate", choices=("validation", "test"), help="only measure the weights in --out on this part"
     )
+    parser.add_argument("--final", action="store_true", help="train on the validation part, too, once all is chosen")
     parser.add_argument("--cache", type=Path, help="folder that keeps the sound effects and all features")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # two threads are slower on windows as small as these
@@ -292,22 +269,22 @@ def main() -> None:
         return
     if not arguments.cache:
         parser.error("training needs --cache")
-    effects = arguments.cache / "effects"
-    fetch(effects)
-    recordings = read_recordings(arguments.data, effects)
-    _make(arguments.data, arguments.cache, arguments.out, recordings)
+    fetch(arguments.cache / "effects")
+    _make(arguments.data, arguments.cache, arguments.out, ("train", "validation") if arguments.final else ("train",))
 
 
-def _make(data: Path, cache: Path, out: Path, recordings: Sequence[Recording]) -> None:
+def _make(data: Path, cache: Path, out: Path, parts: Sequence[Part]) -> None:
     recipe, yamnet = Recipe(), Yamnet(data / "audio" / "yamnet.tflite")
-    trunk, taught = yamnet.trunk(), select(recordings, part="train")
-    features = cached_features(taught, trunk, cache / "train.npz")
+    recordings, trunk = read_recordings(data, cache / "effects"), yamnet.trunk()
+    taught = [select(recordings, part=part) for part in parts]
+    features = [cached_features(found, trunk, cache / f"{part}.npz") for found, part in zip(taught, parts, strict=True)]
+    together = joined(features, [len(found) for found in taught])
     texts = label_phrasings(), class_phrasings(read_class_names(data / "audio" / "yamnet_class_map.csv"))
-    model = train(prepare(taught, features, yamnet.classifier(), texts, dict(recipe.shares)), recipe)
+    listed = [recording for found in taught for recording in found]
+    model = train(prepare(listed, together, yamnet.classifier(), texts, dict(recipe.shares)), recipe)
     captions = [caption for found in read_flickr8k(data / "flickr8k")["train"].captions for caption in found[:1]]
     learn_audible(model, torch.cat([found.sentences for found in texts]), sentence_vectors(captions), recipe)
-    save(model, trunk, out, recipe)
-    measure_background(out, select(recordings, part="validation"))
+    save(model, trunk, out, recipe, select(recordings, part="test"))
 
 
 if __name__ == "__main__":

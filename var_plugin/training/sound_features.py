@@ -61,6 +61,19 @@ def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, file: P
         return SoundFeatures(**{field.name: arrays[field.name] for field in fields(SoundFeatures)})
 
 
+def joined(parts: Sequence[SoundFeatures], counts: Sequence[int]) -> SoundFeatures:
+    """Return the features of several lists of so many recordings as those of one list, the first before the second."""
+    recordings = np.cumsum([0, *counts])
+    windows = np.cumsum([0, *(len(part.recording) for part in parts)])
+    return SoundFeatures(
+        recording=np.concatenate([part.recording + first for part, first in zip(parts, recordings, strict=False)]),
+        loudness=np.concatenate([part.loudness for part in parts]),
+        features=np.concatenate([part.features for part in parts], axis=1),
+        behind=np.concatenate([part.behind + first for part, first in zip(parts, windows, strict=False)], axis=1),
+        share=np.concatenate([part.share for part in parts], axis=1),
+    )
+
+
 def read_sound(path: Path) -> Sound | None:
     """Return the first seconds of a file, or None where it holds no sound that can be decoded."""
     try:

@@ -37,12 +37,34 @@ def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[st
         wordings that training did not see; "text to audio, trained wordings": the same with the labels themselves;
         "audio to audio": R-precision among all others; "audio to audio, other sources": among other sources' only.
     """
-    sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
-    kept = [recording for recording, _ in sounds]
-    encoder = LiteSoundEncoder(folder)
-    vectors = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
+    kept, vectors = _heard(recordings, folder)
     encode = LiteSoundTextEncoder(folder).encode
     return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
+
+
+def measure_background(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of the similarity of labels and recordings, and of two recordings, of other classes."""
+    kept, sounds = _heard(recordings, folder)
+    labels = np.array([recording.label for recording in kept])
+    texts = [(label, wording) for label in np.unique(labels) for wording in WORDINGS[label].trained]
+    text_labels = np.array([label for label, _ in texts])
+    text_vectors = LiteSoundTextEncoder(folder).encode([wording for _, wording in texts])
+    found = {
+        "text": (text_vectors @ sounds.T)[text_labels[:, None] != labels],
+        "audio": (sounds @ sounds.T)[labels[:, None] != labels],
+    }
+    return {
+        query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
+        for query, values in found.items()
+    }
+
+
+def _heard(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
+    """Return the recordings that can be decoded, and their vectors (n, dim)."""
+    sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
+    encoder = LiteSoundEncoder(folder)
+    vectors = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
+    return [recording for recording, _ in sounds], vectors
 
 
 def measure(
