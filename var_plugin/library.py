@@ -76,7 +76,7 @@ class Index(VideoIndex):
         Args:
             text: words; whatever else is given counts together with them.
             image: a path, a PIL image or an (h, w, 3) uint8 RGB array.
-            audio: a path.
+            audio: a path, a `Span`, or a pair of samples (n,) float32 in -1…1 and their rate in Hz.
             video: a path or a `Span`.
             k: at most so many.
             filter: what the moments must satisfy.

@@ -201,7 +201,7 @@ def test_what_can_be_heard_is_learned_from_both_sides() -> None:
     heard, seen = ["a dog barks", "the sound of rain", "loud music"], ["a red coat", "a blue house", "a tall man"]
     learn_audible(model, sentence_vectors(heard), sentence_vectors(seen), recipe)
     with torch.inference_mode():
-        found = model.audible(sentence_vectors(["the noise of an engine", "a green hat"]))
+        found = model.audible.linear(sentence_vectors(["the noise of an engine", "a green hat"])).sigmoid()
     assert found[0] > 0.5 > found[1]
 
 

@@ -68,7 +68,12 @@ class Tower(nn.Module):
 
 
 class Audible(nn.Module):
-    """How much a sentence speaks of something to hear: a logistic regression on its vector."""
+    """How much a sentence speaks of something to hear: a logistic regression on its vector, full from `ENOUGH` on.
+
+    So sentences that clearly speak of sounds compete among each other as if there were no others.
+    """
+
+    ENOUGH = 0.25
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -77,4 +82,4 @@ class Audible(nn.Module):
     def forward(self, sentences: Tensor) -> Tensor:
         """Map (batch, width) to (batch,) in 0…1."""
         found: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
-        return found
+        return (found / self.ENOUGH).clamp(max=1)

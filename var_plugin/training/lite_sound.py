@@ -46,7 +46,7 @@ _EVALUATED = ("esc10", "urbansound8k")
 class Recipe:
     """Every number of the training; chosen on the validation part."""
 
-    steps: int = 500
+    steps: int = 400
     batch: int = 128
     rate: float = 2e-3
     weight_decay: float = 0.05
