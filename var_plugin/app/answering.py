@@ -37,7 +37,7 @@ def answer(index: Index, request: Request) -> Answer:
     Raises:
         VarPluginError: as `search`; UnknownVideoError and MediaNotFoundError where the moment to resemble is gone.
     """
-    if not request.asks:
+    if not request.parts:
         return Answer(tuple(_unusual(index, request)), browsed=True)
     found = search(
         index,

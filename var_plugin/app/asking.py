@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 from var_plugin.app import words
 from var_plugin.app.assistant import Assistant
 from var_plugin.app.answering import answer, moment_of
+from var_plugin.app.calibration import calibrate
 from var_plugin.app.cards import cards
 from var_plugin.app.conversation import Context, Request, understand
 from var_plugin.app.conversation.request import Chip, chips, remove
@@ -97,6 +99,8 @@ def _answered(
         found = answer(desk.index, request)
     except VarPluginError as error:
         return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_paths(error)}".strip())
+    if request.parts and (curve := calibrate(desk.marks.all(), request.parts, desk.index.suite.fingerprint)):
+        found = replace(found, moments=curve.told(found.moments))
     told = [escape(model_says) if model_says else words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
     tokens = [desk.shelf.token(moment) for moment in found.moments]
     html = cards(found.moments, tokens, desk.options.zone) if found.moments else ""

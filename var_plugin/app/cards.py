@@ -47,7 +47,7 @@ def anomaly_bar(moment: Moment) -> str:
 
 def _sureness_title(moment: Moment) -> str:
     if moment.confidence is not None:
-        return "how often such a match was right on labelled footage"
+        return "how often a match like this was right, on labelled footage or by the marks on this page"
     return "deviations above footage that has nothing to do with it; not a probability"
 
 

@@ -54,9 +54,8 @@ class Marks:
 
     def add(self, moment: Moment, request: Request, right: bool, by: str | None = None) -> None:
         """Keep a judgement; a later one of the same moment for the same request replaces it."""
-        asked = tuple(name for name in ("text", "image", "audio", "video", "like") if getattr(request, name))
         mark = Mark(
-            at=datetime.now(UTC), text=request.text, asked=asked, suite=self._suite, right=right, by=by,
+            at=datetime.now(UTC), text=request.text, asked=request.parts, suite=self._suite, right=right, by=by,
             **moment.model_dump(include={"video_id", "camera", "start", "end", "peak", "score", "matched"}),
         )  # fmt: skip
         with self._lock:

@@ -39,9 +39,9 @@ class Request(Value):
     order: Order = "best"
 
     @property
-    def asks(self) -> bool:
-        """Whether there is something to look for, besides conditions."""
-        return any((self.text, self.image, self.audio, self.video, self.like))
+    def parts(self) -> tuple[str, ...]:
+        """The fields that say what to look for, besides conditions."""
+        return tuple(name for name in ("text", "image", "audio", "video", "like") if getattr(self, name))
 
     def but(self, **changes: Any) -> Request:
         """Return the request with some parts changed, checked like a new one."""
