@@ -113,7 +113,7 @@ def test_json_is_one_document_on_stdout(shell: Shell, film: Film) -> None:
     assert Path(best["thumbnail"]).stat().st_size > 100
     (vector,) = shell.json("encode", "text", "red")
     assert vector == {"item": "red", "vector": [1.0, 0.0, 0.0]}
-    assert {suite["name"] for suite in shell.json("suites")} == {"lite", "colors"}
+    assert {suite["name"] for suite in shell.json("suites")} >= {"lite", "colors"}
 
 
 def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
