@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from var_plugin.encoders.base import SoundEncoder, Vectors
 from var_plugin.encoders.sound import SILENCE, Heard, listen, pool_sound
 from var_plugin.encoders.unusual import unusualness
@@ -21,6 +23,8 @@ from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
 
 _PEAK_SECONDS = 2.0
+# So much louder (2 dB) than the median of its segment is an event; the loudest second of steady noise is none.
+_STANDS_OUT = 1.25
 
 
 def embed_sound(
@@ -73,7 +77,9 @@ def _peaks(
             middle = _loudest_time(heard, (start, end))
             first = min(max(start, middle - _PEAK_SECONDS / 2), end - _PEAK_SECONDS)
             peak = (first, first + _PEAK_SECONDS)
-            if pool_sound(heard, [peak])[0] @ whole < settings().static_similarity:
+            loudness = heard.loudness[heard.within(start, end)]
+            stands_out = loudness.max() >= _STANDS_OUT * np.median(loudness)
+            if stands_out and pool_sound(heard, [peak])[0] @ whole < settings().static_similarity:
                 yield peak
 
 
