@@ -11,6 +11,7 @@ from typing import Literal
 
 from var_plugin.app import words
 from var_plugin.app.assistant import Assistant
+from var_plugin.app.adding import public
 from var_plugin.app.answering import answer, moment_of
 from var_plugin.app.calibration import calibrate
 from var_plugin.app.cards import cards
@@ -18,7 +19,8 @@ from var_plugin.app.conversation import Context, Request, understand
 from var_plugin.app.conversation.request import Chip, chips, remove
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session, Turn, context_of
-from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
+from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamError, VarPluginError
+from var_plugin.media.guard import probe
 from var_plugin.retrievers.wording import plain
 
 Media = Literal["image", "audio", "video"]
@@ -98,7 +100,7 @@ def _answered(
     try:
         found = answer(desk.index, request)
     except VarPluginError as error:
-        return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_paths(error)}".strip())
+        return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_folders(error, session, request)}".strip())
     if request.parts and (curve := calibrate(desk.marks.all(), request.parts, desk.index.suite.fingerprint)):
         found = replace(found, moments=curve.told(found.moments))
     told = [escape(model_says) if model_says else words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
@@ -126,7 +128,7 @@ def _uploaded(files: Sequence[str]) -> dict[Media, str]:
     """
     found: dict[Media, str] = {}
     for file in files:
-        kind = (mimetypes.guess_type(file)[0] or "").partition("/")[0]
+        kind = _kind(file)
         if kind not in ("image", "audio", "video"):
             raise InvalidInputError(f"{Path(file).name} is neither a picture, a sound nor a video", fix="send one of these")
         if kind in found:
@@ -135,11 +137,26 @@ def _uploaded(files: Sequence[str]) -> dict[Media, str]:
     return found
 
 
+def _kind(file: str) -> str:
+    kind = (mimetypes.guess_type(file)[0] or "").partition("/")[0]
+    if kind == "video":
+        try:
+            probe(Path(file))
+        except NoVideoStreamError:  # a recording of the microphone may come as WebM
+            return "audio"
+        except VarPluginError:  # the search will say what is wrong with it
+            pass
+    return kind
+
+
 def _sentences(notes: Sequence[str]) -> str:
     return " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
 
 
-def _without_paths(error: VarPluginError) -> str:
-    """Return an error's message without any folder in it."""
-    return " ".join(Path(word).name if word.count("/") > 1 else word for word in str(error).split(" "))
-
+def _without_folders(error: VarPluginError, session: Session, request: Request) -> str:
+    """Return an error's message without the folders of the files that it can be about."""
+    told = str(error)
+    files = [request.image, request.audio, request.video, *(moment.uri for moment in session.shown)]
+    for file in filter(None, files):
+        told = public(told, Path(file))
+    return " ".join(Path(word).name if word.count("/") > 1 else word for word in told.split(" "))
