@@ -201,6 +201,13 @@ def test_each_hostile_camera_finds_only_itself(store: Store) -> None:
         assert {row["camera"] for row in found} == {camera}
 
 
+@pytest.mark.parametrize("bound", ["after", "before"])
+def test_an_unknown_time_is_neither_after_nor_before_any(store: Store, bound: str) -> None:
+    """Not even where the bound lies on the other side of the number that stands for it."""
+    for year in (1960, 2100):
+        check(store, Filter.model_validate({bound: datetime(year, 1, 1, tzinfo=UTC)}), [])
+
+
 def test_an_empty_filter_filters_nothing() -> None:
     assert compile_filter(Filter()) == ""
 

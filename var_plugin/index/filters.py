@@ -41,10 +41,12 @@ def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> st
             terms.append(_one_of(field, values))
     if excluded := list(excluded_videos):
         terms.append(f"not ({_one_of('video_id', excluded)})")
+    if wanted.after is not None or wanted.before is not None:
+        terms.append(f"recorded_at != {UNKNOWN_TIME}")
     if wanted.after is not None:
         terms.append(f"recorded_at >= {milliseconds(wanted.after)}")
     if wanted.before is not None:
-        terms.append(f"recorded_at != {UNKNOWN_TIME} and recorded_at < {milliseconds(wanted.before)}")
+        terms.append(f"recorded_at < {milliseconds(wanted.before)}")
     if wanted.after_second is not None:
         terms.append(f"end_ms > {_milliseconds_of(wanted.after_second)}")
     if wanted.before_second is not None:
