@@ -1,0 +1,80 @@
+"""Footage added in the background: one video after another, each found as soon as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.app.adding import Adder, Batch, Job, from_folder, from_uploads, upload_folder
+from var_plugin.app.answering import answer
+from var_plugin.app.conversation import Request
+from var_plugin.app.footage_tab import progress_list
+from var_plugin.errors import MediaNotFoundError
+from var_plugin.library import Index
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def adder(index: Index) -> Iterator[Adder]:
+    adder = Adder(index)
+    yield adder
+    adder.close()
+
+
+def finished(batch: Batch) -> Batch:
+    assert batch.done
+    batch.done.result(120)
+    return batch
+
+
+def test_a_video_is_found_while_the_next_is_added(adder: Adder, index: Index, film: Film) -> None:
+    short = film("short.mp4", seconds=16, fps=5, paint=scene("green", "red"))
+    long = film("long.mp4", seconds=900, fps=4, paint=scene("red", "blue", seconds=100))
+    batch = adder.start(lambda: [Job(short, "first", NOON), Job(long, "second")])
+    seen = []
+    while not batch.finished:
+        states = [job.state for job in batch.jobs]
+        if states == ["stored", "working"]:
+            found = answer(index, Request(text="green")).moments
+            if [job.state for job in batch.jobs] == states:
+                seen.append((found[0].camera, found[0].recorded_at, 0 <= batch.jobs[1].reached <= 900))
+        time.sleep(0.02)
+    assert ("first", NOON, True) in seen
+    assert [job.state for job in batch.jobs] == ["stored", "stored"]
+    assert {video.camera for video in index.videos()} == {"first", "second"}
+
+
+def test_a_bad_file_fails_in_words_and_the_others_go_on(adder: Adder, film: Film, tmp_path: Path) -> None:
+    good = film("cams/yard/good.mp4", seconds=8, fps=5)
+    (tmp_path / "cams" / "bad.mp4").write_bytes(b"no video" * 99)
+    batch = finished(adder.start(lambda: from_folder(str(tmp_path / "cams"), None, None)))
+    states = {job.path.name: (job.state, job.camera) for job in batch.jobs}
+    assert states == {"bad.mp4": ("failed", "bad"), good.name: ("stored", "yard")}
+    html = progress_list(batch)
+    assert "cannot read bad.mp4" in html
+    assert str(tmp_path) not in html
+
+
+def test_what_cannot_be_listed_is_the_problem_of_the_batch(adder: Adder, tmp_path: Path) -> None:
+    with pytest.raises(MediaNotFoundError):
+        from_folder(str(tmp_path / "nowhere"), None, None)
+    batch = finished(adder.start(lambda: from_folder(str(tmp_path / "nowhere"), None, None)))
+    assert "does not exist" in progress_list(batch)
+    assert "Nothing to add" in progress_list(finished(adder.start(list)))
+
+
+def test_uploads_are_moved_to_where_they_are_kept(film: Film, tmp_path: Path) -> None:
+    film.folder = tmp_path / "hash of content"
+    upload = film("porch.mp4", seconds=1)
+    (job,) = from_uploads([str(upload)], None, NOON)
+    assert (job.camera, job.recorded_at) == ("porch", NOON)
+    assert not upload.exists()
+    assert job.path == upload_folder() / "hash of content" / "porch.mp4"
+    assert job.path.stat().st_size > 0
