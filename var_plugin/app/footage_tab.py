@@ -28,9 +28,10 @@ POLL_SECONDS = 0.5
 
 def build_footage_tab(desk: Desk, page: gr.Blocks, bridge: gr.HTML) -> None:
     """Lay the tab out and connect it."""
-    progress = gr.HTML(elem_id="vp-adding")
+    progress = gr.HTML(elem_id="vp-adding", render=False)
     if not desk.options.read_only:
         _build_form(desk, progress)
+    progress.render()  # type: ignore[no-untyped-call]
     with gr.Row():
         gr.Markdown("### Videos in the index")
         again = gr.Button("Refresh", size="sm", scale=0, min_width=110)
