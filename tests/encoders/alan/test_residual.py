@@ -49,6 +49,13 @@ def test_untrained_a_text_scores_by_appearance_alone() -> None:
     assert torch.allclose(scores, clips[..., :16] @ texts.T, atol=1e-6)
 
 
+def test_a_picture_finds_clips_by_appearance_alone() -> None:
+    alan = model()
+    clips, _ = films(alan)
+    pictures = F.normalize(torch.randn(2, 16), dim=-1)
+    assert torch.allclose(clips @ alan.clips(pictures).T, clips[..., :16] @ pictures.T / 2**0.5, atol=1e-6)
+
+
 def test_a_trained_text_listens_to_motion_by_as_much_as_it_says() -> None:
     alan = model()
     torch.nn.init.normal_(alan.listening.weight)
@@ -56,6 +63,15 @@ def test_a_trained_text_listens_to_motion_by_as_much_as_it_says() -> None:
     heard = vectors[:, 16:20].norm(dim=-1)
     assert ((heard > 0) & (heard < 1)).all()
     assert torch.allclose(vectors[:, :16].norm(dim=-1).square() + heard.square(), torch.ones(2), atol=1e-5)
+
+
+def test_what_speaks_little_of_motion_is_not_heard() -> None:
+    alan = model(least_heard=0.5)
+    torch.nn.init.normal_(alan.listening.weight, std=0.02)
+    texts = F.normalize(torch.randn(2, 16), dim=-1)
+    assert torch.allclose(alan.texts(texts, torch.randn(2, 6))[:, :16], texts, atol=1e-6)
+    torch.nn.init.normal_(alan.listening.weight, std=5.0)
+    assert (alan.texts(texts, torch.randn(2, 6))[:, 16:20].norm(dim=-1) > 0.5).all()
 
 
 def test_gradients_reach_every_part_from_the_first_steps() -> None:

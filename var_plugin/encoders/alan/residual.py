@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ from var_plugin.encoders.alan.detector import AnomalyDetector, topk_loss
 from var_plugin.encoders.alan.embeddings import pool_sequence
 from var_plugin.encoders.alan.losses import max_margin_loss
 from var_plugin.encoders.alan.sampling import ClipSampler
+from var_plugin.errors import InvalidInputError
+
+DetectorStream = Literal["both", "motion"]
 
 
 class ResidualAlanConfig(AlanConfig):
@@ -33,16 +37,26 @@ class ResidualAlanConfig(AlanConfig):
         motion_dim: width of a motion feature; None: no motion stream.
         motion_width: width of the motion stream in a vector, small: it costs storage in every row.
         sentence_dim: width of the sentence vectors that say how much motion counts.
+        least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what a
+            regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
+        detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
+            to learn from would let it learn the cameras.
     """
 
     model_type = "alan-residual"
 
     motion_width: int = 8
     sentence_dim: int = 384
+    least_heard: float = 0.0
+    detector_stream: DetectorStream = "both"
 
     def __post_init__(self, **kwargs: object) -> None:
         super().__post_init__(**kwargs)
         self.text_config = None
+        if self.detector_stream == "motion" and self.motion_dim is None:
+            raise InvalidInputError(
+                "the detector is to see motion alone", why="motion_dim is None", fix='pass detector_stream="both"'
+            )
 
     @property
     def widths(self) -> list[int]:
@@ -50,9 +64,19 @@ class ResidualAlanConfig(AlanConfig):
         return [self.hidden_size] if self.motion_dim is None else [self.hidden_size, self.motion_width]
 
     @property
+    def first_detected(self) -> int:
+        """Number of the first stream that the detector sees."""
+        return 1 if self.detector_stream == "motion" else 0
+
+    @property
     def embedding_dim(self) -> int:
-        """Width of a folded vector: the streams, and with motion the coordinate of pictures."""
-        return sum(self.widths) + (self.num_streams - 1)
+        """Width of a folded vector: the streams, and with motion the two coordinates that complete the length."""
+        return sum(self.widths) + self.completing
+
+    @property
+    def completing(self) -> int:
+        """How many coordinates complete the length of clips and pictures."""
+        return 0 if self.motion_dim is None else 2
 
 
 @dataclass
@@ -70,8 +94,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
 
-    * a clip is `[o ; m ; √(1-|m|²)] / √2`, a picture, of whose motion nothing is known, the same with m = 0;
-    * a text is `[√(1-|u|²)·t ; u ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
+    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; a picture, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`, so
+      that a picture finds clips by appearance alone;
+    * a text is `[√(1-|u|²)·t ; u ; 0 ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
 
     Every vector has length one, so inner product and cosine rank alike.
     """
@@ -82,7 +107,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: ResidualAlanConfig) -> None:
         super().__init__(config)
-        self.detector = AnomalyDetector(config, sum(config.widths))
+        self.detector = AnomalyDetector(config, sum(config.widths[config.first_detected :]))
         self.sampler = ClipSampler(config)
         self.streams = nn.ModuleList(_Stream(config, width) for width in config.widths)
         self.crossings = nn.ModuleList(
@@ -114,21 +139,29 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         if self.config.motion_dim is None:
             return objects
         if motion_features is None:
-            motion = objects.new_zeros(*objects.shape[:-1], self.config.motion_width)
-        else:
-            motion = _shortened(self.motion(motion_features))
-        return torch.cat([objects, motion, _completing(motion)], dim=-1) / 2**0.5
+            unknown = objects.new_zeros(*objects.shape[:-1], self.config.motion_width + self.config.completing)
+            unknown[..., -1] = 1
+            return torch.cat([objects, unknown], dim=-1) / 2**0.5
+        return self.fold(objects, self.motion(motion_features))
+
+    @staticmethod
+    def fold(objects: Tensor, motion: Tensor) -> Tensor:
+        """Fold clips whose motion (..., motion_width), of any length, is known already; as `clips`."""
+        motion = _shortened(motion)
+        return F.pad(torch.cat([objects, motion, _completing(motion)], dim=-1) / 2**0.5, (0, 1))
 
     def texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
         """Fold texts: (batch, hidden_size) of length one and sentence vectors (batch, sentence_dim)."""
         if self.config.motion_dim is None:
             return objects
-        motion = _shortened(self.listening(sentences))
-        return F.pad(torch.cat([_completing(motion) * objects, motion], dim=-1), (0, 1))
+        motion = _beyond(_shortened(self.listening(sentences)), self.config.least_heard)
+        return F.pad(torch.cat([_completing(motion) * objects, motion], dim=-1), (0, self.config.completing))
 
     def score_clips(self, clips: Tensor, mask: Tensor) -> Tensor:
         """Return the anomaly scores (batch, time) of folded clips (batch, time, embedding_dim)."""
-        scores: Tensor = self.detector(clips[..., : sum(self.config.widths)], mask)
+        widths = self.config.widths
+        seen = clips[..., sum(widths[: self.config.first_detected]) : sum(widths)]
+        scores: Tensor = self.detector(seen, mask)
         return scores
 
     def forward(
@@ -146,7 +179,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             scores = self.score_clips(clips, mask)
         samples = self.sampler(scores.detach(), mask, generator)
         lengths = mask.sum(dim=1, keepdim=True)
-        parts = torch.split(clips, [*self.config.widths, self.config.num_streams - 1], dim=-1)
+        parts = torch.split(clips, [*self.config.widths, self.config.completing], dim=-1)
         streams = parts[: self.config.num_streams]
         plain = [_sequence(stream, samples) for stream in streams]
         positions = torch.cat([_positions(index) for index in samples], dim=1)
@@ -264,7 +297,15 @@ def _positions(index: Tensor) -> Tensor:
 def _shortened(vectors: Tensor) -> Tensor:
     """Scale vectors so that their lengths stay below one, short ones next to unchanged."""
     lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    return vectors * (torch.tanh(lengths) / lengths)
+    shortened: Tensor = vectors * (torch.tanh(lengths) / lengths)
+    return shortened
+
+
+def _beyond(vectors: Tensor, least: float) -> Tensor:
+    """Shorten vectors, which are shorter than one, so that those up to `least` vanish and longest ones stay."""
+    lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    beyond: Tensor = vectors * (F.relu(lengths - least) / (1 - least) / lengths)
+    return beyond
 
 
 def _completing(vectors: Tensor) -> Tensor:
