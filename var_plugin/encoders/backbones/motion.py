@@ -16,8 +16,8 @@ from var_plugin.encoders.base import Picture, Vectors
 
 SIDE = 320
 """Height and width of the motion pictures in pixels."""
-WIDTH = 2 * OUTPUTS["pooled"][0]
-"""Width of a motion feature: 1280 of the liveliest part, then 1280 of the whole."""
+WIDTH = 4 * OUTPUTS["features"][0]
+"""Width of a motion feature: mean and maximum over the liveliest part, then over the whole, 1280 each."""
 
 _SIZE = SIDE // 2
 _CELL = 10  # pixels; the part is placed on this grid
@@ -28,12 +28,13 @@ class MotionBackbone:
     """The network, made ready at its first use."""
 
     def features(self, motions: Sequence[Picture]) -> Vectors:
-        """Return (n, 2560) float32 for motion pictures of (320, 320, 3) uint8."""
+        """Return (n, 5120) float32 for motion pictures of (320, 320, 3) uint8."""
         if not len(motions):
             return np.empty((0, WIDTH), np.float32)
         parts = [motion[liveliest_part(motion)] for motion in motions]
         wholes = [_halved(motion) for motion in motions]
-        (pooled,) = self._network.features([*parts, *wholes], ["pooled"])
+        (maps,) = self._network.features([*parts, *wholes], ["features"])
+        pooled = np.hstack([maps.mean(axis=(2, 3)), maps.max(axis=(2, 3))])
         return np.hstack([pooled[: len(motions)], pooled[len(motions) :]])
 
     @cached_property
