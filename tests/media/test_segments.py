@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.films import plain, textured
-from var_plugin.media.segments import key_frame, shows_something, static_runs, uniform_segments
+from var_plugin.media.segments import anomaly_spans, key_frame, shows_something, static_runs, uniform_segments
 
 durations = st.floats(0.05, 50_000)
 lengths = st.floats(0.5, 120)
@@ -73,3 +73,42 @@ def test_black_and_flat_pictures_show_nothing() -> None:
     assert not shows_something(plain(0, 0, 0))
     assert not shows_something(plain(0, 0, 255))
     assert shows_something(textured(1))
+
+
+def half_seconds(count: int) -> np.ndarray:
+    return np.arange(count) / 2
+
+
+def test_a_span_grows_around_its_peak_and_no_further() -> None:
+    scores = np.full(60, 0.1)
+    scores[20:26] = [0.5, 0.7, 0.9, 0.8, 0.6, 0.2]
+    assert anomaly_spans(half_seconds(60), scores, 30.0, least=0.3) == [(10.5, 12.5)]
+
+
+def test_a_short_peak_is_widened_and_a_long_one_cut() -> None:
+    short, long = np.zeros(80), np.full(80, 0.9)
+    short[10] = 0.8
+    assert anomaly_spans(half_seconds(80), short, 40.0, least=0.3) == [(4.25, 6.25)]
+    spans = anomaly_spans(half_seconds(80), long, 40.0, least=0.3)
+    assert max(end - start for start, end in spans) <= 16
+
+
+def test_where_nothing_is_anomalous_there_is_no_span() -> None:
+    assert anomaly_spans(half_seconds(10), np.full(10, 0.29), 5.0, least=0.3) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=200), st.floats(0.05, 1), st.floats(0.1, 3), st.floats(0.01, 5))
+def test_anomaly_spans_lie_inside_apart_in_order_and_on_their_peaks(
+    scores: list[float], least: float, step: float, tail: float
+) -> None:
+    times = np.arange(len(scores)) * step
+    end = float(times[-1]) + tail
+    spans = anomaly_spans(times, np.array(scores), end, least=least)
+    assert spans == sorted(spans)
+    assert all(0 <= start < stop <= end for start, stop in spans)
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
+    if max(scores) >= least:
+        highest = times[int(np.argmax(scores))]
+        assert any(start <= highest < stop for start, stop in spans)
+    else:
+        assert not spans

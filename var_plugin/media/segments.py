@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 _BLACK_MEAN = 16.0
 _FLAT_DEVIATION = 6.0
 
+_PEAK_SHARE = 0.6
+_SHORTEST_PEAK, _LONGEST_PEAK = 2.0, 16.0
+_SECONDS_PER_PEAK = 15.0
+
 
 def uniform_segments(duration: float, length: float) -> list[tuple[float, float]]:
     """Cut 0…duration seconds into neighbouring spans of `length`; together they cover it without gap or overlap.
@@ -54,6 +58,62 @@ def static_runs(
         else:
             runs.append(range(i, i + 1))
     return runs
+
+
+def anomaly_spans(
+    times: NDArray[np.floating], scores: NDArray[np.floating], end: float, *, least: float
+) -> list[tuple[float, float]]:
+    """Return the spans around the peaks of the anomaly score, in order of time, none overlapping another.
+
+    From a peak the span grows to both sides while the score stays above `_PEAK_SHARE` of the peak's, up to
+    `_LONGEST_PEAK` seconds; a shorter one is widened evenly to `_SHORTEST_PEAK`. Higher peaks go first; there are at
+    most one per 15 s of video on average.
+
+    Args:
+        times: (n,) seconds, ascending.
+        scores: (n,) from 0 to 1.
+        end: seconds; a clip lasts until the next, the last one until here.
+        least: the lowest score that makes a peak.
+    """
+    ends = np.append(times[1:], end)
+    higher = np.maximum(np.append(scores[1:], -np.inf), np.insert(scores[:-1], 0, -np.inf)) > scores
+    free = np.ones(len(times), bool)
+    spans: list[tuple[float, float]] = []
+    for peak in np.argsort(-scores, kind="stable"):
+        if scores[peak] < least or len(spans) > end / _SECONDS_PER_PEAK:
+            break
+        if free[peak] and not higher[peak]:
+            first, last = _grown(int(peak), times, ends, np.where(free, scores, -1.0))
+            spans.append(_widened(float(times[first]), float(ends[last]), end, spans))
+            free[(times < spans[-1][1]) & (ends > spans[-1][0])] = False
+    return sorted(spans)
+
+
+def _grown(
+    peak: int, times: NDArray[np.floating], ends: NDArray[np.floating], scores: NDArray[np.floating]
+) -> tuple[int, int]:
+    """Return the first and last clip around a peak, the higher neighbour first, while it is high and the span short."""
+    first = last = peak
+    while True:
+        reachable = [
+            (scores[clip], clip)
+            for clip in (first - 1, last + 1)
+            if 0 <= clip < len(times)
+            and scores[clip] >= _PEAK_SHARE * scores[peak]
+            and max(ends[last], ends[clip]) - min(times[first], times[clip]) <= _LONGEST_PEAK
+        ]
+        if not reachable:
+            return first, last
+        clip = max(reachable)[1]
+        first, last = min(first, clip), max(last, clip)
+
+
+def _widened(start: float, stop: float, end: float, others: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Widen a span to the shortest length, inside of 0…end and without touching others."""
+    missing = max(0.0, _SHORTEST_PEAK - (stop - start)) / 2
+    before = max((other for _, other in others if other <= start), default=0.0)
+    behind = min((other for other, _ in others if other >= stop), default=end)
+    return max(before, start - missing), min(behind, stop + missing)
 
 
 def shows_something(picture: NDArray[np.uint8]) -> bool:
