@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from var_plugin.training.flickr8k import CaptionedPictures, read_picture
 from var_plugin.training.lite_features import Features, cached_features, join
 from var_plugin.training.lite_general import fit_general
 from var_plugin.training.lite_model import LiteModel
-from var_plugin.training.lite_scene import Recipe, evaluate, measure_background, save, train
+from var_plugin.training.lite_scene import Recipe, evaluate, save, train
 
 COLORS = {"red": (220, 20, 20), "green": (20, 180, 20), "blue": (20, 20, 220), "white": (250, 250, 250)}
 NAMES = [f"thing {number}" for number in range(1000)]
@@ -51,7 +50,6 @@ def trained(data: CaptionedPictures, model: LiteModel, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("trained")
     captions = [caption for captions in data.captions for caption in captions]
     save(model, fit_general(NAMES, captions, dim=RECIPE.general_dim), folder, RECIPE)
-    measure_background(folder, data)
     return folder
 
 
@@ -105,12 +103,3 @@ def test_the_shipped_encoders_compute_what_was_trained(
     assert (unit(shipped) * pictures.numpy()).sum(1).min() > 0.999
     shipped = LiteTextEncoder(trained).encode(captions)[:, : RECIPE.dim]
     assert (unit(shipped) * texts.numpy()).sum(1).min() > 0.999
-
-
-def test_the_background_is_that_of_pairs_that_do_not_belong_together(data: CaptionedPictures, trained: Path) -> None:
-    pictures = LitePictureEncoder(trained).encode([read_picture(path) for path in data.paths])
-    strangers = (pictures @ pictures.T)[~np.eye(len(data), dtype=bool)]
-    background = json.loads((trained / "scene.json").read_text())["background"]
-    assert background["image"]["mean"] == pytest.approx(strangers.mean(), abs=1e-4)
-    assert background["image"]["std"] == pytest.approx(strangers.std(), abs=1e-4)
-    assert background["text"]["mean"] < 0.5

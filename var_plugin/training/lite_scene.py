@@ -51,9 +51,9 @@ class Recipe:
     averaging: float = 0.99
     """Decay of the moving average of the weights, which is what is kept."""
     distillation: float = 1.0
-    dim: int = 192
+    dim: int = 176
     """Dimension of the learned part."""
-    general_dim: int = 64
+    general_dim: int = 48
     picture_share: float = 0.2
     """Share of the general part in a picture's vector."""
     text_share: tuple[float, float] = (0.05, 0.8)
@@ -152,7 +152,7 @@ def _average(averaged: LiteModel, model: LiteModel, decay: float) -> None:
 
 
 def save(model: LiteModel, general: Mapping[str, Tensor], folder: Path, recipe: Recipe) -> None:
-    """Write `scene.safetensors` (float16) and `scene.json` but for the background, which is measured afterwards."""
+    """Write `scene.safetensors` (float16) and `scene.json`."""
     tensors = model.tensors() | {f"general.{name}": value for name, value in general.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().half().contiguous() for name, value in tensors.items()}, folder / _WEIGHTS)
@@ -163,26 +163,6 @@ def save(model: LiteModel, general: Mapping[str, Tensor], folder: Path, recipe: 
         "pictures": "RGB, 224x224, uint8; (x - 127) / 128 inside the graph",
         "recipe": asdict(recipe),
     }
-    _write_configuration(folder, configuration)
-
-
-def measure_background(folder: Path, data: CaptionedPictures) -> None:
-    """Add to `scene.json` how similar texts and pictures that have nothing to do with each other are."""
-    pictures, texts = encode(data, folder)
-    others = ~np.eye(len(data), dtype=bool)
-    found = {
-        "text": (texts.reshape(len(data), CAPTIONS, -1)[:, 0] @ pictures.T)[others],
-        "image": (pictures @ pictures.T)[others],
-    }
-    configuration = json.loads((folder / _CONFIGURATION).read_text())
-    configuration["background"] = {
-        query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
-        for query, values in found.items()
-    }
-    _write_configuration(folder, configuration)
-
-
-def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
     (folder / _CONFIGURATION).write_text(json.dumps(configuration, indent=2) + "\n")
 
 
@@ -228,7 +208,6 @@ def main() -> None:
     captions = [captions[0] for part in used for captions in parts[part].captions]
     general = fit_general(json.loads(arguments.classes.read_text()), captions, dim=recipe.general_dim)
     save(train(join(features), recipe), general, arguments.out, recipe)
-    measure_background(arguments.out, parts["test"])
 
 
 if __name__ == "__main__":

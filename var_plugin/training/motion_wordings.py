@@ -47,5 +47,6 @@ NOT_FIGHTS = (
     "friends embrace", "people shake hands", "a dancer on a stage", "a tennis player hits the ball", "a crowd cheers",
     "a dog plays with a ball", "a man rides a bicycle", "a child on a swing", "a wedding party", "someone skateboards",
     "a kiss", "people laughing together", "a handshake", "a volleyball game", "people in a swimming pool",
+    "a car accident", "two cars collide", "an explosion", "a fire", "a man with a gun", "a thief steals a bag",
 )  # fmt: skip
-"""Lively, and no fights: motion must not count for them as if they were."""
+"""Lively or grave, and no fights: motion must not count for them as if they were."""

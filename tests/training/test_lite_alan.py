@@ -1,0 +1,143 @@
+"""The training of the lite ALAN on made-up features: what must be learned is known, and what must not be is, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from var_plugin.encoders.base import Background, unit
+from var_plugin.training.alan_detector import DetectorRecipe
+from var_plugin.training.alan_examples import Examples, Samples
+from var_plugin.training.alan_motion import KINDS, Sentences, cross_fitted, fit_listening, fit_motion
+from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
+from var_plugin.training.confidence import errors, fit_confidence, threshold_for, trials
+from var_plugin.training.lite_alan import Recipe, calibrate, cross_validate, fold_clips
+from var_plugin.training.streams import StreamMaker
+
+_SOURCES, _DIM, _WIDTH = 12, 16, 5120
+
+
+def samples(random: np.random.Generator, count: int, kind: str, source: int) -> Samples:
+    """Objects say the source, motion says the kind."""
+    objects = np.zeros((count, _DIM), np.float32)
+    objects[:, source % _DIM] = 1
+    motion = random.normal(0, 1, (count, _WIDTH)).astype(np.float32)
+    motion[:, KINDS.index(kind) * 40 : KINDS.index(kind) * 40 + 40] += 4
+    return Samples(unit(objects + random.normal(0, 0.1, objects.shape)), motion)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    random = np.random.default_rng(0)
+    kinds = [(source, fight) for source in range(_SOURCES) for fight in (True, False) for _ in range(2)]
+    return Examples(
+        clips=tuple(FightClip(Path(f"{i}.mp4"), fight, str(source)) for i, (source, fight) in enumerate(kinds)),
+        samples=tuple(samples(random, 10, "fight" if fight else "calm", source) for source, fight in kinds),
+        still=samples(random, 40, "still", 0),
+        camera=samples(random, 40, "camera", 1),
+        cuts=samples(random, 60, "cut", 2),
+        cut_between=random.integers(0, len(kinds), (60, 2)),
+    )
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Sentences:
+    vectors = unit(np.random.default_rng(1).normal(size=(40, 384)))
+    targets = np.zeros((40, len(KINDS)), np.float32)
+    targets[:20, 0] = 1.4
+    return Sentences(vectors, targets, np.ones(40, np.float32))
+
+
+def test_the_motion_stream_tells_kinds_apart_on_sources_it_never_saw(examples: Examples) -> None:
+    chosen = [i for i, clip in enumerate(examples.clips) if int(clip.source) < _SOURCES // 2]
+    motion = fit_motion(examples, chosen)
+    for index, clip in enumerate(examples.clips):
+        if index not in chosen:
+            found = motion(examples.samples[index].motion).mean(axis=0)
+            assert KINDS[found.argmax()] == ("fight" if clip.fight else "calm")
+    assert motion(examples.camera.motion).mean(axis=0).argmax() == KINDS.index("camera")
+
+
+def test_cross_fitting_never_uses_a_clip_s_own_source(examples: Examples) -> None:
+    """A clip whose motion is changed changes what is fitted, but not its own fitted motion through itself."""
+    chosen = range(len(examples.clips))
+    changed = list(examples.samples)
+    changed[0] = Samples(changed[0].objects, -changed[0].motion)
+    before, after = (
+        cross_fitted(part, chosen).samples[0].motion
+        for part in (examples, Examples(**{**vars(examples), "samples": tuple(changed)}))
+    )
+    assert np.allclose(before + after, (before + after)[0], atol=0.05)  # linear in its own motion alone
+
+
+def test_listening_hears_what_speaks_of_motion(sentences: Sentences) -> None:
+    heard = fit_listening(sentences)(sentences.vectors)
+    assert heard[:20, 0].min() > heard[20:, 0].max()
+
+
+def test_streams_have_one_fight_at_a_known_place(examples: Examples) -> None:
+    maker = StreamMaker(examples, range(len(examples.clips)), np.random.default_rng(3))
+    for _ in range(10):
+        stream = maker.stream(40, fight=True)
+        edges = np.flatnonzero(np.diff(stream.fight.astype(int)))
+        assert len(stream.samples) >= 80
+        assert 1 <= stream.fight.sum() <= 15
+        assert len(edges) <= 2
+        assert not maker.stream(40, fight=False).fight.any()
+
+
+def test_the_recipe_finds_fights_on_held_out_sources_and_is_calibrated(
+    examples: Examples, sentences: Sentences
+) -> None:
+    held_out = cross_validate(examples, sentences, Recipe(detector=DetectorRecipe(steps=60, seconds=(10, 30))))
+    highest = np.array([logits.max() for logits in held_out.logits])
+    assert highest[held_out.fights].min() > highest[~held_out.fights].max()
+    slope, offset = calibrate(held_out)
+    assert slope > 0
+    middle = np.mean([highest[held_out.fights].min(), highest[~held_out.fights].max()])
+    assert 0.2 < 1 / (1 + np.exp(-(slope * middle + offset))) < 0.8
+
+
+def test_confidence_grows_with_the_score_and_falls_with_the_size() -> None:
+    random = np.random.default_rng(0)
+    gallery = unit(random.normal(size=(1000, 24)))
+    queries = unit(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)
+    likeness = np.eye(1000, dtype=np.float32)
+    found = trials(queries[:200], gallery, likeness[:200], Background(0.0, 24**-0.5))
+    confidence = fit_confidence(found)
+    assert confidence(4.0, 100) > confidence(2.0, 100)
+    assert confidence(3.0, 100) > confidence(3.0, 100_000)
+    least = threshold_for(found, confidence, misses=0.2)
+    told = errors(found, confidence, least)
+    assert np.mean([row["misses"] for row in told.values()]) == pytest.approx(20, abs=5)
+    assert told[100]["false alarms"] < 60  # chance would raise as many as it misses not: 80
+
+
+def test_every_clip_of_the_data_set_has_its_source(fights_folder: Path) -> None:
+    clips = read_cctv_fights(fights_folder)
+    by_name = {clip.path.stem: clip for clip in clips}
+    assert len(clips) == len(by_name)
+    assert by_name["fi001"].source == by_name["nofi003"].source
+    assert by_name["nofi062"].source == "CamNet Dataset"
+    assert by_name["nofi091"].source == "Synopsis dataset"
+
+
+@pytest.fixture
+def fights_folder(tmp_path: Path) -> Path:
+    (tmp_path / "videos.txt").write_text(
+        "https://example.org/a\nfi001: 0.1 - 0.2\nnofi003: 0.06.50 - 0.08.50\nhttps://example.org/b\nfi005: 1 - 2\n\n"
+        "nofi062 - nofi076 : CamNet Dataset\nnofi076 - nofi091 : Synopsis dataset\n"
+    )
+    for name in ("fight/fi001", "fight/fi005", "noFight/nofi003", "noFight/nofi062", "noFight/nofi091"):
+        (tmp_path / f"{name}.mp4").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.mp4").touch()
+    return tmp_path
+
+
+def test_folded_clips_have_length_one(examples: Examples) -> None:
+    from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+
+    model = ResidualAlanModel(ResidualAlanConfig(hidden_size=_DIM, motion_dim=_WIDTH, motion_width=5)).eval()
+    assert np.allclose(np.linalg.norm(fold_clips(model, examples.samples[0]), axis=1), 1, atol=1e-5)

@@ -1,0 +1,164 @@
+"""Is a fight found in a long film by the anomaly score alone? Real films, put together from clips of held-out sources.
+
+Each film of two to five minutes holds one fight, of one to three clips of one source, among ordinary clips and frozen
+pictures; there is a cut every few seconds. Three simple methods stand beside the detector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.anomaly import score_clips
+from var_plugin.encoders.lite import LitePictureEncoder
+from var_plugin.encoders.lite_suite import scene
+from var_plugin.encoders.video import embed_clips
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.media.frames import FrameReader
+from var_plugin.media.segments import anomaly_spans
+from var_plugin.settings import settings
+from var_plugin.training import lite_alan
+from var_plugin.training.alan_examples import cached_examples
+from var_plugin.training.alan_motion import read_sentences
+from var_plugin.training.cctv_fights import FightClip
+from var_plugin.training.flickr8k import read_flickr8k
+
+Span = tuple[float, float]
+
+_FPS = 25
+_SIZE = (240, 320)
+_RIGHT = 0.3
+_BLIND_SECONDS = 4.0  # length of what the methods without a span of their own point at
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film and where its fight is, in seconds."""
+
+    path: Path
+    fight: Span
+
+
+def make_film(clips: Sequence[FightClip], path: Path, random: np.random.Generator) -> Film:
+    """Put a film together from these clips, among which must be fights and others."""
+    fights = [clip for clip in clips if clip.fight]
+    ordinary = [clip for clip in clips if not clip.fight]
+    first = fights[random.integers(len(fights))]
+    same = [clip for clip in fights if clip.source == first.source]
+    event = [same[index] for index in random.permutation(len(same))[: random.integers(1, 4)]]
+    wanted, length = random.uniform(120, 300), 0.0
+    parts: list[NDArray[np.uint8]] = []
+    while length < wanted:
+        frames = _frames(ordinary[random.integers(len(ordinary))])
+        if random.random() < 0.3:
+            frames = np.repeat(frames[:1], random.integers(3, 10) * _FPS, axis=0)
+        parts.append(frames)
+        length += len(frames) / _FPS
+    place = int(random.integers(len(parts) + 1))
+    before = sum(map(len, parts[:place])) / _FPS
+    shown = np.concatenate([_frames(clip) for clip in event])
+    _write(path, [*parts[:place], shown, *parts[place:]])
+    return Film(path, (before, before + len(shown) / _FPS))
+
+
+def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str, bool]:
+    """Return for each method whether the moment it puts first overlaps the fight enough."""
+    video = scene(weights).frames
+    if video is None:
+        raise TypeError("the lite suite has no encoder for frames")
+    clips = embed_clips(film.path, video, rate=settings().clip_rate)
+    scores = score_clips(clips, video).score
+    spans = anomaly_spans(clips.times, scores, clips.end, least=0.0)
+    best = max(spans, key=lambda span: scores[clips.within(*span)].max())
+    change, cuts = _changes(film.path)
+    points = {
+        "random": random.uniform(0, clips.end),
+        "frame difference": float(clips.times[int(np.convolve(change, np.ones(5), "same").argmax())]),
+        "cut detector": float(clips.times[int(cuts.argmax())]),
+    }
+    half = _BLIND_SECONDS / 2
+    moments = {"anomaly score": best} | {name: (at - half, at + half) for name, at in points.items()}
+    return {name: _overlap(span, film.fight) >= _RIGHT for name, span in moments.items()}
+
+
+def _changes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how much moves right after each frame looked at, and how unlike the frame before it is."""
+    frames = list(FrameReader(path, rate=settings().clip_rate, size=(60, 80), motion=64))
+    moved = [np.abs(frame.motion.astype(np.float64) - 128).mean() for frame in frames if frame.motion is not None]
+    pictures = np.stack([frame.picture for frame in frames]).astype(np.float64)
+    jumps = np.abs(np.diff(pictures, axis=0, prepend=pictures[:1])).mean(axis=(1, 2, 3))
+    return np.array(moved), jumps
+
+
+def _overlap(found: Span, wanted: Span) -> float:
+    """Return intersection over union."""
+    shared = max(0.0, min(found[1], wanted[1]) - max(found[0], wanted[0]))
+    return shared / (found[1] - found[0] + wanted[1] - wanted[0] - shared)
+
+
+def _frames(clip: FightClip) -> NDArray[np.uint8]:
+    return np.stack([frame.picture for frame in FrameReader(clip.path, rate=_FPS, size=_SIZE)])
+
+
+def _write(path: Path, parts: Sequence[NDArray[np.uint8]]) -> None:
+    height, width = _SIZE
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=_FPS, width=width, height=height, options={"preset": "veryfast"})
+        stream.pix_fmt = "yuv420p"
+        for picture in (picture for part in parts for picture in part):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def held_out_films(
+    arguments: argparse.Namespace, folder: Path, report: Callable[[str], None]
+) -> Iterator[tuple[Film, Path]]:
+    """Yield films of each fold's left-out sources, with the weights trained on the others."""
+    examples = cached_examples(
+        arguments.fights, arguments.flickr8k, LitePictureEncoder(arguments.weights), arguments.cache
+    )
+    captions = [c[0] for c in read_flickr8k(arguments.flickr8k)["train"].captions[: lite_alan.CAPTIONS_READ]]
+    sentences = read_sentences(arguments.uca, captions)
+    shipped = json.loads((arguments.weights / "alan.json").read_text())
+    for number, (chosen, left) in enumerate(lite_alan.folds(examples)):
+        weights = folder / f"fold{number}"
+        shutil.copytree(arguments.weights, weights)
+        model = lite_alan.fit(examples, chosen, sentences, lite_alan.Recipe())
+        lite_alan.save_tensors(model, weights)
+        (weights / "alan.json").write_text(json.dumps(shipped))
+        random = np.random.default_rng(number)
+        for film in range(arguments.films):
+            yield make_film([examples.clips[index] for index in left], folder / f"{number}-{film}.mp4", random), weights
+        report(f"fold {number + 1} done")
+
+
+def main() -> None:
+    """Count how often the moment put first is the fight."""
+    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.fight_streams", description=main.__doc__)
+    for name in ("fights", "flickr8k", "uca", "cache"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
+    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    parser.add_argument("--films", type=int, default=4, help="films per fold; there are six folds")
+    arguments = parser.parse_args()
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            answers(film, weights, random)
+            for film, weights in held_out_films(arguments, Path(folder), lambda line: print(line, flush=True))
+        ]
+    print(f"{len(rows)} films; right first, percent:")
+    for name in rows[0]:
+        print(f"{name}: {100 * np.mean([row[name] for row in rows]):.0f}")
+
+
+if __name__ == "__main__":
+    main()
