@@ -94,6 +94,13 @@ class Settings(BaseSettings):
     )
     static_seconds: float = Field(default=64.0, gt=0, description="longest segment made of static neighbours")
 
+    anomaly_peak: float = Field(
+        default=0.3, gt=0, le=1, description="anomaly score from which a peak gets a segment of its own"
+    )
+
+    least_confidence: float = Field(
+        default=0.15, ge=0, le=1, description="confidence below which an answer is called 'nothing like that here'"
+    )
     moment_seconds: float = Field(default=60.0, gt=0, description="longest moment grown around a peak")
     moment_share: float = Field(
         default=0.8, gt=0, le=1, description="a neighbour joins a moment from this share of the peak's score on"

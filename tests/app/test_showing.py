@@ -21,7 +21,7 @@ from var_plugin.library import Index
 
 def test_a_hostile_name_stays_text(two_cameras: Index) -> None:
     moments = answer(two_cameras, Request(text="yellow", limit=9)).moments
-    html = cards(moments, ["token"] * len(moments), UTC)
+    html = cards(moments, ["token"] * len(moments), UTC, "knows fights")
     assert "<b" not in html.replace("<button", "")
     assert "onclick" not in html.replace("b onclick=_x", "")
     assert "clock time unknown" in html

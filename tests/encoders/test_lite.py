@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from var_plugin.encoders import lite
-from var_plugin.encoders.base import Vectors, check_vectors
-from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders import lite_suite
+from var_plugin.encoders.base import PictureEncoder, TextEncoder, Vectors, check_vectors
+from var_plugin.encoders.lite import LiteTextEncoder
+from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.errors import MissingWeightsError
@@ -31,35 +32,42 @@ def flickr8k() -> Path:
 
 
 @pytest.fixture(scope="module")
-def texts() -> LiteTextEncoder:
-    return LiteTextEncoder()
+def scene() -> SpaceEncoders:
+    return lite_suite.scene(LITE)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> LitePictureEncoder:
-    return LitePictureEncoder()
+def texts(scene: SpaceEncoders) -> TextEncoder:
+    assert scene.text is not None
+    return scene.text
 
 
-def test_vectors_are_what_the_space_declares(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
-    space = lite.build()["scene"].space
+@pytest.fixture(scope="module")
+def pictures(scene: SpaceEncoders) -> PictureEncoder:
+    assert scene.picture is not None
+    return scene.picture
+
+
+def test_vectors_are_what_the_space_declares(texts: TextEncoder, pictures: PictureEncoder) -> None:
+    space = lite_suite.scene(LITE).space
     assert space.dim <= 256
     for vectors in (texts.encode(TEXTS), pictures.encode(PICTURES), texts.encode([]), pictures.encode([])):
         assert vectors.dtype == np.float32
         check_vectors(vectors, space)
 
 
-def test_a_vector_does_not_depend_on_its_company(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
+def test_a_vector_does_not_depend_on_its_company(texts: TextEncoder, pictures: PictureEncoder) -> None:
     together = np.concatenate([texts.encode(TEXTS), pictures.encode(PICTURES)])
     alone = np.concatenate([texts.encode([text]) for text in TEXTS] + [pictures.encode([p]) for p in PICTURES])
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_more_than_one_batch_keeps_the_order(texts: LiteTextEncoder) -> None:
+def test_more_than_one_batch_keeps_the_order(texts: TextEncoder) -> None:
     many = [f"{number} people on a street" for number in range(70)]
     assert texts.encode(many)[69] == pytest.approx(texts.encode(many[69:])[0], abs=1e-4)
 
 
-def test_captions_find_their_pictures(texts: LiteTextEncoder, pictures: LitePictureEncoder, flickr8k: Path) -> None:
+def test_captions_find_their_pictures(texts: TextEncoder, pictures: PictureEncoder, flickr8k: Path) -> None:
     """Guards the whole chain, on pictures that the weights have never seen; the measured figures are in the card."""
     from var_plugin.training.flickr8k import read_flickr8k, read_picture
 
@@ -74,22 +82,7 @@ def recall_at_10(asked: Vectors, shown: Vectors) -> float:
     return float(((similarity > similarity.diagonal()[:, None]).sum(1) < 10).mean())
 
 
-def test_the_background_lies_below_what_belongs_together(
-    texts: LiteTextEncoder, pictures: LitePictureEncoder, flickr8k: Path
-) -> None:
-    from var_plugin.training.flickr8k import read_flickr8k, read_picture
-
-    held_out = read_flickr8k(flickr8k)["test"]
-    shown = pictures.encode([read_picture(path) for path in held_out.paths[:50]])
-    asked = texts.encode([captions[0] for captions in held_out.captions[:50]])
-    similarity = asked @ shown.T
-    strangers = similarity[~np.eye(50, dtype=bool)]
-    background = lite.background()["text"]
-    assert strangers.mean() == pytest.approx(background.mean, abs=background.std / 2)
-    assert similarity.diagonal().mean() > background.mean + 2 * background.std
-
-
-def test_a_colour_is_seen_right(texts: LiteTextEncoder, pictures: LitePictureEncoder) -> None:
+def test_a_colour_is_seen_right(texts: TextEncoder, pictures: PictureEncoder) -> None:
     """Red and blue swapped would go unnoticed by shapes alone."""
     sides = [np.asarray(Image.new("RGB", (224, 224), color)) for color in ("red", "blue")]
     similarity = texts.encode(["a red wall", "a blue wall"]) @ pictures.encode(sides).T
@@ -98,17 +91,19 @@ def test_a_colour_is_seen_right(texts: LiteTextEncoder, pictures: LitePictureEnc
 
 def test_the_suite_is_made_of_these_encoders() -> None:
     suite = load_suite("lite")
-    assert suite.spaces["scene"].fingerprint == lite.fingerprint()
+    assert suite.spaces["scene"].fingerprint == lite_suite.scene(LITE).space.fingerprint
     assert suite.encode("text", TEXTS).shape == suite.encode("image", PICTURES).shape
 
 
-def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path) -> None:
-    changed = tmp_path / "changed"
-    shutil.copytree(LITE, changed)
-    assert lite.fingerprint(changed) == lite.fingerprint()
-    configuration = json.loads((changed / "scene.json").read_text())
-    (changed / "scene.json").write_text(json.dumps(configuration | {"general_share": 0.5}))
-    assert lite.fingerprint(changed) != lite.fingerprint()
+@pytest.mark.parametrize("changed", ["scene.json", "alan.json"])
+def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, changed: str) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(LITE, folder)
+    before = lite_suite.scene(folder).space.fingerprint
+    assert before == lite_suite.scene(LITE).space.fingerprint
+    configuration = json.loads((folder / changed).read_text())
+    (folder / changed).write_text(json.dumps(configuration | {"note": "changed"}))
+    assert lite_suite.scene(folder).space.fingerprint != before
 
 
 def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
@@ -117,6 +112,6 @@ def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
 
 
 def test_building_loads_no_network() -> None:
-    script = "import sys; from var_plugin.encoders import lite; lite.build(); print('torch' in sys.modules)"
+    script = "import sys; from var_plugin.encoders import lite_suite; lite_suite.build(); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

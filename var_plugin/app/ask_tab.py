@@ -133,14 +133,14 @@ def _show(tab: AskTab, desk: Desk, state: gr.State, before: Session, after: Sess
     if moment is None:
         yield {**updates, tab.player: _NOTHING, tab.curve: gr.Plot(visible=False)}
         return
-    zone, token = desk.options.zone, desk.shelf.token(moment)
+    zone, token, scope = desk.options.zone, desk.shelf.token(moment), desk.index.suite.anomaly_scope
     if moment != before.in_view:
-        yield {**updates, tab.player: player_waiting(moment, token, zone)}
+        yield {**updates, tab.player: player_waiting(moment, token, zone, scope)}
         updates = {tab.curve: gr.Plot(curve(desk.index, moment, after.shown), visible=True)}
     try:
-        html = player(moment, token, desk.shelf.clip(moment), zone, desk.marks.of(moment, after.request))
+        html = player(moment, token, desk.shelf.clip(moment), zone, desk.marks.of(moment, after.request), scope)
     except VarPluginError as error:
-        html = player_failed(moment, token, zone, error.what.rpartition("/")[2])
+        html = player_failed(moment, token, zone, scope, error.what.rpartition("/")[2])
     yield {**updates, tab.player: html}
 
 

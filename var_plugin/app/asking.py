@@ -105,7 +105,7 @@ def _answered(
         found = replace(found, moments=curve.told(found.moments))
     told = [escape(model_says) if model_says else words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
     tokens = [desk.shelf.token(moment) for moment in found.moments]
-    html = cards(found.moments, tokens, desk.options.zone) if found.moments else ""
+    html = cards(found.moments, tokens, desk.options.zone, desk.index.suite.anomaly_scope) if found.moments else ""
     turn = Turn(said.said, said.files, " ".join(told), html)
     return session.answered(request, found.moments, turn)
 

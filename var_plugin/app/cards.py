@@ -8,22 +8,21 @@ from html import escape
 
 from var_plugin.app import words
 from var_plugin.app.conversation.request import Chip
-from var_plugin.encoders.unusual import SCOPE
 from var_plugin.media.export import Clip
 from var_plugin.retrievers.wording import plain
 from var_plugin.types import Moment
 
 
-def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo) -> str:
-    """Return an answer's moments as a list of buttons; each plays its moment."""
+def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str) -> str:
+    """Return an answer's moments as a list of buttons; each plays its moment. `scope` says what the anomaly score knows."""
     items = "".join(
-        f'<li>{_card(rank, moment, token, zone)}</li>'
+        f'<li>{_card(rank, moment, token, zone, scope)}</li>'
         for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1)
     )  # fmt: skip
     return f'<ol class="vp-cards" aria-label="Moments found">{items}</ol>'
 
 
-def _card(rank: int, moment: Moment, token: str, zone: tzinfo) -> str:
+def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
     camera, when, where = escape(plain(moment.camera)), escape(words.clock(moment, zone)), words.span(moment)
     sure = words.sureness(moment)
     told = f"Play moment {rank}: camera {camera}, {when}, {where}, {sure}, anomaly {moment.anomaly_score:.2f}"
@@ -32,15 +31,15 @@ def _card(rank: int, moment: Moment, token: str, zone: tzinfo) -> str:
         f'<span class="vp-thumb"><img src="media/{token}/picture.jpg" alt="" loading="lazy">'
         f'<span class="vp-rank">{rank}</span><span class="vp-span">{where}</span></span>'
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
-        f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment)}</span></button>'
+        f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment, scope)}</span></button>'
     )
 
 
-def anomaly_bar(moment: Moment) -> str:
+def anomaly_bar(moment: Moment, scope: str) -> str:
     """Return the anomaly score as a number and a small bar that names its scope."""
     score = moment.anomaly_score
     return (
-        f'<span class="vp-anomaly" title="Anomaly score, {escape(SCOPE)}">anomaly {score:.2f}'
+        f'<span class="vp-anomaly" title="Anomaly score, {escape(scope)}">anomaly {score:.2f}'
         f'<span class="vp-bar" aria-hidden="true"><span style="width:{score:.0%}"></span></span></span>'
     )
 
@@ -64,7 +63,7 @@ def chip_row(chips: Sequence[Chip]) -> str:
     return f'<ul class="vp-chips" aria-label="What is asked for">{items}</ul>'
 
 
-def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | None) -> str:
+def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | None, scope: str) -> str:
     """Return the moment in view: its clip, from where the moment begins to where it ends, and what is known about it."""
     begins, ends = max(0.0, moment.start - clip.start), clip.end - clip.start
     source = f"media/{token}/clip.mp4#t={begins:.2f},{ends:.2f}"
@@ -73,22 +72,22 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | No
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
         f'aria-label="Clip of camera {escape(plain(moment.camera))}"></video>'
     )
-    return f'<div class="vp-player">{video}{_caption(moment, token, zone, mark)}</div>'
+    return f'<div class="vp-player">{video}{_caption(moment, token, zone, mark, scope)}</div>'
 
 
-def player_waiting(moment: Moment, token: str, zone: tzinfo) -> str:
+def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
     """Return what stands in the player's place while the clip is made."""
     picture = f'<img class="vp-video" src="media/{token}/picture.jpg" alt="The moment as a picture; its clip follows">'
-    return f'<div class="vp-player" aria-busy="true">{picture}{_caption(moment, token, zone, None)}</div>'
+    return f'<div class="vp-player" aria-busy="true">{picture}{_caption(moment, token, zone, None, scope)}</div>'
 
 
-def player_failed(moment: Moment, token: str, zone: tzinfo, why: str) -> str:
+def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, why: str) -> str:
     """Return what stands in the player's place where there is no clip."""
     told = f'<p class="vp-problem" role="alert">This moment cannot be played: {escape(why)}</p>'
-    return f'<div class="vp-player">{told}{_caption(moment, token, zone, None)}</div>'
+    return f'<div class="vp-player">{told}{_caption(moment, token, zone, None, scope)}</div>'
 
 
-def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None) -> str:
+def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None, scope: str) -> str:
     facts = " · ".join(filter(None, [words.span(moment), words.sureness(moment)]))
     buttons = "".join(
         f'<button type="button" class="vp-mark" data-vp="{name}" data-vp-id="{token}" aria-pressed="{str(mark is right).lower()}">'
@@ -97,7 +96,7 @@ def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None) -> str
     )
     return (
         f'<div class="vp-caption"><strong>{escape(plain(moment.camera))}</strong> '
-        f"<span>{escape(words.clock(moment, zone))}</span><br>{facts} · {anomaly_bar(moment)}"
+        f"<span>{escape(words.clock(moment, zone))}</span><br>{facts} · {anomaly_bar(moment, scope)}"
         f'<div class="vp-actions" role="group" aria-label="Is this moment what was asked for?">{buttons}'
         f'<a class="vp-mark" href="media/{token}/clip.mp4" download="moment-{token[:6]}.mp4">↓ clip</a></div></div>'
     )

@@ -9,7 +9,6 @@ import gradio as gr
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session
 from var_plugin.app.timeline import overview
-from var_plugin.encoders.unusual import SCOPE
 
 
 def build_overview_tab(desk: Desk, tab: gr.Tab, session: gr.State) -> None:
@@ -17,7 +16,7 @@ def build_overview_tab(desk: Desk, tab: gr.Tab, session: gr.State) -> None:
     plot = gr.Plot(show_label=False, elem_classes="vp-plot", elem_id="vp-overview")
     gr.HTML(
         '<p class="vp-downloads">The redder a bar, the higher the highest anomaly score in it. '
-        f"The score is {SCOPE}. A click plays in the tab Ask.</p>"
+        f"The score is {desk.index.suite.anomaly_scope}. A click plays in the tab Ask.</p>"
     )
     left_out = gr.Markdown()
 

@@ -6,6 +6,7 @@ store sees it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidVectorError
+from var_plugin.media.frames import Frame
 from var_plugin.types import Modality
 
 Vectors = NDArray[np.float32]
@@ -34,6 +36,23 @@ class Background:
 
     mean: float
     std: float
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure a calibrated score makes one that it is a match, among so many candidates.
+
+    A logistic curve, fitted on labelled queries with and without a match over galleries of different size: the more
+    candidates, the higher chance alone scores.
+    """
+
+    slope: float
+    size: float
+    offset: float
+
+    def __call__(self, score: float, candidates: int) -> float:
+        """Return a probability for a score in deviations above the background."""
+        return 1 / (1 + math.exp(-(self.slope * score - self.size * math.log(max(1, candidates)) + self.offset)))
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,35 @@ class PictureEncoder(Protocol):
 
     def encode(self, pictures: Sequence[Picture]) -> Vectors:
         """Return (n, dim) float32; every picture is `size`."""
+        ...
+
+
+class VideoEncoder(Protocol):
+    """Frames of a video to clip vectors of one space, and what their sequence says."""
+
+    size: tuple[int, int]
+    """(height, width) it wants frames in."""
+
+    @property
+    def motion(self) -> int | None:
+        """Height and width it wants motion pictures in; None where it looks at stills only."""
+        ...
+
+    @property
+    def scope(self) -> str | None:
+        """What its anomaly score was trained on and what that never saw; None where it has no such score."""
+        ...
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return the clip vectors (n, dim) float32."""
+        ...
+
+    def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
+        """Return trained anomaly scores (n,) in 0…1 of a video's clips (n, dim) in order of time, or None."""
+        ...
+
+    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+        """Return the vector (dim,) of a whole video from its clips (n, dim) and their anomaly scores (n,)."""
         ...
 
 

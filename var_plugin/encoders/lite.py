@@ -1,6 +1,6 @@
-"""The encoders of the lite suite: EfficientNet-Lite0 and MiniLM meet in one space, on a CPU, with no network.
+"""Stills of the lite suite: EfficientNet-Lite0 and MiniLM meet in one space, on a CPU, with no network.
 
-A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`), so the inner product is
+`lite_alan` adds motion to it; `lite_suite` puts the suite together. A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`), so the inner product is
 a weighted sum of two cosines. The text decides how much each counts.
 """
 
@@ -13,49 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from var_plugin.encoders import lite_sound
 from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
-from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
-from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.base import Picture, Vectors, unit
 from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
-from var_plugin.types import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from var_plugin.encoders.lite_general import GeneralPart
     from var_plugin.encoders.lite_towers import Tower
-
-
-
-def build() -> dict[str, SpaceEncoders]:
-    """Return the encoders per space; nothing is loaded before their first use."""
-    space = Space(
-        name="scene",
-        dim=LiteWeights().configuration["dim"],
-        metric="IP",
-        modalities=frozenset(("text", "image", "video")),
-        fingerprint=fingerprint(),
-    )
-    text = LiteTextEncoder()
-    scene = SpaceEncoders(space, text=text, picture=LitePictureEncoder(), backgrounds=background())
-    return {"scene": scene, "sound": lite_sound.build(lambda: text.backbone)}
-
-
-def fingerprint(folder: Path = LITE) -> str:
-    """Return a short hash over everything a vector depends on: towers, configuration and backbones."""
-    return LiteWeights(folder).fingerprint
-
-
-def background(folder: Path = LITE) -> dict[Modality, Background]:
-    """Return, per query modality, how similar a query is to pictures that have nothing to do with it."""
-    measured = LiteWeights(folder).configuration["background"]
-    return {
-        "text": Background(**measured["text"]),
-        "image": Background(**measured["image"]),
-        "video": Background(**measured["image"]),
-    }
 
 
 class LitePictureEncoder:
@@ -108,16 +75,17 @@ class LiteTextEncoder:
         Raises:
             MissingWeightsError: weights are missing.
         """
-        return in_batches(self._encode, texts, self._weights.configuration["dim"])
+        return in_batches(lambda batch: self.read(batch)[0], texts, self._weights.configuration["dim"])
 
-    def _encode(self, texts: Sequence[str]) -> Vectors:
+    def read(self, texts: Sequence[str]) -> tuple[Vectors, Tensor]:
+        """Return the vectors of one batch, and the sentence vectors (n, 384) as MiniLM was published."""
         trunk, mask = self.backbone.trunk(texts)
         learned = self._tower(self.backbone.tuned(trunk, mask), mask)
         sentences = self.backbone.sentence(trunk, mask)
         general = self._weights.general
         low, high = self._weights.configuration["general_share"]["text"]
         share = low + (high - low) * general.strangeness(sentences)[:, None]
-        return _join(learned, general.text(sentences), share)
+        return _join(learned, general.text(sentences), share), sentences
 
     @cached_property
     def backbone(self) -> minilm.MiniLM:

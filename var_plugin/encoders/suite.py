@@ -10,20 +10,22 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from var_plugin.encoders.anomaly import scope, score_clips
 from var_plugin.encoders.base import (
     Background,
+    Confidence,
     PictureEncoder,
     SoundEncoder,
     Space,
     TextEncoder,
     Vectors,
+    VideoEncoder,
     check_vectors,
     unit,
 )
 from var_plugin.encoders.pictures import load_picture
 from var_plugin.encoders.sound import sound_vector
-from var_plugin.encoders.unusual import unusualness
-from var_plugin.encoders.video import embed_clips
+from var_plugin.encoders.video import StillsEncoder, embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.settings import settings
 from var_plugin.types import Modality, Span
@@ -58,18 +60,32 @@ class SpaceEncoders:
     space: Space
     text: TextEncoder | None = None
     picture: PictureEncoder | None = None
+    video: VideoEncoder | None = None
+    """None where the suite sees a video as stills; then `frames` makes one of `picture`."""
     sound: SoundEncoder | None = None
     backgrounds: Mapping[Modality, Background] = field(default_factory=dict)
     """Per query modality, the similarity to content that has nothing to do with the query."""
+    confidences: Mapping[Modality, Confidence] = field(default_factory=dict)
+    """Per query modality that was calibrated on labelled data, how sure a score makes one."""
+
+    @property
+    def frames(self) -> VideoEncoder | None:
+        """What turns the frames of a video into vectors, if anything does."""
+        return self.video or (StillsEncoder(self.picture) if self.picture else None)
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """The anomaly score, in 0…1, of the clip from `start` to `end` seconds."""
+    """The anomaly score, in 0…1, of the clip from `start` to `end` seconds, and the parts it was made of."""
 
     start: float
     end: float
     score: float
+    """Both parts by the rule of `var_plugin.encoders.anomaly`."""
+    event: float | None
+    """The trained part; None where the suite has none."""
+    unusual: float
+    """The label-free part: how unlike the rest of its own video the clip looks."""
 
 
 class Suite:
@@ -128,7 +144,7 @@ class Suite:
         elif modality == "audio":
             vectors = np.stack([sound_vector(item, _required(target.sound)) for item in items])
         else:
-            vectors = np.stack([_video_vector(item, _required(target.picture)) for item in items])
+            vectors = np.stack([_video_vector(item, _required(target.frames)) for item in items])
         check_vectors(vectors, target.space)
         return vectors
 
@@ -149,18 +165,23 @@ class Suite:
         )
 
     def anomaly(self, video: str | Path) -> list[ClipScore]:
-        """Score every clip of a video; `var_plugin.encoders.unusual.SCOPE` says what the score knows and what not.
+        """Score every clip of a video; `anomaly_scope` says what the score knows and what not.
 
         Raises:
             As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
         """
-        rate = settings().clip_rate
-        clips = embed_clips(Path(video), _required(self.encoders_for("video").picture), rate=rate)
-        ends = [*clips.times[1:], clips.end]
-        scores = unusualness(clips.times, clips.vectors)
-        return [
-            ClipScore(*values) for values in zip(clips.times.tolist(), map(float, ends), scores.tolist(), strict=True)
-        ]
+        encoder = _required(self.encoders_for("video").frames)
+        clips = embed_clips(Path(video), encoder, rate=settings().clip_rate)
+        found = score_clips(clips, encoder)
+        events = [None] * len(clips.times) if found.event is None else found.event.tolist()
+        columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
+                   found.unusual.tolist())  # fmt: skip
+        return [ClipScore(*values) for values in zip(*columns, strict=True)]
+
+    @property
+    def anomaly_scope(self) -> str:
+        """What the anomaly score knows and what it never saw."""
+        return scope(_required(self.encoders_for("video").frames))
 
 
 def _required(encoder: T | None) -> T:
@@ -177,7 +198,7 @@ def _texts(items: Sequence[Any]) -> list[str]:
     return list(items)
 
 
-def _video_vector(item: Any, encoder: PictureEncoder) -> Vectors:
+def _video_vector(item: Any, encoder: VideoEncoder) -> Vectors:
     span = item if isinstance(item, Span) else None
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")

@@ -14,15 +14,16 @@ from var_plugin.errors import UnknownSuiteError
 
 _LITE = SuiteDescription(
     name="lite",
-    summary="EfficientNet-Lite0, YAMNet and MiniLM; works at once on a CPU with no network",
+    summary="a small ALAN on EfficientNet-Lite0, YAMNet and MiniLM; works at once on a CPU with no network",
     spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
     code_licence="Apache-2.0",
-    weights_licence="towers: research and non-commercial (Flickr8k); MiniLM: MIT; EfficientNet-Lite0: not stated",
-    revision="1",
-    megabytes=121,
+    weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; YAMNet: Apache-2.0; "
+    "EfficientNet-Lite0: not stated",
+    revision="2",
+    megabytes=122,
     languages=("en",),
     needs_network=False,
-    build="var_plugin.encoders.lite:build",
+    build="var_plugin.encoders.lite_suite:build",
 )
 
 _CLIP = SuiteDescription(

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import PictureEncoder, Vectors, unit
+from var_plugin.encoders.base import PictureEncoder, Vectors, VideoEncoder, unit
+from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
 from var_plugin.media.segments import shows_something
 
@@ -40,9 +41,31 @@ class Clips:
         return slice(int(first), int(last))
 
 
+class StillsEncoder:
+    """Makes a video encoder of a picture encoder: a clip is its frame, the video their mean; a `VideoEncoder`."""
+
+    motion = None
+    scope = None
+
+    def __init__(self, pictures: PictureEncoder) -> None:
+        self._pictures = pictures
+        self.size = pictures.size
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return (n, dim) float32."""
+        return self._pictures.encode([frame.picture for frame in frames])
+
+    def anomaly(self, clips: Vectors) -> None:
+        """Stills alone have no trained score."""
+
+    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+        """Return the mean direction of the clips, (dim,)."""
+        return unit(clips.mean(axis=0))
+
+
 def embed_clips(
     path: Path,
-    encoder: PictureEncoder,
+    encoder: VideoEncoder,
     *,
     rate: float,
     start: float = 0.0,
@@ -56,7 +79,7 @@ def embed_clips(
     Raises:
         VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
-    reader = Frames(path, rate=rate, size=encoder.size, start=start, end=end)
+    reader = Frames(path, rate=rate, size=encoder.size, motion=encoder.motion, start=start, end=end)
     frames = iter(reader)
     times: list[float] = []
     usable: list[bool] = []
@@ -64,7 +87,7 @@ def embed_clips(
     while batch := list(islice(frames, _BATCH)):
         times.extend(frame.time for frame in batch)
         usable.extend(shows_something(frame.picture) for frame in batch)
-        vectors.append(encoder.encode([frame.picture for frame in batch]))
+        vectors.append(encoder.encode(batch))
         if progress:
             progress(batch[-1].time)
     return Clips(

@@ -30,7 +30,7 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
         MediaNotFoundError, NoVideosFoundError: nothing to extract from.
         UnsupportedModalityError: the suite takes no video.
     """
-    encoder = suite.encoders_for("video").picture
+    encoder = suite.encoders_for("video").frames
     if encoder is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
     failed = 0

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.anomaly import score_clips
+from var_plugin.encoders.base import Vectors, VideoEncoder
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.unusual import unusualness
 from var_plugin.encoders.video import Clips, embed_clips, pool
 from var_plugin.errors import (
     BrokenTimestampsError,
@@ -22,7 +22,7 @@ from var_plugin.errors import (
     UnreadableMediaError,
 )
 from var_plugin.ingest.sound_rows import embed_sound
-from var_plugin.media.segments import key_frame, static_runs, uniform_segments
+from var_plugin.media.segments import anomaly_spans, key_frame, static_runs, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
 
@@ -57,9 +57,9 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     rows: Rows = {}
     duration = last_frame = 0.0
     for name, encoders in suite.encoders.items():
-        if encoders.picture is not None:
-            clips = embed_clips(file, encoders.picture, rate=settings().clip_rate, progress=progress)
-            rows[name] = _represent(clips)
+        if encoders.frames is not None:
+            clips = embed_clips(file, encoders.frames, rate=settings().clip_rate, progress=progress)
+            rows[name] = _represent(clips, encoders.frames)
             duration, last_frame = clips.end, float(clips.times[-1])
     left_out = None
     for name, encoders in suite.encoders.items():
@@ -73,18 +73,20 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     return Embedded(rows, duration, left_out)
 
 
-def _represent(clips: Clips) -> tuple[list[Segment], Vectors]:
-    """Cut the clips into uniform segments, merge the static ones, and add the row for the whole video."""
+def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vectors]:
+    """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = static_runs(
         cut, pool(clips, cut), similarity=settings().static_similarity, longest=settings().static_seconds
     )
-    spans = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    anomaly = unusualness(clips.times, clips.vectors)
-    segments = [_segment(clips, anomaly, span, "uniform") for span in spans]
-    whole = _segment(clips, anomaly, (0.0, clips.end), "video")
-    vectors = pool(clips, spans)
-    return [*segments, whole], np.concatenate([vectors, unit(vectors.mean(axis=0, keepdims=True))])
+    scores = score_clips(clips, encoder).score
+    uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
+    led = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_peak)
+    segments = [_segment(clips, scores, span, "uniform") for span in uniform]
+    segments += [_segment(clips, scores, span, "anomaly") for span in led]
+    segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
+    whole = encoder.whole(clips.vectors, scores)
+    return segments, np.concatenate([pool(clips, [*uniform, *led]), whole[None]])
 
 
 def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:

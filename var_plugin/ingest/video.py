@@ -67,7 +67,7 @@ def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None 
 def settings_fingerprint(suite: Suite) -> str:
     """Return a hash of all that decides how a video is cut and embedded."""
     used = settings().model_dump(
-        include={"clip_rate", "segment_seconds", "static_similarity", "static_seconds"}, mode="json"
+        include={"clip_rate", "segment_seconds", "static_similarity", "static_seconds", "anomaly_peak"}, mode="json"
     )
     return hashlib.sha256(f"{suite.fingerprint}|{sorted(used.items())}".encode()).hexdigest()[:16]
 

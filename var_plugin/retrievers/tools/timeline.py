@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from var_plugin.encoders.unusual import SCOPE
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.video_index import Hit, VideoIndex
 from var_plugin.retrievers.moments import moment_id
@@ -91,7 +90,7 @@ def _summarise(index: VideoIndex, asked: TimelineArguments) -> Answer:
         anomalies=sum(map(len, groups.values())),
         videos=len(videos),
         min_anomaly=asked.min_anomaly,
-        scope=SCOPE,
+        scope=index.suite.anomaly_scope,
         rows=tuple(sorted(strongest[:_MOST_ROWS], key=lambda row: (row.begins or _NEVER, row.camera))),
     )
     return Answer(_text(data, left_out=len(groups) - len(data.rows)), data)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import var_plugin as vp
+from tests.films import Film, textured
+from var_plugin.encoders.anomaly import Anomaly
+
+
+def test_the_trained_part_counts_in_full_and_the_label_free_one_by_half() -> None:
+    event, unusual = np.array([0.9, 0.1, 0.0], np.float32), np.array([0.2, 0.8, 0.0], np.float32)
+    assert Anomaly(event, unusual).score.tolist() == pytest.approx([0.9, 0.4, 0.0])
+
+
+def test_without_a_trained_part_the_label_free_one_counts_in_full() -> None:
+    unusual = np.array([0.2, 0.8], np.float32)
+    assert Anomaly(None, unusual).score is unusual
+
+
+def test_the_lite_suite_keeps_both_parts_apart_and_says_what_they_know(film: Film) -> None:
+    path = film(seconds=3, fps=25, paint=lambda time: textured(int(time * 25) // 5, 96, 128))
+    suite = vp.load_suite("lite")
+    clips = suite.anomaly(path)
+    assert [clip.start for clip in clips] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5], abs=0.05)
+    assert clips[-1].end == pytest.approx(3.0, abs=0.05)
+    for clip in clips:
+        assert clip.event is not None
+        assert 0 <= clip.event <= 1
+        assert clip.unusual == 0, "a film of three seconds has no other time to compare with"
+        assert clip.score == pytest.approx(clip.event)
+    assert "fights" in suite.anomaly_scope
+    assert "fires" in suite.anomaly_scope
+
+
+def test_a_still_scene_is_no_event(film: Film) -> None:
+    still = vp.load_suite("lite").anomaly(film(seconds=3, fps=25, paint=lambda time: textured(2, 96, 128)))
+    assert max(clip.score for clip in still) < 0.5
+
+
+def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
+    """A picture that shakes for three seconds within half a minute of stillness."""
+
+    def paint(time: float) -> np.ndarray:
+        shift = int(40 * np.sin(40 * time)) if 15 <= time < 18 else 0
+        return np.roll(textured(5, 96, 128), shift, axis=1)
+
+    path = film(seconds=30, fps=25, paint=paint)
+    with vp.open_index(tmp_path / "index.db", suite="lite") as index:
+        assert index.add(path).ok
+        scores = index.suite.anomaly(path)
+        led = index.search("something moves", k=10, filter=vp.Filter(kinds=("anomaly",)))
+        if max(score.score for score in scores) >= 0.3:
+            assert any(moment.start < 18 and moment.end > 15 for moment in led)
+        else:
+            assert not led

@@ -1,0 +1,52 @@
+"""Anomaly scores of clips: a part that was trained on events, a label-free part, and the rule that combines them.
+
+The rule: the trained score counts in full, the label-free one by half, and the higher of the two is the score. So from one
+half on, the trained detector has spoken; below, a clip may be merely unlike the rest of its own footage. A suite without
+a trained detector has the label-free score alone, in full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import VideoEncoder
+from var_plugin.encoders.unusual import SCOPE as UNUSUAL_SCOPE
+from var_plugin.encoders.unusual import unusualness
+from var_plugin.encoders.video import Clips
+
+_LABEL_FREE_SHARE = 0.5
+
+Scores = NDArray[np.float32]
+"""(clips,) in 0…1."""
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """The scores of a video's clips; the two parts are kept apart."""
+
+    event: Scores | None
+    """What the trained detector says; None where the suite has none."""
+    unusual: Scores
+    """How unlike the rest of its own video each clip looks."""
+
+    @property
+    def score(self) -> Scores:
+        """Both parts by the rule above."""
+        if self.event is None:
+            return self.unusual
+        return np.asarray(np.maximum(self.event, _LABEL_FREE_SHARE * self.unusual), np.float32)
+
+
+def score_clips(clips: Clips, encoder: VideoEncoder) -> Anomaly:
+    """Score the clips of one video."""
+    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.vectors))
+
+
+def scope(encoder: VideoEncoder) -> str:
+    """Say what the score knows and what it does not; to be shown with it."""
+    if encoder.scope is None:
+        return UNUSUAL_SCOPE
+    return f"the higher of two: trained ({encoder.scope}); and, counted by half, {UNUSUAL_SCOPE}"

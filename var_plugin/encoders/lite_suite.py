@@ -1,0 +1,37 @@
+"""The lite suite put together: which encoders reach which of its spaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from var_plugin.encoders import lite_sound
+from var_plugin.encoders.base import Space
+from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.lite_alan import LiteAlan, LiteScenePictures, LiteSceneText, LiteVideo
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.weight_folder import LITE
+
+
+def build() -> dict[str, SpaceEncoders]:
+    """Return the encoders per space; nothing is loaded before their first use."""
+    text = LiteTextEncoder()
+    return {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
+
+
+def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
+    """Return the encoders of the `scene` space from a folder of weights."""
+    alan, pictures = LiteAlan(folder), LitePictureEncoder(folder)
+    return SpaceEncoders(
+        Space(
+            name="scene",
+            dim=alan.dim,
+            metric="IP",
+            modalities=frozenset(("text", "image", "video")),
+            fingerprint=alan.fingerprint,
+        ),
+        text=LiteSceneText(text or LiteTextEncoder(folder), alan),
+        picture=LiteScenePictures(pictures, alan),
+        video=LiteVideo(pictures, alan),
+        backgrounds=alan.background(),
+        confidences=alan.confidences(),
+    )
