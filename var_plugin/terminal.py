@@ -33,6 +33,12 @@ def recording(video: Video | VideoReceipt) -> str:
     return "; ".join([when + source, *video.clock.notes])
 
 
+def how_sure(moment: Moment) -> str:
+    """Say how good a match is: its confidence where the suite was calibrated, and its score."""
+    sure = f"confidence {moment.confidence:.0%}  " if moment.confidence is not None else ""
+    return f"{sure}score {moment.score:.2f}"
+
+
 def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     """Return the lines for one moment: what, when, how sure, the anomaly curve of its video, its thumbnail.
 
@@ -44,7 +50,7 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     recorded = f"  {clock_time(moment.recorded_at)}" if moment.recorded_at else ""
     lines = [
         f"{rank}. {moment.camera}  {clock(moment.start)} - {clock(moment.end)}{recorded}"
-        f"  score {moment.score:.2f}  anomaly {moment.anomaly_score:.2f}"
+        f"  {how_sure(moment)}  anomaly {moment.anomaly_score:.2f}"
     ]
     bar, marks = anomaly_bar(moment, curve)
     lines += [f"   {bar}  anomaly over the video", f"   {marks}"]

@@ -8,6 +8,7 @@ from datetime import tzinfo
 from var_plugin.app.answering import Answer
 from var_plugin.app.conversation import Context, Request
 from var_plugin.encoders.suite import SuiteDescription
+from var_plugin.retrievers.moments import unlikely
 from var_plugin.retrievers.wording import plain
 from var_plugin.types import Moment
 
@@ -49,6 +50,8 @@ def sentence(answer: Answer, request: Request, context: Context) -> str:
     where = f"{plain(first.camera)}, {clock(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.browsed:
         return f"The most unusual here: {found}, first {where}."
+    if all(unlikely(moment) for moment in answer.moments):
+        return f"Nothing like that here, says the confidence; the nearest: {found}, first {where}."
     return f"{found}; the {'first' if request.order != 'best' else 'best'} is {where}."
 
 

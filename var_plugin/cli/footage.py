@@ -197,9 +197,13 @@ def print_receipt(receipt: Receipt) -> None:
 
 
 def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
+    from var_plugin.retrievers.moments import unlikely
+    from var_plugin.settings import settings
     from var_plugin.terminal import moment_lines
 
     if not moments:
         print("nothing found: the index is empty, or no segment satisfies the filter")
+    elif all(unlikely(moment) for moment in moments):
+        print(f"nothing like that here, says the confidence (below {settings().least_confidence:.0%}); the nearest:")
     for rank, moment in enumerate(moments, start=1):
         print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.video_index import Hit
+from var_plugin.settings import settings
+from var_plugin.types import Moment
 
 # Spans that are this near touch; times are stored in milliseconds.
 _TOUCHING_SECONDS = 0.05
@@ -40,6 +42,11 @@ class Peak:
     """The highest anomaly score within."""
     matched: dict[str, float] = field(default_factory=dict)
     """Per space, the best calibrated score within."""
+
+
+def unlikely(moment: Moment) -> bool:
+    """Tell whether a moment is too unsure to be called a match, where that is known."""
+    return moment.confidence is not None and moment.confidence < settings().least_confidence
 
 
 def moment_id(video_id: str, start: float, end: float) -> str:

@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 
 from var_plugin.encoders.base import Background, Space, Vectors
-from var_plugin.encoders.suite import Suite
+from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.video_index import Hit, VideoIndex
 from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
 from var_plugin.settings import settings
-from var_plugin.types import Filter, Moment, Query
+from var_plugin.types import Filter, Modality, Moment, Query
 
 GroupBy = Literal["moment", "video"]
 """What an answer lists: every moment, or of each video the best one."""
@@ -47,6 +47,8 @@ class _Probe:
     vector: Vectors
     offset: float
     weight: float
+    confidence: Callable[[float], float] | None = None
+    """From a calibrated score to a probability, where there are labelled data for the query's modality."""
 
 
 def search(
@@ -85,14 +87,15 @@ def search(
     wanted = wanted or Filter()
     if wanted.kinds is None:
         wanted = wanted.model_copy(update={"kinds": ("uniform", "anomaly")})
-    probes = _probes(index.suite, query, weights or {})
+    probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
     peaks = _peaks(index, probes, candidates, wanted)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
     if min_score is not None:
         peaks = [peak for peak in peaks if peak.best.score >= min_score]
-    found = _describe(index, choose(peaks, candidates, per_video=settings().moments_per_video), thumbnails)
+    sure = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
+    found = _describe(index, choose(peaks, candidates, per_video=settings().moments_per_video), sure, thumbnails)
     return found if rerank is None else list(rerank(query, found))[:k]
 
 
@@ -110,8 +113,9 @@ def _peaks(index: VideoIndex, probes: list[_Probe], wanted_videos: int, wanted: 
     return sorted(peaks, key=lambda peak: -peak.best.score)
 
 
-def _probes(suite: Suite, query: Query, weights: Mapping[str, float]) -> list[_Probe]:
+def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> list[_Probe]:
     """Embed the query once for each space that takes any part of it and counts."""
+    suite = index.suite
     _check_weights(suite, weights)
     parts = query.parts()
     probes = []
@@ -128,7 +132,8 @@ def _probes(suite: Suite, query: Query, weights: Mapping[str, float]) -> list[_P
                 for modality, background in backgrounds.items()
             ]
             offset = float(np.mean([background.mean / background.std for background in backgrounds.values()]))
-            probes.append(_Probe(encoders.space, np.mean(scaled, axis=0), offset, weight))
+            sure = _confidence(index, encoders, list(backgrounds))
+            probes.append(_Probe(encoders.space, np.mean(scaled, axis=0), offset, weight, sure))
     unanswered = set(parts) - {modality for probe in probes for modality in probe.space.modalities}
     for modality in sorted(unanswered):
         suite.encoders_for(modality)  # raises, and says what the suite can do
@@ -136,6 +141,17 @@ def _probes(suite: Suite, query: Query, weights: Mapping[str, float]) -> list[_P
             f"no space took the {modality}", why="the weights leave out every space that does", fix="raise a weight"
         )
     return probes
+
+
+def _confidence(
+    index: VideoIndex, encoders: SpaceEncoders, modalities: Sequence[Modality]
+) -> Callable[[float], float] | None:
+    """Return how sure a score makes one in this index; only queries of one part were calibrated."""
+    found = encoders.confidences.get(modalities[0]) if len(modalities) == 1 else None
+    if found is None:
+        return None
+    candidates = index.size()[encoders.space.name]
+    return lambda score: found(score, candidates)
 
 
 def _check_weights(suite: Suite, weights: Mapping[str, float]) -> None:
@@ -166,18 +182,23 @@ def _fetch(
     return [Scored(hit, scores, weights) for hit, scores in matched.values()], more
 
 
-def _describe(index: VideoIndex, peaks: list[Peak], thumbnails: bool) -> list[Moment]:
+def _describe(
+    index: VideoIndex, peaks: list[Peak], sure: Mapping[str, Callable[[float], float]], thumbnails: bool
+) -> list[Moment]:
     entries = index.entries([peak.best.hit.video_id for peak in peaks])
     # A video deleted since the segments were fetched is no answer any more.
     return [
-        _moment(index, entries[peak.best.hit.video_id], peak, thumbnails)
+        _moment(index, entries[peak.best.hit.video_id], peak, sure, thumbnails)
         for peak in peaks
         if peak.best.hit.video_id in entries
     ]
 
 
-def _moment(index: VideoIndex, entry: Entry, peak: Peak, thumbnails: bool) -> Moment:
+def _moment(
+    index: VideoIndex, entry: Entry, peak: Peak, sure: Mapping[str, Callable[[float], float]], thumbnails: bool
+) -> Moment:
     best = peak.best.hit
+    confidences = [sure[space](score) for space, score in peak.matched.items() if space in sure]
     video_clock = clock_time(entry.sightings[-1].recorded_at)
     return Moment(
         id=moment_id(best.video_id, peak.start, peak.end),
@@ -188,6 +209,7 @@ def _moment(index: VideoIndex, entry: Entry, peak: Peak, thumbnails: bool) -> Mo
         end=peak.end,
         peak=best.key,
         score=peak.best.score,
+        confidence=max(confidences, default=None),
         anomaly_score=peak.anomaly,
         matched=peak.matched,
         recorded_at=video_clock and video_clock + timedelta(seconds=peak.start),
