@@ -267,8 +267,14 @@ def check_fingerprint(generation: Generation, suite: Suite) -> None:
         raise FingerprintMismatchError(
             f"the index was made by suite '{generation.suite}' ({generation.fingerprint})",
             why=f"it cannot be searched with suite '{suite.name}' ({suite.fingerprint})",
-            fix=f"open it with --suite {generation.suite}, or make it anew: var-plugin reindex --suite {suite.name}",
+            fix=_way_back(generation, suite),
         )
+
+
+def _way_back(generation: Generation, suite: Suite) -> str:
+    anew = f"make it anew: var-plugin reindex --suite {suite.name}"
+    # Under one name, it is another version of the suite's weights or settings.
+    return anew if generation.suite == suite.name else f"open it with --suite {generation.suite}, or {anew}"
 
 
 def collection_name(name: str, generation: int, space: str) -> str:
