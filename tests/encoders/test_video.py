@@ -7,13 +7,13 @@ from tests.colors import MeanColor
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.video import Clips, embed_clips, pool
+from var_plugin.encoders.video import Clips, StillsEncoder, embed_clips, pool
 
 
 def test_clips_are_the_frames_looked_at(film: Film) -> None:
     reached: list[float] = []
     path = film(seconds=20, fps=10, paint=scene("red", "green", "blue"))
-    clips = embed_clips(path, MeanColor(), rate=2, progress=reached.append)
+    clips = embed_clips(path, StillsEncoder(MeanColor()), rate=2, progress=reached.append)
     assert clips.times == pytest.approx(np.arange(40) / 2, abs=0.01)
     assert clips.vectors.argmax(axis=1).tolist() == [0] * 16 + [1] * 16 + [2] * 8
     assert clips.usable.all()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from var_plugin.encoders.alan.residual import ResidualAlanModel
+    from var_plugin.encoders.backbones.minilm import MiniLM
 
 SCOPE = (
     "fights between people, learned from 240 short clips of surveillance cameras; accidents, fires, thefts, weapons and "
@@ -74,6 +75,11 @@ class LiteSceneText:
 
     def __init__(self, stills: LiteTextEncoder, alan: LiteAlan) -> None:
         self._stills, self._alan = stills, alan
+
+    @property
+    def backbone(self) -> MiniLM:
+        """The sentence network, which other spaces may share."""
+        return self._stills.backbone
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32 of length one; the text decides how much motion counts."""
