@@ -44,6 +44,7 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.MissingWeightsError: 503,
     errors.MissingDependencyError: 503,
     errors.FingerprintMismatchError: 503,
+    errors.AssistantError: 503,
     errors.InvalidVectorError: 500,
     errors.BrokenInstallationError: 500,
 }
