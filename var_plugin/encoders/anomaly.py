@@ -42,7 +42,7 @@ class Anomaly:
 
 def score_clips(clips: Clips, encoder: VideoEncoder) -> Anomaly:
     """Score the clips of one video."""
-    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.vectors))
+    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.directions))
 
 
 def scope(encoder: VideoEncoder) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,15 +89,45 @@ class PictureEncoder(Protocol):
         ...
 
 
-class VideoEncoder(Protocol):
-    """Frames of a video to clip vectors of one space, and what their sequence says."""
+class ClipReader(Protocol):
+    """What makes clips of the frames of a video, each a row of features; encoders that share one read a video once."""
 
-    size: tuple[int, int]
-    """(height, width) it wants frames in."""
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) it wants frames in."""
+        ...
 
     @property
     def motion(self) -> int | None:
-        """Height and width it wants motion pictures in; None where it looks at stills only."""
+        """Height and width it wants motion pictures in; None where it has no use for them."""
+        ...
+
+    @property
+    def rate(self) -> float | None:
+        """Frames per second that it was trained on, repeated where a video has fewer; None: the settings say."""
+        ...
+
+    @property
+    def stack(self) -> int:
+        """How many frames it looks at for one clip."""
+        ...
+
+    @property
+    def hop(self) -> int:
+        """How many frames lie between the beginnings of neighbouring clips, at most `stack`."""
+        ...
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return the features (n, width) float32 of the n clips that (n - 1)·hop + stack neighbouring frames hold."""
+        ...
+
+
+class VideoEncoder(Protocol):
+    """Clips of a video to vectors of one space, and what their sequence says."""
+
+    @property
+    def reader(self) -> ClipReader:
+        """What makes the clips."""
         ...
 
     @property
@@ -105,16 +135,16 @@ class VideoEncoder(Protocol):
         """What its anomaly score was trained on and what that never saw; None where it has no such score."""
         ...
 
-    def encode(self, frames: Sequence[Frame]) -> Vectors:
-        """Return the clip vectors (n, dim) float32."""
+    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+        """Return the vectors (len(spans), dim) of parts of a video, each some of its clips (n, width)."""
         ...
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return trained anomaly scores (n,) in 0…1 of a video's clips (n, dim) in order of time, or None."""
+        """Return trained anomaly scores (n,) in 0…1 of a video's clips (n, width) in order of time, or None."""
         ...
 
     def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the vector (dim,) of a whole video from its clips (n, dim) and their anomaly scores (n,)."""
+        """Return the vector (dim,) of a whole video from its clips (n, width) and their anomaly scores (n,)."""
         ...
 
 
@@ -133,6 +163,15 @@ class SoundEncoder(Protocol):
 
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
         """Return (n, dim) float32 for (n, window) float32 in -1…1, 16 kHz mono."""
+        ...
+
+
+@runtime_checkable
+class WholeSoundEncoder(SoundEncoder, Protocol):
+    """Sounds as wholes, to search a space that stores none; its windows are features of any width."""
+
+    def whole(self, windows: Vectors) -> Vectors:
+        """Return the vector (dim,) of a sound from its windows (n, width) in order of time."""
         ...
 
 

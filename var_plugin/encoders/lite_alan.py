@@ -17,6 +17,7 @@ from var_plugin.encoders.backbones.efficientnet_lite import SIZE
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import Background, Confidence, Picture, Vectors
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder, LiteWeights
+from var_plugin.encoders.video import EachFrame
 from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
 from var_plugin.media.frames import Frame
 from var_plugin.types import Modality
@@ -110,7 +111,7 @@ class LiteScenePictures:
         return _rows(self._alan.model.clips(torch.from_numpy(self._stills.encode(pictures))))
 
 
-class LiteVideo:
+class LiteVideo(EachFrame):
     """Frames with what moves after them to the `scene` space; satisfies `VideoEncoder`."""
 
     size = (SIZE, SIZE)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, unit
+from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, WholeSoundEncoder, unit
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.guard import decode_audio
@@ -90,18 +90,20 @@ def pool_sound(heard: Heard, spans: Sequence[tuple[float, float]]) -> Vectors:
     return unit(np.stack(vectors))
 
 
-def sound_vector(item: Any, encoder: SoundEncoder) -> Vectors:
-    """Return (dim,) of unit length for one sound, as `pool_sound` does for a span.
+def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder) -> Vectors:
+    """Return (dim,) of unit length for one sound, as `pool_sound` does for a span, or as the encoder hears it whole.
 
     Args:
         item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
-        encoder: what turns windows into vectors.
+        encoder: what turns windows, or all of them, into vectors.
 
     Raises:
         InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
         NoAudioStreamError: the file has no sound; besides the other errors of `media.guard.decode_audio`.
     """
     heard = listen(_pieces(item), encoder)
+    if isinstance(encoder, WholeSoundEncoder):
+        return encoder.whole(heard.vectors)
     return np.asarray(pool_sound(heard, [(0.0, math.inf)])[0], np.float32)
 
 

@@ -20,8 +20,8 @@ from var_plugin.encoders.base import (
     TextEncoder,
     Vectors,
     VideoEncoder,
+    WholeSoundEncoder,
     check_vectors,
-    unit,
 )
 from var_plugin.encoders.pictures import load_picture
 from var_plugin.encoders.sound import sound_vector
@@ -63,6 +63,8 @@ class SpaceEncoders:
     video: VideoEncoder | None = None
     """None where the suite sees a video as stills; then `frames` makes one of `picture`."""
     sound: SoundEncoder | None = None
+    listening: WholeSoundEncoder | None = None
+    """Instead of `sound` where sounds are queries only, for what is seen."""
     backgrounds: Mapping[Modality, Background] = field(default_factory=dict)
     """Per query modality, the similarity to content that has nothing to do with the query."""
     confidences: Mapping[Modality, Confidence] = field(default_factory=dict)
@@ -142,7 +144,7 @@ class Suite:
             encoder = _required(target.picture)
             vectors = encoder.encode([load_picture(item, encoder.size) for item in items])
         elif modality == "audio":
-            vectors = np.stack([sound_vector(item, _required(target.sound)) for item in items])
+            vectors = np.stack([sound_vector(item, _required(target.sound or target.listening)) for item in items])
         else:
             vectors = np.stack([_video_vector(item, _required(target.frames)) for item in items])
         check_vectors(vectors, target.space)
@@ -171,7 +173,7 @@ class Suite:
             As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
         """
         encoder = _required(self.encoders_for("video").frames)
-        clips = embed_clips(Path(video), encoder, rate=settings().clip_rate)
+        clips = embed_clips(Path(video), encoder.reader, rate=settings().clip_rate)
         found = score_clips(clips, encoder)
         events = [None] * len(clips.times) if found.event is None else found.event.tolist()
         columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
@@ -203,7 +205,7 @@ def _video_vector(item: Any, encoder: VideoEncoder) -> Vectors:
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
-    clips = embed_clips(path, encoder, rate=settings().clip_rate, start=start, end=end)
+    clips = embed_clips(path, encoder.reader, rate=settings().clip_rate, start=start, end=end)
     if not len(clips.times):
         raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
-    return unit(clips.vectors.mean(axis=0))
+    return np.asarray(encoder.pool(clips.vectors, [slice(None)])[0], np.float32)

@@ -39,7 +39,7 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
         problem = ""
         if not target.exists():
             try:
-                _write(target, embed_clips(video, encoder, rate=rate).vectors)
+                _write(target, embed_clips(video, encoder.reader, rate=rate).vectors)
             except VarPluginError as error:
                 failed, problem = failed + 1, str(error)
         report(video, problem)

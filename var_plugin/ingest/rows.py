@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.anomaly import score_clips
-from var_plugin.encoders.base import Vectors, VideoEncoder
+from var_plugin.encoders.base import ClipReader, Vectors, VideoEncoder
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips, embed_clips, pool
 from var_plugin.errors import (
@@ -56,10 +56,13 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     """
     rows: Rows = {}
     duration = last_frame = 0.0
+    read: dict[ClipReader, Clips] = {}
     for name, encoders in suite.encoders.items():
-        if encoders.frames is not None:
-            clips = embed_clips(file, encoders.frames, rate=settings().clip_rate, progress=progress)
-            rows[name] = _represent(clips, encoders.frames)
+        if (video := encoders.frames) is not None:
+            if video.reader not in read:
+                read[video.reader] = embed_clips(file, video.reader, rate=settings().clip_rate, progress=progress)
+            clips = read[video.reader]
+            rows[name] = _represent(clips, video)
             duration, last_frame = clips.end, float(clips.times[-1])
     left_out = None
     for name, encoders in suite.encoders.items():
@@ -77,7 +80,7 @@ def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vect
     """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = static_runs(
-        cut, pool(clips, cut), similarity=settings().static_similarity, longest=settings().static_seconds
+        cut, pool(clips, encoder, cut), similarity=settings().static_similarity, longest=settings().static_seconds
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
@@ -86,7 +89,7 @@ def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vect
     segments += [_segment(clips, scores, span, "anomaly") for span in led]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
     whole = encoder.whole(clips.vectors, scores)
-    return segments, np.concatenate([pool(clips, [*uniform, *led]), whole[None]])
+    return segments, np.concatenate([pool(clips, encoder, [*uniform, *led]), whole[None]])
 
 
 def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:
@@ -94,7 +97,7 @@ def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, floa
     return Segment(
         start=span[0],
         end=span[1],
-        key=key_frame(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist()),
+        key=key_frame(clips.times[inside].tolist(), clips.directions[inside], clips.usable[inside].tolist()),
         kind=kind,
         anomaly=float(anomaly[inside].max()),
     )

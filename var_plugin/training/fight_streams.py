@@ -75,7 +75,7 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     video = scene(weights).frames
     if video is None:
         raise TypeError("the lite suite has no encoder for frames")
-    clips = embed_clips(film.path, video, rate=settings().clip_rate)
+    clips = embed_clips(film.path, video.reader, rate=settings().clip_rate)
     scores = score_clips(clips, video).score
     spans = anomaly_spans(clips.times, scores, clips.end, least=0.0)
     best = max(spans, key=lambda span: scores[clips.within(*span)].max())
