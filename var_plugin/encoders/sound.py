@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, WholeSoundEncoder, unit
+from var_plugin.encoders.timed import Timed
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.guard import decode_audio
@@ -26,26 +27,12 @@ _BATCH = 32
 _LEAST_LOUDNESS = 1e-6
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What an encoder heard: n windows in order of time."""
+@dataclass(frozen=True, kw_only=True)
+class Heard(Timed):
+    """What an encoder heard: a vector per window; the time of a window is its middle."""
 
-    times: NDArray[np.float64]
-    """(n,) seconds from the start to the middle of each window."""
-    vectors: Vectors
-    """(n, dim) float32, unit length."""
     loudness: NDArray[np.float32]
     """(n,) root mean square, where full scale is 1."""
-    end: float
-    """Seconds from the start to the end of the sound."""
-
-    def within(self, start: float, end: float) -> slice:
-        """Return the windows whose middle lies in start…end, the end left out; where there is none, the nearest."""
-        first, last = np.searchsorted(self.times, [start, end])
-        if first == last:
-            first = np.abs(self.times - (start + end) / 2).argmin()
-            last = first + 1
-        return slice(int(first), int(last))
 
 
 def listen(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, unit
+from var_plugin.encoders.timed import Timed
 from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
 from var_plugin.media.segments import shows_something
@@ -22,31 +23,17 @@ _BATCH = 16
 _LEAST_CLIPS = 4
 
 
-@dataclass(frozen=True)
-class Clips:
-    """What an encoder saw of a video: n clips in order of time."""
+@dataclass(frozen=True, kw_only=True)
+class Clips(Timed):
+    """What an encoder's reader saw of a video: features per clip; the end is that of the last frame."""
 
-    times: NDArray[np.float64]
-    """(n,) seconds from the start of the video to that of each clip."""
-    vectors: Vectors
-    """(n, width) float32: the features that the encoder's reader makes."""
     usable: NDArray[np.bool_]
     """(n,) whether the first frame shows something: neither black nor of one colour."""
-    end: float
-    """Seconds from the start of the video to the end of its last frame."""
 
     @cached_property
     def directions(self) -> Vectors:
         """The features, each scaled to length one."""
         return unit(self.vectors)
-
-    def within(self, start: float, end: float) -> slice:
-        """Return the clips whose time lies in start…end, the end left out; where there is none, the nearest clip."""
-        first, last = np.searchsorted(self.times, [start, end])
-        if first == last:
-            first = np.abs(self.times - (start + end) / 2).argmin()
-            last = first + 1
-        return slice(int(first), int(last))
 
 
 class EachFrame:
