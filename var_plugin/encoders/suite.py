@@ -51,6 +51,8 @@ class SuiteDescription:
     """`module:function`; the function returns the encoders per space, and takes the model's name where one is given."""
     model: Literal["none", "optional", "required"] = "none"
     """Whether the suite can be called by `NAME:MODEL`."""
+    default_model: str = ""
+    """The model of a suite that is called by its own name, with its revision."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.suite import Suite, SuiteDescription
 from var_plugin.errors import UnknownSuiteError
 
@@ -26,18 +27,30 @@ _LITE = SuiteDescription(
     build="var_plugin.encoders.lite_suite:build",
 )
 
-_CLIP = SuiteDescription(
+_HUB = SuiteDescription(
+    name="sentence-transformers",
+    summary="`sentence-transformers:NAME`, any model for texts and pictures from the hub or a folder",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the model",
+    revision="of the model",
+    megabytes=0,
+    languages=("of the model",),
+    needs_network=True,
+    build="var_plugin.encoders.pretrained:build_sentence_transformers",
+    model="required",
+)
+_CLIP = replace(
+    _HUB,
     name="clip",
     summary="CLIP and CLAP; `clip:NAME` takes another CLIP model from the hub or a folder",
     spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
-    code_licence="Apache-2.0",
     weights_licence="of the models: MIT (CLIP ViT-B/32 of LAION), Apache-2.0 (CLAP of LAION)",
-    revision="main",
     megabytes=1380,
     languages=("en",),
-    needs_network=True,
-    build="var_plugin.encoders.pretrained:build_clip",
+    build="var_plugin.encoders.pretrained:build_clip_like",
     model="optional",
+    default_model="laion/CLIP-ViT-B-32-laion2B-s34B-b79K@1a25a446712ba5ee05982a381eed697ef9b435cf",
 )
 _SIGLIP2 = replace(
     _CLIP,
@@ -46,23 +59,10 @@ _SIGLIP2 = replace(
     weights_licence="of the models: Apache-2.0 (SigLIP 2 of Google, CLAP of LAION)",
     megabytes=2280,
     languages=("many; sounds: en",),
-    build="var_plugin.encoders.pretrained:build_siglip2",
-)
-_SENTENCE_TRANSFORMERS = SuiteDescription(
-    name="sentence-transformers",
-    summary="`sentence-transformers:NAME`, any model for texts and pictures from the hub or a folder",
-    spaces={"scene": ("text", "image", "video")},
-    code_licence="Apache-2.0",
-    weights_licence="of the model",
-    revision="main",
-    megabytes=0,
-    languages=("of the model",),
-    needs_network=True,
-    build="var_plugin.encoders.pretrained:build_sentence_transformers",
-    model="required",
+    default_model="google/siglip2-base-patch16-224@75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _SENTENCE_TRANSFORMERS)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _HUB)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -76,6 +76,9 @@ def descriptions() -> dict[str, SuiteDescription]:
 
 def load_suite(name: str = "lite") -> Suite:
     """Return the suite of that name; its weights load at first use.
+
+    A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index made
+    with it.
 
     Args:
         name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder.
@@ -97,4 +100,7 @@ def load_suite(name: str = "lite") -> Suite:
         )
     module, _, function = description.build.partition(":")
     build = getattr(import_module(module), function)
-    return Suite(replace(description, name=name), build(model) if model else build())
+    if description.model == "none":
+        return Suite(description, build())
+    pinned = Checkpoint(model or description.default_model).pinned
+    return Suite(replace(description, name=f"{family}:{pinned}" if model else family), build(pinned))

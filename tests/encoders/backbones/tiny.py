@@ -19,16 +19,18 @@ from transformers import (
     SiglipModel,
 )
 
-_WORDS = ["<pad>", "<s>", "</s>", "<unk>", "a", "red", "blue", "car", "dog", "barks"]
+# The end has the highest number, as in CLIP, which finds it by that.
+_WORDS = ["<pad>", "<s>", "<unk>", "a", "red", "blue", "car", "dog", "barks", "</s>"]
+_END = _WORDS.index("</s>")
 _SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-_TEXT = {**_SMALL, "vocab_size": len(_WORDS), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_TEXT = {**_SMALL, "vocab_size": len(_WORDS), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": _END}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(_WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", _END)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"

@@ -7,6 +7,9 @@ folder of the setting `models`, and on the hub (its own cache first; `HF_HUB_OFF
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 # All that vectors can depend on; neither pickles nor code.
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+# The same weights once more, for another library.
+_DOUBLES = ("open_clip*",)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Checkpoint:
                 fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
             )
         return folder
+
+    @property
+    def pinned(self) -> str:
+        """Its name with the commit that was found on the hub; of a folder, the folder, wherever one stands.
+
+        Raises:
+            MissingWeightsError: as `folder`.
+        """
+        # The hub's cache keeps what it fetched as models--organisation--name/snapshots/commit.
+        if Path(self.name).is_dir():
+            return str(Path(self.name).absolute())
+        if self.folder.parent.name != "snapshots":
+            return self.name
+        return f"{self.name.partition('@')[0]}@{self.folder.name}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -82,11 +101,7 @@ class Checkpoint:
         )
         lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
         if lacking:
-            raise MissingWeightsError(
-                f"{self.folder} lacks {len(lacking)} weights of its network, among them {lacking[0]}",
-                why="they would be random numbers",
-                fix="save the whole model with save_pretrained",
-            )
+            raise _random_weights(self.folder, f"{len(lacking)} weights of its network, among them {lacking[0]}")
         return model.eval().to(device())
 
     def tokenizer(self) -> Any:
@@ -94,6 +109,37 @@ class Checkpoint:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+
+@contextmanager
+def refusing_random_weights(folder: Path) -> Iterator[None]:
+    """Watch over a library that loads networks with transformers by itself, and tells missing weights only in its log.
+
+    Raises:
+        MissingWeightsError: a network was loaded whose files lack weights.
+    """
+    reports: list[str] = []
+    watcher = logging.Handler(logging.WARNING)
+    watcher.emit = lambda record: reports.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(watcher)
+    try:
+        yield
+    finally:
+        logger.removeHandler(watcher)
+        logger.setLevel(level)
+    if any("MISSING" in report for report in reports):
+        raise _random_weights(folder, "weights of its network")
+
+
+def _random_weights(folder: Path, lacking: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{folder} lacks {lacking}",
+        why="they would be random numbers",
+        fix="save the whole model with save_pretrained",
+    )
 
 
 def device() -> torch.device:
@@ -107,7 +153,9 @@ def _fetched(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES))
+        )
     except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
         raise MissingWeightsError(
             f"the model '{repository}' is neither on this machine nor to be had from the hub",

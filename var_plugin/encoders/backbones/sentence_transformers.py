@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, device, refusing_random_weights
 from var_plugin.encoders.base import Picture, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import UnsupportedModalityError
@@ -46,12 +46,13 @@ class SentenceTransformersEncoder:
         """The whole model."""
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(
-            str(self._checkpoint.folder),
-            device=str(device()),
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": settings().dtype},
-        )
+        with refusing_random_weights(self._checkpoint.folder):
+            return SentenceTransformer(
+                str(self._checkpoint.folder),
+                device=str(device()),
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True, "dtype": settings().dtype},
+            )
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32 of length one."""

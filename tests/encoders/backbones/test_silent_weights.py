@@ -1,0 +1,130 @@
+"""Failures that other projects shipped without noticing: every one of them gave vectors, and none gave an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
+
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_siglip
+from tests.films import textured
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.clap import sound_space
+from var_plugin.encoders.backbones.clip import scene_space
+from var_plugin.encoders.base import unit
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import MissingWeightsError
+
+PICTURES = [textured(seed, 32, 32) for seed in range(3)]
+TEXTS = ["a red car", "a blue dog barks"]
+
+
+def renamed(folder: Path, before: str, after: str) -> Path:
+    """Rename weights as a fine-tuning wrapper does."""
+    file = folder / "model.safetensors"
+    weights = {name.replace(before, after): value for name, value in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("save", "layer"),
+    [(save_clip, "visual_projection"), (save_siglip, "vision_model.head"), (save_clap, "audio_projection")],
+)
+def test_weights_under_other_names_are_no_random_weights(
+    save: Callable[[Path], Path], layer: str, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(str(renamed(save(tmp_path / "model"), layer, f"wrapped.{layer}")))
+    with pytest.raises(MissingWeightsError, match="would be random numbers"):
+        checkpoint.model()
+
+
+def test_nor_are_they_in_models_of_sentence_transformers(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+
+    folder = tmp_path / "model"
+    SentenceTransformer(modules=[Transformer(str(save_clip(tmp_path / "clip")))], device="cpu").save(str(folder))
+    assert load_suite(f"sentence-transformers:{folder}").encode("text", TEXTS).shape == (2, 12)
+    renamed(folder, "visual_projection", "wrapped.visual_projection")
+    with pytest.raises(MissingWeightsError, match="would be random numbers"):
+        load_suite(f"sentence-transformers:{folder}")
+
+
+def test_pictures_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "model")
+    model = AutoModel.from_pretrained(folder).eval()
+    torch.nn.init.normal_(model.vision_model.post_layernorm.weight)
+    model.save_pretrained(folder)
+    scene = scene_space(Checkpoint(str(folder)))
+    pixels = scene.picture._network.picture_processor(PICTURES, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        first = model.vision_model(pixels).last_hidden_state[:, 0]
+        expected = model.visual_projection(model.vision_model.post_layernorm(first))
+        before_the_norm = model.visual_projection(first)
+    found = scene.picture.encode(PICTURES)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    assert np.abs(found - unit(before_the_norm.numpy())).max() > 0.1
+
+
+def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "model")
+    model = AutoModel.from_pretrained(folder).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False
+    )
+    ends = tokens["attention_mask"].sum(1) - 1
+    assert len(set(ends.tolist())) == 2
+    with torch.no_grad():
+        states = model.text_model(**tokens).last_hidden_state
+        expected = model.text_projection(states[torch.arange(2), ends])
+        wrong = model.text_projection(states[:, -1])
+    found = scene_space(Checkpoint(str(folder))).text.encode(TEXTS)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    assert np.abs(found - unit(wrong.numpy())).max() > 0.05
+
+
+def test_pictures_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Path) -> None:
+    folder = save_siglip(tmp_path / "model")
+    model = AutoModel.from_pretrained(folder).eval()
+    scene = scene_space(Checkpoint(str(folder)))
+    pixels = scene.picture._network.picture_processor(PICTURES, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        states = model.vision_model(pixels).last_hidden_state
+        expected = model.vision_model.head(states)
+    found = scene.picture.encode(PICTURES)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    assert np.abs(found - unit(states.mean(1).numpy())).max() > 0.1
+
+
+def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
+    folder = save_clap(tmp_path / "model")
+    model = AutoModel.from_pretrained(folder).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False
+    )
+    with torch.no_grad():
+        expected = model.text_projection(model.text_model(**tokens).pooler_output)
+    found = sound_space(Checkpoint(str(folder))).text.encode(TEXTS)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+
+
+def test_the_commit_found_on_the_hub_becomes_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an index made with a name alone keeps its model when the hub has a newer one."""
+    from huggingface_hub import constants
+
+    cache = tmp_path / "models--someone--clip"
+    save_clip(cache / "snapshots" / ("a" * 40))
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert Checkpoint("someone/clip").pinned == f"someone/clip@{'a' * 40}"
+    assert Checkpoint("someone/clip").fingerprint == Checkpoint(f"someone/clip@{'a' * 40}").fingerprint
+    with pytest.raises(MissingWeightsError, match="hf download someone/clip --revision bbb"):
+        _ = Checkpoint("someone/clip@bbb").folder
