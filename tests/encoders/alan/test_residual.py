@@ -111,3 +111,29 @@ def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     loaded = ResidualAlanModel.from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(clips, mask).vectors, alan(clips, mask).vectors)
     assert torch.equal(loaded.listening.weight, alan.listening.weight)
+
+
+def test_adapted_texts_begin_as_they_were_and_learn_from_the_first_step() -> None:
+    alan = model(motion_dim=None, adapted_texts=True, num_fixed_clips=5, num_anomaly_clips=5, dropout=0.0).train()
+    texts = F.normalize(torch.randn(3, 16), dim=-1)
+    assert torch.allclose(alan.texts(texts, texts), texts, atol=1e-6)
+    clips, mask = films(alan)
+    alan.loss(alan(clips, mask), alan.texts(texts, texts), mask, torch.full((3,), torch.nan)).backward()
+    learning = {name for name, value in alan.named_parameters() if value.grad is not None and value.grad.any()}
+    assert {"reading.linear.weight", "streams.0.layer.linear2.weight", "anomaly_share"} <= learning
+    assert not any(name.startswith("detector") for name in learning), "nothing is known of anomalies"
+    torch.optim.SGD(alan.parameters(), lr=0.5).step()
+    assert not torch.allclose(alan.texts(texts, texts), texts, atol=1e-4)
+    assert not torch.allclose(alan(clips, mask).vectors, model(motion_dim=None)(clips, mask).vectors, atol=1e-4)
+
+
+def test_videos_without_a_label_teach_the_detector_nothing() -> None:
+    alan = model(motion_dim=None)
+    clips, mask = films(alan)
+    texts = F.normalize(torch.randn(3, 16), dim=-1)
+    videos = alan(clips, mask)
+    unknown, first = torch.full((3,), torch.nan), torch.tensor([1.0, torch.nan, torch.nan])
+    plain = alan.loss(videos, texts, mask, unknown).item()
+    one = type(videos)(videos.vectors, videos.anomaly_scores[:1])
+    alone = alan.loss(one, texts, mask[:1], first[:1]).item()
+    assert alan.loss(videos, texts, mask, first).item() == pytest.approx(alone) != pytest.approx(plain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 
@@ -122,6 +122,8 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "alan"
+    even_width: ClassVar[bool] = True
+    """Sinusoidal positions come in pairs."""
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
 
     query_modality: QueryModality = "text"
@@ -205,8 +207,9 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
                  "more than 0 when num_fixed_clips is 0")  # fmt: skip
         _require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
         _require(self.detector_kernel_size % 2 == 1, "detector_kernel_size", self, "odd")
-        divisible = self.hidden_size % 2 == 0 and self.hidden_size % self.num_attention_heads == 0
-        _require(divisible, "hidden_size", self, "even, and a multiple of num_attention_heads")
+        divisible = self.hidden_size % self.num_attention_heads == 0
+        _require(divisible and not (self.even_width and self.hidden_size % 2), "hidden_size", self,
+                 "even, and a multiple of num_attention_heads")  # fmt: skip
         summed_raw = self.detector_source == "raw" and self.detector_fusion == "sum"
         _require(not summed_raw or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
                  "concat when raw features of different width are fused")  # fmt: skip

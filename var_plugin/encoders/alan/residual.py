@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector, topk_loss
 from var_plugin.encoders.alan.embeddings import pool_sequence
 from var_plugin.encoders.alan.losses import max_margin_loss
+from var_plugin.encoders.alan.residual_layers import Crossing, Reading, Stream
 from var_plugin.encoders.alan.sampling import ClipSampler
 from var_plugin.errors import InvalidInputError
 
@@ -39,15 +40,19 @@ class ResidualAlanConfig(AlanConfig):
         sentence_dim: width of the sentence vectors that say how much motion counts.
         least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what a
             regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
+        adapted_texts: a text's vector is moved by a layer of its own, so that training reaches the search of segments, whose
+            vectors are means of clips; else texts stay as the space has them.
         detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
             to learn from would let it learn the cameras.
     """
 
     model_type = "alan-residual"
+    even_width: ClassVar[bool] = False
 
     motion_width: int = 8
     sentence_dim: int = 384
     least_heard: float = 0.0
+    adapted_texts: bool = False
     detector_stream: DetectorStream = "both"
 
     def __post_init__(self, **kwargs: object) -> None:
@@ -109,9 +114,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.detector = AnomalyDetector(config, sum(config.widths[config.first_detected :]))
         self.sampler = ClipSampler(config)
-        self.streams = nn.ModuleList(_Stream(config, width) for width in config.widths)
+        self.streams = nn.ModuleList(Stream(config, width) for width in config.widths)
         self.crossings = nn.ModuleList(
-            _Crossing(config, own, other)
+            Crossing(config, own, other)
             for own, other in zip(config.widths, reversed(config.widths), strict=True)
             if config.motion_dim is not None
         )
@@ -119,8 +124,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         if config.motion_dim is not None:
             self.motion = nn.Linear(config.motion_dim, config.motion_width)
             self.listening = nn.Linear(config.sentence_dim, config.motion_width)
+        self.reading = Reading(config) if config.adapted_texts else None
         self.post_init()
-        for part in (*self.streams, *self.crossings):
+        for part in (*self.streams, *self.crossings, *([self.reading] if self.reading else [])):
             part.start_without_effect()
         if config.motion_dim is not None:
             nn.init.zeros_(self.listening.weight)
@@ -152,6 +158,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     def texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
         """Fold texts: (batch, hidden_size) of length one and sentence vectors (batch, sentence_dim)."""
+        if self.reading is not None:
+            objects = self.reading(objects)
         if self.config.motion_dim is None:
             return objects
         motion = _beyond(_shortened(self.listening(sentences)), self.config.least_heard)
@@ -201,12 +209,17 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
     def loss(
         self, videos: ResidualVideo, texts: Tensor, mask: Tensor, labels: Tensor, ignored: Tensor | None = None
     ) -> Tensor:
-        """Eq. 6 between videos and their texts (batch, embedding_dim), and λ1 times Eq. 8 on labels (batch,)."""
+        """Eq. 6 between videos and their texts (batch, embedding_dim), and λ1 times Eq. 8 on labels (batch,).
+
+        A label is 1, 0, or NaN where nobody said. `ignored` as in `max_margin_loss`.
+        """
         config = self.config
         scores = videos.vectors @ texts.T
-        margin = max_margin_loss(scores, config.margin, config.margin_reduction, ignored)
-        detection = topk_loss(videos.anomaly_scores, mask, labels, config.topk_divisor)
-        loss: Tensor = margin + config.topk_loss_weight * detection
+        loss = max_margin_loss(scores, config.margin, config.margin_reduction, ignored)
+        known = labels.isfinite()
+        if known.any():
+            detection = topk_loss(videos.anomaly_scores[known], mask[known], labels[known], config.topk_divisor)
+            loss = loss + config.topk_loss_weight * detection
         return loss
 
     def _pool(self, stream: Tensor, before: Tensor, after: Tensor, samples: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -219,59 +232,6 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         ]  # fmt: skip
         pooled: Tensor = mean + self.anomaly_share * (led - mean) + (changed[0] + changed[1]) / 2
         return pooled
-
-
-class _Stream(nn.Module):
-    """Position and segment embeddings and a pre-norm encoder layer, all of which begin as zero."""
-
-    def __init__(self, config: ResidualAlanConfig, width: int) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(config.num_position_bins, width)
-        self.segments = nn.Embedding(2, width)
-        heads = config.num_attention_heads if width % config.num_attention_heads == 0 else 1
-        self.layer = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, config.dropout, batch_first=True, norm_first=True
-        )
-
-    def start_without_effect(self) -> None:
-        for weight in (
-            self.positions.weight, self.segments.weight, self.layer.self_attn.out_proj.weight,
-            self.layer.self_attn.out_proj.bias, self.layer.linear2.weight, self.layer.linear2.bias,
-        ):  # fmt: skip
-            nn.init.zeros_(weight)
-
-    def forward(self, sequence: Tensor, positions: Tensor, lengths: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Encode (batch, length, width); `positions` as `_positions`, `sizes` the N of each part."""
-        bins = (positions * self.positions.num_embeddings // (lengths + 1)).clamp(max=self.positions.num_embeddings - 1)
-        segment = torch.cat(
-            [torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)]
-        )
-        encoded: Tensor = self.layer(sequence + self.positions(bins) + self.segments(segment))
-        return encoded
-
-
-class _Crossing(nn.Module):
-    """One stream looks at the other (section III-B), pre-norm; begins without effect."""
-
-    def __init__(self, config: ResidualAlanConfig, own: int, other: int) -> None:
-        super().__init__()
-        heads = config.num_attention_heads if own % config.num_attention_heads == 0 else 1
-        self.norm, self.other_norm = nn.LayerNorm(own), nn.LayerNorm(other)
-        self.attention = nn.MultiheadAttention(
-            own, heads, dropout=config.dropout, kdim=other, vdim=other, batch_first=True
-        )
-        self.linear = nn.Linear(own, own)
-
-    def start_without_effect(self) -> None:
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """(batch, length, own) and (batch, length, other) to (batch, length, own)."""
-        seen = self.other_norm(other)
-        attended, _ = self.attention(self.norm(own), seen, seen, need_weights=False)
-        crossed: Tensor = own + self.linear(attended)
-        return crossed
 
 
 def _masked_mean(clips: Tensor, mask: Tensor) -> Tensor:
