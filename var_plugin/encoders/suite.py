@@ -95,9 +95,13 @@ class ClipScore:
 class Suite:
     """Encoders by space. Made by `load_suite`; weights load at the first use of each encoder."""
 
-    def __init__(self, description: SuiteDescription, encoders: Mapping[str, SpaceEncoders]) -> None:
+    def __init__(
+        self, description: SuiteDescription, encoders: Mapping[str, SpaceEncoders], *, base: Suite | None = None
+    ) -> None:
         self.description = description
         self.encoders = dict(encoders)
+        self.base = base
+        """The suite that this one was made from, where a folder made it."""
 
     @property
     def name(self) -> str:

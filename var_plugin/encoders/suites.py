@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.suite import Suite, SuiteDescription
+from var_plugin.encoders.suite_folder import is_suite_folder, open_folder
 from var_plugin.errors import UnknownSuiteError
 
 _LITE = SuiteDescription(
@@ -74,19 +76,24 @@ def descriptions() -> dict[str, SuiteDescription]:
     return found
 
 
-def load_suite(name: str = "lite") -> Suite:
+def load_suite(name: str | Path = "lite") -> Suite:
     """Return the suite of that name; its weights load at first use.
 
     A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index made
     with it.
 
     Args:
-        name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder.
+        name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder; or a
+            folder with a `suite.json`.
 
     Raises:
         UnknownSuiteError: no such suite, one that takes no model, or one that needs one.
         MissingWeightsError: a pretrained model is nowhere to be had.
+        As `open_folder` for a folder.
     """
+    if is_suite_folder(name):
+        return open_folder(Path(name), load_suite)
+    name = str(name)
     known = descriptions()
     family, _, model = name.partition(":")
     if family not in known:
