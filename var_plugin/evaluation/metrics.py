@@ -132,7 +132,16 @@ def retrieval(
             whole: the intervals say how much another draw of queries would move the numbers.
         seed: Of the bootstrap.
     """
-    forward, backward = pair_ranks(scores, merge_equal=merge_equal)
+    return from_ranks(*pair_ranks(scores, merge_equal=merge_equal), resamples=resamples, seed=seed)
+
+
+def from_ranks(
+    forward: NDArray[np.float64], backward: NDArray[np.float64], *, resamples: int = 0, seed: int = 0
+) -> Retrieval:
+    """R@1/5/10, median rank and SumR from the ranks (queries,) and (videos,) of both directions; see `retrieval`.
+
+    Where there are as many queries as videos they are taken to be pairs, and are drawn together.
+    """
     values = _statistics(forward, backward)
     measured = Retrieval(_direction(values[:4]), _direction(values[4:8]))
     if resamples == 0:
@@ -142,7 +151,7 @@ def retrieval(
     interval = bootstrap(
         (forward, backward),
         _statistics,
-        paired=True,
+        paired=len(forward) == len(backward),
         vectorized=True,
         n_resamples=resamples,
         batch=100,
@@ -177,6 +186,29 @@ def chance(count: int) -> Retrieval:
     recall = tuple(100 * min(depth, count) / count for depth in DEPTHS)
     direction = Direction((recall[0], recall[1], recall[2]), (count + 1) / 2)
     return Retrieval(direction, direction)
+
+
+def chance_among(relevant: NDArray[np.bool_]) -> Retrieval:
+    """What random scores give on average where a query may have several right answers.
+
+    Args:
+        relevant: (queries, videos), at least one in every row and column.
+    """
+    return Retrieval(_chance(relevant), _chance(relevant.T))
+
+
+def _chance(relevant: NDArray[np.bool_]) -> Direction:
+    """The distribution of the best of r places drawn out of n is known exactly; so is its mean over the queries."""
+    from scipy.stats import hypergeom
+
+    count = relevant.shape[1]
+    numbers, queries = np.unique(relevant.sum(axis=1), return_counts=True)
+    depths = np.arange(1, count + 1)
+    # At each depth: the share of queries with a right answer up to there.
+    found = np.average([1 - hypergeom.pmf(0, count, n, depths) for n in numbers], axis=0, weights=queries)
+    recall = [100 * float(found[min(depth, count) - 1]) for depth in DEPTHS]
+    low, high = (int(depths[found >= half][0]) for half in (0.5 - 1e-9, 0.5 + 1e-9))
+    return Direction((recall[0], recall[1], recall[2]), (low + high) / 2)
 
 
 def frame_auc(scores: Sequence[Scores], anomalous: Sequence[NDArray[np.bool_]]) -> float:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from var_plugin.errors import InvalidInputError, MediaNotFoundError
+from var_plugin.evaluation.captions import Captioned, captioned
+
+DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+
+
+def videos(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / "cams" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder / "cams"
+
+
+def table(folder: Path, *lines: str) -> Path:
+    path = folder / "captions.csv"
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    return path
+
+
+def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
+    cams = videos(tmp_path, "north/a.mp4", "b.mkv")
+    path = table(
+        tmp_path,
+        "video,caption,start,end,anomalous",
+        'a,"a man, running",1.5,4,yes',
+        "north/a.mp4,a street,,,0",
+        "b.mkv,nothing,,,",
+    )
+    assert captioned("own", cams, path, "test") == [
+        Captioned(cams / "north/a.mp4", "a man, running", (1.5, 4.0), True),
+        Captioned(cams / "north/a.mp4", "a street", None, False),
+        Captioned(cams / "b.mkv", "nothing", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["video,text", "a,b"], "has the columns video, text"),
+        (["video,caption,colour", "a,b,c"], "are known"),
+        (["video,caption"], "has no row"),
+        (["video,caption", "a,"], "row 2: there is no caption"),
+        (["video,caption,anomalous", "a,b,perhaps"], "anomalous is 'perhaps'"),
+        (["video,caption,start,end", "a,b,1,"], "'1' to '' are no times"),
+        (["video,caption,start,end", "a,b,4,4"], "4 to 4 s is no span"),
+        (["video,caption,start,end", "a,b,nan,4"], "is no span"),
+    ],
+)
+def test_a_table_that_says_something_else_is_refused(lines: list[str], complaint: str, tmp_path: Path) -> None:
+    cams = videos(tmp_path, "a.mp4")
+    with pytest.raises(InvalidInputError, match=complaint):
+        captioned("own", cams, table(tmp_path, *lines), "test")
+
+
+def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:
+    cams = videos(tmp_path, "a.mp4")
+    with pytest.raises(MediaNotFoundError, match=r"2 of 3 videos are missing .*: b, c"):
+        captioned("own", cams, table(tmp_path, "video,caption", "a,x", "b,x", "c,x"), "test")
+    with pytest.raises(MediaNotFoundError, match="pass a table"):
+        captioned("own", cams, tmp_path / "none.csv", "test")
+    for name in ("uca", "ucfcrime-ar", "xdviolence-ar"):
+        with pytest.raises(MediaNotFoundError):
+            captioned(name, cams, tmp_path, "test")  # type: ignore[arg-type]
+
+
+def test_the_sentences_of_uca_have_their_times(tmp_path: Path) -> None:
+    if not (DATA / "uca").is_dir():
+        pytest.skip("UCF-Crime Annotation is not there")
+    import json
+
+    listed = json.loads((DATA / "uca/UCFCrime_Test.json").read_text())
+    cams = videos(tmp_path, *(f"{name}.mp4" for name in listed))
+    found = captioned("uca", cams, DATA / "uca", "test")
+    assert (len({one.video for one in found}), len(found)) == (310, 4331)
+    assert found[0].span == (1.2, 8.2)
+    assert all(one.caption and one.span and one.span[0] < one.span[1] for one in found)
+
+
+def test_captions_of_ucfcrime_ar_find_their_videos(tmp_path: Path) -> None:
+    if not (DATA / "ucfcrime_ar").is_dir():
+        pytest.skip("UCFCrime-AR is not there")
+    from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
+
+    rows = read_captions(DATA / "ucfcrime_ar", "test")
+    cams = videos(tmp_path, *(f"{row.category}/{row.name}.mp4" for row in rows))
+    found = captioned("ucfcrime-ar", cams, DATA / "ucfcrime_ar", "test")
+    assert (len(found), sum(one.anomalous is True for one in found)) == (290, 140)
