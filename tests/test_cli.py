@@ -272,16 +272,6 @@ def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, mon
     assert len(shell.json("videos", "--index", tmp_path / "again.db")) == 1
 
 
-def test_evaluate_without_a_model_says_what_is_untested(shell: Shell) -> None:
-    rows = shell.json("evaluate", "ucfcrime-ar")
-    alan = next(row for row in rows if row["method"].startswith("ALAN") and row["status"] == "published")
-    assert 9.0 in alan["values"].values()
-    ours = next(row for row in rows if row["status"] == "untested")
-    assert ours["values"] is None
-    assert "var-plugin train ucfcrime-ar" in ours["note"]
-    assert "| untested |" in shell("evaluate", "xdviolence-ar")[1]
-
-
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys; sys.argv = ['var-plugin', '--help']\n"

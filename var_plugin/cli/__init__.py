@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from var_plugin.cli import cameras, care, footage, models, programs
+from var_plugin.cli import cameras, care, footage, learning, models, programs
 from var_plugin.cli.shared import app
 from var_plugin.errors import VarPluginError
 
-__all__ = ["app", "cameras", "care", "footage", "main", "models", "programs"]
+__all__ = ["app", "cameras", "care", "footage", "learning", "main", "models", "programs"]
 
 
 def main() -> None:

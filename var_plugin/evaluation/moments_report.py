@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 from var_plugin.evaluation.captions import CollectionName
 from var_plugin.evaluation.measure_suite import CEILING, CHANCE, Measured
-from var_plugin.evaluation.published import RESULTS, BenchmarkName
+from var_plugin.evaluation.published import RESULTS
 from var_plugin.evaluation.report import Row, Status, results_table
 
 
@@ -16,7 +16,7 @@ def video_rows(collection: CollectionName, measured: Sequence[Measured]) -> list
     """Return the rows of the videos found, below the published ones of the benchmark where there are any."""
     ours = [Row(line.method, _status(line), line.videos) for line in measured if line.videos]
     if ours and collection in RESULTS:
-        return results_table(cast("BenchmarkName", collection), ours)
+        return results_table(collection, ours)
     return ours
 
 
