@@ -18,7 +18,7 @@ app: $(VENV)/.installed-demo
 	$(BIN)/var-plugin app
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings as hypothesis_settings
 
 from tests.colors import color_suite, install_colors
@@ -53,9 +55,20 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """The whole demo, run once with the real `lite` suite: its folder and what came out."""
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, run_demo(folder, say=print)
+    """The whole demo with the real `lite` suite: a folder of this process alone, and what came out.
+
+    It takes a minute and more, so of several workers of pytest-xdist one runs it and the others copy what it made.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made, told = shared / "demo-made", shared / "demo-made.json"
+    with FileLock(shared / "demo-made.lock"):
+        if not told.exists():
+            told.write_text(run_demo(made, say=print).model_dump_json())
+    own = tmp_path_factory.mktemp("demo")
+    shutil.copytree(made, own, dirs_exist_ok=True)
+    return own, Outcome.model_validate_json(told.read_text())
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ def test_a_package_that_does_not_import_is_found(tmp_path: Path, monkeypatch: py
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio/__init__.py").write_text("raise RuntimeError('compiled with different CUDA versions')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    finding = next(finding for finding in doctor.diagnose() if finding.package == "torchaudio")
+    finding = doctor.run(next(check for check in doctor.checks() if check.package == "torchaudio"))
     assert finding.problem == "RuntimeError: compiled with different CUDA versions"
     assert finding.fix.startswith('pip install --force-reinstall "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"')
 
 
 def test_the_cpu_build_is_mended_from_its_own_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cpu" if package == "torch" else "")
-    (torch,) = [check for check in doctor._checks() if check.package == "torchaudio"]
+    (torch,) = [check for check in doctor.checks() if check.package == "torchaudio"]
     assert "https://download.pytorch.org/whl/cpu" in torch.fix
 
 

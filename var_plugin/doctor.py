@@ -39,10 +39,11 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Run every check, in the order in which problems should be mended."""
-    return [_run(check) for check in _checks() if not check.optional or _version(check.package)]
+    return [run(check) for check in checks() if not check.optional or _version(check.package)]
 
 
-def _checks() -> list[Check]:
+def checks() -> list[Check]:
+    """Return every check, in the order in which problems should be mended."""
     cpu = _version("torch").endswith("+cpu")
     torch = f"pip install --force-reinstall {_TORCH}" + (f" {_CPU_INDEX}" if cpu else "")
     vision = f"pip install --force-reinstall torchvision {_CPU_INDEX}" if cpu else "pip install 'torchvision==0.29.2'"
@@ -64,7 +65,8 @@ def _checks() -> list[Check]:
     ]
 
 
-def _run(check: Check) -> Finding:
+def run(check: Check) -> Finding:
+    """Import what the check names, in a process of its own."""
     installed = _version(check.package)
     problem = _import_problem(check.module) if installed else "not installed"
     return Finding(check.package, installed, problem, check.fix if problem else "")

@@ -16,6 +16,7 @@ import httpx
 from packaging.requirements import Requirement
 
 from var_plugin.demo.run import Outcome
+from var_plugin.library import open_index
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "huggingface_space"
@@ -43,13 +44,14 @@ def test_its_requirements_are_what_is_tested_here() -> None:
 
 
 def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
-    """Started like a Space, in a copy of the folder and with nothing else; the footage is composed in advance to save time."""
+    """Started like a Space, in a copy of the folder and with nothing else; what it composes and indexes is there, to save time."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)
     footage = tmp_path / "var-plugin" / "footage"
     footage.mkdir(parents=True)
     for file in (*demo[0].glob("*.mp4"), demo[0] / "manifest.json"):
         shutil.copy(file, footage)
+    shutil.copytree(demo[0] / "index.db", footage.parent / "index.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +68,8 @@ def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> No
     finally:
         running.terminate()
         running.wait()
-    assert (tmp_path / "var-plugin" / "index.db").exists()
+    with open_index(tmp_path / "var-plugin" / "index.db") as index:
+        assert {Path(video.uri).parent for video in index.videos()} == {footage}, "it knows the footage of its folder"
 
 
 def _answers(address: str, running: subprocess.Popen[bytes], seconds: float = 400) -> bool:

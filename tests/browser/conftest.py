@@ -28,7 +28,9 @@ PICTURES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
+# One per module, not per session: while Playwright's synchronous interface is open its event loop runs, and no
+# asynchronous test of another module could.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")

@@ -1,8 +1,7 @@
-"""The page over the demo footage with the real `lite` suite: how fast it answers, and the pictures of the README."""
+"""The page over the demo footage with the real `lite` suite, and the pictures of the README."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,22 +15,12 @@ Visit = Callable[..., Page]
 Serve = Callable[..., str]
 
 
-def test_the_demo_answers_at_once(
-    demo: tuple[Path, Outcome], visit: Visit, serve: Serve, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_demo_answers(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
     with open_index(demo[0] / "index.db") as index:
         page = visit(serve(index), height=900)
-        page.wait_for_timeout(1000)
-        started = time.perf_counter()
-        page.fill("#vp-message textarea", "a lion resting on a rock")
-        page.keyboard.press("Enter")
-        page.wait_for_selector(".vp-card")
-        took = time.perf_counter() - started
+        ask(page, "a lion resting on a rock")
         assert "camera north-gate" in cards(page)[0]
         assert playing(page)["start"] <= 138
-        record_property("seconds to the first cards", round(took, 2))
-        # The aim is 1 s on two quiet cores; a machine that does other things gets more.
-        assert took < 5
         keep(page, "demo-answer")
         ask(page, "only after 2 pm")
         ask(page, "without animals")
