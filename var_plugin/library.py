@@ -180,14 +180,18 @@ class Index(VideoIndex):
 
 
 def open_index(
-    location: str | Path | None = None, *, suite: str | Suite | None = None, token: str = "", name: str = "footage"
+    location: str | Path | None = None,
+    *,
+    suite: str | Suite | None = None,
+    token: str | None = None,
+    name: str = "footage",
 ) -> Index:
     """Open an index, or make it.
 
     Args:
         location: a path (embedded Milvus Lite) or the URI of a Milvus server; default: the setting `index`.
         suite: a suite or its name; default: the suite that made the index, for a new one the setting `suite`.
-        token: what the server asks for, `user:password` or an API key.
+        token: what a Milvus server asks for, `user:password` or an API key; default: the setting `token`.
         name: tells several indexes on one server apart.
 
     Raises:
@@ -196,14 +200,14 @@ def open_index(
         UnknownSuiteError: no suite of that name.
     """
     chosen = load_suite(suite) if isinstance(suite, str) else suite
-    return Index(location or settings().index, chosen, token=token, name=name)
+    return Index(location or settings().index, chosen, token=_token(token), name=name)
 
 
 def reindex_index(
     location: str | Path | None,
     suite: str | Suite,
     *,
-    token: str = "",
+    token: str | None = None,
     name: str = "footage",
     progress: Progress | None = None,
 ) -> Receipt:
@@ -218,19 +222,19 @@ def reindex_index(
         UnknownSuiteError: no suite of that name.
     """
     chosen = load_suite(suite) if isinstance(suite, str) else suite
-    with Index(location or settings().index, token=token, name=name, to_reindex=True) as index:
+    with Index(location or settings().index, token=_token(token), name=name, to_reindex=True) as index:
         return index.reindex(chosen, progress=progress)
 
 
 def restore_index(
-    folder: str | Path, location: str | Path | None = None, *, token: str = "", name: str = "footage"
+    folder: str | Path, location: str | Path | None = None, *, token: str | None = None, name: str = "footage"
 ) -> Backup:
     """Make an index from a backup, at a place that has none; it need not be the kind of store that was backed up.
 
     Args:
         folder: what `Index.backup` wrote.
         location: a path or the URI of a Milvus server; default: the setting `index`.
-        token: what the server asks for.
+        token: as for `open_index`.
         name: the index's name there.
 
     Raises:
@@ -238,4 +242,8 @@ def restore_index(
         IndexUnavailableError: the location cannot be opened.
         StoreError: the store failed.
     """
-    return restore(folder, location or settings().index, token=token, name=name)
+    return restore(folder, location or settings().index, token=_token(token), name=name)
+
+
+def _token(given: str | None) -> str:
+    return settings().token.get_secret_value() if given is None else given

@@ -11,7 +11,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 APP_NAME = "var-plugin"
@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         default_factory=lambda: str(user_data_path(APP_NAME) / "index.db"),
         description="where the index lies: a path (Milvus Lite) or the URI of a Milvus server",
     )
+    token: SecretStr = Field(
+        default=SecretStr(""), description="what the Milvus server asks for, user:password or an API key"
+    )
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APP_NAME),
         description="folder for what can be made again: thumbnails, converted weights",
@@ -76,8 +79,10 @@ class Settings(BaseSettings):
         default="float32", description="data type that pretrained models compute in"
     )
 
-    api_keys: str = Field(default="", description="keys that the server accepts, separated by commas")
-    app_users: str = Field(default="", description="who may see the page: name:password, separated by commas")
+    api_keys: SecretStr = Field(default=SecretStr(""), description="keys that the server accepts, separated by commas")
+    app_users: SecretStr = Field(
+        default=SecretStr(""), description="who may see the page: name:password, separated by commas"
+    )
 
     zone: ZoneInfo | None = Field(
         default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"

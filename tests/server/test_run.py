@@ -14,13 +14,14 @@ import pytest
 from tests.films import Film, plain
 from tests.server.conftest import MODEL, data_uri
 from var_plugin.errors import InvalidInputError
+from var_plugin.server.options import ServerOptions
 from var_plugin.server.run import serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
 def test_nobody_is_served_without_a_key_beyond_this_machine(host: str) -> None:
     with pytest.raises(InvalidInputError, match="no API key is set"):
-        serve(host=host, api_keys=["", " "])
+        serve(host=host, options=ServerOptions(api_keys=frozenset({"", " "})))
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], st
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "var_plugin", "serve", "--port", str(port), "--suite", installed_colors]
+    command += ["--max-requests", "2", "--max-body", "5", "--max-batch", "1", "--max-seconds", "250"]
     started = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
     for _ in range(600):
@@ -43,10 +45,14 @@ def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], st
     started.wait()
 
 
-def test_a_request_that_was_taken_is_answered_before_the_end(
+def test_limits_hold_and_a_request_that_was_taken_is_answered_before_the_end(
     process: tuple[subprocess.Popen[bytes], str], film: Film
 ) -> None:
     started, address = process
+    assert httpx.post(f"{address}/v1/embeddings", content=bytes(5 * 2**20 + 1)).status_code == 413
+    longer = film("longer.mp4", seconds=252, fps=1, paint=lambda _: plain(0, 0, 255)).read_bytes()
+    refused = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": data_uri("video/mp4", longer)})
+    assert (refused.status_code, "the limit is 250 s" in refused.text) == (413, True)
     long = film("long.mp4", seconds=240, fps=5, paint=lambda _: plain(0, 0, 255)).read_bytes()
     asked = {"model": MODEL, "input": data_uri("video/mp4", long)}
     with ThreadPoolExecutor(1) as pool:

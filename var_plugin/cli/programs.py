@@ -96,7 +96,7 @@ def page(
         host=host,
         port=port,
         share=share,
-        users=parse_users(settings().app_users),
+        users=parse_users(settings().app_users.get_secret_value()),
         open_to_all=open_to_all,
         read_only=read_only,
         max_upload=max_upload,
@@ -116,17 +116,33 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
     allow_host: Annotated[list[str] | None, typer.Option(help="A host that media may be fetched from.")] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(min=1, help="Requests worked on at once; more get 429.", show_default="128")
+    ] = None,
+    max_body: Annotated[
+        float | None, typer.Option(min=0.001, metavar="MB", help="Size of a request.", show_default="64")
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="Items encoded together; 1 turns batching off.", show_default="64")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length of a sound or video.", show_default="600")
+    ] = None,
 ) -> None:
     """Serve embeddings, search and videos over HTTP; API keys come from VAR_PLUGIN_API_KEYS, separated by commas."""
+    from dataclasses import replace
+
+    from var_plugin.server.options import ServerOptions
     from var_plugin.server.run import serve as run_server
     from var_plugin.settings import settings
 
-    keys = [key.strip() for key in settings().api_keys.split(",") if key.strip()]
-    run_server(
-        host=host,
-        port=port,
-        suite=suite,
-        index=index or settings().index,
-        api_keys=tuple(keys),
-        allowed_hosts=tuple(allow_host or ()),
+    usual = ServerOptions()
+    options = ServerOptions(
+        api_keys=frozenset(settings().api_keys.get_secret_value().split(",")),
+        allowed_hosts=frozenset(allow_host or ()),
+        max_body_bytes=usual.max_body_bytes if max_body is None else round(max_body * 2**20),
+        max_in_flight=max_requests or usual.max_in_flight,
+        max_batch=max_batch or usual.max_batch,
+        limits=replace(usual.limits, duration=max_seconds or usual.limits.duration),
     )
+    run_server(host=host, port=port, suite=suite, index=index or settings().index, options=options)

@@ -29,7 +29,12 @@ app = typer.Typer(
 )
 
 IndexOption = Annotated[
-    str | None, typer.Option("--index", metavar="PATH_OR_URI", help="Where the index lies. [env: VAR_PLUGIN_INDEX]")
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="PATH_OR_URI",
+        help="Where the index lies; a token comes from VAR_PLUGIN_TOKEN. [env: VAR_PLUGIN_INDEX]",
+    ),
 ]
 SuiteOption = Annotated[
     str | None,

@@ -19,7 +19,8 @@ def milvus_uri(location: str | Path) -> str:
     Milvus Lite takes only names that end in `.db`; any other path becomes a folder that holds one.
 
     Raises:
-        IndexUnavailableError: a URI that Milvus has no scheme for, or a path that cannot be a folder.
+        IndexUnavailableError: a URI that Milvus has no scheme for or that holds a password, or a path that cannot be a
+            folder.
     """
     text = str(location)
     if "://" in text:
@@ -54,5 +55,11 @@ def _checked_uri(text: str) -> str:
             f"'{text}' is not the address of a Milvus server",
             why=f"it must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}",
             fix="for example http://localhost:19530, or a path for the embedded Milvus Lite",
+        )
+    if parts.username is not None:
+        raise IndexUnavailableError(
+            f"the address of the Milvus server {parts.hostname} holds a name or a password",
+            why="addresses are printed, and any user of this machine can read them",
+            fix="leave them out, and set VAR_PLUGIN_TOKEN=NAME:PASSWORD",
         )
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from var_plugin.media.limits import Limits
 from var_plugin.types import Value
@@ -24,3 +24,8 @@ class ServerOptions(Value):
     limits: Limits = Field(
         default=Limits(pixels=7680 * 4320, duration=600.0), description="what one picture, video or sound may ask for"
     )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _without_blanks(cls, keys: frozenset[str]) -> frozenset[str]:
+        return frozenset(key.strip() for key in keys if key.strip())

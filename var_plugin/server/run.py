@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import ExitStack
 
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.extras import require
 from var_plugin.library import open_index
+from var_plugin.server.options import ServerOptions
 from var_plugin.settings import is_loopback, settings
 
 _GRACE_SECONDS = 30
@@ -21,9 +21,8 @@ def serve(
     port: int = 8000,
     suite: str | None = None,
     index: str | None = None,
-    token: str = "",
-    api_keys: Iterable[str] = (),
-    allowed_hosts: Iterable[str] = (),
+    token: str | None = None,
+    options: ServerOptions | None = None,
 ) -> None:
     """Serve until a signal comes; requests that were taken are answered first.
 
@@ -32,9 +31,8 @@ def serve(
         port: port to listen on.
         suite: name of the suite; default: the one that made the index, without an index the setting `suite`.
         index: a path or the URI of a Milvus server; None: no routes for search and videos.
-        token: what the Milvus server asks for.
-        api_keys: any of them opens the server.
-        allowed_hosts: hosts that media may be fetched from.
+        token: as for `open_index`.
+        options: keys and limits.
 
     Raises:
         MissingDependencyError: the packages of the server are not installed.
@@ -42,18 +40,18 @@ def serve(
         UnknownSuiteError, IndexUnavailableError, FingerprintMismatchError: as `open_index`.
     """
     require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
-    keys = frozenset(key.strip() for key in api_keys if key.strip())
-    if not keys and not is_loopback(host):
+    options = options or ServerOptions()
+    if not options.api_keys and not is_loopback(host):
         raise InvalidInputError(
-            f"nothing would keep others out of {host}", why="no API key is set", fix="set one, or listen on 127.0.0.1"
+            f"nothing would keep others out of {host}",
+            why="no API key is set",
+            fix="set VAR_PLUGIN_API_KEYS, or listen on 127.0.0.1",
         )
     leave_a_core()
     import uvicorn
 
     from var_plugin.server.application import build_app
-    from var_plugin.server.options import ServerOptions
 
-    options = ServerOptions(api_keys=keys, allowed_hosts=frozenset(allowed_hosts))
     with ExitStack() as stack:
         opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
         app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)

@@ -1,0 +1,75 @@
+"""The token of a Milvus server: that it is sent, and nowhere told. The server only writes down what it is sent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from tests.colors import color_suite
+from var_plugin.errors import IndexUnavailableError
+from var_plugin.index.location import milvus_uri
+from var_plugin.library import open_index
+from var_plugin.settings import Settings, settings
+
+
+class Doorkeeper(grpc.GenericRpcHandler):
+    """Lets nobody in, and remembers by what token they wanted to."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        sent = dict(call.invocation_metadata)
+        self.shown.append(base64.b64decode(sent.get("authorization", "")).decode())
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token")
+        )
+
+
+@pytest.fixture
+def door() -> Iterator[tuple[str, Doorkeeper]]:
+    """The address of a server that lets nobody in."""
+    keeper = Doorkeeper()
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[keeper])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}", keeper
+    server.stop(None)
+
+
+@pytest.fixture(autouse=True)
+def settings_read_anew() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(("given", "sent"), [(None, "root:open sesame"), ("another", "another")])
+def test_the_token_comes_from_the_environment_unless_given(
+    door: tuple[str, Doorkeeper], monkeypatch: pytest.MonkeyPatch, given: str | None, sent: str
+) -> None:
+    address, keeper = door
+    monkeypatch.setenv("VAR_PLUGIN_TOKEN", "root:open sesame")
+    with pytest.raises(IndexUnavailableError, match="no Milvus server answers") as refused:
+        open_index(address, suite=color_suite(), token=given)
+    assert set(keeper.shown) == {sent}
+    assert sent not in str(refused.value)
+
+
+def test_settings_keep_secrets_to_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKEN", "API_KEYS", "APP_USERS"):
+        monkeypatch.setenv(f"VAR_PLUGIN_{name}", f"hush {name}")
+    told = Settings()
+    assert "hush" not in repr(told) + told.model_dump_json()
+    assert told.token.get_secret_value() == "hush TOKEN"
+
+
+@pytest.mark.parametrize("uri", ["https://root:hush@milvus.example:19530", "http://hush@localhost"])
+def test_an_address_holds_no_password(uri: str) -> None:
+    with pytest.raises(IndexUnavailableError, match="VAR_PLUGIN_TOKEN") as refused:
+        milvus_uri(uri)
+    assert "hush" not in str(refused.value)
