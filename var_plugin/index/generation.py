@@ -180,6 +180,13 @@ class VideoGeneration:
         """Yield all stored rows of a space with their vectors, some at a time, in no particular order."""
         return self._store.scan(self._collection(space), ALL_FIELDS)
 
+    def sample(self, space: str, share: float) -> list[Row]:
+        """Return about that share of the uniform segments of a space, always the same ones, in order of their keys."""
+        # Keys are hashes, so those up to a bound are a fair sample.
+        bound = f" and id < {literal(f'{int(share * 16**8):08x}')}" if share < 1 else ""
+        found = self._store.rows(self._collection(space), f'kind == "uniform"{bound}', ("id", "video_id", "vector"))
+        return sorted(found, key=lambda row: str(row["id"]))
+
     def delete(self, video_id: str) -> None:
         """Delete a video: its vectors, its thumbnails and its row.
 

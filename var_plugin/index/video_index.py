@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import StoreError, UnknownSuiteError, VarPluginError
+from var_plugin.index.calibration import Calibration
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.rows import Hit
@@ -76,6 +78,11 @@ class VideoIndex(VideoGeneration):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """How similar queries are to footage that has nothing to do with them."""
+        return Calibration(self)
 
     @property
     def uri(self) -> str:

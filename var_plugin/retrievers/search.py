@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from var_plugin.encoders.base import Background, Space, Vectors
+from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.index.catalogue import Entry
@@ -121,7 +121,7 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
     probes = []
     for name, encoders in suite.encoders.items():
         backgrounds = {
-            modality: encoders.backgrounds.get(modality, Background(0.0, 1.0))
+            modality: index.calibration.background(encoders, modality)
             for modality in parts
             if modality in encoders.space.modalities
         }

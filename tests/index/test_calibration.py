@@ -1,0 +1,81 @@
+"""Backgrounds that a suite does not ship are measured on the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.colors import MeanColor, suite_with
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.encoders.base import Background, Vectors, unit
+from var_plugin.index.calibration import FEWEST_ROWS, PLAIN, UNRELATED
+from var_plugin.library import Index, open_index
+from var_plugin.settings import settings
+
+
+class AnySentence:
+    """A direction for every sentence, the same one each time; colours by name."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        seeds = [int.from_bytes(text.encode()) % 2**32 for text in texts]
+        return unit(np.stack([np.random.default_rng(seed).random(3) for seed in seeds]))
+
+
+@pytest.fixture
+def footage(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Two films, cut into 48 segments of one second."""
+    monkeypatch.setenv("VAR_PLUGIN_SEGMENT_SECONDS", "1")
+    monkeypatch.setenv("VAR_PLUGIN_STATIC_SECONDS", "1")
+    settings.cache_clear()
+    for name, colors in {"a": ("red", "green", "yellow"), "b": ("blue", "white", "red")}.items():
+        film(f"cams/{name}.mp4", seconds=24, fps=4, paint=scene(*colors))
+    with open_index(tmp_path / "index.db", suite=suite_with(AnySentence())) as index:
+        assert index.add(film.folder / "cams").ok
+        yield index
+    settings.cache_clear()
+
+
+def rows(index: Index) -> tuple[Vectors, list[str]]:
+    found = [row for page in index.rows("scene") for row in page if row["kind"] == "uniform"]
+    return np.array([row["vector"] for row in found]), [row["video_id"] for row in found]
+
+
+def test_texts_are_compared_with_sentences_about_other_things(footage: Index) -> None:
+    encoders = footage.suite.encoders["scene"]
+    vectors, videos = rows(footage)
+    assert len(vectors) >= FEWEST_ROWS
+    found = footage.calibration.background(encoders, "text")
+    similarity = AnySentence().encode(UNRELATED) @ vectors.T
+    assert (found.mean, found.std) == pytest.approx((similarity.mean(), similarity.std()), abs=1e-5)
+    between = (vectors @ vectors.T)[np.array(videos)[:, None] != np.array(videos)]
+    image = footage.calibration.background(encoders, "image")
+    assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=1e-5)
+
+
+def test_scores_of_a_search_are_deviations(footage: Index) -> None:
+    background = footage.calibration.background(footage.suite.encoders["scene"], "text")
+    query = footage.suite.encode("text", ["something"], space="scene")[0]
+    best = max(rows(footage)[0] @ query)
+    moment = footage.search("something", k=1)[0]
+    assert moment.score == pytest.approx((best - background.mean) / background.std, abs=1e-3)
+    assert moment.score == footage.search("something", k=1)[0].score
+
+
+def test_a_sample_is_a_fair_part_and_always_the_same(footage: Index) -> None:
+    everything = footage.sample("scene", 1.0)
+    half = footage.sample("scene", 0.5)
+    assert 0.25 * len(everything) < len(half) < 0.75 * len(everything)
+    assert half == everything[: len(half)] == footage.sample("scene", 0.5)[: len(half)]
+
+
+def test_what_a_suite_ships_counts_and_little_footage_tells_nothing(index: Index, film: Film, tmp_path: Path) -> None:
+    encoders = index.suite.encoders["scene"]
+    assert index.calibration.background(encoders, "text") == Background(0.5, 0.2)
+    with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:
+        other.add(film(seconds=10))
+        assert other.calibration.background(other.suite.encoders["scene"], "text") == PLAIN
+        assert isinstance(other.suite.encoders["scene"].picture, MeanColor)
