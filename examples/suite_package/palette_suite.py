@@ -1,0 +1,67 @@
+"""A suite in one file: pictures by how much of each colour they show, texts by the colours that they name.
+
+Two encoders and a description are all that a suite needs. The methods are those of `var_plugin.encoders.base`:
+`TextEncoder` and `PictureEncoder`; videos are seen as their frames. A suite on a network of your own looks the same:
+load its weights at the first `encode`, and let the fingerprint change whenever a vector could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import ImageColor
+
+from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders, SuiteDescription
+
+COLOURS = ("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "brown", "pink")
+RGB = np.array([ImageColor.getrgb(name) for name in COLOURS], np.float32)
+
+DESCRIPTION = SuiteDescription(
+    name="palette",
+    summary="an example: finds footage by the names of its colours",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="none",
+    revision="1",
+    megabytes=0,
+    languages=("en",),
+    needs_network=False,
+    build="palette_suite:build",
+)
+
+
+class ColourNames:
+    """Texts to the space."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        # A text that names no colour is a little like everything.
+        return unit(np.array([[name in text.lower().split() for name in COLOURS] for text in texts]) + 0.01)
+
+
+class ColourShares:
+    """Pictures to the space."""
+
+    size = (24, 32)
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        return unit(np.array([self._shares(picture) for picture in pictures]).reshape(-1, len(COLOURS)))
+
+    def _shares(self, picture: Picture) -> Vectors:
+        distances = np.linalg.norm(picture.reshape(-1, 1, 3).astype(np.float32) - RGB, axis=2)
+        return np.bincount(distances.argmin(axis=1), minlength=len(COLOURS)) / len(distances)
+
+
+def build() -> dict[str, SpaceEncoders]:
+    """Return the encoders of each space."""
+    space = Space("scene", len(COLOURS), "IP", frozenset(("text", "image", "video")), fingerprint="palette-1")
+    return {
+        "scene": SpaceEncoders(
+            space,
+            text=ColourNames(),
+            picture=ColourShares(),
+            # Optional: how similar a query is to footage that has nothing to do with it. Else an index measures it.
+            backgrounds={"text": Background(mean=0.1, std=0.2)},
+        )
+    }

@@ -1,0 +1,49 @@
+"""The example package adds its suite: installed as a user would, found by the command line, used for an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.films import Film
+from tests.ingest.test_add import scene
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that has the package."""
+    site = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+        "--target", str(site), str(ROOT / "examples" / "suite_package"),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+
+
+def run(environment: dict[str, str], *words: str | Path) -> object:
+    command = [sys.executable, "-m", "var_plugin", *map(str, words), "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_it_is_listed_and_finds_footage(installed: dict[str, str], film: Film, tmp_path: Path) -> None:
+    listed = run(installed, "suites")
+    assert isinstance(listed, list)
+    assert "palette" in [suite["name"] for suite in listed]
+    film("cams/fire.mp4", seconds=3, fps=4, paint=scene("red"))
+    film("cams/sea.mp4", seconds=3, fps=4, paint=scene("blue"))
+    place = ["--index", tmp_path / "index.db", "--suite", "palette"]
+    receipt = run(installed, "index", tmp_path / "cams", *place)
+    assert isinstance(receipt, dict)
+    found = run(installed, "search", "something blue", *place)
+    assert isinstance(found, list)
+    assert found[0]["uri"].endswith("sea.mp4")
+    assert found[0]["score"] > 2
