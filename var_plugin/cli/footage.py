@@ -78,11 +78,16 @@ def search(
     min_anomaly: Annotated[float | None, typer.Option(help="Only segments at least this unusual, 0 to 1.")] = None,
     max_anomaly: Annotated[float | None, typer.Option(help="Only segments at most this unusual, 0 to 1.")] = None,
     meta: MetadataOption = None,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A vision-language model that looks at the best once more.")
+    ] = None,
     index: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the moments that fit, best first."""
+    from var_plugin.retrievers.reranking import VisionLanguageReranker
+
     wanted = search_filter(
         cameras=camera or None,
         after=clock_time(after),
@@ -94,7 +99,16 @@ def search(
         metadata=metadata(meta),
     )
     with opened(index, suite) as library:
-        moments = library.search(text, image=image, audio=audio, video=video, k=k, filter=wanted, thumbnails=True)
+        moments = library.search(
+            text,
+            image=image,
+            audio=audio,
+            video=video,
+            k=k,
+            filter=wanted,
+            rerank=VisionLanguageReranker(rerank) if rerank else None,
+            thumbnails=True,
+        )
         if as_json:
             print_json([moment.model_dump(mode="json") for moment in moments])
         else:

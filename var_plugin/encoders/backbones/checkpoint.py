@@ -15,14 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from var_plugin.errors import MissingWeightsError
+from var_plugin.errors import InvalidInputError, MissingWeightsError
 from var_plugin.settings import settings
 
 if TYPE_CHECKING:
     import torch
 
 # All that vectors can depend on; neither pickles nor code.
-_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 # The same weights once more, for another library.
 _DOUBLES = ("open_clip*",)
 
@@ -83,16 +83,27 @@ class Checkpoint:
 
         return AutoConfig.from_pretrained(self.folder, local_files_only=True)
 
-    def model(self) -> Any:
-        """Load the network, ready to encode on `device()` in the data type of the settings.
+    def model(self, kind: str = "AutoModel") -> Any:
+        """Load the network, ready to run on `device()` in the data type of the settings.
+
+        Args:
+            kind: transformers' class for what it is used for.
 
         Raises:
+            InvalidInputError: it is no network of that kind.
             MissingWeightsError: the files lack weights of the network, which would be random instead.
         """
         import torch
-        from transformers import AutoModel
+        import transformers
 
-        model, report = AutoModel.from_pretrained(
+        wanted = getattr(transformers, kind)
+        if type(self.config) not in wanted._model_mapping:
+            raise InvalidInputError(
+                f"the model {self.name} is of the kind '{self.config.model_type}'",
+                why=f"transformers has no {kind} for it",
+                fix="choose another model",
+            )
+        model, report = wanted.from_pretrained(
             self.folder,
             local_files_only=True,
             use_safetensors=True,
