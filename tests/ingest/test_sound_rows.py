@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_named(index: Index, tmp_pa
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         for number in range(200):
-            packet = av.Packet(os.urandom(120))
+            packet = av.Packet(bytes(120))  # no sound, to whichever decoder of AAC
             packet.stream, packet.pts, packet.dts, packet.time_base = (
                 audio,
                 number * 1024,
@@ -96,10 +95,8 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_named(index: Index, tmp_pa
     (line,) = index.add(path).videos
     assert line.status == "stored"
     assert line.verified["scene"] > 0
-    if line.reason is None:  # random bytes may pass for a sound to an untroubled decoder
-        pytest.skip("the decoder took the noise for a sound")
     assert line.verified["sound"] == 0
-    assert "its sound is left out" in line.reason
+    assert "its sound is left out" in (line.reason or "")
 
 
 def test_texts_and_sounds_find_what_is_heard(index: Index, film: Film) -> None:
