@@ -3,15 +3,18 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.films import Film, textured
 from var_plugin.errors import (
@@ -32,6 +35,9 @@ from var_plugin.media.audio import read_audio
 from var_plugin.media.container import probe
 from var_plugin.media.frames import FrameReader, picture_at
 from var_plugin.media.limits import DEFAULT_LIMITS
+from var_plugin.media.wire import Wire
+
+PICTURE = np.zeros((32, 32, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +244,69 @@ def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> 
             list(reader(path))
     assert len(caplog.messages) == 2
     assert caplog.messages[0] == caplog.messages[1] == f"{path}: 1 damaged packets were passed over"
+
+
+LIES: list[tuple[str, object, NDArray[Any] | None]] = [
+    ("frames", {"time": "1.0e"}, PICTURE),
+    ("frames", {"time": None}, PICTURE),
+    ("frames", {"time": float("nan")}, PICTURE),
+    ("frames", {"time": float("inf")}, PICTURE),
+    ("frames", {"time": -1}, PICTURE),
+    ("frames", {"time": [1]}, PICTURE),
+    ("frames", {}, PICTURE),
+    ("frames", [1.0], PICTURE),
+    ("frames", "time", PICTURE),
+    ("frames", {"time": 1.0}, None),
+    ("frames", {"time": 1.0}, PICTURE[:16]),
+    ("frames", {"time": 1.0}, PICTURE[..., :1]),
+    ("frames", {"time": 1.0}, PICTURE.astype(np.float32)),
+    ("frames", {"end": "late"}, None),
+    ("frames", {"motion": True}, PICTURE[:16]),
+    ("picture", {}, PICTURE[0]),
+    ("audio", {"samples": "many"}, np.zeros(9, np.float32)),
+    ("audio", {"samples": 9}, np.full(9, np.nan, np.float32)),
+    ("audio", {"samples": 9}, PICTURE),
+    ("probe", {"info": {"width": "wide"}}, None),
+    ("probe", {"width": 3}, None),
+]
+
+
+@pytest.mark.parametrize(("job", "values", "array"), LIES, ids=lambda value: str(value)[:30])
+def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
+    monkeypatch: pytest.MonkeyPatch, film: Film, job: str, values: object, array: NDArray[Any] | None
+) -> None:
+    """A decoder that its file has taken over may say anything; here a socket says it in its place."""
+    path = film()
+    reads: dict[str, Callable[[], object]] = {
+        "frames": lambda: list(guard.Frames(path, size=PICTURE.shape[:2], motion=32)),
+        "picture": lambda: guard.picture_at(path, 0.0, width=32),
+        "audio": lambda: list(guard.decode_audio(path)),
+        "probe": lambda: guard.probe(path),
+    }
+    guard.probe(path)  # a real child, whose end of the connection is taken
+    (child,) = guard._idle
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(child, "_wire", Wire(ours, 5.0))
+    liar = Wire(theirs)
+    liar.send({"values": values}, array)
+    liar.send({"done": True})
+    with pytest.raises(DecoderCrashedError, match="answered what no decoder does"):
+        reads[job]()
+    assert not children()
+
+
+def test_answers_that_are_too_few_or_too_many_are_a_crash(monkeypatch: pytest.MonkeyPatch, film: Film) -> None:
+    path = film()
+    for answers in ([], [{"values": {}}] * 2, [{"error": []}], [{"parcels": 1, "half": 0}], [{"parcels": [{}]}]):
+        guard.probe(path)
+        ours, theirs = socket.socketpair()
+        monkeypatch.setattr(guard._idle[-1], "_wire", Wire(ours, 5.0))
+        liar = Wire(theirs)
+        for answer in (*answers, {"done": True}):
+            liar.send(answer, PICTURE if "values" in answer else None)
+        with pytest.raises(DecoderCrashedError):
+            guard.picture_at(path, 0.0, width=32)
+        guard._kill_idle()
 
 
 DECODING = {"FrameReader", "picture_at", "decode_audio", "read_audio", "open_media", "decoded"}

@@ -19,13 +19,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, VarPluginError
-from var_plugin.media.audio import SAMPLE_RATE, cut
+from var_plugin.media.answers import Answer, Declared, Ended, Moved, Shown, checked, reached
+from var_plugin.media.audio import cut
 from var_plugin.media.container import MediaInfo
 from var_plugin.media.frames import Frame, Wanted
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -34,8 +35,8 @@ from var_plugin.media.wire import Wire
 
 logger = logging.getLogger(__name__)
 
-Result = tuple[dict[str, Any], NDArray[Any]]
-"""The values of one result and its array, which is empty where the job has none."""
+Result = tuple[Answer, NDArray[Any]]
+"""What one result says and its array, which is empty where the job has none."""
 
 _MOST_IDLE = 2
 _JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
@@ -61,27 +62,30 @@ class Frames:
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order of time; raises as `FrameReader`, and as this module."""
         frame: Frame | None = None
-        for values, picture in _results("frames", self._path, self._limits, **self._wanted):
-            if "motion" in values and frame is not None:
-                yield replace(frame, motion=picture)
-            elif "end" in values:
-                self.end = values["end"]
-            else:
-                frame = Frame(values["time"], picture)
-                if self._wanted.get("motion") is None:
-                    yield frame
+        for answer, picture in _results("frames", self._path, self._limits, **self._wanted):
+            match answer:
+                case Shown(time=time):
+                    frame = Frame(time, picture)
+                    if self._wanted.get("motion") is None:
+                        yield frame
+                case Moved() if frame is not None:
+                    yield replace(frame, motion=picture)
+                case Ended(end=end):
+                    self.end = end
 
 
-def picture_at(path: Path, time: float, *, width: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def picture_at(
+    path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
     """Return the frame shown at `time` seconds, as `frames.picture_at`."""
-    ((_, picture),) = _results("picture", path, limits, time=time, width=width)
+    _, picture = _only_result("picture", path, limits, time=time, width=width)
     return picture
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Read what the header declares, as `container.probe`."""
-    ((values, _),) = _results("probe", path, limits)
-    return MediaInfo(**values)
+    answer, _ = _only_result("probe", path, limits)
+    return cast(Declared, answer).info
 
 
 def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArray[np.float32]]:
@@ -95,6 +99,13 @@ def read_audio(
 ) -> NDArray[np.float32]:
     """Return the sound from `start` to `end` seconds as one array (samples,), as `audio.read_audio`."""
     return cut(decode_audio(path, limits), start, end)
+
+
+def _only_result(job: str, path: Path, limits: Limits, **options: Any) -> Result:
+    results = list(_results(job, path, limits, **options))
+    if len(results) != 1:
+        raise _crash(f"decoding {path}", f"it answered {len(results)} times instead of once")
+    return results[0]
 
 
 def _results(job: str, path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
@@ -163,13 +174,13 @@ class _Child:
             waited += self._wait(work, limits, waited, footage)
             message, array = self._receive(work, 3 * limits.pixels)
             if "values" in message or "parcels" in message:
-                for values, content in self._results(work, message, array):
-                    footage = max(footage, values.get("time", 0.0), values.get("samples", 0) / SAMPLE_RATE)
-                    yield values, content
+                for answer, content in self._answers(work, job, options, message, array):
+                    footage = max(footage, reached(answer))
+                    yield answer, content
             elif "warning" in message:
                 logger.warning("%s", message["warning"])
             elif "error" in message:
-                raise _ERRORS.get(message["error"], DecoderCrashedError)(
+                raise _ERRORS.get(str(message["error"]), DecoderCrashedError)(
                     str(message.get("what", work)),
                     why=str(message.get("why", "")),
                     fix=str(message.get("fix", "")),
@@ -199,25 +210,32 @@ class _Child:
         except (EOFError, OSError, ValueError, RecursionError) as error:
             raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from error
 
-    def _results(self, work: str, message: dict[str, Any], array: NDArray[Any]) -> list[Result]:
+    def _answers(
+        self, work: str, job: str, options: dict[str, Any], message: dict[str, Any], array: NDArray[Any]
+    ) -> list[Result]:
         """Return what came by itself, or what lies in the tray; the child may use that half again."""
-        if "values" in message:
-            return [(message["values"], array)]
         try:
+            if "values" in message:
+                return [(checked(job, options, message["values"], array), array)]
             parcels = message["parcels"]
             pictures = self._tray.take(message["half"], [parcel["size"] for parcel in parcels])
             self._wire.send({"taken": message["half"]})
-            return [(parcel["values"], picture) for parcel, picture in zip(parcels, pictures, strict=True)]
+            return [
+                (checked(job, options, parcel["values"], picture), picture)
+                for parcel, picture in zip(parcels, pictures, strict=True)
+            ]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise self._crashed(work, f"it handed over no pictures ({type(error).__name__})") from error
+            raise self._crashed(work, f"it answered what no decoder does ({type(error).__name__})") from error
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
         self.kill()
-        return DecoderCrashedError(
-            f"{work} failed",
-            why=f"{why}, exit status {self._process.returncode}",
-            fix="check that the file plays in a media player, or convert it with ffmpeg",
-        )
+        return _crash(work, f"{why}, exit status {self._process.returncode}")
+
+
+def _crash(work: str, why: str) -> DecoderCrashedError:
+    return DecoderCrashedError(
+        f"{work} failed", why=why, fix="check that the file plays in a media player, or convert it with ffmpeg"
+    )
 
 
 def _timeout(work: str, why: str) -> DecodingTimeoutError:

@@ -55,7 +55,7 @@ def _audio(path: Path, limits: Limits) -> Iterator[Result]:
 
 
 def _probe(path: Path, limits: Limits) -> Iterator[Result]:
-    yield asdict(probe(path, limits)), None
+    yield {"info": asdict(probe(path, limits))}, None
 
 
 JOBS: dict[str, Callable[..., Iterator[Result]]] = {

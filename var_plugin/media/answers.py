@@ -1,0 +1,109 @@
+"""What the decoding process may answer to each job. One that says anything else was taken over by its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
+
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.container import MediaInfo
+from var_plugin.types import Value
+
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Shown(Value):
+    """A frame; its picture comes with it."""
+
+    time: _Seconds
+
+
+class Moved(Value):
+    """The motion picture of the frame before comes with it."""
+
+    motion: Literal[True]
+
+
+class Ended(Value):
+    """Where the pictures ended."""
+
+    end: _Seconds
+
+
+class Pictured(Value):
+    """One picture comes with it."""
+
+
+class Heard(Value):
+    """A piece of sound comes with it; so many samples were decoded in all."""
+
+    samples: Annotated[int, Field(ge=0)]
+
+
+class Declared(Value):
+    """What the header declares."""
+
+    info: MediaInfo
+
+
+Answer = Shown | Moved | Ended | Pictured | Heard | Declared
+
+_BY_JOB: dict[str, TypeAdapter[Any]] = {
+    "frames": TypeAdapter(Shown | Moved | Ended),
+    "picture": TypeAdapter(Pictured),
+    "audio": TypeAdapter(Heard),
+    "probe": TypeAdapter(Declared),
+}
+
+
+def checked(job: str, options: Mapping[str, Any], values: object, array: NDArray[Any]) -> Answer:
+    """Return what a result says.
+
+    Args:
+        job: what was to be done.
+        options: how, as the worker's jobs take them.
+        values: what came as JSON.
+        array: what came with it, empty where nothing did.
+
+    Raises:
+        ValueError: the job has no such result.
+    """
+    answer: Answer = _BY_JOB[job].validate_python(values)
+    if not _fits(answer, array, options):
+        raise ValueError("an array that was not asked for")
+    return answer
+
+
+def reached(answer: Answer) -> float:
+    """Return how far the footage was decoded, in seconds, as far as a result tells."""
+    match answer:
+        case Shown(time=time):
+            return time
+        case Heard(samples=samples):
+            return samples / SAMPLE_RATE
+        case _:
+            return 0.0
+
+
+def _fits(answer: Answer, array: NDArray[Any], options: Mapping[str, Any]) -> bool:
+    match answer:
+        case Shown():
+            size = options.get("size")
+            return _is_picture(array) and (size is None or array.shape[:2] == tuple(size))
+        case Moved():
+            side = options.get("motion")
+            return _is_picture(array) and array.shape[:2] == (side, side)
+        case Pictured():
+            return _is_picture(array)
+        case Heard():
+            return array.dtype == np.float32 and array.ndim == 1 and bool(np.isfinite(array).all())
+        case _:
+            return array.size == 0
+
+
+def _is_picture(array: NDArray[Any]) -> bool:
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size > 0
