@@ -125,6 +125,9 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert [m["camera"] for m in shell.json("search", "red", "--after", "2026-11-01T10:30Z")] == ["south"]
     assert shell.json("search", "red", "--min-anomaly", "0.9") == []
     assert len(shell.json("search", "red", "--max-anomaly", "0.9")) == 2
+    assert [m["end"] for m in shell.json("search", "red", "--kind", "video", "--kind", "anomaly")] == [8.0, 9.0]
+    assert len(shell.json("search", "red", "--kind", "uniform")) == 2
+    assert shell.json("search", "red", "--kind", "anomaly") == []
     assert [m["camera"] for m in shell.json("search", "red", "--after-second", "8")] == ["south"]
     assert shell.json("search", "red", "--before-second", "0") == []
     code, out, _ = shell("search", "red", "--min-anomaly", "0.9")
@@ -196,6 +199,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
         (["search", "red", "--after", "noon"], 2, "'noon' is not a clock time"),
         (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),
         (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
+        (["search", "red", "--kind", "odd"], 2, "kinds: Input should be 'uniform', 'anomaly' or 'video'"),
         (["search", "--audio", "scream.wav"], 15, "cannot encode audio"),
         (["encode", "audio", "scream.wav"], 15, "cannot encode audio"),
         (["evaluate", "ucfcrime-ar", "--model", "."], 2, "needs its annotations and features"),
@@ -210,6 +214,33 @@ def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: in
     assert (found, out) == (code, "")
     assert complaint in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("VAR_PLUGIN_CAMERAS", "{", "Expecting property name"),
+        ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north: zone: invalid timezone: Mars"),
+        ("VAR_PLUGIN_CAMERAS", "[]", "valid dictionary"),
+        ("VAR_PLUGIN_ZONE", "Berlin", "invalid timezone: Berlin"),
+        ("VAR_PLUGIN_CLIP_RATE", "often", "valid number"),
+        ("VAR_PLUGIN_CLIP_RATE", "0", "greater than 0"),
+        ("VAR_PLUGIN_DTYPE", "int4", "'float32', 'bfloat16' or 'float16'"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_a_line(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    from var_plugin.settings import settings
+
+    monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    code, out, err = shell("videos", "--json")
+    settings.cache_clear()
+    assert (code, out) == (2, "")
+    assert err.startswith(f"var-plugin: the environment variable {name} cannot be used: ")
+    assert complaint in err
+    assert err.count("\n") == 1
 
 
 def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from var_plugin.errors import InvalidInputError
 
 APP_NAME = "var-plugin"
+_PREFIX = "VAR_PLUGIN_"
 _TIME_GROUPS = {"year", "month", "day", "hour", "minute", "second"}
 
 
@@ -43,7 +47,7 @@ class CameraClock(BaseModel):
 class Settings(BaseSettings):
     """How videos are cut, embedded, stored and searched."""
 
-    model_config = SettingsConfigDict(env_prefix="VAR_PLUGIN_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     index: str = Field(
         default_factory=lambda: str(user_data_path(APP_NAME) / "index.db"),
@@ -87,7 +91,7 @@ class Settings(BaseSettings):
     zone: ZoneInfo | None = Field(
         default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"
     )
-    cameras: dict[str, CameraClock] = Field(
+    cameras: Annotated[dict[str, CameraClock], NoDecode] = Field(
         default_factory=dict,
         description='as JSON, the clocks of cameras that have one of their own: {"north": {"offset": -90}}',
     )
@@ -114,6 +118,11 @@ class Settings(BaseSettings):
         default=3, ge=1, description="so many moments of one video before those of other videos get their turn"
     )
 
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _from_json(cls, cameras: Any) -> Any:
+        return json.loads(cameras) if isinstance(cameras, str) else cameras
+
     def clock(self, camera: str) -> CameraClock:
         """Return what is known about the clock of a camera."""
         known = self.cameras.get(camera, CameraClock())
@@ -122,8 +131,22 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the settings of this process, read from the environment once."""
-    return Settings()
+    """Return the settings of this process, read from the environment once.
+
+    Raises:
+        InvalidInputError: a variable of the environment has a value that it cannot have.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, *inside = map(str, first["loc"])
+        field = Settings.model_fields[name].description
+        raise InvalidInputError(
+            f"the environment variable {_PREFIX}{name.upper()} cannot be used",
+            why=": ".join([*inside, first["msg"]]),
+            fix=f"unset it, or give it what it stands for, {field}",
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

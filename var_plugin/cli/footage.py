@@ -71,6 +71,10 @@ def search(
     video: Annotated[Path | None, typer.Option(help="A clip of what to look for.")] = None,
     k: Annotated[int, typer.Option("-k", help="So many moments.")] = 5,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Only segments of this kind: uniform, anomaly, or video for whole ones; may be repeated."),
+    ] = None,
     after: Annotated[str | None, typer.Option(help="Only what was recorded from this time on, with zone.")] = None,
     before: Annotated[str | None, typer.Option(help="Only what was recorded before this time, with zone.")] = None,
     after_second: Annotated[float | None, typer.Option(help="Only what lies after this second of its video.")] = None,
@@ -90,6 +94,7 @@ def search(
 
     wanted = search_filter(
         cameras=camera or None,
+        kinds=kind or None,
         after=clock_time(after),
         before=clock_time(before),
         after_second=after_second,
