@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.colors import DESCRIPTION, build
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
 from var_plugin.encoders import suites
+from var_plugin.media.guard import Frames
 
 
 class Shell:
@@ -173,7 +176,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     for path, code, complaint in [
         (tmp_path / "missing.mp4", 3, "does not exist"),
         (tmp_path / "empty.mp4", 4, "is empty"),
-        (tmp_path / "text.mp4", 5, "cannot read"),
+        (tmp_path / "text.mp4", 5, "as a video: Invalid data found when processing input;"),
         (cut, 6, "is truncated"),
         (sound, 7, "has no moving pictures"),
         (tmp_path / "folder", 9, "no videos in"),
@@ -283,6 +286,14 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     assert clip["start"] == pytest.approx(8.0, abs=1.1)
     assert 16.0 <= clip["end"] < 17.5
     assert Path(clip["path"]).stat().st_size > 500
+    exact = shell.json("export", best["id"], tmp_path / "x.mkv", "--exact", "--thumbnail", tmp_path / "made/x.jpg")
+    assert (exact["start"], exact["end"]) == (8.0, 16.0)
+    assert sum(1 for _ in Frames(tmp_path / "x.mkv")) == 40
+    with Image.open(tmp_path / "made/x.jpg") as picture:
+        red, green, blue = np.asarray(picture).mean(axis=(0, 1))
+    assert red > 100 > green + blue, "the moment's picture"
+    code, _, err = shell("export", best["id"], path, "--exact")
+    assert (code, f"the clip would replace {path}" in err) == (2, True)
     assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
     assert shell("export", "gone-0-8000", tmp_path / "x.mp4")[0] == 18
     path.unlink()

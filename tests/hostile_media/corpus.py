@@ -67,7 +67,7 @@ def _odd_but_readable(film: Film) -> Iterator[Case]:
         range(40, 41),
     )
     rotated = film("rotated.mp4", paint=moving)
-    _overwrite(rotated, b"tkhd", 40, struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
+    overwrite(rotated, b"tkhd", 40, struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
     yield Case(rotated, range(20, 21))
     yield Case(film("ten_bit.mp4", pixel_format="yuv420p10le"), range(20, 21))
     eight_k = np.zeros((4320, 7680, 3), np.uint8)
@@ -90,10 +90,10 @@ def _nothing_to_see(film: Film) -> Iterator[Case]:
 def _lying_headers(film: Film) -> Iterator[Case]:
     absurd = film("absurd_duration.mp4", paint=moving)
     for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
-        _overwrite(absurd, box, offset, struct.pack(">I", 0x7FFFFFFF))
+        overwrite(absurd, box, offset, struct.pack(">I", 0x7FFFFFFF))
     yield Case(absurd, range(20, 21))  # the table of samples is believed, not the durations
     flv = film("absurd_duration.flv", paint=moving)
-    _overwrite(flv, b"duration\x00", 0, struct.pack(">d", 1e9))
+    overwrite(flv, b"duration\x00", 0, struct.pack(">d", 1e9))
     yield Case(flv, errors=(TruncatedMediaError,))
     jump = [0.0, 0.1, 0.2, 90_000.0, 90_000.1]
     yield Case(film("clock_set_forward.mkv", times=jump), errors=(BrokenTimestampsError,))
@@ -101,7 +101,7 @@ def _lying_headers(film: Film) -> Iterator[Case]:
     yield Case(film("three_days.mkv", times=hours), errors=(TooLongMediaError,))
     for name, value in (("huge", 1e18), ("infinite", float("inf")), ("undefined", float("nan")), ("negative", -1e9)):
         path = film(f"{name}_duration.mkv", paint=moving)
-        _overwrite(path, b"\x44\x89\x88", 0, struct.pack(">d", value))
+        overwrite(path, b"\x44\x89\x88", 0, struct.pack(">d", value))
         yield Case(path, range(20, 21), (TruncatedMediaError, UnreadableMediaError))
     two = film("first.ts", seconds=5, paint=moving), film("second.ts", seconds=5, paint=moving)
     restarted = film.folder / "clock_set_back.ts"
@@ -150,7 +150,7 @@ def _too_large(film: Film) -> Iterator[Case]:
     bomb = np.zeros((4_400, 7_700, 3), np.uint8)
     yield Case(film("bomb.mkv", seconds=0.1, paint=lambda time: bomb, codec="mjpeg"), errors=(TooManyPixelsError,))
     lying = film("lying_bomb.avi", seconds=0.1, codec="mjpeg")
-    _overwrite(lying, b"\xff\xc0", 3, struct.pack(">HH", 65_000, 65_000))
+    overwrite(lying, b"\xff\xc0", 3, struct.pack(">HH", 65_000, 65_000))
     yield Case(lying, errors=(TooManyPixelsError, UnreadableMediaError, DecodingMemoryError))
     many = film.folder / "many_streams.mkv"
     with av.open(str(many), "w") as container:
@@ -182,7 +182,7 @@ def _flipped_bits(film: Film) -> Iterator[Case]:
             yield Case(path, range(1, 60), (VarPluginError,))
 
 
-def _overwrite(path: Path, mark: bytes, offset: int, value: bytes) -> None:
+def overwrite(path: Path, mark: bytes, offset: int, value: bytes) -> None:
     """Put a value so many bytes behind the end of the first such mark."""
     content = bytearray(path.read_bytes())
     start = content.index(mark) + len(mark) + offset

@@ -31,7 +31,7 @@ def test_what_no_browser_plays_is_made_anew(name: str, codec: str, pixels: str, 
     assert not plays_in_browsers(video)
     clip = playable_clip(video, 2.0, 4.0, tmp_path / "made" / "clip.mp4")
     assert plays_in_browsers(clip.path)
-    assert (clip.start, clip.end) == (2.0, pytest.approx(4.0, abs=0.11))
+    assert (clip.start, clip.end) == pytest.approx((2.0, 4.0), abs=0.11)
     shown = [(frame.time, (frame.picture.mean() - 20) / 20) for frame in FrameReader(clip.path)]
     assert len(shown) == pytest.approx(20, abs=1)
     assert [original - time for time, original in shown] == pytest.approx([2.0] * len(shown), abs=0.2)

@@ -140,18 +140,27 @@ def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOp
 def export(
     moment: Annotated[str, typer.Argument(help="Id of a moment, as `search --json` prints it.")],
     out: Annotated[Path, typer.Argument(help="The clip to write; its ending chooses the container.")],
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Encode it anew, so that it begins and ends exactly there; sound in mono.")
+    ] = False,
+    thumbnail: Annotated[Path | None, typer.Option(help="Write its picture to this file as well, as JPEG.")] = None,
     index: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a moment as a clip, its packets copied; it may begin a little early, at a key frame."""
+    from var_plugin.media.encode import encode_clip
     from var_plugin.media.export import export_clip
-    from var_plugin.retrievers.moments import parse_moment_id
+    from var_plugin.media.thumbnails import write_thumbnail
+    from var_plugin.retrievers.moments import parse_moment_id, strongest
 
     video_id, start, end = parse_moment_id(moment)
     with opened(index, suite) as library:
         source = library.source(video_id)
-    clip = export_clip(source, start, end, out)
+        shown = strongest(library.segments(video_id), start, end)
+    clip = (encode_clip if exact else export_clip)(source, start, end, out)
+    if thumbnail:
+        write_thumbnail(source, shown.key if shown else start, thumbnail)
     if as_json:
         print_json({"path": str(clip.path), "start": clip.start, "end": clip.end})
     else:

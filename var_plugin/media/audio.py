@@ -20,6 +20,7 @@ from var_plugin.media.container import (
     clock_jumps,
     decoded,
     open_media,
+    said,
     start_time,
     unreadable,
 )
@@ -95,7 +96,7 @@ def _pieces(path: Path, limits: Limits) -> Iterator[NDArray[np.float32]]:
         except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, ValueError) as error:  # the sound changes its shape on the way
-            raise unreadable(path, str(error)) from error
+            raise unreadable(path, said(error)) from error
 
 
 def _silence(path: Path, seconds: float) -> Iterator[NDArray[np.float32]]:

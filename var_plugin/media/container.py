@@ -98,7 +98,12 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
             why="it only names other files or addresses, and those are never opened",
             fix="name the media files themselves",
         )
-    return unreadable(path, str(error))
+    return unreadable(path, said(error))
+
+
+def said(error: Exception) -> str:
+    """Return what a library says went wrong, without its number for it and the path, which our message names."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def unreadable(path: Path, why: str) -> UnreadableMediaError:
@@ -167,7 +172,7 @@ def decoded(
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise unreadable(path, str(error)) from error
+        raise unreadable(path, said(error)) from error
     if damaged:
         logger.warning("%s: %d damaged packets were passed over", path, damaged)
 

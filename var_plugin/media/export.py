@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,7 +15,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from var_plugin.errors import InvalidInputError, UnreadableMediaError
-from var_plugin.media.container import main_video_stream, open_media, start_time
+from var_plugin.media.container import main_video_stream, open_media, said, start_time
+from var_plugin.media.files import written_whole
 
 # What MP4 holds so that browsers and players show it; everything else goes into Matroska.
 _MP4_PICTURES = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
@@ -61,20 +61,35 @@ def export_clip(video: Path, start: float, end: float, target: Path) -> Clip:
     Raises:
         MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `probe`; and where no picture
             lies in the part.
-        InvalidInputError: the part is empty, or the target's container cannot hold the video's streams.
+        InvalidInputError: the part is empty, the target is the video itself or cannot be written, or its container
+            cannot hold the video's streams.
     """
+    check_cut(video, start, end, target)
+    with written_whole(target) as unfinished, open_media(video) as source:
+        first, last = _copy(source, video, start, end, unfinished)
+    return Clip(target, first, last)
+
+
+def check_cut(video: Path, start: float, end: float, target: Path) -> None:
+    """Raise InvalidInputError for an empty part, and for a clip that would take the place of its video."""
     if not 0 <= start < end:
         raise InvalidInputError(f"no clip from {start} to {end} s", fix="name a start and a later end")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, also when two processes write the same one.
-    unfinished = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        with open_media(video) as source:
-            first, last = _copy(source, video, start, end, unfinished)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return Clip(target, first, last)
+    if video.exists() and target.exists() and target.samefile(video):
+        raise InvalidInputError(f"the clip would replace {video}", fix="name another file to write")
+
+
+def no_picture(video: Path, start: float, end: float) -> UnreadableMediaError:
+    """The error for a part of a video in which nothing is shown."""
+    return UnreadableMediaError(f"{video} has no picture from {start} to {end} s", fix="name a part inside it")
+
+
+def not_written(video: Path, target: Path, error: Exception) -> InvalidInputError:
+    """The error for a target whose container does not take the streams, or that cannot be written to its end."""
+    return InvalidInputError(
+        f"cannot write a clip of {video.name} as a {target.suffix} file",
+        why=said(error),
+        fix="name another target, such as one that ends in .mkv",
+    )
 
 
 def _copy(source: InputContainer, video: Path, start: float, end: float, target: Path) -> tuple[float, float]:
@@ -95,13 +110,9 @@ def _copy(source: InputContainer, video: Path, start: float, end: float, target:
                 packet.stream = copies[packet.stream]
                 output.mux(packet)
     except (av.FFmpegError, ValueError) as error:
-        raise InvalidInputError(
-            f"cannot copy a clip of {video.name} into a {target.suffix} file",
-            why=str(error),
-            fix="name a target that ends in .mkv",
-        ) from error
+        raise not_written(video, target, error) from error
     if last <= start + zero:
-        raise UnreadableMediaError(f"{video} has no picture from {start} to {end} s", fix="name a part inside it")
+        raise no_picture(video, start, end)
     return first - zero, last - zero
 
 

@@ -1,11 +1,14 @@
-"""Finding media files and telling them apart by content."""
+"""Finding media files, telling them apart by content, and writing them whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from var_plugin.errors import EmptyMediaError, MediaNotFoundError, NoVideosFoundError
+from var_plugin.errors import EmptyMediaError, InvalidInputError, MediaNotFoundError, NoVideosFoundError
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -60,6 +63,37 @@ def check_file(path: Path) -> None:
         raise MediaNotFoundError(f"{path} is not a file", fix="check the spelling of the path")
     if path.stat().st_size == 0:
         raise EmptyMediaError(f"{path} is empty", why="it holds no bytes", fix="copy or record it again")
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give the block a file to write; it becomes the target when the block ends well, and is gone when it does not.
+
+    Several may write the same target at once: the last one to end wins.
+
+    Raises:
+        InvalidInputError: nothing can be written there.
+    """
+    unfinished = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+    with _written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+    try:
+        yield unfinished
+        with _written(target):
+            unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot write {target}", why=error.strerror or "", fix="name another place for it"
+        ) from error
 
 
 def _hidden(relative: Path) -> bool:

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError
+from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError, UnreadableMediaError
 from var_plugin.media.container import (
     LONGEST_GAP_SECONDS,
     OUT_OF_MEMORY,
@@ -32,6 +32,7 @@ from var_plugin.media.container import (
     decoded,
     main_video_stream,
     open_media,
+    said,
     start_time,
     unreadable,
 )
@@ -119,7 +120,7 @@ class FrameReader:
             except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
-                raise unreadable(self._path, str(error)) from error
+                raise unreadable(self._path, said(error)) from error
             if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
             if declared is not None:
@@ -193,18 +194,24 @@ class FrameReader:
             )
 
 
-def picture_at(path: Path, time: float, *, width: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def picture_at(
+    path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
     """Return the frame shown at `time` seconds as (height, width, 3) uint8 RGB, keeping the shape of the picture.
+
+    Without a `width` it is as large as in the file.
 
     Raises:
         UnreadableMediaError: there is no frame at or after that time; besides the errors of `FrameReader`.
     """
     # A frame's time was rounded to milliseconds when it was stored.
     for frame in FrameReader(path, start=max(0.0, time - 0.002), limits=limits):
+        if width is None:
+            return frame.picture
         height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
         scaled = VideoFrame.from_ndarray(frame.picture, format="rgb24").reformat(width, height, interpolation="AREA")
         return np.asarray(scaled.to_ndarray(), np.uint8)
-    raise unreadable(path, f"no frame at {time:.3f} s")
+    raise UnreadableMediaError(f"{path} has no picture at {time:.3f} s", fix="name a time inside it")
 
 
 def _frame_duration(frame: VideoFrame, stream: VideoStream) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from var_plugin.media.files import written_whole
 from var_plugin.media.guard import picture_at
 
 WIDTH = 320
@@ -16,14 +16,19 @@ def save_thumbnail(video: Path, time: float, target: Path) -> Path:
     Raises:
         MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there.
     """
-    if target.exists():
-        return target
+    return target if target.exists() else write_thumbnail(video, time, target)
+
+
+def write_thumbnail(video: Path, time: float, target: Path) -> Path:
+    """Write the frame at `time` seconds of the video as a JPEG 320 pixels wide, over what may be there.
+
+    Raises:
+        MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there.
+        InvalidInputError: the target cannot be written.
+    """
     from PIL import Image
 
     picture = picture_at(video, time, width=WIDTH)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, also when two processes write the same one.
-    unfinished = target.with_suffix(f".{os.getpid()}.part")
-    Image.fromarray(picture).save(unfinished, "JPEG", quality=85)
-    unfinished.replace(target)
+    with written_whole(target) as unfinished:
+        Image.fromarray(picture).save(unfinished, "JPEG", quality=85)
     return target

@@ -49,6 +49,12 @@ def unlikely(moment: Moment) -> bool:
     return moment.confidence is not None and moment.confidence < settings().least_confidence
 
 
+def strongest(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
+    """Return the segment with the highest anomaly score among those that touch a span, in seconds; None: there is none."""
+    inside = [segment for segment in segments if segment.start < end and segment.end > start]
+    return max(inside, key=lambda segment: segment.anomaly, default=None)
+
+
 def moment_id(video_id: str, start: float, end: float) -> str:
     """Return the id of the span of a video, in seconds, by which it can be asked for again."""
     return f"{video_id}-{round(start * 1000)}-{round(end * 1000)}"

@@ -1,0 +1,113 @@
+"""Clips encoded anew as H.264 and AAC, which begin and end where they are told to; `media.guard` decodes for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from numpy.typing import NDArray
+
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.export import Clip, check_cut, no_picture, not_written
+from var_plugin.media.files import written_whole
+from var_plugin.media.guard import Frames, picture_at, probe, read_audio
+
+_TIME_BASE = Fraction(1, 90_000)
+_USUAL_RATE = 30.0
+_RATES = (1, 240)
+_SOUND_FRAME = 1024
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How true to its video a clip is made."""
+
+    widest: int | None
+    """Pixels; wider pictures are scaled down. None: as wide as in the video."""
+    fastest: float | None
+    """Frames a second at most. None: every frame of the video."""
+    rate_factor: int
+    """x264's: lower is truer and takes more room."""
+
+
+FULL = Finish(widest=None, fastest=None, rate_factor=18)
+SMALL = Finish(widest=1280, fastest=_USUAL_RATE, rate_factor=26)
+
+
+def encode_clip(video: Path, start: float, end: float, target: Path, finish: Finish = FULL) -> Clip:
+    """Encode the pictures and the sound from `start` to `end` seconds into a file of their own.
+
+    It holds the frames that begin in the part, turned as they are shown, and mono sound of 16 kHz. Its own clock begins
+    with the first of them: `Clip.start` says where that is, a fraction of a second behind `start` in most films.
+
+    Args:
+        video: a local file.
+        start: where the clip begins, in seconds from the video's start.
+        end: where it ends; the video may end before.
+        target: the file to write, replaced if it exists; its ending chooses the container.
+        finish: size, frames and quality.
+
+    Raises:
+        InvalidInputError: the part is empty, or the target is the video itself, cannot be written, or is of a kind
+            that does not take H.264 and AAC.
+        UnreadableMediaError: no picture lies in the part; besides what opening and decoding raise.
+    """
+    check_cut(video, start, end, target)
+    with written_whole(target) as unfinished:
+        try:
+            with av.open(str(unfinished), "w", options={"movflags": "faststart"}) as output:
+                first, last = _encode(video, start, end, output, finish)
+        except (av.FFmpegError, ValueError) as error:
+            raise not_written(video, target, error) from error
+    return Clip(target, first, last)
+
+
+def _encode(video: Path, start: float, end: float, output: OutputContainer, finish: Finish) -> tuple[float, float]:
+    """Encode pictures and sound; return where the pictures begin and end, in seconds from the video's start."""
+    declared = probe(video)
+    usual = declared.frame_rate or _USUAL_RATE
+    height, width = _size(picture_at(video, start), finish.widest)
+    pictures = output.add_stream(
+        "libx264",
+        rate=round(min(max(usual, _RATES[0]), _RATES[1])),
+        options={"preset": "veryfast", "crf": str(finish.rate_factor)},
+    )
+    pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
+    pictures.codec_context.time_base = _TIME_BASE
+    sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if declared.has_audio else None
+    rate = min(usual, finish.fastest) if finish.fastest else None
+    frames = Frames(video, rate=rate, size=(height, width), start=start, end=end)
+    first = None
+    for frame in frames:
+        first = frame.time if first is None else first
+        picture = av.VideoFrame.from_ndarray(frame.picture, format="rgb24")
+        picture.pts, picture.time_base = round((frame.time - first) / _TIME_BASE), _TIME_BASE
+        output.mux(pictures.encode(picture))
+    if first is None:
+        raise no_picture(video, start, end)
+    output.mux(pictures.encode(None))
+    if sound is not None:
+        for piece in _pieces(read_audio(video, start=first, end=end)):
+            output.mux(sound.encode(piece))
+        output.mux(sound.encode(None))
+    return first, min(end, frames.end)
+
+
+def _size(picture: NDArray[np.uint8], widest: int | None) -> tuple[int, int]:
+    """Return (height, width) of the clip: that of the picture as it is shown, even and not too wide."""
+    height, width, _ = picture.shape
+    share = min(1.0, widest / width) if widest else 1.0
+    return max(2, round(height * share) // 2 * 2), max(2, round(width * share) // 2 * 2)
+
+
+def _pieces(samples: NDArray[np.float32]) -> list[av.AudioFrame]:
+    pieces = []
+    for first in range(0, len(samples), _SOUND_FRAME):
+        piece = av.AudioFrame.from_ndarray(samples[None, first : first + _SOUND_FRAME], "fltp", "mono")
+        piece.sample_rate, piece.time_base, piece.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), first
+        pieces.append(piece)
+    return pieces
