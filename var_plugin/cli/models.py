@@ -73,3 +73,20 @@ def extract(
         report=lambda video, problem: print(f"{video}: {problem or 'done'}", file=sys.stderr),
     )
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def convert(
+    name: Annotated[
+        Literal["i3d-rgb", "i3d-flow", "vggish", "vggish-pca"], typer.Argument(help="Network of the checkpoint.")
+    ],
+    file: Annotated[Path, typer.Argument(help="The checkpoint as it was published.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for models. [env: VAR_PLUGIN_MODELS]", show_default=False)
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of the file, if it is not the pinned one.")] = None,
+) -> None:
+    """Convert a published checkpoint of the paper's networks to safetensors, once."""
+    from var_plugin.encoders.backbones.published import convert as convert_checkpoint
+
+    print(convert_checkpoint(name, file, out, sha256))

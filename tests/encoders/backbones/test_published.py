@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from tests.encoders.backbones.published import convert_random, random_weights, save_published, sha256_of
+from var_plugin.cli import app
 from var_plugin.encoders.backbones.published import PUBLISHED, WEIGHTS, convert, load_network
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
 from var_plugin.settings import settings
@@ -88,6 +90,13 @@ def test_converted_weights_are_checked_when_they_load(models: Path, tmp_path: Pa
     save_file(tensors, path)
     with pytest.raises(MissingWeightsError, match="1 differ"):
         load_network("vggish-pca")
+
+
+def test_the_command_converts(models: Path, tmp_path: Path) -> None:
+    path = save_published("vggish-pca", tmp_path)
+    run = CliRunner().invoke(app, ["convert", "vggish-pca", str(path), "--sha256", sha256_of(path).upper()])
+    assert run.exit_code == 0 and run.stdout.strip() == str(models / "vggish-pca")
+    assert (models / "vggish-pca" / WEIGHTS).is_file()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from var_plugin.settings import settings
 
 if TYPE_CHECKING:
     from torch import nn
+
+T = TypeVar("T", bound=np.generic)
 
 RATE = 24.0
 """Frames per second."""
@@ -78,12 +80,12 @@ def _features(network: nn.Module, frames: NDArray[np.float32]) -> Vectors:
     where = device()
     # Batch normalisation stays in float32; and a CPU computes convolutions in half precision a hundred times slower.
     lower = where.type != "cpu" and settings().dtype != "float32"
-    clips = torch.from_numpy(frames).unflatten(0, (-1, FRAMES)).permute(0, 4, 1, 2, 3).to(where)
+    clips = torch.from_numpy(frames.reshape(-1, FRAMES, *frames.shape[1:])).permute(0, 4, 1, 2, 3).to(where)
     with torch.inference_mode(), torch.autocast(where.type, getattr(torch, settings().dtype), enabled=lower):
         return np.asarray(network(clips).float().numpy(force=True))
 
 
-def _middle(pictures: NDArray[np.generic]) -> NDArray[np.generic]:
+def _middle(pictures: NDArray[T]) -> NDArray[T]:
     """Cut the middle out of (…, 256, 340, channels)."""
     top, left = (_HEIGHT - SIDE) // 2, (_WIDTH - SIDE) // 2
     return pictures[..., top : top + SIDE, left : left + SIDE, :]

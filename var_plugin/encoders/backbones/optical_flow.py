@@ -50,6 +50,7 @@ class OpticalFlow:
     def _algorithm(self) -> Any:
         import cv2
 
+        opencv: Any = cv2  # its stubs lack both
         if self._method == "tvl1":
-            return cv2.optflow.DualTVL1OpticalFlow_create()
-        return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            return opencv.optflow.DualTVL1OpticalFlow_create()
+        return opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -75,7 +75,8 @@ def log_mel(windows: Tensor) -> Tensor:
     """Map samples (batch, 15600) in -1…1 at 16 kHz to (batch, 96, 64): the logarithm of mel magnitudes plus 0.01."""
     hann = torch.hann_window(_FRAME, device=windows.device)
     spectrum = torch.fft.rfft(windows.unfold(-1, _FRAME, _HOP) * hann, n=_FFT).abs()
-    return (spectrum @ mel_bank().to(windows.device) + _OFFSET).log()
+    logarithms: Tensor = (spectrum @ mel_bank().to(windows.device) + _OFFSET).log()
+    return logarithms
 
 
 def mel_bank() -> Tensor:
