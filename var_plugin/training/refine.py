@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, ResidualVideo
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation.captions import Captioned
 from var_plugin.evaluation.metrics import from_ranks, ranks
-from var_plugin.training.refine_items import Items, collate, divide, make_items
+from var_plugin.training.refine_items import Batch, Items, collate, divide, make_items
 
 MOST_CLIPS = 1200
 """Of longer videos so many clips, at even distances, are trained on: ten minutes at two a second."""
@@ -135,9 +135,8 @@ def encode(model: ResidualAlanModel, items: Items, rows: Sequence[int]) -> tuple
     vectors, scores = [], []
     with torch.inference_mode():
         for row in rows:
-            batch = collate(items, [row])
-            video = model(batch.clips, batch.mask)
-            vectors.append(batch.found_by(video.vectors)[0])
+            video = _videos(model, collate(items, [row]))
+            vectors.append(video.vectors[0])
             scores.append(video.anomaly_scores[0])
     return torch.stack(vectors), scores
 
@@ -190,14 +189,23 @@ def _train(
         if len(rows) < 2:  # no negative
             continue
         batch = collate(items, rows)
-        videos = model(batch.clips, batch.mask)
-        videos.vectors = batch.found_by(videos.vectors)
+        videos = _videos(model, batch)
         ignored = torch.from_numpy(items.related(rows))
         texts = items.texts[rows]
         optimizer.zero_grad()
-        loss = model.loss(videos, model.texts(texts, texts), batch.mask, items.labels[rows], ignored)
+        loss = model.loss(videos, model.texts(texts, texts), batch.mask, batch.labels, ignored)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _videos(model: ResidualAlanModel, batch: Batch) -> ResidualVideo:
+    """Return what the search would find, and the clips' anomaly scores where somebody said what is abnormal."""
+    if batch.timed.all() and not batch.labels.isfinite().any():
+        return ResidualVideo(batch.own, torch.zeros_like(batch.mask, dtype=torch.float32))
+    videos: ResidualVideo = model(batch.clips, batch.mask)
+    # The index leaves spans as the suite has them.
+    videos.vectors = torch.where(batch.timed.unsqueeze(-1), batch.own, videos.vectors)
+    return videos
 
 
 def _texts(model: ResidualAlanModel, items: Items, rows: Sequence[int]) -> Tensor:

@@ -68,10 +68,8 @@ class Batch:
     """(batch, time) bool, true at real clips."""
     timed: Tensor
     """(batch,) bool."""
-
-    def found_by(self, vectors: Tensor) -> Tensor:
-        """Replace the towers' vectors (batch, dim) of spans, which the index leaves as the suite has them."""
-        return torch.where(self.timed.unsqueeze(-1), self.own, vectors)
+    labels: Tensor
+    """(batch,)."""
 
 
 def make_items(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, Clips], most: int) -> Items:
@@ -108,7 +106,8 @@ def collate(items: Items, rows: Sequence[int]) -> Batch:
     lengths = torch.tensor([len(part) for part in parts])
     padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
     mask = torch.arange(padded.shape[1]) < lengths[:, None]
-    return Batch(own=items.own[list(rows)], clips=padded, mask=mask, timed=items.timed[list(rows)])
+    chosen = list(rows)
+    return Batch(items.own[chosen], padded, mask, items.timed[chosen], items.labels[chosen])
 
 
 def divide(examples: Sequence[Captioned], share: float, seed: int) -> tuple[list[int], list[int]]:
