@@ -1,0 +1,275 @@
+"""What each backbone costs: frames, texts and sounds per second of one core, with random weights at published sizes.
+
+    python benchmarks/backbones.py [--only NAME ...] [--threads N] [--compare]
+
+Speed does not depend on what weights say, so none is downloaded. A frame is what the decoder delivers; its preparation
+is counted. Texts have 12 words, one at a time (a query) and 32 together. `lite` stands beside the others as the
+baseline. With --compare, the picture tower of each CLIP-like model is also run by torch.compile and by ONNX Runtime, in
+turn with the plain one: the ratio of the medians says whether they win.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    ClapConfig,
+    ClapFeatureExtractor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+)
+
+from var_plugin.encoders.backbones import clap, clip
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.base import TextEncoder
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.suites import load_suite
+
+RUNS = 5
+FRAMES = 16
+TEXTS = 32
+SENTENCE = "a man in a red jacket smashes the window of a shop"
+
+B32 = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+L14 = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+CLIP_TEXT = _ENDS | {
+    "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8,
+}  # fmt: skip
+CLIP_TEXT_L = _ENDS | B32
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model by its published shape: the configuration, and what prepares pictures or sounds."""
+
+    config: Any
+    preparation: Any
+
+
+def published() -> dict[str, Published]:
+    """Return the models by name."""
+    square = {"height": 224, "width": 224}
+    pictures = CLIPImageProcessor(size={"shortest_edge": 224}, crop_size=square)
+    return {
+        "CLIP ViT-B/32, 224": Published(
+            CLIPConfig(text_config=CLIP_TEXT, vision_config=B32 | {"patch_size": 32}, projection_dim=512), pictures
+        ),
+        "CLIP ViT-L/14, 224": Published(
+            CLIPConfig(text_config=CLIP_TEXT_L, vision_config=L14 | {"patch_size": 14}, projection_dim=768), pictures
+        ),
+        "SigLIP 2 base/16, 224": Published(
+            SiglipConfig(
+                text_config=B32 | {"vocab_size": 256_000, "projection_size": 768},
+                vision_config=B32 | {"patch_size": 16, "image_size": 224},
+            ),
+            SiglipImageProcessor(size=square),
+        ),
+        "CLAP HTSAT-base": Published(
+            ClapConfig(
+                text_config=B32 | {"vocab_size": 50_265, "max_position_embeddings": 514},
+                audio_config={"patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2], "hidden_size": 1024},
+                projection_dim=512,
+            ),
+            ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad"),
+        ),
+    }
+
+
+class RandomCheckpoint(Checkpoint):
+    """A checkpoint whose weights are random and never touch the disk."""
+
+    def __init__(self, folder: Path, model: Published) -> None:
+        super().__init__(str(folder))
+        object.__setattr__(self, "shape", model)
+        model.config.save_pretrained(folder)
+        model.preparation.save_pretrained(folder)
+        self.tokenizer().save_pretrained(folder)
+
+    folder = property(lambda self: Path(self.name))  # type: ignore[assignment]
+    fingerprint = "random"  # type: ignore[assignment]
+
+    def model(self, kind: str = "AutoModel") -> Any:
+        """Make the network."""
+        import transformers
+
+        torch.manual_seed(0)
+        return getattr(transformers, kind).from_config(self.shape.config).eval()  # type: ignore[attr-defined]
+
+    def tokenizer(self) -> Any:
+        """Make one that takes words apart; how long it takes is next to nothing beside the network."""
+        vocabulary = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>"])}
+        vocabulary |= {word: len(vocabulary) + number for number, word in enumerate(sorted(set(SENTENCE.split())))}
+        words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        words.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
+        return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")  # noqa: S106
+
+
+def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
+    """Return the median CPU time, after one run that does not count."""
+    work()
+    return median(timed(work) for _ in range(runs))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the CPU time of one run, of all threads together: other work on the machine does not count."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def per_second(encode: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> float:
+    """Return how many items of a batch are done in a second."""
+    return len(items) / seconds(lambda: encode(items))
+
+
+def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
+    """Measure, and yield the lines of a table."""
+    yield "| backbone | parameters | frames/s | texts/s | one text | sounds/s |"
+    yield "|---|---|---|---|---|---|"
+    lite = load_suite("lite").encoders
+    if wanted("lite", only):
+        yield row("lite, stills and motion", "", lite["scene"])
+        yield row("lite, sound", "", lite["sound"])
+    for name, model in published().items():
+        if not wanted(name, only):
+            continue
+        place = folder / str(len(name))
+        place.mkdir(exist_ok=True)
+        checkpoint = RandomCheckpoint(place, model)
+        sounds = model.config.model_type == "clap"
+        encoders = clap.sound_space(checkpoint) if sounds else clip.scene_space(checkpoint)
+        network = encoders.text._network.model  # type: ignore[union-attr]
+        millions = sum(weights.numel() for weights in network.parameters()) / 1e6
+        yield row(name, f"{millions:.0f} M", encoders)
+        if compare and not sounds:
+            yield from comparison(network)
+
+
+def wanted(name: str, only: Sequence[str]) -> bool:
+    """Tell whether a name was asked for."""
+    return not only or any(part.lower() in name.lower() for part in only)
+
+
+def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
+    """Measure one backbone."""
+    random = np.random.default_rng(0)
+    cells = [name, parameters, "–", *texts(encoders.text), "–"]
+    if encoders.picture:
+        frames = list(random.integers(0, 256, (FRAMES, *encoders.picture.size, 3), np.uint8))
+        cells[2] = f"{per_second(encoders.picture.encode, frames):.1f}"
+        if encoders.video:
+            cells[2] = f"{per_second(encoders.video.reader.encode, moving(encoders, random)):.1f}"
+    if encoders.sound:
+        windows = random.standard_normal((4, encoders.sound.window)).astype(np.float32) / 10
+        cells[5] = f"{per_second(encoders.sound.encode, windows):.1f}"
+    return "| " + " | ".join(cells) + " |"
+
+
+def texts(encoder: TextEncoder | None) -> list[str]:
+    """Return texts per second in a batch, and the time of one alone."""
+    if encoder is None:
+        return ["–", "–"]
+    together = per_second(encoder.encode, [SENTENCE] * TEXTS)
+    return [f"{together:.0f}", f"{1000 * seconds(lambda: encoder.encode([SENTENCE])):.0f} ms"]
+
+
+def moving(encoders: SpaceEncoders, random: np.random.Generator) -> list[Any]:
+    """Return frames with motion pictures, as the reader wants them."""
+    from var_plugin.media.frames import Frame
+
+    reader = encoders.video.reader  # type: ignore[union-attr]
+    sides = (reader.motion, reader.motion, 3)
+    return [
+        Frame(
+            number / 2,
+            random.integers(0, 256, (*reader.size, 3), np.uint8),
+            motion=random.integers(0, 256, sides, np.uint8),
+        )
+        for number in range(FRAMES)
+    ]
+
+
+class PictureTower(torch.nn.Module):
+    """From pixels to the vector, as a module of its own."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Encode (n, 3, 224, 224)."""
+        return self.network.get_image_features(pixel_values=pixel_values).pooler_output
+
+
+def comparison(network: Any) -> Iterator[str]:
+    """Run the picture tower plainly, compiled and by ONNX Runtime, in turn."""
+    pixels = torch.rand(FRAMES, 3, 224, 224)
+
+    tower = PictureTower(network).eval()
+    ways: dict[str, Callable[[], Any]] = {"plain": lambda: tower(pixels)}
+    compiled = torch.compile(tower)
+    ways["torch.compile"] = lambda: compiled(pixels)
+    ways["ONNX Runtime"] = onnx_runner(tower, pixels)
+    with torch.inference_mode():
+        reference = ways["plain"]()
+        for name, way in ways.items():
+            found = torch.as_tensor(np.asarray(way()))
+            error = float((found - reference).abs().max() / reference.abs().max())
+            if error > 1e-3:
+                raise SystemExit(f"{name} computes something else: {error}")
+        times = {name: [] for name in ways}
+        for _ in range(RUNS):
+            for name, way in ways.items():
+                times[name].append(timed(way))
+    plain = median(times["plain"])
+    for name in list(ways)[1:]:
+        yield f"| … picture tower by {name} | | {plain / median(times[name]):.2f} × plain | | | |"
+
+
+def onnx_runner(tower: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], Any]:
+    """Export a tower and return what runs it."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tower.onnx"
+        torch.onnx.export(tower, (pixels,), file, input_names=["pixel_values"], dynamo=False, opset_version=17)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"pixel_values": pixels.numpy()})[0]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compare", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in rows(arguments.only, Path(folder), arguments.compare):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
