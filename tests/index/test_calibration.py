@@ -56,6 +56,13 @@ def test_texts_are_compared_with_sentences_about_other_things(footage: Index) ->
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=1e-5)
 
 
+def test_sounds_that_search_pictures_are_not_measured_on_pictures(footage: Index) -> None:
+    encoders = footage.suite.encoders["scene"]
+    assert encoders.sound is None
+    assert footage.calibration.background(encoders, "audio") == PLAIN
+    assert footage.calibration.background(encoders, "video") != PLAIN
+
+
 def test_scores_of_a_search_are_deviations(footage: Index) -> None:
     background = footage.calibration.background(footage.suite.encoders["scene"], "text")
     query = footage.suite.encode("text", ["something"], space="scene")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from var_plugin.encoders.backbones import clap, clip, sentence_transformers
+from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
 
@@ -16,6 +16,11 @@ def build_clip_like(model: str) -> dict[str, SpaceEncoders]:
         MissingWeightsError: a model is nowhere to be had.
     """
     return {"scene": clip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
+
+
+def build_xclip(model: str) -> dict[str, SpaceEncoders]:
+    """As `build_clip_like`, for an X-CLIP model."""
+    return {"scene": xclip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
 
 
 def build_sentence_transformers(model: str) -> dict[str, SpaceEncoders]:

@@ -53,6 +53,8 @@ class SuiteDescription:
     """Whether the suite can be called by `NAME:MODEL`."""
     default_model: str = ""
     """The model of a suite that is called by its own name, with its revision."""
+    made_by: str = ""
+    """What to run where the default model is missing, if it is not on the hub; MODELS stands for the folder of models."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,33 @@ _SIGLIP2 = replace(
     default_model="google/siglip2-base-patch16-224@75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _HUB)
+_XCLIP = replace(
+    _CLIP,
+    name="xclip",
+    summary="X-CLIP, which looks at eight frames at once, and CLAP; `xclip:NAME` takes another X-CLIP model",
+    weights_licence="of the models: MIT (X-CLIP of Microsoft), Apache-2.0 (CLAP of LAION)",
+    megabytes=1560,
+    build="var_plugin.encoders.pretrained:build_xclip",
+    default_model="microsoft/xclip-base-patch32",
+)
+_ALAN_I3D = SuiteDescription(
+    name="alan-i3d",
+    summary="the paper: ALAN models that you trained, on I3D and VGGish; `alan-i3d:FOLDER` takes those in a folder",
+    spaces={"alan-text": ("text", "video"), "alan-audio": ("audio", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the models: yours (ALAN), Apache-2.0 (I3D of DeepMind, VGGish of Google, BERT of Google)",
+    revision="of the model",
+    megabytes=1200,
+    languages=("en",),
+    needs_network=False,
+    build="var_plugin.encoders.alan_i3d:build",
+    model="optional",
+    default_model="alan-i3d",
+    made_by="run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
+    "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
+)
+
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _HUB, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -109,5 +135,6 @@ def load_suite(name: str | Path = "lite") -> Suite:
     build = getattr(import_module(module), function)
     if description.model == "none":
         return Suite(description, build())
-    pinned = Checkpoint(model or description.default_model).pinned
+    checkpoint = Checkpoint(model) if model else Checkpoint(description.default_model, description.made_by)
+    pinned = checkpoint.pinned
     return Suite(replace(description, name=f"{family}:{pinned}" if model else family), build(pinned))

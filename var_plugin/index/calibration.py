@@ -51,6 +51,8 @@ class Calibration:
         """
         if modality in encoders.backgrounds:
             return encoders.backgrounds[modality]
+        if modality == "audio" and encoders.sound is None:
+            return PLAIN  # the space stores what is seen: no segment is like such a query
         space = encoders.space.name
         rows = self._index.size()[space]
         key = (self._index.generation.number, space, modality, rows.bit_length())

@@ -17,6 +17,9 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
+    VideoMAEImageProcessor,
+    XCLIPConfig,
+    XCLIPModel,
 )
 
 # The end has the highest number, as in CLIP, which finds it by that.
@@ -70,4 +73,20 @@ def save_clap(folder: Path) -> Path:
     ClapModel(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     ClapFeatureExtractor(max_length_s=1, truncation="rand_trunc", padding="repeatpad").save_pretrained(folder)
+    return folder
+
+
+def save_xclip(folder: Path) -> Path:
+    """A model that looks at four frames, with the processor that the published ones have."""
+    torch.manual_seed(0)
+    vision = {
+        **_SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 24,
+        "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
+    }  # fmt: skip
+    text = {**_TEXT, "max_position_embeddings": 8}
+    config = XCLIPConfig(text_config=text, vision_config=vision, projection_dim=12, prompt_num_attention_heads=2)
+    XCLIPModel(config).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    processor = VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor.save_pretrained(folder)
     return folder

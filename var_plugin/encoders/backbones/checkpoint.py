@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # All that vectors can depend on; neither pickles nor code.
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+# What a training leaves beside its result, and may be deleted.
+_TRAINING_STATE = "checkpoint-"
 # The same weights once more, for another library.
 _DOUBLES = ("open_clip*",)
 
@@ -32,8 +34,8 @@ class Checkpoint:
     """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
 
     name: str
-    made_by: str | None = None
-    """What to run where it is missing, if it is not on the hub."""
+    made_by: str = ""
+    """What to run where it is missing, if it is not on the hub; MODELS stands for the folder of models."""
 
     @cached_property
     def folder(self) -> Path:
@@ -45,11 +47,11 @@ class Checkpoint:
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), settings().models_folder / repository]
         folder = next((place for place in places if place.is_dir()), None)
-        if folder is None and self.made_by is not None:
+        if folder is None and self.made_by:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
                 why=f"it is neither a folder nor in {settings().models_folder}",
-                fix=self.made_by,
+                fix=self.made_by.replace("MODELS", str(settings().models_folder)),
             )
         folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):
@@ -79,7 +81,10 @@ class Checkpoint:
         """16 hexadecimal digits over the content of all files that vectors can depend on."""
         digest = hashlib.sha256()
         for path in sorted(path for pattern in _FILES for path in self.folder.rglob(pattern)):
-            digest.update(str(path.relative_to(self.folder)).encode())
+            inside = path.relative_to(self.folder)
+            if inside.parts[0].startswith(_TRAINING_STATE):
+                continue
+            digest.update(str(inside).encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()[:16]

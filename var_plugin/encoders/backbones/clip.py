@@ -27,16 +27,21 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
         MissingWeightsError: as `Checkpoint.folder`.
         UnknownSuiteError: it is another kind of model.
     """
-    kind = checkpoint.config.model_type
-    if kind not in _KINDS:
-        raise UnknownSuiteError(
-            f"the model {checkpoint.name} is of the kind '{kind}'",
-            why="CLIP and SigLIP models that look at pictures of one size are taken here",
-            fix="try sentence-transformers:NAME, or choose another model",
-        )
+    require_kind(checkpoint, _KINDS, "CLIP and SigLIP models that look at pictures of one size are taken here")
     network = ClipNetwork(checkpoint)
     space = Space("scene", network.dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
     return SpaceEncoders(space, text=TextTower(network), picture=ClipPictureEncoder(network))
+
+
+def require_kind(checkpoint: Checkpoint, kinds: Sequence[str], why: str) -> None:
+    """Raise `UnknownSuiteError` unless a model is of one of the kinds."""
+    kind = checkpoint.config.model_type
+    if kind not in kinds:
+        raise UnknownSuiteError(
+            f"the model {checkpoint.name} is of the kind '{kind}'",
+            why=why,
+            fix="try sentence-transformers:NAME, or choose another model",
+        )
 
 
 class ClipNetwork(TwoTowers):
@@ -67,6 +72,12 @@ class ClipNetwork(TwoTowers):
         return AutoImageProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that it looks at."""
+        wanted = getattr(self.picture_processor, "crop_size", None) or self.picture_processor.size
+        return int(wanted["height"]), int(wanted["width"])
+
+    @property
     def _is_siglip(self) -> bool:
         return bool(self.checkpoint.config.model_type == "siglip")
 
@@ -80,9 +91,7 @@ class ClipPictureEncoder:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the pictures that the network looks at."""
-        processor = self._network.picture_processor
-        wanted = getattr(processor, "crop_size", None) or processor.size
-        return int(wanted["height"]), int(wanted["width"])
+        return self._network.picture_size
 
     def encode(self, pictures: Sequence[Picture]) -> Vectors:
         """Return (n, dim) float32 of length one for `size` RGB pictures."""

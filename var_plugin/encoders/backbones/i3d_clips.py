@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import device
 from var_plugin.encoders.backbones.i3d import FRAMES, SIDE
 from var_plugin.encoders.backbones.optical_flow import Method, OpticalFlow
-from var_plugin.encoders.backbones.published import checkpoint, load_network
+from var_plugin.encoders.backbones.published import checkpoint, inference, load_network
 from var_plugin.encoders.base import Vectors
 from var_plugin.media.frames import Frame
-from var_plugin.settings import settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,12 +75,9 @@ def _features(network: nn.Module, frames: NDArray[np.float32]) -> Vectors:
     """Return (n, 1024) float32 for 16·n frames (height, width, channels)."""
     import torch
 
-    where = device()
-    # Batch normalisation stays in float32; and a CPU computes convolutions in half precision a hundred times slower.
-    lower = where.type != "cpu" and settings().dtype != "float32"
-    clips = torch.from_numpy(frames.reshape(-1, FRAMES, *frames.shape[1:])).permute(0, 4, 1, 2, 3).to(where)
-    with torch.inference_mode(), torch.autocast(where.type, getattr(torch, settings().dtype), enabled=lower):
-        return np.asarray(network(clips).float().numpy(force=True))
+    clips = torch.from_numpy(frames.reshape(-1, FRAMES, *frames.shape[1:])).permute(0, 4, 1, 2, 3)
+    with inference() as where:
+        return np.asarray(network(clips.to(where)).float().numpy(force=True))
 
 
 def _middle(pictures: NDArray[T]) -> NDArray[T]:

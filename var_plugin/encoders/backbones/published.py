@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle  # noqa: S403  (only the name of its error)
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeig
 from var_plugin.settings import settings
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 WEIGHTS = "model.safetensors"
@@ -102,6 +104,25 @@ def load_network(name: str) -> nn.Module:
     _check(network, tensors, path)
     network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False).to(device())
+
+
+def is_converted(name: str) -> bool:
+    """Tell whether a published network was converted."""
+    return (settings().models_folder / name / WEIGHTS).is_file()
+
+
+@contextmanager
+def inference() -> Iterator[torch.device]:
+    """Run networks in the data type of the settings, where `device()` says; yields that.
+
+    Batch normalisation and logarithms stay in float32; so does all of it on a CPU, where many compute convolutions in half
+    precision a hundred times slower.
+    """
+    import torch
+
+    where, dtype = device(), getattr(torch, settings().dtype)
+    with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=where.type != "cpu" and dtype != torch.float32):
+        yield where
 
 
 def convert(name: str, file: Path, out: Path | None = None, sha256: str | None = None) -> Path:

@@ -1,0 +1,111 @@
+"""X-CLIP against the library's own forward and preparation, on a tiny checkpoint in a folder like the hub's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+import var_plugin as vp
+from tests.encoders.backbones.test_silent_weights import renamed
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_xclip
+from tests.films import Film, textured
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.xclip import scene_space
+from var_plugin.encoders.base import unit
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import MissingWeightsError, UnknownSuiteError
+from var_plugin.media.frames import Frame
+from var_plugin.settings import settings
+
+TEXTS = ["a red car", "a blue dog barks"]
+FRAMES = [Frame(i / 2, textured(seed, 32, 32)) for i, seed in enumerate([1, 1, 2, 2, 3, 4, 5, 6])]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_xclip(folder / "microsoft/xclip-base-patch32")
+    save_clap(folder / "laion/larger_clap_general")
+    return folder
+
+
+@pytest.fixture
+def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(models))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings.cache_clear()
+    yield monkeypatch
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, models: Path, dtype: str) -> None:
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    settings.cache_clear()
+    folder = models / "microsoft/xclip-base-patch32"
+    model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False
+    )
+    processor = AutoImageProcessor.from_pretrained(folder)
+    assert "VideoMAE" in type(processor).__name__
+    clips = [[frame.picture for frame in FRAMES[:4]], [frame.picture for frame in FRAMES[4:]]]
+    pixels = torch.cat([processor(clip, return_tensors="pt")["pixel_values"] for clip in clips])
+    assert pixels.shape == (2, 4, 3, 32, 32)
+    with torch.no_grad():
+        output = model(**tokens, pixel_values=pixels.to(model.dtype))
+        texts = model.get_text_features(**tokens).pooler_output
+    scene = load_suite("xclip").encoders["scene"]
+    assert scene.video.stack == scene.video.hop == 4
+    tolerance = 1e-6 if dtype == "float32" else 1e-2
+    found = scene.video.encode(FRAMES)
+    np.testing.assert_allclose(found, unit(output.video_embeds.float().numpy()), atol=tolerance)
+    np.testing.assert_allclose(scene.text.encode(TEXTS), unit(texts.float().numpy()), atol=tolerance)
+
+
+def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, models: Path) -> None:
+    """The visual projection's mean is no vector of the space, though it has its width."""
+    model = AutoModel.from_pretrained(models / "microsoft/xclip-base-patch32").eval()
+    scene = load_suite("xclip").encoders["scene"]
+    pictures = [frame.picture for frame in FRAMES[:4]]
+    pixels = scene.video.network.picture_processor(pictures, return_tensors="pt")["pixel_values"].reshape(4, 3, 32, 32)
+    with torch.no_grad():
+        frames = model.visual_projection(model.vision_model(pixels).pooler_output)
+        expected = model.mit(frames[None]).pooler_output
+    found = scene.video.encode(FRAMES[:4])
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    assert np.abs(found - unit(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
+
+
+def test_a_picture_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
+    suite = load_suite("xclip")
+    still = [Frame(i / 2, FRAMES[0].picture) for i in range(4)]
+    pictures = suite.encode("image", [FRAMES[0].picture], space="scene")
+    np.testing.assert_allclose(pictures, suite.encoders["scene"].video.encode(still), atol=1e-6)
+
+
+def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
+    path = film(seconds=8, fps=10, paint=lambda time: textured(int(time) // 4, 32, 32))
+    with vp.open_index(tmp_path / "index.db", suite="xclip") as index:
+        assert index.add(path).ok
+        assert [score.start for score in index.suite.anomaly(path)] == pytest.approx([0, 2, 4, 6], abs=0.01)
+        (moment, *_) = index.search(video=vp.Span(path, 4.0, 8.0), k=1)
+        assert moment.video_id
+        assert index.search("a red car", k=1)
+
+
+def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UnknownSuiteError, match="of the kind 'clip'"):
+        load_suite(f"xclip:{save_clip(tmp_path / 'clip')}")
+
+
+@pytest.mark.parametrize("layer", ["mit.position_embedding", "text_projection", "prompts_generator.alpha"])
+def test_weights_under_other_names_are_no_random_weights(tmp_path: Path, layer: str) -> None:
+    folder = renamed(save_xclip(tmp_path / "model"), layer, f"wrapped.{layer}")
+    with pytest.raises(MissingWeightsError, match="would be random numbers"):
+        scene_space(Checkpoint(str(folder))).text.encode(TEXTS)

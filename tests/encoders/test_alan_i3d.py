@@ -1,0 +1,252 @@
+"""The suite of the paper on tiny trained models and full-sized I3D and VGGish with random weights, from folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertTokenizer
+
+import var_plugin as vp
+from tests.encoders.backbones.published import random_weights
+from tests.films import Film, textured
+from tests.tones import sine
+from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
+from var_plugin.encoders.backbones.i3d_clips import I3dClips
+from var_plugin.encoders.backbones.optical_flow import OpticalFlow
+from var_plugin.encoders.backbones.published import WEIGHTS, load_network
+from var_plugin.encoders.backbones.vggish import log_mel
+from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import InvalidInputError, MissingWeightsError, UnsupportedModalityError
+from var_plugin.media.frames import Frame
+from var_plugin.settings import settings
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "man", "dog", "runs", "smash", "##es", "window"]
+TEXTS = ["a man smashes a window", "a dog runs"]
+NETWORKS = ("i3d-rgb", "i3d-flow", "vggish")
+
+
+def save_alan(folder: Path, query: str, **fields: object) -> Path:
+    """A model of the paper's kind, small and untrained, as `var-plugin train` leaves it."""
+    torch.manual_seed(0)
+    bert = BertConfig(
+        vocab_size=len(WORDS), hidden_size=20, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    config = AlanConfig(
+        **{
+            "query_modality": query, "text_config": bert, "hidden_size": 8, "num_attention_heads": 2,
+            "intermediate_size": 16, "num_fixed_clips": 4, "num_anomaly_clips": 3, "detector_channels": (8, 4),
+        } | fields
+    )  # fmt: skip
+    AlanModel(config).save_pretrained(folder)
+    tokenizer = BertTokenizer(vocab={word: place for place, word in enumerate(WORDS)}) if query == "text" else None
+    AlanProcessor(config, tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models: the networks of the paper, and `alan-i3d` with both trained models."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in NETWORKS:
+        (folder / name).mkdir()
+        save_file(random_weights(name), folder / name / WEIGHTS)
+    save_alan(folder / "alan-i3d/alan-text", "text")
+    save_alan(folder / "alan-i3d/alan-audio", "audio")
+    return folder
+
+
+@pytest.fixture
+def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Settings that find the models there, no network, and fast optical flow."""
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(models))
+    monkeypatch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings.cache_clear()
+    yield monkeypatch
+    settings.cache_clear()
+
+
+@pytest.fixture
+def features() -> np.ndarray:
+    """Clips of a video of 30, as I3D would make them: (30, 2048), none below zero."""
+    return np.random.default_rng(0).gamma(1.0, 0.3, (30, 2048)).astype(np.float32)
+
+
+def loaded(models: Path, name: str) -> tuple[AlanModel, AlanProcessor]:
+    folder = models / "alan-i3d" / name
+    return AlanModel.from_pretrained(folder).eval(), AlanProcessor.from_pretrained(folder)
+
+
+def test_inner_products_are_the_papers_score(configured: pytest.MonkeyPatch, models: Path, features: np.ndarray) -> None:
+    model, processor = loaded(models, "alan-text")
+    suite = load_suite("alan-i3d")
+    space = suite.encoders["alan-text"]
+    videos = [features[:12], features[10:30]]
+    with torch.no_grad():
+        output = model(**processor(
+            text=TEXTS, object_features=[v[:, :1024] for v in videos], motion_features=[v[:, 1024:] for v in videos]
+        ))  # fmt: skip
+    stored = space.video.pool(features, [slice(0, 12), slice(10, 30)])
+    queries = suite.encode("text", TEXTS, space="alan-text")
+    assert space.space.dim == queries.shape[1] == 4 * 8 + 1
+    lengths = 2 * (0.5**2 + 0.5**2) ** 0.5
+    np.testing.assert_allclose(stored @ queries.T * lengths, output.scores.numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(space.video.whole(features[:12], np.zeros(12, np.float32)), stored[0], atol=1e-6)
+    np.testing.assert_allclose(space.video.anomaly(features[:12]), output.anomaly_scores[0, :12].numpy(), atol=1e-6)
+    assert "alan-text" in suite.anomaly_scope
+
+
+def test_pooling_does_not_depend_on_what_is_pooled_beside_it(configured: pytest.MonkeyPatch, features: np.ndarray) -> None:
+    video = load_suite("alan-i3d").encoders["alan-audio"].video
+    spans = [slice(0, 1), slice(0, 30), slice(3, 9)] * 12
+    alone = np.concatenate([video.pool(features, [span]) for span in spans[:3]])
+    np.testing.assert_allclose(video.pool(features, spans), np.tile(alone, (12, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_ends_nearby(configured: pytest.MonkeyPatch, features: np.ndarray, dtype: str) -> None:
+    spans = [slice(0, 30)]
+    exact = load_suite("alan-i3d")
+    expected = exact.encode("text", TEXTS), exact.encoders["alan-text"].video.pool(features, spans)
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    settings.cache_clear()
+    half = load_suite("alan-i3d")
+    found = half.encode("text", TEXTS), half.encoders["alan-text"].video.pool(features, spans)
+    assert str(half.encoders["alan-text"].text._alan.model.dtype) == f"torch.{dtype}"
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, atol=0.03)
+
+
+def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path) -> None:
+    sound = sine(440, 2.0) + sine(1_200, 2.0, amplitude=0.2)
+    model, processor = loaded(models, "alan-audio")
+    starts = [0, 10_667, len(sound) - 15_600]
+    windows = torch.from_numpy(np.stack([sound[start : start + 15_600] for start in starts]))
+    with torch.no_grad():
+        heard = load_network("vggish")(log_mel(windows))
+        expected = model.get_audio_features(**processor(audio_features=[heard]))[0].numpy()
+    (found,) = load_suite("alan-i3d").encode("audio", [(sound, 16_000)])
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-4)
+
+
+def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch) -> None:
+    pictures = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
+    found = I3dClips("dis").encode([Frame(i / 24, picture) for i, picture in enumerate(pictures)])
+    middle = np.stack(pictures)[:16, 16:240, 58:282].astype(np.float32)
+    flow = OpticalFlow("dis")(pictures)[:, 16:240, 58:282]
+    with torch.no_grad():
+        expected = [
+            load_network(name)(torch.from_numpy(stack).permute(3, 0, 1, 2)[None])
+            for name, stack in (("i3d-rgb", middle / 255 * 2 - 1), ("i3d-flow", flow))
+        ]
+    np.testing.assert_allclose(found, torch.cat(expected, dim=1).numpy(), rtol=1e-3, atol=1e-4)
+    assert found.shape == (1, 2048) and found[0, :1024].std() > 0.01 and found[0, 1024:].std() > 0.01
+
+
+def test_a_film_is_indexed_and_found_by_text_and_by_sound(
+    configured: pytest.MonkeyPatch, film: Film, tmp_path: Path
+) -> None:
+    """Two spaces, one pass over the film; sounds are asked with, never stored."""
+
+    def paint(time: float) -> np.ndarray:
+        return np.roll(textured(5, 96, 128), int(time * 40), axis=1)
+
+    path = film(seconds=1.4, fps=24, paint=paint, tone=440)
+    with vp.open_index(tmp_path / "index.db", suite="alan-i3d") as index:
+        receipt = index.add(path)
+        assert receipt.ok and set(receipt.videos[0].stored) == {"alan-text", "alan-audio"}
+        (by_text,) = index.search(TEXTS[0], k=1)
+        assert set(by_text.matched) == {"alan-text"}
+        (by_sound,) = index.search(audio=path, k=1)
+        assert set(by_sound.matched) == {"alan-audio"}
+        (led, *_) = index.search(TEXTS[0], filter=vp.Filter(kinds=("anomaly",)))
+        assert led.anomaly_score >= settings().anomaly_peak
+        assert 0 <= led.start < led.end <= 1.41
+        with pytest.raises(UnsupportedModalityError, match="alan-text: text, video"):
+            index.search(image=textured(1))
+
+
+def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without motion, neither Flow weights nor OpenCV are needed."""
+    save_alan(tmp_path / "mine/alan-text", "text", motion_dim=None)
+    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    settings.cache_clear()
+    (tmp_path / "models/i3d-rgb").mkdir(parents=True)
+    save_file(random_weights("i3d-rgb"), tmp_path / "models/i3d-rgb" / WEIGHTS)
+    suite = load_suite(f"alan-i3d:{tmp_path / 'mine'}")
+    assert list(suite.spaces) == ["alan-text"]
+    reader = suite.encoders["alan-text"].video.reader
+    assert (reader.stack, reader.hop, reader.rate, reader.size) == (16, 16, 24.0, (256, 340))
+    clips = np.random.default_rng(0).random((5, 1024), np.float32)
+    assert suite.encoders["alan-text"].video.pool(clips, [slice(None)]).shape == (1, 2 * 8 + 1)
+
+
+def test_vectors_depend_on_the_optical_flow_and_on_no_leftover_of_the_training(
+    configured: pytest.MonkeyPatch, models: Path, tmp_path: Path
+) -> None:
+    before = load_suite("alan-i3d").spaces
+    assert len({space.fingerprint for space in before.values()}) == 2
+    save_alan(models / "alan-i3d/alan-text/checkpoint-7", "text")
+    assert load_suite("alan-i3d").spaces == before
+    configured.setenv("VAR_PLUGIN_OPTICAL_FLOW", "tvl1")
+    settings.cache_clear()
+    after = load_suite("alan-i3d").spaces
+    assert all(after[name].fingerprint != before[name].fingerprint for name in before)
+
+
+def test_without_trained_models_one_error_says_how_to_make_them(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path))
+    settings.cache_clear()
+    with pytest.raises(MissingWeightsError, match=rf"run: var-plugin train ucfcrime-ar .*--out {tmp_path}/alan-i3d/alan-text"):
+        load_suite("alan-i3d")
+    save_alan(tmp_path / "alan-i3d/elsewhere", "text")
+    with pytest.raises(MissingWeightsError, match=r"neither of the folders alan-text, alan-audio; run: var-plugin train"):
+        load_suite("alan-i3d")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_a_network_the_error_says_how_to_convert_it(
+    configured: pytest.MonkeyPatch, models: Path, tmp_path: Path, name: str
+) -> None:
+    for other in set(NETWORKS) - {name} | {"alan-i3d"}:
+        (tmp_path / other).symlink_to(models / other, target_is_directory=True)
+    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path))
+    settings.cache_clear()
+    with pytest.raises(MissingWeightsError, match=f"the model '{name}' is missing.*run: var-plugin convert {name} "):
+        load_suite("alan-i3d")
+
+
+@pytest.mark.parametrize(
+    ("folder", "fields", "problem"),
+    [
+        ("alan-text", {"query": "audio"}, "query_modality='audio'"),
+        ("alan-text", {"query": "text", "object_dim": 2048}, "object_dim=2048"),
+        ("alan-text", {"query": "text", "motion_dim": 512}, "motion_dim=512"),
+        ("alan-audio", {"query": "audio", "audio_dim": 64}, "audio_dim=64"),
+    ],
+)
+def test_a_model_for_other_features_is_refused(
+    configured: pytest.MonkeyPatch, tmp_path: Path, folder: str, fields: dict[str, object], problem: str
+) -> None:
+    save_alan(tmp_path / folder, **fields)
+    with pytest.raises(InvalidInputError, match=problem):
+        load_suite(f"alan-i3d:{tmp_path}")
+
+
+def test_a_trained_model_that_lacks_weights_is_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Key mismatches leave towers at random without an error."""
+    file = save_alan(tmp_path / "alan-text", "text") / "model.safetensors"
+    weights = load_file(file)
+    renamed = {name.replace("video_encoder.cross", "module.cross"): value for name, value in weights.items()}
+    assert renamed.keys() != weights.keys()
+    save_file(renamed, file, {"format": "pt"})
+    suite = load_suite(f"alan-i3d:{tmp_path}")
+    with pytest.raises(MissingWeightsError, match="would be random numbers"):
+        suite.encode("text", TEXTS)

@@ -1,0 +1,94 @@
+"""X-CLIP (Ni et al., ECCV 2022) through transformers: sentences, and clips of several frames, to one space.
+
+The network's own score lets each video adjust the text. A store compares vectors that were made apart, so that part is left
+out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.clip import ClipNetwork, require_kind
+from var_plugin.encoders.backbones.two_towers import TextTower, pooled
+from var_plugin.encoders.base import Picture, Space, Vectors
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.video import EachFrame, mean_directions
+from var_plugin.encoders.weight_folder import in_batches
+from var_plugin.media.frames import Frame
+
+
+def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
+    """Return the space of an X-CLIP model; its network loads at the first use.
+
+    Raises:
+        MissingWeightsError: as `Checkpoint.folder`.
+        UnknownSuiteError: it is another kind of model.
+    """
+    require_kind(checkpoint, ("xclip",), "X-CLIP models are taken here")
+    video = XClipVideo(ClipNetwork(checkpoint))
+    space = Space(
+        name="scene",
+        dim=video.network.dim,
+        metric="IP",
+        modalities=frozenset(("text", "image", "video")),
+        fingerprint=checkpoint.fingerprint,
+    )
+    return SpaceEncoders(space, text=TextTower(video.network), picture=XClipPictures(video), video=video)
+
+
+class XClipVideo(EachFrame):
+    """Clips of as many frames as the network integrates, one after another; a `VideoEncoder`."""
+
+    scope = None
+
+    def __init__(self, network: ClipNetwork) -> None:
+        self.network = network
+        self.stack = self.hop = int(network.checkpoint.config.vision_config.num_frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames that the network looks at."""
+        return self.network.picture_size
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return (n, dim) float32 of length one."""
+        pictures = [frame.picture for frame in frames]
+        return self.encode_stacks([pictures[start : start + self.stack] for start in range(0, len(frames), self.hop)])
+
+    def encode_stacks(self, stacks: Sequence[Sequence[Picture]]) -> Vectors:
+        """Return (len(stacks), dim) float32 of length one for clips of `stack` pictures."""
+        return in_batches(self._encode, stacks, self.network.dim)
+
+    def anomaly(self, clips: Vectors) -> None:
+        """It has no trained score."""
+
+    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+        """Return the mean direction of the clips, (dim,)."""
+        return np.asarray(mean_directions(clips, [slice(None)])[0], np.float32)
+
+    def _encode(self, stacks: Sequence[Sequence[Picture]]) -> Vectors:
+        model = self.network.model
+        pictures = [picture for stack in stacks for picture in stack]
+        prepared = self.network.picture_processor(pictures, return_tensors="pt")["pixel_values"]
+        clips = prepared.reshape(len(stacks), self.stack, *prepared.shape[-3:])
+        return pooled(model.get_video_features(pixel_values=clips.to(model.device, model.dtype)))
+
+
+class XClipPictures:
+    """Pictures as clips in which nothing moves; satisfies `PictureEncoder`."""
+
+    def __init__(self, video: XClipVideo) -> None:
+        self._video = video
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the network looks at."""
+        return self._video.size
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        """Return (n, dim) float32 of length one for `size` RGB pictures."""
+        return self._video.encode_stacks([[picture] * self._video.stack for picture in pictures])
