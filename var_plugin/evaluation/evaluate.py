@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from var_plugin.encoders.alan import AlanModel, AlanProcessor
+from var_plugin.encoders.alan import AlanProcessor
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.metrics import Retrieval, chance, retrieval
@@ -47,7 +48,7 @@ def measure_model(
     Raises:
         InvalidInputError: If the model takes other queries than the benchmark has.
         MediaNotFoundError: If captions, lists or features are missing.
-        MissingWeightsError: If the folder holds no model.
+        MissingWeightsError: If the folder holds no model, or not all of its weights.
         MissingDependencyError: If a package that evaluation needs is absent.
     """
     require("train", "scipy", "sklearn")
@@ -57,7 +58,7 @@ def measure_model(
             why="there is no config.json in it",
             fix=COMMANDS[files.benchmark][0],
         )
-    model = AlanModel.from_pretrained(model_folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = Checkpoint(str(model_folder)).load(dtype=torch.float32).to(device())
     processor = AlanProcessor.from_pretrained(model_folder)
     wanted = "text" if files.benchmark == "ucfcrime-ar" else "audio"
     if model.config.query_modality != wanted:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor, PhraseFinder, Phrases
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
@@ -169,7 +170,7 @@ def make_model(
     }
     if files.benchmark == "ucfcrime-ar":
         model = AlanModel.from_pretrained_text(text_backbone, **widths, **choices)
-        return model, AlanProcessor(model.config, AutoTokenizer.from_pretrained(text_backbone))
+        return model, AlanProcessor(model.config, Checkpoint(text_backbone).tokenizer())
     if streams.audio_clips is not None:
         widths["audio_dim"] = streams.audio_clips.shape[1]
     model = AlanModel(AlanConfig(query_modality="audio", **widths, **choices))

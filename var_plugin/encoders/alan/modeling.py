@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from var_plugin.encoders.alan.alignment import align
@@ -21,6 +21,7 @@ from var_plugin.encoders.alan.losses import max_margin_loss, total_loss
 from var_plugin.encoders.alan.prompting import MaskedPhraseModeling, PromptingDecoder
 from var_plugin.encoders.alan.text_encoder import TextEncoder
 from var_plugin.encoders.alan.video_encoder import VideoEncoder
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
 
@@ -77,14 +78,17 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
         """Make a new model whose text backbone has pretrained weights; all else starts at random.
 
         Args:
-            name_or_path: the backbone, for `transformers.AutoModel`.
+            name_or_path: a BERT on the hub, `organisation/name` or `organisation/name@revision`, or a folder.
             options: fields of `AlanConfig`; and `hidden_dropout_prob` and `attention_probs_dropout_prob` of the
                 backbone, 0.3 in the paper and by default.
+
+        Raises:
+            MissingWeightsError: the backbone is nowhere, has no safetensors, or lacks weights of its network.
         """
         dropout = {
             name: options.pop(name, 0.3) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
         }  # fmt: skip
-        backbone = AutoModel.from_pretrained(name_or_path, **dropout)
+        backbone = Checkpoint(str(name_or_path)).load(without="pooler", dtype=torch.float32, **dropout)
         backbone.pooler = None
         model = cls(AlanConfig(text_config=backbone.config.to_dict(), **options))
         model.text_encoder.backbone.load_state_dict(backbone.state_dict())

@@ -1,0 +1,95 @@
+"""BERT under ALAN's text tower, from folders like those of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer
+
+from var_plugin.encoders.alan import AlanModel, AlanProcessor
+from var_plugin.errors import MissingWeightsError
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "man", "run", "##s", "dog", "barks", "."]
+FIELDS = {
+    "object_dim": 12, "motion_dim": None, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16,
+    "detector_channels": (4, 4), "num_fixed_clips": 3, "num_anomaly_clips": 3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    """A folder like google-bert's: a model for masked words, its weights under `bert.`, norms with TensorFlow's names."""
+    folder = tmp_path / "bert"
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    model = BertForMaskedLM(config)
+    model.bert = BertModel(config)  # with the pooler that the published files have
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    model.save_pretrained(folder)
+    file = folder / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    weights = load_file(file)
+    for new, former in old.items():
+        weights = {name.replace(new, former): value for name, value in weights.items()}
+    assert "bert.embeddings.LayerNorm.gamma" in weights and "bert.pooler.dense.weight" in weights
+    save_file(weights, file, {"format": "pt"})
+    BertTokenizer(vocab={word: place for place, word in enumerate(WORDS)}).save_pretrained(folder)
+    return folder
+
+
+def test_the_tower_reads_what_bert_says(bert: Path) -> None:
+    """[CLS] itself, not the pooler; the mean of the words alone, without special tokens and padding."""
+    model = AlanModel.from_pretrained_text(bert, **FIELDS).eval()
+    library = BertModel.from_pretrained(bert).eval()
+    processor = AlanProcessor(model.config, BertTokenizer.from_pretrained(bert))
+    batch = processor(text=["a man runs.", "a dog"])
+    assert batch["input_ids"].tolist() == [[2, 5, 6, 7, 8, 11, 3], [2, 5, 9, 3, 0, 0, 0]]
+    with torch.no_grad():
+        states = library(**batch).last_hidden_state
+        found = model.text_encoder(**batch)
+        words = torch.stack([states[0, 1:6].mean(0), states[1, 1:3].mean(0)])
+        expected = model.text_encoder.heads(states[:, 0], words)
+        pooled = model.text_encoder.heads(library(**batch).pooler_output, words)
+    torch.testing.assert_close(found.words, states)
+    torch.testing.assert_close(found.cls, expected.cls)
+    torch.testing.assert_close(found.avg, expected.avg)
+    assert (found.cls - pooled.cls).abs().max() > 1e-3
+    assert model.config.text_config.hidden_dropout_prob == 0.3
+
+
+def test_a_bert_without_its_pooler_will_do(bert: Path) -> None:
+    file = bert / "model.safetensors"
+    weights = {name: value for name, value in load_file(file).items() if "pooler" not in name}
+    save_file(weights, file, {"format": "pt"})
+    AlanModel.from_pretrained_text(bert, **FIELDS)
+
+
+@pytest.mark.parametrize("layer", ["embeddings.LayerNorm", "encoder.layer.1.output.dense"])
+def test_weights_under_other_names_are_no_random_weights(bert: Path, layer: str) -> None:
+    file = bert / "model.safetensors"
+    weights = {name.replace(layer, f"module.{layer}"): value for name, value in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match="would be random numbers"):
+        AlanModel.from_pretrained_text(bert, **FIELDS)
+
+
+def test_pickles_are_not_loaded(bert: Path) -> None:
+    torch.save(load_file(bert / "model.safetensors"), bert / "pytorch_model.bin")
+    (bert / "model.safetensors").unlink()
+    with pytest.raises(MissingWeightsError, match="holds no safetensors"):
+        AlanModel.from_pretrained_text(bert, **FIELDS)
+
+
+def test_a_bert_that_is_nowhere_is_one_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingWeightsError, match="run: hf download google-bert/nothing --revision v1"):
+        AlanModel.from_pretrained_text("google-bert/nothing@v1", **FIELDS)
