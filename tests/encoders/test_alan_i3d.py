@@ -22,7 +22,9 @@ from var_plugin.encoders.backbones.published import WEIGHTS, load_network
 from var_plugin.encoders.backbones.vggish import log_mel
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError, MissingWeightsError, UnsupportedModalityError
+from var_plugin.evaluation.features import extract_paper_features
 from var_plugin.media.frames import Frame
+from var_plugin.media.guard import read_audio
 from var_plugin.settings import settings
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "man", "dog", "runs", "smash", "##es", "window"]
@@ -171,6 +173,21 @@ def test_a_film_is_indexed_and_found_by_text_and_by_sound(
         assert 0 <= led.start < led.end <= 1.41
         with pytest.raises(UnsupportedModalityError, match="alan-text: text, video"):
             index.search(image=textured(1))
+
+
+def test_extracted_features_are_what_the_suite_sees(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
+    """With the names that `train` and `evaluate` look for; a video without sound has the others."""
+    film("videos/a/loud.mp4", seconds=0.7, fps=24, tone=440)
+    film("videos/still.mp4", seconds=0.7, fps=24)
+    told: list[str] = []
+    done = extract_paper_features(film.folder / "videos", tmp_path, flow=None, report=lambda _, problem: told.append(problem))
+    assert done == 0 and told == ["", ""]
+    shapes = {str(path.relative_to(tmp_path)): np.load(path).shape for path in tmp_path.rglob("*.npy")}
+    assert shapes == {"rgb/a/loud__0.npy": (1, 1024), "rgb/still__0.npy": (1, 1024), "vggish/a/loud__vggish.npy": (1, 128)}
+    suite = load_suite("alan-i3d")
+    samples = read_audio(film.folder / "videos/a/loud.mp4")
+    heard = suite.encoders["alan-audio"].listening.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
+    np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=1e-6)
 
 
 def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:

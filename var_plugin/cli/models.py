@@ -59,19 +59,24 @@ def extract(
     out: Annotated[Path, typer.Option(help="Folder for the features, one .npy per video.")],
     suite: SuiteOption = None,
     rate: Annotated[float, typer.Option(help="Clips per second.", min=0.01)] = 2.0,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The paper's: I3D-RGB, I3D-Flow and VGGish, in folders of their own.")
+    ] = False,
+    without_flow: Annotated[bool, typer.Option("--without-flow", help="With --paper: no I3D-Flow.")] = False,
 ) -> None:
     """Write clip features of one's own videos, as `train` and `evaluate` read them."""
     from var_plugin.encoders.suites import load_suite
-    from var_plugin.evaluation.features import extract_features
+    from var_plugin.evaluation.features import extract_features, extract_paper_features
     from var_plugin.settings import settings
 
-    failed = extract_features(
-        videos,
-        out,
-        load_suite(suite or settings().suite),
-        rate=rate,
-        report=lambda video, problem: print(f"{video}: {problem or 'done'}", file=sys.stderr),
-    )
+    def report(video: Path, problem: str) -> None:
+        print(f"{video}: {problem or 'done'}", file=sys.stderr)
+
+    if paper:
+        flow = None if without_flow else settings().optical_flow
+        failed = extract_paper_features(videos, out, flow=flow, report=report)
+    else:
+        failed = extract_features(videos, out, load_suite(suite or settings().suite), rate=rate, report=report)
     raise typer.Exit(1 if failed else 0)
 
 

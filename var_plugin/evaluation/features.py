@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from var_plugin.encoders.backbones.i3d import WIDTH
+from var_plugin.encoders.backbones.i3d_clips import RATE, I3dClips
+from var_plugin.encoders.backbones.optical_flow import Method
+from var_plugin.encoders.backbones.vggish_windows import VGGishWindows
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.sound import listen
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import embed_clips
-from var_plugin.errors import UnsupportedModalityError, VarPluginError
+from var_plugin.errors import NoAudioStreamError, UnsupportedModalityError, VarPluginError
 from var_plugin.media.files import find_videos
+from var_plugin.media.guard import decode_audio
+
+Report = Callable[[Path, str], None]
+"""Told each video, and what went wrong with it or an empty text."""
+
+_FEATURES = Path("{}.npy")
+# As the features of UCF-Crime and XD-Violence are called; 0 is the centre crop.
+_RGB, _FLOW, _SOUND = Path("rgb/{}__0.npy"), Path("flow/{}__0.npy"), Path("vggish/{}__vggish.npy")
 
 
-def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, report: Callable[[Path, str], None]) -> int:
+def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, report: Report) -> int:
     """Write the clip features of every video below a folder; what is there already is left as it is.
 
     Args:
@@ -21,7 +36,7 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
         out: receives `<name of the video>.npy`, each (time, dim) float32, with the subfolders of `videos`.
         suite: its first space that takes video embeds the clips.
         rate: clips per second.
-        report: told each video, and what went wrong with it or an empty text.
+        report: told of each video.
 
     Returns:
         How many videos failed.
@@ -33,13 +48,57 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
     encoder = suite.encoders_for("video").frames
     if encoder is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
+    reader = encoder.reader
+    return _extract(
+        videos, out, lambda video: {_FEATURES: embed_clips(video, reader, rate=rate).vectors}, _FEATURES, report
+    )
+
+
+def extract_paper_features(videos: Path, out: Path, *, flow: Method | None, report: Report) -> int:
+    """Write the features that the paper's models are trained on; what is there already is left as it is.
+
+    Args:
+        videos: a folder of videos, or one.
+        out: receives `rgb/NAME__0.npy` and `flow/NAME__0.npy`, (time, 1024) float32 each, and for videos with sound
+            `vggish/NAME__vggish.npy`, (time, 128), with the subfolders of `videos`.
+        flow: how optical flow is computed; None: no Flow features.
+        report: told of each video.
+
+    Returns:
+        How many videos failed.
+
+    Raises:
+        MediaNotFoundError, NoVideosFoundError: nothing to extract from.
+        MissingDependencyError, MissingWeightsError: as `I3dClips` and `VGGishWindows`.
+    """
+    clips, windows = I3dClips(flow), VGGishWindows()
+
+    def make(video: Path) -> dict[Path, Vectors]:
+        made: dict[Path, Vectors] = {}
+        with suppress(NoAudioStreamError):
+            made[_SOUND] = listen(decode_audio(video), windows).vectors
+        seen = embed_clips(video, clips, rate=RATE).vectors
+        return made | ({_FLOW: seen[:, WIDTH:]} if flow else {}) | {_RGB: seen[:, :WIDTH]}
+
+    return _extract(videos, out, make, _RGB, report)
+
+
+def _extract(
+    videos: Path, out: Path, make: Callable[[Path], Mapping[Path, Vectors]], last: Path, report: Report
+) -> int:
+    """Write what is made of each video, in this order, unless the last of it is there; return how many failed."""
     failed = 0
     for video in find_videos(videos):
-        target = out / video.relative_to(videos if videos.is_dir() else videos.parent).with_suffix(".npy")
+        inside = video.relative_to(videos if videos.is_dir() else videos.parent).parent
+
+        def target(pattern: Path, video: Path = video, inside: Path = inside) -> Path:
+            return out / pattern.parent / inside / pattern.name.format(video.stem)
+
         problem = ""
-        if not target.exists():
+        if not target(last).exists():
             try:
-                _write(target, embed_clips(video, encoder.reader, rate=rate).vectors)
+                for pattern, vectors in make(video).items():
+                    _write(target(pattern), vectors)
             except VarPluginError as error:
                 failed, problem = failed + 1, str(error)
         report(video, problem)
