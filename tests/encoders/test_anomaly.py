@@ -2,17 +2,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gradio
 import numpy as np
 import pytest
+from PIL import Image
 
 import var_plugin as vp
 from tests.films import Film, textured
 from var_plugin.encoders.anomaly import Anomaly
+from var_plugin.encoders.base import VideoEncoder
+from var_plugin.encoders.lite_suite import scene
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.media.frames import Frame
+from var_plugin.media.motion import motion_picture
 
 
-def test_the_trained_part_counts_in_full_and_the_label_free_one_by_half() -> None:
-    event, unusual = np.array([0.9, 0.1, 0.0], np.float32), np.array([0.2, 0.8, 0.0], np.float32)
-    assert Anomaly(event, unusual).score.tolist() == pytest.approx([0.9, 0.4, 0.0])
+def test_what_is_usual_is_as_the_detector_says_and_what_is_only_unusual_counts_by_half() -> None:
+    event, unusual = np.array([0.9, 0.01, 0.0], np.float32), np.array([0.0, 0.8, 1.0], np.float32)
+    assert Anomaly(event, unusual).score.tolist() == pytest.approx([0.9, 0.4, 0.5])
+
+
+def test_what_is_found_where_it_is_unusual_counts_for_more() -> None:
+    event, unusual = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
+    usual, strange, certain = Anomaly(event, unusual).score.tolist()
+    assert usual == pytest.approx(0.4)
+    assert strange / (1 - strange) == pytest.approx(0.4 / 0.6 * np.exp(1.5), rel=1e-4)
+    assert certain == 1
 
 
 def test_without_a_trained_part_the_label_free_one_counts_in_full() -> None:
@@ -56,3 +71,28 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
             assert any(moment.start < 18 and moment.end > 15 for moment in led)
         else:
             assert not led
+
+
+def test_a_cut_is_no_motion() -> None:
+    """Between two halves of a calm film a cut changes the score of no clip, though half of all pixels change there."""
+    video = scene(LITE).frames
+    assert video is not None
+    calm, cut = _clip(video, cut=False), _clip(video, cut=True)
+    scores = video.anomaly(np.stack([calm] * 5 + [cut] + [calm] * 5))
+    assert scores.tolist() == pytest.approx(video.anomaly(np.stack([calm] * 11)).tolist(), abs=1e-5)
+
+
+def test_where_there_are_only_cuts_they_are_scored_as_they_are() -> None:
+    video = scene(LITE).frames
+    assert video is not None
+    assert len(video.anomaly(np.stack([_clip(video, cut=True)] * 3))) == 3
+
+
+def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:
+    """A clip of a still scene, or with another scene behind a cut."""
+    folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.reader.motion or 0
+    before, after = (np.asarray(Image.open(folder / name).convert("RGB")) for name in ("cheetah.jpg", "tower.jpg"))
+    greys = [np.asarray(Image.fromarray(picture).convert("L").resize((side, side))) for picture in (before, after)]
+    shown = [greys[0], greys[0], greys[int(cut)], greys[int(cut)]]
+    picture = np.asarray(Image.fromarray(before).resize(video.reader.size))
+    return np.asarray(video.reader.encode([Frame(0.0, picture, motion_picture(shown))])[0])

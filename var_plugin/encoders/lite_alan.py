@@ -9,8 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from var_plugin.encoders.base import Background, Confidence
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Background, Confidence, Vectors
 from var_plugin.encoders.lite import LiteWeights
+from var_plugin.encoders.towers import MovingStills, TowerVideo
 from var_plugin.encoders.weight_folder import LITE, WeightFolder
 from var_plugin.types import Modality
 
@@ -69,3 +73,33 @@ class LiteAlan(WeightFolder):
     def confidences(self) -> dict[Modality, Confidence]:
         """Return, per query modality with labelled data, how sure a score makes one."""
         return {"text": Confidence(**self.configuration["confidence"]["text"])}
+
+    def cuts(self, clips: Vectors) -> NDArray[np.bool_]:
+        """Tell for each clip vector (n, dim) whether what moves in it resembles a cut more than anything else."""
+        start = self.configuration["model"]["hidden_size"]
+        kinds = self.configuration["motion"]
+        return np.asarray(clips[:, start : start + len(kinds)].argmax(axis=1) == kinds.index("cut"))
+
+
+class LiteVideo(TowerVideo):
+    """A `TowerVideo` that takes no cut for an event."""
+
+    def __init__(self, frames: MovingStills, alan: LiteAlan) -> None:
+        super().__init__(frames, alan)
+        self._alan = alan
+
+    def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
+        """Return (n,) scores; a cut hides what moves, so there the detector is shown the nearest clip without one."""
+        return super().anomaly(clips[_nearest(~self._alan.cuts(clips))])
+
+
+def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each place (n,) the nearest one that is usable, or the place itself where none is."""
+    places = np.arange(len(usable))
+    if not usable.any():
+        return places
+    chosen = places[usable]
+    behind = np.searchsorted(chosen, places).clip(max=len(chosen) - 1)
+    before = (behind - 1).clip(min=0)
+    nearer = np.abs(chosen[before] - places) < np.abs(chosen[behind] - places)
+    return np.asarray(chosen[np.where(nearer, before, behind)])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from var_plugin.encoders import lite_sound
-from var_plugin.encoders.towers import MovingStills, TowerPictures, TowerText, TowerVideo
+from var_plugin.encoders.towers import MovingStills, TowerPictures, TowerText
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
-from var_plugin.encoders.lite_alan import LiteAlan
+from var_plugin.encoders.lite_alan import LiteAlan, LiteVideo
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weight_folder import LITE
 
@@ -33,7 +33,7 @@ def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
         ),
         text=TowerText((text or LiteTextEncoder(folder)).read, alan),
         picture=TowerPictures(pictures, alan),
-        video=TowerVideo(MovingStills(pictures, alan, MotionBackbone()), alan),
+        video=LiteVideo(MovingStills(pictures, alan, MotionBackbone()), alan),
         backgrounds=alan.background(),
         confidences=alan.confidences(),
     )
