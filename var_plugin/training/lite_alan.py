@@ -101,7 +101,7 @@ def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> 
     for number, (chosen, left) in enumerate(folds(examples)):
         model = fit(examples, chosen, sentences, recipe)
         for index in left:
-            clips = fold_clips(model, _as_looked_at(examples.samples[index]))
+            clips = fold_clips(model, as_looked_at(examples.samples[index]))
             vectors[index] = unit(clips.mean(axis=0))
             logits[index] = detector_logits(model, clips)
         print(f"fold {number + 1} of {_FOLDS} done", flush=True)
@@ -260,7 +260,8 @@ def _fill(layer: torch.nn.Linear, values: Linear) -> None:
     layer.load_state_dict({"weight": torch.from_numpy(values.weight), "bias": torch.from_numpy(values.bias)})
 
 
-def _as_looked_at(samples: Samples) -> Samples:
+def as_looked_at(samples: Samples) -> Samples:
+    """Return the samples at the rate at which footage is looked at."""
     return samples[slice(0, None, RATE // CLIP_RATE)]
 
 

@@ -1,0 +1,99 @@
+"""Do the words "people fighting" find fights before hugs, dances and sport, which are people who move as well?
+
+Such pictures come from the test part of Flickr8k, by their captions; the fights from cctv_fights, each seen by a model
+that was trained on other sources. A picture has no motion, so it is compared in three ways: as a picture, as a film in
+which nothing moves, and as one of a moving camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from var_plugin.encoders.alan.residual import ResidualAlanModel
+from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.training import lite_alan
+from var_plugin.training.alan_examples import Examples, Samples, cached_examples
+from var_plugin.training.alan_motion import read_sentences
+from var_plugin.training.flickr8k import CaptionedPictures, read_flickr8k, read_picture
+
+WORDS = "people fighting"
+
+_LIVELY = re.compile(
+    r"\b(hug\w*|embrac\w*|danc\w*|soccer|football|basketball|volleyball|rugby|hockey|tennis|wrestl\w*|karate|martial|"
+    r"gymnast\w*|race|jump\w*)\b",
+    re.IGNORECASE,
+)
+_SAYING_SO = 2
+"""Of a picture's five captions, so many must."""
+
+
+def lively(pictures: CaptionedPictures) -> list[Path]:
+    """Return the pictures whose captions speak of hugs, dances, jumps or sport."""
+    return [
+        path
+        for path, captions in zip(pictures.paths, pictures.captions, strict=True)
+        if sum(bool(_LIVELY.search(caption)) for caption in captions) >= _SAYING_SO
+    ]
+
+
+def compare(
+    model: ResidualAlanModel, words: Vectors, stills: Vectors, examples: Examples, left: list[int]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return for each fight among the clips left out, and each still (n, d), whether the fight is nearer to the words.
+
+    Returns:
+        (fights, stills) in each way of seeing a still.
+    """
+    fights = np.array(
+        [
+            unit(lite_alan.fold_clips(model, lite_alan.as_looked_at(examples.samples[index])).mean(axis=0)) @ words
+            for index in left
+            if examples.clips[index].fight
+        ]
+    )
+    random = np.random.default_rng(0)
+
+    def film(scenes: Samples) -> Vectors:
+        rows = random.integers(0, len(scenes), len(stills))
+        return lite_alan.fold_clips(model, Samples(stills, scenes.motion[rows]))
+
+    with torch.inference_mode():
+        pictures = np.asarray(model.clips(torch.from_numpy(stills)).numpy())
+    shown = {"as pictures": pictures, "as still film": film(examples.still), "as moving film": film(examples.camera)}
+    return {name: fights[:, None] > (vectors @ words)[None] for name, vectors in shown.items()}
+
+
+def main() -> None:
+    """Print, in percent, how many pairs of a fight and another picture are ranked right."""
+    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.hard_negatives", description=main.__doc__)
+    for name in ("fights", "flickr8k", "uca", "cache"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
+    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    arguments = parser.parse_args()
+    encoder, text = LitePictureEncoder(arguments.weights), LiteTextEncoder(arguments.weights)
+    examples = cached_examples(arguments.fights, arguments.flickr8k, encoder, arguments.cache)
+    flickr = read_flickr8k(arguments.flickr8k)
+    captions = [captions[0] for captions in flickr["train"].captions[: lite_alan.CAPTIONS_READ]]
+    sentences = read_sentences(arguments.uca, captions)
+    stills = encoder.encode([read_picture(path) for path in lively(flickr["test"])])
+    found: dict[str, list[NDArray[np.bool_]]] = {}
+    for chosen, left in lite_alan.folds(examples):
+        model = lite_alan.fit(examples, chosen, sentences, lite_alan.Recipe())
+        words = lite_alan.encode_texts(model, text, [WORDS])[0]
+        for name, right in compare(model, words, stills, examples, left).items():
+            found.setdefault(name, []).append(right)
+    print(f"{len(stills)} pictures of hugs, dances, jumps and sport; pairs ranked right, percent:")
+    for name, parts in found.items():
+        print(f"{name}: {100 * np.concatenate(parts).mean():.1f}")
+
+
+if __name__ == "__main__":
+    main()
