@@ -13,7 +13,9 @@ from var_plugin.encoders.base import Background, Confidence, Vectors
 SIZES = (100, 300, 900)
 """Of the galleries."""
 
-_UNRELATED = 0.4
+UNRELATED = 0.4
+"""Sentences less alike than this say different things."""
+
 _RELATED = 0.6
 
 
@@ -53,7 +55,7 @@ def trials(queries: Vectors, gallery: Vectors, likeness: Vectors, background: Ba
     scores = (queries @ gallery.T - background.mean) / background.std
     rows: list[tuple[float, bool, float, int]] = []
     for query in range(len(queries)):
-        others = np.flatnonzero(likeness[query] < _UNRELATED)
+        others = np.flatnonzero(likeness[query] < UNRELATED)
         for size in SIZES:
             if len(others) < size / 2:
                 continue

@@ -200,11 +200,16 @@ def confidence_trials(
     pictures = stills.encode([read_picture(path) for path in data.paths])
     motion = examples.still.motion[np.arange(len(pictures)) % len(examples.still)]
     captions = [captions[0] for captions in data.captions]
-    told = sentence_vectors([caption for captions in data.captions for caption in captions])
-    likeness = np.einsum("qd,pcd->qpc", sentence_vectors(captions), told.reshape(len(data), CAPTIONS, -1)).max(axis=2)
     return trials(
-        encode_texts(model, text, captions), fold_clips(model, Samples(pictures, motion)), likeness, background
+        encode_texts(model, text, captions), fold_clips(model, Samples(pictures, motion)), likenesses(data), background
     )
+
+
+def likenesses(data: CaptionedPictures) -> Vectors:
+    """Return how alike the first caption of each picture and the likest caption of each other are, (n, n)."""
+    told = sentence_vectors([caption for captions in data.captions for caption in captions])
+    told = told.reshape(len(data), CAPTIONS, -1)
+    return np.asarray(np.einsum("qd,pcd->qpc", told[:, 0], told).max(axis=2), np.float32)
 
 
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:

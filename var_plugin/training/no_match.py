@@ -1,0 +1,104 @@
+"""How often does a search say "found" when what is asked for is not there, and "nothing like that" when it is?
+
+Captions of pictures are asked for in footage without and with their picture, shown as a still film: among other
+captioned pictures, those left out whose captions say something alike, and among footage of street cameras. The two
+errors belong together: a bar that nothing passes raises no false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.encoders.lite import LitePictureEncoder
+from var_plugin.encoders.lite_alan import LiteAlan
+from var_plugin.encoders.lite_suite import scene
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.settings import settings
+from var_plugin.training.alan_examples import Samples, cached_examples
+from var_plugin.training.confidence import UNRELATED
+from var_plugin.training.flickr8k import read_flickr8k, read_picture
+from var_plugin.training.lite_alan import fold_clips, likenesses
+
+SIZES = (100, 300, 900, 2000)
+_MISSES = 0.2
+
+
+def best_scores(
+    similarity: NDArray[np.floating], allowed: NDArray[np.bool_], size: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return each query's best similarity (n,) among `size` of the rows (n, m) it is allowed; NaN where too few."""
+    best = np.full(len(similarity), np.nan)
+    for query, row in enumerate(similarity):
+        rows = np.flatnonzero(allowed[query])
+        if len(rows) >= size:
+            best[query] = row[random.choice(rows, size, replace=False)].max()
+    return best
+
+
+def told(own: NDArray[np.floating], others: NDArray[np.floating], sure: Confidence, size: int) -> str:
+    """Return a row of the table for the scores of the right answer (n,) and of the best other one (n,)."""
+    known = np.isfinite(others)
+    without, found = others[known], np.maximum(own, others)[known]
+
+    def passing(scores: NDArray[np.floating]) -> float:
+        return float(np.mean([sure(score, size) >= settings().least_confidence for score in scores]))
+
+    alarms = (without >= np.quantile(found, _MISSES)).mean()
+    numbers = (1 - passing(found), passing(without), alarms, (own[known] > without).mean())
+    return " | ".join(f"{100 * number:.0f} %" for number in numbers)
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.no_match", description=main.__doc__)
+    for name in ("fights", "flickr8k", "cache"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
+    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    arguments = parser.parse_args()
+    encoders, model = scene(arguments.weights), LiteAlan(arguments.weights).model
+    stills = LitePictureEncoder(arguments.weights)
+    data = read_flickr8k(arguments.flickr8k)["test"]
+    examples = cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache)
+    if encoders.text is None:
+        raise TypeError("the lite suite has no encoder for text")
+    queries = encoders.text.encode([captions[0] for captions in data.captions])
+    motion = examples.still.motion[np.arange(len(data)) % len(examples.still)]
+    shown = fold_clips(model, Samples(stills.encode([read_picture(path) for path in data.paths]), motion))
+    footage = np.concatenate([fold_clips(model, samples) for samples in examples.samples])
+    unlike = likenesses(data) < UNRELATED
+    background, confidence = encoders.backgrounds["text"], encoders.confidences["text"]
+    galleries = {
+        "other pictures": (shown, unlike),
+        "street cameras": (footage, np.ones((len(queries), len(footage)), bool)),
+    }
+    print("among | segments | missed | false alarms | false alarms where 20 % are missed | right one first")
+    for name, (gallery, allowed) in galleries.items():
+        for size in SIZES:
+            found = table_row(queries, shown, gallery, allowed, background, confidence, size)
+            if found:
+                print(f"{name} | {size} | {found}")
+
+
+def table_row(
+    queries: Vectors,
+    own: Vectors,
+    gallery: Vectors,
+    allowed: NDArray[np.bool_],
+    background: Background,
+    confidence: Confidence,
+    size: int,
+) -> str | None:
+    """Return a row of the table, or None where nearly all queries have fewer unrelated segments than that."""
+    similarity = (queries @ gallery.T - background.mean) / background.std
+    right = ((queries * own).sum(axis=1) - background.mean) / background.std
+    others = best_scores(similarity, allowed, size, np.random.default_rng(0))
+    return told(right, others, confidence, size) if np.isfinite(others).mean() > 0.1 else None
+
+
+if __name__ == "__main__":
+    main()
