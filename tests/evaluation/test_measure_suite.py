@@ -51,6 +51,15 @@ def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> N
     assert zero_shot.videos.query_to_video.recall[0] == 100
     with pytest.raises(UnsupportedModalityError, match="cannot find videos by audio"):
         measure(color_suite(), examples, lambda one: clips, resamples=0)
+    both = Suite(DESCRIPTION, {"texts": color_suite().encoders["scene"], "sounds": suite.encoders["scene"]})
+    asked: list[str] = []
+
+    def read(one: Suite) -> dict[Path, Clips]:
+        asked.extend(one.encoders)
+        return clips
+
+    assert measure(both, examples, read, resamples=0)[1].videos == zero_shot.videos
+    assert asked == ["sounds"], "the space that takes sounds, not the first one that takes video"
 
 
 def test_a_video_may_have_several_captions() -> None:

@@ -19,6 +19,7 @@ from var_plugin.evaluation.captions import Captioned
 from var_plugin.evaluation.clips import evenly, video_encoder
 from var_plugin.evaluation.metrics import Retrieval, chance_among, from_ranks, ranks
 from var_plugin.extras import require
+from var_plugin.types import Modality
 
 ZERO_SHOT, TRAINED, CHANCE, CEILING = "zero-shot", "trained", "Chance, expected", "Perfect order of the same spans"
 
@@ -61,6 +62,7 @@ def measure(
     require("train", "scipy")
     if not examples:
         raise InvalidInputError("there is nothing to measure", fix="give at least one video with a caption")
+    suite = _narrowed(suite, "audio" if examples[0].caption is None else "text")
     whole = [one for one in examples if one.span is None]
     timed = [one for one in examples if one.span is not None]
     suites = [(ZERO_SHOT, suite.base), (TRAINED, suite)] if suite.base else [(ZERO_SHOT, suite)]
@@ -115,22 +117,22 @@ def _video_scores(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Pa
 
 
 def _queries(suite: Suite, examples: Sequence[Captioned]) -> Vectors:
-    space = _space(suite, examples)
+    space = next(iter(suite.encoders))
     captions = [one.caption for one in examples if one.caption is not None]
     if captions:
         return suite.encode("text", captions, space=space)
     return suite.encode("audio", [one.video for one in examples], space=space)
 
 
-def _space(suite: Suite, examples: Sequence[Captioned]) -> str:
-    """Return the name of the space that takes video and the kind of query that the examples have."""
-    query = "audio" if examples[0].caption is None else "text"
-    found = suite.encoders_for("video").space
-    if query in found.modalities:
-        return found.name
+def _narrowed(suite: Suite, query: Modality) -> Suite:
+    """Return the suite, and the one that it was made from, with nothing but spaces that take video and such queries."""
+    fitting = {name: one for name, one in suite.encoders.items() if {"video", query} <= one.space.modalities}
+    if fitting:
+        return Suite(suite.description, fitting, base=suite.base and _narrowed(suite.base, query))
+    offered = "; ".join(f"{name}: {', '.join(sorted(space.modalities))}" for name, space in suite.spaces.items())
     raise UnsupportedModalityError(
         f"suite '{suite.name}' cannot find videos by {query}",
-        why=f"its space '{found.name}' for video takes {', '.join(sorted(found.modalities))}",
+        why=f"it has no space for both: {offered}",
         fix="choose a suite with a space for both, such as alan-i3d",
     )
 
