@@ -31,13 +31,16 @@ from transformers import (
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipImageProcessor,
+    VideoMAEImageProcessor,
+    XCLIPConfig,
 )
 
-from var_plugin.encoders.backbones import clap, clip
+from var_plugin.encoders.backbones import clap, clip, xclip
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
-from var_plugin.encoders.base import TextEncoder
+from var_plugin.encoders.base import ClipReader, TextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.suites import load_suite
+from var_plugin.media.frames import Frame
 
 RUNS = 5
 LONGEST = 30.0  # seconds of CPU for one figure; then fewer runs have to do
@@ -50,6 +53,10 @@ L14 = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, 
 _ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 CLIP_TEXT = _ENDS | {
     "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8,
+}  # fmt: skip
+_OVER_TIME = {
+    "num_frames": 8, "mit_hidden_size": 512, "mit_intermediate_size": 2048, "mit_num_hidden_layers": 1,
+    "mit_num_attention_heads": 8,
 }  # fmt: skip
 CLIP_TEXT_L = _ENDS | B32
 
@@ -72,6 +79,10 @@ def published() -> dict[str, Published]:
         ),
         "CLIP ViT-L/14, 224": Published(
             CLIPConfig(text_config=CLIP_TEXT_L, vision_config=L14 | {"patch_size": 14}, projection_dim=768), pictures
+        ),
+        "X-CLIP B/32, 224, 8 frames": Published(
+            XCLIPConfig(text_config=CLIP_TEXT, vision_config=B32 | {"patch_size": 32} | _OVER_TIME, projection_dim=512),
+            VideoMAEImageProcessor(size={"shortest_edge": 224}, crop_size=square),
         ),
         "SigLIP 2 base/16, 224": Published(
             SiglipConfig(
@@ -159,12 +170,12 @@ def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
         place = folder / str(len(name))
         place.mkdir(exist_ok=True)
         checkpoint = RandomCheckpoint(place, model)
-        sounds = model.config.model_type == "clap"
-        encoders = clap.sound_space(checkpoint) if sounds else clip.scene_space(checkpoint)
+        space = {"clap": clap.sound_space, "xclip": xclip.scene_space}.get(model.config.model_type, clip.scene_space)
+        encoders = space(checkpoint)
         network = encoders.text._network.model  # type: ignore[union-attr]
         millions = sum(weights.numel() for weights in network.parameters()) / 1e6
         yield row(name, f"{millions:.0f} M", encoders)
-        if compare and not sounds:
+        if compare and encoders.picture and not encoders.video:
             yield from comparison(network)
 
 
@@ -181,7 +192,7 @@ def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
         frames = list(random.integers(0, 256, (FRAMES, *encoders.picture.size, 3), np.uint8))
         cells[2] = f"{per_second(encoders.picture.encode, frames):.1f}"
         if encoders.video:
-            cells[2] = f"{per_second(encoders.video.reader.encode, moving(encoders, random)):.1f}"
+            cells[2] = f"{per_second(encoders.video.reader.encode, moving(encoders.video.reader, random)):.1f}"
     if encoders.sound:
         windows = random.standard_normal((4, encoders.sound.window)).astype(np.float32) / 10
         cells[5] = f"{per_second(encoders.sound.encode, windows):.1f}"
@@ -196,19 +207,15 @@ def texts(encoder: TextEncoder | None) -> list[str]:
     return [f"{together:.0f}", f"{1000 * seconds(lambda: encoder.encode([SENTENCE])):.0f} ms"]
 
 
-def moving(encoders: SpaceEncoders, random: np.random.Generator) -> list[Any]:
-    """Return frames with motion pictures, as the reader wants them."""
-    from var_plugin.media.frames import Frame
+def moving(reader: ClipReader, random: np.random.Generator) -> list[Frame]:
+    """Return frames as a reader of videos wants them, with motion pictures where it looks at them."""
 
-    reader = encoders.video.reader  # type: ignore[union-attr]
-    sides = (reader.motion, reader.motion, 3)
+    def noise(height: int, width: int) -> np.ndarray:
+        return random.integers(0, 256, (height, width, 3), np.uint8)
+
     return [
-        Frame(
-            number / 2,
-            random.integers(0, 256, (*reader.size, 3), np.uint8),
-            motion=random.integers(0, 256, sides, np.uint8),
-        )
-        for number in range(FRAMES)
+        Frame(number / 2, noise(*reader.size), motion=noise(reader.motion, reader.motion) if reader.motion else None)
+        for number in range(max(FRAMES, reader.stack))
     ]
 
 

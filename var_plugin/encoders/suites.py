@@ -71,7 +71,7 @@ _XCLIP = replace(
     weights_licence="of the models: MIT (X-CLIP of Microsoft), Apache-2.0 (CLAP of LAION)",
     megabytes=1560,
     build="var_plugin.encoders.pretrained:build_xclip",
-    default_model="microsoft/xclip-base-patch32",
+    default_model="microsoft/xclip-base-patch32@a2e27a78a2b5d802e894b8a1ef14f3a8ce490963",
 )
 _ALAN_I3D = SuiteDescription(
     name="alan-i3d",
