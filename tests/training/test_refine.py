@@ -16,7 +16,7 @@ from var_plugin.encoders.video import Clips
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.captions import Captioned
 from var_plugin.evaluation.measure_suite import CHANCE, measure
-from var_plugin.training.refine import RefineSettings, detector_area, encode, epoch_sum, refine
+from var_plugin.training.refine import RefineSettings, detector_area, encode, held_out_points, refine
 from var_plugin.training.refine_items import collate, divide, make_items
 from var_plugin.training.refine_run import write
 
@@ -95,7 +95,7 @@ def test_the_start_is_what_the_suite_finds_without_towers() -> None:
     suite = color_suite()
     items = make_items(suite, examples, clips, most=1000)
     everything = list(range(len(examples)))
-    start = epoch_sum(items.own, items, everything)
+    start = held_out_points(items.own, items, everything).mean()
     _, zero_shot = measure(suite, examples, lambda one: clips, resamples=0)
     # `measure` is strict, a query has one right video; here equal captions count as one.
     assert zero_shot.videos is not None

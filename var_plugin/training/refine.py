@@ -1,8 +1,8 @@
 """Refine a suite on one's own captioned videos: residual ALAN towers on its space, kept only where they are better.
 
 The backbones stay as they are; what is trained is small, on vectors that were computed once. Videos are divided into a
-part to train on and a part to validate on, and the towers are kept only if they find more on the latter than the suite
-did without them. So a training on too little, or on captions that say nothing, changes nothing.
+part to train on and a part to validate on, and the towers are kept only if they surely find more on the latter than the
+suite did without them. So a training on too little, or on captions that say nothing, changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, ResidualVideo
@@ -22,7 +23,8 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation.captions import Captioned
-from var_plugin.evaluation.metrics import from_ranks, ranks
+from var_plugin.evaluation.metrics import ranks
+from var_plugin.training.gains import points, surely_more, surely_told_apart
 from var_plugin.training.refine_items import Batch, Items, collate, divide, make_items
 
 MOST_CLIPS = 1200
@@ -57,10 +59,11 @@ class Refined:
     start: float
     """SumR of the suite without towers."""
     best: float
-    """SumR of the best epoch, whether or not it was better."""
+    """SumR of the best epoch, or of the start."""
     epoch: int
     """The best epoch; 0: the start."""
     towers_kept: bool
+    """Whether that is more than the start in 95 % of draws of the held-out videos."""
     detector_area: float | None
     """Area under the ROC curve of the anomaly scores of held-out videos; None: no detector was trained and kept."""
     trained_on: int
@@ -99,32 +102,35 @@ def refine(
     chosen, left = divide(examples, settings.validation_share, settings.seed)
     torch.manual_seed(settings.seed)
     model = _model(encoders.space.dim)
-    start = epoch_sum(items.own, items, left)
+    start = held_out_points(items.own, items, left)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    best, best_epoch, towers = start, 0, copy.deepcopy(model.state_dict())
-    area, detector = 0.5, None
+    unchanged = copy.deepcopy(model.state_dict())
+    best, best_epoch, towers = start, 0, unchanged
+    area, apart, detector = 0.5, None, model.detector.state_dict()
     random = np.random.default_rng(settings.seed)
     for epoch in range(1, settings.epochs + 1):
         _train(model.train(), optimizer, items, random.permutation(chosen).tolist(), settings.batch_size)
         videos, scores = encode(model.eval(), items, left)
-        found = epoch_sum(videos, items, left, texts=_texts(model, items, left))
-        report(epoch, found)
-        if found > best:
+        found = held_out_points(videos, items, left, texts=_texts(model, items, left))
+        report(epoch, float(found.mean()))
+        if found.mean() > best.mean():
             best, best_epoch, towers = found, epoch, copy.deepcopy(model.state_dict())
         seen = detector_area(scores, items, left)
         if seen is not None and seen > area:
-            area, detector = seen, copy.deepcopy(model.detector.state_dict())
-    model.load_state_dict(towers)
-    if detector is not None:
+            area, apart = seen, _told_apart(scores, items, left)
+            detector = copy.deepcopy(model.detector.state_dict())
+    detects = apart is not None and surely_told_apart(*apart)
+    kept = surely_more(start, best, items.videos[left])
+    model.load_state_dict(towers if kept else unchanged)
+    if detects:
         model.detector.load_state_dict(detector)
-    kept = best_epoch > 0
     return Refined(
-        model=model.eval() if kept or detector is not None else None,
-        start=start,
-        best=best,
+        model=model.eval() if kept or detects else None,
+        start=float(start.mean()),
+        best=float(best.mean()),
         epoch=best_epoch,
         towers_kept=kept,
-        detector_area=None if detector is None else area,
+        detector_area=area if detects else None,
         trained_on=len(chosen),
         held_out=len(left),
     )
@@ -141,8 +147,10 @@ def encode(model: ResidualAlanModel, items: Items, rows: Sequence[int]) -> tuple
     return torch.stack(vectors), scores
 
 
-def epoch_sum(videos: Tensor, items: Items, rows: Sequence[int], texts: Tensor | None = None) -> float:
-    """Return SumR of the rows among each other; what belongs together counts as right.
+def held_out_points(
+    videos: Tensor, items: Items, rows: Sequence[int], texts: Tensor | None = None
+) -> NDArray[np.float64]:
+    """Return (rows,) what each adds to SumR of the rows among each other; what belongs together counts as right.
 
     Args:
         videos: (rows, dim), or (all, dim) of which the rows are taken.
@@ -154,18 +162,26 @@ def epoch_sum(videos: Tensor, items: Items, rows: Sequence[int], texts: Tensor |
     texts = items.texts[list(rows)] if texts is None else texts
     scores = (texts @ videos.T).numpy()
     related = items.related(rows)
-    return from_ranks(ranks(scores, related), ranks(scores.T, related.T)).recall_sum
+    return points(ranks(scores, related), ranks(scores.T, related.T))
 
 
 def detector_area(scores: Sequence[Tensor], items: Items, rows: Sequence[int]) -> float | None:
     """Return the area under the curve of the videos' highest scores; None where not both kinds are there."""
     from sklearn.metrics import roc_auc_score
 
-    known = [place for place, row in enumerate(rows) if items.labels[row].isfinite()]
-    truth = np.array([items.labels[rows[place]].item() for place in known])
-    if not len(truth) or truth.min() == truth.max():
+    truth, highest = _told_apart(scores, items, rows)
+    if truth.all() or not truth.any():
         return None
-    return float(roc_auc_score(truth, [scores[place].max().item() for place in known]))
+    return float(roc_auc_score(truth, highest))
+
+
+def _told_apart(
+    scores: Sequence[Tensor], items: Items, rows: Sequence[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return, of the rows of which it was said, whether they are anomalous, and their highest scores."""
+    known = [place for place, row in enumerate(rows) if items.labels[row].isfinite()]
+    truth = np.array([bool(items.labels[rows[place]]) for place in known], bool)
+    return truth, np.array([scores[place].max().item() for place in known])
 
 
 def _model(dim: int) -> ResidualAlanModel:
