@@ -34,7 +34,7 @@ def entry(video_id: str, recorded_at: int = 1_000) -> Entry:
         content=f"hash of {video_id}",
         sightings=(Sighting(path=f"/footage/{video_id}.mp4", camera=CAMERA, recorded_at=recorded_at),),
         duration=24.0,
-        metadata={"floor": 2, "gate": "süd"},
+        metadata={"floor": 1, "gate": "süd", "lit": True},
         settings="s",
         rows={},
         added_at=5,
@@ -125,6 +125,8 @@ class StoreContract:
         (best, *_) = index.hits("scene", unit(GREEN), limit=10, wanted=Filter(metadata={"gate": "süd"}))
         assert (best.video_id, best.camera, best.start, best.recorded_at) == ("v1", CAMERA, 8.0, 9_000)
         assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter(cameras=(CAMERA,)))) == 4
+        for metadata, found in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
+            assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter(metadata=metadata))) == found, metadata
         assert index.write(entry("v1"), rows(BLUE)) == {"scene": 1}
         assert index.size() == {"scene": 2}
         index.update(entry("v2").model_copy(update={"state": "deleting"}))

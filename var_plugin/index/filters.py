@@ -55,7 +55,7 @@ def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> st
         terms.append(f"anomaly >= {wanted.min_anomaly!r}")
     if wanted.max_anomaly is not None:
         terms.append(f"anomaly <= {wanted.max_anomaly!r}")
-    terms.extend(f'metadata["{check_key(key)}"] == {literal(value)}' for key, value in wanted.metadata.items())
+    terms.extend(f'metadata["{key}"] == {literal(value)}' for key, value in stored_metadata(wanted.metadata).items())
     return " and ".join(f"({term})" for term in terms)
 
 
@@ -104,6 +104,19 @@ def check_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
         check_key(key)
         literal(value)
     return dict(metadata)
+
+
+def stored_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return metadata as the rows of segments hold it, for nothing but filtering.
+
+    True and false stand under a key of their own, `lit?` for `lit`: to Milvus Lite false is 0 and true is 1.
+
+    Raises:
+        InvalidInputError: a key is no identifier.
+    """
+    return {
+        f"{check_key(key)}?" if isinstance(value, bool) else check_key(key): value for key, value in metadata.items()
+    }
 
 
 def milliseconds(moment: datetime) -> int:

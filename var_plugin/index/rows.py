@@ -10,7 +10,7 @@ import numpy as np
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.index.catalogue import Entry
-from var_plugin.index.filters import UNKNOWN_TIME
+from var_plugin.index.filters import UNKNOWN_TIME, stored_metadata
 from var_plugin.index.store import Row
 from var_plugin.types import Segment, SegmentKind
 
@@ -75,7 +75,7 @@ def segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) ->
                 "key_ms": round(segment.key * 1000),
                 "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
                 "anomaly": segment.anomaly,
-                "metadata": entry.metadata,
+                "metadata": stored_metadata(entry.metadata),
                 "vector": vector.tolist(),
             }
         )
