@@ -84,10 +84,11 @@ def suite(name: str) -> Suite:
     return Suite(DESCRIPTION, {"scene": scene, "tint": tint})
 
 
-def live(world: World, seed: int) -> None:
-    """Add, replace, delete and re-index until killed."""
+def live(world: World, seed: int, first: str) -> None:
+    """Do one act, then add, replace, delete and re-index at random until killed."""
     chance = random.Random(seed)
     index = opened(world)
+    begin(world, index, first, chance)
     while True:
         act = chance.choice(("add", "add", "add", "delete", "reindex"))
         slot = chance.randrange(_SLOTS)
@@ -97,6 +98,22 @@ def live(world: World, seed: int) -> None:
             remove(world, index, slot)
         else:
             reindex(world, index, chance.choice(SUITES))
+
+
+def begin(world: World, index: Index, act: str, chance: random.Random) -> None:
+    """Do an act in a slot that is, or is made, ready for it."""
+    if act == "reindex":
+        reindex(world, index, chance.choice(SUITES))
+        return
+    filled = act != "ingest"
+    ready = [slot for slot in range(_SLOTS) if world.slot(slot).exists() == filled]
+    slot = chance.choice(ready or range(_SLOTS))
+    if not ready and filled:
+        put(world, index, slot, content=chance.randrange(_CONTENTS))
+    if act == "delete" or not (ready or filled):
+        remove(world, index, slot)
+    if act != "delete":
+        put(world, index, slot, content=chance.randrange(_CONTENTS))
 
 
 def put(world: World, index: Index, slot: int, content: int) -> None:
@@ -178,10 +195,10 @@ def resumed_faults(world: World, index: Index) -> list[str]:
     return wrong + [f"after resuming: {problem}" for problem in problems]
 
 
-def start(world: World, seed: int) -> BaseProcess:
+def start(world: World, seed: int, first: str) -> BaseProcess:
     """Begin a life in a process of its own; all imports are done once, in a server that forks it."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=live, args=(world, seed), daemon=True)
+    process = context.Process(target=live, args=(world, seed, first), daemon=True)
     process.start()
     return process

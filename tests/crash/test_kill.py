@@ -1,4 +1,7 @@
-"""SIGKILL at random moments of ingest, re-ingest, delete and re-indexing; `VAR_PLUGIN_KILLS` says how often."""
+"""SIGKILL at random moments of ingest, re-ingest, delete and re-indexing.
+
+`VAR_PLUGIN_KILLS` says how often, `VAR_PLUGIN_KILLS_SEED` which moments: a long run can be done in pieces.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from pathlib import Path
 from tests.crash import life
 
 KILLS = int(os.environ.get("VAR_PLUGIN_KILLS", "8"))
+SEED = int(os.environ.get("VAR_PLUGIN_KILLS_SEED", "7"))
 
 
 def test_an_index_survives_being_killed_anywhere(tmp_path: Path) -> None:
     world = life.World(tmp_path / "world")
     world.make()
-    chance = random.Random(7)
+    chance = random.Random(SEED)
     acts = itertools.cycle(life.SECONDS)
     interrupted: Counter[str] = Counter()
     for kill in range(KILLS):
-        killed_during = kill_during(world, next(acts), seed=kill, chance=chance)
+        killed_during = kill_during(world, next(acts), seed=1000 * SEED + kill, chance=chance)
         interrupted[killed_during] += 1
         with life.opened(world) as index:
             assert life.faults(world, index) == [], f"kill {kill}, {killed_during}"
@@ -32,7 +36,7 @@ def test_an_index_survives_being_killed_anywhere(tmp_path: Path) -> None:
 
 def kill_during(world: life.World, act: str, seed: int, chance: random.Random) -> str:
     """Kill a life a random time after it began an act; return the act that was in progress then."""
-    process = life.start(world, seed)
+    process = life.start(world, seed, act)
     before = len(world.events())
     while not any(event.get("doing") == act for event in world.events()[before:]):
         assert process.is_alive(), "a life ends by being killed only"

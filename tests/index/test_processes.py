@@ -16,7 +16,7 @@ import pytest
 
 from tests.colors import color_suite
 from tests.films import Film, textured
-from var_plugin.errors import IndexUnavailableError
+from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index import local
 from var_plugin.index.store import Store
 from var_plugin.library import open_index
@@ -164,6 +164,39 @@ def test_rows_that_a_kill_doubled_are_single_again(tmp_path: Path, film: Film) -
         assert len(index.videos()) == 3
         assert index.size() == {"scene": 6}
         assert index.verify().ok
+
+
+def test_what_a_kill_left_half_written_for_searching_is_made_again(tmp_path: Path, film: Film) -> None:
+    """Milvus Lite writes its copy of the vectors in place; it does not open a collection with half of one."""
+    database = tmp_path / "a.db"
+    with open_index(database, suite=color_suite()) as index:
+        assert index.add(films(film, 1)).ok
+        note = (database / "owner.json").read_text()
+    copies = list(database.glob("collections/*/partitions/*/indexes/*.idx"))
+    assert copies
+    for copy in copies:
+        copy.write_bytes(copy.read_bytes()[:-3])
+    with pytest.raises(StoreError):
+        open_index(database, suite=color_suite())
+    (database / "owner.json").write_text(note)
+    with open_index(database, suite=color_suite()) as index:
+        assert len(index.search("red")) == 1
+        assert index.verify().ok
+
+
+def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tmp_path / "a.db/owner.json"
+    release = local._Database._release_lock
+    there: list[tuple[bool, bool]] = []
+
+    def seen(self: local._Database) -> None:
+        before = note.exists()
+        release(self)
+        there.append((before, note.exists()))
+
+    monkeypatch.setattr(local._Database, "_release_lock", seen)
+    open_index(tmp_path / "a.db", suite=color_suite()).close()
+    assert there == [(True, False)]
 
 
 def test_others_cannot_get_in(tmp_path: Path) -> None:

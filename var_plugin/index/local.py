@@ -73,8 +73,8 @@ class Owner(Link):
 
     def __init__(self, database: Path) -> None:
         database.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = MilvusLite(str(database))
         self._note = database / _OWNER
+        self._database = _Database(str(database))
         self._changing = threading.Lock()
         killed = _clear_leftovers(database)
         self._folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
@@ -99,7 +99,7 @@ class Owner(Link):
         atexit.unregister(self.close)
         self._server.stop(grace=2).wait()
         with self._changing:
-            self._note.unlink(missing_ok=True)
+            self._database.note = self._note
             self._database.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -121,6 +121,20 @@ class Owner(Link):
         partial = self._note.with_suffix(".partial")
         partial.write_text(json.dumps({"pid": os.getpid(), "address": self.address}), encoding="utf-8")
         partial.replace(self._note)
+
+
+class _Database(MilvusLite):  # type: ignore[misc]
+    """Takes the owner's note away between its last write and the release of the lock.
+
+    Killed before, it counts as killed; afterwards the note is that of the next owner.
+    """
+
+    note: Path | None = None
+
+    def _release_lock(self) -> None:
+        if self.note:
+            self.note.unlink(missing_ok=True)
+        super()._release_lock()
 
 
 def connect(database: Path) -> Link:
@@ -163,8 +177,9 @@ def _read_note(database: Path) -> dict[str, Any] | None:
 def _clear_leftovers(database: Path) -> bool:
     """Remove what a killed owner left; tell whether one was killed.
 
-    That is its socket, and collections in the midst of being made or dropped: without its schema a collection does not
-    exist for Milvus Lite, yet keeps its name from being used again.
+    That is its socket; collections in the midst of being made or dropped: without its schema a collection does not
+    exist for Milvus Lite, yet keeps its name from being used again; and the copies of the vectors for searching, which
+    are made again from the rows: Milvus Lite 3.2 writes them in place, and loads no collection with half of one.
     """
     note = _read_note(database)
     if note:
@@ -174,6 +189,9 @@ def _clear_leftovers(database: Path) -> bool:
     for collection in (database / "collections").iterdir():
         if not (collection / "schema.json").exists():
             shutil.rmtree(collection)
+        elif note:
+            for copies in collection.glob("partitions/*/indexes"):
+                shutil.rmtree(copies)
     return note is not None
 
 
