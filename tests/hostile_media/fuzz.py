@@ -29,6 +29,8 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 LIMITS = replace(DEFAULT_LIMITS, silence=10.0)
 LONGEST_SECONDS = 60.0
 """Twice the silence allowed, a second child, and a machine that has other work."""
+SIDE = 32
+"""Pixels of the pictures: so small, they come through the memory that the guard shares with its child."""
 FILMS = {
     "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
     "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",
@@ -93,14 +95,17 @@ def make_films(folder: Path) -> dict[str, Original]:
 
 
 def outcome(path: Path) -> str:
-    """Decode pictures and sound in the guard; return the names of how they ended.
+    """Decode pictures, what moves after them, and sound in the guard; return the name of how the pictures ended.
 
     Raises:
         AssertionError: it took too long. Any error that is none of the package's own comes through.
     """
     started = time.monotonic()
     ends = []
-    for read in (lambda: guard.Frames(path, size=(32, 32), limits=LIMITS), lambda: guard.decode_audio(path, LIMITS)):
+    for read in (
+        lambda: guard.Frames(path, size=(SIDE, SIDE), motion=SIDE, limits=LIMITS),
+        lambda: guard.decode_audio(path, LIMITS),
+    ):
         try:
             for _ in read():
                 pass
