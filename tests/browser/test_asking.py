@@ -15,6 +15,20 @@ def chips(page: Page) -> list[str]:
     return [" ".join(chip.removesuffix("×").split()) for chip in page.locator(".vp-chip").all_inner_texts()]
 
 
+def in_view(page: Page, selector: str) -> bool:
+    """Whether the last element of a kind can be seen: neither the window nor the chat has scrolled it away."""
+    return bool(
+        page.locator(selector).last.evaluate(
+            """element => {
+              const box = element.getBoundingClientRect();
+              const chat = element.closest('.bubble-wrap')?.getBoundingClientRect();
+              const top = Math.max(0, chat?.top ?? 0), bottom = Math.min(innerHeight, chat?.bottom ?? innerHeight);
+              return box.top >= top && box.top < bottom - 20;
+            }"""
+        )
+    )
+
+
 def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
     page = visit(colors)
     keep(page, "welcome")
@@ -34,6 +48,7 @@ def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
     assert chips(page) == ["looking for green", "after Sun 01 Nov 2026, 14:00:00 UTC"]
     assert playing(page)["start"] == 24
     keep(page, "follow-up")
+    assert in_view(page, "#vp-chat .user-row"), "the chat stands at the question"
 
     page.locator(".vp-chip button").last.click()
     page.wait_for_function("() => document.querySelectorAll('.vp-chip').length === 1")
@@ -137,6 +152,8 @@ def test_on_a_phone_and_in_the_dark(visit: Visit, colors: str) -> None:
     phone = visit(colors, width=390, height=844)
     ask(phone, "green")
     playing(phone)
+    assert in_view(phone, "video.vp-video")
+    assert in_view(phone, ".vp-card >> nth=0")
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing sticks out"
     keep(phone, "phone")
     dark = visit(colors, dark=True)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, keep, playing
+from tests.colors import DESCRIPTION, NAMES, AnyWords, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.app.adding import upload_folder
-from var_plugin.library import Index
+from var_plugin.encoders.base import Picture, Vectors, unit
+from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.library import Index, open_index
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]
@@ -47,6 +53,45 @@ def test_upload_then_ask_then_delete(visit: Visit, serve: Serve, any_colors: Ind
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('no footage')")
     assert not kept.exists()
     assert any_colors.videos() == []
+
+
+class StopsAtYellow(MeanColor):
+    """Goes on with a yellow picture only when it is told to."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def encode(self, pictures: Sequence[Picture]) -> Vectors:
+        vectors = super().encode(pictures)
+        if (vectors @ unit(np.array([NAMES["yellow"]], np.float32)).T > 0.95).any():
+            assert self.go.wait(60)
+        return vectors
+
+
+def test_ask_while_a_video_is_being_indexed(visit: Visit, serve: Serve, film: Film, tmp_path: Path) -> None:
+    folder = film("cams/first.mp4", seconds=16, fps=5, paint=scene("green", "red")).parent
+    film("cams/second.mp4", seconds=24, fps=5, paint=scene("blue", "yellow", "green"))
+    pictures = StopsAtYellow()
+    suite = Suite(DESCRIPTION, {"scene": SpaceEncoders(build()["scene"].space, text=AnyWords(), picture=pictures)})
+    with open_index(tmp_path / "index.db", suite=suite) as index:
+        page = visit(serve(index))
+        tab(page, "Footage")
+        page.fill("#vp-folder input, #vp-folder textarea", str(folder))
+        page.click("#vp-add")
+        try:
+            page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
+            page.wait_for_selector("#vp-adding [role=progressbar]")
+            keep(page, "adding")
+            tab(page, "Ask")
+            ask(page, "green")
+            found = cards(page)
+            assert all("camera first" in card for card in found), found
+            assert playing(page)["start"] == 0
+            assert page.locator("#vp-adding [role=progressbar]").count() == 1, "the second is not done"
+        finally:
+            pictures.go.set()
+        tab(page, "Footage")
+        page.wait_for_function("() => document.querySelector('#vp-adding').innerText.split('stored').length === 3")
 
 
 def test_a_folder_with_a_file_that_is_no_video(visit: Visit, serve: Serve, any_colors: Index, film: Film) -> None:

@@ -48,6 +48,7 @@ def build_ask_tab(desk: Desk) -> AskTab:
                 label="Conversation",
                 show_label=False,
                 height="56vh",
+                autoscroll=False,  # the bridge brings the question into view, not the last card
                 buttons=[],
                 feedback_options=None,
                 group_consecutive_messages=False,

@@ -17,5 +17,24 @@ const bindPlots = () => {
     plot.vpListening = plot._ev;
   }
 };
-new MutationObserver(bindPlots).observe(document.body, { childList: true, subtree: true });
-bindPlots();
+
+// After an answer the chat stands at its question, so that the sentence and the best cards are in view.
+let shown = "0 0";
+const showAnswer = () => {
+  const rows = [...document.querySelectorAll("#vp-chat .message-row")];
+  const now = `${rows.length} ${document.querySelectorAll("#vp-chat .vp-card").length}`;
+  if (now === shown || !rows.length) return;
+  shown = now;
+  const asked = rows.findLastIndex((row) => row.classList.contains("user-row"));
+  // A chip that is removed asks without a message.
+  const first = rows[asked >= rows.length - 3 ? asked : rows.length - 2];
+  const chat = document.querySelector("#vp-chat .bubble-wrap");
+  chat.scrollTop += first.getBoundingClientRect().top - chat.getBoundingClientRect().top - 8;
+};
+
+const pageChanged = () => {
+  bindPlots();
+  showAnswer();
+};
+new MutationObserver(pageChanged).observe(document.body, { childList: true, subtree: true });
+pageChanged();
