@@ -64,6 +64,16 @@ def test_no_folder_is_told(desk: Desk, tmp_path: Path) -> None:
     assert "secret" not in session.turns[-1].told
 
 
+def test_a_time_at_which_nothing_was_recorded_may_be_a_look(desk: Desk) -> None:
+    session = say(desk, Session(), "green at night on the north camera", [])
+    assert session.request == Request(text="green at night", cameras=("north",))
+    assert session.shown[0].start == 8.0
+    assert "taken as a description" in session.turns[-1].told
+    for message in ("blue at 11 pm", "blue on Friday night"):
+        assert say(desk, session, message, []).shown == (), "that is a time and nothing else"
+    assert say(desk, say(desk, Session(), "green", []), "at night", []).shown == ()
+
+
 def test_undo_and_chips(desk: Desk) -> None:
     first = say(desk, Session(), "green", [])
     second = say(desk, first, "on the north camera", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -17,6 +18,7 @@ from var_plugin.app.calibration import calibrate
 from var_plugin.app.cards import cards
 from var_plugin.app.conversation import Context, Request, understand
 from var_plugin.app.conversation.request import Chip, chips, remove
+from var_plugin.app.conversation.times import CLOCK, DAY, PART
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session, Turn, context_of
 from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamError, VarPluginError
@@ -24,6 +26,9 @@ from var_plugin.media.guard import probe
 from var_plugin.retrievers.wording import plain
 
 Media = Literal["image", "audio", "video"]
+
+_BY_ITS_LIGHT = re.compile(rf"\b(?:in the|at|by) {PART}\b", re.IGNORECASE)
+_BY_THE_CLOCK = re.compile(rf"\b(?:{DAY}|{CLOCK})", re.IGNORECASE)
 
 
 def say(desk: Desk, session: Session, text: str, files: Sequence[str]) -> Session:
@@ -52,7 +57,19 @@ def say(desk: Desk, session: Session, text: str, files: Sequence[str]) -> Sessio
         return session.told(said, _sentences(notes))
     # A picture stays what is looked for when the words beside it only set conditions.
     request = understood.request.but(**_uploaded(files)) if files else understood.request
-    return _answered(desk, session, request, said, context, notes)
+    answered = _answered(desk, session, request, said, context, notes)
+    look = _look(text)
+    if answered.shown or look is None or not request.text or request.text == session.request.text:
+        return answered
+    described = request.but(text=f"{request.text} {look}", after=None, before=None)
+    notes.append(f"nothing was recorded then, so “{look}” is taken as a description")
+    return _answered(desk, session, described, said, context, notes)
+
+
+def _look(text: str) -> str | None:
+    """Return the words of a question that can be a time as well as a look: "a tower lit up in the evening"."""
+    found = _BY_ITS_LIGHT.search(text)
+    return found[0] if found and not _BY_THE_CLOCK.search(text) else None
 
 
 def drop(desk: Desk, session: Session, key: str) -> Session:

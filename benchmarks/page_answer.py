@@ -1,0 +1,93 @@
+"""How soon the page answers: python benchmarks/page_answer.py demo-footage [--visitors 9].
+
+Serves the page over the index that `var-plugin demo` made and asks the demo's questions in Chromium, each visitor on a
+page of their own. The browser's clock says how long it takes from pressing Enter until the answer is painted, its cards
+with it; beside it stands the search alone, in the same process. The first question of the server has a line of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Browser, sync_playwright
+
+from var_plugin.app.launch import running_page
+from var_plugin.demo.script import DEMO_QUERIES
+from var_plugin.library import Index, open_index
+
+# Two frames after the answer came: the browser has painted it. Its cards come in the same change of the page.
+_WATCH = """() => {
+  window.vpPainted = 0;
+  document.addEventListener('keydown', event => {
+    if (event.key === 'Enter') window.vpPressed = performance.now();
+  }, true);
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector('#vp-chat [data-testid=bot]')) return;
+    observer.disconnect();
+    requestAnimationFrame(() => requestAnimationFrame(() => { window.vpPainted = performance.now(); }));
+  }).observe(document.body, {childList: true, subtree: true});
+}"""
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="what `var-plugin demo` made")
+    parser.add_argument("--visitors", type=int, default=9, help="after the first")
+    asked = parser.parse_args()
+    questions = [query.text for query in DEMO_QUERIES if query.recording is None]
+    questions = [questions[number % len(questions)] for number in range(asked.visitors + 1)]
+    with open_index(asked.folder / "index.db") as index, running_page(index) as address, chromium() as browser:
+        first, *others = [ask(browser, address, question) for question in questions]
+        alone = [search(index, question) for question in questions]
+    rows = [("first question of the server", [first]), ("first question of a visitor", others), ("search alone", alone)]
+    lines = ["| | median s | slowest s | of |", "|---|--:|--:|--:|"]
+    lines += [f"| {name} | {np.median(taken):.2f} | {max(taken):.2f} | {len(taken)} |" for name, taken in rows]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    sys.stdout.write("\n".join([*lines, "", f"{os.cpu_count()} cores, load average {load}"]) + "\n")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the browser that is installed."""
+    program = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("no Chromium here: apt-get install chromium, or name it in VAR_PLUGIN_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def ask(browser: Browser, address: str, question: str) -> float:
+    """Seconds from pressing Enter to the painted answer, on a new page."""
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_selector("#vp-message textarea")
+    page.wait_for_timeout(2000)  # nobody types at once
+    page.evaluate(_WATCH)
+    page.fill("#vp-message textarea", question)
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => window.vpPainted > 0")
+    taken: float = page.evaluate("() => (window.vpPainted - window.vpPressed) / 1000")
+    page.close()
+    return taken
+
+
+def search(index: Index, question: str) -> float:
+    """Seconds that the search takes, everything loaded."""
+    started = time.perf_counter()
+    index.search(question)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
