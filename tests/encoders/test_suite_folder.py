@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.colors import color_suite
-from tests.encoders.backbones.tiny import save_clap, save_clip
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_xclip
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin.encoders import suite_folder
@@ -133,4 +133,23 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     with open_index(tmp_path / "index.db") as index:
         assert index.suite.name == str(folder), "an index knows its folder"
         assert index.search("a red car", k=1)
+    settings.cache_clear()
+
+
+def test_towers_stand_on_clips_of_several_frames_as_well(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    settings.cache_clear()
+    save_clap(tmp_path / "models/laion/larger_clap_general")
+    base = load_suite(f"xclip:{save_xclip(tmp_path / 'xclip')}")
+    made(tmp_path / "mine", base=base.name)
+    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, adapted_texts=True, num_attention_heads=4)
+    ResidualAlanModel(config).save_pretrained(tmp_path / "mine/alan")
+    suite = load_suite(tmp_path / "mine")
+    path = film(seconds=8, fps=4, paint=scene("red", "blue", seconds=4))
+    np.testing.assert_array_equal(suite.encode("video", [path]), base.encode("video", [path]))
+    encoder, below = suite.encoders["scene"].frames, base.encoders["scene"].frames
+    clips = embed_clips(path, encoder.reader, rate=2)
+    assert len(clips.times) == 4, "four frames a clip"
+    scores = np.zeros(4, np.float32)
+    np.testing.assert_allclose(encoder.whole(clips.vectors, scores), below.whole(clips.vectors, scores), atol=1e-6)
     settings.cache_clear()
