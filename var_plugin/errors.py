@@ -22,6 +22,11 @@ class VarPluginError(Exception):
         return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
 
 
+def said(error: Exception) -> str:
+    """Return what a library says went wrong, without its number for it and the path, which our message names."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class InvalidInputError(VarPluginError):
     """An argument or a query is not what the function takes."""
 

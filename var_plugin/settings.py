@@ -155,7 +155,7 @@ def settings() -> Settings:
         field = Settings.model_fields[name].description
         raise InvalidInputError(
             f"the environment variable {_PREFIX}{name.upper()} cannot be used",
-            why=": ".join([*inside, first["msg"]]),
+            why=": ".join([*inside, first["msg"].removeprefix("Value error, ")]),
             fix=f"unset it, or give it what it stands for, {field}",
         ) from error
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,6 +198,15 @@ def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypa
     monkeypatch.setattr(local._Database, "_release_lock", seen)
     open_index(tmp_path / "a.db", suite=color_suite()).close()
     assert there == [(True, False)]
+
+
+@pytest.mark.slow
+def test_an_owner_does_not_hang_up_on_one_who_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """pymilvus pings its server all the while; gRPC's servers hang up on that after two and a half minutes."""
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        time.sleep(200)
+        assert index.videos() == []
+    assert "too_many_pings" not in capfd.readouterr().err
 
 
 def test_others_cannot_get_in(tmp_path: Path) -> None:

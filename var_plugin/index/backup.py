@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from var_plugin.errors import InvalidInputError, StoreError
+from var_plugin.errors import InvalidInputError, StoreError, said
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.generation import collection_name
 from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
@@ -186,7 +186,7 @@ def _manifest(folder: Path) -> Backup:
         made = Backup.model_validate_json((folder / _MANIFEST).read_bytes())
         damaged = [name for name, digest in made.files.items() if _sha256(folder / name) != digest]
     except (OSError, ValidationError) as error:
-        raise InvalidInputError(f"{folder} is no backup of an index", why=str(error)) from error
+        raise InvalidInputError(f"{folder} is no backup of an index", why=said(error)) from error
     if damaged:
         raise InvalidInputError(f"the backup {folder} is damaged", why=f"{', '.join(damaged)} changed since")
     return made

@@ -31,7 +31,7 @@ from milvus_lite.exceptions import DataDirLockedError
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
-from var_plugin.errors import IndexUnavailableError
+from var_plugin.errors import IndexUnavailableError, said
 
 _OWNER = "owner.json"
 _SOCKET_FOLDER = "var-plugin-"
@@ -84,6 +84,9 @@ class Owner(Link):
             options=[
                 ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
                 ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+                # pymilvus pings every 10 s; a server that is told nothing hangs up after some, in the midst of a call.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_ping_strikes", 0),
             ],
         )
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
@@ -160,7 +163,7 @@ def connect(database: Path) -> Link:
         except Exception as error:  # whatever a damaged database makes Milvus Lite raise
             raise IndexUnavailableError(
                 f"cannot open the index {database}",
-                why=str(error),
+                why=said(error),
                 fix="restore it from a backup, or name another place with --index",
             ) from error
         time.sleep(0.02)

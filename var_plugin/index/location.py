@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from var_plugin.errors import IndexUnavailableError
+from var_plugin.errors import IndexUnavailableError, said
 
 LITE_CEILING = 100_000
 """Rows in one space from which a search in Milvus Lite takes near half a second on two cores."""
@@ -32,7 +32,7 @@ def milvus_uri(location: str | Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IndexUnavailableError(
-            f"cannot make the folder {path.parent}", why=str(error), fix="choose another place with --index"
+            f"cannot make the folder {path.parent}", why=said(error), fix="choose another place with --index"
         ) from error
     if path.is_file():
         raise IndexUnavailableError(

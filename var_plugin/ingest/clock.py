@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, said
 from var_plugin.settings import CameraClock
 from var_plugin.types import ClockOrigin, ClockSource
 
@@ -111,7 +111,7 @@ def _sidecar(file: Path) -> datetime | None:
         except (OSError, TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"cannot read the clock time in {path}",
-                why=str(error),
+                why=said(error),
                 fix='write {"recorded_at": "2026-11-01T14:30:00+01:00"}',
             ) from error
     return None

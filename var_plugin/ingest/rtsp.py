@@ -22,7 +22,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, said
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def record(
                     failures = 0
             reason = "the stream ended"
         except (av.FFmpegError, OSError, ValueError) as error:
-            reason = str(error).replace(url, camera_name(url))
+            reason = said(error).replace(url, camera_name(url))
         if not stop.is_set():
             delay = min(_LONGEST_DELAY, 2.0**failures)
             failures += 1

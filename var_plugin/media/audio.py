@@ -13,14 +13,13 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import NoAudioStreamError, TooLongMediaError
+from var_plugin.errors import NoAudioStreamError, TooLongMediaError, said
 from var_plugin.media.container import (
     LONGEST_GAP_SECONDS,
     OUT_OF_MEMORY,
     clock_jumps,
     decoded,
     open_media,
-    said,
     start_time,
     unreadable,
 )

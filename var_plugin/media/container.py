@@ -24,6 +24,7 @@ from var_plugin.errors import (
     TooManyStreamsError,
     UnreadableMediaError,
     VarPluginError,
+    said,
 )
 from var_plugin.media.files import check_file
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -99,11 +100,6 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
             fix="name the media files themselves",
         )
     return unreadable(path, said(error))
-
-
-def said(error: Exception) -> str:
-    """Return what a library says went wrong, without its number for it and the path, which our message names."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def unreadable(path: Path, why: str) -> UnreadableMediaError:

@@ -14,8 +14,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from var_plugin.errors import InvalidInputError, UnreadableMediaError
-from var_plugin.media.container import main_video_stream, open_media, said, start_time
+from var_plugin.errors import InvalidInputError, UnreadableMediaError, said
+from var_plugin.media.container import main_video_stream, open_media, start_time
 from var_plugin.media.files import written_whole
 
 # What MP4 holds so that browsers and players show it; everything else goes into Matroska.

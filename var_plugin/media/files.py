@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from var_plugin.errors import EmptyMediaError, InvalidInputError, MediaNotFoundError, NoVideosFoundError
+from var_plugin.errors import EmptyMediaError, InvalidInputError, MediaNotFoundError, NoVideosFoundError, said
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -91,9 +91,7 @@ def _written(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInputError(
-            f"cannot write {target}", why=error.strerror or "", fix="name another place for it"
-        ) from error
+        raise InvalidInputError(f"cannot write {target}", why=said(error), fix="name another place for it") from error
 
 
 def _hidden(relative: Path) -> bool:

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError, UnreadableMediaError
+from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError, UnreadableMediaError, said
 from var_plugin.media.container import (
     LONGEST_GAP_SECONDS,
     OUT_OF_MEMORY,
@@ -32,7 +32,6 @@ from var_plugin.media.container import (
     decoded,
     main_video_stream,
     open_media,
-    said,
     start_time,
     unreadable,
 )

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from var_plugin.errors import InvalidInputError, VarPluginError, said
+
+
+def test_an_error_is_one_line_of_what_why_and_what_to_do() -> None:
+    assert str(InvalidInputError("no clip", why="it ends\nbefore it begins.", fix="name a later end")) == (
+        "no clip: it ends before it begins; name a later end"
+    )
+
+
+def test_what_a_library_said_has_neither_its_number_nor_the_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        (tmp_path / "none").read_bytes()
+    assert said(caught.value) == "No such file or directory"
+    assert said(ValueError("an odd number")) == "an odd number"
+
+
+def test_each_kind_has_a_code_of_its_own() -> None:
+    codes = [kind.exit_code for kind in VarPluginError.__subclasses__()]
+    assert len(codes) == len(set(codes))
+    assert all(1 < code < 126 for code in codes), "apart from those that a shell gives"
