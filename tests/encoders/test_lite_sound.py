@@ -47,7 +47,7 @@ def test_the_last_coordinate_restores_the_length() -> None:
 def test_both_spaces_share_one_network_for_sentences(suite: Suite) -> None:
     suite.encode("text", ["rain"], space="sound")
     scene, sound = suite.encoders["scene"].text, suite.encoders["sound"].text
-    assert scene.backbone is sound._backbone  # type: ignore[union-attr]
+    assert scene._read.__self__.backbone is sound._backbone  # type: ignore[union-attr]
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
