@@ -36,7 +36,7 @@ def test_what_is_only_heard_is_found(demo: tuple[Path, Outcome]) -> None:
     """By words, or by another recording of the same kind."""
     _, outcome = demo
     assert len(outcome.heard) == 2
-    assert any(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
+    assert all(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
 
 
 def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:

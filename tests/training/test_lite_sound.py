@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, prepare, save, train
+from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, save, train
 from var_plugin.training.sound_augmentation import disturb, mix
 from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
+from var_plugin.training.sound_imitation import begin, difference
+from var_plugin.training.sound_lessons import prepare
 from var_plugin.training.sound_measures import evaluate, measure
 from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
@@ -55,7 +58,7 @@ def yamnet() -> Yamnet:
 
 @pytest.fixture(scope="module")
 def features(few: list[Recording], yamnet: Yamnet, tmp_path_factory: pytest.TempPathFactory) -> SoundFeatures:
-    return cached_features(few, yamnet.trunk(), tmp_path_factory.mktemp("cache") / "few.npz")
+    return cached_features(few, yamnet.trunk(), tmp_path_factory.mktemp("cache") / "few")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,14 @@ def test_aliases_belong_to_classes_and_no_held_out_wording_is_a_class_name() -> 
     assert not {name.lower() for name in names} & {w.lower() for words in WORDINGS.values() for w in words.held_out}
 
 
+def test_sentences_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sentence_vectors(["rain", "a dog"], tmp_path)
+    monkeypatch.setattr(MiniLM, "trunk", lambda *_: pytest.fail("computed again"))
+    assert torch.equal(sentence_vectors(["rain", "a dog"], tmp_path), found)
+    with pytest.raises(pytest.fail.Exception):
+        sentence_vectors(["a dog", "rain"], tmp_path)
+
+
 def test_phrasings_are_drawn_from_their_own_class() -> None:
     found = class_phrasings(["Shatter", "Siren"])
     assert found.counts.tolist() == [len(TEMPLATES) * 6, len(TEMPLATES)]
@@ -157,11 +168,44 @@ def test_features_belong_to_their_recordings(features: SoundFeatures, few: list[
     assert set(features.recording) == set(range(len(few)))
     count = len(features.recording)
     assert features.features.shape == (3, count, 1024)
+    assert features.log_mel.shape == (3, count, 96, 64)
     assert (features.behind[0] == np.arange(count)).all() and (features.share[0] == 1).all()
     mixed = features.behind[1:] != np.arange(count)
     assert 0.2 < mixed.mean() < 0.8
     assert (features.share[1:][~mixed] == 1).all() and (features.share[1:][mixed] < 1).all()
     assert (features.features[1] != features.features[2]).any(1).all()  # disturbed in another way each time
+
+
+def test_features_are_the_teachers_of_the_very_windows(features: SoundFeatures, yamnet: Yamnet) -> None:
+    windows = torch.from_numpy(features.log_mel[:, 5].astype(np.float32))
+    with torch.inference_mode():
+        heard = yamnet.trunk()(windows).numpy()
+    assert np.allclose(heard, features.features[:, 5], atol=0.05)
+    assert (np.abs(heard[0] - heard[1:]).max(1) > 0.1).all()  # each view is another
+
+
+def test_what_was_computed_is_opened_again(
+    features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "cache0" / "few"
+    before = (folder / "features.npy").stat().st_mtime_ns
+    assert (cached_features(few, yamnet.trunk(), folder).features[0] == features.features[0]).all()
+    assert (folder / "features.npy").stat().st_mtime_ns == before
+
+
+def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: SoundFeatures, yamnet: Yamnet) -> None:
+    wanted = torch.from_numpy(features.features[0].astype(np.float32))
+    network = SoundNetwork((4, 8), features=1024).eval()
+    begin(network, features)
+    with torch.inference_mode():
+        heard = network(torch.from_numpy(features.log_mel[0].astype(np.float32)))
+    assert torch.allclose(heard, wanted.sqrt().mean(0).expand_as(heard), atol=1e-5)
+    classifier = yamnet.classifier()
+    scores = torch.nn.functional.linear(wanted, *classifier).sigmoid()
+    nothing_missing = torch.nn.functional.binary_cross_entropy(scores, scores, reduction="none").sum(1).mean()
+    found = difference(wanted.sqrt(), wanted, classifier, 1.0)
+    assert float(found) == pytest.approx(float(nothing_missing), abs=1e-3)
+    assert difference(heard, wanted, classifier, 1.0) > found + 1
 
 
 def test_the_teacher_hears_what_the_label_says(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
@@ -176,8 +220,9 @@ def test_training_learns_and_its_weights_work(
     features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path: Path
 ) -> None:
     recipe = Recipe(
-        steps=40, batch=16, warm_up=5, dim=16, sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),)
-    )
+        widths=(8, 16, 32), steps=60, batch=16, warm_up=5, dim=16,
+        sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),),
+    )  # fmt: skip
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
     texts = phrasings([[label] for label in WORDINGS]), names
     lessons = prepare(few, features, yamnet.classifier(), texts, dict(recipe.shares))
@@ -186,8 +231,8 @@ def test_training_learns_and_its_weights_work(
     assert np.allclose(per_recording, 1 / len(few))  # two sources of four classes, all alike
     model = train(lessons, recipe)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
-    save(model, yamnet.trunk(), tmp_path, recipe, few)
-    assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 40
+    save(model, tmp_path, recipe, few)
+    assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 60
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
     made = build(MiniLM, tmp_path)

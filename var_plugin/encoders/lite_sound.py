@@ -1,4 +1,4 @@
-"""The encoders of the lite `sound` space: YAMNet's features and MiniLM's sentences meet, on a CPU, with no network.
+"""The encoders of the lite `sound` space: what a small network hears and MiniLM's sentences meet, on a CPU, with no network.
 
 The last coordinate is that of what cannot be heard: 0 for sounds; for a text, the less it speaks of a sound, the more
 of its length lies there. So a text about looks is near no sound at all, whatever its nearest words are.
@@ -22,7 +22,7 @@ from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from var_plugin.encoders.backbones.yamnet import YamnetTrunk
+    from var_plugin.encoders.backbones.sound_network import SoundNetwork
     from var_plugin.encoders.lite_sound_towers import Audible, LogMel, Tower
 
 
@@ -54,7 +54,7 @@ class LiteSoundEncoder:
     """Windows of sound to the `sound` space; satisfies `SoundEncoder`."""
 
     window = 15_600
-    """0.975 s, what YAMNet was trained on."""
+    """0.975 s, what the network was trained on."""
     hop = 7_680
 
     def __init__(self, folder: Path = LITE) -> None:
@@ -73,7 +73,7 @@ class LiteSoundEncoder:
         import torch
         from torch.nn import functional as F
 
-        heard = self._tower(self._trunk(self._log_mel(torch.from_numpy(windows))))
+        heard = self._tower(self.network(self._log_mel(torch.from_numpy(windows))))
         return np.asarray(F.pad(heard, (0, 1)).numpy(), np.float32)
 
     @cached_property
@@ -83,18 +83,17 @@ class LiteSoundEncoder:
         return LogMel()
 
     @cached_property
-    def _trunk(self) -> YamnetTrunk:
-        from var_plugin.encoders.backbones.yamnet import YamnetTrunk, dequantised
+    def network(self) -> SoundNetwork:
+        """The network below the tower: log-mel windows to features."""
+        from var_plugin.encoders.backbones.sound_network import SoundNetwork
 
-        trunk = YamnetTrunk()
-        trunk.load_state_dict(dequantised(self._weights.part("trunk")))
-        return trunk.eval()
+        network = SoundNetwork(**self._weights.configuration["network"])
+        network.load_state_dict(self._weights.part("network"))
+        return network.eval()
 
     @cached_property
     def _tower(self) -> Tower:
-        from var_plugin.encoders.backbones.yamnet import WIDTH as FEATURES
-
-        return self._weights.tower("sound_tower", FEATURES)
+        return self._weights.tower("sound_tower", self._weights.configuration["network"]["features"])
 
 
 class LiteSoundTextEncoder:

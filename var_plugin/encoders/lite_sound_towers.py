@@ -12,7 +12,7 @@ BANDS = 64
 HOP = 160
 """Samples from frame to frame: 10 ms."""
 WINDOW_FRAMES = 96
-"""Frames of a window: 0.975 s, what YAMNet hears at once."""
+"""Frames of a window: 0.975 s, what is heard at once."""
 
 _FRAME, _FFT = 400, 512
 _LOWEST, _HIGHEST = 125.0, 7_500.0

@@ -17,13 +17,13 @@ from var_plugin.errors import UnknownSuiteError
 
 _LITE = SuiteDescription(
     name="lite",
-    summary="a small ALAN on EfficientNet-Lite0, YAMNet and MiniLM; works at once on a CPU with no network",
+    summary="a small ALAN on EfficientNet-Lite0, MiniLM and a network for sounds; works at once on a CPU, offline",
     spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
     code_licence="Apache-2.0",
-    weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; YAMNet: Apache-2.0; "
+    weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; "
     "EfficientNet-Lite0: not stated",
-    revision="2",
-    megabytes=122,
+    revision="3",
+    megabytes=121,
     languages=("en",),
     needs_network=False,
     build="var_plugin.encoders.lite_suite:build",

@@ -1,4 +1,4 @@
-"""Free sound effects out of Debian's packages: explosions, gun shots, screams, blows, animals, engines.
+"""Free sound effects out of Debian's packages: explosions, gun shots, screams, animals, engines, speech, music.
 
 They have no labels; the teacher says what they sound like. Only Debian and its relatives can fetch them.
 """
@@ -33,7 +33,9 @@ class Package:
 
 
 PACKAGES = (
+    Package("asterisk-core-sounds-en-wav", "CC-BY-SA-3.0", r"/en_US_f_Allison/(?!silence)"),
     Package("colobot-common-sounds", "GPL-3+", r"/sounds/"),
+    Package("frozen-bubble-data", "GPL-2", r"/snd/"),
     Package("hedgewars-data", "GFDL-1.3", r"/Sounds/([^/]+|voices/Default/[^/]+)$"),
     Package("lincity-ng-data", "GPL-2+", r"/sounds/"),
     Package("lugaru-data", "CC-BY-SA-3.0", r"/Sounds/"),

@@ -1,8 +1,9 @@
-"""What is computed once and kept: the features of every window of sound, as recorded and disturbed in several ways."""
+"""What is computed once and kept: windows of sound, as recorded and disturbed, and the teacher's features of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from var_plugin.encoders.backbones.yamnet import YamnetTrunk
 from var_plugin.encoders.base import Sound
 from var_plugin.encoders.lite_sound import LiteSoundEncoder
 from var_plugin.encoders.lite_sound_towers import LogMel
@@ -22,6 +22,7 @@ from var_plugin.errors import VarPluginError
 from var_plugin.media.audio import read_audio
 from var_plugin.training.sound_augmentation import disturb, mix
 from var_plugin.training.sounds import Recording
+from var_plugin.training.yamnet import WIDTH, YamnetTrunk
 
 LONGEST = 5.0
 """Seconds of a recording that are used."""
@@ -40,38 +41,29 @@ class SoundFeatures:
     Attributes:
         recording: (windows,) int64, the place of a window's recording in the list they were computed from.
         loudness: (windows,) float32, root mean square.
-        features: (views, windows, 1024) float16; view 0 is as recorded.
+        log_mel: (views, windows, 96, 64) float16; view 0 is as recorded.
+        features: (views, windows, 1024) float16, the teacher's.
         behind: (views, windows) int64, the window that sounds behind this one; the window itself where none does.
         share: (views, windows) float32, of the energy that is the window's own.
     """
 
     recording: NDArray[np.int64]
     loudness: NDArray[np.float32]
+    log_mel: NDArray[np.float16]
     features: NDArray[np.float16]
     behind: NDArray[np.int64]
     share: NDArray[np.float32]
 
 
-def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, file: Path) -> SoundFeatures:
-    """Compute the features of the recordings, or read them from `file` if it is there."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, allow_pickle=False, **_compute(recordings, trunk))
-    with np.load(file) as arrays:
-        return SoundFeatures(**{field.name: arrays[field.name] for field in fields(SoundFeatures)})
-
-
-def joined(parts: Sequence[SoundFeatures], counts: Sequence[int]) -> SoundFeatures:
-    """Return the features of several lists of so many recordings as those of one list, the first before the second."""
-    recordings = np.cumsum([0, *counts])
-    windows = np.cumsum([0, *(len(part.recording) for part in parts)])
-    return SoundFeatures(
-        recording=np.concatenate([part.recording + first for part, first in zip(parts, recordings, strict=False)]),
-        loudness=np.concatenate([part.loudness for part in parts]),
-        features=np.concatenate([part.features for part in parts], axis=1),
-        behind=np.concatenate([part.behind + first for part, first in zip(parts, windows, strict=False)], axis=1),
-        share=np.concatenate([part.share for part in parts], axis=1),
-    )
+def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) -> SoundFeatures:
+    """Compute the features of the recordings into `folder`, or open what is there; nothing is held in memory."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+            _compute(recordings, trunk, Path(unfinished))
+            Path(unfinished).rename(folder)
+    names = [field.name for field in fields(SoundFeatures)]
+    return SoundFeatures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
 
 
 def read_sound(path: Path) -> Sound | None:
@@ -84,16 +76,45 @@ def read_sound(path: Path) -> Sound | None:
 
 
 @torch.inference_mode()
-def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk) -> dict[str, NDArray[Any]]:
-    log_mel, own, loudness = _windows(recordings)
-    views = [_view(log_mel, trunk, number) for number in tqdm(range(1 + _VIEWS), desc="views")]
-    return {
-        "recording": own,
-        "loudness": loudness,
-        "features": np.stack([features for features, _, _ in views]),
-        "behind": np.stack([behind for _, behind, _ in views]),
-        "share": np.stack([share for _, _, share in views]),
-    }
+def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) -> None:
+    """Write one array per attribute of `SoundFeatures`, view by view."""
+    windows, own, loudness = _windows(recordings)
+    count = len(windows)
+    np.save(folder / "recording.npy", own)
+    np.save(folder / "loudness.npy", loudness)
+    log_mel = _create(folder / "log_mel.npy", np.float16, (1 + _VIEWS, *windows.shape))
+    features = _create(folder / "features.npy", np.float16, (1 + _VIEWS, count, WIDTH))
+    behind = _create(folder / "behind.npy", np.int64, (1 + _VIEWS, count))
+    share = _create(folder / "share.npy", np.float32, (1 + _VIEWS, count))
+    for number in tqdm(range(1 + _VIEWS), desc="views"):
+        torch.manual_seed(number)
+        behind[number] = _neighbours(count) if number else np.arange(count)
+        for places in np.array_split(np.arange(count), -(-count // _BATCH)):
+            own_sound, other = windows[places].float(), behind[number, places]
+            view, share[number, places] = _view(own_sound, windows[other].float(), other != places)
+            heard = disturb(view) if number else own_sound
+            log_mel[number, places] = heard.numpy()
+            features[number, places] = trunk(heard).numpy()
+
+
+def _create(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array that lies in the file, so that it need not fit into memory."""
+    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+
+
+def _neighbours(count: int) -> NDArray[np.int64]:
+    """Return for each of so many windows another one to sound behind it, or itself."""
+    itself = torch.arange(count)
+    behind: NDArray[np.int64] = torch.where(torch.rand(count) < _MIXED, torch.randperm(count), itself).numpy()
+    return behind
+
+
+def _view(own: Tensor, other: Tensor, mixed: NDArray[np.bool_]) -> tuple[Tensor, NDArray[np.float32]]:
+    """Return windows, some of them with the other behind, and the share of the energy that is their own."""
+    mixture, share = mix(own, other)
+    chosen = torch.from_numpy(mixed)
+    found = torch.where(chosen[:, None, None], mixture, own)
+    return found, np.asarray(torch.where(chosen, share, 1.0).numpy(), np.float32)
 
 
 def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float32]]:
@@ -112,31 +133,3 @@ def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64]
         own += [place] * len(samples)
         loudness.append(root_mean_square(samples))
     return torch.cat(found), np.array(own), np.concatenate(loudness)
-
-
-def _view(
-    log_mel: Tensor, trunk: YamnetTrunk, number: int
-) -> tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.float32]]:
-    """Return features, the windows behind, and the own share of one version of all windows."""
-    itself = np.arange(len(log_mel))
-    if number == 0:
-        clean = (trunk(part.float()) for part in torch.split(log_mel, _BATCH))
-        return _joined(clean), itself, np.ones(len(log_mel), np.float32)
-    torch.manual_seed(number)
-    behind = torch.randperm(len(log_mel))
-    behind = torch.where(torch.rand(len(log_mel)) < _MIXED, behind, torch.from_numpy(itself))
-    shares: list[Tensor] = []
-
-    def disturbed() -> Iterator[Tensor]:
-        for places in torch.split(torch.from_numpy(itself), _BATCH):
-            own = log_mel[places].float()
-            mixture, share = mix(own, log_mel[behind[places]].float())
-            mixed = behind[places] != places
-            shares.append(torch.where(mixed, share, 1.0))
-            yield trunk(disturb(torch.where(mixed[:, None, None], mixture, own)))
-
-    return _joined(disturbed()), behind.numpy(), torch.cat(shares).numpy()
-
-
-def _joined(parts: Iterator[Tensor]) -> NDArray[np.float16]:
-    return torch.cat([part.half() for part in parts]).numpy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,25 +35,35 @@ class Phrasings:
         return self.sentences[first + (torch.rand(len(self.counts)) * self.counts).long()]
 
 
-def label_phrasings() -> Phrasings:
+def label_phrasings(cache: Path | None = None) -> Phrasings:
     """Return the phrasings of the collections' labels, in the order of `WORDINGS`."""
-    return phrasings([wordings.trained for wordings in WORDINGS.values()])
+    return phrasings([wordings.trained for wordings in WORDINGS.values()], cache)
 
 
-def class_phrasings(names: Sequence[str]) -> Phrasings:
+def class_phrasings(names: Sequence[str], cache: Path | None = None) -> Phrasings:
     """Return the phrasings of AudioSet's classes, in the order of `names`."""
-    return phrasings([(name.lower(), *ALIASES.get(name, ())) for name in names])
+    return phrasings([(name.lower(), *ALIASES.get(name, ())) for name in names], cache)
 
 
-def phrasings(classes: Sequence[Sequence[str]]) -> Phrasings:
+def phrasings(classes: Sequence[Sequence[str]], cache: Path | None = None) -> Phrasings:
     """Return the wordings of every class, each in all templates, as sentence vectors."""
     texts = [[template.format(wording) for wording in wordings for template in TEMPLATES] for wordings in classes]
-    sentences = sentence_vectors([text for found in texts for text in found])
+    sentences = sentence_vectors([text for found in texts for text in found], cache)
     return Phrasings(sentences, torch.from_numpy(np.array([len(found) for found in texts])))
 
 
-def sentence_vectors(texts: Sequence[str]) -> Tensor:
-    """Return MiniLM's published vectors of sentences, (len(texts), 384)."""
+def sentence_vectors(texts: Sequence[str], cache: Path | None = None) -> Tensor:
+    """Return MiniLM's published vectors of sentences, (len(texts), 384), kept in the folder `cache` if one is given."""
+    if cache is None:
+        return _encoded(texts)
+    file = cache / f"sentences-{hashlib.sha256(repr(list(texts)).encode()).hexdigest()[:16]}.npy"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        np.save(file, _encoded(texts).numpy())
+    return torch.from_numpy(np.load(file))
+
+
+def _encoded(texts: Sequence[str]) -> Tensor:
     model = MiniLM()
     batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
     with torch.inference_mode():

@@ -1,7 +1,8 @@
-"""Google's YAMNet (Apache-2.0) out of its TensorFlow Lite file: the trunk that is shipped, and its classifier.
+"""Google's YAMNet (Plakal and Ellis 2019; Apache-2.0; a MobileNet v1), the teacher of the `sound` space, in torch.
 
-The classifier is the teacher of the `sound` space. Reading the file, and running it to compare, needs `ai-edge-litert`;
-nothing of it is needed afterwards.
+It is read out of its TensorFlow Lite file. Reading that, and running it to compare, needs `ai-edge-litert`; nothing of
+YAMNet is needed, or shipped, afterwards. Batch normalisations are folded into the convolutions; the activations,
+unlike in the file, are not rounded.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from var_plugin.encoders.backbones.yamnet import YamnetTrunk
 from var_plugin.encoders.base import Sound, Vectors
 from var_plugin.errors import MissingDependencyError
 
 CLASSES = 521
+WIDTH = 1_024
+"""Features per window."""
+
+# (output channels, stride) of the depthwise separable blocks.
+_BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
+    (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1_024, 2), (WIDTH, 1),
+)  # fmt: skip
+_STEM = 32
 
 _FIRST_WEIGHT, _TENSORS_PER_LAYER, _LAYERS = 33, 3, 27
 """Each layer is a weight, a bias and an output, one layer after the other."""
@@ -86,3 +96,36 @@ def read_class_names(class_map: Path) -> list[str]:
     """Return the names of the 521 AudioSet classes in the order of the scores."""
     with class_map.open(newline="", encoding="utf-8") as lines:
         return [row["display_name"] for row in csv.DictReader(lines)]
+
+
+class YamnetTrunk(nn.Module):
+    """All of YAMNet below its classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_Convolution(1, _STEM, kernel=3, stride=2)]
+        inputs = _STEM
+        for outputs, stride in _BLOCKS:
+            layers.append(_Convolution(inputs, inputs, kernel=3, stride=stride, groups=inputs))
+            layers.append(_Convolution(inputs, outputs, kernel=1))
+            inputs = outputs
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Map log-mel windows (batch, 96, 64) to features (batch, 1024), none below zero."""
+        x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.layers(x).mean((2, 3))
+        return features
+
+
+class _Convolution(nn.Conv2d):
+    """A convolution with TensorFlow's SAME padding on even sizes, and ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups)
+        before, after = (0, 1) if stride == 2 else (kernel // 2, kernel // 2)
+        self._same = (before, after, before, after)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name in the base class)
+        """Convolve (batch, channels, height, width)."""
+        return F.relu6(super().forward(F.pad(input, self._same)))

@@ -1,0 +1,66 @@
+"""Seconds of sound that the `sound` space of the lite suite hears per CPU second, beside YAMNet's network.
+
+    python benchmarks/sound_speed.py [--yamnet yamnet.tflite]
+
+White noise, decoded already, in one thread: log-mel windows, the network, the tower, all as users run them. The network
+alone is timed beside, and YAMNet's in torch on the same windows if its file is given (needs ai-edge-litert). Medians of
+nine turns, taken alternately.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from var_plugin.encoders.lite_sound import LiteSoundEncoder
+from var_plugin.encoders.lite_sound_towers import LogMel
+from var_plugin.encoders.sound import listen
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.training.yamnet import Yamnet
+
+SECONDS, TURNS = 60, 9
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Return the CPU seconds of one call, in all threads."""
+    started = time.process_time()
+    call()
+    return time.process_time() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--yamnet", type=Path, help="yamnet.tflite, for comparison")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    noise = np.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype(np.float32)
+    encoder = LiteSoundEncoder()
+    windows = LogMel()(torch.from_numpy(noise).unfold(0, encoder.window, encoder.hop))
+    networks = {"network alone": encoder.network}
+    if arguments.yamnet:
+        networks["YAMNet's network alone"] = Yamnet(arguments.yamnet).trunk()
+
+    def batches(network: torch.nn.Module) -> None:
+        with torch.inference_mode():
+            for batch in windows.split(32):
+                network(batch)
+
+    calls: dict[str, Callable[[], object]] = {"all, as users run it": lambda: listen([noise], encoder)}
+    calls |= {name: (lambda network=network: batches(network)) for name, network in networks.items()}
+    for call in calls.values():
+        call()
+    turns = [{name: cpu_seconds(call) for name, call in calls.items()} for _ in range(TURNS)]
+    for name in calls:
+        sys.stdout.write(f"{name}: {SECONDS / median(turn[name] for turn in turns):,.0f} s of sound per CPU second\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import torch
+
+from var_plugin.encoders.backbones.sound_network import SoundNetwork
+from var_plugin.encoders.weight_folder import LITE, WeightFolder
+
+SHIPPED = WeightFolder(LITE, "sound", stands_on="")
+
+
+def windows() -> torch.Tensor:
+    return torch.randn(3, 96, 64, generator=torch.Generator().manual_seed(0)) - 3
+
+
+def test_every_window_has_features_of_its_own() -> None:
+    torch.manual_seed(0)
+    network = SoundNetwork((4, 8, 16), features=32).eval()
+    with torch.inference_mode():
+        together = network(windows())
+        alone = torch.cat([network(window[None]) for window in windows()])
+    assert together.shape == (3, 32)
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_the_shipped_network_is_the_one_described() -> None:
+    network = SoundNetwork(**SHIPPED.configuration["network"])
+    network.load_state_dict(SHIPPED.part("network"))
+    with torch.inference_mode():
+        assert torch.isfinite(network.eval()(windows())).all()
