@@ -2,9 +2,9 @@
 
     python benchmarks/media_guard.py [FILM ...]
 
-Without films it encodes two of its own, 320x240 and 1080p. Each is decoded five times both ways, 2 frames a second at
+Without films it encodes two of its own, 320x240 and 1080p. Each is decoded --runs times both ways, 2 frames a second at
 224x224, first without motion pictures, then with those of 320x320 that the `lite` suite looks at. The ratio of the
-medians is the price; the range is that of the five pairs. Both the wall time of the consumer and the CPU time of both
+medians is the price; the range is that of the pairs. Both the wall time of the consumer and the CPU time of both
 processes are shown: on idle cores the child also works ahead while its parent embeds, which is not counted here.
 """
 
@@ -26,7 +26,6 @@ from var_plugin.encoders.backbones.motion import SIDE
 from var_plugin.media import guard
 from var_plugin.media.frames import FrameReader
 
-RUNS = 5
 MOTIONS = {"stills": None, "stills and motion": SIDE}
 
 
@@ -75,8 +74,10 @@ def main() -> None:
     """Print one line per film."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("films", nargs="*", type=Path)
+    parser.add_argument("--runs", type=int, default=5, help="pairs for each film")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        films = parser.parse_args().films or [
+        films = options.films or [
             encode(Path(folder, "320x240.mp4"), 320, 240, 300),
             encode(Path(folder, "1920x1080.mp4"), 1920, 1080, 20),
         ]
@@ -87,7 +88,10 @@ def main() -> None:
             first = time.perf_counter() - started
             sys.stdout.write(f"{film.name}: first file, child started for it: {first:.2f} s\n")
             for name, motion in MOTIONS.items():
-                pairs = [(measure(FrameReader, film, motion), measure(guard.Frames, film, motion)) for _ in range(RUNS)]
+                pairs = [
+                    (measure(FrameReader, film, motion), measure(guard.Frames, film, motion))
+                    for _ in range(options.runs)
+                ]
                 sys.stdout.write(f"{film.name}, {name}: {compared('wall', pairs, 0)}; {compared('CPU', pairs, 1)}\n")
 
 
