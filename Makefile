@@ -17,8 +17,9 @@ demo: $(VENV)/.installed-demo
 app: $(VENV)/.installed-demo
 	$(BIN)/var-plugin app
 
+# Two workers with one thread each: networks that each take all cores wait for each other.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

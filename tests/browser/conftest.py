@@ -25,6 +25,7 @@ from var_plugin.library import Index, open_index
 
 CHROMIUM = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PICTURES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
+_NOTHING_LOADS = "() => !document.querySelector('#vp-chat [aria-label=\"Loading response\"]')"
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -117,7 +118,8 @@ def any_colors(tmp_path: Path) -> Iterator[Index]:
 
 
 def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
-    """Send a message and wait for its answer."""
+    """Send a message and wait for its whole answer: bubbles that say it is being made count as answers, too."""
+    page.wait_for_function(_NOTHING_LOADS)
     answers = page.locator("#vp-chat [data-testid=bot]").count()
     if files:
         page.set_input_files("#vp-message input[type=file]", [str(file) for file in files])
@@ -130,6 +132,7 @@ def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
     page.wait_for_function(
         "before => document.querySelectorAll('#vp-chat [data-testid=bot]').length > before", arg=answers
     )
+    page.wait_for_function(_NOTHING_LOADS)
 
 
 def cards(page: Page) -> list[str]:
