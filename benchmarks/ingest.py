@@ -11,7 +11,6 @@ near the whole of indexing comes to that, writing to Milvus Lite and all checks 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from statistics import median
 
 import av
 import numpy as np
+from cpu import cpu_seconds
 
 import var_plugin as vp
 from var_plugin.encoders.sound import Windows
@@ -87,16 +87,6 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), cpu_seconds()
     work()
     return time.perf_counter() - wall, cpu_seconds() - cpu
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of its living children."""
-    total = time.process_time()
-    for tasks in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        for child in tasks.read_text().split():
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ processes are shown: on idle cores the child also works ahead while its parent e
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from statistics import median
 
 import av
 import numpy as np
+from cpu import cpu_seconds
 
 from var_plugin.encoders.backbones.motion import SIDE
 from var_plugin.media import guard
@@ -58,16 +58,6 @@ def measure(
     if not count:
         raise SystemExit(f"{film}: no frames")
     return time.perf_counter() - wall, cpu_seconds() - cpu
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of its living children."""
-    total = time.process_time()
-    for tasks in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        for child in tasks.read_text().split():
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
 
 
 def main() -> None:

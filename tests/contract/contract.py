@@ -54,11 +54,7 @@ def row(key: str, vector: np.ndarray, video_id: str = "v") -> dict[str, object]:
 
 
 class StoreContract:
-    """Subclasses give `location`."""
-
-    @pytest.fixture
-    def location(self) -> str:
-        raise NotImplementedError
+    """Subclasses have a fixture `location`, the address of a store."""
 
     @pytest.fixture
     def name(self) -> str:

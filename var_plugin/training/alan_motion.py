@@ -16,6 +16,7 @@ from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import MediaNotFoundError
 from var_plugin.training.alan_examples import Examples, Samples
+from var_plugin.training.flickr8k import CaptionedPictures
 from var_plugin.training.motion_wordings import MOTION_WORDINGS, NOT_FIGHTS
 
 KINDS = tuple(MOTION_WORDINGS)
@@ -41,6 +42,7 @@ _VIOLENCE = re.compile(
 )
 _VIOLENT_CLASSES = ("Abuse", "Arrest", "Assault", "Fighting", "Normal", "Robbery")
 _ORDINARY = 1500
+_CAPTIONS_READ = 1500
 
 
 @dataclass(frozen=True)
@@ -140,17 +142,18 @@ class Sentences:
     weights: Vectors
 
 
-def read_sentences(uca: Path, captions: Sequence[str]) -> Sentences:
+def read_sentences(uca: Path, stills: CaptionedPictures) -> Sentences:
     """Collect sentences that speak of motion, and others that do not.
 
     Args:
         uca: folder of UCF-Crime Annotation; its training part is used.
-        captions: of still pictures.
+        stills: whose captions do not speak of motion; the first of each of the first 1,500 is used.
 
     Raises:
         MediaNotFoundError: the folder holds no UCA.
     """
     violent, ordinary = _uca_sentences(uca)
+    captions = [captions[0] for captions in stills.captions[:_CAPTIONS_READ]]
     texts: list[str] = []
     targets: list[NDArray[np.float64]] = []
     weights: list[float] = []

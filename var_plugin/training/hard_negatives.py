@@ -81,8 +81,7 @@ def main() -> None:
     encoder, text = LitePictureEncoder(arguments.weights), LiteTextEncoder(arguments.weights)
     examples = cached_examples(arguments.fights, arguments.flickr8k, encoder, arguments.cache)
     flickr = read_flickr8k(arguments.flickr8k)
-    captions = [captions[0] for captions in flickr["train"].captions[: lite_alan.CAPTIONS_READ]]
-    sentences = read_sentences(arguments.uca, captions)
+    sentences = read_sentences(arguments.uca, flickr["train"])
     stills = encoder.encode([read_picture(path) for path in lively(flickr["test"])])
     found: dict[str, list[NDArray[np.bool_]]] = {}
     for chosen, left in lite_alan.folds(examples):

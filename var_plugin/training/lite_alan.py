@@ -41,9 +41,6 @@ from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, read_flick
 from var_plugin.training.motion_wordings import MOTION_WORDINGS
 from var_plugin.training.streams import CLIP_RATE, StreamMaker
 
-CAPTIONS_READ = 1500
-"""Captions of still pictures that the listening learns not to hear motion in."""
-
 _BACKGROUND = 500
 _FOLDS = 6
 
@@ -283,8 +280,7 @@ def main() -> None:
     stills, text, recipe = LitePictureEncoder(arguments.out), LiteTextEncoder(arguments.out), Recipe()
     examples = cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache)
     pictures = read_flickr8k(arguments.flickr8k)
-    captions = [captions[0] for captions in pictures["train"].captions[:CAPTIONS_READ]]
-    sentences = read_sentences(arguments.uca, captions)
+    sentences = read_sentences(arguments.uca, pictures["train"])
     held_out = cross_validate(examples, sentences, recipe)
     model = fit(examples, range(len(examples.clips)), sentences, recipe)
     print(json.dumps(measure(held_out, model, text), indent=2))
