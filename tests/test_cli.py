@@ -137,6 +137,16 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert (code, out) == (0, "nothing found: the index is empty, or no segment satisfies the filter\n")
 
 
+def test_an_index_that_is_not_there_is_not_searched(shell: Shell, tmp_path: Path) -> None:
+    missing = tmp_path / "misspelt.db"
+    for command in (["search", "red"], ["videos"], ["verify"]):
+        code, out, err = shell(*command, "--index", str(missing))
+        assert code != 0
+        assert out == ""
+        assert f"there is no index at {missing}" in err
+    assert not missing.exists()
+
+
 def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
     assert shell("index", film("a.mp4"), "--meta", "floor=3", "--meta", "gate=süd", "--meta", 'number="7"')[0] == 0
     assert shell("index", film("b.mp4", paint=lambda time: textured(2)), "--meta", "floor=2")[0] == 0

@@ -72,7 +72,7 @@ def watch(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _end(stop))
-    with opened(index, suite) as library:
+    with opened(index, suite, new=True) as library:
         watched = Watch(library, stop, camera, clock, telling, retention, _say)
         if "://" in source:
             watched.stream(source, recordings, seconds=minutes * 60)

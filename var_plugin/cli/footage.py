@@ -46,7 +46,7 @@ def index(
     as_json: JsonOption = False,
 ) -> None:
     """Index videos: embed, store, count again."""
-    with opened(index, suite) as library, progress_bars() as progress:
+    with opened(index, suite, new=True) as library, progress_bars() as progress:
         receipt = library.add(
             paths,
             camera=camera,

@@ -103,7 +103,7 @@ def page(
         mcp=mcp,
         model=model,
     )
-    with opened(index, suite) as library, running_page(library, options) as address:
+    with opened(index, suite, new=True) as library, running_page(library, options) as address:
         print(f"The page is at {address}; Ctrl-C ends it.", flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import IndexUnavailableError, InvalidInputError
 
 if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
@@ -55,10 +55,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 @contextmanager
-def opened(location: str | None, suite: str | None) -> Iterator[Index]:
-    """Open an index for as long as the block lasts."""
+def opened(location: str | None, suite: str | None, *, new: bool = False) -> Iterator[Index]:
+    """Open an index for as long as the block lasts.
+
+    Raises:
+        IndexUnavailableError: there is none at the local path that was named, and the command makes no new one.
+    """
+    from var_plugin.index.location import is_local
     from var_plugin.library import open_index
 
+    if location and not new and is_local(location) and not Path(location).expanduser().exists():
+        raise IndexUnavailableError(
+            f"there is no index at {location}",
+            fix=f"check the spelling of --index, or make it: var-plugin index FOLDER --index {location}",
+        )
     index = open_index(location, suite=suite)
     try:
         yield index
