@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, keep, playing
+from var_plugin.app.media import Shelf
+from var_plugin.media.export import Clip
+from var_plugin.types import Moment
 
 Visit = Callable[..., Page]
 
@@ -79,6 +84,34 @@ def test_a_click_on_the_curve_plays_there(visit: Visit, colors: str) -> None:
     page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.9)
     page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
     assert 24 <= playing(page)["at"] < 32
+
+
+def test_messages_sent_while_a_clip_is_made_are_all_answered(
+    visit: Visit, colors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Shelf.clip
+
+    def slowly(shelf: Shelf, moment: Moment) -> Clip:
+        time.sleep(1.5)
+        return make(shelf, moment)
+
+    monkeypatch.setattr(Shelf, "clip", slowly)
+    page = visit(colors)
+    for sent, text in enumerate(["green", "only after 2 pm", "only before 5 pm", "on the south camera"]):
+        page.fill("#vp-message textarea", text)
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.querySelector('#vp-message textarea').value === ''")
+        if sent == 0:
+            cards(page)
+    page.wait_for_function("() => document.querySelectorAll('#vp-chat .vp-cards').length === 4")
+    assert page.locator("#vp-chat .user-row").count() == 4
+    assert len(chips(page)) == 4, "each went on from the one before"
+    page.locator(".vp-cards").first.locator(".vp-card").nth(0).click()
+    page.locator(".vp-cards").first.locator(".vp-card").nth(1).click()
+    page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
+    page.wait_for_timeout(3_500)
+    assert playing(page)["start"] == 24, "the later of two clicks holds"
+    assert len(chips(page)) == 4
 
 
 def test_a_picture_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -21,6 +23,7 @@ _ACCEPTED = ["image", "audio", "video"]
 _NOTHING = '<div class="vp-empty">The moment plays here.</div>'
 
 Update = dict[Any, Any]
+Inbox = deque[Callable[[Session], Session]]
 
 
 @dataclass(frozen=True)
@@ -77,40 +80,58 @@ def build_ask_tab(desk: Desk) -> AskTab:
 
 
 def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None:
-    """Let messages, examples and clicks be answered."""
+    """Let messages, examples and clicks be answered, in their order.
 
-    def send(message: dict[str, Any], session_now: Session) -> Iterator[Update]:
-        following = say(desk, session_now, message.get("text") or "", message.get("files") or [])
-        yield from _show(tab, desk, session, session_now, following)
+    Gradio drops an event whose forerunner still runs, as it does while a clip is made. So whatever a person does is put
+    into an inbox at once, and one handler answers all that is in it.
+    """
 
-    def example(chosen: gr.SelectData, session_now: Session) -> Iterator[Update]:
-        yield from _show(tab, desk, session, session_now, say(desk, session_now, chosen.value["text"], []))
+    def put(event: gr.EventData, message: dict[str, Any], inbox: Inbox, request: gr.Request) -> Update:
+        if event.target is tab.message:
+            inbox.append(partial(say, desk, text=message.get("text") or "", files=message.get("files") or []))
+            # The box is emptied at once, so that the next message can be typed while this one is answered.
+            return {tab.message: {"text": "", "files": []}}
+        if event.target is bridge:
+            inbox.append(partial(_clicked, desk, str(event.action), str(event.id), request.username))
+        elif event._data:
+            inbox.append(partial(say, desk, text=event.value["text"], files=[]))
+        else:
+            inbox.append(lambda _: Session())
+        return {tab.message: gr.skip()}
 
-    def click(clicked: gr.EventData, session_now: Session, request: gr.Request) -> Iterator[Update]:
-        following = _clicked(desk, session_now, str(clicked.action), str(clicked.id), request.username)
-        yield from _show(tab, desk, session, session_now, following)
+    def answer(inbox: Inbox, before: Session) -> Iterator[Update]:
+        yield {session: before}  # a generator that yields nothing, as where all is answered, would empty every output
+        drawn = before
+        while inbox:
+            after = inbox.popleft()(before)
+            yield {session: after, **_told(tab, desk, before, after)}
+            before = after
+            if not inbox:
+                yield from _in_view(tab, desk, drawn, after)
+                drawn = after
 
-    def clear(session_now: Session) -> Iterator[Update]:
-        yield from _show(tab, desk, session, session_now, Session())
-
-    outputs = [session, *tab.outputs]
-    common: dict[str, Any] = {"outputs": outputs, "api_visibility": "private", "concurrency_limit": 8}
-    # The box is emptied at once, so that the next message can be typed while this one is answered.
-    sent = gr.State(None)
-    tab.message.submit(
-        lambda message: (message, {"text": "", "files": []}),
+    inbox = gr.State(deque())
+    gr.on(
+        [tab.message.submit, tab.chat.example_select, tab.chat.clear, bridge.click],
+        put,
+        [tab.message, inbox],
         [tab.message],
-        [sent, tab.message],
         queue=False,
         show_progress="hidden",
+        trigger_mode="multiple",
         api_visibility="private",
-    ).then(send, [sent, session], show_progress="minimal", **common)
-    tab.chat.example_select(example, [session], show_progress="minimal", **common)
-    tab.chat.clear(clear, [session], show_progress="hidden", **common)
-    bridge.click(click, [session], show_progress="hidden", **common)
+    ).then(
+        answer,
+        [inbox, session],
+        [session, *tab.outputs],
+        show_progress="minimal",
+        trigger_mode="always_last",
+        concurrency_limit=8,
+        api_visibility="private",
+    )
 
 
-def _clicked(desk: Desk, session: Session, action: str, which: str, user: str | None) -> Session:
+def _clicked(desk: Desk, action: str, which: str, user: str | None, session: Session) -> Session:
     if action == "chip":
         return drop(desk, session, which)
     if action == "play-id":
@@ -123,21 +144,31 @@ def _clicked(desk: Desk, session: Session, action: str, which: str, user: str | 
     return session.viewing(moment)
 
 
-def _show(tab: AskTab, desk: Desk, state: gr.State, before: Session, after: Session) -> Iterator[Update]:
-    """Yield what changes: the answer at once, the clip as soon as it is there."""
-    moment = after.in_view
-    updates: Update = {state: after}
+def _told(tab: AskTab, desk: Desk, before: Session, after: Session) -> Update:
+    """Return what is there at once."""
+    updates: Update = {}
     if after.turns != before.turns:
         updates[tab.chat] = _messages(after)
         updates[tab.chips] = chip_row(chips_of(desk, after))
         updates[tab.downloads] = _links(desk, after)
+    moment = after.in_view
     if moment is None:
-        yield {**updates, tab.player: _NOTHING, tab.curve: gr.Plot(visible=False)}
+        return {**updates, tab.player: _NOTHING, tab.curve: gr.Plot(visible=False)}
+    if moment != before.in_view:
+        token, scope = desk.shelf.token(moment), desk.index.suite.anomaly_scope
+        updates[tab.player] = player_waiting(moment, token, desk.options.zone, scope)
+    return updates
+
+
+def _in_view(tab: AskTab, desk: Desk, before: Session, after: Session) -> Iterator[Update]:
+    """Yield the moment in view: its curve, and its clip as soon as that is there."""
+    moment = after.in_view
+    if moment is None:
         return
     zone, token, scope = desk.options.zone, desk.shelf.token(moment), desk.index.suite.anomaly_scope
+    updates: Update = {}
     if moment != before.in_view:
-        yield {**updates, tab.player: player_waiting(moment, token, zone, scope)}
-        updates = {tab.curve: gr.Plot(curve(desk.index, moment, after.shown), visible=True)}
+        updates[tab.curve] = gr.Plot(curve(desk.index, moment, after.shown), visible=True)
     try:
         html = player(moment, token, desk.shelf.clip(moment), zone, desk.marks.of(moment, after.request), scope)
     except VarPluginError as error:
