@@ -1,17 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.colors import color_suite
+from tests.colors import MeanColor, color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
-from tests.tones import sine, tone_suite
+from tests.tones import LowOrHigh, sine, tone_suite
+from var_plugin.encoders.base import Picture, Vectors
+from var_plugin.errors import UnreadableMediaError
 from var_plugin.library import Index, open_index, restore_index
 
 
@@ -126,3 +131,28 @@ def test_both_spaces_are_made_anew_and_brought_back(index: Index, film: Film, tm
         assert again.reindex(tone_suite()).ok
         assert again.size() == {"scene": 4, "sound": 2}
         assert again.verify().ok
+
+
+def test_where_the_pictures_fail_nobody_listens_on(index: Index, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute of sound has twenty batches; the pictures fail while the first is heard."""
+    listening, failed, batches = Event(), Event(), []
+
+    def see(self: object, pictures: Sequence[Picture]) -> Vectors:
+        assert listening.wait(30)
+        failed.set()
+        raise UnreadableMediaError("the pictures cannot be read", fix="none")
+
+    def hear(self: object, windows: NDArray[np.float32]) -> Vectors:
+        batches.append(len(windows))
+        listening.set()
+        assert failed.wait(30)
+        time.sleep(0.2)
+        return np.ones((len(windows), 2), np.float32)
+
+    monkeypatch.setattr(MeanColor, "encode", see)
+    monkeypatch.setattr(LowOrHigh, "encode", hear)
+    (line,) = index.add(film(seconds=32, fps=2, paint=scene("red"), tone=300.0)).videos
+    assert line.status == "failed"
+    assert line.reason is not None
+    assert "the pictures cannot be read" in line.reason
+    assert 1 <= len(batches) <= 2

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import ClipReader, Vectors, VideoEncoder
+from var_plugin.encoders.sound import Heard
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips, embed_clips, pool
 from var_plugin.errors import (
@@ -21,7 +25,7 @@ from var_plugin.errors import (
     TooLongMediaError,
     UnreadableMediaError,
 )
-from var_plugin.ingest.sound_rows import embed_sound
+from var_plugin.ingest.sound_rows import hear, sound_rows
 from var_plugin.media.segments import anomaly_spans, key_frame, static_runs, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
@@ -57,23 +61,44 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     rows: Rows = {}
     duration = last_frame = 0.0
     read: dict[ClipReader, Clips] = {}
-    for name, encoders in suite.encoders.items():
-        if (video := encoders.frames) is not None:
-            if video.reader not in read:
-                read[video.reader] = embed_clips(file, video.reader, rate=settings().clip_rate, progress=progress)
-            clips = read[video.reader]
-            rows[name] = _represent(clips, video)
-            duration, last_frame = clips.end, float(clips.times[-1])
     left_out = None
-    for name, encoders in suite.encoders.items():
-        if encoders.sound is None:
-            continue
-        rows[name] = [], np.zeros((0, encoders.space.dim), np.float32)
-        try:
-            rows[name] = embed_sound(file, encoders.sound, last_frame) or rows[name]
-        except _SOUND_IS_BROKEN as error:
-            left_out = f"its sound is left out: {error}"
+    with _listening(file, suite) as sounds:
+        for name, encoders in suite.encoders.items():
+            if (video := encoders.frames) is not None:
+                if video.reader not in read:
+                    read[video.reader] = embed_clips(file, video.reader, rate=settings().clip_rate, progress=progress)
+                clips = read[video.reader]
+                rows[name] = _represent(clips, video)
+                duration, last_frame = clips.end, float(clips.times[-1])
+        for name, sound in sounds.items():
+            rows[name] = [], np.zeros((0, suite.encoders[name].space.dim), np.float32)
+            try:
+                if heard := sound.result():
+                    rows[name] = sound_rows(heard, last_frame) or rows[name]
+            except _SOUND_IS_BROKEN as error:
+                left_out = f"its sound is left out: {error}"
     return Embedded(rows, duration, left_out)
+
+
+@contextmanager
+def _listening(file: Path, suite: Suite) -> Iterator[dict[str, Future[Heard | None]]]:
+    """Hear the file in a thread while the `with` block looks at it; a block that fails ends that as well."""
+    given_up = Event()
+
+    def going_on(_: float) -> None:
+        if given_up.is_set():
+            raise CancelledError
+
+    with ThreadPoolExecutor(1, "sound") as thread:
+        try:
+            yield {
+                name: thread.submit(hear, file, encoders.sound, going_on)
+                for name, encoders in suite.encoders.items()
+                if encoders.sound is not None
+            }
+        finally:
+            given_up.set()
+            thread.shutdown(cancel_futures=True)
 
 
 def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vectors]:

@@ -25,29 +25,32 @@ _PEAK_SECONDS = 2.0
 _STANDS_OUT = 1.25
 
 
-def embed_sound(
-    file: Path, encoder: SoundEncoder, last_frame: float, progress: Callable[[float], None] | None = None
-) -> tuple[list[Segment], Vectors] | None:
-    """Return the segments of a video in which there is something to hear, and their vectors (n, dim), if any.
+def hear(file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard | None:
+    """Return what an encoder hears in a video; None where it has no sound.
 
     Args:
         file: the video.
         encoder: of the space.
-        last_frame: time of the last picture, in seconds; a segment's key frame is no later.
         progress: is told the time reached, in seconds.
 
     Raises:
         As `media.guard.decode_audio`, but for NoAudioStreamError.
     """
     try:
-        heard = listen(decode_audio(file), encoder, progress)
+        return listen(decode_audio(file), encoder, progress)
     except NoAudioStreamError:
         return None
-    return _represent(heard, last_frame)
 
 
-def _represent(heard: Heard, last_frame: float) -> tuple[list[Segment], Vectors] | None:
-    """Cut what was heard into segments, and add the row of the whole video."""
+def sound_rows(heard: Heard, last_frame: float) -> tuple[list[Segment], Vectors] | None:
+    """Return the segments in which there is something to hear, and their vectors (n, dim), if any.
+
+    They are cut as pictures are, and the row of the whole video is added.
+
+    Args:
+        heard: the sound of a video.
+        last_frame: time of the last picture, in seconds; a segment's key frame is no later.
+    """
     cut = [span for span in uniform_segments(heard.end, settings().segment_seconds) if _audible(heard, span)]
     if not cut:
         return None
