@@ -63,7 +63,7 @@ class StoreContract:
     @pytest.fixture
     def store(self, location: str, name: str) -> Iterator[Store]:
         opened = Store(location)
-        opened.ensure(name, segment_schema(3), vector="vector", metric="IP")
+        opened.ensure(name, lambda: segment_schema(3), vector="vector", metric="IP")
         yield opened
         opened.drop(name)
         opened.close()
@@ -105,7 +105,7 @@ class StoreContract:
 
     def test_making_and_removing_may_be_repeated(self, store: Store, name: str) -> None:
         store.write(name, [row("a", RED)])
-        store.ensure(name, segment_schema(3), vector="vector", metric="IP")
+        store.ensure(name, lambda: segment_schema(3), vector="vector", metric="IP")
         assert store.count(name) == 1
         store.drop(name)
         store.drop(name)

@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError
+from var_plugin.index.columns import columns_of
+from var_plugin.index.copy import Copy
 from var_plugin.index.filters import (
     UNKNOWN_TIME,
     check_text,
     clock_time,
     compile_filter,
+    conditions,
     literal,
     milliseconds,
     stored_metadata,
@@ -68,11 +72,22 @@ def matches(metadata: dict, key: str, value: object) -> bool:
     return isinstance(held, bool) == isinstance(value, bool) and held == value
 
 
+STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
+COPY = Copy(
+    columns_of(
+        pa.Table.from_pylist([row | {"metadata": json.dumps(row["metadata"])} for row in STORED])
+        .drop_columns(["vector"])
+        .sort_by("video_id")
+    ),
+    frozenset(("metadata",)),
+)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("filters") / "rows.db")
-    opened.ensure("rows", segment_schema(2), vector="vector", metric="IP")
-    opened.write("rows", [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS])
+    opened.ensure("rows", lambda: segment_schema(2), vector="vector", metric="IP")
+    opened.write("rows", STORED)
     yield opened
     opened.close()
 
@@ -150,6 +165,7 @@ structures = st.fixed_dictionaries(
 def check(store: Store, wanted: Filter, excluded: list[str]) -> None:
     expression = compile_filter(wanted, excluded_videos=excluded)
     found = {row["id"] for row in store.rows("rows", expression, ["id"])}
+    assert found == {row["id"] for row in COPY.rows(conditions(wanted, excluded_videos=excluded), ["id"])}
     assert found == {row["id"] for row in ROWS if satisfies(row, wanted, excluded)}
 
 

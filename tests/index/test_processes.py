@@ -17,7 +17,7 @@ import pytest
 
 from tests.colors import color_suite
 from tests.films import Film, textured
-from var_plugin.errors import IndexUnavailableError, StoreError
+from var_plugin.errors import IndexUnavailableError
 from var_plugin.index import local
 from var_plugin.index.store import Store
 from var_plugin.library import open_index
@@ -177,8 +177,8 @@ def test_what_a_kill_left_half_written_for_searching_is_made_again(tmp_path: Pat
     assert copies
     for copy in copies:
         copy.write_bytes(copy.read_bytes()[:-3])
-    with pytest.raises(StoreError):
-        open_index(database, suite=color_suite())
+    with open_index(database, suite=color_suite()) as index, pytest.raises(IndexUnavailableError):
+        index.verify()
     (database / "owner.json").write_text(note)
     with open_index(database, suite=color_suite()) as index:
         assert len(index.search("red")) == 1

@@ -24,8 +24,8 @@ from var_plugin.errors import InvalidInputError, StoreError, said
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.generation import collection_name
 from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
-from var_plugin.index.schema import segment_schema
-from var_plugin.index.store import Row, Store
+from var_plugin.index.schema import Row, segment_schema
+from var_plugin.index.store import Store
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.types import Value
 
@@ -150,7 +150,7 @@ def _restore_space(
     """Write a file's rows to a collection and count them there; return a checksum per video."""
     checksums: defaultdict[str, str] = defaultdict(lambda: NO_ROWS)
     sent = 0
-    store.ensure(collection, segment_schema(shape.dim), vector="vector", metric=shape.metric)
+    store.ensure(collection, lambda: segment_schema(shape.dim), vector="vector", metric=shape.metric)
     lines = _lines(source)
     while batch := [json.loads(line) for line in islice(lines, _BATCH)]:
         rows = [_unpacked(row) for row in batch if row["video_id"] in known]

@@ -10,16 +10,17 @@ writing the row of `Generations` anew makes the other one count, for all process
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
 from var_plugin.errors import UnknownVideoError
-from var_plugin.index.filters import clock_time, literal
-from var_plugin.index.schema import catalogue_schema
-from var_plugin.index.store import Row, Store
+from var_plugin.index.filters import Condition, clock_time, expression, one_of
+from var_plugin.index.reader import Reader
+from var_plugin.index.schema import Row, catalogue_schema
+from var_plugin.index.store import Store
 from var_plugin.types import ClockOrigin, Scalar, Value, Video
 
 State = Literal["pending", "committed", "deleting"]
@@ -99,22 +100,26 @@ class Table:
     """The catalogue's collection, for the two classes that read and write its rows."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store = store
+        self._store, self._reader = store, Reader(store)
         self._collection = f"{name}__videos"
-        store.ensure(self._collection, catalogue_schema(), vector="unused", metric="L2")
+        store.ensure(self._collection, catalogue_schema, vector="unused", metric="L2")
 
-    def bodies(self, expression: str) -> list[Any]:
+    def bodies(self, conditions: Sequence[Condition]) -> list[Any]:
         """Return what the matching rows hold."""
-        return [row["body"] for row in self._store.rows(self._collection, expression, ["id", "body"])]
+        return [row["body"] for row in self._reader.rows(self._collection, conditions, ["id", "body"])]
+
+    def renew(self) -> None:
+        """Make the copy that questions are answered from, where it is due."""
+        self._reader.renew(self._collection)
 
     def write(self, row: Row) -> None:
         """Write one row, whole, through to disk."""
         self._store.write(self._collection, [{**row, "unused": [0.0, 0.0]}])
         self._store.flush(self._collection)
 
-    def remove(self, expression: str) -> None:
+    def remove(self, conditions: Sequence[Condition]) -> None:
         """Delete the matching rows."""
-        self._store.delete(self._collection, expression)
+        self._store.delete(self._collection, expression(conditions))
         self._store.flush(self._collection)
 
 
@@ -126,8 +131,12 @@ class Catalogue:
 
     def generations(self) -> Generations | None:
         """Return which generation counts; None where nothing was ever made."""
-        found = self._table.bodies(f"id == {literal(_GENERATIONS)}")
+        found = self._table.bodies([Condition("id", "==", _GENERATIONS)])
         return Generations.model_validate(found[0]) if found else None
+
+    def renew(self) -> None:
+        """Make the copy that questions are answered from, where it is due."""
+        self._table.renew()
 
     def put_generations(self, generations: Generations) -> None:
         """Say which generation counts, in one write."""
@@ -163,7 +172,7 @@ class Videos:
 
     def remove(self, video_id: str) -> None:
         """Delete a video's row."""
-        self._table.remove(self._where(f"video_id == {literal(video_id)}"))
+        self._table.remove(self._where(Condition("video_id", "==", video_id)))
 
     def remove_all(self) -> None:
         """Delete all rows of the generation."""
@@ -171,7 +180,7 @@ class Videos:
 
     def find(self, video_id: str) -> Entry | None:
         """Return the row of a video in whatever state, or None."""
-        found = self._entries(f"video_id == {literal(video_id)}")
+        found = self._entries(Condition("video_id", "==", video_id))
         return found[0] if found else None
 
     def get(self, video_id: str) -> Entry:
@@ -191,20 +200,20 @@ class Videos:
 
     def seen_at(self, path: str) -> list[Entry]:
         """Return the videos, in whatever state, that were seen last at this path."""
-        return self._entries(f"path == {literal(path)}")
+        return self._entries(Condition("path", "==", path))
 
     def hidden(self) -> list[str]:
         """Return the ids of videos that must not be found: those not, or no longer, committed."""
-        return [entry.video_id for entry in self._entries('state != "committed"')]
+        return [entry.video_id for entry in self._entries(Condition("state", "!=", "committed"))]
 
     def committed(self, video_ids: Iterable[str]) -> dict[str, Entry]:
         """Return the committed rows among these ids."""
-        listed = ", ".join(literal(video_id) for video_id in video_ids)
-        found = self._entries(f'state == "committed" and video_id in [{listed}]') if listed else []
+        listed = list(video_ids)
+        found = self._entries(Condition("state", "==", "committed"), one_of("video_id", listed)) if listed else []
         return {entry.video_id: entry for entry in found}
 
-    def _entries(self, expression: str = "") -> list[Entry]:
-        return [Entry.model_validate(body) for body in self._table.bodies(self._where(expression))]
+    def _entries(self, *conditions: Condition) -> list[Entry]:
+        return [Entry.model_validate(body) for body in self._table.bodies(self._where(*conditions))]
 
-    def _where(self, expression: str = "") -> str:
-        return f"generation == {self._generation}" + (f" and ({expression})" if expression else "")
+    def _where(self, *conditions: Condition) -> list[Condition]:
+        return [Condition("generation", "==", self._generation), *conditions]

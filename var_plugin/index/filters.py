@@ -1,4 +1,6 @@
-r"""From a typed `Filter` to a Milvus expression. Values are escaped, keys are checked: nothing is injected.
+r"""From a typed `Filter` to conditions, and from those to a Milvus expression.
+
+Values are escaped, keys are checked: nothing is injected. `copy.py` tests the same conditions without Milvus.
 
 Milvus Lite has no expression templates, so literals are written out. Its strings follow JSON's escapes except \uXXXX;
 control characters, which JSON would write like that, are refused.
@@ -10,7 +12,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.types import Filter, Scalar
@@ -25,8 +29,26 @@ _LONGEST_LIST = 10_000
 _LONGEST_VIDEO_SECONDS = 1e9
 
 
+Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one field of a row must satisfy; with `key`, the value under that key of a JSON field."""
+
+    field: str
+    operator: Operator
+    value: Scalar | tuple[str, ...]
+    key: str | None = None
+
+
 def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> str:
-    """Return the Milvus expression for a filter; an empty string filters nothing.
+    """Return the Milvus expression for a filter, as `conditions`; an empty string filters nothing."""
+    return expression(conditions(wanted, excluded_videos=excluded_videos))
+
+
+def conditions(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> list[Condition]:
+    """Return the conditions for a filter, all of which must hold; none filters nothing.
 
     Args:
         wanted: the filter.
@@ -35,28 +57,44 @@ def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> st
     Raises:
         InvalidInputError: a value or a metadata key that cannot be part of an expression.
     """
-    terms: list[str] = []
+    found: list[Condition] = []
     for field, values in (("camera", wanted.cameras), ("video_id", wanted.video_ids), ("kind", wanted.kinds)):
         if values is not None:
-            terms.append(_one_of(field, values))
+            found.append(one_of(field, values))
     if excluded := list(excluded_videos):
-        terms.append(f"not ({_one_of('video_id', excluded)})")
+        found.append(one_of("video_id", excluded, operator="not in"))
     if wanted.after is not None or wanted.before is not None:
-        terms.append(f"recorded_at != {UNKNOWN_TIME}")
+        found.append(Condition("recorded_at", "!=", UNKNOWN_TIME))
     if wanted.after is not None:
-        terms.append(f"recorded_at >= {milliseconds(wanted.after)}")
+        found.append(Condition("recorded_at", ">=", milliseconds(wanted.after)))
     if wanted.before is not None:
-        terms.append(f"recorded_at < {milliseconds(wanted.before)}")
+        found.append(Condition("recorded_at", "<", milliseconds(wanted.before)))
     if wanted.after_second is not None:
-        terms.append(f"end_ms > {_milliseconds_of(wanted.after_second)}")
+        found.append(Condition("end_ms", ">", _milliseconds_of(wanted.after_second)))
     if wanted.before_second is not None:
-        terms.append(f"start_ms < {_milliseconds_of(wanted.before_second)}")
+        found.append(Condition("start_ms", "<", _milliseconds_of(wanted.before_second)))
     if wanted.min_anomaly is not None:
-        terms.append(f"anomaly >= {wanted.min_anomaly!r}")
+        found.append(Condition("anomaly", ">=", wanted.min_anomaly))
     if wanted.max_anomaly is not None:
-        terms.append(f"anomaly <= {wanted.max_anomaly!r}")
-    terms.extend(f'metadata["{key}"] == {literal(value)}' for key, value in stored_metadata(wanted.metadata).items())
-    return " and ".join(f"({term})" for term in terms)
+        found.append(Condition("anomaly", "<=", wanted.max_anomaly))
+    for key, value in stored_metadata(wanted.metadata).items():
+        literal(value)  # raises where it cannot be asked for
+        found.append(Condition("metadata", "==", value, key))
+    return found
+
+
+def expression(wanted: Iterable[Condition]) -> str:
+    """Return conditions as Milvus reads them; an empty string where there is none."""
+    return " and ".join(f"({_written(condition)})" for condition in wanted)
+
+
+def _written(condition: Condition) -> str:
+    field = condition.field if condition.key is None else f'{condition.field}["{condition.key}"]'
+    if isinstance(condition.value, tuple):
+        listed = ", ".join(literal(value) for value in condition.value)
+        inside = f"{field} in [{listed}]"
+        return inside if condition.operator == "in" else f"not ({inside})"
+    return f"{field} {condition.operator} {literal(condition.value)}"
 
 
 def literal(value: Scalar) -> str:
@@ -141,10 +179,15 @@ def clock_time(since_1970_ms: int) -> datetime | None:
     return None if since_1970_ms == UNKNOWN_TIME else datetime.fromtimestamp(since_1970_ms / 1000, UTC)
 
 
-def _one_of(field: str, values: Iterable[str]) -> str:
-    listed = [literal(value) for value in values]
+def one_of(field: str, values: Iterable[str], *, operator: Literal["in", "not in"] = "in") -> Condition:
+    """Return the condition that a field holds one of some texts, or none of them.
+
+    Raises:
+        InvalidInputError: no text, too many, or one that cannot be stored.
+    """
+    listed = tuple(check_text(value) for value in values)
     if not listed:
         raise InvalidInputError(f"an empty list for {field} matches nothing", fix="leave it out to match everything")
     if len(listed) > _LONGEST_LIST:
         raise InvalidInputError(f"{len(listed)} values for {field}", why=f"at most {_LONGEST_LIST} fit in one query")
-    return f"{field} in [{', '.join(listed)}]"
+    return Condition(field, operator, listed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation
-from var_plugin.index.filters import compile_filter, literal
+from var_plugin.index.filters import Condition, conditions, literal
+from var_plugin.index.reader import Reader
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, as_hit, checksum, segment_rows
-from var_plugin.index.schema import segment_schema
-from var_plugin.index.store import Row, Store
+from var_plugin.index.schema import Row, segment_schema
+from var_plugin.index.store import Store
 from var_plugin.settings import settings
 from var_plugin.types import Filter, Segment
 
@@ -37,7 +39,7 @@ class VideoGeneration:
 
     def __init__(self, store: Store, catalogue: Catalogue, name: str, suite: Suite, generation: Generation) -> None:
         self.suite = suite
-        self._store = store
+        self._store, self._reader = store, Reader(store)
         self._catalogue = catalogue
         self._name = name
         self._open(generation)
@@ -47,8 +49,14 @@ class VideoGeneration:
         self._videos = self._catalogue.videos(generation.number)
         for space in self.suite.spaces.values():
             self._store.ensure(
-                self._collection(space.name), segment_schema(space.dim), vector="vector", metric=space.metric
+                self._collection(space.name), partial(segment_schema, space.dim), vector="vector", metric=space.metric
             )
+
+    def renew(self) -> None:
+        """Make the copies that searches are answered from, where they are due; see `Copies`."""
+        self._catalogue.renew()
+        self.follow()
+        self._reader.renew(*(self._collection(space) for space in self.suite.spaces))
 
     def follow(self) -> bool:
         """Go over to the generation that counts now, where another process made it count; tell whether that was so.
@@ -174,7 +182,7 @@ class VideoGeneration:
     def size(self) -> dict[str, int]:
         """Count all rows per space, as the store sees them now."""
         self.follow()
-        return {name: self._store.count(self._collection(name)) for name in self.suite.spaces}
+        return {name: self._reader.count(self._collection(name)) for name in self.suite.spaces}
 
     def rows(self, space: str) -> Iterator[list[Row]]:
         """Yield all stored rows of a space with their vectors, some at a time, in no particular order."""
@@ -183,8 +191,9 @@ class VideoGeneration:
     def sample(self, space: str, share: float) -> list[Row]:
         """Return about that share of the uniform segments of a space, always the same ones, in order of their keys."""
         # Keys are hashes, so those up to a bound are a fair sample.
-        bound = f" and id < {literal(f'{int(share * 16**8):08x}')}" if share < 1 else ""
-        found = self._store.rows(self._collection(space), f'kind == "uniform"{bound}', ("id", "video_id", "vector"))
+        bound = [Condition("id", "<", f"{int(share * 16**8):08x}")] if share < 1 else []
+        wanted = [Condition("kind", "==", "uniform"), *bound]
+        found = self._reader.rows(self._collection(space), wanted, ("id", "video_id", "vector"))
         return sorted(found, key=lambda row: str(row["id"]))
 
     def delete(self, video_id: str) -> None:
@@ -213,7 +222,14 @@ class VideoGeneration:
             self._store.flush(self._collection(space))
 
     def hits(
-        self, space: str, vector: np.ndarray, *, limit: int, wanted: Filter, excluded: Sequence[str] = ()
+        self,
+        space: str,
+        vector: np.ndarray,
+        *,
+        limit: int,
+        wanted: Filter,
+        excluded: Sequence[str] = (),
+        videos: int = 0,
     ) -> list[Hit]:
         """Return the most similar segments of committed videos in one space, best first.
 
@@ -223,11 +239,17 @@ class VideoGeneration:
             limit: at most so many.
             wanted: what the segments must satisfy.
             excluded: videos to leave out.
+            videos: where it costs little, add the best segments of so many videos, so that none hides the others.
         """
         self.follow()
-        expression = compile_filter(wanted, excluded_videos=[*self._videos.hidden(), *excluded])
-        found = self._store.search(
-            self._collection(space), vector, limit=limit, expression=expression, fields=HIT_FIELDS
+        found = self._reader.search(
+            self._collection(space),
+            vector,
+            metric=self.suite.spaces[space].metric,
+            limit=limit,
+            conditions=conditions(wanted, excluded_videos=[*self._videos.hidden(), *excluded]),
+            fields=HIT_FIELDS,
+            videos=videos,
         )
         return [as_hit(row, similarity) for similarity, row in found]
 
@@ -240,8 +262,8 @@ class VideoGeneration:
         self.follow()
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
-        expression = compile_filter(Filter(video_ids=(video_id,), kinds=("uniform",)))
-        rows = self._store.rows(self._collection(space), expression, HIT_FIELDS)
+        wanted = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
+        rows = self._reader.rows(self._collection(space), wanted, HIT_FIELDS)
         return sorted((as_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
 
     def erase(self, entry: Entry) -> None:
@@ -255,6 +277,8 @@ class VideoGeneration:
             # Or else it would be brought over once more.
             self._catalogue.videos(generations.previous.number).remove(entry.video_id)
         self._videos.remove(entry.video_id)
+        for name in self.suite.spaces:
+            self._store.flush(self._collection(name))
 
     def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _KEYS):

@@ -11,7 +11,7 @@ import numpy as np
 from var_plugin.encoders.base import Vectors
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import UNKNOWN_TIME, stored_metadata
-from var_plugin.index.store import Row
+from var_plugin.index.schema import Row
 from var_plugin.types import Segment, SegmentKind
 
 HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")

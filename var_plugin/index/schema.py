@@ -6,10 +6,13 @@ vector as zeros and finds it).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema
+
+Row = dict[str, Any]
+"""A row by the names of its fields."""
 
 ID_LENGTH = 64
 TEXT_LENGTH = 4_096  # bytes; check_text admits 1,000 characters of up to four

@@ -1,5 +1,7 @@
 """The vector store: the few operations used here, with Milvus' differences and failures handled in one place.
 
+A local one is opened at the first operation that needs it; what `copies` can answer (see `reader.py`) does not.
+
 Every operation may be repeated without harm, so each but `scan` is repeated when the process that owned Milvus Lite has
 ended and another one, perhaps this, has taken over.
 """
@@ -12,19 +14,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from var_plugin.errors import IndexUnavailableError, StoreError
+from var_plugin.index.copies import Copies
 from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.index.schema import Row
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
 
     from var_plugin.index.local import Link
 
-Row = dict[str, Any]
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 10
@@ -42,21 +45,30 @@ class Store:
         token: what the server asks for, `user:password` or an API key.
 
     Raises:
-        IndexUnavailableError: it cannot be opened.
+        IndexUnavailableError: it cannot be opened; where it is local, that shows at the first operation.
     """
 
     def __init__(self, location: str | Path, *, token: str = "") -> None:
         self.uri = milvus_uri(location)
+        self.copies = Copies(Path(self.uri)) if is_local(self.uri) else None
         self._token = token
         self._loaded: set[str] = set()
+        self._written: set[str] = set()
         self._connecting = threading.Lock()
-        self._link, self._client = self._connect()
+        self._link: Link | None = None
+        self._client: MilvusClient | None = None
+        if not is_local(self.uri):
+            self._connected()
 
     def close(self) -> None:
         """Close the connection and, as the owner of Milvus Lite, hand the database over to other processes."""
-        self._client.close()
+        if self._client:
+            self._client.close()
         if self._link:
             self._link.close()
+        if self.copies:
+            for collection in self._written:
+                self.copies.renew(collection, at_once=True)
 
     @contextmanager
     def exclusive(self, key: str) -> Iterator[None]:
@@ -79,17 +91,22 @@ class Store:
         """Tell whether the collection exists."""
         return self._do("look up", collection, lambda client: bool(client.has_collection(collection)))
 
-    def ensure(self, collection: str, schema: CollectionSchema, *, vector: str, metric: str) -> None:
+    def ensure(self, collection: str, schema: Callable[[], CollectionSchema], *, vector: str, metric: str) -> None:
         """Make a collection with an exact index, or what is missing of it, and load it for searching.
 
         FLAT: exact, and filters make it faster. On Milvus Lite a filtered HNSW loses most of its hits.
         """
+        if self._client is None and self.copies:
+            self.copies.renew(collection)
+            if self.copies.find(collection):
+                self._loaded.add(collection)  # as soon as the store is opened
+                return
 
         def make(client: MilvusClient) -> None:
             if not client.has_collection(collection):
                 try:
                     # Session: what this process wrote, it finds.
-                    client.create_collection(collection, schema=schema, consistency_level="Session")
+                    client.create_collection(collection, schema=schema(), consistency_level="Session")
                 except Exception:  # another process may have been faster
                     if not client.has_collection(collection):
                         raise
@@ -110,8 +127,11 @@ class Store:
     def drop(self, collection: str) -> None:
         """Remove a collection with all its rows, if it is there."""
         self._loaded.discard(collection)
+        self._written.discard(collection)
         if self.has(collection):
             self._do("drop", collection, lambda client: client.drop_collection(collection))
+        if self.copies:
+            self.copies.forget(collection)
 
     def write(self, collection: str, rows: Sequence[Row]) -> None:
         """Insert rows, or replace those with the same id; every row holds all fields."""
@@ -120,6 +140,7 @@ class Store:
             for first in range(0, len(rows), _WRITE_ROWS):
                 client.upsert(collection, list(rows[first : first + _WRITE_ROWS]))
 
+        self._written.add(collection)
         self._do("write to", collection, send)
 
     def flush(self, collection: str) -> None:
@@ -129,6 +150,7 @@ class Store:
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the rows that match."""
+        self._written.add(collection)
         self._do("delete from", collection, lambda client: client.delete(collection, filter=expression))
 
     def count(self, collection: str, expression: str = "") -> int:
@@ -162,8 +184,9 @@ class Store:
 
     def scan(self, collection: str, fields: Sequence[str]) -> Iterator[list[Row]]:
         """Yield all rows of a collection, some at a time, in no particular order; a change of owner ends it."""
+        client = self._connected()
         try:
-            yield from _pages(self._client, collection, "", fields)
+            yield from _pages(client, collection, "", fields)
         except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
             raise _failure("read", collection, error) from error
 
@@ -184,6 +207,12 @@ class Store:
         )
         return [(float(hit["distance"]), dict(hit["entity"])) for hit in found[0]]
 
+    def _connected(self) -> MilvusClient:
+        with self._connecting:
+            if self._client is None:
+                self._link, self._client = self._connect()
+            return self._client
+
     def _connect(self) -> tuple[Link | None, MilvusClient]:
         from pymilvus import MilvusClient
 
@@ -199,8 +228,11 @@ class Store:
             )
             # A new owner opens its collections unloaded.
             for collection in self._loaded:
-                client.load_collection(collection)
+                if client.has_collection(collection):
+                    client.load_collection(collection)
         except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+            if link:
+                link.close()
             raise IndexUnavailableError(
                 f"no Milvus server answers at {self.uri}",
                 why=str(error),
@@ -211,7 +243,7 @@ class Store:
     def _do(self, doing: str, collection: str, operation: Callable[[MilvusClient], T]) -> T:
         """Run an operation, again after a change of owner; its other failures become a `StoreError` that names it."""
         while True:
-            client = self._client
+            client = self._connected()
             try:
                 return operation(client)
             except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
@@ -221,11 +253,11 @@ class Store:
     def _reconnected(self, failed: MilvusClient) -> bool:
         """Connect anew where the owner of Milvus Lite is gone; False where the connection is not to blame."""
         with self._connecting:
-            if self._client is not failed:  # another thread did it
+            if self._client is None or self._client is not failed:  # another thread did it
                 return True
             if self._link is None or self._link.answers():
                 return False
-            self._client.close()
+            failed.close()
             self._link, self._client = self._connect()
             return True
 

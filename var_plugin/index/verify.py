@@ -14,7 +14,7 @@ from var_plugin.errors import InvalidVectorError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
-from var_plugin.index.store import Row
+from var_plugin.index.schema import Row
 from var_plugin.types import Value
 
 

@@ -84,6 +84,7 @@ def search(
     """
     if k < 1:
         raise InvalidInputError(f"cannot return {k} moments", fix="ask for at least 1")
+    index.renew()
     wanted = wanted or Filter()
     if wanted.kinds is None:
         wanted = wanted.model_copy(update={"kinds": ("uniform", "anomaly")})
@@ -105,7 +106,7 @@ def _peaks(index: VideoIndex, probes: list[_Probe], wanted_videos: int, wanted: 
     limit = max(_FEWEST_SEGMENTS, wanted_videos * _SEGMENTS_PER_MOMENT)
     for _ in range(_MOST_ROUNDS):
         seen = sorted({peak.best.hit.video_id for peak in peaks})
-        segments, more = _fetch(index, probes, limit, wanted, seen)
+        segments, more = _fetch(index, probes, limit, wanted, seen, wanted_videos)
         peaks += find_peaks(segments, share=settings().moment_share, longest=settings().moment_seconds)
         # One long video can fill the whole answer of the store: what other videos have is asked for next.
         if not more or len({peak.best.hit.video_id for peak in peaks}) >= wanted_videos:
@@ -167,13 +168,13 @@ def _check_weights(suite: Suite, weights: Mapping[str, float]) -> None:
 
 
 def _fetch(
-    index: VideoIndex, probes: list[_Probe], limit: int, wanted: Filter, excluded: list[str]
+    index: VideoIndex, probes: list[_Probe], limit: int, wanted: Filter, excluded: list[str], videos: int
 ) -> tuple[list[Scored], bool]:
     """Return the best segments over all probes, and whether some store gave as many as it was asked for."""
     matched: dict[tuple[str, str, float, float], tuple[Hit, dict[str, float]]] = {}
     more = False
     for probe in probes:
-        hits = index.hits(probe.space.name, probe.vector, limit=limit, wanted=wanted, excluded=excluded)
+        hits = index.hits(probe.space.name, probe.vector, limit=limit, wanted=wanted, excluded=excluded, videos=videos)
         more = more or len(hits) >= limit
         for hit in hits:
             key = (hit.video_id, hit.kind, hit.start, hit.end)

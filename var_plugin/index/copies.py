@@ -1,0 +1,122 @@
+"""Copies of a local index's collections, for searching: derived from Milvus Lite's files, thrown away without harm.
+
+A copy is used only while the files it was made from are all there is of its collection (`lite_files`): whoever wrote,
+in whatever process, and however that ended. It answers without Milvus Lite being opened at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from var_plugin.index import columns, lite_files
+from var_plugin.index.copy import Copy
+from var_plugin.index.lite_files import Stamp, State
+
+logger = logging.getLogger(__name__)
+
+# A large collection that changed a moment ago will change again: until it rests, Milvus Lite answers.
+_REST_SECONDS = 3.0
+_SMALL_BYTES = 16 * 1024 * 1024
+_DOCUMENTS = frozenset(("metadata", "body"))
+
+
+@dataclass(frozen=True)
+class _Open:
+    stamp: Stamp
+    fingerprint: str
+    copy: Copy
+
+
+class Copies:
+    """The copies of one Milvus Lite database; may be used by several threads and processes.
+
+    Args:
+        database: its folder.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._collections = database / "collections"
+        self._folder = database / "copies"
+        self._open: dict[str, _Open] = {}
+        self._opening = threading.Lock()
+
+    def find(self, collection: str) -> Copy | None:
+        """Return the copy that holds just what the collection holds now; None where there is none."""
+        known = self._open.get(collection)
+        stamp = lite_files.stamp(self._collections / collection)
+        if known is not None and stamp == known.stamp:
+            return known.copy
+        if stamp is None:
+            return None
+        state = lite_files.state(self._collections / collection)
+        return self._opened(collection, state) if state else None
+
+    def renew(self, collection: str, *, at_once: bool = False) -> None:
+        """Make the copy of a collection if there is none of its present state.
+
+        Not where rows wait in Milvus Lite's log, and not while a large one is being written to.
+
+        Args:
+            collection: its name.
+            at_once: also if it was written to a moment ago.
+        """
+        if self.find(collection) is not None:
+            return
+        state = lite_files.state(self._collections / collection)
+        if state is None or not (at_once or _rests(state)):
+            return
+        try:
+            with self._exclusive():
+                # Another process may have made it meanwhile.
+                if self._opened(collection, state) is None:
+                    self._make(collection, state)
+        except OSError as error:  # no room, or no right to write: the store answers
+            logger.warning("no copy of %s for searching: %s", collection, error)
+
+    def forget(self, collection: str) -> None:
+        """Remove the copy of a collection that is no more."""
+        self._open.pop(collection, None)
+        self._file(collection).unlink(missing_ok=True)
+
+    def _make(self, collection: str, state: State) -> None:
+        started = time.perf_counter()
+        rows = lite_files.live_rows(state)
+        if rows is None:
+            return
+        made = columns.columns_of(rows.drop_columns(["_seq"]).sort_by("video_id")) if rows.num_rows else {}
+        columns.write(self._file(collection), made, state.fingerprint)
+        logger.info("copied %d rows of %s in %.2f s", rows.num_rows, collection, time.perf_counter() - started)
+        self._opened(collection, state)
+
+    def _opened(self, collection: str, state: State) -> Copy | None:
+        with self._opening:
+            known = self._open.get(collection)
+            if known is None or known.fingerprint != state.fingerprint:
+                held = columns.read(self._file(collection), state.fingerprint)
+                if held is None:
+                    return None
+                known = _Open(state.stamp, state.fingerprint, Copy(held, _DOCUMENTS))
+            # The manifest may be written anew without any change of the rows.
+            self._open[collection] = _Open(state.stamp, known.fingerprint, known.copy)
+            return known.copy
+
+    def _file(self, collection: str) -> Path:
+        return self._folder / f"{collection}.columns"
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self._folder.mkdir(exist_ok=True)
+        with (self._folder / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _rests(state: State) -> bool:
+    return state.bytes < _SMALL_BYTES or time.time_ns() - state.stamp[1] > _REST_SECONDS * 1e9
