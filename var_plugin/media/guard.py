@@ -146,6 +146,9 @@ class _Child:
             | {
                 "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
                 "OPENBLAS_NUM_THREADS": "1",
+                # Pictures are made and dropped all the time; fetching each from the system anew costs page faults.
+                "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+                "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
                 "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which is limited
             },
         )
