@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from var_plugin.encoders.alan.residual import ResidualAlanModel
 
+_CHUNK = 4_096  # clips at once: hours of footage are not held several times over
+
 Reader = Callable[[Sequence[str]], "tuple[Vectors, Tensor]"]
 """From texts to their vectors (n, hidden_size) and the sentence vectors (n, sentence_dim) that say what they speak of."""
 
@@ -177,7 +179,12 @@ class TowerVideo:
 
 def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
     """Return the vector of each clip, (n, dim), from its features (n, width)."""
-    return encoder.pool(clips, [slice(number, number + 1) for number in range(len(clips))])
+    dim = encoder.pool(clips[:1], [slice(0, 1)]).shape[1]
+    vectors = np.empty((len(clips), dim), np.float32)
+    for first in range(0, len(clips), _CHUNK):
+        some = clips[first : first + _CHUNK]
+        vectors[first : first + _CHUNK] = encoder.pool(some, [slice(n, n + 1) for n in range(len(some))])
+    return vectors
 
 
 def read_with(text: TextEncoder) -> Reader:

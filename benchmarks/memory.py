@@ -1,0 +1,91 @@
+"""How much memory indexing takes, by hours of footage in one file.
+
+    python benchmarks/memory.py FILM [--hours 1 10] [--suite lite]
+
+FILM is repeated, not encoded anew, until it lasts that long. Each file is indexed into an index of its own, in
+a process of its own; the peak is that of the process (the networks, Milvus Lite) and of its decoders, each by itself,
+as the kernel counted it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+import var_plugin as vp
+
+_PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
+
+
+def repeat(source: Path, target: Path, hours: float) -> None:
+    """Write the packets of a film again and again."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        kinds = [stream for kind in ("video", "audio") if (stream := given.streams.best(kind))]
+        streams = {stream.index: made.add_stream_from_template(stream) for stream in kinds}
+        latest = Fraction(0)
+        while latest < hours * 3600:
+            begins = latest
+            given.seek(0)
+            for packet in given.demux(kinds):
+                if packet.dts is None:
+                    continue
+                shift = int(begins / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                latest = max(latest, (packet.pts + packet.duration) * packet.time_base + _PAUSE)
+                packet.stream = streams[packet.stream.index]
+                made.mux(packet)
+
+
+def peak(pid: int | str) -> float:
+    """Return the peak of a living process in MiB."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def index_one(film: Path, suite: str) -> None:
+    """Index a film and print the seconds it took, the peak of this process and that of its decoders, in MiB."""
+    with tempfile.TemporaryDirectory() as folder, vp.open_index(Path(folder, "index.db"), suite=suite) as index:
+        started = time.perf_counter()
+        receipt = index.add(film)
+        if not receipt.ok:
+            raise SystemExit(str(receipt))
+        children = Path("/proc/self/task").glob("*/children")
+        decoders = sum(peak(child) for found in children for child in found.read_text().split())
+        sys.stdout.write(f"{time.perf_counter() - started} {peak('self')} {decoders} {sum(index.size().values())}\n")
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("film", type=Path)
+    parser.add_argument("--hours", type=float, nargs="+", default=[1, 10])
+    parser.add_argument("--suite", default="lite")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        index_one(arguments.film, arguments.suite)
+        return
+    lines = ["| hours | minutes taken | rows | peak, MiB | decoders, MiB | of the first |", "|---|---|---|---|---|---|"]
+    first = None
+    for hours in arguments.hours:
+        with tempfile.TemporaryDirectory() as folder:
+            film = Path(folder, "film.mkv")
+            repeat(arguments.film, film, hours)
+            command = [sys.executable, __file__, str(film), "--suite", arguments.suite, "--one"]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        seconds, process, decoders, rows = map(float, done.stdout.split())
+        first = first or process + decoders
+        share = (process + decoders) / first
+        lines.append(f"| {hours:g} | {seconds / 60:.1f} | {rows:.0f} | {process:.0f} | {decoders:.0f} | {share:.2f} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
