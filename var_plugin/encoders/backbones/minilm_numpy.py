@@ -1,0 +1,134 @@
+"""all-MiniLM-L6-v2 in NumPy: what `minilm.py` computes, one text at a time, without importing torch.
+
+Importing torch and transformers takes seconds, a short text through six layers takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.minilm import MAX_TOKENS, TUNABLE_LAYERS, model_folder
+
+Array = NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+_HEADS = 12
+_LAYERS = 6
+_EPSILON = 1e-12
+# Abramowitz and Stegun 7.1.26: the error function to 1.5e-7, which is float32's own.
+_ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+_ERF_SCALE = 0.3275911
+# Spaces ask for the same text one after the other.
+_REMEMBERED = 8
+
+
+class NumpyMiniLM:
+    """Tokenizer and network; loads at construction.
+
+    Args:
+        deltas: added to the weights of the upper layers in the second reading, as for `MiniLM`.
+
+    Raises:
+        MissingWeightsError: the package with the weights is not installed.
+    """
+
+    def __init__(self, deltas: Weights) -> None:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        folder = model_folder()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._weights = load_file(folder / "model.safetensors")
+        self._layers = [part(self._weights, f"encoder.layer.{number}") for number in range(_LAYERS)]
+        self._tuned = [
+            {name: weight + deltas.get(f"{place}.{name}", np.float32(0)) for name, weight in self._layers[number].items()}
+            for place, number in enumerate(TUNABLE_LAYERS)
+        ]
+        self.read = lru_cache(_REMEMBERED)(self._read)
+
+    def _read(self, text: str) -> tuple[Array, Array]:
+        """Return the published sentence vector, (384,) of length one, and the token states of the adjusted layers."""
+        states = self._embedded(self._tokenizer.encode(text).ids)
+        for layer in self._layers[: TUNABLE_LAYERS[0]]:
+            states = _layer(states, layer)
+        published = tuned = states
+        for layer in self._layers[TUNABLE_LAYERS[0] :]:
+            published = _layer(published, layer)
+        for layer in self._tuned:
+            tuned = _layer(tuned, layer)
+        return normalized(published.mean(axis=0)), tuned
+
+    def _embedded(self, tokens: list[int]) -> Array:
+        weights = self._weights
+        states = (
+            weights["embeddings.word_embeddings.weight"][tokens]
+            + weights["embeddings.position_embeddings.weight"][: len(tokens)]
+            + weights["embeddings.token_type_embeddings.weight"][0]
+        )
+        return layer_norm(states, part(weights, "embeddings.LayerNorm"), _EPSILON)
+
+
+def _layer(states: Array, weights: Weights) -> Array:
+    """Run one BERT layer over the states (time, 384) of one text."""
+
+    def heads(name: str) -> Array:
+        return linear(states, part(weights, f"attention.self.{name}")).reshape(len(states), _HEADS, -1).swapaxes(0, 1)
+
+    query, key, value = (heads(name) for name in ("query", "key", "value"))
+    attention = softmax(query @ key.swapaxes(1, 2) / np.float32(query.shape[-1] ** 0.5), axis=-1)
+    mixed = (attention @ value).swapaxes(0, 1).reshape(states.shape)
+    attended = states + linear(mixed, part(weights, "attention.output.dense"))
+    attended = layer_norm(attended, part(weights, "attention.output.LayerNorm"), _EPSILON)
+    inner = gelu(linear(attended, part(weights, "intermediate.dense")))
+    output = attended + linear(inner, part(weights, "output.dense"))
+    return layer_norm(output, part(weights, "output.LayerNorm"), _EPSILON)
+
+
+def part(weights: Weights, name: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with `name.`, without it."""
+    return {key.removeprefix(f"{name}."): array for key, array in weights.items() if key.startswith(f"{name}.")}
+
+
+def linear(inputs: Array, weights: Weights) -> Array:
+    """Apply a linear layer to (..., width)."""
+    found: Array = inputs @ weights["weight"].T + weights["bias"]
+    return found
+
+
+def layer_norm(inputs: Array, weights: Weights, epsilon: float = 1e-5) -> Array:
+    """Apply a layer norm over the last axis."""
+    centred = inputs - inputs.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+    found: Array = centred / deviation * weights["weight"] + weights["bias"]
+    return found
+
+
+def softmax(inputs: Array, axis: int) -> Array:
+    """Return exponentials that add up to one along an axis."""
+    powers = np.exp(inputs - inputs.max(axis=axis, keepdims=True))
+    found: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return found
+
+
+def gelu(inputs: Array) -> Array:
+    """Return the inputs times the share of a normal distribution below them."""
+    size = np.abs(inputs) * np.float32(0.5**0.5)
+    step = 1 / (1 + np.float32(_ERF_SCALE) * size)
+    sums = np.zeros_like(step)
+    for factor in _ERF:
+        sums = (sums + np.float32(factor)) * step
+    error = np.copysign(1 - sums * np.exp(-size * size), inputs)
+    found: Array = inputs * np.float32(0.5) * (1 + error)
+    return found
+
+
+def normalized(vector: Array) -> Array:
+    """Return a vector with length one."""
+    found: Array = vector / max(np.linalg.norm(vector), np.float32(1e-12))
+    return found
