@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from var_plugin.encoders.suites import load_suite
     from var_plugin.errors import VarPluginError
+    from var_plugin.ingest.ray_engine import RayEngine
     from var_plugin.library import Index, open_index
     from var_plugin.retrievers.langchain import AnomalyRetriever
     from var_plugin.settings import CameraClock
@@ -25,6 +26,7 @@ _HOMES = {
     "Index": "var_plugin.library",
     "Moment": "var_plugin.types",
     "Query": "var_plugin.types",
+    "RayEngine": "var_plugin.ingest.ray_engine",
     "Receipt": "var_plugin.types",
     "Span": "var_plugin.types",
     "VarPluginError": "var_plugin.errors",
@@ -39,6 +41,7 @@ __all__ = [
     "Index",
     "Moment",
     "Query",
+    "RayEngine",
     "Receipt",
     "Span",
     "VarPluginError",

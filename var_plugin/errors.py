@@ -193,3 +193,9 @@ class AssistantError(VarPluginError):
     """The language model did not answer, or did not search."""
 
     exit_code = 29
+
+
+class EngineError(VarPluginError):
+    """What spreads the work over processes cannot be used, or lost a part of the work for good."""
+
+    exit_code = 30

@@ -14,6 +14,7 @@ from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.verify import Verification, verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, Progress, add
+from var_plugin.ingest.engines import Engine
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
 from var_plugin.ingest.retention import Pruned, prune
@@ -34,6 +35,7 @@ class Index(VideoIndex):
         clock: CameraClock | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         progress: Progress | None = None,
+        engine: Engine | None = None,
     ) -> Receipt:
         """Index files, and all videos below folders.
 
@@ -45,16 +47,17 @@ class Index(VideoIndex):
             clock: the camera's time zone and error, for times that are derived; else what the settings say.
             metadata: own values to filter by later; keys are identifiers.
             progress: called with the file at work and the seconds of it done.
+            engine: what does the work; default: this process. `var_plugin.RayEngine` spreads it over a Ray cluster.
 
         Returns:
             One line per file: planned, stored and counted again, or the reason why not. A file that fails does not
             stop the others; look at `receipt.ok`.
 
         Raises:
-            InvalidInputError: camera, clock time or metadata cannot be stored.
+            InvalidInputError: camera, clock time or metadata cannot be stored; besides the errors of the engine.
         """
         listed = [paths] if isinstance(paths, str | Path) else paths
-        return add(self, listed, Origin(camera, recorded_at, clock, metadata or {}), progress)
+        return add(self, listed, Origin(camera, recorded_at, clock, metadata or {}), progress, engine)
 
     def search(
         self,

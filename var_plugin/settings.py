@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from datetime import timedelta
 from functools import lru_cache
@@ -158,6 +159,15 @@ def settings() -> Settings:
             why=": ".join([*inside, first["msg"].removeprefix("Value error, ")]),
             fix=f"unset it, or give it what it stands for, {field}",
         ) from error
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables that set something, but for secrets: what another process needs to do alike."""
+    secret = {
+        f"{_PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if field.annotation is SecretStr
+    }
+    ours = {name: value for name, value in os.environ.items() if name.upper().startswith(_PREFIX)}
+    return {name: value for name, value in ours.items() if name.upper() not in secret}
 
 
 def is_loopback(host: str) -> bool:

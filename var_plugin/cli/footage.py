@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ from var_plugin.cli.shared import (
 from var_plugin.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from var_plugin.ingest.engines import Engine
     from var_plugin.library import Index
     from var_plugin.types import Filter, Moment, Receipt
 
@@ -43,9 +44,17 @@ def index(
     zone: ZoneOption = None,
     clock_offset: OffsetOption = None,
     meta: MetadataOption = None,
+    engine: Annotated[
+        Literal["here", "ray"], typer.Option(help="What does the work: this process, or a Ray cluster.")
+    ] = "here",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster, `auto` for this machine's; else one is started here for as long."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Index videos: embed, store, count again."""
+    chosen = _engine(engine, address)
     with opened(index, suite, new=True) as library, progress_bars() as progress:
         receipt = library.add(
             paths,
@@ -54,6 +63,7 @@ def index(
             clock=camera_clock(zone, clock_offset),
             metadata=metadata(meta),
             progress=progress,
+            engine=chosen,
         )
         _warn_near_the_ceiling(library)
     if as_json:
@@ -177,6 +187,21 @@ def delete(
     with opened(index, suite) as library:
         for video_id in video_ids:
             library.delete(video_id)
+
+
+def _engine(name: str, address: str | None) -> Engine | None:
+    """Return what does the work; None for this process.
+
+    Raises:
+        InvalidInputError: an address without the engine that has one.
+    """
+    if name == "ray":
+        from var_plugin.ingest.ray_engine import RayEngine
+
+        return RayEngine(address)
+    if address is not None:
+        raise InvalidInputError("only a Ray cluster has an address", fix="add --engine ray")
+    return None
 
 
 def _warn_near_the_ceiling(index: Index) -> None:

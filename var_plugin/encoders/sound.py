@@ -35,6 +35,29 @@ class Heard(Timed):
     """(n,) root mean square, where full scale is 1."""
 
 
+@dataclass(frozen=True)
+class SoundRun:
+    """Neighbouring windows of a sound."""
+
+    starts: list[int]
+    """First sample of each."""
+    samples: NDArray[np.float32]
+    """(n, window)."""
+
+    def heard(self, encoder: SoundEncoder) -> HeardRun:
+        """Turn the windows into vectors."""
+        return HeardRun(self.starts, root_mean_square(self.samples), encoder.encode(self.samples))
+
+
+@dataclass(frozen=True)
+class HeardRun:
+    """What an encoder made of a run of n windows."""
+
+    starts: list[int]
+    loudness: NDArray[np.float32]
+    vectors: Vectors
+
+
 def listen(
     pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None
 ) -> Heard:
@@ -52,22 +75,22 @@ def listen(
         InvalidInputError: there is no sample, or one is NaN or infinite.
     """
     windows = Windows(pieces, encoder.window, encoder.hop)
-    cut = iter(windows)
-    starts: list[int] = []
-    loudness: list[NDArray[np.float32]] = []
-    vectors: list[Vectors] = []
-    while batch := list(islice(cut, _BATCH)):
-        starts.extend(start for start, _ in batch)
-        samples = np.stack([window for _, window in batch])
-        loudness.append(root_mean_square(samples))
-        vectors.append(encoder.encode(samples))
+    heard: list[HeardRun] = []
+    for run in windows.runs():
+        heard.append(run.heard(encoder))
         if progress:
-            progress(starts[-1] / SAMPLE_RATE)
+            progress(run.starts[-1] / SAMPLE_RATE)
+    return join_heard(heard, encoder.window, windows.samples)
+
+
+def join_heard(runs: Sequence[HeardRun], window: int, samples: int) -> Heard:
+    """Return what was heard in a whole sound of so many samples, from its runs in order."""
+    starts = np.array([start for run in runs for start in run.starts])
     return Heard(
-        times=(np.array(starts) + min(encoder.window, windows.samples) / 2) / SAMPLE_RATE,
-        vectors=np.concatenate(vectors),
-        loudness=np.concatenate(loudness),
-        end=windows.samples / SAMPLE_RATE,
+        times=(starts + min(window, samples) / 2) / SAMPLE_RATE,
+        vectors=np.concatenate([run.vectors for run in runs]),
+        loudness=np.concatenate([run.loudness for run in runs]),
+        end=samples / SAMPLE_RATE,
     )
 
 
@@ -109,6 +132,12 @@ class Windows:
     def __init__(self, pieces: Iterable[Sound], window: int, hop: int) -> None:
         self._pieces, self._window, self._hop = pieces, window, hop
         self.samples = 0
+
+    def runs(self) -> Iterator[SoundRun]:
+        """Yield the windows, a few at a time; raises as `listen`."""
+        cut = iter(self)
+        while batch := list(islice(cut, _BATCH)):
+            yield SoundRun([start for start, _ in batch], np.stack([window for _, window in batch]))
 
     def __iter__(self) -> Iterator[tuple[int, Sound]]:
         """Yield (first sample, (window,) float32) in order; raises as `listen`."""

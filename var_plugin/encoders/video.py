@@ -36,6 +36,90 @@ class Clips(Timed):
         return unit(self.vectors)
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What a reader wants of a video, without the reader itself: small enough to travel to another process."""
+
+    size: tuple[int, int]
+    motion: int | None
+    rate: float
+    stack: int
+    hop: int
+
+    @classmethod
+    def of(cls, reader: ClipReader, rate: float) -> Self:
+        """Return the grid of a reader; `rate` in frames per second counts where the reader does not say."""
+        return cls(reader.size, reader.motion, reader.rate or rate, reader.stack, reader.hop)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring frames that hold n whole clips."""
+
+    frames: list[Frame]
+    times: list[float]
+    """Of the n clips, in seconds from the start of the video."""
+    usable: list[bool]
+    """As `Clips.usable`."""
+
+    def read(self, reader: ClipReader) -> ReadRun:
+        """Make features of the clips."""
+        return ReadRun(self.times, self.usable, reader.encode(self.frames))
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    """What a reader made of a run: features (n, width) of its clips."""
+
+    times: list[float]
+    usable: list[bool]
+    vectors: Vectors
+
+
+class Runs:
+    """Decodes a video once, as runs of a few clips; afterwards `end` is that of its last frame, in seconds.
+
+    Where a clip has several frames it spans the same time in every video: where frames are missing, the one before is
+    repeated. A rest at the end of less than half a clip is left out, a longer one is filled up with its last frame.
+
+    Args:
+        path: the video.
+        grid: which frames, and how they make clips.
+        start, end: the part of the video, in seconds.
+    """
+
+    def __init__(self, path: Path, grid: Grid, *, start: float = 0.0, end: float = math.inf) -> None:
+        self._grid = grid
+        self._decoded = Frames(path, rate=grid.rate, size=grid.size, motion=grid.motion, start=start, end=end)
+
+    @property
+    def end(self) -> float:
+        """Seconds; known after the last run."""
+        return self._decoded.end
+
+    def __iter__(self) -> Iterator[Run]:
+        """Yield the runs in order of time; raises as `media.guard.Frames`."""
+        grid = self._grid
+        frames = iter(self._decoded) if grid.stack == 1 else _steady(self._decoded, grid.rate)
+        for run in _runs(frames, grid.stack, grid.hop):
+            first_frames = run[: len(run) - grid.stack + 1 : grid.hop]
+            yield Run(
+                run,
+                [frame.time for frame in first_frames],
+                [shows_something(frame.picture) for frame in first_frames],
+            )
+
+
+def join_runs(runs: Sequence[ReadRun], end: float) -> Clips:
+    """Return the clips of a whole video from its runs in order of time; `end` is that of its last frame."""
+    return Clips(
+        times=np.array([time for run in runs for time in run.times]),
+        vectors=np.concatenate([run.vectors for run in runs]) if runs else np.zeros((0, 0), np.float32),
+        usable=np.array([usable for run in runs for usable in run.usable], bool),
+        end=end,
+    )
+
+
 class EachFrame:
     """What encoders have in common whose clips are single frames, each with a vector of the space already."""
 
@@ -84,10 +168,7 @@ def embed_clips(
     end: float = math.inf,
     progress: Callable[[float], None] | None = None,
 ) -> Clips:
-    """Decode the frames that a reader wants and make clips of them, a few at a time.
-
-    A clip of several frames spans the same time in every video: where frames are missing, the one before is repeated. A
-    rest at the end of less than half a clip is left out, a longer one is filled up with its last frame.
+    """Decode the frames that a reader wants and make clips of them, a few at a time, as `Runs`.
 
     Args:
         path: the video.
@@ -99,25 +180,13 @@ def embed_clips(
     Raises:
         VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
-    rate = reader.rate or rate
-    decoded = Frames(path, rate=rate, size=reader.size, motion=reader.motion, start=start, end=end)
-    frames = iter(decoded) if reader.stack == 1 else _steady(decoded, rate)
-    times: list[float] = []
-    usable: list[bool] = []
-    vectors: list[Vectors] = []
-    for run in _runs(frames, reader.stack, reader.hop):
-        first_frames = run[: len(run) - reader.stack + 1 : reader.hop]
-        times.extend(frame.time for frame in first_frames)
-        usable.extend(shows_something(frame.picture) for frame in first_frames)
-        vectors.append(reader.encode(run))
+    runs = Runs(path, Grid.of(reader, rate), start=start, end=end)
+    read: list[ReadRun] = []
+    for run in runs:
+        read.append(run.read(reader))
         if progress:
-            progress(run[-1].time)
-    return Clips(
-        times=np.array(times),
-        vectors=np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
-        usable=np.array(usable, bool),
-        end=decoded.end,
-    )
+            progress(run.frames[-1].time)
+    return join_runs(read, runs.end)
 
 
 def pool(clips: Clips, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:

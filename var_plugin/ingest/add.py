@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from var_plugin.errors import UnknownVideoError, VarPluginError
-from var_plugin.index.catalogue import Entry, Sighting
-from var_plugin.index.filters import UNKNOWN_TIME, check_metadata, check_text, milliseconds
+from var_plugin.index.filters import check_metadata, check_text, milliseconds
 from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.clock import recorded_at
+from var_plugin.ingest.engines import Engine, Here
+from var_plugin.ingest.file import Footage
 from var_plugin.ingest.reindex import finish_reindex
-from var_plugin.ingest.video import Clock, Progress, failure, settings_fingerprint, store
-from var_plugin.media.files import content_hash, find_videos
-from var_plugin.media.guard import probe
+from var_plugin.ingest.video import Progress, failure
+from var_plugin.media.files import find_videos
 from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
@@ -40,7 +39,11 @@ class Origin:
 
 
 def add(
-    index: VideoIndex, paths: Sequence[str | Path], origin: Origin = Origin(), progress: Progress | None = None
+    index: VideoIndex,
+    paths: Sequence[str | Path],
+    origin: Origin = Origin(),
+    progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Receipt:
     """Add files, and all videos below folders, to an index.
 
@@ -51,6 +54,7 @@ def add(
     Raises:
         InvalidInputError: the camera's name, the clock time or the metadata cannot be stored. Everything that concerns
             a single file is in the receipt instead.
+        As the engine.
     """
     if origin.recorded_at:
         milliseconds(origin.recorded_at)
@@ -58,15 +62,17 @@ def add(
     if origin.camera is not None:
         check_text(origin.camera)
     lines: list[VideoReceipt] = []
+    done: dict[int, VideoReceipt] = {}
+    interrupted = False
     try:
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
-        for root in dict.fromkeys(map(Path, paths)):
-            for line in _add_root(index, root, origin, progress):
-                lines.append(line)  # noqa: PERF402  (an interruption must not lose the lines before it)
+        for number, line in (engine or Here()).add(index, _found(paths, origin), progress):
+            done[number] = line  # noqa: PERF403  (an interruption must not lose the lines before it)
     except KeyboardInterrupt:
-        return Receipt(videos=tuple(lines), interrupted=True)
-    return Receipt(videos=tuple(lines))
+        interrupted = True
+    lines.extend(line for _, line in sorted(done.items(), key=lambda item: item[0]))
+    return Receipt(videos=tuple(lines), interrupted=interrupted)
 
 
 def _finish_deletions(index: VideoIndex) -> None:
@@ -77,102 +83,18 @@ def _finish_deletions(index: VideoIndex) -> None:
                 index.delete(entry.video_id)
 
 
-def _add_root(index: VideoIndex, root: Path, origin: Origin, progress: Progress | None) -> Iterator[VideoReceipt]:
-    try:
-        files = find_videos(root)
-    except VarPluginError as error:
-        yield failure(root, error)
-        return
-    for file in files:
-        camera = origin.camera if origin.camera is not None else camera_name(file, root)
+def _found(paths: Sequence[str | Path], origin: Origin) -> Iterator[Footage | VideoReceipt]:
+    """Yield the files in order, and a failed line for what holds none."""
+    for root in dict.fromkeys(map(Path, paths)):
         try:
-            yield _add_file(index, file, _sighting(file, camera, origin), origin.metadata, progress)
+            files = find_videos(root)
         except VarPluginError as error:
-            yield failure(file, error)
-
-
-def _sighting(file: Path, camera: str, origin: Origin) -> Sighting:
-    recorded = recorded_at(
-        file,
-        given=origin.recorded_at,
-        created_at=lambda: probe(file).created_at,
-        clock=origin.clock or settings().clock(camera),
-    )
-    return Sighting(
-        path=str(file.absolute()),
-        camera=camera,
-        recorded_at=milliseconds(recorded.at) if recorded.at else UNKNOWN_TIME,
-        clock=recorded.origin,
-    )
-
-
-def _add_file(
-    index: VideoIndex, file: Path, sighting: Sighting, metadata: Mapping[str, Scalar], progress: Progress | None
-) -> VideoReceipt:
-    check_text(sighting.path)
-    check_text(sighting.camera)
-    clock = Clock()
-    with clock.stage("hash"):
-        content = content_hash(file)
-    video_id = content[:32]
-    with index.exclusive(video_id):
-        known = index.entry(video_id)
-        if known and known.state == "committed" and known.settings == settings_fingerprint(index.suite):
-            receipt = _seen_again(index, known, sighting)
-        else:
-            entry = Entry(
-                video_id=video_id,
-                state="pending",
-                content=content,
-                sightings=(sighting,),
-                duration=0.0,
-                metadata=dict(metadata),
-                settings="",
-                rows={},
-                added_at=milliseconds(datetime.now(UTC)),
-            )
-            receipt = store(index, file, entry, clock, progress)
-    _remove_replaced(index, video_id, sighting.path)
-    return receipt
-
-
-def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoReceipt:
-    """Remember a new path; the camera and clock time that the segments carry stay as they were first given."""
-    last = known.sightings[-1]
-    reason = "this content is in the index already"
-    if sighting.path != last.path:
-        others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
-        moved = last.model_copy(update={"path": sighting.path})
-        index.update(known.model_copy(update={"sightings": (*others, moved), "brought": False}))
-        reason += f"; it was last seen at {last.path}"
-    if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
-        reason += f" and stays with camera '{last.camera}' and its clock; delete it first to change them"
-    return VideoReceipt(
-        path=sighting.path,
-        status="unchanged",
-        video_id=known.video_id,
-        duration=known.duration,
-        content=known.content,
-        recorded_at=known.video().recorded_at,
-        clock=last.clock,
-        planned=known.rows,
-        embedded=dict.fromkeys(known.rows, 0),
-        stored=dict.fromkeys(known.rows, 0),
-        verified=index.count(known.video_id),
-        reason=reason,
-    )
-
-
-def _remove_replaced(index: VideoIndex, video_id: str, path: str) -> None:
-    """Forget that a path which now holds this video held another; delete what no other file holds."""
-    for replaced in index.seen_at(path):
-        if replaced.video_id == video_id:
+            yield failure(root, error)
             continue
-        elsewhere = tuple(seen for seen in replaced.sightings if seen.path != path and Path(seen.path).is_file())
-        if elsewhere:
-            index.update(replaced.model_copy(update={"sightings": elsewhere, "brought": False}))
-        else:
-            index.delete(replaced.video_id)
+        for file in files:
+            camera = origin.camera if origin.camera is not None else camera_name(file, root)
+            clock = origin.clock or settings().clock(camera)
+            yield Footage(file, camera, origin.recorded_at, clock, origin.metadata)
 
 
 def camera_name(file: Path, root: Path) -> str:

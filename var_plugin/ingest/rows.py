@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.anomaly import score_clips
-from var_plugin.encoders.base import ClipReader, Vectors, VideoEncoder
+from var_plugin.encoders.base import ClipReader, SoundEncoder, Vectors, VideoEncoder
 from var_plugin.encoders.sound import Heard
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips, embed_clips, pool
@@ -33,10 +33,11 @@ from var_plugin.types import Segment, SegmentKind
 Rows = dict[str, tuple[list[Segment], Vectors]]
 """Per space, segments and their vectors (n, dim)."""
 
-_SOUND_IS_BROKEN = (
+SOUND_IS_BROKEN = (
     BrokenTimestampsError, DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, TooLongMediaError,
     UnreadableMediaError,
 )  # fmt: skip
+"""What leaves out the sound of a video and keeps its pictures."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,35 @@ class Embedded:
     """What of the video could not be used, and why."""
 
 
+class Streams:
+    """What a suite reads of a video, each stream once: clips per reader, windows per space that hears."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._spaces = suite.spaces
+        self._videos: dict[str, tuple[VideoEncoder, int]] = {}
+        self.readers: list[ClipReader] = []
+        """Each once, also where several spaces share it."""
+        self.sounds: dict[str, SoundEncoder] = {}
+        """By space."""
+        for name, encoders in suite.encoders.items():
+            if (video := encoders.frames) is not None:
+                if (reader := video.reader) not in self.readers:
+                    self.readers.append(reader)
+                self._videos[name] = video, self.readers.index(reader)
+            if encoders.sound is not None:
+                self.sounds[name] = encoders.sound
+
+    def represent(self, clips: list[Clips], heard: Mapping[str, Heard], left_out: str | None) -> Embedded:
+        """Return what is made of one video: `clips` by reader, `heard` by space where there is anything to hear."""
+        rows: Rows = {name: _represent(clips[number], video) for name, (video, number) in self._videos.items()}
+        duration = clips[-1].end if clips else 0.0
+        last_frame = float(clips[-1].times[-1]) if clips else 0.0
+        for name in self.sounds:
+            found = sound_rows(heard[name], last_frame) if name in heard else None
+            rows[name] = found or ([], np.zeros((0, self._spaces[name].dim), np.float32))
+        return Embedded(rows, duration, left_out)
+
+
 def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> Embedded:
     """Decode and embed a video. Sound that cannot be decoded is left out; pictures are what makes a video.
 
@@ -58,30 +88,27 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
         As decoding: MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError,
             TruncatedMediaError.
     """
-    rows: Rows = {}
-    duration = last_frame = 0.0
-    read: dict[ClipReader, Clips] = {}
+    streams = Streams(suite)
+    heard: dict[str, Heard] = {}
     left_out = None
-    with _listening(file, suite) as sounds:
-        for name, encoders in suite.encoders.items():
-            if (video := encoders.frames) is not None:
-                if video.reader not in read:
-                    read[video.reader] = embed_clips(file, video.reader, rate=settings().clip_rate, progress=progress)
-                clips = read[video.reader]
-                rows[name] = _represent(clips, video)
-                duration, last_frame = clips.end, float(clips.times[-1])
-        for name, sound in sounds.items():
-            rows[name] = [], np.zeros((0, suite.encoders[name].space.dim), np.float32)
+    with _listening(file, streams) as sounds:
+        clips = [embed_clips(file, reader, rate=settings().clip_rate, progress=progress) for reader in streams.readers]
+        for name, hearing in sounds.items():
             try:
-                if heard := sound.result():
-                    rows[name] = sound_rows(heard, last_frame) or rows[name]
-            except _SOUND_IS_BROKEN as error:
-                left_out = f"its sound is left out: {error}"
-    return Embedded(rows, duration, left_out)
+                if sound := hearing.result():
+                    heard[name] = sound
+            except SOUND_IS_BROKEN as error:
+                left_out = sound_left_out(error)
+    return streams.represent(clips, heard, left_out)
+
+
+def sound_left_out(error: Exception) -> str:
+    """Return what a receipt says of sound that cannot be decoded."""
+    return f"its sound is left out: {error}"
 
 
 @contextmanager
-def _listening(file: Path, suite: Suite) -> Iterator[dict[str, Future[Heard | None]]]:
+def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[Heard | None]]]:
     """Hear the file in a thread while the `with` block looks at it; a block that fails ends that as well."""
     given_up = Event()
 
@@ -91,11 +118,7 @@ def _listening(file: Path, suite: Suite) -> Iterator[dict[str, Future[Heard | No
 
     with ThreadPoolExecutor(1, "sound") as thread:
         try:
-            yield {
-                name: thread.submit(hear, file, encoders.sound, going_on)
-                for name, encoders in suite.encoders.items()
-                if encoders.sound is not None
-            }
+            yield {name: thread.submit(hear, file, sound, going_on) for name, sound in streams.sounds.items()}
         finally:
             given_up.set()
             thread.shutdown(cancel_futures=True)

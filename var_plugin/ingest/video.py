@@ -12,7 +12,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.errors import MediaNotFoundError, VarPluginError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.generation import VideoGeneration
-from var_plugin.ingest.rows import embed
+from var_plugin.ingest.rows import Embedded, embed
 from var_plugin.media.files import content_hash
 from var_plugin.settings import settings
 from var_plugin.types import VideoReceipt
@@ -22,15 +22,15 @@ Progress = Callable[[Path, float], None]
 
 
 def store(
-    index: VideoGeneration, file: Path, entry: Entry, clock: Clock, progress: Progress | None = None
+    index: VideoGeneration, file: Path, entry: Entry, clock: Clock, embed: Callable[[], Embedded]
 ) -> VideoReceipt:
-    """Embed a file and store it under `entry`, whose duration and settings are filled in here.
+    """Store what a file embeds to under `entry`, whose duration and settings are filled in here.
 
     Raises:
         As `embed` and `VideoGeneration.write`.
     """
     with clock.stage("embed"):
-        embedded = embed(file, index.suite, (lambda reached: progress(file, reached)) if progress else None)
+        embedded = embed()
     rows, how = embedded.rows, settings_fingerprint(index.suite)
     with clock.stage("store"):
         counted = index.write(entry.model_copy(update={"duration": embedded.duration, "settings": how}), rows)
@@ -59,7 +59,8 @@ def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None 
         with clock.stage("hash"):
             file = _file_of(entry)
         with index.exclusive(entry.video_id):
-            return store(index, file, entry, clock, progress)
+            told = (lambda reached: progress(file, reached)) if progress else None
+            return store(index, file, entry, clock, lambda: embed(file, index.suite, told))
     except VarPluginError as error:
         return failure(Path(entry.sightings[-1].path), error)
 
@@ -78,7 +79,7 @@ def failure(path: Path, error: VarPluginError) -> VideoReceipt:
 
 
 class Clock:
-    """Wall time per stage."""
+    """Time per stage, in seconds; a stage that comes again counts on."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -88,7 +89,11 @@ class Clock:
         """Time a `with` block."""
         started = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
+        self.count(name, time.perf_counter() - started)
+
+    def count(self, name: str, seconds: float) -> None:
+        """Add to a stage."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
 
 def _file_of(entry: Entry) -> Path:

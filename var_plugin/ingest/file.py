@@ -1,0 +1,139 @@
+"""What becomes of one file of footage in an index: recognised or stored; what its path held before is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.filters import UNKNOWN_TIME, check_text, milliseconds
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.clock import recorded_at
+from var_plugin.ingest.rows import Embedded
+from var_plugin.ingest.video import Clock, settings_fingerprint, store
+from var_plugin.media.files import content_hash
+from var_plugin.media.guard import probe
+from var_plugin.settings import CameraClock
+from var_plugin.types import Scalar, VideoReceipt
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A file and what the caller knows of it."""
+
+    path: Path
+    camera: str
+    recorded_at: datetime | None
+    """Clock time at its start; None: derived from the file where it can be."""
+    clock: CameraClock
+    """The camera's clock, for times that are derived."""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def look(self) -> Look:
+        """Read the file's header and hash all of it.
+
+        Raises:
+            As `media.guard.probe` and `content_hash`.
+        """
+        recorded = recorded_at(
+            self.path, given=self.recorded_at, created_at=lambda: probe(self.path).created_at, clock=self.clock
+        )
+        sighting = Sighting(
+            path=str(self.path.absolute()),
+            camera=self.camera,
+            recorded_at=milliseconds(recorded.at) if recorded.at else UNKNOWN_TIME,
+            clock=recorded.origin,
+        )
+        check_text(sighting.path)
+        check_text(sighting.camera)
+        clock = Clock()
+        with clock.stage("hash"):
+            content = content_hash(self.path)
+        return Look(content, sighting, clock)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first look at a file tells: its SHA-256, where and when it was seen, and how long that took."""
+
+    content: str
+    sighting: Sighting
+    clock: Clock
+
+    @property
+    def video_id(self) -> str:
+        """The key of its content."""
+        return self.content[:32]
+
+
+def keep(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], Embedded]) -> VideoReceipt:
+    """Store a file, unless its content is in the index already; `embed` is called only where it must be stored.
+
+    Raises:
+        As `embed` and `VideoGeneration.write`.
+    """
+    with index.exclusive(look.video_id):
+        known = index.entry(look.video_id)
+        if known and is_done(known, settings_fingerprint(index.suite)):
+            receipt = _seen_again(index, known, look.sighting)
+        else:
+            entry = Entry(
+                video_id=look.video_id,
+                state="pending",
+                content=look.content,
+                sightings=(look.sighting,),
+                duration=0.0,
+                metadata=dict(footage.metadata),
+                settings="",
+                rows={},
+                added_at=milliseconds(datetime.now(UTC)),
+            )
+            receipt = store(index, footage.path, entry, look.clock, embed)
+    _remove_replaced(index, look.video_id, look.sighting.path)
+    return receipt
+
+
+def is_done(entry: Entry, how: str) -> bool:
+    """Tell whether a video need not be stored again by these settings, told by their fingerprint."""
+    return entry.state == "committed" and entry.settings == how
+
+
+def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoReceipt:
+    """Remember a new path; the camera and clock time that the segments carry stay as they were first given."""
+    last = known.sightings[-1]
+    reason = "this content is in the index already"
+    if sighting.path != last.path:
+        others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
+        moved = last.model_copy(update={"path": sighting.path})
+        index.update(known.model_copy(update={"sightings": (*others, moved), "brought": False}))
+        reason += f"; it was last seen at {last.path}"
+    if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
+        reason += f" and stays with camera '{last.camera}' and its clock; delete it first to change them"
+    return VideoReceipt(
+        path=sighting.path,
+        status="unchanged",
+        video_id=known.video_id,
+        duration=known.duration,
+        content=known.content,
+        recorded_at=known.video().recorded_at,
+        clock=last.clock,
+        planned=known.rows,
+        embedded=dict.fromkeys(known.rows, 0),
+        stored=dict.fromkeys(known.rows, 0),
+        verified=index.count(known.video_id),
+        reason=reason,
+    )
+
+
+def _remove_replaced(index: VideoIndex, video_id: str, path: str) -> None:
+    """Forget that a path which now holds this video held another; delete what no other file holds."""
+    for replaced in index.seen_at(path):
+        if replaced.video_id == video_id:
+            continue
+        elsewhere = tuple(seen for seen in replaced.sightings if seen.path != path and Path(seen.path).is_file())
+        if elsewhere:
+            index.update(replaced.model_copy(update={"sightings": elsewhere, "brought": False}))
+        else:
+            index.delete(replaced.video_id)

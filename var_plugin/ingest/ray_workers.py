@@ -1,0 +1,181 @@
+"""What the workers of a Ray cluster do with footage: tasks decode it, actors embed it.
+
+A file becomes rows that flow through the pipeline one by one: a look, runs of frames and windows, an end. The actors
+turn runs into vectors and pass everything else on. Each row names its file and each run its place, so that a run which
+comes twice, because a worker died and its task was done again, counts once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypedDict
+
+from var_plugin.encoders.sound import HeardRun, SoundRun, Windows
+from var_plugin.encoders.suite import Suite
+from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.video import Grid, ReadRun, Run, Runs
+from var_plugin.errors import FingerprintMismatchError, NoAudioStreamError, VarPluginError
+from var_plugin.ingest.file import Footage, Look
+from var_plugin.ingest.rows import SOUND_IS_BROKEN, Streams, sound_left_out
+from var_plugin.ingest.video import failure
+from var_plugin.media.guard import decode_audio
+from var_plugin.types import VideoReceipt
+
+Place = tuple[int | str, int]
+"""Of a run: the number of its reader or the name of its space, and its number in there."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A run on its way to an actor."""
+
+    place: Place
+    run: Run | SoundRun
+    seconds: float
+    """What decoding it took."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A run that became vectors."""
+
+    place: Place
+    run: ReadRun | HeardRun
+    seconds: float
+    """What decoding and embedding it took."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Everything of a file was sent."""
+
+    runs: int
+    """So many; none where the content is in the index already."""
+    seen: Sequence[float] = ()
+    """Per reader, the end of the last frame in seconds."""
+    heard: Mapping[str, int] = field(default_factory=dict)
+    """By space, the samples of the sound, where there is any and all of it could be decoded."""
+    left_out: str | None = None
+
+
+class Row(TypedDict):
+    """What Ray moves."""
+
+    number: int
+    """Of the file."""
+    item: Footage | Look | Cut | Read | End | VideoReceipt
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Looks at files and decodes what a suite reads of them, without the suite itself."""
+
+    grids: Sequence[Grid]
+    """Per reader."""
+    windows: Mapping[str, tuple[int, int]]
+    """By space that hears: samples of a window, and from window to window."""
+    done: frozenset[str]
+    """Videos that need not be decoded."""
+
+    def __call__(self, row: Row) -> Iterator[Row]:
+        """Yield the rows of one file."""
+        footage, number = row["item"], row["number"]
+        assert isinstance(footage, Footage)  # noqa: S101  (for the type checker)
+        try:
+            look = footage.look()
+            yield Row(number=number, item=look)
+            if look.video_id in self.done:
+                yield Row(number=number, item=End(0))
+                return
+            for item in self._decoded(footage.path):
+                yield Row(number=number, item=item)
+        except VarPluginError as error:
+            yield Row(number=number, item=failure(footage.path, error))
+
+    def _decoded(self, path: Path) -> Iterator[Cut | End]:
+        sent, seen = 0, []
+        for reader, grid in enumerate(self.grids):
+            runs = Runs(path, grid)
+            for cut in _timed(reader, runs):
+                yield cut
+                sent += 1
+            seen.append(runs.end)
+        heard: dict[str, int] = {}
+        left_out = None
+        for space, (window, hop) in self.windows.items():
+            cutter = Windows(decode_audio(path), window, hop)
+            try:
+                for cut in _timed(space, cutter.runs()):
+                    yield cut
+                    sent += 1
+                heard[space] = cutter.samples
+            except NoAudioStreamError:
+                continue
+            except SOUND_IS_BROKEN as error:
+                left_out = sound_left_out(error)
+        yield End(sent, seen, heard, left_out)
+
+
+class Embedder:
+    """Turns runs into vectors with a suite that it loads by name when the first one comes.
+
+    Args:
+        suite: its name.
+        fingerprint: what the suite's must be.
+    """
+
+    def __init__(self, suite: str, fingerprint: str) -> None:
+        self._suite, self._fingerprint = suite, fingerprint
+
+    def __call__(self, row: Row) -> Row:
+        """Return the row with vectors in place of frames; others as they are."""
+        cut = row["item"]
+        if not isinstance(cut, Cut):
+            return row
+        started = time.perf_counter()
+        try:
+            run = self._embedded(cut)
+        except VarPluginError as error:
+            # Which file it was, the driver knows.
+            return Row(number=row["number"], item=failure(Path(), error))
+        seconds = cut.seconds + time.perf_counter() - started
+        return Row(number=row["number"], item=Read(cut.place, run, seconds))
+
+    def _embedded(self, cut: Cut) -> ReadRun | HeardRun:
+        stream, _ = cut.place
+        if isinstance(cut.run, Run):
+            return cut.run.read(self._streams.readers[int(stream)])
+        return cut.run.heard(self._streams.sounds[str(stream)])
+
+    @cached_property
+    def _streams(self) -> Streams:
+        return Streams(named_suite(self._suite, self._fingerprint))
+
+
+def named_suite(name: str, fingerprint: str) -> Suite:
+    """Return the suite of that name and fingerprint.
+
+    Raises:
+        FingerprintMismatchError: the one of that name is another; besides the errors of `load_suite`.
+    """
+    suite = load_suite(name)
+    if suite.fingerprint != fingerprint:
+        raise FingerprintMismatchError(
+            f"'{name}' is another suite in a worker of the cluster ({suite.fingerprint}) than here ({fingerprint})",
+            why="a worker loads the suite by its name, from the packages, models and folders of its own machine",
+            fix="install the same version of var-plugin, of the models and of the package or folder of the suite "
+            "on all machines",
+        )
+    return suite
+
+
+def _timed(stream: int | str, runs: Iterable[Run | SoundRun]) -> Iterator[Cut]:
+    """Number the runs of a stream, and say what getting each of them took."""
+    started = time.perf_counter()
+    for number, run in enumerate(runs):
+        yield Cut((stream, number), run, time.perf_counter() - started)
+        started = time.perf_counter()
