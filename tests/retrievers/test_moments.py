@@ -23,53 +23,57 @@ def scored(start: float, score: float, *, end: float | None = None, video: str =
     return Scored(hit, {"scene": score})
 
 
+def listed(segments: list[Scored], *, share: float, longest: float) -> list[Peak]:
+    return list(find_peaks(segments, share=share, longest=longest))
+
+
 def spans(peaks: list[Peak]) -> list[tuple[float, float]]:
     return [(peak.start, peak.end) for peak in peaks]
 
 
 def test_a_moment_grows_over_neighbours_that_score_nearly_as_high() -> None:
     segments = [scored(0, 1), scored(8, 4.1), scored(16, 5), scored(24, 4.5), scored(32, 3.9)]
-    peaks = find_peaks(segments, share=0.8, longest=60)
+    peaks = listed(segments, share=0.8, longest=60)
     assert spans(peaks)[0] == (8, 32)
     assert peaks[0].best.hit.start == 16
 
 
 def test_what_touches_a_moment_is_suppressed_and_what_does_not_is_its_own() -> None:
     segments = [scored(0, 2), scored(8, 5), scored(16, 2.5), scored(24, 2.4)]
-    assert spans(find_peaks(segments, share=0.8, longest=60)) == [(8, 16), (24, 32)]
+    assert spans(listed(segments, share=0.8, longest=60)) == [(8, 16), (24, 32)]
 
 
 def test_growth_does_not_jump_over_a_gap() -> None:
-    assert spans(find_peaks([scored(0, 5), scored(16, 5)], share=0.8, longest=60)) == [(0, 8), (16, 24)]
+    assert spans(listed([scored(0, 5), scored(16, 5)], share=0.8, longest=60)) == [(0, 8), (16, 24)]
 
 
 def test_length_is_capped() -> None:
-    peaks = find_peaks([scored(8 * i, 5 - i / 100) for i in range(20)], share=0.5, longest=40)
+    peaks = listed([scored(8 * i, 5 - i / 100) for i in range(20)], share=0.5, longest=40)
     assert max(end - start for start, end in spans(peaks)) == 40
 
 
 def test_a_single_long_segment_is_kept_whole() -> None:
-    assert spans(find_peaks([scored(0, 5, end=200)], share=0.8, longest=60)) == [(0, 200)]
+    assert spans(listed([scored(0, 5, end=200)], share=0.8, longest=60)) == [(0, 200)]
 
 
 def test_below_the_background_nothing_grows() -> None:
-    assert spans(find_peaks([scored(0, -1), scored(8, -1.1)], share=0.8, longest=60)) == [(0, 8)]
+    assert spans(listed([scored(0, -1), scored(8, -1.1)], share=0.8, longest=60)) == [(0, 8)]
 
 
 def test_the_anomaly_of_a_moment_is_its_highest() -> None:
-    (peak,) = find_peaks([scored(0, 5, anomaly=0.2), scored(8, 4.5, anomaly=0.9)], share=0.8, longest=60)
+    (peak,) = listed([scored(0, 5, anomaly=0.2), scored(8, 4.5, anomaly=0.9)], share=0.8, longest=60)
     assert peak.anomaly == 0.9
 
 
 def test_no_video_hides_the_others() -> None:
     loud = [scored(20 * i, 10 - i / 100, video="loud") for i in range(50)]
-    peaks = find_peaks([*loud, scored(0, 3, video="a"), scored(0, 2, video="b")], share=0.8, longest=60)
+    peaks = listed([*loud, scored(0, 3, video="a"), scored(0, 2, video="b")], share=0.8, longest=60)
     chosen = choose(peaks, 5, per_video=3)
     assert [peak.best.hit.video_id for peak in chosen] == ["loud", "loud", "loud", "a", "b"]
 
 
 def test_a_lone_video_may_fill_the_answer() -> None:
-    peaks = find_peaks([scored(20 * i, 10 - i) for i in range(6)], share=0.8, longest=60)
+    peaks = listed([scored(20 * i, 10 - i) for i in range(6)], share=0.8, longest=60)
     assert len(choose(peaks, 5, per_video=3)) == 5
 
 
@@ -82,7 +86,7 @@ segments = st.lists(
 def test_moments_of_a_video_never_touch_and_hold_their_peak(
     drawn: list[tuple[int, float, str]], share: float, longest: float
 ) -> None:
-    peaks = find_peaks([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
+    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
     assert [peak.best.score for peak in peaks] == sorted((peak.best.score for peak in peaks), reverse=True)
     assert {peak.best.hit.video_id for peak in peaks} == {video for _, _, video in drawn}
     for peak in peaks:
@@ -96,7 +100,7 @@ def test_moments_of_a_video_never_touch_and_hold_their_peak(
 
 @given(segments, st.integers(1, 10), st.integers(1, 3))
 def test_choice_is_as_long_as_it_can_be(drawn: list[tuple[int, float, str]], k: int, per_video: int) -> None:
-    peaks = find_peaks([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=0.8, longest=60)
+    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=0.8, longest=60)
     chosen = choose(peaks, k, per_video=per_video)
     assert len(chosen) == min(k, len(peaks))
     assert [peak.best.score for peak in chosen] == sorted((peak.best.score for peak in chosen), reverse=True)
@@ -117,7 +121,7 @@ def test_a_weight_scales_the_score_of_its_space() -> None:
 
 
 def test_of_each_video_the_best() -> None:
-    peaks = find_peaks([scored(0, 5), scored(40, 9), scored(0, 7, video="w")], share=0.8, longest=60)
+    peaks = listed([scored(0, 5), scored(40, 9), scored(0, 7, video="w")], share=0.8, longest=60)
     assert [(peak.best.hit.video_id, peak.start) for peak in best_of_each_video(peaks)] == [("v", 40), ("w", 0)]
 
 
@@ -137,6 +141,6 @@ def test_a_moment_tells_the_best_score_of_each_space_within_it() -> None:
     """Segments of two spaces over the same event have bounds of their own."""
     seen, heard, far = (Scored(scored(start, 0).hit, matched) for start, matched in
                         ((0, {"scene": 4.0}), (4, {"sound": 3.0}), (80, {"sound": 9.0})))  # fmt: skip
-    last, first = find_peaks([seen, heard, far], share=0.5, longest=60)[::-1]
+    last, first = listed([seen, heard, far], share=0.5, longest=60)[::-1]
     assert first.matched == {"sound": 9.0}
     assert last.matched == {"scene": 4.0, "sound": 3.0}

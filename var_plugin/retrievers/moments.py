@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from heapq import merge
 from itertools import takewhile
 
 from var_plugin.errors import InvalidInputError
@@ -28,10 +28,12 @@ class Scored:
     weights: Mapping[str, float] = field(default_factory=dict)
     """What a space's score counts; 1 where nothing is said."""
 
-    @cached_property
-    def score(self) -> float:
-        """The best calibrated score, each counted by the weight of its space."""
-        return max(self.weights.get(space, 1.0) * score for space, score in self.matched.items())
+    score: float = field(init=False)
+    """The best calibrated score, each counted by the weight of its space."""
+
+    def __post_init__(self) -> None:
+        scores = [self.weights.get(space, 1.0) * score for space, score in self.matched.items()]
+        object.__setattr__(self, "score", max(scores))
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def parse_moment_id(text: str) -> tuple[str, float, float]:
     return found[1], int(found[2]) / 1000, int(found[3]) / 1000
 
 
-def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> list[Peak]:
-    """Group the segments of each video into spans that do not touch each other, best first.
+def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> Iterator[Peak]:
+    """Group the segments of each video into spans that do not touch each other, best first, as far as they are asked for.
 
     Args:
         segments: of any number of videos, in any order.
@@ -86,30 +88,32 @@ def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> l
     by_video: dict[str, list[Scored]] = defaultdict(list)
     for segment in segments:
         by_video[segment.hit.video_id].append(segment)
-    peaks = [peak for candidates in by_video.values() for peak in _peaks_of_one(candidates, share, longest)]
-    return sorted(peaks, key=_rank)
+    return merge(*(_peaks_of_one(candidates, share, longest) for candidates in by_video.values()), key=_rank)
 
 
-def best_of_each_video(peaks: Iterable[Peak]) -> list[Peak]:
-    """Return the first peak of each video, in the order given."""
-    first: dict[str, Peak] = {}
+def best_of_each_video(peaks: Iterable[Peak]) -> Iterator[Peak]:
+    """Yield the first peak of each video, in the order given."""
+    seen: set[str] = set()
     for peak in peaks:
-        first.setdefault(peak.best.hit.video_id, peak)
-    return list(first.values())
+        if peak.best.hit.video_id not in seen:
+            seen.add(peak.best.hit.video_id)
+            yield peak
 
 
-def choose(peaks: Sequence[Peak], k: int, *, per_video: int) -> list[Peak]:
-    """Return the best k: at most `per_video` of each video while others wait, best first."""
+def choose(peaks: Iterable[Peak], k: int, *, per_video: int) -> list[Peak]:
+    """Return the best k of peaks that come best first: at most `per_video` of each video while others wait."""
     taken: list[Peak] = []
     passed_over: list[Peak] = []
     counts: Counter[str] = Counter()
     for peak in peaks:
         counts[peak.best.hit.video_id] += 1
         (taken if counts[peak.best.hit.video_id] <= per_video else passed_over).append(peak)
-    return sorted([*taken[:k], *passed_over[: max(0, k - len(taken))]], key=_rank)
+        if len(taken) == k:
+            break
+    return sorted([*taken, *passed_over[: k - len(taken)]], key=_rank)
 
 
-def _peaks_of_one(candidates: list[Scored], share: float, longest: float) -> Iterable[Peak]:
+def _peaks_of_one(candidates: list[Scored], share: float, longest: float) -> Iterator[Peak]:
     left = sorted(candidates, key=lambda s: (-s.score, s.hit.start))
     while left:
         peak = _grow(left, share, longest)

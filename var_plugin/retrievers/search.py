@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -90,28 +91,30 @@ def search(
         wanted = wanted.model_copy(update={"kinds": ("uniform", "anomaly")})
     probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
-    peaks = _peaks(index, probes, candidates, wanted)
+    segments = _segments(index, probes, candidates, wanted)
+    peaks = find_peaks(segments, share=settings().moment_share, longest=settings().moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
     if min_score is not None:
-        peaks = [peak for peak in peaks if peak.best.score >= min_score]
+        peaks = takewhile(lambda peak: peak.best.score >= min_score, peaks)
     sure = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
     found = _describe(index, choose(peaks, candidates, per_video=settings().moments_per_video), sure, thumbnails)
     return found if rerank is None else list(rerank(query, found))[:k]
 
 
-def _peaks(index: VideoIndex, probes: list[_Probe], wanted_videos: int, wanted: Filter) -> list[Peak]:
-    """Fetch segments until so many videos were met, and return the peaks among them, best first."""
-    peaks: list[Peak] = []
+def _segments(index: VideoIndex, probes: list[_Probe], wanted_videos: int, wanted: Filter) -> list[Scored]:
+    """Fetch segments until so many videos were met."""
+    segments: list[Scored] = []
+    seen: set[str] = set()
     limit = max(_FEWEST_SEGMENTS, wanted_videos * _SEGMENTS_PER_MOMENT)
     for _ in range(_MOST_ROUNDS):
-        seen = sorted({peak.best.hit.video_id for peak in peaks})
-        segments, more = _fetch(index, probes, limit, wanted, seen, wanted_videos)
-        peaks += find_peaks(segments, share=settings().moment_share, longest=settings().moment_seconds)
+        found, more = _fetch(index, probes, limit, wanted, sorted(seen), wanted_videos)
+        segments += found
+        seen.update(segment.hit.video_id for segment in found)
         # One long video can fill the whole answer of the store: what other videos have is asked for next.
-        if not more or len({peak.best.hit.video_id for peak in peaks}) >= wanted_videos:
+        if not more or len(seen) >= wanted_videos:
             break
-    return sorted(peaks, key=lambda peak: -peak.best.score)
+    return segments
 
 
 def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> list[_Probe]:
