@@ -1,0 +1,299 @@
+"""What a query costs, beside exact search in NumPy and faiss, Milvus Lite alone and LangChain on it.
+
+    python benchmarks/search.py [--rows 10000 100000] [--runs 9] [--folder KEPT]
+
+The rows are synthetic: unit vectors of the `lite` suite's `scene` space around a centre per video of 250 segments, on
+20 cameras; queries lie near centres. The towers, the store, the filters and the command line are the real ones. All
+ways take turns within one run, on the same rows; milliseconds are medians over the runs, of wall time and of CPU time
+of all threads. Recall is the share of the ten truly nearest that are found. Indexes stay in `--folder` for another run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import faiss
+import numpy as np
+from langchain_core.embeddings import FakeEmbeddings
+from langchain_milvus import Milvus
+from numpy.typing import NDArray
+from pymilvus import DataType, MilvusClient
+
+import var_plugin as vp
+from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.types import Segment
+
+VIDEO_ROWS = 250
+CAMERAS = 20
+K = 10
+CAMERA = "camera3"
+TEXTS = ("two men fight in a street", "a red car at a crossing", "a crowd runs", "someone climbs over a fence")
+
+Array = NDArray[Any]
+Search = Callable[[Array], list[int]]
+
+
+def made_rows(count: int, dim: int) -> tuple[Array, Array]:
+    """Return unit vectors (count, dim), those of a video together, and the centres of the videos."""
+    noise = np.random.default_rng(0)
+    centres = noise.standard_normal((count // VIDEO_ROWS, dim)).astype(np.float32)
+    vectors = np.repeat(centres, VIDEO_ROWS, axis=0)
+    vectors += 0.7 * noise.standard_normal(vectors.shape).astype(np.float32)
+    return unit(vectors), centres
+
+
+def unit(vectors: Array) -> Array:
+    """Return vectors of length one."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def camera_of(video: int) -> str:
+    """Return the camera of a video."""
+    return f"camera{video % CAMERAS}"
+
+
+def fill_ours(index: vp.Index, vectors: Array) -> None:
+    """Store the vectors as segments of videos, as ingest does."""
+    for video in range(len(vectors) // VIDEO_ROWS):
+        video_id = f"{video:016x}"
+        entry = Entry(
+            video_id=video_id, state="pending", content=hashlib.sha256(video_id.encode()).hexdigest(),
+            sightings=(Sighting(path=f"/footage/{video}.mp4", camera=camera_of(video), recorded_at=-1),),
+            duration=8.0 * VIDEO_ROWS, metadata={}, settings="benchmark", rows={}, added_at=video,
+        )  # fmt: skip
+        segments = [Segment(start=8.0 * row, end=8.0 * row + 8, key=8.0 * row) for row in range(VIDEO_ROWS)]
+        with index.exclusive(video_id):
+            index.write(entry, {"scene": (segments, vectors[video * VIDEO_ROWS : (video + 1) * VIDEO_ROWS])})
+
+
+def fill_raw(client: MilvusClient, name: str, kind: str, vectors: Array) -> None:
+    """Store the vectors in a collection with an index of that kind."""
+    schema = client.create_schema(auto_id=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("camera", DataType.VARCHAR, max_length=64)
+    schema.add_field("text", DataType.VARCHAR, max_length=64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+    client.create_collection(name, schema=schema)
+    for first in range(0, len(vectors), 1_000):
+        rows = [
+            {"id": row, "camera": camera_of(row // VIDEO_ROWS), "text": "segment", "vector": vectors[row].tolist()}
+            for row in range(first, min(first + 1_000, len(vectors)))
+        ]
+        client.insert(name, rows)
+    client.flush(name)
+    parameters = client.prepare_index_params()
+    parameters.add_index("vector", index_type=kind, metric_type="IP")
+    client.create_index(name, parameters)
+
+
+def ways(folder: Path, index: vp.Index, vectors: Array, client: MilvusClient, camera: str | None) -> dict[str, Search]:
+    """Return the ways to the K nearest rows, the exact one first; `ours` is what `search` asks of the index."""
+    rows = np.arange(len(vectors))
+    allowed = rows if camera is None else rows[[camera_of(row // VIDEO_ROWS) == camera for row in rows]]
+    expression = f'camera == "{camera}"' if camera else ""
+    wanted = vp.Filter(cameras=(camera,)) if camera else vp.Filter()
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
+    selected = faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed)) if camera else None
+    chain = Milvus(
+        FakeEmbeddings(size=vectors.shape[1]), collection_name="flat", connection_args={"uri": str(folder / "raw.db")},
+        primary_field="id", text_field="text", vector_field="vector", search_params={"metric_type": "IP", "params": {}},
+    )  # fmt: skip
+
+    def numpy_exact(query: Array) -> list[int]:
+        scores = vectors @ query if camera is None else vectors[allowed] @ query
+        return list(allowed[np.argpartition(-scores, K)[:K]].tolist())
+
+    def milvus(name: str, **parameters: int) -> Search:
+        def search(query: Array) -> list[int]:
+            found = client.search(
+                name, [query.tolist()], limit=K, filter=expression, search_params={"params": parameters},
+                output_fields=["camera"],
+            )  # fmt: skip
+            return [int(hit["id"]) for hit in found[0]]
+
+        return search
+
+    def ours(query: Array) -> list[int]:
+        hits = index.hits("scene", query, limit=K, wanted=wanted)
+        return [int(hit.video_id, 16) * VIDEO_ROWS + round(hit.start / 8) for hit in hits]
+
+    return {
+        "NumPy, exact": numpy_exact,
+        "faiss, flat": lambda query: list(flat.search(query[None], K, params=selected)[1][0].tolist()),
+        "Milvus Lite, FLAT": milvus("flat"),
+        "Milvus Lite, HNSW, ef 64": milvus("hnsw", ef=64),
+        "Milvus Lite, HNSW, ef 1024": milvus("hnsw", ef=1_024),
+        "langchain-milvus on FLAT": lambda query: [
+            int(found.metadata["id"])
+            for found in chain.similarity_search_by_vector(query.tolist(), k=K, expr=expression or None)
+        ],
+        "ours": ours,
+    }
+
+
+def compare(contenders: dict[str, Search], queries: Array, runs: int) -> Iterator[tuple[str, float, float, float]]:
+    """Yield name, wall and CPU milliseconds, and recall; the first way is exact."""
+    wall: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    recall: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in range(runs + 1):  # the first one warms up
+        query = queries[run % len(queries)]
+        truth: set[int] = set()
+        for name, search in contenders.items():
+            with timed() as took:
+                found = search(query)
+            truth = truth or set(found)
+            if run:
+                wall[name].append(took[0])
+                cpu[name].append(took[1])
+                recall[name].append(len(truth & set(found)) / len(truth))
+    for name in contenders:
+        yield name, median(wall[name]), median(cpu[name]), float(np.mean(recall[name]))
+
+
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Fill in milliseconds of wall and of CPU time."""
+    took: list[float] = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield took
+    took += [1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)]
+
+
+def whole_query(index: vp.Index, runs: int) -> Iterator[tuple[str, float]]:
+    """Yield what a text takes from end to end, and of that the towers and the reading of the copies."""
+    parts: dict[str, list[float]] = {}
+    reader, spent = index._reader, 0.0
+    search = reader.search
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal spent
+        with timed() as took:
+            found = search(*arguments, **options)
+        spent += took[0]
+        return found
+
+    for run in range(runs + 1):
+        text = f"{TEXTS[run % len(TEXTS)]}, {run}"  # none is remembered
+        with timed() as towers:
+            for space in index.suite.spaces:
+                index.suite.encode("text", [f"{text} again"], space=space)
+        spent = 0.0
+        reader.search = counted  # type: ignore[method-assign]
+        with timed() as whole:
+            index.search(text, k=5)
+        reader.search = search  # type: ignore[method-assign]
+        if run:
+            for name, took in (
+                ("end to end", whole[0]),
+                ("towers alone, both spaces", towers[0]),
+                ("rows from the copies", spent),
+                ("our own: the rest", whole[0] - towers[0] - spent),
+            ):
+                parts.setdefault(name, []).append(took)
+    return ((name, median(took)) for name, took in parts.items())
+
+
+def cold(commands: dict[str, list[str]], runs: int) -> Iterator[tuple[str, float, float]]:
+    """Yield the wall seconds of processes, from start to end, and their share of the first one's."""
+    took: dict[str, list[float]] = {name: [] for name in commands}
+    for run in range(runs + 1):
+        for name, command in commands.items():
+            started = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+            if run:
+                took[name].append(time.perf_counter() - started)
+    first = median(next(iter(took.values())))
+    for name, seconds in took.items():
+        yield name, median(seconds), median(seconds) / first
+
+
+def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> None:
+    """Print a Markdown table, each row as soon as it is known."""
+    say(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for row in rows:
+        say(f"| {' | '.join(row)} |")
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def measure(count: int, folder: Path, runs: int) -> None:
+    """Print the tables for so many rows."""
+    suite = vp.load_suite("lite")
+    vectors, centres = made_rows(count, suite.spaces["scene"].dim)
+    ours, raw = folder / "ours.db", folder / "raw.db"
+    new = not ours.exists()
+    with vp.open_index(ours, suite=suite) as index:
+        if new:
+            fill_ours(index, vectors)
+    client = MilvusClient(str(raw))
+    for name, kind in (("flat", "FLAT"), ("hnsw", "HNSW")):
+        if not client.has_collection(name):
+            fill_raw(client, name, kind, vectors)
+        client.load_collection(name)
+    noise = np.random.default_rng(1).standard_normal((runs + 1, vectors.shape[1])).astype(np.float32)
+    queries = unit(centres[: runs + 1] * 0.5 + noise)
+    say(f"\n## {count} rows of {vectors.shape[1]} numbers")
+    with vp.open_index(ours, suite=suite) as index:
+        for camera in (None, CAMERA):
+            results = list(compare(ways(folder, index, vectors, client, camera), queries, runs))
+            exact = results[0]
+            table(
+                (
+                    f"ten nearest of {'one camera' if camera else 'all'}",
+                    "ms",
+                    "CPU ms",
+                    "× NumPy",
+                    "recall",
+                ),
+                (
+                    (name, f"{wall:.2f}", f"{cpu:.2f}", f"{wall / exact[1]:.2f}", f"{found:.2f}")
+                    for name, wall, cpu, found in results
+                ),
+            )
+        table(("a text, in the running process", "ms"), ((n, f"{ms:.2f}") for n, ms in whole_query(index, runs)))
+    client.close()
+    opening = f"from pymilvus import MilvusClient; MilvusClient({str(ours)!r}).load_collection('footage__scene')"
+    commands = {
+        "import pymilvus, open Milvus Lite, load": [sys.executable, "-c", opening],
+        "var-plugin search TEXT": [sys.executable, "-m", "var_plugin", "search", TEXTS[0], "--index", str(ours)],
+        "import torch, for comparison": [sys.executable, "-c", "import torch"],
+    }
+    rows = ((name, f"{seconds:.2f}", f"{share:.2f}") for name, seconds, share in cold(commands, min(runs, 5)))
+    table(("a process of its own", "s", "× the first"), rows)
+
+
+def main() -> None:
+    """Parse, and measure each size."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    options.add_argument("--runs", type=int, default=9)
+    options.add_argument("--folder", type=Path)
+    arguments = options.parse_args()
+    for name in ("grpc", "grpc._server", "milvus_lite", "pymilvus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as temporary:
+        for count in arguments.rows:
+            folder = (arguments.folder or Path(temporary)) / str(count)
+            folder.mkdir(parents=True, exist_ok=True)
+            measure(count, folder, arguments.runs)
+
+
+if __name__ == "__main__":
+    main()
