@@ -4,8 +4,9 @@
 
 Speed does not depend on what weights say, so none is downloaded. A frame is what the decoder delivers; its preparation
 is counted. Texts have 12 words, one at a time (a query) and 32 together. `lite` stands beside the others as the
-baseline. With --compare, the picture tower of each CLIP-like model is also run by torch.compile and by ONNX Runtime, in
-turn with the plain one: the ratio of the medians says whether they win.
+baseline. I3D and VGGish, the paper's, stand below: networks alone, since I3D's preparation is the optical flow of every
+frame, whose time has a line. With --compare, these and the picture tower of each CLIP-like model are also run by
+torch.compile and by ONNX Runtime, in turn with the plain one: the ratio of the medians says whether they win.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +39,9 @@ from transformers import (
 
 from var_plugin.encoders.backbones import clap, clip, xclip
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.i3d import I3d
+from var_plugin.encoders.backbones.optical_flow import OpticalFlow
+from var_plugin.encoders.backbones.vggish import VGGish
 from var_plugin.encoders.base import ClipReader, TextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.suites import load_suite
@@ -176,7 +181,27 @@ def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
         millions = sum(weights.numel() for weights in network.parameters()) / 1e6
         yield row(name, f"{millions:.0f} M", encoders)
         if compare and encoders.picture and not encoders.video:
-            yield from comparison(network)
+            yield from comparison(PictureTower(network), torch.rand(FRAMES, 3, 224, 224))
+    for name, network, inputs, frames in paper():
+        if wanted(name, only):
+            network.eval().requires_grad_(False)
+            millions = sum(weights.numel() for weights in network.parameters()) / 1e6
+            rate = f"{(frames or len(inputs)) / seconds(partial(network, inputs)):.1f}"
+            yield f"| {name} | {millions:.0f} M | {rate if frames else '–'} | – | – | {'–' if frames else rate} |"
+            if compare:
+                yield from comparison(network, inputs)
+    if wanted("TV-L1 flow of 224x224", only):
+        pictures = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
+        flow = OpticalFlow("tvl1")
+        yield f"| TV-L1 flow of 224x224 | | {2 / seconds(lambda: flow(pictures)):.1f} | – | – | – |"
+
+
+def paper() -> Iterator[tuple[str, torch.nn.Module, torch.Tensor, int]]:
+    """Yield the paper's networks with an input, and how many frames that holds; none: it is windows of sound."""
+    torch.manual_seed(0)
+    yield "I3D RGB, clips of 16", I3d(3), torch.rand(1, 3, 16, 224, 224), 16
+    yield "I3D Flow, clips of 16", I3d(2), torch.rand(1, 2, 16, 224, 224), 16
+    yield "VGGish, windows of 0.96 s", VGGish(), torch.rand(8, 96, 64), 0
 
 
 def wanted(name: str, only: Sequence[str]) -> bool:
@@ -231,15 +256,13 @@ class PictureTower(torch.nn.Module):
         return self.network.get_image_features(pixel_values=pixel_values).pooler_output
 
 
-def comparison(network: Any) -> Iterator[str]:
-    """Run the picture tower plainly, compiled and by ONNX Runtime, in turn."""
-    pixels = torch.rand(FRAMES, 3, 224, 224)
-
-    tower = PictureTower(network).eval()
-    ways: dict[str, Callable[[], Any]] = {"plain": lambda: tower(pixels)}
-    compiled = torch.compile(tower)
-    ways["torch.compile"] = lambda: compiled(pixels)
-    ways["ONNX Runtime"] = onnx_runner(tower, pixels)
+def comparison(network: torch.nn.Module, inputs: torch.Tensor) -> Iterator[str]:
+    """Run a network plainly, compiled and by ONNX Runtime, in turn."""
+    network.eval()
+    ways: dict[str, Callable[[], Any]] = {"plain": lambda: network(inputs)}
+    compiled = torch.compile(network)
+    ways["torch.compile"] = lambda: compiled(inputs)
+    ways["ONNX Runtime"] = onnx_runner(network, inputs)
     with torch.inference_mode():
         reference = ways["plain"]()
         for name, way in ways.items():
@@ -253,20 +276,20 @@ def comparison(network: Any) -> Iterator[str]:
                 times[name].append(timed(way))
     plain = median(times["plain"])
     for name in list(ways)[1:]:
-        yield f"| … picture tower by {name} | | {plain / median(times[name]):.2f} × plain | | | |"
+        yield f"| … {name} | | {plain / median(times[name]):.2f} × plain | | | |"
 
 
-def onnx_runner(tower: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], Any]:
-    """Export a tower and return what runs it."""
+def onnx_runner(network: torch.nn.Module, inputs: torch.Tensor) -> Callable[[], Any]:
+    """Export a network and return what runs it."""
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tower.onnx"
-        torch.onnx.export(tower, (pixels,), file, input_names=["pixel_values"], dynamo=False, opset_version=17)
+        file = Path(folder) / "network.onnx"
+        torch.onnx.export(network, (inputs,), file, input_names=["inputs"], dynamo=False, opset_version=17)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"pixel_values": pixels.numpy()})[0]
+    return lambda: session.run(None, {"inputs": inputs.numpy()})[0]
 
 
 def main() -> None:

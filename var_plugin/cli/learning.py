@@ -44,7 +44,7 @@ def train(
     audio: AudioOption = None,
     text_backbone: Annotated[
         str, typer.Option(help="A BERT from the hub or a folder; with features.")
-    ] = "google-bert/bert-base-cased",
+    ] = "google-bert/bert-base-cased@cd5ef92a9fb2f889e972770a36d4ed042daf221e",
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training part; default: 60, or 40 on videos.")
     ] = None,

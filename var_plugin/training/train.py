@@ -25,7 +25,7 @@ STATE_FILE = "trainer_state.json"
 # What may differ between a run and its continuation without changing a number.
 PRESENTATION = ("workers", "tensorboard", "progress")
 
-TEXT_BACKBONE = "google-bert/bert-base-cased"
+TEXT_BACKBONE = "google-bert/bert-base-cased@cd5ef92a9fb2f889e972770a36d4ed042daf221e"
 
 
 @dataclass(frozen=True)

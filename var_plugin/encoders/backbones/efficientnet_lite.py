@@ -9,7 +9,6 @@ the batch normalisations folded into the convolutions; from then on neither torc
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.encoders.backbones.graphs import graph_file
 from var_plugin.encoders.base import Picture
 from var_plugin.errors import InvalidInputError, MissingWeightsError
-from var_plugin.settings import settings
 
 if TYPE_CHECKING:
     import onnx
@@ -155,23 +154,18 @@ def _output_shapes(size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _graph_file(size: int, deltas: Weights) -> Path:
-    """Return the ONNX file in the user's cache folder; build it there if it is not."""
+    """Return the ONNX file of the network in the user's cache folder."""
     digest = hashlib.sha256(f"{WEIGHTS_SHA256} {_GRAPH_VERSION} {size}".encode())
     for name in sorted(deltas):
         digest.update(name.encode() + deltas[name].tobytes())
-    folder = settings().cache / "weights"
-    target = folder / f"efficientnet-lite0-{digest.hexdigest()[:16]}.onnx"
-    if not target.exists():
+
+    def build() -> bytes:
         weights = load_weights()
         for name, delta in deltas.items():
             weights[name] = weights[name] + delta
-        graph = _Graph(weights, size).build().SerializeToString()
-        folder.mkdir(parents=True, exist_ok=True)
-        # Complete or absent, also when several processes start at once.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=target.name, delete=False) as file:
-            file.write(graph)
-        Path(file.name).replace(target)
-    return target
+        return bytes(_Graph(weights, size).build().SerializeToString())
+
+    return graph_file(f"efficientnet-lite0-{digest.hexdigest()[:16]}", build)
 
 
 class _Graph:

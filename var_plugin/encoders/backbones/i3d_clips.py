@@ -5,7 +5,7 @@ Frames are scaled to 340 × 256 pixels, of which the middle 224 × 224 count: th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.i3d import FRAMES, SIDE
 from var_plugin.encoders.backbones.optical_flow import Method, OpticalFlow
-from var_plugin.encoders.backbones.published import checkpoint, inference, load_network
+from var_plugin.encoders.backbones.published import checkpoint, inference, load_fastest
 from var_plugin.encoders.base import Vectors
 from var_plugin.media.frames import Frame
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
 T = TypeVar("T", bound=np.generic)
 
@@ -63,15 +63,15 @@ class I3dClips:
         return np.hstack([features, _features(self._flow_network, _middle(self._flow(pictures)))])
 
     @cached_property
-    def _rgb_network(self) -> nn.Module:
-        return load_network("i3d-rgb")
+    def _rgb_network(self) -> Callable[[Tensor], Tensor]:
+        return load_fastest("i3d-rgb")
 
     @cached_property
-    def _flow_network(self) -> nn.Module:
-        return load_network("i3d-flow")
+    def _flow_network(self) -> Callable[[Tensor], Tensor]:
+        return load_fastest("i3d-flow")
 
 
-def _features(network: nn.Module, frames: NDArray[np.float32]) -> Vectors:
+def _features(network: Callable[[Tensor], Tensor], frames: NDArray[np.float32]) -> Vectors:
     """Return (n, 1024) float32 for 16·n frames (height, width, channels)."""
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.i3d import FRAMES
 from var_plugin.encoders.backbones.i3d_clips import RATE
-from var_plugin.encoders.backbones.published import checkpoint, inference, is_converted, load_network
+from var_plugin.encoders.backbones.published import checkpoint, inference, is_converted, load_fastest
 from var_plugin.encoders.backbones.vggish import WIDTH, WINDOW, log_mel
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.weight_folder import in_batches
 from var_plugin.media.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
 
 class VGGishWindows:
@@ -49,5 +50,5 @@ class VGGishWindows:
         return np.asarray(features.numpy(force=True), np.float32)
 
     @cached_property
-    def _networks(self) -> list[nn.Module]:
-        return [load_network(name) for name in self._names]
+    def _networks(self) -> list[Callable[[Tensor], Tensor]]:
+        return [load_fastest(name) for name in self._names]
