@@ -9,7 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.colors import color_suite
 from tests.contract.contract import StoreContract
+from tests.films import Film, textured
+from var_plugin.errors import StoreError
+from var_plugin.library import open_index
+from var_plugin.types import Filter
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -39,3 +44,41 @@ class TestMilvusServer(StoreContract):
     @pytest.fixture
     def location(self, server: str) -> str:
         return server
+
+
+def test_a_server_keeps_an_index_as_its_uri_says(server: str, film: Film, caplog: pytest.LogCaptureFixture) -> None:
+    paths = [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, i=i: textured(i, 16, 16)) for i in range(6)]
+    asked = f"{server}?index=IVF_SQ8&partitions=8&consistency=Strong&effort=64"
+    with open_index(asked, suite=color_suite(), name="tuned") as index:
+        store = index._store
+        try:
+            for number, path in enumerate(paths):
+                assert index.add(path, camera=f"camera {number % 2}").ok
+            client = store._connected()
+            assert client.describe_index("tuned__scene", "vector")["index_type"] == "IVF_SQ8"
+            assert len(client.list_partitions("tuned__scene")) == 8
+            assert {moment.camera for moment in index.search("red", k=9, filter=Filter(cameras=("camera 1",)))} == {
+                "camera 1"
+            }
+            assert index.verify().ok
+            assert not caplog.records
+            with open_index(server, suite=color_suite(), name="tuned") as plain:
+                assert len(plain.videos()) == 6
+            assert "was made with index IVF_SQ8, spread by camera and stays so" in caplog.text
+            # The same video under another camera, after a write that was cut short: no row is left behind.
+            entry = index.entry(str(index.videos()[0].video_id))
+            assert entry is not None
+            index.update(entry.model_copy(update={"state": "pending"}))
+            assert index.add(paths[0], camera="camera 7").ok
+            assert index.verify().ok
+            assert index.reindex(color_suite()).ok
+            assert index.verify().ok
+        finally:
+            index.end_generations()
+            for collection in ("tuned__scene", "tuned__scene__2", "tuned__videos"):
+                store.drop(collection)
+
+
+def test_a_database_that_is_not_there_is_named(server: str) -> None:
+    with pytest.raises(StoreError, match="nowhere"):
+        open_index(f"{server}?db=nowhere", suite=color_suite())

@@ -6,6 +6,7 @@ import pytest
 
 from var_plugin.errors import IndexUnavailableError
 from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.index.milvus_options import MilvusOptions
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,26 @@ def test_a_file_is_no_index(tmp_path: Path) -> None:
         milvus_uri(tmp_path / "old.db")
     with pytest.raises(IndexUnavailableError, match="cannot make the folder"):
         milvus_uri(tmp_path / "old.db" / "inner" / "a.db")
+
+
+def test_a_server_is_asked_for_more_behind_a_question_mark() -> None:
+    uri = "http://cluster:19530?db=cams&index=HNSW_SQ&partitions=64&replicas=2&effort=300"
+    assert milvus_uri(uri) == uri
+    options = MilvusOptions.of(uri)
+    assert (options.db, options.partitions, options.replicas) == ("cams", 64, 2)
+    assert options.search("HNSW_SQ", hits=1_000) == {"ef": 1_000}, "never less than is wanted"
+    assert options.search("HNSW_SQ", hits=10) == {"ef": 300}
+    assert options.search("IVF_SQ8", hits=1_000) == {"nprobe": 300}
+    assert MilvusOptions.of("http://cluster").search("FLAT", 10) == {}
+
+
+@pytest.mark.parametrize("option", ["indx=HNSW", "index=NOT_AN_INDEX", "replicas=0", "timeout=soon", "partitions="])
+def test_options_that_there_are_not_are_refused(option: str) -> None:
+    with pytest.raises(IndexUnavailableError, match=r"an option .* cannot be used"):
+        milvus_uri(f"http://localhost:19530?{option}")
+
+
+def test_milvus_lite_has_no_options(tmp_path: Path) -> None:
+    with pytest.raises(IndexUnavailableError, match="asks for index, replicas"):
+        milvus_uri(f"{tmp_path}/a.db?index=HNSW&replicas=2")
+    assert milvus_uri(tmp_path / "what?.db") == str(tmp_path / "what?.db")

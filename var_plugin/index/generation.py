@@ -48,8 +48,13 @@ class VideoGeneration:
         self.generation = generation
         self._videos = self._catalogue.videos(generation.number)
         for space in self.suite.spaces.values():
+            options = self._store.options
             self._store.ensure(
-                self._collection(space.name), partial(segment_schema, space.dim), vector="vector", metric=space.metric
+                self._collection(space.name),
+                partial(segment_schema, space.dim, by_camera=bool(options and options.partitions)),
+                vector="vector",
+                metric=space.metric,
+                options=options,
             )
 
     def renew(self) -> None:
@@ -154,7 +159,10 @@ class VideoGeneration:
             collection = self._collection(name)
             sent = rows.get(name, ())
             # Left by other settings, or by a run that was interrupted.
-            stale = {row["id"] for row in self._store.rows(collection, of_video, ["id"])} - {row["id"] for row in sent}
+            stored = self._store.rows(collection, of_video, ["id", "camera"])
+            # Of another camera as well: spread by camera, a server would keep the row that it replaces.
+            kept = {(row["id"], row["camera"]) for row in sent}
+            stale = {row["id"] for row in stored if (row["id"], row["camera"]) not in kept}
             self._delete_keys(collection, sorted(stale))
             self._store.write(collection, sent)
             self._store.flush(collection)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from var_plugin.errors import IndexUnavailableError, said
+from var_plugin.index.milvus_options import MilvusOptions
 
 LITE_CEILING = 100_000
 """Rows in one space from which a search in Milvus Lite takes near half a second on two cores."""
@@ -14,17 +15,24 @@ _SCHEMES = ("http", "https", "tcp", "unix")
 
 
 def milvus_uri(location: str | Path) -> str:
-    """Return what pymilvus connects to; for a path, its parent folder is made.
+    """Return the URI of a server with its options, or the folder of Milvus Lite, whose parent is made.
 
     Milvus Lite takes only names that end in `.db`; any other path becomes a folder that holds one.
 
     Raises:
-        IndexUnavailableError: a URI that Milvus has no scheme for or that holds a password, or a path that cannot be a
-            folder.
+        IndexUnavailableError: a URI that Milvus has no scheme for, that holds a password or an option there is not; a
+            path that cannot be a folder, or has options, which Milvus Lite cannot do.
     """
     text = str(location)
     if "://" in text:
         return _checked_uri(text)
+    asked = MilvusOptions.model_fields.keys() & dict(parse_qsl(text.partition("?")[2])).keys()
+    if asked:
+        raise IndexUnavailableError(
+            f"'{text}' asks for {', '.join(sorted(asked))}",
+            why="the embedded Milvus Lite is exact, has one database and no partitions or replicas",
+            fix="leave that out, or run a Milvus server and name its URI",
+        )
     path = Path(text).expanduser().absolute()
     if path.suffix != ".db":
         path = path / "milvus.db"
@@ -62,4 +70,5 @@ def _checked_uri(text: str) -> str:
             why="addresses are printed, and any user of this machine can read them",
             fix="leave them out, and set VAR_PLUGIN_TOKEN=NAME:PASSWORD",
         )
+    MilvusOptions.of(text)
     return text

@@ -18,11 +18,12 @@ ID_LENGTH = 64
 TEXT_LENGTH = 4_096  # bytes; check_text admits 1,000 characters of up to four
 
 
-def segment_schema(dim: int) -> CollectionSchema:
+def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
     """Rows of one space: a vector and where it comes from.
 
     Times are milliseconds: `start_ms`, `end_ms`, `key_ms` from the start of the video, `recorded_at` since 1970 UTC at
-    the start of the segment (-1 where unknown).
+    the start of the segment (-1 where unknown). With `by_camera` a server keeps the rows of a camera together, so that
+    a search in one camera looks at few others.
     """
     from pymilvus import CollectionSchema, DataType, FieldSchema
 
@@ -30,7 +31,7 @@ def segment_schema(dim: int) -> CollectionSchema:
         [
             FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=ID_LENGTH),
             FieldSchema("video_id", DataType.VARCHAR, max_length=ID_LENGTH),
-            FieldSchema("camera", DataType.VARCHAR, max_length=TEXT_LENGTH),
+            FieldSchema("camera", DataType.VARCHAR, max_length=TEXT_LENGTH, is_partition_key=by_camera),
             FieldSchema("kind", DataType.VARCHAR, max_length=16),
             FieldSchema("start_ms", DataType.INT64),
             FieldSchema("end_ms", DataType.INT64),

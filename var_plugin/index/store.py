@@ -21,6 +21,8 @@ import numpy as np
 from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.copies import Copies
 from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.index.making import Kept, look, make
+from var_plugin.index.milvus_options import MilvusOptions
 from var_plugin.index.schema import Row
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 10
 _WRITE_ROWS = 500
 _PAGE_ROWS = 1_000
 # Milvus' own limit on what one search returns.
@@ -50,6 +51,9 @@ class Store:
 
     def __init__(self, location: str | Path, *, token: str = "") -> None:
         self.uri = milvus_uri(location)
+        self.options = None if is_local(self.uri) else MilvusOptions.of(self.uri)
+        """What the server is asked for; None for Milvus Lite, which has no options."""
+        self._kept: dict[str, Kept] = {}
         self.copies = Copies(Path(self.uri)) if is_local(self.uri) else None
         self._token = token
         self._loaded: set[str] = set()
@@ -91,32 +95,34 @@ class Store:
         """Tell whether the collection exists."""
         return self._do("look up", collection, lambda client: bool(client.has_collection(collection)))
 
-    def ensure(self, collection: str, schema: Callable[[], CollectionSchema], *, vector: str, metric: str) -> None:
-        """Make a collection with an exact index, or what is missing of it, and load it for searching.
+    def ensure(
+        self,
+        collection: str,
+        schema: Callable[[], CollectionSchema],
+        *,
+        vector: str,
+        metric: str,
+        options: MilvusOptions | None = None,
+    ) -> None:
+        """Make a collection, or what is missing of it, and load it for searching.
 
-        FLAT: exact, and filters make it faster. On Milvus Lite a filtered HNSW loses most of its hits.
+        Without options its index is FLAT: exact, and filters make it faster. On Milvus Lite a filtered HNSW loses most
+        of its hits. What was made with other options stays as it is, which is logged.
         """
+        wanted = options or MilvusOptions()
         if self._client is None and self.copies:
             self.copies.renew(collection)
             if self.copies.find(collection) is not None:
                 self._loaded.add(collection)  # as soon as the store is opened
                 return
 
-        def make(client: MilvusClient) -> None:
-            if not client.has_collection(collection):
-                try:
-                    # Session: what this process wrote, it finds.
-                    client.create_collection(collection, schema=schema(), consistency_level="Session")
-                except Exception:  # another process may have been faster
-                    if not client.has_collection(collection):
-                        raise
-            if not client.list_indexes(collection):
-                indexes = client.prepare_index_params()
-                indexes.add_index(field_name=vector, index_type="FLAT", metric_type=metric)
-                client.create_index(collection, indexes)
-            client.load_collection(collection)
+        def prepare(client: MilvusClient) -> None:
+            make(client, collection, schema, vector=vector, metric=metric, wanted=wanted)
+            if options is not None:
+                self._kept[collection] = look(client, collection, vector, wanted)
+            client.load_collection(collection, replica_number=wanted.replicas)
 
-        self._do("create", collection, make)
+        self._do("create", collection, prepare)
         self._loaded.add(collection)
 
     def load(self, collection: str) -> None:
@@ -138,7 +144,13 @@ class Store:
 
         def send(client: MilvusClient) -> None:
             for first in range(0, len(rows), _WRITE_ROWS):
-                client.upsert(collection, list(rows[first : first + _WRITE_ROWS]))
+                batch = list(rows[first : first + _WRITE_ROWS])
+                if self._kept.get(collection, Kept()).by_camera:
+                    # Upserted, Milvus 2.3.5 puts rows into partitions in which it does not look for them.
+                    client.delete(collection, ids=[row["id"] for row in batch])
+                    client.insert(collection, batch)
+                else:
+                    client.upsert(collection, batch)
 
         self._written.add(collection)
         self._do("write to", collection, send)
@@ -194,6 +206,7 @@ class Store:
         self, collection: str, vector: np.ndarray, *, limit: int, expression: str, fields: Sequence[str]
     ) -> list[tuple[float, Row]]:
         """Return the best rows with their similarity, best first."""
+        effort = self.options.search(self._kept.get(collection, Kept()).index, limit) if self.options else {}
         found = self._do(
             "search",
             collection,
@@ -203,6 +216,7 @@ class Store:
                 limit=min(limit, MOST_HITS),
                 filter=expression,
                 output_fields=list(fields),
+                search_params={"params": effort},
             ),
         )
         return [(float(hit["distance"]), dict(hit["entity"])) for hit in found[0]]
@@ -217,6 +231,7 @@ class Store:
         from pymilvus import MilvusClient
 
         _quieten()
+        asked = self.options or MilvusOptions()
         link = None
         if is_local(self.uri):
             from var_plugin.index.local import connect
@@ -224,7 +239,11 @@ class Store:
             link = connect(Path(self.uri))
         try:
             client = MilvusClient(
-                link.address if link else self.uri, token=self._token, timeout=_CONNECT_SECONDS, dedicated=True
+                link.address if link else self.uri.partition("?")[0],
+                token=self._token,
+                db_name=asked.db,
+                timeout=asked.timeout,
+                dedicated=True,
             )
             # A new owner opens its collections unloaded.
             for collection in self._loaded:

@@ -1,0 +1,79 @@
+"""What a Milvus server can be asked for, behind a question mark in its URI: `http://milvus:19530?index=HNSW&replicas=2`.
+
+But for `db`, `timeout` and `effort` these count when a collection is made (`replicas`: loaded); `reindex` makes an
+index anew with what its URI says then. Time to live is not among them: a server that drops rows by itself would make
+the catalogue lie. `prune --keep-days` deletes videos as wholes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from var_plugin.errors import IndexUnavailableError
+
+IndexKind = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
+
+_BUILD: dict[str, dict[str, Any]] = {
+    "FLAT": {},
+    "IVF_FLAT": {"nlist": 2_048},
+    "IVF_SQ8": {"nlist": 2_048},
+    "HNSW": {"M": 16, "efConstruction": 200},
+    "HNSW_SQ": {"M": 16, "efConstruction": 200, "sq_type": "SQ8"},
+    "DISKANN": {},
+}
+# What each calls its effort, and whether that is a number of candidates, at least the hits wanted; else, of lists.
+_EFFORT: dict[str, tuple[str, bool]] = {
+    "IVF_FLAT": ("nprobe", False),
+    "IVF_SQ8": ("nprobe", False),
+    "HNSW": ("ef", True),
+    "HNSW_SQ": ("ef", True),
+    "DISKANN": ("search_list", True),
+}
+
+
+class MilvusOptions(BaseModel):
+    """How an index is kept on a Milvus server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    db: str = Field(default="", description="database of the server; by default its own")
+    timeout: float = Field(default=10.0, gt=0, description="seconds to wait for the server when connecting")
+    index: IndexKind = Field(default="FLAT", description="kind of vector index; FLAT is exact, the others are not")
+    effort: int = Field(default=256, ge=1, le=16_384, description="candidates or lists looked at; more is surer")
+    partitions: int = Field(default=0, ge=0, le=1_024, description="rows are spread by camera over so many; 0: not")
+    replicas: int = Field(default=1, ge=1, description="copies in the memory of different query nodes")
+    consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = Field(
+        default="Session", description="what a search sees of what others wrote a moment ago"
+    )
+
+    @classmethod
+    def of(cls, uri: str) -> Self:
+        """Return what a URI asks for.
+
+        Raises:
+            IndexUnavailableError: there is no such option, or it cannot have that value.
+        """
+        try:
+            return cls.model_validate(dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise IndexUnavailableError(
+                f"the address of the Milvus server has an option '{first['loc'][0]}' that cannot be used",
+                why=first["msg"],
+                fix=f"there are: {', '.join(cls.model_fields)}",
+            ) from error
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """Parameters of the index when it is made."""
+        return _BUILD[self.index]
+
+    def search(self, kind: str, hits: int) -> dict[str, Any]:
+        """Return the parameters of a search for so many hits in an index of that kind."""
+        if kind not in _EFFORT:
+            return {}
+        name, covers = _EFFORT[kind]
+        return {name: max(self.effort, hits) if covers else min(self.effort, _BUILD[kind]["nlist"])}
