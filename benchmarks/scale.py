@@ -1,0 +1,267 @@
+"""The arithmetic of `docs/scale.md`: bytes, machines and money for many cameras, and recall at a size that runs.
+
+    python benchmarks/scale.py                                  # the tables; nothing is measured
+    python benchmarks/scale.py --simulate 1000000 [--slow-build 100000]
+
+`ASSUMED` holds what was not measured, prices among it; change them and run again. The simulation draws segments as the
+`lite` suite spreads them over videos (mean cosine within a video and between videos, of the demo's index), builds each
+kind of index on two threads, and compares its ten best with exact search, without and with a filter by camera. Queries
+are of two kinds: pictures near a segment, and texts, which lie far from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.rows import segment_rows
+from var_plugin.types import Segment
+
+GIB = 2**30
+DIMS = {"lite scene": 231, "CLIP ViT-B/32": 512, "SigLIP 2 base": 768}
+"""Widths of the spaces."""
+
+ROWS_PER_HOUR = 450
+"""Of one space: a segment per 8 s, none merged and none anomaly-led."""
+
+MEASURED = {
+    "times real time, 320x240 with sound, lite, two cores": 15.0,  # README
+    "times real time, decoding 320x240 on one core": 70.0,  # PyAV at two frames a second, 60 to 85
+    "times real time, decoding 1080p on one core": 10.0,
+    "rows written a second, Milvus Lite": 730.0,  # docs/reliability.md
+    "seconds to join and cut an hour, lite": 0.66,  # CPU, of 7,200 clips
+}
+
+ASSUMED = {
+    "share of a node's memory for the index": 0.7,
+    "memory of a node, GiB": 64.0,
+    "price of a node with 8 cores, $ an hour": 0.50,
+    "price of a core for decoding, $ an hour": 0.04,
+    "price of a GPU, $ an hour": 0.70,
+    "frames a second that a GPU embeds (CLIP ViT-B/32, half precision)": 1_000.0,
+    "price of object storage, $ per GB and month": 0.023,
+    "hours in a month": 730.0,
+}
+
+FRAMES_PER_SECOND = 2
+NEIGHBOURS = 10
+EF_CONSTRUCTION = 200
+SAME_VIDEO, OTHER_VIDEO = 0.69, 0.13
+"""Mean cosines in the demo's index."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of index: how faiss makes it, and what it takes of memory for a vector beside its scalars."""
+
+    milvus: str
+    factory: str
+    search: str
+    """As faiss' ParameterSpace takes it."""
+    slow: bool = False
+    """Whether building it takes hours at a million on two cores."""
+
+    @property
+    def name(self) -> str:
+        """Milvus' name of it."""
+        return self.milvus.replace(",", " ").split()[0]
+
+    def bytes_per_vector(self, dim: int) -> int:
+        """Return bytes in memory: codes, ids or links."""
+        codes = dim if "SQ8" in self.factory else 4 * dim
+        return codes + _BESIDE_CODES.get(self.name.partition("_")[0], 0)
+
+
+_BESIDE_CODES = {"HNSW": 2 * 16 * 4 + 12, "IVF": 8}
+"""Bytes of links, or of ids."""
+
+_STORAGE = (
+    "space", "index", "bytes a row", "memory, GiB", "nodes", "nodes, $ a month", "disk, GB", "disk, $ a month",
+)  # fmt: skip
+_RECALL = (
+    "segments", "index", "build, s", "picture", "text", "picture, one camera of 20", "bytes a vector", "ms a query",
+)  # fmt: skip
+
+KINDS = (
+    Kind("FLAT", "Flat", ""),
+    Kind("IVF_SQ8, nprobe 16", "IVF2048,SQ8", "nprobe=16"),
+    Kind("IVF_SQ8, nprobe 64", "IVF2048,SQ8", "nprobe=64"),
+    Kind("HNSW M 16, ef 64", "HNSW16,Flat", "efSearch=64", slow=True),
+    Kind("HNSW_SQ M 16, ef 64", "HNSW16,SQ8", "efSearch=64", slow=True),
+    Kind("HNSW_SQ M 16, ef 256", "HNSW16,SQ8", "efSearch=256", slow=True),
+)
+
+
+def scalar_bytes() -> int:
+    """Return the bytes of a stored row's fields beside its vector, for short names and no metadata."""
+    seen = Sighting(path="/footage/north/2026-11-01.mp4", camera="north-gate", recorded_at=1_762_000_000_000)
+    entry = Entry(
+        video_id="0" * 32, state="pending", content="0" * 64, sightings=(seen,), duration=3600.0, metadata={},
+        settings="0" * 16, rows={}, added_at=0,
+    )  # fmt: skip
+    (row,) = segment_rows(entry, [Segment(start=0.0, end=8.0, key=4.0, anomaly=0.1)], np.zeros((1, 1), np.float32))
+    sizes = {str: len, int: lambda value: 8, float: lambda value: 8, dict: lambda value: len(str(value))}
+    return sum(sizes[type(value)](value) for name, value in row.items() if name != "vector")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines) + "\n"
+
+
+def storage(rows: float) -> Iterator[list[str]]:
+    """Yield, per space and kind of index, bytes a row, memory, nodes and their price a month."""
+    usable = ASSUMED["memory of a node, GiB"] * ASSUMED["share of a node's memory for the index"]
+    for space, dim in DIMS.items():
+        for kind in {kind.name: kind for kind in KINDS}.values():
+            each = kind.bytes_per_vector(dim) + scalar_bytes()
+            memory = rows * each / GIB
+            nodes = int(np.ceil(memory / usable))
+            price = nodes * ASSUMED["price of a node with 8 cores, $ an hour"] * ASSUMED["hours in a month"]
+            disk = rows * (4 * dim + scalar_bytes()) / 1e9
+            stored = disk * ASSUMED["price of object storage, $ per GB and month"]
+            numbers = (each, memory, nodes, price, disk, stored)
+            yield [space, kind.name, *(f"{number:,.0f}" for number in numbers)]
+
+
+def work() -> Iterator[list[str]]:
+    """Yield what a camera's day takes to index."""
+    day = 86_400
+    lite = day * 2 / MEASURED["times real time, 320x240 with sound, lite, two cores"]
+    core = ASSUMED["price of a core for decoding, $ an hour"] / 3_600
+    month = ASSUMED["hours in a month"] / 24
+    yield ["lite on cores, 320x240, all of it", f"{lite:,.0f}", "0", f"{lite * core * month:.2f}"]
+    gpu = day * FRAMES_PER_SECOND / ASSUMED["frames a second that a GPU embeds (CLIP ViT-B/32, half precision)"]
+    gpu_price = gpu * ASSUMED["price of a GPU, $ an hour"] / 3_600
+    for size in ("320x240", "1080p"):
+        cores = day / MEASURED[f"times real time, decoding {size} on one core"]
+        price = (cores * core + gpu_price) * month
+        yield [f"CLIP ViT-B/32 on a GPU, {size}", f"{cores:,.0f}", f"{gpu:,.0f}", f"{price:.2f}"]
+
+
+def arithmetic() -> str:
+    """Return the tables."""
+    text = f"Fields beside the vector: {scalar_bytes()} bytes a row.\n\n"
+    for rows in (1e6, 1e8, 1e9):
+        hours = rows / ROWS_PER_HOUR
+        text += f"{rows:,.0f} segments of one space: {hours:,.0f} camera-hours, {hours / 8_760:,.2f} camera-years\n\n"
+        text += table([*_STORAGE], list(storage(rows))) + "\n"
+    text += table(["a camera's day", "core seconds", "GPU seconds", "$ a month for each camera"], list(work())) + "\n"
+    writing = ROWS_PER_HOUR / MEASURED["rows written a second, Milvus Lite"]
+    cameras = 3_600 / (writing + MEASURED["seconds to join and cut an hour, lite"])
+    text += f"The process that joins and writes keeps up with {cameras:,.0f} cameras, one space, Milvus Lite.\n\n"
+    text += table(["assumed", "value"], [[name, f"{value:g}"] for name, value in ASSUMED.items()])
+    return text
+
+
+def segments(rows: int, dim: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw unit vectors (rows, dim) clustered by video, and the video of each (rows,)."""
+    video = np.repeat(np.arange(rows), rng.integers(8, 450, rows).clip(max=rows))[:rows]
+    shared, own = np.sqrt(OTHER_VIDEO), np.sqrt(SAME_VIDEO - OTHER_VIDEO)
+    common = unit(rng.normal(size=(1, dim)))
+    centres = unit(rng.normal(size=(video[-1] + 1, dim)))
+    drawn = np.empty((rows, dim), np.float32)
+    for first in range(0, rows, 100_000):
+        part = slice(first, first + 100_000)
+        noise = unit(rng.normal(size=(len(video[part]), dim)))
+        drawn[part] = unit(shared * common + own * centres[video[part]] + np.sqrt(1 - SAME_VIDEO) * noise)
+    return drawn, video
+
+
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale rows to length one."""
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def queries(vectors: NDArray[np.float32], rng: np.random.Generator, near: bool, count: int) -> NDArray[np.float32]:
+    """Draw queries (count, dim): near a segment (cosine 0.9), or as far as texts are (0.3)."""
+    cosine = 0.9 if near else 0.3
+    chosen = vectors[rng.integers(0, len(vectors), count)]
+    noise = unit(rng.normal(size=chosen.shape))
+    return unit(cosine * chosen + np.sqrt(1 - cosine**2) * noise)
+
+
+def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """Return the mean share of the exact ten best that was found."""
+    return float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(found, exact, strict=True)]))
+
+
+def simulate(rows: int, slow_rows: int, count: int = 200) -> Iterator[str]:
+    """Yield the lines of a table with recall and time per kind of index."""
+    yield "recall@10 against exact search; times of one query at a time, medians\n\n" + table([*_RECALL], [])
+    rng = np.random.default_rng(5)
+    dim = DIMS["lite scene"]
+    faiss.omp_set_num_threads(2)
+    for size in sorted({rows, min(rows, slow_rows)}, reverse=True):
+        vectors, video = segments(size, dim, rng)
+        asked = {near: queries(vectors, rng, near, count) for near in (True, False)}
+        camera = np.flatnonzero(video % 20 == 0)  # whole videos: one camera of twenty
+        exact = faiss.IndexFlatIP(dim)
+        exact.add(vectors)
+        wanted = {near: exact.search(asked[near], NEIGHBOURS)[1] for near in asked}
+        part = faiss.IndexFlatIP(dim)
+        part.add(vectors[camera])
+        of_camera = camera[part.search(asked[True], NEIGHBOURS)[1]]
+        built: dict[str, tuple[faiss.Index, float]] = {}
+        for kind in KINDS:
+            if kind.slow and size > slow_rows:
+                continue
+            if kind.factory not in built:
+                started = time.perf_counter()
+                made = faiss.index_factory(dim, kind.factory, faiss.METRIC_INNER_PRODUCT)
+                if kind.slow:
+                    faiss.ParameterSpace().set_index_parameter(made, "efConstruction", EF_CONSTRUCTION)
+                made.train(vectors[rng.choice(size, min(size, 100_000), replace=False)])
+                made.add(vectors)
+                built[kind.factory] = made, time.perf_counter() - started
+            made, seconds = built[kind.factory]
+            if kind.search:
+                faiss.ParameterSpace().set_index_parameters(made, kind.search)
+            shares = _row(made, kind, asked, wanted, camera, of_camera)
+            yield table([f"{size:,}", kind.milvus, f"{seconds:.0f}", *shares], []).partition("\n")[0] + "\n"
+
+
+def _row(made: faiss.Index, kind: Kind, asked: dict[bool, NDArray[np.float32]], wanted: dict[bool, NDArray[np.int64]],
+         camera: NDArray[np.int64], of_camera: NDArray[np.int64]) -> list[str]:  # fmt: skip
+    found = {near: made.search(asked[near], NEIGHBOURS)[1] for near in asked}
+    chosen = faiss.IDSelectorBatch(camera)
+    if kind.factory == "Flat":
+        limits = faiss.SearchParameters(sel=chosen)
+    elif kind.factory.startswith("IVF"):
+        limits = faiss.SearchParametersIVF(sel=chosen, nprobe=int(kind.search.partition("=")[2]))
+    else:
+        limits = faiss.SearchParametersHNSW(sel=chosen, efSearch=int(kind.search.partition("=")[2]))
+    filtered = made.search(asked[True], NEIGHBOURS, params=limits)[1]
+    times = []
+    for query in asked[True][:50]:
+        started = time.perf_counter()
+        made.search(query[None], NEIGHBOURS)
+        times.append(time.perf_counter() - started)
+    size = len(faiss.serialize_index(made)) / made.ntotal
+    shares = [recall(found[True], wanted[True]), recall(found[False], wanted[False]), recall(filtered, of_camera)]
+    return [*(f"{share:.3f}" for share in shares), f"{size:.0f}", f"{1e3 * median(times):.2f}"]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulate", type=int, metavar="SEGMENTS", help="measure recall at that size instead")
+    parser.add_argument("--slow-build", type=int, default=100_000, help="most segments of an HNSW")
+    arguments = parser.parse_args()
+    for text in simulate(arguments.simulate, arguments.slow_build) if arguments.simulate else [arithmetic()]:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
