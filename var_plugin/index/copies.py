@@ -44,18 +44,19 @@ class Copies:
     def __init__(self, database: Path) -> None:
         self._collections = database / "collections"
         self._folder = database / "copies"
+        self._places: dict[str, Path] = {}
         self._open: dict[str, _Open] = {}
         self._opening = threading.Lock()
 
     def find(self, collection: str) -> Copy | None:
         """Return the copy that holds just what the collection holds now; None where there is none."""
         known = self._open.get(collection)
-        stamp = lite_files.stamp(self._collections / collection)
+        stamp = lite_files.stamp(self._place(collection))
         if known is not None and stamp == known.stamp:
             return known.copy
         if stamp is None:
             return None
-        state = lite_files.state(self._collections / collection)
+        state = lite_files.state(self._place(collection))
         return self._opened(collection, state) if state else None
 
     def renew(self, collection: str, *, at_once: bool = False) -> None:
@@ -69,7 +70,7 @@ class Copies:
         """
         if self.find(collection) is not None:
             return
-        state = lite_files.state(self._collections / collection)
+        state = lite_files.state(self._place(collection))
         if state is None or not (at_once or _rests(state)):
             return
         try:
@@ -106,6 +107,12 @@ class Copies:
             # The manifest may be written anew without any change of the rows.
             self._open[collection] = _Open(state.stamp, known.fingerprint, known.copy)
             return known.copy
+
+    def _place(self, collection: str) -> Path:
+        # Joining paths would be a good part of a query's own time.
+        if collection not in self._places:
+            self._places[collection] = self._collections / collection
+        return self._places[collection]
 
     def _file(self, collection: str) -> Path:
         return self._folder / f"{collection}.columns"

@@ -18,6 +18,8 @@ Places = NDArray[np.intp]
 
 # Below this share of the rows it is faster to gather their vectors than to multiply them all.
 _GATHERED = 0.3
+# From so many rows that stand together on average, each run is multiplied where it stands.
+_LONG_RUN = 32
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -86,7 +88,7 @@ class Copy:
             found = vectors @ vector
             found = found if every else found[places]
         else:
-            found = vectors[places] @ vector
+            found = _products(vectors, places, vector)
         if metric == "COSINE":
             lengths = np.linalg.norm(vectors[places], axis=1) * np.linalg.norm(vector)
             found = found / np.maximum(lengths, np.finfo(np.float32).tiny)
@@ -138,6 +140,15 @@ def _holds(document: Any, key: str, wanted: Any, compare: Callable[[Any, Any], A
     held = document.get(key) if isinstance(document, dict) else None
     comparable = held is not None and isinstance(held, str) == isinstance(wanted, str)
     return comparable and bool(compare(held, wanted))
+
+
+def _products(vectors: NDArray[np.float32], places: Places, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the inner products of some of the vectors (n, dim) with one."""
+    breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    if len(breaks) * _LONG_RUN > len(places):
+        return np.asarray(vectors[places] @ vector)
+    # Whole videos stand together: nothing needs to be gathered.
+    return np.concatenate([vectors[run[0] : run[-1] + 1] @ vector for run in np.split(places, breaks)])
 
 
 def _best(scores: NDArray[np.float32], limit: int) -> Places:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +39,20 @@ class State:
 
 def stamp(collection: Path) -> Stamp | None:
     """Return the stamp of the manifest; None where there is none, or where something waits in the log."""
+    log, manifest = _watched(collection)
     # The log first: what was acknowledged before is in the manifest that is read after it.
     try:
-        if any(name.name.startswith("wal_") for name in (collection / "wal").iterdir()):
+        if any(file.name.startswith("wal_") for file in log.iterdir()):
             return None
-        found = (collection / "manifest.json").stat()
+        found = manifest.stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(256)
+def _watched(collection: Path) -> tuple[Path, Path]:
+    return collection / "wal", collection / "manifest.json"
 
 
 def state(collection: Path) -> State | None:

@@ -9,7 +9,7 @@ from var_plugin.errors import IndexUnavailableError, said
 from var_plugin.index.milvus_options import MilvusOptions
 
 LITE_CEILING = 100_000
-"""Rows in one space from which a search in Milvus Lite takes near half a second on two cores."""
+"""Rows in one space from which Milvus Lite takes seconds to open, and near half a second for a search of its own."""
 
 _SCHEMES = ("http", "https", "tcp", "unix")
 

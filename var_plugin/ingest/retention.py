@@ -16,8 +16,9 @@ from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.reindex import reindex
 from var_plugin.types import Value, Video
 
-# Milvus Lite keeps a vector twice (rows and index); the rest of a row measured about 520 bytes.
-_COPIES = 2
+# Milvus Lite keeps a vector twice (rows and index), and there is the copy that is searched; the rest of a row measured
+# about 520 bytes.
+_COPIES = 3
 _ROW_BYTES = 520
 # Down to this share of the quota, so that an index that grows slowly is not rewritten every time.
 _SHARE = 0.8
