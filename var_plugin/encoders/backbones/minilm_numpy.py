@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ Weights = Mapping[str, Array]
 _HEADS = 12
 _LAYERS = 6
 _EPSILON = 1e-12
+_WORDS = "embeddings.word_embeddings"
 # Abramowitz and Stegun 7.1.26: the error function to 1.5e-7, which is float32's own.
 _ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 _ERF_SCALE = 0.3275911
@@ -37,19 +39,24 @@ class NumpyMiniLM:
     """
 
     def __init__(self, deltas: Weights) -> None:
-        from safetensors.numpy import load_file
+        from safetensors import safe_open
         from tokenizers import Tokenizer
 
         folder = model_folder()
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._weights = load_file(folder / "model.safetensors")
-        self._layers = [part(self._weights, f"encoder.layer.{number}") for number in range(_LAYERS)]
-        self._tuned = [
-            {name: weight + deltas.get(f"{place}.{name}", np.float32(0)) for name, weight in self._layers[number].items()}
+        file: Any = safe_open(folder / "model.safetensors", framework="np")
+        # Half of the file, of which a text needs a few rows.
+        self._words = file.get_slice(f"{_WORDS}.weight")
+        weights = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(_WORDS)}  # noqa: SIM118
+        self._embeddings = part(weights, "embeddings")
+        layers = [part(weights, f"encoder.layer.{number}") for number in range(_LAYERS)]
+        tuned = [
+            {name: weight + deltas.get(f"{place}.{name}", np.float32(0)) for name, weight in layers[number].items()}
             for place, number in enumerate(TUNABLE_LAYERS)
         ]
+        self._layers, self._tuned = [_grouped(layer) for layer in layers], [_grouped(layer) for layer in tuned]
         self.read = lru_cache(_REMEMBERED)(self._read)
 
     def _read(self, text: str) -> tuple[Array, Array]:
@@ -65,29 +72,36 @@ class NumpyMiniLM:
         return normalized(published.mean(axis=0)), tuned
 
     def _embedded(self, tokens: list[int]) -> Array:
-        weights = self._weights
         states = (
-            weights["embeddings.word_embeddings.weight"][tokens]
-            + weights["embeddings.position_embeddings.weight"][: len(tokens)]
-            + weights["embeddings.token_type_embeddings.weight"][0]
+            np.concatenate([self._words[token : token + 1] for token in tokens])
+            + self._embeddings["position_embeddings.weight"][: len(tokens)]
+            + self._embeddings["token_type_embeddings.weight"][0]
         )
-        return layer_norm(states, part(weights, "embeddings.LayerNorm"), _EPSILON)
+        return layer_norm(states, part(self._embeddings, "LayerNorm"), _EPSILON)
 
 
-def _layer(states: Array, weights: Weights) -> Array:
+def _layer(states: Array, weights: Mapping[str, Weights]) -> Array:
     """Run one BERT layer over the states (time, 384) of one text."""
 
     def heads(name: str) -> Array:
-        return linear(states, part(weights, f"attention.self.{name}")).reshape(len(states), _HEADS, -1).swapaxes(0, 1)
+        return linear(states, weights[f"attention.self.{name}"]).reshape(len(states), _HEADS, -1).swapaxes(0, 1)
 
     query, key, value = (heads(name) for name in ("query", "key", "value"))
     attention = softmax(query @ key.swapaxes(1, 2) / np.float32(query.shape[-1] ** 0.5), axis=-1)
     mixed = (attention @ value).swapaxes(0, 1).reshape(states.shape)
-    attended = states + linear(mixed, part(weights, "attention.output.dense"))
-    attended = layer_norm(attended, part(weights, "attention.output.LayerNorm"), _EPSILON)
-    inner = gelu(linear(attended, part(weights, "intermediate.dense")))
-    output = attended + linear(inner, part(weights, "output.dense"))
-    return layer_norm(output, part(weights, "output.LayerNorm"), _EPSILON)
+    attended = states + linear(mixed, weights["attention.output.dense"])
+    attended = layer_norm(attended, weights["attention.output.LayerNorm"], _EPSILON)
+    output = attended + linear(gelu(linear(attended, weights["intermediate.dense"])), weights["output.dense"])
+    return layer_norm(output, weights["output.LayerNorm"], _EPSILON)
+
+
+def _grouped(weights: Weights) -> dict[str, dict[str, Array]]:
+    """Return the weights by the layers that they belong to."""
+    groups: dict[str, dict[str, Array]] = {}
+    for name, array in weights.items():
+        layer, _, kind = name.rpartition(".")
+        groups.setdefault(layer, {})[kind] = array
+    return groups
 
 
 def part(weights: Weights, name: str) -> dict[str, Array]:
