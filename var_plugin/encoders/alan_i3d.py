@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
 from var_plugin.encoders.backbones.i3d import WIDTH
 from var_plugin.encoders.backbones.i3d_clips import I3dClips
 from var_plugin.encoders.backbones.vggish import WIDTH as SOUND_WIDTH
@@ -129,7 +129,7 @@ class TrainedAlan:
         prepared = self.processor(**contents)
         model = self.model
         return {
-            name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+            name: moved(value, model.device, model.dtype if value.is_floating_point() else value.dtype)
             for name, value in prepared.items()
         }
 

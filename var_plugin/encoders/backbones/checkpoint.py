@@ -177,6 +177,16 @@ def device() -> torch.device:
     return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def moved(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor where a network is and in its data type.
+
+    To a GPU it goes from pinned memory, which need not be waited for, and takes its type there, where that is quick.
+    """
+    if where.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(where, non_blocking=True).to(dtype)
+
+
 def _fetched(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
 from var_plugin.encoders.backbones.two_towers import TextTower, TwoTowers, pooled
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
@@ -86,5 +86,5 @@ class ClapSoundEncoder:
         features = processor(list(sounds), sampling_rate=processor.sampling_rate, return_tensors="pt")
         # The processor calls one sound of a batch "longer" at random, for models that fuse long ones.
         longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=model.device)
-        spectrograms = features["input_features"].to(model.device, model.dtype)
+        spectrograms = moved(features["input_features"], model.device, model.dtype)
         return pooled(model.get_audio_features(input_features=spectrograms, is_longer=longer))

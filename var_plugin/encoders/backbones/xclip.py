@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
 from var_plugin.encoders.backbones.clip import ClipNetwork, require_kind
 from var_plugin.encoders.backbones.two_towers import TextTower, pooled
 from var_plugin.encoders.base import Picture, Space, Vectors
@@ -75,7 +75,7 @@ class XClipVideo(EachFrame):
         pictures = [picture for stack in stacks for picture in stack]
         prepared = self.network.picture_processor(pictures, return_tensors="pt")["pixel_values"]
         clips = prepared.reshape(len(stacks), self.stack, *prepared.shape[-3:])
-        return pooled(model.get_video_features(pixel_values=clips.to(model.device, model.dtype)))
+        return pooled(model.get_video_features(pixel_values=moved(clips, model.device, model.dtype)))
 
 
 class XClipPictures:

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from var_plugin.encoders.backbones.checkpoint import moved
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_tensor_arrives_whole_in_the_networks_type(where: str, dtype: torch.dtype) -> None:
+    if where == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    given = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    there = moved(given, torch.device(where), dtype)
+    assert (there.device.type, there.dtype) == (where, dtype)
+    torch.testing.assert_close(there.cpu(), given.to(dtype), rtol=0, atol=0)
