@@ -1,8 +1,9 @@
 """Fuzzing: films of several formats, damaged at random, are decoded in the guard; all outcomes are counted.
 
-    python -m tests.hostile_media.fuzz --inputs 10000
+    python -m tests.hostile_media.fuzz --inputs 10000 [--keep FOLDER]
 
-Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers.
+Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers. What crashed a
+decoder, which is what the guard is for, can be kept to be looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.films import Film, textured
-from var_plugin.errors import VarPluginError
+from var_plugin.errors import DecoderCrashedError, VarPluginError
 from var_plugin.media import guard
 from var_plugin.media.limits import DEFAULT_LIMITS
 
@@ -116,8 +117,8 @@ def outcome(path: Path) -> str:
     return ends[0]
 
 
-def fuzz(inputs: int, folder: Path) -> Counter[str]:
-    """Decode so many damaged films; return how often each outcome occurred."""
+def fuzz(inputs: int, folder: Path, keep: Path | None = None) -> Counter[str]:
+    """Decode so many damaged films; return how often each outcome occurred; `keep` gets what crashed a decoder."""
     films = make_films(folder)
     counted: Counter[str] = Counter()
 
@@ -135,7 +136,10 @@ def fuzz(inputs: int, folder: Path) -> Counter[str]:
             content = edit.apply(content, films[name])
         path = folder / f"damaged_{name}"
         path.write_bytes(content)
-        counted[outcome(path)] += 1
+        found = outcome(path)
+        counted[found] += 1
+        if keep and found == DecoderCrashedError.__name__:
+            path.replace(keep / f"{counted[found]}_{name}")
 
     decode_damaged()
     return counted
@@ -145,11 +149,14 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
-    inputs = parser.parse_args().inputs
+    parser.add_argument("--keep", type=Path, help="a folder for the films that crashed a decoder")
+    arguments = parser.parse_args()
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.WARNING)  # thousands of damaged packets
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        counted = fuzz(inputs, Path(folder))
+        counted = fuzz(arguments.inputs, Path(folder), arguments.keep)
     lines = [f"{counted.total()} inputs in {time.monotonic() - started:.0f} s; none hung, none harmed this process"]
     lines += [f"{count:7}  {name}" for name, count in counted.most_common()]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -10,15 +10,14 @@ from pathlib import Path
 from var_plugin.errors import InvalidInputError, StoreError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import UNKNOWN_TIME, milliseconds
-from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.location import is_local
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.reindex import reindex
 from var_plugin.types import Value, Video
 
-# Milvus Lite keeps a vector twice (rows and index), and there is the copy that is searched; the rest of a row measured
+# Milvus keeps a vector twice (rows and index), a local index also the copy that is searched; the rest of a row measured
 # about 520 bytes.
-_COPIES = 3
+_COPIES = {"local": 3, "server": 2}
 _ROW_BYTES = 520
 # Down to this share of the quota, so that an index that grows slowly is not rewritten every time.
 _SHARE = 0.8
@@ -116,8 +115,9 @@ def size_in_bytes(index: VideoIndex) -> int:
     return _estimate(index, index.all_entries())
 
 
-def _estimate(index: VideoGeneration, entries: Sequence[Entry]) -> int:
-    row_bytes = {name: _COPIES * 4 * space.dim + _ROW_BYTES for name, space in index.suite.spaces.items()}
+def _estimate(index: VideoIndex, entries: Sequence[Entry]) -> int:
+    copies = _COPIES["local" if is_local(index.uri) else "server"]
+    row_bytes = {name: copies * 4 * space.dim + _ROW_BYTES for name, space in index.suite.spaces.items()}
     return sum(count * row_bytes[name] for entry in entries for name, count in entry.rows.items())
 
 
