@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from var_plugin.encoders.base import Space, check_vectors, unit
+from var_plugin.encoders.base import Space, check_vectors, as_unit, unit
 from var_plugin.errors import InvalidVectorError
 
 SPACE = Space("scene", 4, "IP", frozenset({"text"}), "f")
@@ -36,3 +36,11 @@ def test_a_space_without_a_norm_takes_any_length() -> None:
 
 def test_unit_leaves_zeros_to_be_found() -> None:
     assert unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
+
+
+def test_what_is_of_length_one_is_not_copied() -> None:
+    vectors = unit(np.random.default_rng(0).normal(size=(7, 5)))
+    assert as_unit(vectors) is vectors
+    longer = vectors * np.float32(1.01)
+    assert np.allclose(as_unit(longer), vectors, atol=1e-6)
+    assert as_unit(vectors[:0]).shape == (0, 5)

@@ -90,7 +90,7 @@ class LiteVideo(TowerVideo):
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
         """Return (n,) scores; a cut hides what moves, so there the detector is shown the nearest clip without one."""
-        return super().anomaly(clips[_nearest(~self._alan.cuts(clips))])
+        return self.scores(clips, _nearest(~self._alan.cuts(clips)))
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:

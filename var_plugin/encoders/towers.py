@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
-from var_plugin.encoders.base import ClipReader, Picture, PictureEncoder, TextEncoder, Vectors, VideoEncoder
+from var_plugin.encoders.base import ClipReader, Picture, PictureEncoder, TextEncoder, Vectors, VideoEncoder, as_unit
 from var_plugin.encoders.video import EachFrame
 from var_plugin.encoders.weight_folder import in_batches
 from var_plugin.media.frames import Frame
@@ -153,14 +153,23 @@ class TowerVideo:
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
         """Return (n,): the detector's calibrated scores; where it was not trained, those of the encoder below."""
-        import torch
-
         if self._towers.scope is None:
             return self._frames.anomaly(clips)
-        slope, offset = self._towers.calibration
-        with torch.inference_mode():
-            logits = torch.logit(self._towers.model.score_clips(*self._one_video(clips))[0], eps=1e-6)
-            return np.asarray(torch.sigmoid(slope * logits + offset).numpy(), np.float32)
+        return self.scores(clips, np.arange(len(clips)))
+
+    def scores(self, clips: Vectors, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the detector's calibrated scores (n,) for the clips at `places` (n,), as if they followed each other."""
+        import torch
+
+        reach, (slope, offset) = self._towers.model.detector.reach, self._towers.calibration
+        found = []
+        for first in range(0, len(places), _CHUNK):
+            start = max(0, first - reach)
+            some = self._one_video(clips[places[start : first + _CHUNK + reach]])
+            with torch.inference_mode():
+                logits = torch.logit(self._towers.model.score_clips(*some)[0], eps=1e-6)
+                found.append(torch.sigmoid(slope * logits + offset)[first - start :][:_CHUNK].numpy())
+        return np.concatenate(found)
 
     def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return (dim,) of length one: ALAN's vector of the video, by fixed and anomaly-led sampling of its clips."""
@@ -179,6 +188,8 @@ class TowerVideo:
 
 def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
     """Return the vector of each clip, (n, dim), from its features (n, width)."""
+    if isinstance(encoder, EachFrame) and type(encoder).pool is EachFrame.pool:
+        return as_unit(clips)
     dim = encoder.pool(clips[:1], [slice(0, 1)]).shape[1]
     vectors = np.empty((len(clips), dim), np.float32)
     for first in range(0, len(clips), _CHUNK):

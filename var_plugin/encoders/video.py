@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, unit
+from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, as_unit, unit
 from var_plugin.encoders.timed import Timed
 from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
@@ -33,7 +33,7 @@ class Clips(Timed):
     @cached_property
     def directions(self) -> Vectors:
         """The features, each scaled to length one."""
-        return unit(self.vectors)
+        return as_unit(self.vectors)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class AnomalyDetector(nn.Module):
         self.dropout = nn.Dropout(config.detector_dropout)
         before = kernel - 1 if config.detector_padding == "causal" else kernel // 2
         self.padding = (before, kernel - 1 - before)
+        self.reach = len(self.convolutions) * (kernel - 1)
+        """A score depends on no clip that is further away than so many."""
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Score the clips.
