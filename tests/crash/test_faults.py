@@ -69,9 +69,8 @@ def rewrite(world: life.World, index: Index) -> bool:
 @pytest.mark.parametrize(
     ("act", "lasting"),
     [
-        (add, False), (add, True), (replace, False), (replace, True), (delete, False), (delete, True), (reindex, True),
-        pytest.param(reindex, False, marks=pytest.mark.slow), pytest.param(rewrite, False, marks=pytest.mark.slow),
-        pytest.param(rewrite, True, marks=pytest.mark.slow),
+        (add, False), (add, True), (replace, False), (replace, True), (delete, False), (delete, True),
+        *(pytest.param(act, lasting, marks=pytest.mark.slow) for act in (reindex, rewrite) for lasting in (False, True)),
     ],
 )  # fmt: skip
 def test_a_fault_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool) -> None:

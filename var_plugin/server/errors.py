@@ -41,6 +41,7 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.MediaNotFoundError: 404,
     errors.IndexUnavailableError: 503,
     errors.StoreError: 503,
+    errors.EngineError: 503,
     errors.MissingWeightsError: 503,
     errors.MissingDependencyError: 503,
     errors.FingerprintMismatchError: 503,
