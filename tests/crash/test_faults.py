@@ -70,7 +70,7 @@ def rewrite(world: life.World, index: Index) -> bool:
     ("act", "lasting"),
     [
         (add, False), (add, True), (replace, False), (replace, True), (delete, False), (delete, True),
-        *(pytest.param(act, lasting, marks=pytest.mark.slow) for act in (reindex, rewrite) for lasting in (False, True)),
+        *(pytest.param(act, often, marks=pytest.mark.slow) for act in (reindex, rewrite) for often in (False, True)),
     ],
 )  # fmt: skip
 def test_a_fault_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool) -> None:
