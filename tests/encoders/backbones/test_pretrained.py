@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torchaudio.functional import resample
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
 
-from tests.encoders.backbones.tiny import save_clap, save_clip, save_siglip
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.encoders.test_sound import sine
 from tests.films import textured
 from var_plugin.encoders.base import Vectors, unit
@@ -50,7 +50,9 @@ def normalised(features: object) -> Vectors:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_texts_and_pictures_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str) -> None:
+def test_texts_and_pictures_are_those_of_the_library(
+    configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str
+) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     folder = next((hub / ("laion" if name == "clip" else "google")).glob("CLIP*" if name == "clip" else "sig*"))
@@ -83,7 +85,9 @@ def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytes
 def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path) -> None:
     folder = hub / "laion/larger_clap_general"
     model = AutoModel.from_pretrained(folder).eval()
-    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False
+    )
     tones = [sine(frequency, 1.0) for frequency in (300, 3_000)]
     at_48 = [resample(torch.from_numpy(tone), 16_000, 48_000).numpy() for tone in tones]
     prepared = AutoFeatureExtractor.from_pretrained(folder)(at_48, sampling_rate=48_000, return_tensors="pt")
@@ -146,15 +150,12 @@ def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch) -> Non
 
 
 def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-
-    folder = str(tmp_path / "model")
-    SentenceTransformer(modules=[Transformer(str(save_clip(tmp_path / "clip")))], device="cpu").save(folder)
-    library = SentenceTransformer(folder, device="cpu")
-    suite = load_suite(f"sentence-transformers:{folder}")
     from PIL import Image
+    from sentence_transformers import SentenceTransformer
 
+    folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
+    library = SentenceTransformer(str(folder), device="cpu")
+    suite = load_suite(f"sentence-transformers:{folder}")
     np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=1e-6)
     big = [np.kron(picture, np.ones((12, 12, 1), np.uint8)) for picture in PICTURES]
     expected = unit(library.encode([Image.fromarray(picture) for picture in big]))

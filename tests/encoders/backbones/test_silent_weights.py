@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
-from tests.encoders.backbones.tiny import save_clap, save_clip, save_siglip
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.films import textured
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.backbones.clap import sound_space
@@ -45,11 +45,7 @@ def test_weights_under_other_names_are_no_random_weights(
 
 
 def test_nor_are_they_in_models_of_sentence_transformers(tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Transformer
-
-    folder = tmp_path / "model"
-    SentenceTransformer(modules=[Transformer(str(save_clip(tmp_path / "clip")))], device="cpu").save(str(folder))
+    folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
     assert load_suite(f"sentence-transformers:{folder}").encode("text", TEXTS).shape == (2, 12)
     renamed(folder, "visual_projection", "wrapped.visual_projection")
     with pytest.raises(MissingWeightsError, match="would be random numbers"):

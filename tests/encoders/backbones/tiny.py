@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    BertConfig,
+    BertTokenizer,
     ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipImageProcessor,
@@ -21,6 +25,9 @@ from transformers import (
     XCLIPConfig,
     XCLIPModel,
 )
+
+from tests.encoders.backbones.weights import weights_of
+from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
 
 # The end has the highest number, as in CLIP, which finds it by that.
 _WORDS = ["<pad>", "<s>", "<unk>", "a", "red", "blue", "car", "dog", "barks", "</s>"]
@@ -40,21 +47,30 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Save a model with other weights than the library's random ones, under the names that its file has."""
+    model.save_pretrained(folder)
+    file = folder / "model.safetensors"
+    saved = load_file(file)
+    fitting = weights_of({name: value.shape for name, value in saved.items() if value.is_floating_point()})
+    save_file(saved | fitting, file, {"format": "pt"})
+
+
 def save_clip(folder: Path) -> Path:
-    torch.manual_seed(0)
     text = {**_TEXT, "max_position_embeddings": 8}
-    config = CLIPConfig(text_config=text, vision_config={**_SMALL, "image_size": 32, "patch_size": 8}, projection_dim=12)
-    CLIPModel(config).save_pretrained(folder)
+    config = CLIPConfig(
+        text_config=text, vision_config={**_SMALL, "image_size": 32, "patch_size": 8}, projection_dim=12
+    )
+    save_model(CLIPModel(config), folder)
     tokenizer().save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
 
 
 def save_siglip(folder: Path) -> Path:
-    torch.manual_seed(0)
     text = {**_TEXT, "max_position_embeddings": 8}
     config = SiglipConfig(text_config=text, vision_config={**_SMALL, "image_size": 32, "patch_size": 8})
-    SiglipModel(config).save_pretrained(folder)
+    save_model(SiglipModel(config), folder)
     tokenizer().save_pretrained(folder)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
@@ -62,15 +78,12 @@ def save_siglip(folder: Path) -> Path:
 
 def save_clap(folder: Path) -> Path:
     """A model that hears one second."""
-    torch.manual_seed(0)
     sound = {
         "patch_embeds_hidden_size": 8, "hidden_size": 64, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 1],
         "num_classes": 4,
     }  # fmt: skip
-    config = ClapConfig(
-        text_config={**_TEXT, "max_position_embeddings": 20}, audio_config=sound, projection_dim=12
-    )
-    ClapModel(config).save_pretrained(folder)
+    config = ClapConfig(text_config={**_TEXT, "max_position_embeddings": 20}, audio_config=sound, projection_dim=12)
+    save_model(ClapModel(config), folder)
     tokenizer().save_pretrained(folder)
     ClapFeatureExtractor(max_length_s=1, truncation="rand_trunc", padding="repeatpad").save_pretrained(folder)
     return folder
@@ -78,15 +91,42 @@ def save_clap(folder: Path) -> Path:
 
 def save_xclip(folder: Path) -> Path:
     """A model that looks at four frames, with the processor that the published ones have."""
-    torch.manual_seed(0)
     vision = {
         **_SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 24,
         "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
     }  # fmt: skip
     text = {**_TEXT, "max_position_embeddings": 8}
     config = XCLIPConfig(text_config=text, vision_config=vision, projection_dim=12, prompt_num_attention_heads=2)
-    XCLIPModel(config).save_pretrained(folder)
+    save_model(XCLIPModel(config), folder)
     tokenizer().save_pretrained(folder)
     processor = VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     processor.save_pretrained(folder)
+    return folder
+
+
+def save_alan(folder: Path, query: str, **fields: Any) -> Path:
+    """A model of the paper's kind, as `var-plugin train` leaves it; it reads texts with a BERT."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "man", "dog", "runs", "smash", "##es", "window"]
+    bert = BertConfig(
+        vocab_size=len(words), hidden_size=20, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    config = AlanConfig(
+        **{
+            "query_modality": query, "text_config": bert, "hidden_size": 8, "num_attention_heads": 2,
+            "intermediate_size": 16, "num_fixed_clips": 4, "num_anomaly_clips": 3, "detector_channels": (8, 4),
+        } | fields
+    )  # fmt: skip
+    save_model(AlanModel(config), folder)
+    vocabulary = {word: place for place, word in enumerate(words)}
+    AlanProcessor(config, BertTokenizer(vocab=vocabulary) if query == "text" else None).save_pretrained(folder)
+    return folder
+
+
+def save_sentence_transformers(folder: Path, clip: Path) -> Path:
+    """A model for texts and pictures as sentence-transformers saves it, on a CLIP in another folder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+
+    SentenceTransformer(modules=[Transformer(str(save_clip(clip)))], device="cpu").save(str(folder))
     return folder

@@ -1,0 +1,38 @@
+"""Fixed pictures, sounds and texts by formulas, so that no library's random numbers are in what is made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.frames import Frame
+
+TEXTS = ["a red car", "a blue dog barks"]
+
+
+def picture(height: int, width: int, *, shift: float = 0.0) -> NDArray[np.uint8]:
+    """Waves of other lengths and directions in each colour, moved to the right by `shift` pixels."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    waves = [np.sin((x - shift) / 5), np.cos((x - shift + y) / 7), np.sin((x - shift - 2 * y) / 11)]
+    return np.rint(np.stack(waves, axis=2) * 127.0 + 127.5).astype(np.uint8)
+
+
+def frames(count: int, height: int, width: int, *, rate: float, motion: int | None = None) -> list[Frame]:
+    """Pictures that move, two pixels from frame to frame, with motion pictures of that size where they are wanted."""
+    return [
+        Frame(
+            number / rate,
+            picture(height, width, shift=2.0 * number),
+            motion=picture(motion, motion, shift=3.0 * number) if motion else None,
+        )
+        for number in range(count)
+    ]
+
+
+def sound(samples: int) -> NDArray[np.float32]:
+    """A tone that rises from 200 Hz at 400 Hz a second, with one of 1,250 Hz that swells and fades."""
+    time = np.arange(samples) / SAMPLE_RATE
+    rising = np.sin(2 * np.pi * (200 * time + 200 * time**2))
+    swelling = np.sin(2 * np.pi * 1_250 * time) * np.sin(2 * np.pi * 3 * time)
+    return (0.3 * rising + 0.2 * swelling).astype(np.float32)
