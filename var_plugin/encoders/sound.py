@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, WholeSoundEncoder, unit
+from var_plugin.encoders.gathered import gathered
 from var_plugin.encoders.timed import Timed
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
@@ -75,22 +76,33 @@ def listen(
         InvalidInputError: there is no sample, or one is NaN or infinite.
     """
     windows = Windows(pieces, encoder.window, encoder.hop)
-    heard: list[HeardRun] = []
-    for run in windows.runs():
-        heard.append(run.heard(encoder))
-        if progress:
-            progress(run.starts[-1] / SAMPLE_RATE)
-    return join_heard(heard, encoder.window, windows.samples)
+
+    def heard() -> Iterator[HeardRun]:
+        for run in windows.runs():
+            yield run.heard(encoder)
+            if progress:
+                progress(run.starts[-1] / SAMPLE_RATE)
+
+    return join_heard(heard(), encoder.window, lambda: windows.samples)
 
 
-def join_heard(runs: Sequence[HeardRun], window: int, samples: int) -> Heard:
-    """Return what was heard in a whole sound of so many samples, from its runs in order."""
-    starts = np.array([start for run in runs for start in run.starts])
+def join_heard(runs: Iterable[HeardRun], window: int, samples: Callable[[], int]) -> Heard:
+    """Return what was heard in a whole sound from its runs in order; its length in `samples` is asked afterwards."""
+    starts: list[int] = []
+    loudness: list[NDArray[np.float32]] = []
+
+    def vectors() -> Iterator[Vectors]:
+        for run in runs:
+            starts.extend(run.starts)
+            loudness.append(run.loudness)
+            yield run.vectors
+
+    joined = gathered(vectors())
     return Heard(
-        times=(starts + min(window, samples) / 2) / SAMPLE_RATE,
-        vectors=np.concatenate([run.vectors for run in runs]),
-        loudness=np.concatenate([run.loudness for run in runs]),
-        end=samples / SAMPLE_RATE,
+        times=(np.array(starts) + min(window, samples()) / 2) / SAMPLE_RATE,
+        vectors=joined,
+        loudness=np.concatenate(loudness),
+        end=samples() / SAMPLE_RATE,
     )
 
 

@@ -16,7 +16,7 @@ _SAME_EVENT_SECONDS = 30.0
 _NEIGHBOURS = 5
 # Hours of footage are compared with an even sample of themselves, so that the cost stays linear.
 _MOST_REFERENCES = 2_000
-_CHUNK = 4_096
+_CHUNK = 512
 # On a static scene the spread is next to nothing; differences below this cosine are noise.
 _LEAST_SPREAD = 0.02
 # So many deviations above the median score one half.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, as_unit, unit
+from var_plugin.encoders.gathered import gathered
 from var_plugin.encoders.timed import Timed
 from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
@@ -110,14 +111,19 @@ class Runs:
             )
 
 
-def join_runs(runs: Sequence[ReadRun], end: float) -> Clips:
-    """Return the clips of a whole video from its runs in order of time; `end` is that of its last frame."""
-    return Clips(
-        times=np.array([time for run in runs for time in run.times]),
-        vectors=np.concatenate([run.vectors for run in runs]) if runs else np.zeros((0, 0), np.float32),
-        usable=np.array([usable for run in runs for usable in run.usable], bool),
-        end=end,
-    )
+def join_runs(runs: Iterable[ReadRun], end: Callable[[], float]) -> Clips:
+    """Return the clips of a whole video from its runs in order of time; `end`, of its last frame, is asked afterwards."""
+    times: list[float] = []
+    usable: list[bool] = []
+
+    def vectors() -> Iterator[Vectors]:
+        for run in runs:
+            times.extend(run.times)
+            usable.extend(run.usable)
+            yield run.vectors
+
+    joined = gathered(vectors())
+    return Clips(times=np.array(times), vectors=joined, usable=np.array(usable, bool), end=end())
 
 
 class EachFrame:
@@ -181,12 +187,14 @@ def embed_clips(
         VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
     runs = Runs(path, Grid.of(reader, rate), start=start, end=end)
-    read: list[ReadRun] = []
-    for run in runs:
-        read.append(run.read(reader))
-        if progress:
-            progress(run.frames[-1].time)
-    return join_runs(read, runs.end)
+
+    def read() -> Iterator[ReadRun]:
+        for run in runs:
+            yield run.read(reader)
+            if progress:
+                progress(run.frames[-1].time)
+
+    return join_runs(read(), lambda: runs.end)
 
 
 def pool(clips: Clips, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:

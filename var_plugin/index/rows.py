@@ -76,7 +76,7 @@ def segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) ->
                 "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
                 "anomaly": segment.anomaly,
                 "metadata": stored_metadata(entry.metadata),
-                "vector": vector.tolist(),
+                "vector": vector,
             }
         )
     return rows

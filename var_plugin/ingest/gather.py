@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from var_plugin.encoders.sound import HeardRun, join_heard
@@ -76,9 +77,9 @@ class _Parts:
 
     def embedded(self, streams: Streams, end: End) -> Embedded:
         """Return what the vectors make of the video."""
-        clips = [join_runs(self._stream(reader, ReadRun), seen) for reader, seen in enumerate(end.seen)]
+        clips = [join_runs(self._stream(reader, ReadRun), partial(float, seen)) for reader, seen in enumerate(end.seen)]
         heard = {
-            space: join_heard(self._stream(space, HeardRun), streams.sounds[space].window, samples)
+            space: join_heard(self._stream(space, HeardRun), streams.sounds[space].window, partial(int, samples))
             for space, samples in end.heard.items()
         }
         return streams.represent(clips, heard, end.left_out)
