@@ -20,6 +20,7 @@ from var_plugin.encoders.suites import descriptions, load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
 from var_plugin.settings import settings
 
+DTYPES = ["float32", "bfloat16", "float16"]
 TEXTS = ["a red car", "a blue dog", "a dog barks"]
 PICTURES = [textured(seed, 32, 32) for seed in range(3)]
 
@@ -48,7 +49,7 @@ def normalised(features: object) -> Vectors:
     return unit(features.pooler_output.float().numpy(force=True))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
 def test_texts_and_pictures_are_those_of_the_library(
     configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str
@@ -82,9 +83,14 @@ def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytes
     np.testing.assert_allclose(prepared, by_hand.transpose(0, 3, 1, 2), atol=1e-5)
 
 
-def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sounds_and_their_texts_are_those_of_the_library(
+    configured: pytest.MonkeyPatch, hub: Path, dtype: str
+) -> None:
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    settings.cache_clear()
     folder = hub / "laion/larger_clap_general"
-    model = AutoModel.from_pretrained(folder).eval()
+    model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     tokens = AutoTokenizer.from_pretrained(folder)(
         TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False
     )
@@ -93,7 +99,7 @@ def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.Monk
     prepared = AutoFeatureExtractor.from_pretrained(folder)(at_48, sampling_rate=48_000, return_tensors="pt")
     with torch.no_grad():
         texts = normalised(model.get_text_features(**tokens))
-        sounds = normalised(model.get_audio_features(input_features=prepared["input_features"]))
+        sounds = normalised(model.get_audio_features(input_features=prepared["input_features"].to(model.dtype)))
     suite = load_suite("clip")
     assert suite.encoders["sound"].sound.window == 16_000
     np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=1e-6)
@@ -149,12 +155,15 @@ def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch) -> Non
         load_suite("clip:laion/larger_clap_general")
 
 
-def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_path: Path, dtype: str) -> None:
     from PIL import Image
     from sentence_transformers import SentenceTransformer
 
     folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
-    library = SentenceTransformer(str(folder), device="cpu")
+    library = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": dtype})
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    settings.cache_clear()
     suite = load_suite(f"sentence-transformers:{folder}")
     np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=1e-6)
     big = [np.kron(picture, np.ones((12, 12, 1), np.uint8)) for picture in PICTURES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,24 @@ def test_nor_are_they_in_models_of_sentence_transformers(tmp_path: Path) -> None
     renamed(folder, "visual_projection", "wrapped.visual_projection")
     with pytest.raises(MissingWeightsError, match="would be random numbers"):
         load_suite(f"sentence-transformers:{folder}")
+
+
+def test_an_adapter_inside_a_file_is_not_left_out(tmp_path: Path) -> None:
+    file = save_clip(tmp_path / "model") / "model.safetensors"
+    adapted = {"vision_model.encoder.layers.0.self_attn.q_proj.lora_A.default.weight": torch.ones(4, 16)}
+    save_file(load_file(file) | adapted, file, {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match=r"an adapter .*lora_A.*merge_and_unload"):
+        Checkpoint(str(tmp_path / "model")).model()
+
+
+@pytest.mark.parametrize("family", ["clip", "sentence-transformers"])
+def test_nor_is_one_that_lies_beside(tmp_path: Path, family: str) -> None:
+    """As peft saves it: transformers passes it over where peft is not installed."""
+    folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    save_file({"base_model.model.q_proj.lora_A.weight": torch.ones(4, 16)}, folder / "adapter_model.safetensors")
+    with pytest.raises(MissingWeightsError, match="an adapter"):
+        load_suite(f"{family}:{folder}")
 
 
 def test_pictures_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_path: Path) -> None:
@@ -110,14 +130,45 @@ def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
 
 
+def hub_cache(folder: Path, repository: Path, commit: str) -> Path:
+    """Lay files out as the hub's library keeps them: content in blobs, a commit as links to it; its snapshot."""
+    cache = folder / "models--someone--clip"
+    snapshot = cache / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(commit)
+    (cache / "blobs").mkdir()
+    for path in repository.iterdir():
+        blob = cache / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
+        shutil.copy(path, blob)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    return snapshot
+
+
+def test_weights_in_parts_behind_links_load_as_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large models lie in the hub's cache, with another library's copy and a pickle beside."""
+    from huggingface_hub import constants
+
+    whole = save_clip(tmp_path / "whole")
+    parts = tmp_path / "parts"
+    shutil.copytree(whole, parts, ignore=shutil.ignore_patterns("*.safetensors"))
+    AutoModel.from_pretrained(whole).save_pretrained(parts, max_shard_size="10KB")
+    assert len(list(parts.glob("model-*.safetensors"))) > 2 and (parts / "model.safetensors.index.json").is_file()
+    (parts / "pytorch_model.bin").write_bytes(b"a pickle")
+    hub_cache(tmp_path / "cache", parts, "c" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = scene_space(Checkpoint("someone/clip"))
+    expected = scene_space(Checkpoint(str(whole)))
+    np.testing.assert_array_equal(found.text.encode(TEXTS), expected.text.encode(TEXTS))
+    np.testing.assert_array_equal(found.picture.encode(PICTURES), expected.picture.encode(PICTURES))
+
+
 def test_the_commit_found_on_the_hub_becomes_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So an index made with a name alone keeps its model when the hub has a newer one."""
     from huggingface_hub import constants
 
-    cache = tmp_path / "models--someone--clip"
-    save_clip(cache / "snapshots" / ("a" * 40))
-    (cache / "refs").mkdir()
-    (cache / "refs/main").write_text("a" * 40)
+    hub_cache(tmp_path, save_clip(tmp_path / "saved"), "a" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert Checkpoint("someone/clip").pinned == f"someone/clip@{'a' * 40}"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 # What a training leaves beside its result, and may be deleted.
 _TRAINING_STATE = "checkpoint-"
+# What peft saves beside a model, and what it calls weights inside one.
+_ADAPTER, _LORA = "adapter_config.json", "lora_"
 # The same weights once more, for another library.
 _DOUBLES = ("open_clip*",)
 
@@ -42,7 +44,7 @@ class Checkpoint:
         """Where its files are; fetched from the hub where they are nowhere else.
 
         Raises:
-            MissingWeightsError: the model is nowhere, or has no safetensors.
+            MissingWeightsError: the model is nowhere, has no safetensors, or an adapter that would be left out.
         """
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), settings().models_folder / repository]
@@ -60,6 +62,8 @@ class Checkpoint:
                 why="other formats can run code while they are loaded",
                 fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
             )
+        if any(folder.rglob(_ADAPTER)):
+            raise _adapter(folder, _ADAPTER)
         return folder
 
     @property
@@ -112,7 +116,8 @@ class Checkpoint:
 
         Raises:
             InvalidInputError: it is no network of that kind.
-            MissingWeightsError: the files lack weights of the network, which would be random instead.
+            MissingWeightsError: the files lack weights of the network, which would be random instead; or hold such of
+                an adapter, which would be left out.
         """
         import transformers
 
@@ -130,6 +135,9 @@ class Checkpoint:
         lacking = [key for key in lacking if without is None or not key.startswith(f"{without}.")]
         if lacking:
             raise _random_weights(self.folder, f"{len(lacking)} weights of its network, among them {lacking[0]}")
+        adapted = sorted(key for key in report["unexpected_keys"] if _LORA in key)
+        if adapted:
+            raise _adapter(self.folder, adapted[0])
         return model
 
     def tokenizer(self) -> Any:
@@ -167,6 +175,14 @@ def _random_weights(folder: Path, lacking: str) -> MissingWeightsError:
         f"{folder} lacks {lacking}",
         why="they would be random numbers",
         fix="save the whole model with save_pretrained",
+    )
+
+
+def _adapter(folder: Path, what: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{folder} holds an adapter ({what})",
+        why="it would be left out, and the model would be what it was before its last training",
+        fix="merge it into the model, by merge_and_unload() of peft, and save that with save_pretrained",
     )
 
 
