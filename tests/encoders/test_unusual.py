@@ -23,6 +23,12 @@ def test_what_happens_once_stands_out() -> None:
     assert np.delete(scores, slice(200, 220)).max() < 0.4
 
 
+def test_features_may_have_any_length() -> None:
+    times, vectors = footage(300)
+    lengths = np.random.default_rng(2).uniform(0.1, 9, (300, 1)).astype(np.float32)
+    assert unusualness(times, vectors * lengths) == pytest.approx(unusualness(times, vectors), abs=1e-4)
+
+
 def test_what_happens_again_and_again_does_not() -> None:
     times, vectors = footage(600)
     for first in range(0, 600, 100):

@@ -118,13 +118,3 @@ def test_pooling_takes_a_span_and_falls_back_to_the_nearest_clip() -> None:
     )
     pooled = pool(clips, StillsEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
     assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], float)))
-
-
-def test_features_may_have_any_length() -> None:
-    clips = Clips(
-        times=np.array([0.0, 1.0]),
-        vectors=np.array([[3, 0], [0, 0.5]], np.float32),
-        usable=np.ones(2, bool),
-        end=2.0,
-    )
-    assert clips.directions == pytest.approx(np.eye(2))

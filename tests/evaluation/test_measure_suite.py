@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.colors import DESCRIPTION, MeanColor, color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.encoders.suite_folder import open_folder
 from var_plugin.encoders.video import Clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation.captions import Captioned, captioned
@@ -106,3 +109,24 @@ def test_a_video_is_looked_at_once_until_it_changes(film: Film, tmp_path: Path) 
     assert Counting.runs == 2, "another encoder"
     film(seconds=3, fps=4, paint=scene("blue"))
     assert ClipCache(Counting(), "one", tmp_path / "clips")(path).end == pytest.approx(3)
+
+
+def test_a_suite_made_from_another_looks_at_no_video_again(film: Film, tmp_path: Path) -> None:
+    """Unless it sees otherwise: with crops it does."""
+    path = film(seconds=2, fps=4, paint=scene("red"))
+    base = color_suite()
+    kept = tmp_path / "clips"
+    seen = clip_cache(base, kept)(path)
+    for name, fields, entries in (("worded", {"prompts": ["a {}"]}, 1), ("cropped", {"crops": 5}, 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "suite.json").write_text(json.dumps({"base": "colors"} | fields))
+        again = clip_cache(open_folder(folder, lambda name: base), kept)(path)
+        assert len(list(kept.rglob("*.npz"))) == entries
+        np.testing.assert_allclose(again.vectors, seen.vectors, atol=0.02)
+
+
+def test_what_was_kept_is_mapped_not_read(film: Film, tmp_path: Path) -> None:
+    clips = clip_cache(color_suite(), tmp_path)(film(seconds=2, fps=4, paint=scene("red")))
+    assert isinstance(clips.vectors.base, np.memmap)
+    assert torch.from_numpy(clips.vectors).shape == (4, 3)

@@ -67,6 +67,8 @@ def test_the_key_frame_is_the_most_typical_usable_one() -> None:
     assert key_frame([0.0, 0.5, 1.0, 1.5], vectors, [True, False, True, True]) == 1.5
     assert key_frame([0.0, 0.5], vectors[:2], [True, False]) == 0.5, "rather dark than the first frame"
     assert key_frame([0.0], vectors[:1], [False]) == 0.0
+    long = vectors * np.array([[1], [1], [9], [1]], np.float32)
+    assert key_frame([0.0, 0.5, 1.0, 1.5], long, [True] * 4) == 0.5, "a long vector is not more typical"
 
 
 def test_black_and_flat_pictures_show_nothing() -> None:

@@ -46,7 +46,7 @@ class Anomaly:
 
 def score_clips(clips: Clips, encoder: VideoEncoder) -> Anomaly:
     """Score the clips of one video."""
-    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.directions))
+    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.vectors))
 
 
 def scope(encoder: VideoEncoder) -> str:

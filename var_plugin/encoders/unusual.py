@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.encoders.base import Vectors, as_unit
+
 SCOPE = "label-free: how unlike the rest of its own video a clip looks; no kind of event was learned"
 
 # What happens within this time of a clip is the same event and does not make it usual.
@@ -23,7 +25,7 @@ _LEAST_SPREAD = 0.02
 _HALF_AT = 4.0
 
 
-def unusualness(times: NDArray[np.floating], vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+def unusualness(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.float32]:
     """Score each clip in 0…1 by how far it is from the clips it resembles most at other times of the video.
 
     The distance (one minus the mean cosine to the five nearest clips at least 30 s away) is measured in robust
@@ -32,17 +34,17 @@ def unusualness(times: NDArray[np.floating], vectors: NDArray[np.floating]) -> N
 
     Args:
         times: (n,) seconds, ascending.
-        vectors: (n, dim) unit length.
+        vectors: (n, dim) of any length.
 
     Returns:
         (n,) float32.
     """
     step = max(1, -(-len(times) // _MOST_REFERENCES))
-    reference_times, references = times[::step], vectors[::step]
+    reference_times, references = times[::step], as_unit(vectors[::step])
     distances = np.full(len(times), np.nan)
     for first in range(0, len(times), _CHUNK):
         chunk = slice(first, first + _CHUNK)
-        similarity = vectors[chunk] @ references.T
+        similarity = as_unit(vectors[chunk]) @ references.T
         elsewhere = np.abs(times[chunk, None] - reference_times[None]) >= _SAME_EVENT_SECONDS
         similarity[~elsewhere] = -np.inf
         nearest = -np.partition(-similarity, min(_NEIGHBOURS, len(references)) - 1, axis=1)[:, :_NEIGHBOURS]

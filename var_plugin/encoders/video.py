@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, as_unit, unit
+from var_plugin.encoders.base import ClipReader, PictureEncoder, Vectors, VideoEncoder, unit
 from var_plugin.encoders.gathered import gathered
 from var_plugin.encoders.timed import Timed
 from var_plugin.media.frames import Frame
@@ -30,11 +29,6 @@ class Clips(Timed):
 
     usable: NDArray[np.bool_]
     """(n,) whether the first frame shows something: neither black nor of one colour."""
-
-    @cached_property
-    def directions(self) -> Vectors:
-        """The features, each scaled to length one."""
-        return as_unit(self.vectors)
 
 
 @dataclass(frozen=True)
@@ -143,18 +137,24 @@ class EachFrame:
         return mean_directions(clips, spans)
 
 
+@dataclass(frozen=True)
 class StillsEncoder(EachFrame):
-    """Makes a video encoder of a picture encoder: a clip is its frame, the video their mean; a `VideoEncoder`."""
+    """Makes a video encoder of a picture encoder: a clip is its frame, the video their mean; a `VideoEncoder`.
 
-    scope = None
+    Two on the same pictures are equal: what one has read of a video is what the other would read.
+    """
 
-    def __init__(self, pictures: PictureEncoder) -> None:
-        self._pictures = pictures
-        self.size = pictures.size
+    pictures: PictureEncoder
+    scope: ClassVar[None] = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) it wants frames in."""
+        return self.pictures.size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return (n, dim) float32."""
-        return self._pictures.encode([frame.picture for frame in frames])
+        return self.pictures.encode([frame.picture for frame in frames])
 
     def anomaly(self, clips: Vectors) -> None:
         """Stills alone have no trained score."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -41,9 +42,12 @@ class ClipCache:
             clips = embed_clips(video, self._reader, rate=settings().clip_rate)
             if not len(clips.times):
                 raise InvalidInputError(f"{video} has no frame", fix="leave it out")
-            _write(file, clips)
+            _write(_vectors_of(file), lambda target: np.save(target, clips.vectors))
+            _write(file, lambda target: np.savez(target, times=clips.times, usable=clips.usable, end=clips.end))
+        # Mapped, not read: of many hours of clips as much is in memory as there is room for.
+        vectors = np.asarray(np.load(_vectors_of(file), mmap_mode="c"))
         with np.load(file) as kept:
-            return Clips(times=kept["times"], vectors=kept["vectors"], usable=kept["usable"], end=float(kept["end"]))
+            return Clips(times=kept["times"], vectors=vectors, usable=kept["usable"], end=float(kept["end"]))
 
     def read(self, videos: Iterable[Path], report: Callable[[Path], None] = lambda video: None) -> dict[Path, Clips]:
         """Return the clips of several videos; `report` is told each one that is done."""
@@ -66,7 +70,7 @@ def clip_cache(suite: Suite, folder: Path | None = None) -> ClipCache:
         UnsupportedModalityError: the suite takes no video.
     """
     encoders, frames = suite.encoders_for("video"), video_encoder(suite)
-    if suite.base and video_encoder(suite.base).reader is frames.reader:
+    if suite.base and video_encoder(suite.base).reader == frames.reader:
         encoders = suite.base.encoders_for("video")
     return ClipCache(frames.reader, encoders.space.fingerprint, folder)
 
@@ -92,9 +96,13 @@ def evenly(clips: Clips, count: int) -> Clips:
     return replace(clips, **chosen)
 
 
-def _write(file: Path, clips: Clips) -> None:
+def _vectors_of(file: Path) -> Path:
+    return file.with_suffix(".npy")
+
+
+def _write(file: Path, save: Callable[[BinaryIO], None]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
+    unfinished = file.with_suffix(f"{file.suffix}.part")
     with unfinished.open("wb") as target:
-        np.savez(target, times=clips.times, vectors=clips.vectors, usable=clips.usable, end=np.array(clips.end))
+        save(target)
     unfinished.replace(file)

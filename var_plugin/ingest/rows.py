@@ -145,7 +145,7 @@ def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, floa
     return Segment(
         start=span[0],
         end=span[1],
-        key=key_frame(clips.times[inside].tolist(), clips.directions[inside], clips.usable[inside].tolist()),
+        key=key_frame(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist()),
         kind=kind,
         anomaly=float(anomaly[inside].max()),
     )

@@ -124,16 +124,18 @@ def shows_something(picture: NDArray[np.uint8]) -> bool:
 
 
 def key_frame(times: Sequence[float], vectors: NDArray[np.floating], usable: Sequence[bool]) -> float:
-    """Return the time of the frame that stands best for all of them: the usable one nearest to their mean.
+    """Return the time of the frame that stands best for all of them: the usable one nearest to their mean direction.
 
     The first frame of a video (time 0) is often black or broken, so it is taken only where there is no other.
 
     Args:
         times: seconds, one per frame, at least one.
-        vectors: (len(times), dim) of unit length.
+        vectors: (len(times), dim) of any length.
         usable: whether a frame shows something.
     """
-    closeness = vectors @ vectors.mean(axis=0)
+    # Not divided by their lengths one by one: hours of them are large.
+    shares = 1 / np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), np.finfo(np.float32).tiny)
+    closeness = vectors @ (shares @ vectors) * shares
     candidates = [i for i, time in enumerate(times) if usable[i] and time > 0]
     candidates = candidates or [i for i, time in enumerate(times) if time > 0] or list(range(len(times)))
     return times[max(candidates, key=lambda i: (closeness[i], -i))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sinusoidal_embedding
+from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sampled, sinusoidal_embedding
 
 SAMPLES = [torch.tensor([[0, 4]]), torch.tensor([[3, 3, 9]])]
 
@@ -12,7 +12,7 @@ SAMPLES = [torch.tensor([[0, 4]]), torch.tensor([[3, 3, 9]])]
 def positions_in(sequence: ClipSequence, extent: int) -> torch.Tensor:
     """What a sequence of zero features holds: position and segment; segments are switched off."""
     torch.nn.init.zeros_(sequence.segments.weight)
-    return sequence(torch.zeros(1, 10, 16), SAMPLES, torch.tensor([extent]))[0]
+    return sequence(torch.zeros(1, 5, 16), SAMPLES, torch.tensor([extent]))[0]
 
 
 def test_positions_count_time(make_config):
@@ -36,7 +36,7 @@ def test_learned_positions_are_relative_to_the_length(make_config):
 
 def test_one_sampling_alone_has_one_segment(make_config):
     sequence = ClipSequence(make_config(num_fixed_clips=0))
-    built = sequence(torch.randn(1, 10, 16), SAMPLES[1:], torch.tensor([10]))
+    built = sequence(torch.randn(1, 3, 16), SAMPLES[1:], torch.tensor([10]))
     assert built.shape == (1, 4, 16)
     g, h, clips = pool_sequence(built, [3])
     torch.testing.assert_close(g, built[:, 0])
@@ -47,6 +47,6 @@ def test_one_sampling_alone_has_one_segment(make_config):
 def test_cls_is_the_mean_of_its_clips(make_config):
     sequence = ClipSequence(make_config())
     features = torch.randn(1, 10, 16)
-    with_features = sequence(features, SAMPLES, torch.tensor([10]))
-    without = sequence(torch.zeros_like(features), SAMPLES, torch.tensor([10]))
+    with_features = sequence(sampled(features, SAMPLES), SAMPLES, torch.tensor([10]))
+    without = sequence(torch.zeros(1, 5, 16), SAMPLES, torch.tensor([10]))
     torch.testing.assert_close((with_features - without)[0, 3], features[0, [3, 3, 9]].mean(dim=0))

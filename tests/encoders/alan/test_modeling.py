@@ -56,6 +56,17 @@ def test_a_batch_with_padding_gives_what_each_item_gives_alone(make_config, batc
             torch.testing.assert_close(single.anomaly_scores[0], together.anomaly_scores[row, :length])
 
 
+@pytest.mark.parametrize("fields", [{}, {"detector_source": "projected"}, {"detector_padding": "causal"}])
+def test_hours_are_scored_in_parts_that_do_not_show(make_config, fields):
+    encoder = AlanModel(make_config(**fields)).video_encoder.eval()
+    streams = [torch.randn(2, 2_500, 12), torch.randn(2, 2_500, 10)]
+    mask = torch.arange(2_500) < torch.tensor([[2_500], [1_030]])
+    with torch.no_grad():
+        found = encoder(*streams, mask).anomaly_scores
+        at_once = encoder._detected(streams, mask)
+    torch.testing.assert_close(found, at_once)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

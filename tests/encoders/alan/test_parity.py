@@ -15,7 +15,7 @@ from torch import nn
 from var_plugin.encoders.alan.alignment import StreamWeights, align
 from var_plugin.encoders.alan.audio_encoder import AudioEncoder
 from var_plugin.encoders.alan.detector import AnomalyDetector
-from var_plugin.encoders.alan.embeddings import ClipSequence, sinusoidal_embedding
+from var_plugin.encoders.alan.embeddings import ClipSequence, sampled, sinusoidal_embedding
 from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
 from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.prompting import PromptingDecoder
@@ -167,7 +167,8 @@ def test_sequence(make_config):
     module = ClipSequence(make_config())
     x = torch.randn(1, 6, 16)
     parts = [[0, 2, 4], [1, 1, 5, 5]]
-    built = module(x, [torch.tensor([part]) for part in parts], torch.tensor([6]))
+    samples = [torch.tensor([part]) for part in parts]
+    built = module(sampled(x, samples), samples, torch.tensor([6]))
     check(built[0], sequence(Weights(module), x[0].double().numpy(), parts))
 
 

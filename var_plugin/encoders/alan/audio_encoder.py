@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector
-from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence
+from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sampled
 from var_plugin.encoders.alan.encodings import AudioEncoding
 from var_plugin.encoders.alan.query_head import QueryHeads
 from var_plugin.encoders.alan.sampling import ClipSampler
@@ -44,10 +44,10 @@ class AudioEncoder(nn.Module):
         Raises:
             InvalidInputError: The mask is not left-aligned.
         """
-        projected = self.projection(features)
-        scores = self.detector(features if self.detect_on_raw else projected, mask)
+        scores = self.detector(features if self.detect_on_raw else self.projection(features), mask)
         samples = self.sampler(scores, mask, generator)
-        encoded = self.self_encoder(self.sequence(projected, samples, mask.sum(dim=1)))
+        clips = self.projection(sampled(features, samples))
+        encoded = self.self_encoder(self.sequence(clips, samples, mask.sum(dim=1)))
         cls, avg, _ = pool_sequence(encoded, [index.shape[1] for index in samples])
         query = self.heads(cls, avg)
         return AudioEncoding(query.cls, query.avg, query.cls_weights, query.avg_weights, anomaly_scores=scores)

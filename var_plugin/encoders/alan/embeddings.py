@@ -65,11 +65,11 @@ class ClipSequence(nn.Module):
         parts = (config.num_fixed_clips > 0) + (config.num_anomaly_clips > 0)
         self.segments = nn.Embedding(parts, config.hidden_size)
 
-    def forward(self, features: Tensor, samples: Sequence[Tensor], lengths: Tensor) -> Tensor:
+    def forward(self, clips: Tensor, samples: Sequence[Tensor], lengths: Tensor) -> Tensor:
         """Build the sequence.
 
         Args:
-            features: (batch, time, d) projected clip features.
+            clips: (batch, Σ N, d) what `sampled` took, projected.
             samples: per part (U, R) clip indices, (batch, N) int64.
             lengths: (batch,) clips per video.
 
@@ -77,9 +77,9 @@ class ClipSequence(nn.Module):
             (batch, length, d), length = Σ (1 + N).
         """
         tokens, positions, segments = [], [], []
-        for part, index in enumerate(samples):
-            clips = features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
-            tokens += [clips.mean(dim=1, keepdim=True), clips]
+        parts = torch.split(clips, [index.shape[1] for index in samples], dim=1)
+        for part, (index, taken) in enumerate(zip(samples, parts, strict=True)):
+            tokens += [taken.mean(dim=1, keepdim=True), taken]
             positions += [torch.zeros_like(index[:, :1]), index + 1]
             segments += [part] * (1 + index.shape[1])
         sequence = torch.cat(tokens, dim=1)
@@ -92,6 +92,12 @@ class ClipSequence(nn.Module):
         segment = torch.tensor(segments, device=sequence.device)
         embedding: Tensor = self.positions(position, extent) + self.segments(segment)
         return sequence + embedding.to(sequence.dtype)
+
+
+def sampled(features: Tensor, samples: Sequence[Tensor]) -> Tensor:
+    """Take the sampled clips (batch, Σ N, width) of (batch, time, width), so that only they need be projected."""
+    index = torch.cat(list(samples), dim=1)
+    return features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
 
 
 def pool_sequence(sequence: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector
-from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence
+from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sampled
 from var_plugin.encoders.alan.encodings import VideoEncoding
 from var_plugin.encoders.alan.sampling import ClipSampler
 from var_plugin.encoders.alan.transformer import CrossEncoder, self_encoder
 from var_plugin.errors import InvalidInputError
+
+_AT_ONCE = 1_024  # clips
 
 
 class VideoEncoder(nn.Module):
@@ -61,13 +63,12 @@ class VideoEncoder(nn.Module):
                 fix="pass what the model was made for, or train one with motion_dim=None",
             )
         raw = [object_features] if motion_features is None else [object_features, motion_features]
-        projected = [project(stream) for project, stream in zip(self.projections, raw, strict=True)]
-
-        scores = self.detector(self._detector_input(raw, projected), mask)
+        scores = self._scores(raw, mask)
         samples = self.sampler(scores, mask, generator)
 
         lengths = mask.sum(dim=1)
-        sequences = [build(stream, samples, lengths) for build, stream in zip(self.sequences, projected, strict=True)]
+        clips = [project(sampled(stream, samples)) for project, stream in zip(self.projections, raw, strict=True)]
+        sequences = [build(stream, samples, lengths) for build, stream in zip(self.sequences, clips, strict=True)]
         encoded = [encode(sequence) for encode, sequence in zip(self.self_encoders, sequences, strict=True)]
         if self.cross_encoders:
             others = reversed(encoded)
@@ -75,9 +76,26 @@ class VideoEncoder(nn.Module):
                 cross(own, other) for cross, own, other in zip(self.cross_encoders, encoded, others, strict=True)
             ]
         pooled = [pool_sequence(sequence, [index.shape[1] for index in samples]) for sequence in encoded]
-        cls, avg, clips = (torch.stack(streams, dim=1) for streams in zip(*pooled, strict=True))
-        return VideoEncoding(cls, avg, clips, clip_index=torch.cat(samples, dim=1), anomaly_scores=scores)
+        cls, avg, outputs = (torch.stack(streams, dim=1) for streams in zip(*pooled, strict=True))
+        return VideoEncoding(cls, avg, outputs, clip_index=torch.cat(samples, dim=1), anomaly_scores=scores)
 
-    def _detector_input(self, raw: list[Tensor], projected: list[Tensor]) -> Tensor:
-        streams = raw if self.config.detector_source == "raw" else projected
-        return torch.cat(streams, dim=-1) if self.config.detector_fusion == "concat" else torch.stack(streams).sum(0)
+    def _scores(self, raw: list[Tensor], mask: Tensor) -> Tensor:
+        """Return (batch, time); of hours of footage in parts, which are not held several times over."""
+        time, reach = mask.shape[1], self.detector.reach
+        if self.training or time <= _AT_ONCE:
+            return self._detected(raw, mask)
+        scores = []
+        for first in range(0, time, _AT_ONCE):
+            start = max(0, first - reach)
+            some = slice(start, first + _AT_ONCE + reach)
+            found = self._detected([stream[:, some] for stream in raw], mask[:, some])
+            scores.append(found[:, first - start :][:, :_AT_ONCE])
+        return torch.cat(scores, dim=1)
+
+    def _detected(self, raw: list[Tensor], mask: Tensor) -> Tensor:
+        streams = raw
+        if self.config.detector_source == "projected":
+            streams = [project(stream) for project, stream in zip(self.projections, raw, strict=True)]
+        fused = torch.cat(streams, dim=-1) if self.config.detector_fusion == "concat" else torch.stack(streams).sum(0)
+        scores: Tensor = self.detector(fused, mask)
+        return scores
