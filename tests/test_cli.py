@@ -212,7 +212,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
         (["search", "red", "--after", "noon"], 2, "'noon' is not a clock time"),
         (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),
         (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
-        (["search", "red", "--kind", "odd"], 2, "kinds: Input should be 'uniform', 'anomaly' or 'video'"),
+        (["search", "red", "--kind", "odd"], 2, "kinds.0: Input should be 'uniform', 'anomaly' or 'video'"),
         (["search", "--audio", "scream.wav"], 15, "cannot encode audio"),
         (["encode", "audio", "scream.wav"], 15, "cannot encode audio"),
         (["evaluate", "ucfcrime-ar", "--model", "."], 2, "needs its annotations and features"),
@@ -233,7 +233,7 @@ def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: in
     ("name", "value", "complaint"),
     [
         ("VAR_PLUGIN_CAMERAS", "{", "Expecting property name"),
-        ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north: zone: invalid timezone: Mars"),
+        ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north.zone: invalid timezone: Mars"),
         ("VAR_PLUGIN_CAMERAS", "[]", "valid dictionary"),
         ("VAR_PLUGIN_ZONE", "Berlin", "invalid timezone: Berlin"),
         ("VAR_PLUGIN_CLIP_RATE", "often", "valid number"),

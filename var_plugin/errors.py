@@ -6,6 +6,9 @@ failures apart. Codes 0 to 2 keep their usual meaning (done, several different f
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
 
 class VarPluginError(Exception):
     """Base class: one sentence for what happened, one for why, one for what to do."""
@@ -25,6 +28,29 @@ class VarPluginError(Exception):
 def said(error: Exception) -> str:
     """Return what a library says went wrong, without its number for it and the path, which our message names."""
     return getattr(error, "strerror", None) or str(error)
+
+
+class Complaint(NamedTuple):
+    """What a validator says of one value."""
+
+    place: str
+    """Where the value stands, such as `filter.cameras.0`; empty: nowhere in particular."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class _Validation(Protocol):
+    def errors(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+def complaints(error: _Validation, *, inside: int = 0) -> list[Complaint]:
+    """Return what pydantic refuses, at least one thing; `inside`: so many first steps of each place are left out."""
+    return [
+        Complaint(".".join(map(str, part["loc"][inside:])), part["msg"].removeprefix("Value error, "))
+        for part in error.errors()
+    ]
 
 
 class InvalidInputError(VarPluginError):

@@ -16,7 +16,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, complaints
 
 APP_NAME = "var-plugin"
 _PREFIX = "VAR_PLUGIN_"
@@ -151,12 +151,11 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name, *inside = map(str, first["loc"])
+        name = str(error.errors()[0]["loc"][0])
         field = Settings.model_fields[name].description
         raise InvalidInputError(
             f"the environment variable {_PREFIX}{name.upper()} cannot be used",
-            why=": ".join([*inside, first["msg"].removeprefix("Value error, ")]),
+            why=str(complaints(error, inside=1)[0]),
             fix=f"unset it, or give it what it stands for, {field}",
         ) from error
 

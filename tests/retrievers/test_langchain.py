@@ -154,9 +154,9 @@ def test_options_that_make_no_sense(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage)
     with pytest.raises(InvalidInputError, match="a query needs a text"):
         retriever.invoke("")
-    with pytest.raises(InvalidInputError, match=r"k .*greater than or equal to 1"):
+    with pytest.raises(InvalidInputError, match=r"k: .*greater than or equal to 1"):
         retriever.invoke("red", k=0)
-    with pytest.raises(InvalidInputError, match="top_k Extra inputs are not permitted"):
+    with pytest.raises(InvalidInputError, match="top_k: Extra inputs are not permitted"):
         retriever.invoke("red", top_k=3)
     with pytest.raises(ValidationError, match="top_k"):
         AnomalyRetriever(index=footage, top_k=3)

@@ -23,7 +23,7 @@ from var_plugin.cli.shared import (
     opened,
     print_json,
 )
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, complaints
 
 if TYPE_CHECKING:
     from var_plugin.ingest.alerts import SavedQueries
@@ -113,8 +113,7 @@ def add_alert(
             command=tuple(shlex.split(command)) if command else None,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin alerts add --help") from error
+        raise InvalidInputError(str(complaints(error)[0]), fix="see var-plugin alerts add --help") from error
     _saved(alerts).save(query)
 
 

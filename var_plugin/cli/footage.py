@@ -24,7 +24,7 @@ from var_plugin.cli.shared import (
     print_json,
     progress_bars,
 )
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, complaints
 
 if TYPE_CHECKING:
     from var_plugin.ingest.engines import Engine
@@ -226,8 +226,7 @@ def search_filter(**wanted: Any) -> Filter:
     try:
         return Filter.model_validate({name: value for name, value in wanted.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInputError(f"{first['loc'][0]}: {first['msg']}", fix="see var-plugin search --help") from error
+        raise InvalidInputError(str(complaints(error)[0]), fix="see var-plugin search --help") from error
 
 
 def print_receipt(receipt: Receipt) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_plugin.errors import IndexUnavailableError, InvalidInputError
+from var_plugin.errors import IndexUnavailableError, InvalidInputError, complaints
 
 if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
@@ -135,7 +135,7 @@ def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
     except ValidationError as error:
         raise InvalidInputError(
             f"no clock has zone {zone} and offset {offset}",
-            why=error.errors()[0]["msg"],
+            why=str(complaints(error, inside=1)[0]),
             fix="name the zone as Europe/Berlin",
         ) from error
 

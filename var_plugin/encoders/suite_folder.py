@@ -20,7 +20,7 @@ from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.encoders.towers import TowerPictures, TowerText, TowerVideo, read_with
 from var_plugin.encoders.video import StillsEncoder
 from var_plugin.encoders.views import CropCount, CroppedPictures, PromptedText
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError, complaints
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:
@@ -92,10 +92,9 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
     try:
         file = SuiteFile.model_validate_json(content)
     except ValidationError as error:
-        problem = error.errors()[0]
         raise InvalidInputError(
             f"{folder / SUITE_FILE} does not describe a suite",
-            why=f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}",
+            why=str(complaints(error)[0]),
             fix="see docs/suites.md",
         ) from error
     base = load(file.base)

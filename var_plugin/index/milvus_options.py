@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from var_plugin.errors import IndexUnavailableError
+from var_plugin.errors import IndexUnavailableError, complaints
 
 IndexKind = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
 
@@ -59,10 +59,10 @@ class MilvusOptions(BaseModel):
         try:
             return cls.model_validate(dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True)))
         except ValidationError as error:
-            first = error.errors()[0]
+            option = error.errors()[0]["loc"][0]
             raise IndexUnavailableError(
-                f"the address of the Milvus server has an option '{first['loc'][0]}' that cannot be used",
-                why=first["msg"],
+                f"the address of the Milvus server has an option '{option}' that cannot be used",
+                why=str(complaints(error, inside=1)[0]),
                 fix=f"there are: {', '.join(cls.model_fields)}",
             ) from error
 

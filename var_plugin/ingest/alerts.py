@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, complaints
 from var_plugin.types import Filter, Finite, Moment, Value
 
 logger = logging.getLogger(__name__)
@@ -80,10 +80,9 @@ class SavedQueries:
         try:
             return _QUERIES.validate_json(self._file.read_bytes()) if self._file.exists() else ()
         except ValidationError as error:
-            first = error.errors()[0]
             raise InvalidInputError(
                 f"{self._file} does not hold saved queries",
-                why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+                why=str(complaints(error)[0]),
                 fix="mend or remove it",
             ) from error
 

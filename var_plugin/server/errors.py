@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from var_plugin import errors
-from var_plugin.errors import VarPluginError
+from var_plugin.errors import VarPluginError, complaints
 from var_plugin.types import Value
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,9 @@ async def _own_error(request: Request, error: Exception) -> JSONResponse:
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError(type(error))
-    first = error.errors()[0]
-    # The place begins with the part of the request: body, query, path.
-    place = ".".join(str(step) for step in first["loc"][1:])
-    return error_response(400, f"{place}: {first['msg']}" if place else first["msg"], param=place or None)
+    # A place begins with the part of the request: body, query, path.
+    first = complaints(error, inside=1)[0]
+    return error_response(400, str(first), param=first.place or None)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
