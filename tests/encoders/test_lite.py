@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data import data_folder
 from var_plugin.encoders import lite_suite
 from var_plugin.encoders.base import PictureEncoder, TextEncoder, Vectors, check_vectors
 from var_plugin.encoders.lite import LiteTextEncoder
@@ -25,10 +25,7 @@ PICTURES = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.u
 
 @pytest.fixture(scope="module")
 def flickr8k() -> Path:
-    folder = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[3] / "shared" / "data")) / "flickr8k"
-    if not folder.is_dir():
-        pytest.skip("Flickr8k is not there")
-    return folder
+    return data_folder("flickr8k")
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.data import data_folder
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
 from var_plugin.evaluation.captions import Captioned, captioned
-
-DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
 
 def videos(folder: Path, *names: str) -> Path:
@@ -72,24 +70,22 @@ def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_the_sentences_of_uca_have_their_times(tmp_path: Path) -> None:
-    if not (DATA / "uca").is_dir():
-        pytest.skip("UCF-Crime Annotation is not there")
+    uca = data_folder("uca")
     import json
 
-    listed = json.loads((DATA / "uca/UCFCrime_Test.json").read_text())
+    listed = json.loads((uca / "UCFCrime_Test.json").read_text())
     cams = videos(tmp_path, *(f"{name}.mp4" for name in listed))
-    found = captioned("uca", cams, DATA / "uca", "test")
+    found = captioned("uca", cams, uca, "test")
     assert (len({one.video for one in found}), len(found)) == (310, 4331)
     assert found[0].span == (1.2, 8.2)
     assert all(one.caption and one.span and one.span[0] < one.span[1] for one in found)
 
 
 def test_captions_of_ucfcrime_ar_find_their_videos(tmp_path: Path) -> None:
-    if not (DATA / "ucfcrime_ar").is_dir():
-        pytest.skip("UCFCrime-AR is not there")
+    released = data_folder("ucfcrime_ar")
     from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 
-    rows = read_captions(DATA / "ucfcrime_ar", "test")
+    rows = read_captions(released, "test")
     cams = videos(tmp_path, *(f"{row.category}/{row.name}.mp4" for row in rows))
-    found = captioned("ucfcrime-ar", cams, DATA / "ucfcrime_ar", "test")
+    found = captioned("ucfcrime-ar", cams, released, "test")
     assert (len(found), sum(one.anomalous is True for one in found)) == (290, 140)

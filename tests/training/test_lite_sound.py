@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data import data_folder
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Vectors, unit
@@ -26,16 +26,15 @@ from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
 from var_plugin.training.sounds import ESC10_CLASSES, URBANSOUND8K_CLASSES, Recording, read_recordings, select
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
-DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-AUDIO = DATA / "audio"
-needs_data = pytest.mark.skipif(not AUDIO.is_dir(), reason="the sound collections are not here")
+
+@pytest.fixture(scope="module")
+def audio() -> Path:
+    return data_folder("audio")
 
 
 @pytest.fixture(scope="module")
-def recordings() -> list[Recording]:
-    if not AUDIO.is_dir():
-        pytest.skip("the sound collections are not here")
-    return read_recordings(DATA)
+def recordings(audio: Path) -> list[Recording]:
+    return read_recordings(audio.parent)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +48,9 @@ def few(recordings: list[Recording]) -> list[Recording]:
 
 
 @pytest.fixture(scope="module")
-def yamnet() -> Yamnet:
-    if not AUDIO.is_dir():
-        pytest.skip("the sound collections are not here")
+def yamnet(audio: Path) -> Yamnet:
     pytest.importorskip("ai_edge_litert", reason="YAMNet's file is read with ai-edge-litert")
-    return Yamnet(AUDIO / "yamnet.tflite")
+    return Yamnet(audio / "yamnet.tflite")
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +106,8 @@ def test_held_out_wordings_are_never_trained() -> None:
     assert set(WORDINGS) == set(ESC10_CLASSES) | set(URBANSOUND8K_CLASSES)
 
 
-@needs_data
-def test_aliases_belong_to_classes_and_no_held_out_wording_is_a_class_name() -> None:
-    names = read_class_names(AUDIO / "yamnet_class_map.csv")
+def test_aliases_belong_to_classes_and_no_held_out_wording_is_a_class_name(audio: Path) -> None:
+    names = read_class_names(audio / "yamnet_class_map.csv")
     assert len(names) == 521
     assert set(ALIASES) <= set(names)
     assert not {name.lower() for name in names} & {w.lower() for words in WORDINGS.values() for w in words.held_out}
@@ -208,8 +204,10 @@ def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: Sound
     assert difference(heard, wanted, classifier, 1.0) > found + 1
 
 
-def test_the_teacher_hears_what_the_label_says(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
-    crows = read_class_names(AUDIO / "yamnet_class_map.csv").index("Chicken, rooster")
+def test_the_teacher_hears_what_the_label_says(
+    features: SoundFeatures, few: list[Recording], yamnet: Yamnet, audio: Path
+) -> None:
+    crows = read_class_names(audio / "yamnet_class_map.csv").index("Chicken, rooster")
     weight, bias = yamnet.classifier()
     scores = features.features[0].astype(np.float32) @ weight[crows].numpy() + float(bias[crows])
     by_recording = [scores[features.recording == place].max() for place in range(len(few))]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
+from tests.data import data_folder
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.sound_measures import evaluate
 from var_plugin.training.sounds import read_recordings, select
-
-DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
 LEAST = {
     "esc10": {"text to audio": 0.80, "audio to audio": 0.62},
@@ -19,9 +15,8 @@ LEAST = {
 }
 
 
-@pytest.mark.skipif(not (DATA / "audio").is_dir(), reason="the sound collections are not here")
 @pytest.mark.parametrize("collection", LEAST)
 def test_the_shipped_weights_hold_their_figures(collection: str) -> None:
-    found = evaluate(select(read_recordings(DATA), part="test", collection=collection), LITE)
+    found = evaluate(select(read_recordings(data_folder("audio").parent), part="test", collection=collection), LITE)
     for measure, least in LEAST[collection].items():
         assert found[measure]["value"] >= least, found

@@ -1,26 +1,22 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from tests.data import data_folder
 from var_plugin.encoders.lite_sound_towers import LogMel
 from var_plugin.media.audio import read_audio
 from var_plugin.training.yamnet import WIDTH, Yamnet, YamnetTrunk
 
-DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 WINDOW = 15_600
 
 
 @pytest.fixture(scope="module")
 def published() -> Yamnet:
-    if not (DATA / "audio" / "yamnet.tflite").is_file():
-        pytest.skip("YAMNet's file is not there")
+    file = data_folder("audio") / "yamnet.tflite"
     pytest.importorskip("ai_edge_litert", reason="the file is run with ai-edge-litert")
-    return Yamnet(DATA / "audio" / "yamnet.tflite")
+    return Yamnet(file)
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
@@ -31,7 +27,7 @@ def test_the_trunk_in_torch_agrees_with_the_file_itself(published: Yamnet) -> No
     """The file rounds its activations to 8 bits and so cannot agree exactly."""
     weight, bias = published.classifier()
     mel, trunk = LogMel(), published.trunk()
-    folders = sorted((DATA / "audio" / "esc10").iterdir())
+    folders = sorted(data_folder("audio/esc10").iterdir())
     assert len(folders) == 10
     for folder in folders:
         sound = read_audio(next(iter(sorted(folder.glob("*.ogg")))))[:WINDOW]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
+from tests.data import DATA
 from var_plugin.encoders.alan import AlanModel, AlanProcessor, PhraseFinder, Phrases
 
-CAPTIONS = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[4] / "shared" / "data")) / "ucfcrime_ar"
+CAPTIONS = DATA / "ucfcrime_ar"
 
 pytestmark = pytest.mark.skipif(not CAPTIONS.exists(), reason="the released captions of UCFCrime-AR are not here")
 

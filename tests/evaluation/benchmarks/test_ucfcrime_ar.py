@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from openpyxl import Workbook
 
+from tests.data import data_folder
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnreadableMediaError
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions, ucfcrime_ar
-
-DATA = Path(os.environ.get("VAR_PLUGIN_DATA", Path(__file__).parents[4] / "shared" / "data")) / "ucfcrime_ar"
 
 TEST_ROWS = [
     ("Abuse/Abuse028_x264.mp4\n", "女人打狗。", "A woman  hits a dog."),
@@ -85,10 +83,9 @@ def test_broken_features_are_refused(tmp_path: Path) -> None:
         read_streams(Pair("video", False, np.zeros((20, 4), dtype=np.float32), np.zeros((10, 4), dtype=np.float32)))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the released captions of UCFCrime-AR are not here")
 @pytest.mark.parametrize(("split", "rows", "anomalous"), [("train", 1610, 810), ("test", 290, 140)])
 def test_the_release_reads_as_published(split: str, rows: int, anomalous: int) -> None:
-    captions = read_captions(DATA, split)  # type: ignore[arg-type]
+    captions = read_captions(data_folder("ucfcrime_ar"), split)  # type: ignore[arg-type]
     assert len(captions) == len({caption.name for caption in captions}) == rows
     assert sum(caption.anomalous for caption in captions) == anomalous
     assert all(caption.name.endswith("_x264") and caption.english for caption in captions)
