@@ -93,3 +93,11 @@ def test_the_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> No
     ).splitlines()
     assert home == str(tmp_path / "site" / "var_plugin" / "__init__.py")
     assert shape.startswith("(1, ")
+
+
+def test_the_linter_sees_every_file() -> None:
+    """The links at the top of the repository have the names of packages, which once were left out with them."""
+    seen = set(python("-m", "ruff", "check", "--show-files", str(ROOT)).splitlines())
+    files = {str(file) for folder in ("var_plugin", "tests") for file in (ROOT / folder).rglob("*.py")}
+    assert files <= seen
+    assert not any(ROOT / link in Path(file).parents for link in LINKS for file in seen)

@@ -26,7 +26,12 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     with open_index(film.folder / "index.db", suite=color_suite()) as index:
         for camera, hour, sound in (("north", 12, 16.0), ("south", 15, 0.0)):
             path = film(
-                f"{camera}.mp4", seconds=40, fps=5, paint=scene("green", "red", "green", "red", "blue"), tone=440.0, tone_starts=sound
+                f"{camera}.mp4",
+                seconds=40,
+                fps=5,
+                paint=scene("green", "red", "green", "red", "blue"),
+                tone=440.0,
+                tone_starts=sound,
             )
             assert index.add(path, recorded_at=NOON.replace(hour=hour)).ok
         assert index.add(film("east.mp4", seconds=24, fps=5, paint=scene("blue", "green", "yellow"))).ok
@@ -55,7 +60,11 @@ def test_what_must_not_be_there_is_left_out(footage: Index) -> None:
 
 def test_louder_and_quieter(footage: Index) -> None:
     silent, humming = (
-        next(moment for moment in answer(footage, Request(text="green", cameras=("north",))).moments if moment.start == at)
+        next(
+            moment
+            for moment in answer(footage, Request(text="green", cameras=("north",))).moments
+            if moment.start == at
+        )
         for at in (0.0, 16.0)
     )
     louder = found(footage, Request(text="green", louder_than=silent.id, limit=20))

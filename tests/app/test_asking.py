@@ -22,7 +22,11 @@ from var_plugin.library import Index
 @pytest.fixture
 def desk(two_cameras: Index) -> Desk:
     return Desk(
-        two_cameras, PageOptions(), Shelf(two_cameras, lambda _: True), Marks("asking", "fingerprint"), Adder(two_cameras)
+        two_cameras,
+        PageOptions(),
+        Shelf(two_cameras, lambda _: True),
+        Marks("asking", "fingerprint"),
+        Adder(two_cameras),
     )
 
 

@@ -42,7 +42,12 @@ def call(name: str, **arguments: Any) -> AIMessage:
 def asked(index: Index, *lines: AIMessage) -> tuple[Desk, Session, Scripted]:
     model = Scripted(messages=iter(lines), heard=[])
     desk = Desk(
-        index, PageOptions(), Shelf(index, lambda _: True), Marks(index.uri, "fingerprint"), Adder(index), Assistant(model)
+        index,
+        PageOptions(),
+        Shelf(index, lambda _: True),
+        Marks(index.uri, "fingerprint"),
+        Adder(index),
+        Assistant(model),
     )
     return desk, say(desk, Session(), "the green thing up north, after eleven", []), model
 

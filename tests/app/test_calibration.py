@@ -12,7 +12,7 @@ from var_plugin.app.marks import Mark
 
 def mark(score: float, right: bool, asked: tuple[str, ...] = ("text",), suite: str = "s") -> Mark:
     return Mark(
-        at=datetime(2026, 11, 1, tzinfo=UTC), text="a lion", asked=asked, video_id="v", camera="c", start=0, end=8, peak=4,
+        at=datetime(2026, 11, 1, tzinfo=UTC), text="a lion", asked=asked, video_id="v", camera="c", start=0, end=8, peak=4,  # noqa: E501
         score=score, matched={}, suite=suite, right=right,
     )  # fmt: skip
 

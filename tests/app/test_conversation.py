@@ -76,7 +76,7 @@ def test_the_phrases_kept_unseen() -> None:
         ("anything on Saturday", {"after": "2025-03-15T00:00Z", "before": "2025-03-16T00:00Z"}),
         ("in March", {"after": "2025-03-01T00:00Z", "before": "2025-04-01T00:00Z"}),
         ("at the same time on the other cameras",
-         {"cameras": ["back-door", "courtyard", "lakeside"], "after": "2025-03-14T07:20:41Z", "before": "2025-03-14T07:40:41Z"}),
+         {"cameras": ["back-door", "courtyard", "lakeside"], "after": "2025-03-14T07:20:41Z", "before": "2025-03-14T07:40:41Z"}),  # noqa: E501
         ("nothing with cars, only after 2 pm", {"without": ["cars"], "after": "2025-03-14T14:00Z"}),
         ("no one wearing a helmet", {"without": ["people wearing a helmet"]}),
         ("no, a motorcycle", {"text": "a motorcycle"}),
@@ -92,7 +92,13 @@ def test_further_forms(say: str, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "say",
-    ["a man running from left to right", "2 people fighting", "a lion at the gate", "explosions or fire", "一个骑自行车的人"],
+    [
+        "a man running from left to right",
+        "2 people fighting",
+        "a lion at the gate",
+        "explosions or fire",
+        "一个骑自行车的人",
+    ],
 )
 def test_a_subject_is_left_alone(say: str) -> None:
     assert understand(say, BASE.but(cameras=("lakeside",)), CONTEXT) == Understood(Request(text=say))
@@ -139,7 +145,7 @@ def test_times_are_meant_in_the_zone_of_the_conversation() -> None:
 def test_every_part_is_a_chip_that_can_be_removed() -> None:
     full = Request(
         text="a lion", image="a.png", audio="a.wav", video="a.mp4", like="m1", without=("cars", "dogs"),
-        cameras=("lakeside",), after=CONTEXT.now, before=CONTEXT.now, min_anomaly=0.5, louder_than="m1", quieter_than="m2",
+        cameras=("lakeside",), after=CONTEXT.now, before=CONTEXT.now, min_anomaly=0.5, louder_than="m1", quieter_than="m2",  # noqa: E501
         limit=3, per_video=True, order="newest",
     )  # fmt: skip
     left = full
@@ -152,11 +158,12 @@ def test_every_part_is_a_chip_that_can_be_removed() -> None:
     assert remove(full, "made up") == full
 
 
-WORDS = st.sampled_from(
-    "a the no not only after before between and to pm am 2 14:00 25:99 99 noon half past hour hours minutes last first second "
-    "31 february friday yesterday day night morning camera north lakeside like more that louder than anomaly 0.5 same other "
-    "top , ? ; red dog with in on at from".split()
+_VOCABULARY = (
+    "a the no not only after before between and to pm am 2 14:00 25:99 99 noon half past hour hours minutes last first "
+    "second 31 february friday yesterday day night morning camera north lakeside like more that louder than anomaly "
+    "0.5 same other top , ? ; red dog with in on at from"
 )
+WORDS = st.sampled_from(_VOCABULARY.split())
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" ".join)))

@@ -38,4 +38,3 @@ def test_it_does_not_open_to_strangers(tmp_path: Path) -> None:
     _, told = running.communicate(timeout=120)
     assert running.returncode != 0
     assert "no login is set" in told
-

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from mcp import Client
 
-from var_plugin.app.conversation import Request
 from var_plugin.app.answering import answer
+from var_plugin.app.conversation import Request
 from var_plugin.app.launch import running_page
 from var_plugin.app.media import Shelf, clean_clips, clip_folder
 from var_plugin.app.options import PageOptions, parse_users
@@ -39,7 +39,8 @@ def test_only_loopback_listens(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"host": "0.0.0.0"}, {"share": True}, {"mcp": True, "users": (("ann", "pw"),)}]  # noqa: S104
+    "options",
+    [{"host": "0.0.0.0"}, {"share": True}, {"mcp": True, "users": (("ann", "pw"),)}],  # noqa: S104
 )
 def test_strangers_are_not_let_in_unasked(options: dict[str, object], two_cameras: Index) -> None:
     with pytest.raises(InvalidInputError), running_page(two_cameras, PageOptions(**options)):  # type: ignore[arg-type]
@@ -118,7 +119,9 @@ def test_clips_are_short_and_play_in_parts(two_cameras: Index) -> None:
     shelf = Shelf(two_cameras, lambda _: True)
     client = TestClient(Starlette(routes=[*shelf.routes()]))
     yard = answer(two_cameras, Request(text="blue", limit=9)).moments
-    longest = max(yard, key=lambda moment: moment.end - moment.start).model_copy(update={"start": 0.0, "end": 120.0, "id": "x"})
+    longest = max(yard, key=lambda moment: moment.end - moment.start).model_copy(
+        update={"start": 0.0, "end": 120.0, "id": "x"}
+    )
     clip = shelf.clip(longest)
     assert clip.end - clip.start <= 60.5
     part = client.get(f"/media/{shelf.token(longest)}/clip.mp4", headers={"Range": "bytes=0-99"})

@@ -44,7 +44,7 @@ def test_its_requirements_are_what_is_tested_here() -> None:
 
 
 def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
-    """Started like a Space, in a copy of the folder and with nothing else; what it composes and indexes is there, to save time."""
+    """Started like a Space, in a copy of the folder with nothing else; what it indexes is there, to save time."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)
     footage = tmp_path / "var-plugin" / "footage"

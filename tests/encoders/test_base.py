@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from var_plugin.encoders.base import Space, check_vectors, as_unit, unit
+from var_plugin.encoders.base import Space, as_unit, check_vectors, unit
 from var_plugin.errors import InvalidVectorError
 
 SPACE = Space("scene", 4, "IP", frozenset({"text"}), "f")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def test_windows_cover_the_sound_however_it_arrives(length: int, piece: int) -> 
     starts = [start for start, _ in found]
     assert starts == sorted(set(starts)) and starts[0] == 0
     assert starts[-1] + 1_600 == max(length, 1_600)
-    assert all(second - first <= 800 for first, second in zip(starts, starts[1:], strict=False))
+    assert all(second - first <= 800 for first, second in pairwise(starts))
     for start, window in found:
         expected = sound[start : start + 1_600]
         assert np.array_equal(window[: len(expected)], expected) and not window[len(expected) :].any()

@@ -70,7 +70,9 @@ def test_an_anomaly_score_counts_only_where_it_was_trained(film: Film, tmp_path:
 def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
     suite = opened(made(tmp_path / "mine", prompts=["{}", "{} blue"], crops=5))
     assert suite.encoders["scene"].picture.size == (9, 9)
-    np.testing.assert_allclose(suite.encode("text", ["red"])[0, 2], unit(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5)
+    np.testing.assert_allclose(
+        suite.encode("text", ["red"])[0, 2], unit(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5
+    )
     fingerprints = {opened(made(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])}
     assert len(fingerprints) == 3
 
@@ -136,7 +138,9 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     settings.cache_clear()
 
 
-def test_towers_stand_on_clips_of_several_frames_as_well(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_towers_stand_on_clips_of_several_frames_as_well(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
     settings.cache_clear()
     save_clap(tmp_path / "models/laion/larger_clap_general")

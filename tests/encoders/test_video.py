@@ -113,8 +113,6 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
 
 
 def test_pooling_takes_a_span_and_falls_back_to_the_nearest_clip() -> None:
-    clips = Clips(
-        times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0
-    )
+    clips = Clips(times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0)
     pooled = pool(clips, StillsEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
     assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], float)))

@@ -52,4 +52,6 @@ def test_ten_crops_see_both_sides_of_the_mirror() -> None:
     np.testing.assert_allclose(
         CroppedPictures(Left(), 10).encode([half]), CroppedPictures(Left(), 10).encode([half[:, ::-1]]), atol=1e-6
     )
-    assert not np.allclose(CroppedPictures(Left(), 5).encode([half]), CroppedPictures(Left(), 5).encode([half[:, ::-1]]))
+    assert not np.allclose(
+        CroppedPictures(Left(), 5).encode([half]), CroppedPictures(Left(), 5).encode([half[:, ::-1]])
+    )

@@ -19,7 +19,6 @@ from tests.colors import ColorNames, suite_with
 from tests.films import plain
 from var_plugin import AnomalyRetriever, Filter
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.library import Index

@@ -86,9 +86,7 @@ def _query(index: Index, request: Request) -> Query:
 
 
 def _filter(request: Request) -> Filter:
-    return Filter(
-        cameras=request.cameras, after=request.after, before=request.before, min_anomaly=request.min_anomaly
-    )
+    return Filter(cameras=request.cameras, after=request.after, before=request.before, min_anomaly=request.min_anomaly)
 
 
 def _satisfying(index: Index, request: Request, moments: Sequence[Moment]) -> list[Moment]:

@@ -1,4 +1,4 @@
-"""One turn of the conversation: from a message, a chip that is removed or a card that is clicked to the next session."""
+"""One turn of the conversation: from a message, a removed chip or a clicked card to the next session."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from var_plugin.app import words
-from var_plugin.app.assistant import Assistant
 from var_plugin.app.adding import public
 from var_plugin.app.answering import answer, moment_of
+from var_plugin.app.assistant import Assistant
 from var_plugin.app.calibration import calibrate
 from var_plugin.app.cards import cards
 from var_plugin.app.conversation import Context, Request, understand
@@ -117,19 +117,22 @@ def _answered(
     try:
         found = answer(desk.index, request)
     except VarPluginError as error:
-        return session.told(said, f"{_sentences(notes)} This cannot be answered: {_without_folders(error, session, request)}".strip())
+        return session.told(
+            said, f"{_sentences(notes)} This cannot be answered: {_without_folders(error, session, request)}".strip()
+        )
     if request.parts and (curve := calibrate(desk.marks.all(), request.parts, desk.index.suite.fingerprint)):
         found = replace(found, moments=curve.told(found.moments))
-    told = [escape(model_says) if model_says else words.sentence(found, request, context), *filter(None, [_sentences(notes), warning])]
+    told = [
+        escape(model_says) if model_says else words.sentence(found, request, context),
+        *filter(None, [_sentences(notes), warning]),
+    ]
     tokens = [desk.shelf.token(moment) for moment in found.moments]
     html = cards(found.moments, tokens, desk.options.zone, desk.index.suite.anomaly_scope) if found.moments else ""
     turn = Turn(said.said, said.files, " ".join(told), html)
     return session.answered(request, found.moments, turn)
 
 
-def _assisted(
-    desk: Desk, assistant: Assistant, session: Session, text: str, said: Turn, context: Context
-) -> Session:
+def _assisted(desk: Desk, assistant: Assistant, session: Session, text: str, said: Turn, context: Context) -> Session:
     try:
         request, told = assistant.read(text, desk.index, session.request, context)
     except AssistantError as error:
@@ -147,7 +150,9 @@ def _uploaded(files: Sequence[str]) -> dict[Media, str]:
     for file in files:
         kind = _kind(file)
         if kind not in ("image", "audio", "video"):
-            raise InvalidInputError(f"{Path(file).name} is neither a picture, a sound nor a video", fix="send one of these")
+            raise InvalidInputError(
+                f"{Path(file).name} is neither a picture, a sound nor a video", fix="send one of these"
+            )
         if kind in found:
             raise InvalidInputError(f"two files are of the kind {kind}", fix="send one of each kind at most")
         found[kind] = file  # type: ignore[index]

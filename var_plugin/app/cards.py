@@ -14,7 +14,7 @@ from var_plugin.types import Moment
 
 
 def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str) -> str:
-    """Return an answer's moments as a list of buttons; each plays its moment. `scope` says what the anomaly score knows."""
+    """Return an answer's moments as a list of buttons; each plays its own. `scope`: what the anomaly score knows."""
     items = "".join(
         f'<li>{_card(rank, moment, token, zone, scope)}</li>'
         for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1)
@@ -31,7 +31,7 @@ def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> st
         f'<span class="vp-thumb"><img src="media/{token}/picture.jpg" alt="" loading="lazy">'
         f'<span class="vp-rank">{rank}</span><span class="vp-span">{where}</span></span>'
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
-        f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment, scope)}</span></button>'
+        f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment, scope)}</span></button>'  # noqa: E501
     )
 
 
@@ -64,11 +64,11 @@ def chip_row(chips: Sequence[Chip]) -> str:
 
 
 def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | None, scope: str) -> str:
-    """Return the moment in view: its clip, from where the moment begins to where it ends, and what is known about it."""
+    """Return the moment in view: its clip, from where it begins to where it ends, and what is known about it."""
     begins, ends = max(0.0, moment.start - clip.start), clip.end - clip.start
     source = f"media/{token}/clip.mp4#t={begins:.2f},{ends:.2f}"
     video = (
-        f'<video class="vp-video" src="{source}" poster="media/{token}/picture.jpg" controls autoplay muted playsinline '
+        f'<video class="vp-video" src="{source}" poster="media/{token}/picture.jpg" controls autoplay muted playsinline '  # noqa: E501
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
         f'aria-label="Clip of camera {escape(plain(moment.camera))}"></video>'
     )
@@ -90,7 +90,7 @@ def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, why: str
 def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None, scope: str) -> str:
     facts = " · ".join(filter(None, [words.span(moment), words.sureness(moment)]))
     buttons = "".join(
-        f'<button type="button" class="vp-mark" data-vp="{name}" data-vp-id="{token}" aria-pressed="{str(mark is right).lower()}">'
+        f'<button type="button" class="vp-mark" data-vp="{name}" data-vp-id="{token}" aria-pressed="{str(mark is right).lower()}">'  # noqa: E501
         f"{label}</button>"
         for name, label, right in (("right", "✓ right", True), ("wrong", "✗ wrong", False))
     )

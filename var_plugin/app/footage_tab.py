@@ -84,7 +84,9 @@ def _build_form(desk: Desk, progress: gr.HTML) -> None:
     def start(files: list[str] | None, where: str, name: str, at: str) -> Iterator[tuple[Any, Any]]:
         def jobs() -> Iterable[Job]:
             clock = _clock_time(at, desk)
-            named = from_folder(where.strip(), name.strip() or None, clock) if where.strip() and desk.options.local else []
+            named = (
+                from_folder(where.strip(), name.strip() or None, clock) if where.strip() and desk.options.local else []
+            )
             return [*from_uploads(files or [], name.strip() or None, clock), *named]
 
         # The uploads are taken over: they are moved to where they are kept.
@@ -139,7 +141,7 @@ def _bar(job: Job) -> str:
         return job.state
     share = min(1.0, job.reached / job.duration) if job.duration else 0.0
     return (
-        f'<span class="vp-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0%}">'
+        f'<span class="vp-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0%}">'  # noqa: E501
         f'<span style="width:{share:.0%}"></span></span> {share:.0%}'
     )
 
@@ -158,7 +160,9 @@ def videos_table(desk: Desk) -> str:
 
 
 def _row(video: Video, desk: Desk) -> str:
-    recorded = f"{video.recorded_at.astimezone(desk.options.zone):%d %b %Y, %H:%M:%S %Z}" if video.recorded_at else "unknown"
+    recorded = (
+        f"{video.recorded_at.astimezone(desk.options.zone):%d %b %Y, %H:%M:%S %Z}" if video.recorded_at else "unknown"
+    )
     file = escape(plain(Path(video.uri).name))
     button = (
         ""
@@ -193,4 +197,3 @@ def _clock_time(text: str, desk: Desk) -> datetime | None:
     except ValueError as error:
         raise InvalidInputError(f"“{text.strip()}” is not a clock time", fix="write it as 2026-11-01 14:00") from error
     return at if at.tzinfo else at.replace(tzinfo=desk.options.zone)
-

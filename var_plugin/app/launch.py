@@ -25,7 +25,7 @@ from var_plugin.types import Query
 
 
 @contextmanager
-def running_page(index: Index, options: PageOptions = PageOptions(), **launch: Any) -> Iterator[str]:
+def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[str]:
     """Serve the page over an index for as long as the block lasts; yields its address.
 
     Args:

@@ -66,7 +66,12 @@ class Marks:
     def of(self, moment: Moment, request: Request) -> bool | None:
         """Return how a moment was judged for a request; None where it was not."""
         for mark in self.all():
-            if (mark.text, mark.video_id, mark.start, mark.end) == (request.text, moment.video_id, moment.start, moment.end):
+            if (mark.text, mark.video_id, mark.start, mark.end) == (
+                request.text,
+                moment.video_id,
+                moment.start,
+                moment.end,
+            ):
                 return mark.right
         return None
 

@@ -155,7 +155,7 @@ def clip_folder() -> Path:
 
 
 def clean_clips(*, keep: Path | None = None, most_bytes: int = CLIP_BYTES, oldest: float = CLIP_SECONDS) -> None:
-    """Remove clips that were not looked at for a week, then the ones looked at least recently until few enough are left."""
+    """Remove clips not looked at for a week, then those looked at least recently until few enough are left."""
     found = []
     for path in clip_folder().glob("*/*.mp4"):
         try:

@@ -13,7 +13,7 @@ from var_plugin.app.media import Download
 from var_plugin.types import Moment
 
 _COLUMNS = (
-    "rank", "id", "video_id", "file", "camera", "recorded_at", "start", "end", "peak", "score", "confidence", "anomaly_score",
+    "rank", "id", "video_id", "file", "camera", "recorded_at", "start", "end", "peak", "score", "confidence", "anomaly_score",  # noqa: E501
 )  # fmt: skip
 # A spreadsheet takes a text that begins like this for a formula, and runs it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

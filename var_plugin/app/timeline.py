@@ -52,9 +52,7 @@ def curve(index: VideoIndex, chosen: Moment, shown: Sequence[Moment]) -> go.Figu
     ticks = [end * part / 6 for part in range(7)]
     figure.update_xaxes(range=[0, end], tickvals=ticks, ticktext=[words.minutes(tick) for tick in ticks])
     figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], title_text="anomaly")
-    figure.update_layout(
-        title_text=f"{plain(chosen.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1
-    )
+    figure.update_layout(title_text=f"{plain(chosen.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1)
     return figure
 
 
@@ -92,7 +90,9 @@ def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo,
         line={"color": _color(strongest.anomaly), "width": 14},
         marker={"color": _color(strongest.anomaly), "size": 14, "symbol": "square"},
         hoverinfo=None if clickable else "skip",
-        hovertemplate=f"%{{x|%d %b %H:%M}}, highest anomaly {strongest.anomaly:.2f}<extra></extra>" if clickable else None,
+        hovertemplate=f"%{{x|%d %b %H:%M}}, highest anomaly {strongest.anomaly:.2f}<extra></extra>"
+        if clickable
+        else None,
     )
 
 

@@ -20,7 +20,9 @@ def build_welcome(desk: Desk, page: gr.Blocks) -> None:
         if desk.options.read_only:
             gr.Markdown("### There is no footage yet")
         else:
-            gr.Markdown(f"{told}, or look around with four short cameras that are composed on the spot (a minute or two).")
+            gr.Markdown(
+                f"{told}, or look around with four short cameras that are composed on the spot (a minute or two)."
+            )
             button = gr.Button("Try it with the demo footage", variant="primary", elem_id="vp-demo")
             progress = gr.HTML(elem_id="vp-demo-progress")
 

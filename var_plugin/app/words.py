@@ -30,7 +30,11 @@ def minutes(seconds: float) -> str:
 
 def clock(moment: Moment, zone: tzinfo) -> str:
     """Return when a moment was recorded, or that nobody knows."""
-    return f"{moment.recorded_at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}" if moment.recorded_at else "clock time unknown"
+    return (
+        f"{moment.recorded_at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}"
+        if moment.recorded_at
+        else "clock time unknown"
+    )
 
 
 def sureness(moment: Moment) -> str:
@@ -61,7 +65,14 @@ def _nothing(request: Request, context: Context) -> str:
     asked_time = request.after or request.before
     if asked_time and context.recorded_until is None:
         return "Nothing: no footage here has a known clock time, so no time can be asked for."
-    conditions = [request.cameras, asked_time, request.min_anomaly, request.without, request.louder_than, request.quieter_than]
+    conditions = [
+        request.cameras,
+        asked_time,
+        request.min_anomaly,
+        request.without,
+        request.louder_than,
+        request.quieter_than,
+    ]
     if any(condition not in (None, ()) for condition in conditions):
         return "Nothing like that within these conditions; remove one of them below to look further."
     return "Nothing like that here."

@@ -1,8 +1,8 @@
 """The suite of the paper: ALAN models that were trained on I3D and VGGish features, on footage and sounds as they are.
 
 The paper trains a model for texts and one for sounds, so there are two spaces; both look at a video with the same I3D.
-Vectors are those of `AlanModel` by its folding, divided by their lengths, which are the same for all videos and all queries:
-inner products rank as the paper's score does.
+Vectors are those of `AlanModel` by its folding, divided by their lengths, which are the same for all videos and all
+queries: inner products rank as the paper's score does.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ class AlanVideo:
 
     def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return (len(spans), dim) float32 of length one for spans of clips (n, 1024 or 2048)."""
-        return in_batches(lambda some: self._encode([clips[span] for span in some]), spans, self._alan.config.embedding_dim)
+        return in_batches(
+            lambda some: self._encode([clips[span] for span in some]), spans, self._alan.config.embedding_dim
+        )
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32]:
         """Return (n,): what the detector says of the clips of one video."""

@@ -1,8 +1,9 @@
 """Anomaly scores of clips: a part that was trained on events, a label-free part, and the rule that combines them.
 
-The rule: what a trained detector finds counts for more where the clip is unlike the rest of its own footage, its odds are
-multiplied by up to e^1.5, about 4.5; what is merely unlike the rest counts by half; the higher of the two is the score.
-So from one half on, the trained detector has spoken. A suite without one has the label-free score alone, in full.
+The rule: what a trained detector finds counts for more where the clip is unlike the rest of its own footage, its odds
+are multiplied by up to e^1.5, about 4.5; what is merely unlike the rest counts by half; the higher of the two is the
+score. So from one half on, the trained detector has spoken. A suite without one has the label-free score alone, in
+full.
 """
 
 from __future__ import annotations
@@ -53,6 +54,4 @@ def scope(encoder: VideoEncoder) -> str:
     """Say what the score knows and what it does not; to be shown with it."""
     if encoder.scope is None:
         return UNUSUAL_SCOPE
-    return (
-        f"the higher of two: trained ({encoder.scope}), raised where the clip is unusual; and, counted by half, {UNUSUAL_SCOPE}"
-    )
+    return f"the higher of two: trained ({encoder.scope}), raised where the clip is unusual; and, counted by half, {UNUSUAL_SCOPE}"  # noqa: E501

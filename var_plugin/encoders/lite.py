@@ -1,7 +1,8 @@
 """Stills of the lite suite: EfficientNet-Lite0 and MiniLM meet in one space, on a CPU, with no network.
 
-`lite_alan` adds motion to it; `lite_suite` puts the suite together. A vector has a learned part, trained on captioned pictures, and a general part (`lite_general`), so the inner product is
-a weighted sum of two cosines. The text decides how much each counts.
+`lite_alan` adds motion to it; `lite_suite` puts the suite together. A vector has a learned part, trained on captioned
+pictures, and a general part (`lite_general`), so the inner product is a weighted sum of two cosines. The text decides
+how much each counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The encoders of the lite `sound` space: what a small network hears and MiniLM's sentences meet, on a CPU, with no network.
+"""The encoders of the lite `sound` space: what a small network hears meets MiniLM's sentences, on a CPU, offline.
 
 The last coordinate is that of what cannot be heard: 0 for sounds; for a text, the less it speaks of a sound, the more
 of its length lies there. So a text about looks is near no sound at all, whatever its nearest words are.
@@ -150,7 +150,7 @@ class LiteSoundWeights(WeightFolder):
 
 
 def join_audible(vectors: Tensor, audible: Tensor) -> Tensor:
-    """Shorten unit vectors (n, dim) of texts to how `audible` (n,) they are; a last coordinate restores their length."""
+    """Shorten unit vectors (n, dim) of texts to how `audible` (n,) they are; a last coordinate restores the length."""
     import torch
 
     return torch.cat([vectors * audible[:, None], (1 - audible.square()).clamp_min(0).sqrt()[:, None]], dim=1)

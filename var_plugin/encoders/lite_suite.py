@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from var_plugin.encoders import lite_sound
-from var_plugin.encoders.towers import MovingStills, TowerPictures, TowerText
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder, LiteWeights
@@ -14,6 +13,7 @@ from var_plugin.encoders.lite_alan import LiteAlan, LiteVideo
 from var_plugin.encoders.lite_quick import FewTexts, QuickTexts
 from var_plugin.encoders.lite_sound import LiteSoundWeights
 from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.towers import MovingStills, TowerPictures, TowerText
 from var_plugin.encoders.weight_folder import LITE
 
 

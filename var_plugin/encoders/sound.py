@@ -59,9 +59,7 @@ class HeardRun:
     vectors: Vectors
 
 
-def listen(
-    pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None
-) -> Heard:
+def listen(pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard:
     """Embed a sound that arrives in neighbouring pieces of (samples,), a few windows at a time.
 
     The windows begin `encoder.hop` samples after each other; the last one ends with the sound, and a sound shorter than

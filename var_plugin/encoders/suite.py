@@ -54,7 +54,7 @@ class SuiteDescription:
     default_model: str = ""
     """The model of a suite that is called by its own name, with its revision."""
     made_by: str = ""
-    """What to run where the default model is missing, if it is not on the hub; MODELS stands for the folder of models."""
+    """What to run where the default model is missing and not on the hub; MODELS stands for the folder of models."""
 
 
 @dataclass(frozen=True)

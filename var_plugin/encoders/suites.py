@@ -105,8 +105,8 @@ def descriptions() -> dict[str, SuiteDescription]:
 def load_suite(name: str | Path = "lite") -> Suite:
     """Return the suite of that name; its weights load at first use.
 
-    A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index made
-    with it.
+    A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index
+    made with it.
 
     Args:
         name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder; or a

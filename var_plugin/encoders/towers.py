@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK = 4_096  # clips at once: hours of footage are not held several times over
 
 Reader = Callable[[Sequence[str]], "tuple[Vectors, Tensor]"]
-"""From texts to their vectors (n, hidden_size) and the sentence vectors (n, sentence_dim) that say what they speak of."""
+"""From texts to their vectors (n, hidden_size) and sentence vectors (n, sentence_dim) that say what they speak of."""
 
 
 class Towers(Protocol):
@@ -158,7 +158,7 @@ class TowerVideo:
         return self.scores(clips, np.arange(len(clips)))
 
     def scores(self, clips: Vectors, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the detector's calibrated scores (n,) for the clips at `places` (n,), as if they followed each other."""
+        """Return the detector's calibrated scores (n,) of the clips at `places` (n,), as if in this order."""
         import torch
 
         reach, (slope, offset) = self._towers.model.detector.reach, self._towers.calibration

@@ -106,7 +106,7 @@ class Runs:
 
 
 def join_runs(runs: Iterable[ReadRun], end: Callable[[], float]) -> Clips:
-    """Return the clips of a whole video from its runs in order of time; `end`, of its last frame, is asked afterwards."""
+    """Return the clips of a video from its runs in order of time; `end`, of its last frame, is asked afterwards."""
     times: list[float] = []
     usable: list[bool] = []
 
@@ -180,7 +180,8 @@ def embed_clips(
         path: the video.
         reader: makes the clips.
         rate: frames per second, where the reader does not say.
-        start, end: the part of the video, in seconds.
+        start: where the part of the video begins, in seconds.
+        end: where it ends.
         progress: is told the time reached, in seconds of the video.
 
     Raises:

@@ -55,7 +55,7 @@ def unlikely(moment: Moment) -> bool:
 
 
 def strongest(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
-    """Return the segment with the highest anomaly score among those that touch a span, in seconds; None: there is none."""
+    """Return the segment of the highest anomaly score among those that touch a span, in seconds, or None."""
     inside = [segment for segment in segments if segment.start < end and segment.end > start]
     return max(inside, key=lambda segment: segment.anomaly, default=None)
 
@@ -78,7 +78,7 @@ def parse_moment_id(text: str) -> tuple[str, float, float]:
 
 
 def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> Iterator[Peak]:
-    """Group the segments of each video into spans that do not touch each other, best first, as far as they are asked for.
+    """Group the segments of each video into spans that do not touch each other, best first, as far as asked for.
 
     Args:
         segments: of any number of videos, in any order.

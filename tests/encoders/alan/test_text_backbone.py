@@ -21,7 +21,7 @@ FIELDS = {
 
 @pytest.fixture
 def bert(tmp_path: Path) -> Path:
-    """A folder like google-bert's: a model for masked words, its weights under `bert.`, norms with TensorFlow's names."""
+    """A folder like google-bert's: for masked words, weights under `bert.`, norms with TensorFlow's names."""
     folder = tmp_path / "bert"
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,

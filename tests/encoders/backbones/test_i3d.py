@@ -23,7 +23,7 @@ LAYERS = [
 
 
 def windows(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], outside: float) -> Tensor:
-    """TensorFlow's SAME: place windows of a kernel so that ceil(size / stride) fit, the surplus half before, half behind."""
+    """TensorFlow's SAME: as many windows of a kernel as ceil(size / stride), the surplus half before, half behind."""
     frame = []
     for size, k, s in zip(x.shape[-3:], kernel, stride, strict=True):
         surplus = max(0, (math.ceil(size / s) - 1) * s + k - size)
@@ -38,7 +38,7 @@ def windows(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], outside
 
 def unit(w: dict[str, Tensor], name: str, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     seen = windows(x, kernel, stride, 0.0)
-    batch, channels, t, h, wide = seen.shape[:5]
+    batch, _, t, h, wide = seen.shape[:5]
     rows = seen.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(batch * t * h * wide, -1)
     summed = (rows @ w[f"{name}.conv3d.weight"].flatten(1).T).reshape(batch, t, h, wide, -1).permute(0, 4, 1, 2, 3)
     mean, var, gamma, beta = (
@@ -113,4 +113,3 @@ def test_layers_halve_what_the_paper_says_they_halve() -> None:
     assert shapes["Mixed_4f"] == (832, 4, 14, 14)
     assert shapes["Mixed_5c"] == (1024, 2, 7, 7)
     assert "logits" not in shapes
-

@@ -84,9 +84,7 @@ def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytes
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sounds_and_their_texts_are_those_of_the_library(
-    configured: pytest.MonkeyPatch, hub: Path, dtype: str
-) -> None:
+def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path, dtype: str) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     folder = hub / "laion/larger_clap_general"
@@ -146,7 +144,7 @@ def test_the_page_names_every_suite() -> None:
 
 @pytest.mark.parametrize("name", ["lite:model", "sentence-transformers", "sentence-transformers:"])
 def test_suites_take_the_models_that_they_take(name: str) -> None:
-    with pytest.raises(UnknownSuiteError, match="a model behind its name|takes no model"):
+    with pytest.raises(UnknownSuiteError, match=r"a model behind its name|takes no model"):
         load_suite(name)
 
 

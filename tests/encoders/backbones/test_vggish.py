@@ -55,9 +55,7 @@ def network_by_hand(w: dict[str, torch.Tensor], spectrogram: Array) -> Array:
         kernel, bias = w[f"features.{place}.weight"].numpy(), w[f"features.{place}.bias"].numpy()
         height, width, _ = x.shape
         framed = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-        x = bias + sum(
-            framed[i : i + height, j : j + width] @ kernel[:, :, i, j].T for i in range(3) for j in range(3)
-        )
+        x = bias + sum(framed[i : i + height, j : j + width] @ kernel[:, :, i, j].T for i in range(3) for j in range(3))
         x = np.maximum(x, 0)
         if pooled:
             x = x.reshape(height // 2, 2, width // 2, 2, -1).max(axis=(1, 3))
@@ -109,7 +107,11 @@ def test_names_shapes_and_counts_are_those_of_the_public_checkpoint() -> None:
 def test_whitening_rotates_clips_and_rounds() -> None:
     random = np.random.default_rng(2)
     whitening = Whitening()
-    vectors, means, features = random.normal(0, 0.2, (128, 128)), random.normal(0, 1, 128), random.normal(0, 1, (5, 128))
+    vectors, means, features = (
+        random.normal(0, 0.2, (128, 128)),
+        random.normal(0, 1, 128),
+        random.normal(0, 1, (5, 128)),
+    )
     whitening.load_state_dict(
         {"pca_eigen_vectors": torch.tensor(vectors).float(), "pca_means": torch.tensor(means).float()}
     )

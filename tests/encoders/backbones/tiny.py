@@ -92,7 +92,7 @@ def save_clap(folder: Path) -> Path:
 def save_xclip(folder: Path) -> Path:
     """A model that looks at four frames, with the processor that the published ones have."""
     vision = {
-        **_SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 24,
+        **_SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 24,  # noqa: E501
         "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
     }  # fmt: skip
     text = {**_TEXT, "max_position_embeddings": 8}

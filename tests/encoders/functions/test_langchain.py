@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +7,10 @@ import pytest
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
-from tests.colors import DESCRIPTION, NAMES, ColorNames, build, color_suite, AnyWords, suite_with
+from tests.colors import AnyWords, color_suite, suite_with
 from tests.films import Film, plain
 from tests.tones import sine, tone_suite
-from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
-from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import UnsupportedModalityError
 
 

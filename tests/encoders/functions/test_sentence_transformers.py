@@ -106,7 +106,9 @@ def test_a_route_can_be_replaced() -> None:
 
 def test_chroma_loads_it_as_any_other(folder: str, tmp_path: Path) -> None:
     function = SentenceTransformerEmbeddingFunction(model_name=folder, trust_remote_code=True)
-    collection = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection("notes", embedding_function=function)
+    collection = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection(
+        "notes", embedding_function=function
+    )
     collection.add(ids=["1", "2"], documents=["a red van", "a blue van"])
     assert collection.query(query_texts=["blue"], n_results=1)["ids"] == [["2"]]
 

@@ -25,6 +25,7 @@ from var_plugin.library import Index, open_index
 from var_plugin.retrievers.tools import TOOLS
 from var_plugin.retrievers.tools.mcp import mcp_server
 
+
 def examples(moment: str) -> dict[str, dict[str, Any]]:
     return {
         "search_moments": {"query": "green", "limit": 1},

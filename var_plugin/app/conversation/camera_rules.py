@@ -17,7 +17,7 @@ def camera_rules(cameras: Sequence[str]) -> Iterator[Rule]:
     """Yield the rules for these cameras, the more particular ones first."""
     yield rule(
         rf"(?:{_PLACE} )?(?:all|any|every)(?: of)?(?: the)? {_CAMERA}|everywhere|anywhere"
-        rf"|(?:forget|drop|remove|ignore|clear|reset)(?: about)? the {_CAMERA}(?: filter)?|(?:whichever|no matter which) {_CAMERA}",
+        rf"|(?:forget|drop|remove|ignore|clear|reset)(?: about)? the {_CAMERA}(?: filter)?|(?:whichever|no matter which) {_CAMERA}",  # noqa: E501
         lambda found, draft: draft.change(cameras=None),
     )
     yield rule(rf"(?:only )?(?:{_PLACE} )?(?:the )?(?:same|this|that) {_CAMERA}(?: only)?", _of_moment(same=True))
@@ -95,7 +95,9 @@ def _full(camera: str) -> str:
 
 def _short(cameras: Sequence[str]) -> dict[str, str]:
     """Return the words, and numbers without leading zeros, that only one camera's name has."""
-    owners = [(form, camera) for camera in cameras for form in {form for word in _words(camera) for form in _forms(word)}]
+    owners = [
+        (form, camera) for camera in cameras for form in {form for word in _words(camera) for form in _forms(word)}
+    ]
     counts = Counter(form for form, _ in owners)
     return {form: camera for form, camera in owners if counts[form] == 1}
 

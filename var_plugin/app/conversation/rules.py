@@ -1,4 +1,4 @@
-"""Rules for everything but times and cameras: likeness, loudness, unusualness, number, order, what must not be there."""
+"""Rules for everything but times and cameras: likeness, loudness, unusualness, number, order, what is not wanted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ REFERENCE = (
 )
 _UNUSUAL = r"(?:unusual|anomalous|suspicious|strange|abnormal|odd|weird)"
 _NOT_THE_THING = re.compile(
-    r"^(?:(?:a|an|the|any|some)(?:more)? )+|(?: (?:in (?:it|them|there|the picture)|there|at all|either|anymore))+$", re.IGNORECASE
+    r"^(?:(?:a|an|the|any|some)(?:more)? )+|(?: (?:in (?:it|them|there|the picture)|there|at all|either|anymore))+$",
+    re.IGNORECASE,
 )
 _UNUSUAL_FROM = 0.5
 _MORE = 5
@@ -96,7 +97,7 @@ def _keep_only_what_is_asked(found: re.Match[str], draft: Draft) -> None:
     draft.change(**{name: value for name, value in vars(Request()).items() if name not in asked})
 
 
-_LIKE = r"(?:like|closer to|nearer to|more of|similar to|resembling|the same as|just like|looks? like|looking like|sounds? like)"
+_LIKE = r"(?:like|closer to|nearer to|more of|similar to|resembling|the same as|just like|looks? like|looking like|sounds? like)"  # noqa: E501
 COMMON_RULES = (
     rule(
         r"(?:remove|drop|clear|forget|reset|no)(?: all)?(?: the| of the)? (?:filters?|conditions?|restrictions?)",
@@ -114,7 +115,7 @@ COMMON_RULES = (
         if draft.context.moment else draft.notes.append("there is no moment yet to be similar to"))),
     rule(rf"(?:much |a bit |only )?louder(?: {_THING})?(?: than (?P<which>{REFERENCE}))?", _loudness(louder=True)),
     rule(
-        rf"(?:much |a bit |only )?(?:quieter|softer|less loud|not so loud)(?: {_THING})?(?: than (?P<than>{REFERENCE}))?",
+        rf"(?:much |a bit |only )?(?:quieter|softer|less loud|not so loud)(?: {_THING})?(?: than (?P<than>{REFERENCE}))?",  # noqa: E501
         _loudness(louder=False),
     ),
     rule(r"(?:any|forget the|drop the|ignore the|whatever the) (?:loudness|volume)",
@@ -129,15 +130,15 @@ COMMON_RULES = (
     rule(rf"(?:even )?more {_UNUSUAL}(?: {_THING})?", _more_unusual),
     rule(
         rf"(?:only|just|show me|show) (?:the )?(?:most )?{_UNUSUAL}(?: {_THING})?|(?:only|just) (?:the )?anomalies"
-        rf"|(?:the )?(?:most )?{_UNUSUAL} {_THING}(?: only)?|anomalies only|(?:any ?thing|something|what is|what's) {_UNUSUAL}|^(?:most )?{_UNUSUAL}$|^(?:the )?anomalies$",
+        rf"|(?:the )?(?:most )?{_UNUSUAL} {_THING}(?: only)?|anomalies only|(?:any ?thing|something|what is|what's) {_UNUSUAL}|^(?:most )?{_UNUSUAL}$|^(?:the )?anomalies$",  # noqa: E501
         lambda found, draft: draft.change(min_anomaly=_UNUSUAL_FROM),
     ),
     rule(r"(?:only |just )?(?:the )?(?:one|once|best) (?:per|for each|of each|in each) (?:video|camera)",
          lambda found, draft: draft.change(per_video=True)),
     rule(rf"(?:only |just |show me |show )*(?:the )?(?:top|best|first) (?P<number>{_NUMBER})(?: {_THING})?", _at_most),
-    rule(r"(?:only|just) (?:the )?(?:best|top|first)(?: one| match| result| moment)?|(?:the )?best (?:one|match)|only one",
+    rule(r"(?:only|just) (?:the )?(?:best|top|first)(?: one| match| result| moment)?|(?:the )?best (?:one|match)|only one",  # noqa: E501
          _at_most),
-    rule(rf"(?:only |just |show me |show |up to |at most )*(?P<number>{_NUMBER}) (?:results|moments|clips|matches|of them)",
+    rule(rf"(?:only |just |show me |show |up to |at most )*(?P<number>{_NUMBER}) (?:results|moments|clips|matches|of them)",  # noqa: E501
          _at_most),
     rule(rf"^(?:show|give)(?: me)? (?:only |just )?(?P<number>{_NUMBER})$", _at_most),
     rule(rf"^(?:show |give )?(?:me )?(?:fewer|less|not so many)(?: {_THING})?$",
@@ -155,8 +156,8 @@ COMMON_RULES = (
 )  # fmt: skip
 
 NEGATION = rule(
-    r"(?:but |and |with |also )?(?:nothing|neither|none|not any|no|not|without|except|except for|excluding|exclude|minus|skip|hide"
-    r"|leave out|ignore|nobody|remove)(?: (?:ones|moments|results|clips))?(?: (?:with|of|showing|containing|like|in which there are))?"
+    r"(?:but |and |with |also )?(?:nothing|neither|none|not any|no|not|without|except|except for|excluding|exclude|minus|skip|hide"  # noqa: E501
+    r"|leave out|ignore|nobody|remove)(?: (?:ones|moments|results|clips))?(?: (?:with|of|showing|containing|like|in which there are))?"  # noqa: E501
     r" (?P<what>[^;.!?]+)",
     _without,
 )

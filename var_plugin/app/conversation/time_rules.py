@@ -169,10 +169,10 @@ TIME_RULES = (
     rule(r"(?:on )?the (?:next|following) day|(?:on )?the day after(?: that)?|a day later", _shifted_day(1)),
     rule(r"(?:that|the same|on that|on the same) day(?: only)?", _shifted_day(0)),
     rule(
-        rf"(?:in |within |up to )?(?P<length>{LENGTH}) (?P<side>before|after|earlier|later|around){_THAT}", _of_moment(_near)
+        rf"(?:in |within |up to )?(?P<length>{LENGTH}) (?P<side>before|after|earlier|later|around){_THAT}", _of_moment(_near)  # noqa: E501
     ),
     rule(rf"(?P<side>within) (?P<length>{LENGTH}) of (?P<which>{REFERENCE})", _of_moment(_near)),
-    rule(rf"(?:in |during )?the (?P<side>previous|preceding|next|following) (?P<length>{LENGTH}|hour|minute)", _of_moment(_near)),
+    rule(rf"(?:in |during )?the (?P<side>previous|preceding|next|following) (?P<length>{LENGTH}|hour|minute)", _of_moment(_near)),  # noqa: E501
     rule(rf"(?:on )?the (?P<part>{PART}) before", _part_before),
     rule(rf"(?:in |during |from )?(?P<span>{SPAN})(?: only)?$",
          lambda found, draft: _bounds(draft, calendar_span(said(found, "span"), draft.context))),
@@ -182,20 +182,20 @@ TIME_RULES = (
         _of_moment(lambda found, begins, ends, draft: (begins - AROUND, begins + AROUND)),
     ),
     rule(
-        rf"(?:(?:on )?(?P<day>{DAY}),? )?(?:between|from) (?P<first>{POINT}) (?:and|to|until|till|-|–) (?P<last>{POINT})",
+        rf"(?:(?:on )?(?P<day>{DAY}),? )?(?:between|from) (?P<first>{POINT}) (?:and|to|until|till|-|–) (?P<last>{POINT})",  # noqa: E501
         _between,
     ),
     rule(rf"(?P<word>no earlier than|not earlier than|not before|not until) (?P<point>{_SINGLE})", _after),
     rule(rf"(?P<word>no later than|not later than|not after|not past) (?P<point>{_SINGLE})", _before),
     rule(
-        rf"(?P<word>after|since|from|starting at|starting from|later than) (?P<point>{_SINGLE})(?: (?:on|onwards?))?", _after
+        rf"(?P<word>after|since|from|starting at|starting from|later than) (?P<point>{_SINGLE})(?: (?:on|onwards?))?", _after  # noqa: E501
     ),
     rule(rf"(?P<word>before|until|till|by|up to|earlier than) (?P<point>{_SINGLE})", _before),
     rule(rf"(?:not|nothing|except|but not|no|none) (?:in the|during the|at|by|on) (?:{PART}|{DAY})", _cannot),
     rule(rf"(?:around|about|at|near)(?: about)? (?P<point>(?:{DAY} )?{CLOCK}(?: {PART})?(?: (?:on )?{DAY})?)", _around),
     rule(r"last night|overnight", _of_today("night", days=-1)),
     rule(r"(?:only )?(?:during the|in the|by|during) ?day(?:time|light)?(?: only)?|daytime(?: only)?",
-         lambda found, draft: _bounds(draft, (at(_day(draft), time(6), draft.context), at(_day(draft), time(18), draft.context)))),
+         lambda found, draft: _bounds(draft, (at(_day(draft), time(6), draft.context), at(_day(draft), time(18), draft.context)))),  # noqa: E501
     rule(r"tonight", _of_today("night")),
     rule(rf"(?:in |during )?this (?P<part>{PART})", _of_today(None)),
     rule(

@@ -76,7 +76,7 @@ def read_point(words: str, context: Context) -> Point:
 
 
 def read_day(words: str, context: Context) -> date | None:
-    """Return the day that `DAY` matched: counted from now where it says so, else the latest one up to the footage's end."""
+    """Return the day that `DAY` matched: counted from now where it says so, else the latest up to the footage's end."""
     relative = re.search(r"yesterday|today|ago|last", words)
     # One day on: "Saturday" may be the very last day of the footage.
     base = context.now if relative else context.latest + timedelta(days=1)

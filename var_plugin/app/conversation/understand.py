@@ -56,7 +56,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _KEEPS_CONDITIONS = re.compile(
-    r"^(?:and |but |also |now |ok |then )*(?:what about|how about|same for|the same for|the same with|same with|and|also|"
+    r"^(?:and |but |also |now |ok |then )*(?:what about|how about|same for|the same for|the same with|same with|and|also|"  # noqa: E501
     r"instead|rather|try|only|just|(?:i )?(?:mean|meant)|make it|change it to|no(?=, an? )),?\s+"
     r"|\s+(?:instead|too|as well)$",
     re.IGNORECASE,
@@ -123,4 +123,3 @@ def _request(subject: str, draft: Draft) -> Request:
     asked = _LEAD.sub("", _KEEPS_CONDITIONS.sub("", subject))
     base = draft.before.but(image=None, audio=None, video=None, like=None) if keeps else Request()
     return base.but(**{**draft.changes, "text": asked or subject})
-

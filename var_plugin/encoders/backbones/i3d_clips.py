@@ -1,4 +1,4 @@
-"""Clips of I3D features: what is seen, and what moves, in sixteen frames at 24 a second, as the anomaly data sets have it.
+"""Clips of I3D features: what is seen, and what moves, in sixteen frames at 24 a second, as in the anomaly data sets.
 
 Frames are scaled to 340 × 256 pixels, of which the middle 224 × 224 count: the centre crop of the published features.
 """

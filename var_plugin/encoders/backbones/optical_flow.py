@@ -33,7 +33,7 @@ class OpticalFlow:
         self._method = method
 
     def __call__(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        """Return (n - 1, height, width, 2) in -1…1, right and down, for n pictures (height, width, 3) in order of time."""
+        """Return (n - 1, height, width, 2) in -1…1, right and down, for n pictures (height, width, 3) in order."""
         import cv2
 
         greys = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]

@@ -6,7 +6,7 @@ A pickle is read only if its sha256 is the pinned one, or the one the user names
 from __future__ import annotations
 
 import hashlib
-import pickle  # noqa: S403  (only the name of its error)
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,13 +135,16 @@ def is_converted(name: str) -> bool:
 def inference() -> Iterator[torch.device]:
     """Run networks in the data type of the settings, where `device()` says; yields that.
 
-    Batch normalisation and logarithms stay in float32; so does all of it on a CPU, where many compute convolutions in half
-    precision a hundred times slower.
+    Batch normalisation and logarithms stay in float32; so does all of it on a CPU, where many compute convolutions in
+    half precision a hundred times slower.
     """
     import torch
 
     where, dtype = device(), getattr(torch, settings().dtype)
-    with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=where.type != "cpu" and dtype != torch.float32):
+    with (
+        torch.inference_mode(),
+        torch.autocast(where.type, dtype, enabled=where.type != "cpu" and dtype != torch.float32),
+    ):
         yield where
 
 

@@ -6,6 +6,7 @@ It was taught to hear what YAMNet hears; nothing of YAMNet's weights is in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class SoundNetwork(nn.Module):
         self.stages = nn.Sequential(
             _convolution(1, widths[0], kernel=7, stride=4),
             nn.ReLU(),
-            *(_Stage(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)),
+            *(_Stage(inputs, outputs) for inputs, outputs in pairwise(widths)),
         )
         self.last = nn.Linear(2 * widths[-1], features)
         self.register_buffer("mean", torch.zeros(features))

@@ -1,7 +1,7 @@
 """VGGish (Hershey et al. 2017; Google, Apache-2.0, trained for AudioSet): log-mel windows of 0.96 s to 128 features.
 
-Names and shapes are those of the torch checkpoint that is used most (`vggish-10086976.pth` of harritaylor/torchvggish). Like
-that one, and unlike newer versions of Google's code, it ends in a ReLU.
+Names and shapes are those of the torch checkpoint that is used most (`vggish-10086976.pth` of harritaylor/torchvggish).
+Like that one, and unlike newer versions of Google's code, it ends in a ReLU.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class VGGish(nn.Module):
         self.features = nn.Sequential(*layers)
         flat = inputs * (_FRAMES // _REDUCTION) * (BANDS // _REDUCTION)
         self.embeddings = nn.Sequential(
-            nn.Linear(flat, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, WIDTH), nn.ReLU()
+            nn.Linear(flat, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, WIDTH), nn.ReLU()  # noqa: E501
         )  # fmt: skip
 
     def forward(self, log_mel: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def log_mel(windows: Tensor) -> Tensor:
 
 
 def mel_bank() -> Tensor:
-    """Return (257, 64): triangles that are straight over mels, not over Hertz as torchaudio's; the constant is left out."""
+    """Return (257, 64): triangles straight over mels, not over Hertz as torchaudio's; the constant is left out."""
     mels = _mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
     low, high = _mel(torch.tensor([_LOWEST, _HIGHEST], dtype=torch.float64)).tolist()
     edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)

@@ -1,7 +1,7 @@
 """X-CLIP (Ni et al., ECCV 2022) through transformers: sentences, and clips of several frames, to one space.
 
-The network's own score lets each video adjust the text. A store compares vectors that were made apart, so that part is left
-out here.
+The network's own score lets each video adjust the text. A store compares vectors that were made apart, so that part is
+left out here.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from var_plugin.types import Modality
 class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
     """Texts and pictures, also mixed in one list, as vectors of one space.
 
-    Chroma has no type for videos and sounds: encode those with `encode` and pass them as `embeddings=`. It restores only
-    functions of suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
+    Chroma has no type for videos and sounds: encode those with `encode` and pass them as `embeddings=`. It restores
+    only functions of suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
     """
 
     def __call__(self, input: Embeddable) -> Embeddings:  # noqa: A002  (Chroma checks the name)
