@@ -1,6 +1,7 @@
-"""How much memory indexing takes, by hours of footage in one file.
+"""How much memory and time indexing takes, by hours of footage in one file or in many.
 
     python benchmarks/memory.py FILM [--hours 1 10] [--stand-ins]
+    python benchmarks/memory.py --files 1 10 100
 
 FILM is repeated, not encoded anew, until it lasts that long. Each file is indexed into an index of its own, in
 a process of its own; the peak is that of the process (the networks, Milvus Lite) and of its decoders, each by itself,
@@ -8,15 +9,20 @@ as the kernel counted it.
 
 With --stand-ins the three networks of `lite` are loaded and run once and then give noise of the same width, so that ten
 hours take minutes: what they need does not depend on the footage. All else is done as always, for no two seconds alike.
+
+With --files nothing is decoded either: so many videos of an hour, of noise instead of clips, are stored one after
+another in one index, by all that is done after the networks. Only that part can depend on what the index holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,6 +35,13 @@ from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import unit
 from var_plugin.encoders.lite import LitePictureEncoder
 from var_plugin.encoders.lite_sound import LiteSoundEncoder
+from var_plugin.encoders.sound import Heard
+from var_plugin.encoders.video import Clips
+from var_plugin.index.catalogue import Sighting
+from var_plugin.ingest.file import Footage, Look, keep
+from var_plugin.ingest.rows import Embedded, Streams
+from var_plugin.ingest.video import Clock
+from var_plugin.settings import CameraClock
 
 _PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
 
@@ -87,10 +100,49 @@ def index_one(film: Path) -> None:
         sys.stdout.write(f"{time.perf_counter() - started} {peak('self')} {decoders} {sum(index.size().values())}\n")
 
 
+def noise_hour(suite: vp.Suite, number: int) -> Embedded:
+    """Return what is made of an hour of clips and sound that nobody decoded; no two are alike."""
+    chance = np.random.default_rng(number)
+
+    def drawn(count: int, space: str) -> np.ndarray:
+        return unit(chance.standard_normal((count, suite.spaces[space].dim), np.float32))
+
+    seconds, clips = 3_600.0, 7_200
+    times, usable = np.arange(clips) / 2, np.ones(clips, bool)
+    seen = Clips(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
+    middles = np.arange(7_500) * 0.48
+    loudness = chance.random(len(middles), np.float32) + 0.1
+    heard = Heard(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
+    return Streams(suite).represent([seen], {"sound": heard}, None)
+
+
+def store_many(sizes: Sequence[int]) -> None:
+    """Print what storing an hour takes when so many hours are in the index."""
+    sys.stdout.write(
+        "| hours | rows | wall, s an hour | CPU, s an hour | peak, MiB | index, MB |\n|---|---|---|---|---|---|\n"
+    )
+    with tempfile.TemporaryDirectory() as folder, vp.open_index(Path(folder, "index.db"), suite="lite") as index:
+        took: list[tuple[float, float]] = []
+        for number in range(max(sizes)):
+            wall, cpu = time.perf_counter(), time.process_time()
+            footage = Footage(Path(f"/{number}.mp4"), "camera", None, CameraClock())
+            content = hashlib.sha256(str(number).encode()).hexdigest()
+            look = Look(content, Sighting(path=f"/{number}.mp4", camera="camera", recorded_at=-1), Clock())
+            keep(index, footage, look, lambda number=number: noise_hour(index.suite, number))
+            took.append((time.perf_counter() - wall, time.process_time() - cpu))
+            if number + 1 in sizes:
+                last = np.median(took[-5:], axis=0)
+                disk = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()) / 1e6
+                numbers = (number + 1, sum(index.size().values()), *last, peak("self"), disk)
+                sys.stdout.write("| " + " | ".join(f"{each:,.6g}" for each in numbers) + " |\n")
+                sys.stdout.flush()
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("film", type=Path)
+    parser.add_argument("film", type=Path, nargs="?")
+    parser.add_argument("--files", type=int, nargs="+")
     parser.add_argument("--hours", type=float, nargs="+", default=[1, 10])
     parser.add_argument("--stand-ins", action="store_true")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -99,6 +151,9 @@ def main() -> None:
         if arguments.stand_ins:
             stand_in()
         index_one(arguments.film)
+        return
+    if arguments.files:
+        store_many(arguments.files)
         return
     lines = ["| hours | minutes taken | rows | peak, MiB | decoders, MiB | of the first |", "|---|---|---|---|---|---|"]
     first = None
