@@ -26,7 +26,7 @@ def test_what_is_found_where_it_is_unusual_counts_for_more() -> None:
     event, unusual = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
     usual, strange, certain = Anomaly(event, unusual).score.tolist()
     assert usual == pytest.approx(0.4)
-    assert strange / (1 - strange) == pytest.approx(0.4 / 0.6 * np.exp(1.5), rel=1e-4)
+    assert strange / (1 - strange) == pytest.approx(0.4 / 0.6 * np.exp(3), rel=1e-4)
     assert certain == 1
 
 

@@ -40,9 +40,12 @@ from var_plugin.training.flickr8k import read_flickr8k
 
 Span = tuple[float, float]
 
-_FPS = 25
-_SIZE = (240, 320)
-_RIGHT = 0.3
+FPS = 25
+SIZE = (240, 320)
+"""Height and width of the films in pixels."""
+RIGHT = 0.3
+"""The least intersection over union of a moment that counts as found."""
+
 _WORDS = "people fighting"
 _BLIND_SECONDS = 4.0  # length of what the methods without a span of their own point at
 
@@ -65,16 +68,16 @@ def make_film(clips: Sequence[FightClip], path: Path, random: np.random.Generato
     wanted, length = random.uniform(120, 300), 0.0
     parts: list[NDArray[np.uint8]] = []
     while length < wanted:
-        frames = _frames(ordinary[random.integers(len(ordinary))])
+        frames = frames_of(ordinary[random.integers(len(ordinary))])
         if random.random() < 0.3:
-            frames = np.repeat(frames[:1], random.integers(3, 10) * _FPS, axis=0)
+            frames = np.repeat(frames[:1], random.integers(3, 10) * FPS, axis=0)
         parts.append(frames)
-        length += len(frames) / _FPS
+        length += len(frames) / FPS
     place = int(random.integers(len(parts) + 1))
-    before = sum(map(len, parts[:place])) / _FPS
-    shown = np.concatenate([_frames(clip) for clip in event])
+    before = sum(map(len, parts[:place])) / FPS
+    shown = np.concatenate([frames_of(clip) for clip in event])
     _write(path, [*parts[:place], shown, *parts[place:]])
-    return Film(path, (before, before + len(shown) / _FPS))
+    return Film(path, (before, before + len(shown) / FPS))
 
 
 def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str, bool]:
@@ -98,7 +101,7 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     moments |= {name: (at - half, at + half) for name, at in points.items()}
     led = anomaly_spans(clips.times, anomaly.score, clips.end, least=settings().anomaly_peak)
     moments |= _by_words(clips, encoders, video, led)
-    return {name: _overlap(span, film.fight) >= _RIGHT for name, span in moments.items()}
+    return {name: overlap(span, film.fight) >= RIGHT for name, span in moments.items()}
 
 
 def _highest(clips: Clips, scores: NDArray[np.float32]) -> Span:
@@ -132,20 +135,21 @@ def _changes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.array(moved), jumps
 
 
-def _overlap(found: Span, wanted: Span) -> float:
+def overlap(found: Span, wanted: Span) -> float:
     """Return intersection over union."""
     shared = max(0.0, min(found[1], wanted[1]) - max(found[0], wanted[0]))
     return shared / (found[1] - found[0] + wanted[1] - wanted[0] - shared)
 
 
-def _frames(clip: FightClip) -> NDArray[np.uint8]:
-    return np.stack([frame.picture for frame in FrameReader(clip.path, rate=_FPS, size=_SIZE)])
+def frames_of(clip: FightClip) -> NDArray[np.uint8]:
+    """Return the clip's frames at `FPS` and in `SIZE`, (n, height, width, 3)."""
+    return np.stack([frame.picture for frame in FrameReader(clip.path, rate=FPS, size=SIZE)])
 
 
 def _write(path: Path, parts: Sequence[NDArray[np.uint8]]) -> None:
-    height, width = _SIZE
+    height, width = SIZE
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=_FPS, width=width, height=height, options={"preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=FPS, width=width, height=height, options={"preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         for picture in (picture for part in parts for picture in part):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -198,15 +198,18 @@ def confidence_trials(
     motion = examples.still.motion[np.arange(len(pictures)) % len(examples.still)]
     captions = [captions[0] for captions in data.captions]
     return trials(
-        encode_texts(model, text, captions), fold_clips(model, Samples(pictures, motion)), likenesses(data), background
+        encode_texts(model, text, captions),
+        fold_clips(model, Samples(pictures, motion)),
+        likenesses(data, data),
+        background,
     )
 
 
-def likenesses(data: CaptionedPictures) -> Vectors:
-    """Return how alike the first caption of each picture and the likest caption of each other are, (n, n)."""
-    told = sentence_vectors([caption for captions in data.captions for caption in captions])
-    told = told.reshape(len(data), CAPTIONS, -1)
-    return np.asarray(np.einsum("qd,pcd->qpc", told[:, 0], told).max(axis=2), np.float32)
+def likenesses(asked: CaptionedPictures, data: CaptionedPictures) -> Vectors:
+    """Return how alike the first caption of each picture asked for and the likest caption of each other are, (n, m)."""
+    first = sentence_vectors([captions[0] for captions in asked.captions])
+    told = [sentence_vectors([captions[number] for captions in data.captions]) for number in range(CAPTIONS)]
+    return np.asarray(np.max([first @ sentences.T for sentences in told], axis=0), np.float32)
 
 
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
