@@ -29,6 +29,9 @@ from var_plugin.training.sounds import Recording, read_recordings, select
 BED = ("air conditioner", "children playing", "engine idling", "street music")
 """Labels of what sounds all the time; all others are asked for."""
 
+SECONDS = (120, 180)
+"""How long the films are."""
+
 _BED_LEVEL, _LEVEL = 0.02, 0.1  # root mean squares: the sound is 14 dB louder
 _SEARCHES: dict[str, dict[str, float]] = {
     "without the space of sounds": {"sound": 0.0},
@@ -55,7 +58,7 @@ def make_film(
 ) -> HeardFilm:
     """Put a film together from calm clips, a bed out of `recordings`, and the event's sound at some place."""
     pictures: list[NDArray[np.uint8]] = []
-    length = random.uniform(120, 180)
+    length = random.uniform(*SECONDS)
     while sum(map(len, pictures)) < length * FPS:
         pictures.append(frames_of(clips[random.integers(len(clips))]))
     samples = round(sum(map(len, pictures)) / FPS * SAMPLE_RATE)
