@@ -60,7 +60,7 @@ def make_film(
     pictures: list[NDArray[np.uint8]] = []
     length = random.uniform(*SECONDS)
     while sum(map(len, pictures)) < length * FPS:
-        pictures.append(frames_of(clips[random.integers(len(clips))]))
+        pictures.append(frames_of(clips[int(random.integers(len(clips)))]))
     samples = round(sum(map(len, pictures)) / FPS * SAMPLE_RATE)
     bed = [recording for recording in recordings if recording.label in BED]
     track = np.zeros(0, np.float32)
