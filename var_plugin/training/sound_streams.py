@@ -17,14 +17,18 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin import Filter, Moment, open_index
 from var_plugin.encoders.base import Sound
+from var_plugin.encoders.suites import load_suite
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.add import Origin, add
 from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.retrievers.search import search
 from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
 from var_plugin.training.fight_streams import FPS, RIGHT, SIZE, Span, frames_of, overlap
 from var_plugin.training.sound_features import read_sound
 from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.types import Filter, Moment, Query
 
 BED = ("air conditioner", "children playing", "engine idling", "street music")
 """Labels of what sounds all the time; all others are asked for."""
@@ -114,17 +118,17 @@ def main() -> None:
     recordings = select(read_recordings(arguments.data), part="test")
     labels = sorted({str(recording.label) for recording in recordings} - set(BED))
     rows = []
-    with tempfile.TemporaryDirectory() as folder, open_index(Path(folder) / "index", suite="lite") as index:
+    with tempfile.TemporaryDirectory() as folder, VideoIndex(Path(folder) / "index", load_suite("lite")) as index:
         for number in range(arguments.films):
             label = labels[number % len(labels)]
             events = [recording for recording in recordings if recording.label == label]
             event = events[random.integers(len(events))]
             film = make_film(calm, recordings, event, Path(folder) / f"{number}.mp4", random)
-            index.add(film.path)
-            within = Filter(cameras=(film.path.stem,))
+            add(index, [film.path], Origin(camera=film.path.stem))
+            query, within = Query(text=film.words), Filter(cameras=(film.path.stem,))
             rows.append(
                 {
-                    name: right(index.search(film.words, k=1, filter=within, weights=weights), film)
+                    name: right(search(index, query, k=1, wanted=within, weights=weights), film)
                     for name, weights in _SEARCHES.items()
                 }
             )
