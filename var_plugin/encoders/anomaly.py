@@ -54,4 +54,5 @@ def scope(encoder: VideoEncoder) -> str:
     """Say what the score knows and what it does not; to be shown with it."""
     if encoder.scope is None:
         return UNUSUAL_SCOPE
-    return f"the higher of two: trained ({encoder.scope}), raised where the clip is unusual; and, counted by half, {UNUSUAL_SCOPE}"  # noqa: E501
+    trained = f"trained ({encoder.scope}), raised where the clip is unusual"
+    return f"the higher of two: {trained}; and, counted by half, {UNUSUAL_SCOPE}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +175,17 @@ def held_out_films(
         report(f"fold {number + 1} done")
 
 
+def told(rows: Sequence[Mapping[str, bool]]) -> str:
+    """Return how often each method was right, in percent, with a 95 % interval over films."""
+    drawn = np.random.default_rng(0).integers(0, len(rows), (1000, len(rows)))
+    lines = [f"{len(rows)} films; right first, percent, with a 95 % interval over films:"]
+    for name in rows[0]:
+        right = 100 * np.array([row[name] for row in rows])
+        low, high = np.percentile(right[drawn].mean(axis=1), [2.5, 97.5])
+        lines.append(f"{name}: {right.mean():.0f} ({low:.0f} to {high:.0f})")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Count how often the moment put first is the fight."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.fight_streams", description=main.__doc__)
@@ -190,12 +201,7 @@ def main() -> None:
             answers(film, weights, random)
             for film, weights in held_out_films(arguments, Path(folder), lambda line: print(line, flush=True))
         ]
-    print(f"{len(rows)} films; right first, percent, with a 95 % interval over films:")
-    drawn = random.integers(0, len(rows), (1000, len(rows)))
-    for name in rows[0]:
-        right = 100 * np.array([row[name] for row in rows])
-        low, high = np.percentile(right[drawn].mean(axis=1), [2.5, 97.5])
-        print(f"{name}: {right.mean():.0f} ({low:.0f} to {high:.0f})")
+    print(told(rows))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from var_plugin.ingest.add import Origin, add
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.retrievers.search import search
 from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
-from var_plugin.training.fight_streams import FPS, RIGHT, SIZE, Span, frames_of, overlap
+from var_plugin.training.fight_streams import FPS, RIGHT, SIZE, Span, frames_of, overlap, told
 from var_plugin.training.sound_features import read_sound
 from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording, read_recordings, select
@@ -133,12 +133,7 @@ def main() -> None:
                 }
             )
             print(f'"{film.words}" {rows[-1]}', flush=True)
-    print(f"{len(rows)} films; right first, percent, with a 95 % interval over films:")
-    drawn = random.integers(0, len(rows), (1000, len(rows)))
-    for name in _SEARCHES:
-        hits = 100 * np.array([row[name] for row in rows])
-        low, high = np.percentile(hits[drawn].mean(axis=1), [2.5, 97.5])
-        print(f"{name}: {hits.mean():.0f} ({low:.0f} to {high:.0f})")
+    print(told(rows))
 
 
 if __name__ == "__main__":

@@ -39,11 +39,9 @@ class ResidualAlanConfig(AlanConfig):
         motion_width: width of the motion stream in a vector, small: it costs storage in every row.
         sentence_dim: width of the sentence vectors that say how much motion counts.
         least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what
-        a
-            regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
+            a regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
         adapted_texts: a text's vector is moved by a layer of its own, so that training reaches the search of segments,
-        whose
-            vectors are means of clips; else texts stay as the space has them.
+            whose vectors are means of clips; else texts stay as the space has them.
         detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
             to learn from would let it learn the cameras.
     """
@@ -102,8 +100,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
     With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
 
     * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; a picture, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`,
-    so
-      that a picture finds clips by appearance alone;
+      so that a picture finds clips by appearance alone;
     * a text is `[√(1-|u|²)·t ; u ; 0 ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
 
     Every vector has length one, so inner product and cosine rank alike.
