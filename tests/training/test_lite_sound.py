@@ -54,8 +54,13 @@ def yamnet(audio: Path) -> Yamnet:
 
 
 @pytest.fixture(scope="module")
-def features(few: list[Recording], yamnet: Yamnet, tmp_path_factory: pytest.TempPathFactory) -> SoundFeatures:
-    return cached_features(few, yamnet.trunk(), tmp_path_factory.mktemp("cache") / "few")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features") / "few"
+
+
+@pytest.fixture(scope="module")
+def features(few: list[Recording], yamnet: Yamnet, cache: Path) -> SoundFeatures:
+    return cached_features(few, yamnet.trunk(), cache)
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +186,11 @@ def test_features_are_the_teachers_of_the_very_windows(features: SoundFeatures, 
 
 
 def test_what_was_computed_is_opened_again(
-    features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path_factory: pytest.TempPathFactory
+    features: SoundFeatures, few: list[Recording], yamnet: Yamnet, cache: Path
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "cache0" / "few"
-    before = (folder / "features.npy").stat().st_mtime_ns
-    assert (cached_features(few, yamnet.trunk(), folder).features[0] == features.features[0]).all()
-    assert (folder / "features.npy").stat().st_mtime_ns == before
+    before = (cache / "features.npy").stat().st_mtime_ns
+    assert (cached_features(few, yamnet.trunk(), cache).features[0] == features.features[0]).all()
+    assert (cache / "features.npy").stat().st_mtime_ns == before
 
 
 def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: SoundFeatures, yamnet: Yamnet) -> None:
