@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.training.alan_motion import sentence_vectors
+from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures
 
 SIZES = (100, 300, 900)
 """Of the galleries."""
@@ -39,6 +41,13 @@ class Trials:
             Trials(self.with_match[rows], self.found[rows], self.without[rows], self.sizes[rows])
             for rows in (slice(None, middle), slice(middle, None))
         )
+
+
+def likenesses(asked: CaptionedPictures, data: CaptionedPictures) -> Vectors:
+    """Return how alike the first caption of each picture asked for and the likest caption of each other are, (n, m)."""
+    first = sentence_vectors([captions[0] for captions in asked.captions])
+    told = [sentence_vectors([captions[number] for captions in data.captions]) for number in range(CAPTIONS)]
+    return np.asarray(np.max([first @ sentences.T for sentences in told], axis=0), np.float32)
 
 
 def trials(queries: Vectors, gallery: Vectors, likeness: Vectors, background: Background, seed: int = 0) -> Trials:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,19 +24,16 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import VideoEncoder
-from var_plugin.encoders.lite import LitePictureEncoder
 from var_plugin.encoders.lite_suite import scene
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.video import Clips, embed_clips, pool
-from var_plugin.encoders.weight_folder import LITE
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.segments import anomaly_spans, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.training import lite_alan
-from var_plugin.training.alan_examples import cached_examples
+from var_plugin.training.alan_data import measuring_parser, read_data
 from var_plugin.training.alan_motion import KINDS, read_sentences
 from var_plugin.training.cctv_fights import FightClip
-from var_plugin.training.flickr8k import read_flickr8k
 
 Span = tuple[float, float]
 
@@ -156,23 +153,18 @@ def _write(path: Path, parts: Sequence[NDArray[np.uint8]]) -> None:
         container.mux(stream.encode(None))
 
 
-def held_out_films(
-    arguments: argparse.Namespace, folder: Path, report: Callable[[str], None]
-) -> Iterator[tuple[Film, Path]]:
+def held_out_films(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Film, Path]]:
     """Yield films of each fold's left-out sources, with the weights trained on the others."""
-    examples = cached_examples(
-        arguments.fights, arguments.flickr8k, LitePictureEncoder(arguments.weights), arguments.cache
-    )
-    sentences = read_sentences(arguments.uca, read_flickr8k(arguments.flickr8k)["train"])
-    for number, (chosen, left) in enumerate(lite_alan.folds(examples)):
+    data = read_data(arguments, arguments.weights)
+    sentences = read_sentences(arguments.uca, data.pictures["train"])
+    for number, (model, left) in enumerate(lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe())):
         weights = folder / f"fold{number}"
         shutil.copytree(arguments.weights, weights)
-        model = lite_alan.fit(examples, chosen, sentences, lite_alan.Recipe())
         lite_alan.save_tensors(model, weights)
         random = np.random.default_rng(1000 * arguments.seed + number)
         for film in range(arguments.films):
-            yield make_film([examples.clips[index] for index in left], folder / f"{number}-{film}.mp4", random), weights
-        report(f"fold {number + 1} done")
+            clips = [data.examples.clips[index] for index in left]
+            yield make_film(clips, folder / f"{number}-{film}.mp4", random), weights
 
 
 def told(rows: Sequence[Mapping[str, bool]]) -> str:
@@ -188,19 +180,13 @@ def told(rows: Sequence[Mapping[str, bool]]) -> str:
 
 def main() -> None:
     """Count how often the moment put first is the fight."""
-    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.fight_streams", description=main.__doc__)
-    for name in ("fights", "flickr8k", "uca", "cache"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
-    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    parser = measuring_parser("fight_streams", main.__doc__)
     parser.add_argument("--films", type=int, default=4, help="films per fold; there are six folds")
     parser.add_argument("--seed", type=int, default=0, help="another one puts other films together")
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            answers(film, weights, random)
-            for film, weights in held_out_films(arguments, Path(folder), lambda line: print(line, flush=True))
-        ]
+        rows = [answers(film, weights, random) for film, weights in held_out_films(arguments, Path(folder))]
     print(told(rows))
 
 

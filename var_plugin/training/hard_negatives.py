@@ -7,7 +7,6 @@ which nothing moves, and as one of a moving camera.
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.alan.residual import ResidualAlanModel
 from var_plugin.encoders.base import Vectors, unit
-from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
-from var_plugin.encoders.weight_folder import LITE
+from var_plugin.encoders.lite import LiteTextEncoder
 from var_plugin.training import lite_alan
-from var_plugin.training.alan_examples import Examples, Samples, cached_examples
+from var_plugin.training.alan_data import measuring_parser, read_data
+from var_plugin.training.alan_examples import Examples, Samples
 from var_plugin.training.alan_motion import read_sentences
-from var_plugin.training.flickr8k import CaptionedPictures, read_flickr8k, read_picture
+from var_plugin.training.flickr8k import CaptionedPictures, read_picture
 
 WORDS = "people fighting"
 
@@ -73,21 +72,14 @@ def compare(
 
 def main() -> None:
     """Print, in percent, how many pairs of a fight and another picture are ranked right."""
-    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.hard_negatives", description=main.__doc__)
-    for name in ("fights", "flickr8k", "uca", "cache"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
-    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
-    arguments = parser.parse_args()
-    encoder, text = LitePictureEncoder(arguments.weights), LiteTextEncoder(arguments.weights)
-    examples = cached_examples(arguments.fights, arguments.flickr8k, encoder, arguments.cache)
-    flickr = read_flickr8k(arguments.flickr8k)
-    sentences = read_sentences(arguments.uca, flickr["train"])
-    stills = encoder.encode([read_picture(path) for path in lively(flickr["test"])])
+    arguments = measuring_parser("hard_negatives", main.__doc__).parse_args()
+    data, text = read_data(arguments, arguments.weights), LiteTextEncoder(arguments.weights)
+    sentences = read_sentences(arguments.uca, data.pictures["train"])
+    stills = data.stills.encode([read_picture(path) for path in lively(data.pictures["test"])])
     found: dict[str, list[NDArray[np.bool_]]] = {}
-    for chosen, left in lite_alan.folds(examples):
-        model = lite_alan.fit(examples, chosen, sentences, lite_alan.Recipe())
+    for model, left in lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe()):
         words = lite_alan.encode_texts(model, text, [WORDS])[0]
-        for name, right in compare(model, words, stills, examples, left).items():
+        for name, right in compare(model, words, stills, data.examples, left).items():
             found.setdefault(name, []).append(right)
     print(f"{len(stills)} pictures of hugs, dances, jumps and sport; pairs ranked right, percent:")
     for name, parts in found.items():

@@ -6,7 +6,6 @@ sources that were not trained on; the shipped weights are then trained on all of
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,8 +23,9 @@ from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
 from var_plugin.encoders.base import Background, Confidence, Vectors, unit
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
 from var_plugin.encoders.weight_folder import LITE
+from var_plugin.training.alan_data import data_parser, read_data
 from var_plugin.training.alan_detector import DetectorRecipe, train_detector
-from var_plugin.training.alan_examples import RATE, Examples, Samples, cached_examples
+from var_plugin.training.alan_examples import RATE, Examples, Samples
 from var_plugin.training.alan_motion import (
     KINDS,
     Linear,
@@ -34,10 +34,9 @@ from var_plugin.training.alan_motion import (
     fit_listening,
     fit_motion,
     read_sentences,
-    sentence_vectors,
 )
-from var_plugin.training.confidence import Trials, errors, fit_confidence, threshold_for, trials
-from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, read_flickr8k, read_picture
+from var_plugin.training.confidence import Trials, errors, fit_confidence, likenesses, threshold_for, trials
+from var_plugin.training.flickr8k import CaptionedPictures, read_picture
 from var_plugin.training.motion_wordings import MOTION_WORDINGS
 from var_plugin.training.streams import CLIP_RATE, StreamMaker
 
@@ -95,13 +94,11 @@ def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> 
     """Train a model on five sixths of the sources, apply it to the rest, six times."""
     vectors: dict[int, Vectors] = {}
     logits: dict[int, Vectors] = {}
-    for number, (chosen, left) in enumerate(folds(examples)):
-        model = fit(examples, chosen, sentences, recipe)
+    for model, left in fold_models(examples, sentences, recipe):
         for index in left:
             clips = fold_clips(model, as_looked_at(examples.samples[index]))
             vectors[index] = unit(clips.mean(axis=0))
             logits[index] = detector_logits(model, clips)
-        print(f"fold {number + 1} of {_FOLDS} done", flush=True)
     order = range(len(examples.clips))
     return HeldOut(
         vectors=np.stack([vectors[index] for index in order]),
@@ -109,6 +106,15 @@ def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> 
         fights=np.array([clip.fight for clip in examples.clips]),
         sources=tuple(clip.source for clip in examples.clips),
     )
+
+
+def fold_models(
+    examples: Examples, sentences: Sentences, recipe: Recipe
+) -> Iterator[tuple[ResidualAlanModel, list[int]]]:
+    """Yield a model for each fold, with the indices of the clips whose sources it was not trained on."""
+    for number, (chosen, left) in enumerate(folds(examples)):
+        yield fit(examples, chosen, sentences, recipe), left
+        print(f"fold {number + 1} of {_FOLDS} done", flush=True)
 
 
 def folds(examples: Examples) -> Iterator[tuple[list[int], list[int]]]:
@@ -205,13 +211,6 @@ def confidence_trials(
     )
 
 
-def likenesses(asked: CaptionedPictures, data: CaptionedPictures) -> Vectors:
-    """Return how alike the first caption of each picture asked for and the likest caption of each other are, (n, m)."""
-    first = sentence_vectors([captions[0] for captions in asked.captions])
-    told = [sentence_vectors([captions[number] for captions in data.captions]) for number in range(CAPTIONS)]
-    return np.asarray(np.max([first @ sentences.T for sentences in told], axis=0), np.float32)
-
-
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
     """Return the clip vectors (n, dim) of samples."""
     with torch.inference_mode():
@@ -272,17 +271,12 @@ def as_looked_at(samples: Samples) -> Samples:
 
 def main() -> None:
     """Train, or measure the recipe on held-out sources."""
-    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.lite_alan", description=main.__doc__)
-    parser.add_argument("--fights", type=Path, required=True, help="folder of cctv_fights")
-    parser.add_argument("--flickr8k", type=Path, required=True, help="folder with captions.csv and images/")
-    parser.add_argument("--uca", type=Path, required=True, help="folder of UCF-Crime Annotation")
-    parser.add_argument("--cache", type=Path, required=True, help="file (.npz) that keeps the clips' features")
+    parser = data_parser("lite_alan", main.__doc__)
     parser.add_argument("--out", type=Path, default=LITE, help="folder with the scene weights; here the others go")
     parser.add_argument("--evaluate", action="store_true", help="only measure: six models on sources they never saw")
     arguments = parser.parse_args()
-    stills, text, recipe = LitePictureEncoder(arguments.out), LiteTextEncoder(arguments.out), Recipe()
-    examples = cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache)
-    pictures = read_flickr8k(arguments.flickr8k)
+    data, text, recipe = read_data(arguments, arguments.out), LiteTextEncoder(arguments.out), Recipe()
+    pictures, stills, examples = data.pictures, data.stills, data.examples
     sentences = read_sentences(arguments.uca, pictures["train"])
     held_out = cross_validate(examples, sentences, recipe)
     model = fit(examples, range(len(examples.clips)), sentences, recipe)

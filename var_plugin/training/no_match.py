@@ -10,24 +10,21 @@ light: as many segments as wanted, but of some thousand scenes only, and of scen
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from var_plugin.encoders.base import Background, Confidence, Picture, Vectors
-from var_plugin.encoders.lite import LitePictureEncoder
 from var_plugin.encoders.lite_alan import LiteAlan
 from var_plugin.encoders.lite_suite import scene
-from var_plugin.encoders.weight_folder import LITE
 from var_plugin.settings import settings
-from var_plugin.training.alan_examples import Samples, cached_examples
-from var_plugin.training.confidence import UNRELATED
-from var_plugin.training.flickr8k import CaptionedPictures, random_view, read_flickr8k, read_picture
-from var_plugin.training.lite_alan import fold_clips, likenesses
+from var_plugin.training.alan_data import measuring_parser, read_data
+from var_plugin.training.alan_examples import Samples
+from var_plugin.training.confidence import UNRELATED, likenesses
+from var_plugin.training.flickr8k import CaptionedPictures, random_view, read_picture
+from var_plugin.training.lite_alan import fold_clips
 
 SIZES = (100, 300, 900, 2_000, 10_000, 30_000, 100_000)
 _MISSES = 0.2
@@ -60,35 +57,31 @@ def told(own: NDArray[np.floating], others: NDArray[np.floating], sure: Confiden
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.no_match", description=main.__doc__)
-    for name in ("fights", "flickr8k", "cache"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
-    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    parser = measuring_parser("no_match", main.__doc__, sentences=False)
     parser.add_argument("--views", type=int, default=0, help="views of each training picture; 24 for 100,000 segments")
     arguments = parser.parse_args()
     encoders, model = scene(arguments.weights), LiteAlan(arguments.weights).model
-    stills = LitePictureEncoder(arguments.weights)
-    parts = read_flickr8k(arguments.flickr8k)
-    data = parts["test"]
-    examples = cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache)
+    data = read_data(arguments, arguments.weights)
+    asked, stills, examples = data.pictures["test"], data.stills, data.examples
     if encoders.text is None:
         raise TypeError("the lite suite has no encoder for text")
-    queries = encoders.text.encode([captions[0] for captions in data.captions])
+    queries = encoders.text.encode([captions[0] for captions in asked.captions])
 
     def film(vectors: Vectors) -> Vectors:
         """Return pictures as clips in which nothing moves."""
         return fold_clips(model, Samples(vectors, examples.still.motion[np.arange(len(vectors)) % len(examples.still)]))
 
-    shown = film(stills.encode([read_picture(path) for path in data.paths]))
+    shown = film(stills.encode([read_picture(path) for path in asked.paths]))
     footage = np.concatenate([fold_clips(model, samples) for samples in examples.samples])
     background, confidence = encoders.backgrounds["text"], encoders.confidences["text"]
     galleries = {
-        "other pictures": (shown, likenesses(data, data) < UNRELATED),
+        "other pictures": (shown, likenesses(asked, asked) < UNRELATED),
         "street cameras": (footage, np.ones((len(queries), len(footage)), bool)),
     }
     if arguments.views:
-        unlike = likenesses(data, parts["train"]) < UNRELATED
-        seen = np.concatenate([stills.encode(views) for views in _views(parts["train"], arguments.views)])
+        others = data.pictures["train"]
+        unlike = likenesses(asked, others) < UNRELATED
+        seen = np.concatenate([stills.encode(views) for views in _views(others, arguments.views)])
         galleries["views of training pictures"] = (film(seen), np.repeat(unlike, arguments.views, axis=1))
     print("among | segments | missed | false alarms | false alarms where 20 % are missed | right one first")
     for name, (gallery, allowed) in galleries.items():

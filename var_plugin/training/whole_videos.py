@@ -6,9 +6,7 @@ fighting", once for each share by which the mean of all clips is moved towards t
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,12 +14,11 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.alan.residual import ResidualAlanModel
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
-from var_plugin.encoders.weight_folder import LITE
+from var_plugin.encoders.lite import LiteTextEncoder
 from var_plugin.training import lite_alan
-from var_plugin.training.alan_examples import Examples, Samples, cached_examples
+from var_plugin.training.alan_data import measuring_parser, read_data
+from var_plugin.training.alan_examples import Examples, Samples
 from var_plugin.training.alan_motion import read_sentences
-from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.streams import StreamMaker
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -59,22 +56,16 @@ def main() -> None:
     """Print the area under the curve of streams with a fight against those without, for each share."""
     from sklearn.metrics import roc_auc_score
 
-    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.whole_videos", description=main.__doc__)
-    for name in ("fights", "flickr8k", "uca", "cache"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="as for var_plugin.training.lite_alan")
-    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    parser = measuring_parser("whole_videos", main.__doc__)
     parser.add_argument("--streams", type=int, default=20, help="per fold; there are six folds")
     arguments = parser.parse_args()
-    text, stills = LiteTextEncoder(arguments.weights), LitePictureEncoder(arguments.weights)
-    examples = cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache)
-    sentences = read_sentences(arguments.uca, read_flickr8k(arguments.flickr8k)["train"])
+    data, text = read_data(arguments, arguments.weights), LiteTextEncoder(arguments.weights)
+    sentences = read_sentences(arguments.uca, data.pictures["train"])
     parts, fights = [], []
-    for number, (chosen, left) in enumerate(lite_alan.folds(examples)):
-        model = lite_alan.fit(examples, chosen, sentences, lite_alan.Recipe())
-        streams, truth = held_out_streams(examples, left, arguments.streams, seed=number)
+    for number, (model, left) in enumerate(lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe())):
+        streams, truth = held_out_streams(data.examples, left, arguments.streams, seed=number)
         parts.append(similarities(model, streams, lite_alan.encode_texts(model, text, [_WORDS])[0]))
         fights += truth
-        print(f"fold {number + 1} done", flush=True)
     found, truths = np.concatenate(parts, axis=1), np.array(fights)
     drawn = np.random.default_rng(0).integers(0, len(truths), (1000, len(truths)))
     for share, row in zip(SHARES, found, strict=True):
