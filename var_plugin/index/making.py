@@ -43,7 +43,8 @@ def make(
     if not client.list_indexes(collection):
         indexes = client.prepare_index_params()
         indexes.add_index(field_name=vector, index_type=wanted.index, metric_type=metric, params=wanted.build)
-        client.create_index(collection, indexes)
+        # It holds no rows yet, so there is nothing to wait for; pymilvus would sleep half a second before it asks.
+        client.create_index(collection, indexes, sync=False)
 
 
 def look(client: MilvusClient, collection: str, vector: str, wanted: MilvusOptions) -> Kept:
