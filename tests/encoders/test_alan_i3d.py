@@ -21,6 +21,7 @@ from var_plugin.encoders.backbones.i3d_clips import I3dClips
 from var_plugin.encoders.backbones.optical_flow import OpticalFlow
 from var_plugin.encoders.backbones.published import WEIGHTS, load_network
 from var_plugin.encoders.backbones.vggish import log_mel
+from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError, MissingWeightsError, UnsupportedModalityError
 from var_plugin.evaluation.features import extract_paper_features
@@ -51,6 +52,18 @@ def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
     settings.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def suite(models: Path) -> Suite:
+    """The suite, whose networks are loaded once for all tests; whoever uses it needs the settings as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAR_PLUGIN_MODELS", str(models))
+        patch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
+        settings.cache_clear()
+        loaded = load_suite("alan-i3d")
+    settings.cache_clear()
+    return loaded
+
+
 @pytest.fixture
 def features() -> np.ndarray:
     """Clips of a video of 30, as I3D would make them: (30, 2048), none below zero."""
@@ -62,17 +75,16 @@ def loaded(models: Path, name: str) -> tuple[AlanModel, AlanProcessor]:
     return AlanModel.from_pretrained(folder).eval(), AlanProcessor.from_pretrained(folder)
 
 
-def test_networks_and_towers_make_the_kept_vectors(configured: pytest.MonkeyPatch) -> None:
-    found = paper_vectors()
+def test_networks_and_towers_make_the_kept_vectors(configured: pytest.MonkeyPatch, suite: Suite) -> None:
+    found = paper_vectors(suite)
     assert found.keys() == kept()["vectors"]["paper"].keys()
     assert not differences("paper", found)
 
 
 def test_inner_products_are_the_papers_score(
-    configured: pytest.MonkeyPatch, models: Path, features: np.ndarray
+    configured: pytest.MonkeyPatch, models: Path, suite: Suite, features: np.ndarray
 ) -> None:
     model, processor = loaded(models, "alan-text")
-    suite = load_suite("alan-i3d")
     space = suite.encoders["alan-text"]
     videos = [features[:12], features[10:30]]
     with torch.no_grad():
@@ -91,19 +103,20 @@ def test_inner_products_are_the_papers_score(
 
 
 def test_pooling_does_not_depend_on_what_is_pooled_beside_it(
-    configured: pytest.MonkeyPatch, features: np.ndarray
+    configured: pytest.MonkeyPatch, suite: Suite, features: np.ndarray
 ) -> None:
-    video = load_suite("alan-i3d").encoders["alan-audio"].video
+    video = suite.encoders["alan-audio"].video
     spans = [slice(0, 1), slice(0, 30), slice(3, 9)] * 12
     alone = np.concatenate([video.pool(features, [span]) for span in spans[:3]])
     np.testing.assert_allclose(video.pool(features, spans), np.tile(alone, (12, 1)), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_ends_nearby(configured: pytest.MonkeyPatch, features: np.ndarray, dtype: str) -> None:
+def test_half_precision_ends_nearby(
+    configured: pytest.MonkeyPatch, suite: Suite, features: np.ndarray, dtype: str
+) -> None:
     spans = [slice(0, 30)]
-    exact = load_suite("alan-i3d")
-    expected = exact.encode("text", TEXTS), exact.encoders["alan-text"].video.pool(features, spans)
+    expected = suite.encode("text", TEXTS), suite.encoders["alan-text"].video.pool(features, spans)
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     half = load_suite("alan-i3d")
@@ -113,7 +126,7 @@ def test_half_precision_ends_nearby(configured: pytest.MonkeyPatch, features: np
         np.testing.assert_allclose(one, other, atol=0.03)
 
 
-def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path) -> None:
+def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path, suite: Suite) -> None:
     sound = sine(440, 2.0) + sine(1_200, 2.0, amplitude=0.2)
     model, processor = loaded(models, "alan-audio")
     starts = [0, 10_667, len(sound) - 15_600]
@@ -121,13 +134,15 @@ def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path) ->
     with torch.no_grad():
         heard = load_network("vggish")(log_mel(windows))
         expected = model.get_audio_features(**processor(audio_features=[heard]))[0].numpy()
-    (found,) = load_suite("alan-i3d").encode("audio", [(sound, 16_000)])
+    (found,) = suite.encode("audio", [(sound, 16_000)])
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-4)
 
 
-def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch) -> None:
+def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch, suite: Suite) -> None:
     pictures = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
-    found = I3dClips("dis").encode([Frame(i / 24, picture) for i, picture in enumerate(pictures)])
+    reader = suite.encoders["alan-text"].video.reader
+    assert isinstance(reader, I3dClips)
+    found = reader.encode([Frame(i / 24, picture) for i, picture in enumerate(pictures)])
     middle = np.stack(pictures)[:16, 16:240, 58:282].astype(np.float32)
     flow = OpticalFlow("dis")(pictures)[:, 16:240, 58:282]
     with torch.no_grad():
@@ -140,7 +155,7 @@ def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.Monke
 
 
 def test_a_film_is_indexed_and_found_by_text_and_by_sound(
-    configured: pytest.MonkeyPatch, film: Film, tmp_path: Path
+    configured: pytest.MonkeyPatch, suite: Suite, film: Film, tmp_path: Path
 ) -> None:
     """Two spaces, one pass over the film; sounds are asked with, never stored."""
 
@@ -148,7 +163,7 @@ def test_a_film_is_indexed_and_found_by_text_and_by_sound(
         return np.roll(textured(5, 96, 128), int(time * 40), axis=1)
 
     path = film(seconds=1.4, fps=24, paint=paint, tone=440)
-    with vp.open_index(tmp_path / "index.db", suite="alan-i3d") as index:
+    with vp.open_index(tmp_path / "index.db", suite=suite) as index:
         receipt = index.add(path)
         assert receipt.ok and set(receipt.videos[0].stored) == {"alan-text", "alan-audio"}
         (by_text,) = index.search(TEXTS[0], k=1)
@@ -162,7 +177,9 @@ def test_a_film_is_indexed_and_found_by_text_and_by_sound(
             index.search(image=textured(1))
 
 
-def test_extracted_features_are_what_the_suite_sees(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
+def test_extracted_features_are_what_the_suite_sees(
+    configured: pytest.MonkeyPatch, suite: Suite, film: Film, tmp_path: Path
+) -> None:
     """With the names that `train` and `evaluate` look for; a video without sound has the others."""
     film("videos/a/loud.mp4", seconds=0.7, fps=24, tone=440)
     film("videos/still.mp4", seconds=0.7, fps=24)
@@ -177,7 +194,6 @@ def test_extracted_features_are_what_the_suite_sees(configured: pytest.MonkeyPat
         "rgb/still__0.npy": (1, 1024),
         "vggish/a/loud__vggish.npy": (1, 128),
     }
-    suite = load_suite("alan-i3d")
     samples = read_audio(film.folder / "videos/a/loud.mp4")
     heard = suite.encoders["alan-audio"].listening.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
     np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=1e-6)

@@ -154,7 +154,7 @@ class SimulatedDay:
     def demux(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
         for packet in self.container.demux(streams):
             at = float(packet.dts * packet.time_base) if packet.dts is not None else self.now
-            if at < self.now - 10:  # the first key frame is decoded that long before it is shown
+            if at < self.now - 20:  # the first key frame is decoded that long before it is shown
                 continue  # shown before we connected, so nobody saw it
             stall = next((stall for stall in self.stalls if self.now < stall[0] <= at), None)
             if stall:
@@ -183,7 +183,7 @@ def test_a_day_of_stalls(film: Film, tmp_path: Path) -> None:
     stalls = [(start, start + chance.choice([2, 10, 60, 300, 1500])) for start in starts] + [(40_000, 51_000)]
     stalls = sorted(stalls)
     source = film(
-        "day.mp4", fps=12, times=[5.0 * i for i in range(DAY // 5)], paint=lambda time: plain(*[day_level(time)] * 3)
+        "day.mp4", fps=6, times=[10.0 * i for i in range(DAY // 10)], paint=lambda time: plain(*[day_level(time)] * 3)
     )
     day, folder = SimulatedDay(source, stalls), tmp_path / "recorded"
     record("rtsp://yard/", folder, stop=day.stop, connect=day.connect, now=day.clock, wait=day.wait)
@@ -196,11 +196,11 @@ def test_a_day_of_stalls(film: Film, tmp_path: Path) -> None:
         assert frames[-1].time < 400
         for frame in frames[:: len(frames) // 2 or 1]:
             assert frame.picture.mean() == pytest.approx(day_level(start + frame.time), abs=3), path
-        covered[int(start) : int(start + frames[-1].time) + 5] = True
+        covered[int(start) : int(start + frames[-1].time) + 10] = True
     up = np.ones(DAY, bool)
     for start, end in stalls:
         # Noticed after 20 s, connected again after up to 75 s, and then the next key frame is up to 60 s away.
-        up[int(start) - 20 : int(max(end, start + 20)) + 75 + 60 + 5] = False
+        up[int(start) - 20 : int(max(end, start + 20)) + 75 + 60 + 10] = False
     up[DAY - 120 :] = False
     assert up.mean() > 0.5
     missed = int((up & ~covered).sum())

@@ -31,14 +31,14 @@ def samples(random: np.random.Generator, count: int, kind: str, source: int) -> 
 @pytest.fixture(scope="module")
 def examples() -> Examples:
     random = np.random.default_rng(0)
-    kinds = [(source, fight) for source in range(_SOURCES) for fight in (True, False) for _ in range(2)]
+    kinds = [(source, fight) for source in range(_SOURCES) for fight in (True, False)]
     return Examples(
         clips=tuple(FightClip(Path(f"{i}.mp4"), fight, str(source)) for i, (source, fight) in enumerate(kinds)),
         samples=tuple(samples(random, 10, "fight" if fight else "calm", source) for source, fight in kinds),
-        still=samples(random, 40, "still", 0),
-        camera=samples(random, 40, "camera", 1),
-        cuts=samples(random, 60, "cut", 2),
-        cut_between=random.integers(0, len(kinds), (60, 2)),
+        still=samples(random, 20, "still", 0),
+        camera=samples(random, 20, "camera", 1),
+        cuts=samples(random, 30, "cut", 2),
+        cut_between=random.integers(0, len(kinds), (30, 2)),
     )
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from tests.encoders.backbones import inputs, tiny
 from tests.encoders.backbones.published import random_weights
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.suite import SpaceEncoders, Suite
 
 FILE = Path(__file__).with_suffix(".json")
 LIBRARIES = (
@@ -127,11 +127,8 @@ def save_paper_models(folder: Path) -> None:
     tiny.save_alan(folder / "alan-i3d/alan-audio", "audio")
 
 
-def paper_vectors() -> Found:
-    """Return what the paper's networks and towers make; the settings name a folder of `save_paper_models`."""
-    from var_plugin.encoders.suites import load_suite
-
-    suite = load_suite("alan-i3d")
+def paper_vectors(suite: Suite) -> Found:
+    """Return what the paper's networks and towers make; the suite is `alan-i3d` on what `save_paper_models` saves."""
     text, audio = suite.encoders["alan-text"], suite.encoders["alan-audio"]
     assert text.text and text.video and audio.listening
     reader = text.video.reader
@@ -193,6 +190,7 @@ def _some(vectors: Vectors) -> NDArray[np.float32]:
 
 def main() -> None:
     """Write the file anew."""
+    from var_plugin.encoders.suites import load_suite
     from var_plugin.settings import settings
 
     with tempfile.TemporaryDirectory() as place:
@@ -203,7 +201,11 @@ def main() -> None:
             "VAR_PLUGIN_OPTICAL_FLOW": "dis", "HF_HUB_OFFLINE": "1", "VAR_PLUGIN_DEVICE": "cpu",
         }  # fmt: skip
         settings.cache_clear()
-        groups = {"hub": hub_vectors(folder), "shipped": shipped_vectors(), "paper": paper_vectors()}
+        groups = {
+            "hub": hub_vectors(folder),
+            "shipped": shipped_vectors(),
+            "paper": paper_vectors(load_suite("alan-i3d")),
+        }
     lines = json.dumps({"made_with": {name: version(name) for name in LIBRARIES}}, indent=1)[:-2] + ',\n "vectors": {\n'
     parts = []
     for group, found in groups.items():
