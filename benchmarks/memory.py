@@ -40,6 +40,7 @@ from var_plugin.encoders.video import Clips
 from var_plugin.index.catalogue import Sighting
 from var_plugin.ingest.file import Footage, Look, keep
 from var_plugin.ingest.rows import Embedded, Streams
+from var_plugin.ingest.sound_rows import sound_rows
 from var_plugin.ingest.video import Clock
 from var_plugin.settings import CameraClock
 
@@ -113,7 +114,7 @@ def noise_hour(suite: vp.Suite, number: int) -> Embedded:
     middles = np.arange(7_500) * 0.48
     loudness = chance.random(len(middles), np.float32) + 0.1
     heard = Heard(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
-    return Streams(suite).represent([seen], {"sound": heard}, None)
+    return Streams(suite).represent([seen], {"sound": rows} if (rows := sound_rows(heard)) else {}, None)
 
 
 def store_many(sizes: Sequence[int]) -> None:

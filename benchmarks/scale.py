@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.index.catalogue import Entry, Sighting
-from var_plugin.index.rows import segment_rows
+from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
 
 GIB = 2**30
@@ -113,7 +113,7 @@ def scalar_bytes() -> int:
         video_id="0" * 32, state="pending", content="0" * 64, sightings=(seen,), duration=3600.0, metadata={},
         settings="0" * 16, rows={}, added_at=0,
     )  # fmt: skip
-    (row,) = segment_rows(entry, [Segment(start=0.0, end=8.0, key=4.0, anomaly=0.1)], np.zeros((1, 1), np.float32))
+    (row,) = SegmentRows(entry, [Segment(start=0.0, end=8.0, key=4.0, anomaly=0.1)], np.zeros((1, 1), np.float32))
     sizes = {str: len, int: lambda value: 8, float: lambda value: 8, dict: lambda value: len(str(value))}
     return sum(sizes[type(value)](value) for name, value in row.items() if name != "vector")
 

@@ -12,7 +12,7 @@ from pymilvus import DataType, MilvusClient
 
 import var_plugin as vp
 from var_plugin.index.catalogue import Entry, Sighting
-from var_plugin.index.rows import segment_rows
+from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
 
 VIDEO_ROWS = 250
@@ -55,7 +55,7 @@ def fill_ours(index: vp.Index, vectors: Array) -> None:
             duration=8.0 * VIDEO_ROWS, metadata={}, settings="benchmark", rows={"scene": VIDEO_ROWS}, added_at=video,
         )  # fmt: skip
         segments = [Segment(start=8.0 * row, end=8.0 * row + 8, key=8.0 * row) for row in range(VIDEO_ROWS)]
-        store.write(collection, segment_rows(entry, segments, vectors[video * VIDEO_ROWS : (video + 1) * VIDEO_ROWS]))
+        store.write(collection, SegmentRows(entry, segments, vectors[video * VIDEO_ROWS : (video + 1) * VIDEO_ROWS]))
         with patch.object(store, "flush"):
             index._videos.put(entry)
         if (video + 1) * VIDEO_ROWS in (len(vectors), *range(0, len(vectors), 100 * VIDEO_ROWS)):

@@ -71,6 +71,13 @@ def test_a_short_loud_event_has_a_row_of_its_own(index: Index, tmp_path: Path) -
     assert row["start_ms"] < 10_500 < row["end_ms"] == row["start_ms"] + 2_000
 
 
+def test_what_is_heard_after_the_last_picture_shows_that_one(index: Index, film: Film) -> None:
+    paint = scene("red", "green", "blue")
+    index.add(film("late.mkv", seconds=24, fps=1, paint=paint, tone=3_000, tone_starts=23.3))
+    keys = {row["key_ms"] for page in index.rows("sound") for row in page}
+    assert keys == {23_000}
+
+
 def test_a_video_without_sound_has_no_row_in_the_space(index: Index, film: Film) -> None:
     (line,) = index.add(film(seconds=20, fps=2, paint=scene("red"))).videos
     assert line.status == "stored"

@@ -16,7 +16,7 @@ from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation
 from var_plugin.index.filters import Condition, conditions, literal
 from var_plugin.index.reader import Reader
-from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, as_hit, checksum, segment_rows
+from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hit, checksum
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.index.store import Store
 from var_plugin.settings import settings
@@ -117,7 +117,7 @@ class VideoGeneration:
         """
         for name, (_, vectors) in rows.items():
             check_vectors(vectors, self.suite.spaces[name])
-        return self._write(entry, {name: segment_rows(entry, *parts) for name, parts in rows.items()})
+        return self._write(entry, {name: SegmentRows(entry, *parts) for name, parts in rows.items()})
 
     def take_over(self, entry: Entry, source: Generation) -> dict[str, int]:
         """Store a video with the rows that another generation of the same fingerprint holds.

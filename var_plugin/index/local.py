@@ -32,6 +32,7 @@ from pymilvus import MilvusClient
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
 from var_plugin.errors import IndexUnavailableError, said
+from var_plugin.index.lite_memory import flush_in_arrow
 
 _OWNER = "owner.json"
 _SOCKET_FOLDER = "var-plugin-"
@@ -73,6 +74,7 @@ class Owner(Link):
 
     def __init__(self, database: Path) -> None:
         database.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flush_in_arrow()
         self._note = database / _OWNER
         self._database = _Database(str(database))
         self._changing = threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -58,28 +59,48 @@ def join_checksums(first: str, second: str) -> str:
     return f"{(int(first, 16) + int(second, 16)) % 2**128:032x}"
 
 
-def segment_rows(entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> list[Row]:
-    """Return the rows of a video in one space; vectors are (n, dim)."""
-    seen = entry.sightings[-1]
-    rows: list[Row] = []
-    for segment, vector in zip(segments, vectors, strict=True):
+class SegmentRows(Sequence[Row]):
+    """The rows of a video in one space, each made when it is asked for: all at once would take as much as the vectors.
+
+    Args:
+        entry: the video.
+        segments: n of them.
+        vectors: (n, dim).
+    """
+
+    def __init__(self, entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> None:
+        if len(segments) != len(vectors):
+            raise ValueError(f"{len(segments)} segments, {len(vectors)} vectors")
+        self._entry, self._segments, self._vectors = entry, segments, vectors
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        segment, entry = self._segments[index], self._entry
+        seen = entry.sightings[-1]
         start_ms = round(segment.start * 1000)
-        rows.append(
-            {
-                "id": segment_id(entry, segment),
-                "video_id": entry.video_id,
-                "camera": seen.camera,
-                "kind": segment.kind,
-                "start_ms": start_ms,
-                "end_ms": round(segment.end * 1000),
-                "key_ms": round(segment.key * 1000),
-                "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
-                "anomaly": segment.anomaly,
-                "metadata": stored_metadata(entry.metadata),
-                "vector": vector,
-            }
-        )
-    return rows
+        return {
+            "id": segment_id(entry, segment),
+            "video_id": entry.video_id,
+            "camera": seen.camera,
+            "kind": segment.kind,
+            "start_ms": start_ms,
+            "end_ms": round(segment.end * 1000),
+            "key_ms": round(segment.key * 1000),
+            "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
+            "anomaly": segment.anomaly,
+            "metadata": stored_metadata(entry.metadata),
+            "vector": self._vectors[index],
+        }
 
 
 def as_hit(row: Row, similarity: float) -> Hit:

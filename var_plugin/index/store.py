@@ -158,7 +158,11 @@ class Store:
     def flush(self, collection: str) -> None:
         """Let Milvus Lite bring what was written to disk, where it is searched faster; servers do it by themselves."""
         if is_local(self.uri):
+            from var_plugin.index.lite_memory import give_back
+
+            give_back()
             self._do("flush", collection, lambda client: client.flush(collection))
+            give_back()
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the rows that match."""

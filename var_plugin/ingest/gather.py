@@ -13,7 +13,8 @@ from var_plugin.errors import EngineError, VarPluginError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.file import Footage, Look, keep
 from var_plugin.ingest.ray_workers import End, Place, Read, Row
-from var_plugin.ingest.rows import Embedded, Streams, embed
+from var_plugin.ingest.rows import Embedded, Rows, Streams, embed
+from var_plugin.ingest.sound_rows import sound_rows
 from var_plugin.ingest.video import Progress, failure
 from var_plugin.types import VideoReceipt
 
@@ -78,11 +79,12 @@ class _Parts:
     def embedded(self, streams: Streams, end: End) -> Embedded:
         """Return what the vectors make of the video."""
         clips = [join_runs(self._stream(reader, ReadRun), partial(float, seen)) for reader, seen in enumerate(end.seen)]
-        heard = {
-            space: join_heard(self._stream(space, HeardRun), streams.sounds[space].window, partial(int, samples))
-            for space, samples in end.heard.items()
-        }
-        return streams.represent(clips, heard, end.left_out)
+        sounds: Rows = {}
+        for space, samples in end.heard.items():
+            runs = self._stream(space, HeardRun)
+            if rows := sound_rows(join_heard(runs, streams.sounds[space].window, partial(int, samples))):
+                sounds[space] = rows
+        return streams.represent(clips, sounds, end.left_out)
 
     def _stream(self, stream: int | str, kind: type[R]) -> list[R]:
         """Return the runs of one stream in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import ClipReader, SoundEncoder, Vectors, VideoEncoder
-from var_plugin.encoders.sound import Heard
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import Clips, embed_clips, pool
 from var_plugin.errors import (
@@ -25,13 +24,15 @@ from var_plugin.errors import (
     TooLongMediaError,
     UnreadableMediaError,
 )
-from var_plugin.ingest.sound_rows import hear, sound_rows
+from var_plugin.ingest.sound_rows import hear_rows
 from var_plugin.media.segments import anomaly_spans, key_frame, static_runs, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
 
-Rows = dict[str, tuple[list[Segment], Vectors]]
-"""Per space, segments and their vectors (n, dim)."""
+SpaceRows = tuple[list[Segment], Vectors]
+"""Segments and their vectors (n, dim)."""
+Rows = dict[str, SpaceRows]
+"""Per space."""
 
 SOUND_IS_BROKEN = (
     BrokenTimestampsError, DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, TooLongMediaError,
@@ -70,14 +71,14 @@ class Streams:
             if encoders.sound is not None:
                 self.sounds[name] = encoders.sound
 
-    def represent(self, clips: list[Clips], heard: Mapping[str, Heard], left_out: str | None) -> Embedded:
-        """Return what is made of one video: `clips` by reader, `heard` by space where there is anything to hear."""
+    def represent(self, clips: list[Clips], sounds: Rows, left_out: str | None) -> Embedded:
+        """Return what is made of one video: `clips` by reader, `sounds` by space where there is anything to hear."""
         rows: Rows = {name: _represent(clips[number], video) for name, (video, number) in self._videos.items()}
         duration = clips[-1].end if clips else 0.0
         last_frame = float(clips[-1].times[-1]) if clips else 0.0
         for name in self.sounds:
-            found = sound_rows(heard[name], last_frame) if name in heard else None
-            rows[name] = found or ([], np.zeros((0, self._spaces[name].dim), np.float32))
+            segments, vectors = sounds.get(name, ([], np.zeros((0, self._spaces[name].dim), np.float32)))
+            rows[name] = [_seen(segment, last_frame) for segment in segments], vectors
         return Embedded(rows, duration, left_out)
 
 
@@ -89,17 +90,17 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
             TruncatedMediaError.
     """
     streams = Streams(suite)
-    heard: dict[str, Heard] = {}
+    sounds: Rows = {}
     left_out = None
-    with _listening(file, streams) as sounds:
+    with _listening(file, streams) as listening:
         clips = [embed_clips(file, reader, rate=settings().clip_rate, progress=progress) for reader in streams.readers]
-        for name, hearing in sounds.items():
+        for name, hearing in listening.items():
             try:
-                if sound := hearing.result():
-                    heard[name] = sound
+                if heard := hearing.result():
+                    sounds[name] = heard
             except SOUND_IS_BROKEN as error:
                 left_out = sound_left_out(error)
-    return streams.represent(clips, heard, left_out)
+    return streams.represent(clips, sounds, left_out)
 
 
 def sound_left_out(error: Exception) -> str:
@@ -108,7 +109,7 @@ def sound_left_out(error: Exception) -> str:
 
 
 @contextmanager
-def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[Heard | None]]]:
+def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[SpaceRows | None]]]:
     """Hear the file in a thread while the `with` block looks at it; a block that fails ends that as well."""
     given_up = Event()
 
@@ -118,13 +119,13 @@ def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[Heard 
 
     with ThreadPoolExecutor(1, "sound") as thread:
         try:
-            yield {name: thread.submit(hear, file, sound, going_on) for name, sound in streams.sounds.items()}
+            yield {name: thread.submit(hear_rows, file, sound, going_on) for name, sound in streams.sounds.items()}
         finally:
             given_up.set()
             thread.shutdown(cancel_futures=True)
 
 
-def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vectors]:
+def _represent(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
     """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = static_runs(
@@ -138,6 +139,11 @@ def _represent(clips: Clips, encoder: VideoEncoder) -> tuple[list[Segment], Vect
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
     whole = encoder.whole(clips.vectors, scores)
     return segments, np.concatenate([pool(clips, encoder, [*uniform, *led]), whole[None]])
+
+
+def _seen(segment: Segment, last_frame: float) -> Segment:
+    """Return a segment of sound whose key is no later than the last picture, in seconds."""
+    return segment if segment.key <= last_frame else segment.model_copy(update={"key": last_frame})
 
 
 def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:

@@ -42,14 +42,19 @@ def hear(file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | 
         return None
 
 
-def sound_rows(heard: Heard, last_frame: float) -> tuple[list[Segment], Vectors] | None:
+def hear_rows(
+    file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None
+) -> tuple[list[Segment], Vectors] | None:
+    """Return what `sound_rows` makes of what `hear` hears; the windows, many more than the rows, go at once."""
+    heard = hear(file, encoder, progress)
+    return sound_rows(heard) if heard else None
+
+
+def sound_rows(heard: Heard) -> tuple[list[Segment], Vectors] | None:
     """Return the segments in which there is something to hear, and their vectors (n, dim), if any.
 
-    They are cut as pictures are, and the row of the whole video is added.
-
-    Args:
-        heard: the sound of a video.
-        last_frame: time of the last picture, in seconds; a segment's key frame is no later.
+    They are cut as pictures are, and the row of the whole video is added. The key of a segment is the loudest time in
+    it, when there may be no picture any more.
     """
     cut = [span for span in uniform_segments(heard.end, settings().segment_seconds) if _audible(heard, span)]
     if not cut:
@@ -61,7 +66,7 @@ def sound_rows(heard: Heard, last_frame: float) -> tuple[list[Segment], Vectors]
 
     def segment(span: tuple[float, float], kind: SegmentKind) -> Segment:
         inside = heard.within(*span)
-        key = min(_loudest_time(heard, span), last_frame)
+        key = _loudest_time(heard, span)
         return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
 
     segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in loudest]
