@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
-from var_plugin.encoders.sound import HeardRun, join_heard
-from var_plugin.encoders.video import ReadRun, join_runs
+from var_plugin.encoders.sound import Heard, HeardRun, join_heard
+from var_plugin.encoders.video import Clips, ReadRun, join_runs
 from var_plugin.errors import EngineError, VarPluginError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.file import Footage, Look, keep
@@ -78,13 +77,18 @@ class _Parts:
 
     def embedded(self, streams: Streams, end: End) -> Embedded:
         """Return what the vectors make of the video."""
-        clips = [join_runs(self._stream(reader, ReadRun), partial(float, seen)) for reader, seen in enumerate(end.seen)]
+        clips = [self._clips(reader, seen) for reader, seen in enumerate(end.seen)]
         sounds: Rows = {}
         for space, samples in end.heard.items():
-            runs = self._stream(space, HeardRun)
-            if rows := sound_rows(join_heard(runs, streams.sounds[space].window, partial(int, samples))):
+            if rows := sound_rows(self._heard(space, streams.sounds[space].window, samples)):
                 sounds[space] = rows
         return streams.represent(clips, sounds, end.left_out)
+
+    def _clips(self, reader: int, end: float) -> Clips:
+        return join_runs(self._stream(reader, ReadRun), lambda: end)
+
+    def _heard(self, space: str, window: int, samples: int) -> Heard:
+        return join_heard(self._stream(space, HeardRun), window, lambda: samples)
 
     def _stream(self, stream: int | str, kind: type[R]) -> list[R]:
         """Return the runs of one stream in order."""
