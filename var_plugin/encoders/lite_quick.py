@@ -22,10 +22,10 @@ from var_plugin.encoders.backbones.minilm_numpy import (
     softmax,
 )
 from var_plugin.encoders.base import TextEncoder, Vectors
+from var_plugin.encoders.lite_sound import FULLY_AUDIBLE
 from var_plugin.encoders.weight_folder import WeightFolder
 
 _FEW = 4
-_FULLY_AUDIBLE = 0.25
 _TINY = np.float32(1e-6)
 
 
@@ -76,7 +76,7 @@ class QuickTexts:
         tower = self._weights("sound", "sentence_tower")
         vector = normalized(linear(sentence, part(tower, "project")) + _residual(sentence, tower))
         found = 1 / (1 + np.exp(-linear(sentence, self._weights("sound", "audible.linear"))))
-        audible = np.minimum(found / np.float32(_FULLY_AUDIBLE), 1)
+        audible = np.minimum(found / np.float32(FULLY_AUDIBLE), 1)
         return np.concatenate([vector * audible, np.sqrt(np.maximum(1 - np.square(audible), 0))])
 
     def _learned(self, tokens: Array) -> Array:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from var_plugin.encoders.backbones.sound_network import SoundNetwork
     from var_plugin.encoders.lite_sound_towers import Audible, LogMel, Tower
 
+FULLY_AUDIBLE = 0.25
+"""A text of which a regression says that it is with this probability about a sound counts as fully so."""
+
 
 def build(backbone: Callable[[], MiniLM], folder: Path = LITE) -> SpaceEncoders:
     """Return the encoders of the space; nothing but the configuration is read before their first use.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from var_plugin.encoders.lite_sound import FULLY_AUDIBLE
 from var_plugin.media.audio import SAMPLE_RATE
 
 BANDS = 64
@@ -68,12 +69,10 @@ class Tower(nn.Module):
 
 
 class Audible(nn.Module):
-    """How much a sentence speaks of something to hear: a logistic regression on its vector, full from `ENOUGH` on.
+    """How much a sentence speaks of something to hear: a logistic regression on its vector, then `FULLY_AUDIBLE`.
 
     So sentences that clearly speak of sounds compete among each other as if there were no others.
     """
-
-    ENOUGH = 0.25
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -82,4 +81,4 @@ class Audible(nn.Module):
     def forward(self, sentences: Tensor) -> Tensor:
         """Map (batch, width) to (batch,) in 0…1."""
         found: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
-        return (found / self.ENOUGH).clamp(max=1)
+        return (found / FULLY_AUDIBLE).clamp(max=1)
