@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from var_plugin.encoders.alan.residual import ResidualAlanModel
 
 SCOPE = (
-    "fights between people, learned from 240 short clips of surveillance cameras; accidents, fires, thefts, weapons and "  # noqa: E501
-    "falls it has not seen"
+    "fights between people, learned from 240 short clips of surveillance cameras; "
+    "accidents, fires, thefts, weapons and falls it has not seen"
 )
 """What the trained anomaly score knows."""
 
