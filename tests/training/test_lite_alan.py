@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from var_plugin.encoders.base import Background, unit
+from var_plugin.encoders.base import Confidence, unit
 from var_plugin.training.alan_detector import DetectorRecipe
 from var_plugin.training.alan_examples import Examples, Samples
 from var_plugin.training.alan_motion import KINDS, Sentences, cross_fitted, fit_listening, fit_motion
 from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
-from var_plugin.training.confidence import errors, fit_confidence, threshold_for, trials
+from var_plugin.training.confidence import fit_confidence, sureness, threshold_for, trials
 from var_plugin.training.lite_alan import Recipe, calibrate, cross_validate, fold_clips
+from var_plugin.training.no_match import write
 from var_plugin.training.streams import StreamMaker
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
@@ -103,16 +105,34 @@ def test_the_recipe_finds_fights_on_held_out_sources_and_is_calibrated(
 def test_confidence_grows_with_the_score_and_falls_with_the_size() -> None:
     random = np.random.default_rng(0)
     gallery = unit(random.normal(size=(1000, 24)))
-    queries = unit(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)
-    likeness = np.eye(1000, dtype=np.float32)
-    found = trials(queries[:200], gallery, likeness[:200], Background(0.0, 24**-0.5))
+    queries = unit(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)[:200]
+    scores = queries @ gallery.T * 24**0.5
+    own, others = scores[np.arange(200), np.arange(200)], ~np.eye(200, 1000, dtype=bool)
+    found = [trials("noise", own, scores, others, size) for size in (100, 300, 900)]
     confidence = fit_confidence(found)
     assert confidence(4.0, 100) > confidence(2.0, 100)
     assert confidence(3.0, 100) > confidence(3.0, 100_000)
     least = threshold_for(found, confidence, misses=0.2)
-    told = errors(found, confidence, least)
-    assert np.mean([row["misses"] for row in told.values()]) == pytest.approx(20, abs=5)
-    assert told[100]["false alarms"] < 60  # chance would raise as many as it misses not: 80
+    missed = [(sureness(confidence, each.with_match, each.size) < least).mean() for each in found]
+    assert np.mean(missed) == pytest.approx(0.2, abs=0.005)
+    alarms = (sureness(confidence, found[0].others, 100) >= least).mean()
+    assert alarms < 0.6  # chance would raise as many as it misses not: 0.8
+
+
+def test_a_query_with_too_few_others_is_left_out() -> None:
+    scores = np.array([[0.1, 0.9, 0.3], [0.2, 0.4, 0.6]])
+    found = trials("any", np.array([0.5, 0.7]), scores, np.array([[True, False, True], [False, False, True]]), 2)
+    assert found.own.tolist() == [0.5]
+    assert found.others.tolist() == [0.3]
+    assert found.with_match.tolist() == [0.5]
+
+
+def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "alan.json"
+    file.write_text('{"dim": 231, "confidence": {"text": {"slope": 9.0, "size": 9.0, "offset": 9.0}}}')
+    write(Confidence(slope=1.5, size=0.25, offset=-2.0), file)
+    kept = json.loads(file.read_text())
+    assert kept == {"dim": 231, "confidence": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
 
 
 def test_every_clip_of_the_data_set_has_its_source(fights_folder: Path) -> None:

@@ -72,7 +72,8 @@ class LiteAlan(WeightFolder):
 
     def confidences(self) -> dict[Modality, Confidence]:
         """Return, per query modality with labelled data, how sure a score makes one."""
-        return {"text": Confidence(**self.configuration["confidence"]["text"])}
+        fitted = self.configuration.get("confidence", {})
+        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
 
     def cuts(self, clips: Vectors) -> NDArray[np.bool_]:
         """Tell for each clip vector (n, dim) whether what moves in it resembles a cut more than anything else."""

@@ -1,4 +1,4 @@
-"""How sure a score makes one: a logistic curve on queries with and without a match, over several sizes of gallery."""
+"""How sure a score makes one: a logistic curve on queries with and without a match, over galleries of several sizes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.encoders.base import Confidence, Vectors
 from var_plugin.training.alan_motion import sentence_vectors
 from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures
-
-SIZES = (100, 300, 900)
-"""Of the galleries."""
 
 UNRELATED = 0.4
 """Sentences less alike than this say different things."""
 
-_RELATED = 0.6
-
 
 @dataclass(frozen=True)
 class Trials:
-    """For each query and size of gallery: the best calibrated score, once with the match in it and once without."""
+    """What each of n queries scores best in galleries of one kind and size, in deviations above the background."""
 
-    with_match: NDArray[np.float64]
-    """(trials,) scores."""
-    found: NDArray[np.bool_]
-    """(trials,) whether the best with the match was the match, or something that the query describes as well."""
-    without: NDArray[np.float64]
-    """(trials,) scores."""
-    sizes: NDArray[np.float64]
-    """(trials,) candidates."""
+    among: str
+    """The kind of gallery."""
+    size: int
+    """Candidates."""
+    own: NDArray[np.floating]
+    """(n,) of the one right answer."""
+    others: NDArray[np.floating]
+    """(n,) the best of the others."""
 
-    def halves(self) -> tuple[Trials, Trials]:
-        """Return those of the first and of the second half of the queries."""
-        middle = len(self.sizes) // 2
-        return tuple(  # type: ignore[return-value]
-            Trials(self.with_match[rows], self.found[rows], self.without[rows], self.sizes[rows])
-            for rows in (slice(None, middle), slice(middle, None))
-        )
+    @property
+    def with_match(self) -> NDArray[np.floating]:
+        """(n,) the best where the right answer is among them."""
+        return np.maximum(self.own, self.others)
+
+
+def trials(
+    among: str, own: NDArray[np.floating], scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int
+) -> Trials:
+    """Draw for each query so many of the others that it is allowed; queries with fewer are left out.
+
+    Args:
+        among: the kind of gallery.
+        own: (n,) score of each query's right answer.
+        scores: (n, m) of the queries in the whole gallery.
+        allowed: (n, m) what has nothing to do with a query, and so is no right answer as well.
+        size: of the galleries drawn.
+    """
+    random = np.random.default_rng(0)
+    known = np.flatnonzero(allowed.sum(axis=1) >= size)
+    drawn = (random.choice(np.flatnonzero(allowed[query]), size, replace=False) for query in known)
+    others = [scores[query, rows].max() for query, rows in zip(known, drawn, strict=True)]
+    return Trials(among, size, own[known], np.array(others))
 
 
 def likenesses(asked: CaptionedPictures, data: CaptionedPictures) -> Vectors:
@@ -50,62 +61,28 @@ def likenesses(asked: CaptionedPictures, data: CaptionedPictures) -> Vectors:
     return np.asarray(np.max([first @ sentences.T for sentences in told], axis=0), np.float32)
 
 
-def trials(queries: Vectors, gallery: Vectors, likeness: Vectors, background: Background, seed: int = 0) -> Trials:
-    """Search galleries of unrelated content, with and without each query's own.
-
-    Args:
-        queries: (n, dim).
-        gallery: (n, dim), the i-th belongs to the i-th query.
-        likeness: (n, n) how much the i-th query says the same as what describes the j-th content, from -1 to 1.
-        background: of the queries.
-        seed: of the galleries.
-    """
-    random = np.random.default_rng(seed)
-    scores = (queries @ gallery.T - background.mean) / background.std
-    rows: list[tuple[float, bool, float, int]] = []
-    for query in range(len(queries)):
-        others = np.flatnonzero(likeness[query] < UNRELATED)
-        for size in SIZES:
-            if len(others) < size / 2:
-                continue
-            drawn = random.choice(others, min(size, len(others)), replace=False)
-            without, own = scores[query, drawn].max(), scores[query, query]
-            best = query if own >= without else int(drawn[scores[query, drawn].argmax()])
-            rows.append((max(own, without), bool(likeness[query, best] >= _RELATED), without, len(drawn)))
-    with_match, found, without, sizes = (np.array(column) for column in zip(*rows, strict=True))
-    return Trials(with_match, found, without, sizes)
-
-
-def fit_confidence(found: Trials) -> Confidence:
-    """Fit the curve to both kinds of trials."""
+def fit_confidence(found: Sequence[Trials]) -> Confidence:
+    """Fit the curve to the best answers with and without the right one; every kind and size counts alike."""
     from sklearn.linear_model import LogisticRegression
 
-    scores = np.concatenate([found.with_match, found.without])
-    sizes = np.log(np.concatenate([found.sizes, found.sizes]))
-    right = np.concatenate([found.found, np.zeros(len(found.without), bool)])
-    fitted = LogisticRegression().fit(np.stack([scores, sizes], axis=1), right)
+    scores = np.concatenate([part for each in found for part in (each.with_match, each.others)])
+    right = np.concatenate([part for each in found for part in (each.own >= each.others, np.zeros(len(each.own)))])
+    counts = [2 * len(each.own) for each in found]
+    sizes = np.repeat(np.log([each.size for each in found]), counts)
+    weights = np.repeat(np.mean(counts) / np.array(counts), counts)
+    fitted = LogisticRegression().fit(np.stack([scores, sizes], axis=1), right, sample_weight=weights)
     slope, size = fitted.coef_[0]
     return Confidence(slope=float(slope), size=float(-size), offset=float(fitted.intercept_[0]))
 
 
-def errors(found: Trials, confidence: Confidence, threshold: float) -> dict[int, dict[str, float]]:
-    """Return misses and false alarms, in percent, per size of gallery, at a threshold of the confidence."""
-
-    def sure(scores: NDArray[np.float64], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.array([confidence(s, int(n)) for s, n in zip(scores[rows], found.sizes[rows], strict=True)])
-
-    answer = {}
-    for size in SIZES:
-        rows = np.abs(np.log(found.sizes / size)) < np.log(1.5)
-        if rows.any():
-            answer[size] = {
-                "misses": round(100 * float((sure(found.with_match, rows) < threshold).mean()), 1),
-                "false alarms": round(100 * float((sure(found.without, rows) >= threshold).mean()), 1),
-            }
-    return answer
+def sureness(confidence: Confidence, scores: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """Return the confidence (n,) of scores (n,) among so many candidates."""
+    return np.array([confidence(float(score), size) for score in scores])
 
 
-def threshold_for(found: Trials, confidence: Confidence, misses: float) -> float:
-    """Return the confidence below which the given share of the queries with a match falls."""
-    sure: Sequence[float] = [confidence(s, int(n)) for s, n in zip(found.with_match, found.sizes, strict=True)]
-    return float(np.quantile(sure, misses))
+def threshold_for(found: Sequence[Trials], confidence: Confidence, misses: float) -> float:
+    """Return the confidence below which, on average over kinds and sizes, the given share of the matches falls."""
+    sure = [np.sort(sureness(confidence, each.with_match, each.size)) for each in found]
+    places = np.unique(np.concatenate(sure))
+    missed = np.mean([np.searchsorted(each, places) / len(each) for each in sure], axis=0)
+    return float(places[np.searchsorted(missed, misses)])

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
 from var_plugin.encoders.backbones.minilm import WIDTH as SENTENCE_WIDTH
 from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
-from var_plugin.encoders.base import Background, Confidence, Vectors, unit
+from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.alan_data import data_parser, read_data
@@ -35,7 +35,6 @@ from var_plugin.training.alan_motion import (
     fit_motion,
     read_sentences,
 )
-from var_plugin.training.confidence import Trials, errors, fit_confidence, likenesses, threshold_for, trials
 from var_plugin.training.flickr8k import CaptionedPictures, read_picture
 from var_plugin.training.motion_wordings import MOTION_WORDINGS
 from var_plugin.training.streams import CLIP_RATE, StreamMaker
@@ -191,26 +190,6 @@ def measure_background(
     }
 
 
-def confidence_trials(
-    model: ResidualAlanModel,
-    text: LiteTextEncoder,
-    stills: LitePictureEncoder,
-    data: CaptionedPictures,
-    examples: Examples,
-    background: Background,
-) -> Trials:
-    """Search still footage of captioned pictures by their first captions, with and without the right one."""
-    pictures = stills.encode([read_picture(path) for path in data.paths])
-    motion = examples.still.motion[np.arange(len(pictures)) % len(examples.still)]
-    captions = [captions[0] for captions in data.captions]
-    return trials(
-        encode_texts(model, text, captions),
-        fold_clips(model, Samples(pictures, motion)),
-        likenesses(data, data),
-        background,
-    )
-
-
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
     """Return the clip vectors (n, dim) of samples."""
     with torch.inference_mode():
@@ -237,9 +216,8 @@ def save(
     recipe: Recipe,
     calibration: tuple[float, float],
     background: dict[str, dict[str, float]],
-    confidence: Confidence,
 ) -> None:
-    """Write `alan.safetensors` (float16) and `alan.json`."""
+    """Write `alan.safetensors` (float16) and `alan.json`; the confidence is fitted to them afterwards (`no_match`)."""
     save_tensors(model, folder)
     names = ("hidden_size", "motion_dim", "motion_width", "sentence_dim", *recipe.model)
     configuration = {
@@ -248,7 +226,6 @@ def save(
         "motion": list(KINDS),
         "calibration": [round(value, 5) for value in calibration],
         "background": background,
-        "confidence": {"text": {name: round(value, 5) for name, value in asdict(confidence).items()}},
         "recipe": asdict(recipe),
     }
     (folder / "alan.json").write_text(json.dumps(configuration, indent=2) + "\n")
@@ -283,12 +260,7 @@ def main() -> None:
     print(json.dumps(measure(held_out, model, text), indent=2))
     if not arguments.evaluate:
         background = measure_background(model, text, stills, pictures["validation"], examples)
-        found = confidence_trials(model, text, stills, pictures["test"], examples, Background(**background["text"]))
-        chosen, left = found.halves()
-        confidence = fit_confidence(chosen)
-        least = threshold_for(chosen, confidence, misses=0.2)
-        print(f"confidence of 20 % misses: {least:.3f}", json.dumps(errors(left, confidence, least)))
-        save(model, arguments.out, recipe, calibrate(held_out), background, confidence)
+        save(model, arguments.out, recipe, calibrate(held_out), background)
 
 
 if __name__ == "__main__":
