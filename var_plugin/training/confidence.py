@@ -32,7 +32,7 @@ class Trials:
     @property
     def with_match(self) -> NDArray[np.floating]:
         """(n,) the best where the right answer is among them."""
-        return np.maximum(self.own, self.others)
+        return np.asarray(np.maximum(self.own, self.others))
 
 
 def trials(
