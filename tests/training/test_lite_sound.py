@@ -15,10 +15,10 @@ from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, save, train
-from var_plugin.training.sound_augmentation import disturb, mix
+from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, save, train_towers
+from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
 from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
-from var_plugin.training.sound_imitation import begin, difference
+from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, difference, imitate
 from var_plugin.training.sound_lessons import prepare
 from var_plugin.training.sound_measures import evaluate, measure
 from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings, sentence_vectors
@@ -164,24 +164,56 @@ def test_disturbed_windows_stay_sound(windows: torch.Tensor) -> None:
     assert torch.isfinite(disturb(torch.full((4, 96, 64), float(np.log(1e-3))))).all()  # digital silence
 
 
+def test_warped_windows_keep_what_does_not_change() -> None:
+    torch.manual_seed(0)
+    steady = torch.linspace(-4, 0, 64).expand(8, 96, 64)
+    warped = warp(steady)
+    assert torch.allclose(warped.std(1), torch.zeros(8, 64), atol=1e-4)  # what is steady stays so, in time
+    assert (warped != steady).any(2).all()  # but its pitch is another
+    assert torch.allclose(warp(torch.full((2, 96, 64), -3.0)), torch.full((2, 96, 64), -3.0), atol=1e-4)
+
+
+def test_invented_windows_are_sounds_and_no_two_alike() -> None:
+    torch.manual_seed(0)
+    invented = invent(16)
+    assert invented.shape == (16, 96, 64)
+    assert torch.isfinite(invented).all() and invented.min() >= -6.9 and invented.max() <= 4
+    assert (torch.cdist(invented.flatten(1), invented.flatten(1)) + torch.eye(16) * 100 > 10).all()
+
+
+def test_material_is_cut_anywhere_in_a_recording(features: SoundFeatures, few: list[Recording]) -> None:
+    plain = ImitationRecipe(warped=0.0, invented=0.0, mixed=0.0, disturbed=0.0, shares=(("esc10", 1.0),))
+    windows = Material(few, features, plain)(64).numpy()
+    kept = features.log_mel[0].astype(np.float32)
+    begins = {
+        begin
+        for window in windows
+        for begin in range(48)
+        if (window[:48] == kept[:, begin : begin + 48]).all((1, 2)).any()
+    }
+    assert len(begins) > 10
+    changed = Material(few, features, ImitationRecipe(shares=(("esc10", 1.0),)))(64)
+    assert changed.shape == (64, 96, 64) and torch.isfinite(changed).all()
+
+
 def test_features_belong_to_their_recordings(features: SoundFeatures, few: list[Recording]) -> None:
     assert features.recording.tolist() == sorted(features.recording.tolist())
     assert set(features.recording) == set(range(len(few)))
     count = len(features.recording)
-    assert features.features.shape == (3, count, 1024)
+    assert features.features.shape == (count, 1024)
     assert features.log_mel.shape == (3, count, 96, 64)
     assert (features.behind[0] == np.arange(count)).all() and (features.share[0] == 1).all()
     mixed = features.behind[1:] != np.arange(count)
     assert 0.2 < mixed.mean() < 0.8
     assert (features.share[1:][~mixed] == 1).all() and (features.share[1:][mixed] < 1).all()
-    assert (features.features[1] != features.features[2]).any(1).all()  # disturbed in another way each time
+    assert (features.log_mel[1] != features.log_mel[2]).any((1, 2)).mean() > 0.9  # each time in another way, or silent
 
 
 def test_features_are_the_teachers_of_the_very_windows(features: SoundFeatures, yamnet: Yamnet) -> None:
     windows = torch.from_numpy(features.log_mel[:, 5].astype(np.float32))
     with torch.inference_mode():
         heard = yamnet.trunk()(windows).numpy()
-    assert np.allclose(heard, features.features[:, 5], atol=0.05)
+    assert np.allclose(heard[0], features.features[5], atol=0.05)
     assert (np.abs(heard[0] - heard[1:]).max(1) > 0.1).all()  # each view is another
 
 
@@ -189,13 +221,13 @@ def test_what_was_computed_is_opened_again(
     features: SoundFeatures, few: list[Recording], yamnet: Yamnet, cache: Path
 ) -> None:
     before = (cache / "features.npy").stat().st_mtime_ns
-    assert (cached_features(few, yamnet.trunk(), cache).features[0] == features.features[0]).all()
+    assert (cached_features(few, yamnet.trunk(), cache).features == features.features).all()
     assert (cache / "features.npy").stat().st_mtime_ns == before
 
 
 def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: SoundFeatures, yamnet: Yamnet) -> None:
-    wanted = torch.from_numpy(features.features[0].astype(np.float32))
-    network = SoundNetwork((4, 8), features=1024).eval()
+    wanted = torch.from_numpy(features.features.astype(np.float32))
+    network = SoundNetwork((4, 8), residuals=1, features=1024).eval()
     begin(network, features)
     with torch.inference_mode():
         heard = network(torch.from_numpy(features.log_mel[0].astype(np.float32)))
@@ -213,16 +245,26 @@ def test_the_teacher_hears_what_the_label_says(
 ) -> None:
     crows = read_class_names(audio / "yamnet_class_map.csv").index("Chicken, rooster")
     weight, bias = yamnet.classifier()
-    scores = features.features[0].astype(np.float32) @ weight[crows].numpy() + float(bias[crows])
+    scores = features.features.astype(np.float32) @ weight[crows].numpy() + float(bias[crows])
     by_recording = [scores[features.recording == place].max() for place in range(len(few))]
     assert {few[place].label for place in np.argsort(by_recording)[-2:]} == {"rooster"}
+
+
+def apart(network: SoundNetwork, features: SoundFeatures, yamnet: Yamnet) -> float:
+    with torch.inference_mode():
+        heard = network.eval()(torch.from_numpy(features.log_mel[0].astype(np.float32)))
+        wanted = torch.from_numpy(features.features.astype(np.float32))
+        return float(difference(heard, wanted, yamnet.classifier(), 0.1))
 
 
 def test_training_learns_and_its_weights_work(
     features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path: Path
 ) -> None:
+    imitation = ImitationRecipe(
+        cycles=((50, 3e-3),), batch=16, warm_up=5, shares=(("esc10", 1.0),), memory=256, beginning=4, turn=10
+    )
     recipe = Recipe(
-        widths=(8, 16, 32), steps=60, batch=16, warm_up=5, dim=16,
+        widths=(8, 16, 24, 32), residuals=1, imitation=imitation, steps=200, batch=16, warm_up=5, dim=16,
         sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),),
     )  # fmt: skip
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
@@ -231,10 +273,18 @@ def test_training_learns_and_its_weights_work(
     assert lessons.chances.sum() == pytest.approx(1)
     per_recording = np.bincount(features.recording, lessons.chances)
     assert np.allclose(per_recording, 1 / len(few))  # two sources of four classes, all alike
-    model = train(lessons, recipe)
+    torch.manual_seed(0)
+    model = SoundModel(recipe)
+    begin(model.network, features)
+    before = apart(model.network, features, yamnet)
+    imitate(model.network, Material(few, features, imitation), yamnet.trunk(), yamnet.classifier(), imitation)
+    assert apart(model.network, features, yamnet) < 0.95 * before
+    heard = model.network.last.weight.clone()
+    train_towers(model, lessons, recipe)
+    assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
     save(model, tmp_path, recipe, few)
-    assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 60
+    assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
     made = build(MiniLM, tmp_path)

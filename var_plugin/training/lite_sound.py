@@ -1,10 +1,11 @@
 """Train the `sound` space of the lite suite, or measure it.
 
-YAMNet is the teacher. A small network of our own and two small towers learn together, the network to hear what YAMNet
-hears (`sound_imitation.py`), all of them what a window sounds like: what YAMNet's classifier hears in it, as a
-distribution over the names of AudioSet's 521 classes, and, where there is one, the label of its recording. Names and
-labels are sentences, in another wording at every step, so that the space stays open for texts that are neither. A
-logistic regression learns which sentences speak of sounds at all.
+YAMNet is the teacher. A small network of our own learns to hear what YAMNet hears (`sound_imitation.py`). Two small
+towers on top of it then learn what a window sounds like: what YAMNet's classifier hears in it, as a distribution over
+the names of AudioSet's 521 classes, and, where there is one, the label of its recording. They leave the network as it
+is: labels of few sources would teach it these sources. Names and labels are sentences, in another wording at every
+step, so that the space stays open for texts that are neither. A logistic regression learns which sentences speak of
+sounds at all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.sound_effects import fetch
 from var_plugin.training.sound_features import cached_features
-from var_plugin.training.sound_imitation import begin, difference
+from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
 from var_plugin.training.sound_lessons import Batch, Lessons, batches, prepare
 from var_plugin.training.sound_measures import evaluate, measure_background
 from var_plugin.training.sound_texts import class_phrasings, label_phrasings, sentence_vectors
@@ -48,8 +49,11 @@ _EVALUATED = ("esc10", "urbansound8k")
 class Recipe:
     """Every number of the training; chosen on the validation part."""
 
-    widths: tuple[int, ...] = (24, 48, 96, 192)
+    widths: tuple[int, ...] = (40, 80, 160, 320)
     """Channels of the network's first convolution and its stages."""
+    residuals: int = 2
+    """Of each stage."""
+    imitation: ImitationRecipe = field(default_factory=ImitationRecipe)
     steps: int = 1_600
     batch: int = 64
     rate: float = 2e-3
@@ -59,9 +63,6 @@ class Recipe:
     """Of each batch, by collection."""
     label_weight: float = 2.0
     names_weight: float = 1.0
-    imitation_weight: float = 2.0
-    scores_weight: float = 0.1
-    """Of the teacher's class scores in the imitation."""
     scale: float = 12.0
     """What similarities are multiplied by before the softmax."""
     dim: int = 127
@@ -77,18 +78,19 @@ class SoundModel(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.network = SoundNetwork(recipe.widths, FEATURES)
+        self.network = SoundNetwork(recipe.widths, recipe.residuals, FEATURES)
         self.sound_tower = Tower(FEATURES, hidden=recipe.sound_hidden, dim=recipe.dim, dropout=recipe.dropout)
         self.sentence_tower = Tower(WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.dropout)
         self.audible = Audible(WIDTH)
 
 
-def train(lessons: Lessons, recipe: Recipe) -> SoundModel:
-    """Fit network and towers and return them, ready for use; `audible` is as it began."""
+def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
+    """Fit the towers to the network and make them ready for use; network and `audible` stay as they are."""
     torch.manual_seed(recipe.seed)
-    model = SoundModel(recipe)
-    begin(model.network, lessons.features)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
+    towers = [*model.sound_tower.parameters(), *model.sentence_tower.parameters()]
+    optimizer = torch.optim.AdamW(towers, lr=recipe.rate, weight_decay=recipe.weight_decay)
+    model.train()
+    model.network.eval()
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min(1.0, step / recipe.warm_up) * (1 + math.cos(math.pi * step / recipe.steps)) / 2,
@@ -104,18 +106,18 @@ def train(lessons: Lessons, recipe: Recipe) -> SoundModel:
         if step % _REPORT == 0:
             elapsed = time.monotonic() - started
             print(f"step {step}: loss {np.mean(losses[-_REPORT:]):.3f}, {elapsed:.0f} s", flush=True)
-    return model.eval()
+    model.eval()
 
 
 def _loss(model: SoundModel, batch: Batch, lessons: Lessons, recipe: Recipe) -> Tensor:
-    heard = model.network(batch.log_mel)
+    with torch.no_grad():
+        heard = model.network(batch.log_mel)
     vectors = model.sound_tower(heard) * recipe.scale
     by_label = (vectors @ model.sentence_tower(lessons.label_texts.draw()).T).log_softmax(-1)
     by_name = (vectors @ model.sentence_tower(lessons.name_texts.draw()).T).log_softmax(-1)
     labels = -(batch.labels * by_label).sum(1).mean()
     names = F.kl_div(by_name, batch.names, reduction="batchmean")
-    other = difference(heard, batch.features, lessons.classifier, recipe.scores_weight)
-    loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names + recipe.imitation_weight * other
+    loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names
     return loss
 
 
@@ -155,7 +157,7 @@ def save(model: SoundModel, folder: Path, recipe: Recipe, background: Sequence[R
     save_file(tensors, folder / _WEIGHTS)
     configuration = {
         "dim": recipe.dim + 1,
-        "network": {"widths": recipe.widths, "features": FEATURES},
+        "network": {"widths": recipe.widths, "residuals": recipe.residuals, "features": FEATURES},
         "sound_tower": {"hidden": recipe.sound_hidden, "dim": recipe.dim},
         "sentence_tower": {"hidden": recipe.sentence_hidden, "dim": recipe.dim},
         "sounds": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
@@ -199,7 +201,12 @@ def _make(data: Path, cache: Path, out: Path) -> None:
     features = cached_features(taught, yamnet.trunk(), cache / "train")
     names = read_class_names(data / "audio" / "yamnet_class_map.csv")
     texts = label_phrasings(cache), class_phrasings(names, cache)
-    model = train(prepare(taught, features, classifier, texts, dict(recipe.shares)), recipe)
+    torch.manual_seed(recipe.seed)
+    model = SoundModel(recipe)
+    begin(model.network, features)
+    material = Material(taught, features, recipe.imitation)
+    imitate(model.network, material, yamnet.trunk(), classifier, recipe.imitation)
+    train_towers(model, prepare(taught, features, classifier, texts, dict(recipe.shares)), recipe)
     captions = [caption for found in read_flickr8k(data / "flickr8k")["train"].captions for caption in found[:1]]
     learn_audible(model, torch.cat([found.sentences for found in texts]), sentence_vectors(captions, cache), recipe)
     save(model, out, recipe, select(recordings, part="validation"))

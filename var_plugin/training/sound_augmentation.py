@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from var_plugin.encoders.lite_sound_towers import BANDS, WINDOW_FRAMES, log_magnitudes, magnitudes
+from var_plugin.encoders.lite_sound_towers import BANDS, HOP, WINDOW_FRAMES, log_magnitudes, magnitudes
+from var_plugin.media.audio import SAMPLE_RATE
 
 _DECIBEL = 10 ** (1 / 20)
 _TAIL_FRAMES = 40
 _LONGEST_MASK = 12
+_SILENT, _LOUDEST = -6.9, 4.0  # of invented log-mel values
 
 
 def mix(log_mel: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,6 +27,37 @@ def mix(log_mel: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     # Recordings do not add in phase: energies add.
     mixture = (own.square() + (added * gain * level / other_level.clamp_min(1e-6)).square()).sqrt()
     return log_magnitudes(mixture), (1 / (1 + gain.square())).flatten()
+
+
+def warp(log_mel: Tensor) -> Tensor:
+    """Stretch windows (batch, 96, 64) in time and in pitch, by up to a quarter."""
+    count = len(log_mel)
+    stretch, shift = _uniform(log_mel, 0.8, 1.25).flatten(), _uniform(log_mel, 0.85, 1.18).flatten()
+    change = torch.zeros(count, 2, 3)
+    change[:, 0, 0], change[:, 0, 2] = 1 / shift, 1 / shift - 1
+    change[:, 1, 1], change[:, 1, 2] = 1 / stretch, _uniform(log_mel, -0.1, 0.1).flatten()
+    grid = F.affine_grid(change, [count, 1, WINDOW_FRAMES, BANDS], align_corners=True)
+    return F.grid_sample(log_mel[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
+
+
+def invent(count: int) -> Tensor:
+    """Return windows (count, 96, 64) of nothing in particular: coloured noise, steady or in beats, with gliding tones.
+
+    They cost nothing, and a teacher has an opinion of each; hums, engines and hammers are not far from them.
+    """
+    like = torch.empty(count, 1, 1)
+    bands, seconds = torch.linspace(0, 1, BANDS), torch.arange(WINDOW_FRAMES)[:, None] * HOP / SAMPLE_RATE
+    knots = torch.randint(2, 12, (count,)).tolist()
+    colour = torch.stack([F.interpolate(torch.randn(1, 1, k), BANDS, mode="linear", align_corners=True) for k in knots])
+    colour = colour[:, 0] * _uniform(like, 0.3, 2.5) - _uniform(like, -2.0, 5.0) * bands
+    since_beat = (seconds * 10 ** _uniform(like, 0.0, 1.5) + _uniform(like, 0.0, 1.0)) % 1
+    beats = -since_beat * 10 ** _uniform(like, -0.5, 1.5) + 0.5 * _uniform(like, 1e-3, 1.0).log()
+    beats = torch.where(_uniform(like, 0.0, 1.0) < 0.5, beats.clamp_min(-7.0), 0.0)
+    noise = torch.randn(count, WINDOW_FRAMES, BANDS) * _uniform(like, 0.1, 0.6)
+    glide = _uniform(like, -3.0, 3.0) * (_uniform(like, 0.0, 1.0) < 0.5)
+    tones = torch.cos(2 * torch.pi * (bands * _uniform(like, 4.0, 16.0) + seconds * glide))
+    tones = tones * _uniform(like, 0.0, 1.5) * (_uniform(like, 0.0, 1.0) < 0.5)
+    return (_uniform(like, -5.0, 1.0) + colour + beats + noise + tones).clamp(_SILENT, _LOUDEST)
 
 
 def disturb(log_mel: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class SoundFeatures:
         recording: (windows,) int64, the place of a window's recording in the list they were computed from.
         loudness: (windows,) float32, root mean square.
         log_mel: (views, windows, 96, 64) float16; view 0 is as recorded.
-        features: (views, windows, 1024) float16, the teacher's.
+        features: (windows, 1024) float16, the teacher's of view 0.
         behind: (views, windows) int64, the window that sounds behind this one; the window itself where none does.
         share: (views, windows) float32, of the energy that is the window's own.
     """
@@ -83,7 +83,7 @@ def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) 
     np.save(folder / "recording.npy", own)
     np.save(folder / "loudness.npy", loudness)
     log_mel = _create(folder / "log_mel.npy", np.float16, (1 + _VIEWS, *windows.shape))
-    features = _create(folder / "features.npy", np.float16, (1 + _VIEWS, count, WIDTH))
+    features = _create(folder / "features.npy", np.float16, (count, WIDTH))
     behind = _create(folder / "behind.npy", np.int64, (1 + _VIEWS, count))
     share = _create(folder / "share.npy", np.float32, (1 + _VIEWS, count))
     for number in tqdm(range(1 + _VIEWS), desc="views"):
@@ -94,7 +94,8 @@ def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) 
             view, share[number, places] = _view(own_sound, windows[other].float(), other != places)
             heard = disturb(view) if number else own_sound
             log_mel[number, places] = heard.numpy()
-            features[number, places] = trunk(heard).numpy()
+            if not number:
+                features[places] = trunk(heard).numpy()
 
 
 def _create(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

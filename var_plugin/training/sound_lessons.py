@@ -28,7 +28,6 @@ class Lessons:
         labels: (windows, labels) float32, one-hot; zeros where there is no label.
         names: (windows, 521) float32, the shares of what the teacher hears.
         chances: (windows,) float64, of being drawn; they add up to one.
-        classifier: the teacher's weight (521, 1024) and bias.
         label_texts, name_texts: phrasings of the labels and of the teacher's classes.
     """
 
@@ -36,7 +35,6 @@ class Lessons:
     labels: Tensor
     names: Tensor
     chances: NDArray[np.float64]
-    classifier: tuple[Tensor, Tensor]
     label_texts: Phrasings
     name_texts: Phrasings
 
@@ -59,34 +57,41 @@ def prepare(
     """
     numbers = np.array([-1 if r.label is None else _LABELS.index(r.label) for r in recordings])[features.recording]
     labels = torch.from_numpy(numbers)
-    scores = F.linear(torch.from_numpy(features.features[0].astype(np.float32)), *classifier).sigmoid()
+    owners = [recordings[place] for place in features.recording]
+    scores = F.linear(torch.from_numpy(features.features.astype(np.float32)), *classifier).sigmoid()
     return Lessons(
         features=features,
         labels=F.one_hot(labels.clamp_min(0), len(_LABELS)) * (labels >= 0)[:, None].float(),
         names=scores / scores.sum(1, keepdim=True),
-        chances=_chances(recordings, features, shares),
-        classifier=classifier,
+        chances=chances(owners, features.loudness.astype(np.float64), shares),
         label_texts=texts[0],
         name_texts=texts[1],
     )
 
 
-def _chances(
-    recordings: Sequence[Recording], features: SoundFeatures, shares: Mapping[str, float]
+def chances(
+    owners: Sequence[Recording], weights: NDArray[np.float64], shares: Mapping[str, float], *, by_label: bool = True
 ) -> NDArray[np.float64]:
-    """Loud windows more often; but every recording of a source, source of a class, class of a collection alike."""
-    owners = [recordings[place] for place in features.recording]
-    chances = features.loudness.astype(np.float64)
-    for level in (
+    """Return how often each window is drawn: every recording of a source and source of a class alike.
+
+    Args:
+        owners: the recording of each window.
+        weights: (windows,) how often a window counts beside the others of its recording.
+        shares: of the draws, by collection.
+        by_label: draw every class of a collection alike, too.
+    """
+    levels = [
         [str(owner.path) for owner in owners],
         [f"{owner.collection}/{owner.label}/{owner.source}" for owner in owners],
         [f"{owner.collection}/{owner.label}" for owner in owners],
         [owner.collection for owner in owners],
-    ):
+    ]
+    found = weights.copy()
+    for level in levels if by_label else [level for level in levels if level is not levels[2]]:
         _, group = np.unique(level, return_inverse=True)
-        chances /= np.bincount(group, chances)[group]
-    chances *= [shares[owner.collection] for owner in owners]
-    return np.asarray(chances / chances.sum())
+        found /= np.bincount(group, found)[group]
+    found *= [shares[owner.collection] for owner in owners]
+    return np.asarray(found / found.sum())
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,6 @@ class Batch:
 
     log_mel: Tensor
     """(batch, 96, 64)."""
-    features: Tensor
-    """(batch, 1024), the teacher's."""
     labels: Tensor
     """(batch, labels); rows add up to one, or to less where a part has no label."""
     names: Tensor
@@ -109,12 +112,11 @@ def batches(lessons: Lessons, *, steps: int, size: int, seed: int) -> Iterator[B
     known = lessons.features
     for _ in range(steps):
         rows = random.choice(len(lessons.chances), size=size, p=lessons.chances)
-        view = random.integers(len(known.features), size=size)
+        view = random.integers(len(known.log_mel), size=size)
         behind = known.behind[view, rows]
         share = torch.from_numpy(known.share[view, rows])[:, None]
         yield Batch(
             log_mel=torch.from_numpy(known.log_mel[view, rows].astype(np.float32)),
-            features=torch.from_numpy(known.features[view, rows].astype(np.float32)),
             labels=share * lessons.labels[rows] + (1 - share) * lessons.labels[behind],
             names=share * lessons.names[rows] + (1 - share) * lessons.names[behind],
         )

@@ -8,6 +8,7 @@ unlike in the file, are not rounded.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,16 @@ class YamnetTrunk(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """Map log-mel windows (batch, 96, 64) to features (batch, 1024), none below zero."""
-        x = log_mel[:, None].contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.layers(x).mean((2, 3))
-        return features
+        return self.maps(log_mel, [len(self.layers) - 1])[0].mean((2, 3))
+
+    def maps(self, log_mel: Tensor, wanted: Sequence[int]) -> list[Tensor]:
+        """Map log-mel windows (batch, 96, 64) to what the wanted layers give, (batch, channels, height, width) each."""
+        x, found = log_mel[:, None].contiguous(memory_format=torch.channels_last), []
+        for number, layer in enumerate(self.layers):
+            x = layer(x)
+            if number in wanted:
+                found.append(x)
+        return found
 
 
 class _Convolution(nn.Conv2d):

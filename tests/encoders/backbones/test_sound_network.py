@@ -14,13 +14,21 @@ def windows() -> torch.Tensor:
 
 def test_every_window_has_features_of_its_own() -> None:
     torch.manual_seed(0)
-    network = SoundNetwork((4, 8, 16), features=32).eval()
+    network = SoundNetwork((4, 8, 16), residuals=2, features=32).eval()
     with torch.inference_mode():
         together = network(windows())
         alone = torch.cat([network(window[None]) for window in windows()])
     assert together.shape == (3, 32)
     assert torch.allclose(together, alone, atol=1e-5)
     assert not torch.allclose(together[0], together[1])
+
+
+def test_stages_halve_time_and_frequency() -> None:
+    network = SoundNetwork((4, 8, 16, 24), residuals=1, features=32).eval()
+    with torch.inference_mode():
+        maps = network.maps(windows())
+        assert [tuple(each.shape[1:]) for each in maps] == [(8, 12, 8), (16, 6, 4), (24, 3, 2)]
+        assert torch.equal(network.summary(maps[-1]), network(windows()))
 
 
 def test_the_shipped_network_is_the_one_described() -> None:
