@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,13 +72,13 @@ class Material:
     def __call__(self, count: int) -> Tensor:
         """Return windows (count, 96, 64)."""
         windows, recipe = self._cut(count), self._recipe
-        others = windows[torch.randperm(count)]
-        for share, change in (
+        changes: tuple[tuple[float, Callable[[Tensor], Tensor]], ...] = (
             (recipe.warped, lambda rows: warp(windows[rows])),
             (recipe.invented, lambda rows: invent(len(rows))),
-            (recipe.mixed, lambda rows: mix(windows[rows], others[rows])[0]),
+            (recipe.mixed, lambda rows: mix(windows[rows], windows[torch.randperm(count)[rows]])[0]),
             (recipe.disturbed, lambda rows: disturb(windows[rows])),
-        ):
+        )
+        for share, change in changes:
             rows = torch.nonzero(torch.rand(count) < share).flatten()
             if len(rows):
                 windows[rows] = change(rows)
@@ -151,15 +151,11 @@ def imitate(
         memory = _Memory(material, teacher, recipe)
         for _ in range(recipe.beginning):
             memory.renew()
-        sizes = [stage.halve[0].out_channels for stage in network.stages]
-        guides = nn.ModuleList(nn.Conv2d(*each, 1) for each in zip(sizes, memory.channels, strict=True))
+        guides = nn.ModuleList(nn.Conv2d(*each, 1) for each in zip(network.widths[1:], memory.channels, strict=True))
         optimizer = torch.optim.AdamW(
             [*network.parameters(), *guides.parameters()], lr=rate, weight_decay=recipe.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step, steps=steps: min(1.0, step / recipe.warm_up) * (1 + math.cos(math.pi * step / steps)) / 2,
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(steps, recipe.warm_up))
         network.train()
         started, losses = time.monotonic(), []
         for step in range(1, steps + 1):
@@ -179,6 +175,11 @@ def imitate(
             if step % _REPORT == 0:
                 print(f"step {step}: {np.mean(losses[-_REPORT:]):.3f}, {time.monotonic() - started:.0f} s", flush=True)
     network.eval()
+
+
+def _warm_cosine(steps: int, warm_up: int) -> Callable[[int], float]:
+    """Return the share of the highest rate at each step."""
+    return lambda step: min(1.0, step / warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def begin(network: SoundNetwork, features: SoundFeatures) -> None:

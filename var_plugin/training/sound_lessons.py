@@ -88,7 +88,7 @@ def chances(
     ]
     found = weights.copy()
     for level in levels if by_label else [level for level in levels if level is not levels[2]]:
-        _, group = np.unique(level, return_inverse=True)
+        _, group = np.unique(np.array(level), return_inverse=True)
         found /= np.bincount(group, found)[group]
     found *= [shares[owner.collection] for owner in owners]
     return np.asarray(found / found.sum())

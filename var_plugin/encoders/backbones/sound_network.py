@@ -30,6 +30,7 @@ class SoundNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int], residuals: int, features: int) -> None:
         super().__init__()
+        self.widths = tuple(widths)
         self.stem = _convolution(1, widths[0], kernel=7, stride=4)
         self.stages = nn.ModuleList(_Stage(inputs, outputs, residuals) for inputs, outputs in pairwise(widths))
         self.last = nn.Linear(2 * widths[-1], features)
