@@ -12,12 +12,13 @@ from PIL import Image
 
 from tests.data import data_folder
 from var_plugin.encoders import lite_suite
-from var_plugin.encoders.base import PictureEncoder, TextEncoder, Vectors, check_vectors
+from var_plugin.encoders.base import Confidence, PictureEncoder, TextEncoder, Vectors, check_vectors
 from var_plugin.encoders.lite import LiteTextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.errors import MissingWeightsError
+from var_plugin.training.no_match import write
 
 TEXTS = ["a dog runs through the snow", "two men in red jackets", "lion"]
 PICTURES = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
@@ -101,6 +102,15 @@ def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, chang
     configuration = json.loads((folder / changed).read_text())
     (folder / changed).write_text(json.dumps(configuration | {"note": "changed"}))
     assert lite_suite.scene(folder).space.fingerprint != before
+
+
+def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(LITE, folder)
+    before = lite_suite.scene(folder).space.fingerprint
+    write(Confidence(slope=1.0, size=0.5, offset=-3.0), folder / "alan.json")
+    assert lite_suite.scene(folder).confidences["text"].size == 0.5
+    assert lite_suite.scene(folder).space.fingerprint == before
 
 
 def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:

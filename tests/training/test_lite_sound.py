@@ -261,7 +261,7 @@ def test_training_learns_and_its_weights_work(
     features: SoundFeatures, few: list[Recording], yamnet: Yamnet, tmp_path: Path
 ) -> None:
     imitation = ImitationRecipe(
-        cycles=((50, 3e-3),), batch=16, warm_up=5, shares=(("esc10", 1.0),), memory=256, beginning=4, turn=10
+        steps=50, rate=3e-3, batch=16, warm_up=5, shares=(("esc10", 1.0),), memory=256, beginning=4, turn=10
     )
     recipe = Recipe(
         widths=(8, 16, 24, 32), residuals=1, imitation=imitation, steps=200, batch=16, warm_up=5, dim=16,

@@ -23,6 +23,9 @@ LITE = Path(__file__).parent / "weights" / "lite"
 
 _BATCH = 32
 
+_OF_ANSWERS_ONLY = ("background", "confidence", "recipe")
+"""What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""
+
 
 class WeightFolder:
     """The weights of one space.
@@ -43,10 +46,11 @@ class WeightFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over everything a vector depends on: weights, configuration and backbones."""
+        """16 hexadecimal digits over everything stored depends on: weights, configuration and backbones."""
         digest = hashlib.sha256(self._stands_on.encode())
-        for ending in ("safetensors", "json"):
-            digest.update(self._file(ending).read_bytes())
+        digest.update(self.tensors.read_bytes())
+        stored = {name: value for name, value in self.configuration.items() if name not in _OF_ANSWERS_ONLY}
+        digest.update(json.dumps(stored, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
     def part(self, name: str) -> dict[str, Tensor]:

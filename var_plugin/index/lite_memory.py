@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,12 @@ def give_back() -> None:
 
 
 def flush_in_arrow() -> None:
-    """Let Milvus Lite bring rows to disk as they are; 3.2 makes a number of Python's of each coordinate first."""
-    MemTable._build_data_table = _taken
+    """Let Milvus Lite bring rows to disk as they are; 3.2 makes a number of Python's of each coordinate first.
+
+    Another version may keep its rows in another way and is left as it is.
+    """
+    if version("milvus-lite").startswith("3.2."):
+        MemTable._build_data_table = _taken
 
 
 def _taken(table: MemTable, places: list[tuple[int, int]]) -> pa.Table:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, Part, read
 from var_plugin.training.lite_features import Features, cached_features, join
 from var_plugin.training.lite_general import fit_general
 from var_plugin.training.lite_model import LiteModel
+from var_plugin.training.schedule import warm_cosine
 
 _WEIGHTS, _CONFIGURATION = "scene.safetensors", "scene.json"
 
@@ -75,9 +75,7 @@ def train(features: Features, recipe: Recipe) -> LiteModel:
     averaged = copy.deepcopy(model).eval()
     optimizer = _optimizer(model, recipe)
     steps = recipe.epochs * (len(features) // recipe.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, step / recipe.warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
-    )
+    schedule = warm_cosine(optimizer, steps=steps, warm_up=recipe.warm_up)
     step, started = 0, time.monotonic()
     for epoch in range(recipe.epochs):
         losses = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +28,7 @@ from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.flickr8k import read_flickr8k
+from var_plugin.training.schedule import warm_cosine
 from var_plugin.training.sound_effects import fetch
 from var_plugin.training.sound_features import cached_features
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
@@ -91,10 +91,7 @@ def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
     optimizer = torch.optim.AdamW(towers, lr=recipe.rate, weight_decay=recipe.weight_decay)
     model.train()
     model.network.eval()
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1.0, step / recipe.warm_up) * (1 + math.cos(math.pi * step / recipe.steps)) / 2,
-    )
+    schedule = warm_cosine(optimizer, steps=recipe.steps, warm_up=recipe.warm_up)
     started, losses = time.monotonic(), []
     for step, batch in enumerate(batches(lessons, steps=recipe.steps, size=recipe.batch, seed=recipe.seed), start=1):
         loss = _loss(model, batch, lessons, recipe)

@@ -98,13 +98,14 @@ def main() -> None:
     }
     if arguments.fit:
         fitting = ask(galleries, slice(None, middle))
-        fitted = fit_confidence(fitting)
-        write(fitted, arguments.weights / "alan.json")
-        print(f"confidence of 20 % misses: {threshold_for(fitting, fitted, _MISSES):.3f}", fitted)
+        confidence = fit_confidence(fitting)
+        write(confidence, arguments.weights / "alan.json")
+        print(f"confidence of 20 % misses: {threshold_for(fitting, confidence, _MISSES):.3f}", confidence)
+    else:
+        confidence = alan.confidences()["text"]
     if arguments.views:
         galleries["views of training pictures"] = _view_gallery(alan, data, arguments.views)
     print("among | segments | missed | false alarms | false alarms where 20 % are missed | right one first")
-    confidence = LiteAlan(arguments.weights).confidences()["text"]
     for found in ask(galleries, slice(middle, None)):
         print(told(found, confidence))
 

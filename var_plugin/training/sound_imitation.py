@@ -8,7 +8,6 @@ teaches: windows are cut, stretched, mixed and disturbed anew, and some of them 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
+from var_plugin.training.schedule import warm_cosine
 from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
 from var_plugin.training.sound_features import SoundFeatures
 from var_plugin.training.sound_lessons import chances
@@ -36,9 +36,9 @@ _REPORT = 100
 class ImitationRecipe:
     """Every number of the imitation."""
 
-    cycles: tuple[tuple[int, float], ...] = ((4_200, 2e-3),)
-    """Steps and highest rate, each falling to zero along a cosine."""
+    steps: int = 4_200
     batch: int = 64
+    rate: float = 2e-3
     warm_up: int = 100
     weight_decay: float = 0.02
     shares: tuple[tuple[str, float], ...] = (("esc10", 0.15), ("urbansound8k", 0.35), ("effects", 0.5))
@@ -147,39 +147,33 @@ def imitate(
 ) -> None:
     """Train the network, whose stages have as large maps as the teacher's layers `HINTS`, and make it ready for use."""
     torch.manual_seed(recipe.seed)
-    for steps, rate in recipe.cycles:
-        memory = _Memory(material, teacher, recipe)
-        for _ in range(recipe.beginning):
+    memory = _Memory(material, teacher, recipe)
+    for _ in range(recipe.beginning):
+        memory.renew()
+    guides = nn.ModuleList(nn.Conv2d(*each, 1) for each in zip(network.widths[1:], memory.channels, strict=True))
+    optimizer = torch.optim.AdamW(
+        [*network.parameters(), *guides.parameters()], lr=recipe.rate, weight_decay=recipe.weight_decay
+    )
+    schedule = warm_cosine(optimizer, steps=recipe.steps, warm_up=recipe.warm_up)
+    network.train()
+    started, losses = time.monotonic(), []
+    for step in range(1, recipe.steps + 1):
+        if step % recipe.turn == 0:
             memory.renew()
-        guides = nn.ModuleList(nn.Conv2d(*each, 1) for each in zip(network.widths[1:], memory.channels, strict=True))
-        optimizer = torch.optim.AdamW(
-            [*network.parameters(), *guides.parameters()], lr=rate, weight_decay=recipe.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(steps, recipe.warm_up))
-        network.train()
-        started, losses = time.monotonic(), []
-        for step in range(1, steps + 1):
-            if step % recipe.turn == 0:
-                memory.renew()
-            windows, wanted, hints = memory.draw()
-            maps = network.maps(windows)
-            guessed = (guide(found) for guide, found in zip(guides, maps, strict=True))
-            apart = sum(F.mse_loss(guess, hint) for guess, hint in zip(guessed, hints, strict=True))
-            loss = difference(network.summary(maps[-1]), wanted, classifier, recipe.scores_weight)
-            loss = loss + recipe.hints_weight * apart
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            if step % _REPORT == 0:
-                print(f"step {step}: {np.mean(losses[-_REPORT:]):.3f}, {time.monotonic() - started:.0f} s", flush=True)
+        windows, wanted, hints = memory.draw()
+        maps = network.maps(windows)
+        guessed = (guide(found) for guide, found in zip(guides, maps, strict=True))
+        apart = sum(F.mse_loss(guess, hint) for guess, hint in zip(guessed, hints, strict=True))
+        loss = difference(network.summary(maps[-1]), wanted, classifier, recipe.scores_weight)
+        loss = loss + recipe.hints_weight * apart
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % _REPORT == 0:
+            print(f"step {step}: {np.mean(losses[-_REPORT:]):.3f}, {time.monotonic() - started:.0f} s", flush=True)
     network.eval()
-
-
-def _warm_cosine(steps: int, warm_up: int) -> Callable[[int], float]:
-    """Return the share of the highest rate at each step."""
-    return lambda step: min(1.0, step / warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def begin(network: SoundNetwork, features: SoundFeatures) -> None:
