@@ -120,13 +120,25 @@ def test_a_deletion_that_was_interrupted_is_ended(index: Index, film: Film) -> N
 
 INTERRUPTED = """
 import os, signal, sys
+from pathlib import Path
 from tests.colors import color_suite
+from var_plugin.index.generation import VideoGeneration
 from var_plugin.library import open_index
 
-def progress(file, reached):
+def interrupt(file):
     if file.name == "02.mp4":
         os.kill(os.getpid(), signal.SIGINT)
 
+def progress(file, reached):
+    if sys.argv[3] == "looking":
+        interrupt(file)
+
+def write(generation, entry, rows, written=VideoGeneration._write_segments):
+    if sys.argv[3] == "writing":
+        interrupt(Path(entry.sightings[-1].path))
+    return written(generation, entry, rows)
+
+VideoGeneration._write_segments = write
 with open_index(sys.argv[1], suite=color_suite()) as index:
     receipt = index.add(sys.argv[2], progress=progress)
 print(receipt.model_dump_json())
@@ -134,11 +146,12 @@ sys.exit(receipt.exit_code)
 """
 
 
-def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film) -> None:
-    for i in range(12):
+@pytest.mark.parametrize(("moment", "count"), [("looking", 2), ("writing", 3)])
+def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, count: int) -> None:
+    for i in range(5):
         film(f"in/{i:02}.mp4", seconds=20, fps=5, paint=lambda time, seed=i: textured(seed))
     process = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "index.db"), str(tmp_path / "in")],
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "index.db"), str(tmp_path / "in"), moment],
         stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], check=False,
     )  # fmt: skip
     receipt = json.loads(process.stdout)
@@ -146,7 +159,7 @@ def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film) -> None:
     with open_index(tmp_path / "index.db", suite=color_suite()) as index:
         assert index.verify().ok
         stored = [line["path"] for line in receipt["videos"] if line["status"] == "stored"]
-        assert 2 <= len(stored) < 12
+        assert len(stored) == count, "what was being written is written to its end"
         assert [video.uri for video in index.videos()] == stored, "nothing but what the receipt says"
 
 

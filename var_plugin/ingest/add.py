@@ -16,6 +16,7 @@ from var_plugin.index.filters import check_metadata, check_text, milliseconds
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.engines import Engine, Here
 from var_plugin.ingest.file import Footage
+from var_plugin.ingest.interruption import let_through
 from var_plugin.ingest.reindex import finish_reindex
 from var_plugin.ingest.video import Progress, failure
 from var_plugin.media.files import find_videos
@@ -49,7 +50,8 @@ def add(
 
     The same content is stored once: adding it again changes nothing but where it was seen last. When a path holds other
     content than at its last visit, the new content replaces the old. Ctrl-C (KeyboardInterrupt) ends it: the video at
-    work leaves nothing behind, and the receipt of the others is returned, marked as interrupted.
+    work leaves nothing behind, or is stored as a whole if it was being written, and the receipt of the others is
+    returned, marked as interrupted.
 
     Raises:
         InvalidInputError: the camera's name, the clock time or the metadata cannot be stored. Everything that concerns
@@ -68,9 +70,12 @@ def add(
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
         for number, line in (engine or Here()).add(index, _found(paths, origin), progress):
-            done[number] = line  # noqa: PERF403  (an interruption must not lose the lines before it)
+            done[number] = line
+            let_through()
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        let_through()
     lines.extend(line for _, line in sorted(done.items(), key=lambda item: item[0]))
     return Receipt(videos=tuple(lines), interrupted=interrupted)
 

@@ -12,6 +12,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.errors import MediaNotFoundError, VarPluginError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.generation import VideoGeneration
+from var_plugin.ingest.interruption import hold_back, let_through
 from var_plugin.ingest.rows import Embedded, embed
 from var_plugin.media.files import content_hash
 from var_plugin.settings import settings
@@ -26,12 +27,15 @@ def store(
 ) -> VideoReceipt:
     """Store what a file embeds to under `entry`, whose duration and settings are filled in here.
 
+    From the end of embedding on Ctrl-C is held back; the caller lets it through when the line is in the receipt.
+
     Raises:
         As `embed` and `VideoGeneration.write`.
     """
     with clock.stage("embed"):
         embedded = embed()
     rows, how = embedded.rows, settings_fingerprint(index.suite)
+    hold_back()
     with clock.stage("store"):
         counted = index.write(entry.model_copy(update={"duration": embedded.duration, "settings": how}), rows)
     planned = {name: len(segments) for name, (segments, _) in rows.items()}
@@ -63,6 +67,8 @@ def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None 
             return store(index, file, entry, clock, lambda: embed(file, index.suite, told))
     except VarPluginError as error:
         return failure(Path(entry.sightings[-1].path), error)
+    finally:
+        let_through()
 
 
 def settings_fingerprint(suite: Suite) -> str:
