@@ -37,6 +37,8 @@ def test_what_is_only_heard_is_found(demo: tuple[Path, Outcome]) -> None:
     _, outcome = demo
     assert len(outcome.heard) == 2
     assert all(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
+    # How sure sounds make one was never measured; that of pictures says nothing about them.
+    assert [answer.moments[0].confidence for answer in outcome.heard] == [None, None]
 
 
 def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:

@@ -202,7 +202,8 @@ def _moment(
     index: VideoIndex, entry: Entry, peak: Peak, sure: Mapping[str, Callable[[float], float]], thumbnails: bool
 ) -> Moment:
     best = peak.best.hit
-    confidences = [sure[space](score) for space, score in peak.matched.items() if space in sure]
+    # What is found by its sound is no less likely for looking like nothing of the kind.
+    found_in, score = max(peak.matched.items(), key=lambda match: match[1])
     video_clock = clock_time(entry.sightings[-1].recorded_at)
     return Moment(
         id=moment_id(best.video_id, peak.start, peak.end),
@@ -213,7 +214,7 @@ def _moment(
         end=peak.end,
         peak=best.key,
         score=peak.best.score,
-        confidence=max(confidences, default=None),
+        confidence=sure[found_in](score) if found_in in sure else None,
         anomaly_score=peak.anomaly,
         matched=peak.matched,
         recorded_at=video_clock and video_clock + timedelta(seconds=peak.start),
