@@ -37,6 +37,14 @@ def test_what_moves_leaves_edges_in_the_order_of_its_way(film: Film) -> None:
     assert arrivals[2] - arrivals[0] > 4
 
 
+@pytest.mark.parametrize("given", [1, 2, 3, 4])
+def test_it_is_twice_the_differences_around_grey(given: int) -> None:
+    greys = list(np.random.default_rng(given).integers(0, 256, (given, 8, 8), np.uint8))
+    shown = np.array([*greys, *[greys[-1]] * (4 - given)], int)
+    wanted = np.clip(128 + 2 * np.diff(shown, axis=0), 0, 255)
+    assert (motion_picture(greys) == np.moveaxis(wanted, 0, -1)).all()
+
+
 def test_the_picture_and_its_time_are_those_without_motion(film: Film) -> None:
     path = film(seconds=2, fps=25, paint=walking_square)
     still, together = (list(FrameReader(path, rate=2, size=(32, 32), motion=motion)) for motion in (None, 64))

@@ -28,10 +28,15 @@ _LONGEST_WAIT = 0.6
 
 def motion_picture(greys: Sequence[Grey]) -> NDArray[np.uint8]:
     """Return (side, side, 3) uint8 from up to four grey pictures in order of time; missing ones repeat the last."""
-    shown = [picture.astype(np.int16) for picture in greys]
-    shown += [shown[-1]] * (_DIFFERENCES + 1 - len(shown))
-    differences = np.stack([later - earlier for earlier, later in pairwise(shown)], axis=-1)
-    return np.asarray(np.clip(128 + _AMPLIFICATION * differences, 0, 255), np.uint8)
+    shown = [*greys] + [greys[-1]] * (_DIFFERENCES + 1 - len(greys))
+    # Channel by channel and in place: several times as fast as with an array of all differences.
+    picture = np.empty((*greys[0].shape, _DIFFERENCES), np.uint8)
+    for channel, (earlier, later) in enumerate(pairwise(shown)):
+        difference = np.subtract(later, earlier, dtype=np.int16)
+        difference *= _AMPLIFICATION
+        difference += 128
+        picture[..., channel] = difference.clip(0, 255)
+    return picture
 
 
 @dataclass

@@ -21,7 +21,7 @@ WIDTH = 4 * OUTPUTS["features"][0]
 
 _SIZE = SIDE // 2
 _CELL = 10  # pixels; the part is placed on this grid
-_GREY = 128
+_GREY = np.uint8(128)
 
 
 class MotionBackbone:
@@ -32,7 +32,7 @@ class MotionBackbone:
         if not len(motions):
             return np.empty((0, WIDTH), np.float32)
         parts = [motion[liveliest_part(motion)] for motion in motions]
-        wholes = [_halved(motion) for motion in motions]
+        wholes = [halved(motion) for motion in motions]
         (maps,) = self._network.features([*parts, *wholes], ["features"])
         pooled = np.hstack([maps.mean(axis=(2, 3)), maps.max(axis=(2, 3))])
         return np.hstack([pooled[: len(motions)], pooled[len(motions) :]])
@@ -48,8 +48,10 @@ def liveliest_part(motion: Picture) -> tuple[slice, slice]:
     What the median cell shows is noise, or a camera that moves, and does not count.
     """
     cells = SIDE // _CELL
-    change = np.abs(motion.astype(np.float32) - _GREY).mean(axis=2)
-    energy = change.reshape(cells, _CELL, cells, _CELL).mean(axis=(1, 3))
+    change = np.maximum(motion, _GREY) - np.minimum(motion, _GREY)
+    # Rows first, in small integers: many times as fast as the mean over all axes at once.
+    lines = change.reshape(cells, _CELL, -1).sum(axis=1, dtype=np.uint16)
+    energy = lines.reshape(cells, cells, -1).sum(axis=2, dtype=np.int64)
     sums = np.pad(np.maximum(energy - np.median(energy), 0), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     half = cells // 2
     inside = sums[half:, half:] - sums[:-half, half:] - sums[half:, :-half] + sums[:-half, :-half]
@@ -61,6 +63,8 @@ def liveliest_part(motion: Picture) -> tuple[slice, slice]:
     return slice(top, top + _SIZE), slice(left, left + _SIZE)
 
 
-def _halved(motion: Picture) -> Picture:
-    whole = motion.reshape(_SIZE, 2, _SIZE, 2, 3).mean(axis=(1, 3))
-    return np.asarray(np.rint(whole), np.uint8)
+def halved(motion: Picture) -> Picture:
+    """Return a motion picture (320, 320, 3) at half its size: means of four pixels, rounded, halves to the even."""
+    lines = motion[::2].astype(np.uint16) + motion[1::2]
+    sums = lines[:, ::2] + lines[:, 1::2]
+    return np.asarray(np.rint(sums * np.float32(0.25)), np.uint8)
