@@ -23,6 +23,18 @@ hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.load_profile("default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make the demo first, which takes longest, and ask last about what it made: so no worker waits for another."""
+    asking = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        if item.path not in asking:
+            return 1
+        return 0 if item.path.name == "test_end_to_end.py" else 2
+
+    items.sort(key=turn)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the caches and the default index of the person who runs the tests out of them; converted weights stay."""
