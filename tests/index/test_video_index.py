@@ -78,6 +78,7 @@ def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
         open_index(tmp_path / "a.db", suite=color_suite("second"))
     assert color_suite("first").fingerprint in str(caught.value)
     assert color_suite("second").fingerprint in str(caught.value)
+    assert f"reindex --suite colors --index {tmp_path / 'a.db'}" in str(caught.value)
     open_index(tmp_path / "a.db", suite=color_suite("first")).close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -72,7 +73,7 @@ class VideoGeneration:
         generations = self._catalogue.generations()
         if generations is None or self.generation in (generations.current, generations.building):
             return False
-        check_fingerprint(generations.current, self.suite)
+        check_fingerprint(generations.current, self.suite, self._store.uri)
         self._open(generations.current)
         return True
 
@@ -300,18 +301,18 @@ class VideoGeneration:
         return collection_name(self._name, self.generation.number, space)
 
 
-def check_fingerprint(generation: Generation, suite: Suite) -> None:
-    """Raise `FingerprintMismatchError`, naming both, unless the suite made the generation."""
+def check_fingerprint(generation: Generation, suite: Suite, uri: str) -> None:
+    """Raise `FingerprintMismatchError`, naming both, unless the suite made the generation of the index at `uri`."""
     if generation.fingerprint != suite.fingerprint:
         raise FingerprintMismatchError(
             f"the index was made by suite '{generation.suite}' ({generation.fingerprint})",
             why=f"it cannot be searched with suite '{suite.name}' ({suite.fingerprint})",
-            fix=_way_back(generation, suite),
+            fix=_way_back(generation, suite, uri),
         )
 
 
-def _way_back(generation: Generation, suite: Suite) -> str:
-    anew = f"make it anew: var-plugin reindex --suite {suite.name}"
+def _way_back(generation: Generation, suite: Suite, uri: str) -> str:
+    anew = f"make it anew: var-plugin reindex --suite {suite.name} --index {shlex.quote(uri)}"
     # Under one name, it is another version of the suite's weights or settings.
     return anew if generation.suite == suite.name else f"open it with --suite {generation.suite}, or {anew}"
 

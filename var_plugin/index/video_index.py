@@ -61,7 +61,7 @@ class VideoIndex(VideoGeneration):
                 catalogue.put_generations(generations)
             if to_reindex and suite.fingerprint != generations.current.fingerprint:
                 suite = _AbsentSuite(generations.current)
-            check_fingerprint(generations.current, suite)
+            check_fingerprint(generations.current, suite, store.uri)
             super().__init__(store, catalogue, name, suite, generations.current)
         except BaseException:
             store.close()
