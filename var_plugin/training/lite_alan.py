@@ -51,10 +51,12 @@ class Recipe:
     model: dict[str, Any] = field(
         default_factory=lambda: {
             "detector_stream": "motion", "detector_kernel_size": 3, "detector_channels": (32, 16),
-            "detector_dropout": 0.3, "topk_divisor": 32, "selection_temperature": 0.15,
-            "least_heard": 0.5,
+            "detector_dropout": 0.3, "detector_shortcut": True, "topk_divisor": 32,
+            "selection_temperature": 0.15, "least_heard": 0.5,
         }
     )  # fmt: skip
+    shortcut: float = 2.0
+    """How much the detector's logit is what the motion regression says for a fight and against calm."""
     anomaly_share: float = 0.5
     """How far the vector of a whole video moves towards its anomaly-led clips."""
 
@@ -70,6 +72,9 @@ def fit(examples: Examples, chosen: Sequence[int], sentences: Sentences, recipe:
     )  # fmt: skip
     _fill(model.motion, fit_motion(examples, chosen))
     _fill(model.listening, fit_listening(sentences))
+    if model.shortcut is not None:
+        torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("fight")], recipe.shortcut * 2**0.5)
+        torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("calm")], -recipe.shortcut * 2**0.5)
     torch.nn.init.constant_(model.anomaly_share, recipe.anomaly_share)
     random = np.random.default_rng(recipe.detector.seed)
     train_detector(model, StreamMaker(cross_fitted(examples, chosen), chosen, random), recipe.detector)

@@ -127,6 +127,19 @@ def test_adapted_texts_begin_as_they_were_and_learn_from_the_first_step() -> Non
     assert not torch.allclose(alan(clips, mask).vectors, model(motion_dim=None)(clips, mask).vectors, atol=1e-4)
 
 
+def test_a_shortcut_begins_as_nothing_and_adds_to_the_detector_s_logit() -> None:
+    plain, short = model(detector_stream="motion"), model(detector_stream="motion", detector_shortcut=True)
+    short.detector.load_state_dict(plain.detector.state_dict())
+    clips, mask = films(plain)
+    before = plain.score_clips(clips, mask)
+    assert torch.equal(short.score_clips(clips, mask), before)
+    torch.nn.init.constant_(short.shortcut.weight, 3.0)
+    added = 3 * clips[..., 16:20].sum(-1)
+    after = torch.sigmoid(torch.logit(before) + added).masked_fill(~mask, 0)
+    assert torch.allclose(short.score_clips(clips, mask), after, atol=1e-5)
+    assert added.abs().max() > 0.1
+
+
 def test_videos_without_a_label_teach_the_detector_nothing() -> None:
     alan = model(motion_dim=None)
     clips, mask = films(alan)

@@ -42,6 +42,10 @@ class AnomalyDetector(nn.Module):
         Returns:
             (batch, time) from 0 to 1, and 0 at padding.
         """
+        return torch.sigmoid(self.logits(features, mask)).masked_fill(~mask, 0)
+
+    def logits(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return the scores (batch, time) before the sigmoid; those at padding mean nothing."""
         real = mask.unsqueeze(1)
         hidden = features.transpose(1, 2)
         for i, convolution in enumerate(self.convolutions):
@@ -49,7 +53,7 @@ class AnomalyDetector(nn.Module):
                 hidden = self.dropout(F.relu(hidden))
             # Padding of the batch must look like the padding of the convolution, or scores depend on their neighbours.
             hidden = convolution(F.pad(hidden.masked_fill(~real, 0), self.padding))
-        return torch.sigmoid(hidden.squeeze(1)).masked_fill(~mask, 0)
+        return hidden.squeeze(1)
 
 
 def topk_score(scores: Tensor, mask: Tensor, divisor: int) -> Tensor:

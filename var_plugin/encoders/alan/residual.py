@@ -44,6 +44,8 @@ class ResidualAlanConfig(AlanConfig):
             whose vectors are means of clips; else texts stay as the space has them.
         detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
             to learn from would let it learn the cameras.
+        detector_shortcut: beside the detector's convolutions, a linear layer of what they see, which begins as zero:
+            for what is known of single clips already, so that they learn the rest.
     """
 
     model_type = "alan-residual"
@@ -54,6 +56,7 @@ class ResidualAlanConfig(AlanConfig):
     least_heard: float = 0.0
     adapted_texts: bool = False
     detector_stream: DetectorStream = "both"
+    detector_shortcut: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
         super().__post_init__(**kwargs)
@@ -112,7 +115,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: ResidualAlanConfig) -> None:
         super().__init__(config)
-        self.detector = AnomalyDetector(config, sum(config.widths[config.first_detected :]))
+        seen = sum(config.widths[config.first_detected :])
+        self.detector = AnomalyDetector(config, seen)
+        self.shortcut = nn.Linear(seen, 1, bias=False) if config.detector_shortcut else None
         self.sampler = ClipSampler(config)
         self.streams = nn.ModuleList(Stream(config, width) for width in config.widths)
         self.crossings = nn.ModuleList(
@@ -131,6 +136,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         if config.motion_dim is not None:
             nn.init.zeros_(self.listening.weight)
             nn.init.zeros_(self.listening.bias)
+        if self.shortcut is not None:
+            nn.init.zeros_(self.shortcut.weight)
 
     def clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
         """Fold clips into vectors of length one.
@@ -169,8 +176,10 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         """Return the anomaly scores (batch, time) of folded clips (batch, time, embedding_dim)."""
         widths = self.config.widths
         seen = clips[..., sum(widths[: self.config.first_detected]) : sum(widths)]
-        scores: Tensor = self.detector(seen, mask)
-        return scores
+        logits: Tensor = self.detector.logits(seen, mask)
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(seen).squeeze(-1)
+        return torch.sigmoid(logits).masked_fill(~mask, 0)
 
     def forward(
         self, clips: Tensor, mask: Tensor, scores: Tensor | None = None, generator: torch.Generator | None = None
