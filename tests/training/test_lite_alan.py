@@ -14,8 +14,8 @@ from var_plugin.training.alan_examples import Examples, Samples
 from var_plugin.training.alan_motion import KINDS, Sentences, cross_fitted, fit_listening, fit_motion
 from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
 from var_plugin.training.confidence import fit_confidence, sureness, threshold_for, trials
-from var_plugin.training.lite_alan import Recipe, calibrate, cross_validate, fold_clips
-from var_plugin.training.no_match import write
+from var_plugin.training.lite_alan import Recipe, calibrate, cross_validate, fit, fold_clips
+from var_plugin.training.no_match import names_no_street, write
 from var_plugin.training.streams import StreamMaker
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
@@ -102,6 +102,13 @@ def test_the_recipe_finds_fights_on_held_out_sources_and_is_calibrated(
     assert 0.2 < 1 / (1 + np.exp(-(slope * middle + offset))) < 0.8
 
 
+def test_the_detector_begins_with_what_the_motion_regression_says(examples: Examples, sentences: Sentences) -> None:
+    recipe = Recipe(detector=DetectorRecipe(steps=2), shortcut=1.5)
+    shortcut = fit(examples, range(len(examples.clips)), sentences, recipe).shortcut.weight.detach().squeeze(0)
+    expected = {"fight": 1.5 * 2**0.5, "calm": -1.5 * 2**0.5}
+    assert shortcut.tolist() == pytest.approx([expected.get(kind, 0.0) for kind in KINDS])
+
+
 def test_confidence_grows_with_the_score_and_falls_with_the_size() -> None:
     random = np.random.default_rng(0)
     gallery = unit(random.normal(size=(1000, 24)))
@@ -133,6 +140,20 @@ def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: 
     write(Confidence(slope=1.5, size=0.25, offset=-2.0), file)
     kept = json.loads(file.read_text())
     assert kept == {"dim": 231, "confidence": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
+
+
+@pytest.mark.parametrize(
+    ("caption", "nowhere"),
+    [
+        ("A dog runs through deep snow .", True),
+        ("Two men on skis", True),
+        ("Waves break at the beach", True),
+        ("A woman in a skirt skips down the street", False),
+        ("Several people stand in a shop", False),
+    ],
+)
+def test_what_no_street_camera_shows_is_told_by_its_words(caption: str, nowhere: bool) -> None:
+    assert names_no_street(caption) is nowhere
 
 
 def test_every_clip_of_the_data_set_has_its_source(fights_folder: Path) -> None:
