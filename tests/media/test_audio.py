@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import wave
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,3 +56,12 @@ def test_no_sound_and_broken_sound_are_told_apart(film: Film) -> None:
     text.write_text("no sound " * 100)
     with pytest.raises(UnreadableMediaError):
         read_audio(text)
+
+
+def test_a_sound_of_one_sample_at_a_lower_rate_is_empty(tmp_path: Path) -> None:
+    """The resampler gives nothing for it; that was once an error out of NumPy."""
+    path = tmp_path / "click.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8_000, 0, "NONE", ""))
+        file.writeframes(b"\1\0")
+    assert read_audio(path).shape == (0,)

@@ -61,7 +61,7 @@ def cut(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDAr
     """Join neighbouring pieces of sound from `start` to `end` seconds into one array (samples,)."""
     first = round(start * SAMPLE_RATE)
     last = None if end == math.inf else round(end * SAMPLE_RATE)
-    wanted: list[NDArray[np.float32]] = []
+    wanted = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate gives none at all
     position = 0
     for piece in pieces:
         wanted.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
