@@ -15,13 +15,13 @@ from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, save, train_towers
+from var_plugin.training.lite_sound import Recipe, SoundModel, add_background, learn_audible, save, train_towers
 from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
-from var_plugin.training.sound_features import SoundFeatures, cached_features, read_sound
+from var_plugin.training.sound_features import SoundFeatures, cached_features, hear, read_sound
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, difference, imitate
-from var_plugin.training.sound_lessons import prepare
-from var_plugin.training.sound_measures import evaluate, measure
-from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings, sentence_vectors
+from var_plugin.training.sound_lessons import Taught, prepare
+from var_plugin.training.sound_measures import evaluate, measure, measure_background
+from var_plugin.training.sound_texts import Phrasings, blur, class_phrasings, phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
 from var_plugin.training.sounds import ESC10_CLASSES, URBANSOUND8K_CLASSES, Recording, read_recordings, select
 from var_plugin.training.yamnet import Yamnet, read_class_names
@@ -265,14 +265,10 @@ def test_training_learns_and_its_weights_work(
     )
     recipe = Recipe(
         widths=(8, 16, 24, 32), residuals=1, imitation=imitation, steps=200, batch=16, warm_up=5, dim=16,
-        sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),),
+        sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),), sentence_dropout=0.1, blur=0.0,
     )  # fmt: skip
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
     texts = phrasings([[label] for label in WORDINGS]), names
-    lessons = prepare(few, features, yamnet.classifier(), texts, dict(recipe.shares))
-    assert lessons.chances.sum() == pytest.approx(1)
-    per_recording = np.bincount(features.recording, lessons.chances)
-    assert np.allclose(per_recording, 1 / len(few))  # two sources of four classes, all alike
     torch.manual_seed(0)
     model = SoundModel(recipe)
     begin(model.network, features)
@@ -280,16 +276,53 @@ def test_training_learns_and_its_weights_work(
     imitate(model.network, Material(few, features, imitation), yamnet.trunk(), yamnet.classifier(), imitation)
     assert apart(model.network, features, yamnet) < 0.95 * before
     heard = model.network.last.weight.clone()
+    taught = Taught(few, features, hear(model.network, features))
+    lessons = prepare([taught], yamnet.classifier(), texts, dict(recipe.shares))
     train_towers(model, lessons, recipe)
     assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
-    save(model, tmp_path, recipe, few)
+    save(model, tmp_path, recipe)
+    add_background(tmp_path, measure_background(few, tmp_path))
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
     made = build(MiniLM, tmp_path)
     assert made.space.dim == 17 and made.backgrounds["text"].std > 0
     assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
+
+
+def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
+    count = len(features.recording)
+    heard = np.random.default_rng(0).random((3, count, 1024)).astype(np.float16)
+    part, texts = Taught(few, features, heard), phrasings([[label] for label in WORDINGS])
+    one, two = (prepare(parts, yamnet.classifier(), (texts, texts), {"esc10": 1.0}) for parts in ([part], [part, part]))
+    assert np.allclose(np.bincount(features.recording, one.chances), 1 / len(few))  # two sources of four classes
+    assert np.allclose(two.chances, np.tile(one.chances, 2) / 2)
+    assert (two.heard[:3, count:] == heard).all() and (two.behind[:, count:] == one.behind + count).all()
+    assert np.allclose(one.heard[3], np.sqrt(features.features.astype(np.float32)), atol=1e-2)  # the teacher's own
+    assert (one.behind[3] == np.arange(count)).all() and (one.share[3] == 1).all()
+    assert torch.equal(two.labels, one.labels.repeat(2, 1))
+
+
+def test_names_tell_what_stands_out(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
+    """What the teacher hears in every window alike is no lesson, however sure it is of it."""
+    texts = phrasings([[label] for label in WORDINGS])
+    taught = [Taught(few, features, np.zeros((3, len(features.recording), 1024), np.float16))]
+    weight, bias = yamnet.classifier()
+    louder = bias.clone()
+    louder[7] += 5
+    usual, sure = (prepare(taught, (weight, each), (texts, texts), {"esc10": 1.0}).names for each in (bias, louder))
+    assert torch.allclose(usual.sum(1), torch.ones(len(usual)))
+    assert torch.allclose(usual, sure, atol=1e-5)
+
+
+def test_blurred_sentences_lie_around_the_sentence() -> None:
+    torch.manual_seed(0)
+    rain = sentence_vectors(["rain"])
+    blurred = blur(rain.expand(200, -1), 1.0)
+    assert torch.allclose(blurred.norm(dim=1), torch.ones(200))
+    assert 0.6 < float((blurred @ rain.T).mean()) < 0.8  # noise as long as the vector, at right angles: 0.71
+    assert torch.allclose(blur(rain, 0.0), rain, atol=1e-6)
 
 
 def test_what_can_be_heard_is_learned_from_both_sides() -> None:

@@ -1,11 +1,11 @@
 """Train the `sound` space of the lite suite, or measure it.
 
 YAMNet is the teacher. A small network of our own learns to hear what YAMNet hears (`sound_imitation.py`). Two small
-towers on top of it then learn what a window sounds like: what YAMNet's classifier hears in it, as a distribution over
-the names of AudioSet's 521 classes, and, where there is one, the label of its recording. They leave the network as it
-is: labels of few sources would teach it these sources. Names and labels are sentences, in another wording at every
-step, so that the space stays open for texts that are neither. A logistic regression learns which sentences speak of
-sounds at all.
+towers on top of it then learn what a window sounds like: what YAMNet's classifier hears more than usual in it, as a
+distribution over the names of AudioSet's 521 classes, and, where there is one, the label of its recording. They leave
+the network as it is: labels of few sources would teach it these sources. Names and labels are sentences, in another
+wording at every step and with noise, so that the space stays open for texts that are neither. A logistic regression
+learns which sentences speak of sounds at all.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
+from var_plugin.encoders.lite_sound import LiteSoundWeights
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.schedule import warm_cosine
 from var_plugin.training.sound_effects import fetch
-from var_plugin.training.sound_features import cached_features
+from var_plugin.training.sound_features import SoundFeatures, cached_features, hear
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
-from var_plugin.training.sound_lessons import Batch, Lessons, batches, prepare
+from var_plugin.training.sound_lessons import Batch, Lessons, Taught, batches, prepare
 from var_plugin.training.sound_measures import evaluate, measure_background
-from var_plugin.training.sound_texts import class_phrasings, label_phrasings, sentence_vectors
-from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.training.sound_texts import blur, class_phrasings, label_phrasings, sentence_vectors
+from var_plugin.training.sounds import Part, Recording, read_recordings, select
 from var_plugin.training.yamnet import WIDTH as FEATURES
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
@@ -43,25 +44,28 @@ _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
 _REPORT = 100
 """Steps from one line of progress to the next."""
 _EVALUATED = ("esc10", "urbansound8k")
+_TAUGHT: tuple[Part, ...] = ("train", "validation")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every number of the training; chosen on the validation part."""
+    """Every number of the training; chosen on the training and the validation part."""
 
     widths: tuple[int, ...] = (40, 80, 160, 320)
     """Channels of the network's first convolution and its stages."""
     residuals: int = 2
     """Of each stage."""
     imitation: ImitationRecipe = field(default_factory=ImitationRecipe)
-    steps: int = 1_600
-    batch: int = 64
-    rate: float = 2e-3
+    going_on: ImitationRecipe = field(default_factory=lambda: ImitationRecipe(steps=3_900, rate=1.5e-3, seed=1))
+    """The same again, from a smaller rate on; all that a network does which has learned before."""
+    steps: int = 1_000
+    batch: int = 128
+    rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: int = 100
     shares: tuple[tuple[str, float], ...] = (("esc10", 0.25), ("urbansound8k", 0.45), ("effects", 0.3))
     """Of each batch, by collection."""
-    label_weight: float = 2.0
+    label_weight: float = 4.0
     names_weight: float = 1.0
     scale: float = 12.0
     """What similarities are multiplied by before the softmax."""
@@ -69,6 +73,9 @@ class Recipe:
     sound_hidden: int = 512
     sentence_hidden: int = 256
     dropout: float = 0.2
+    sentence_dropout: float = 0.4
+    blur: float = 1.0
+    """Length of the noise on each sentence vector: other wordings lie around the trained ones."""
     audible_decay: float = 1e-4
     seed: int = 0
 
@@ -80,12 +87,14 @@ class SoundModel(nn.Module):
         super().__init__()
         self.network = SoundNetwork(recipe.widths, recipe.residuals, FEATURES)
         self.sound_tower = Tower(FEATURES, hidden=recipe.sound_hidden, dim=recipe.dim, dropout=recipe.dropout)
-        self.sentence_tower = Tower(WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.dropout)
+        self.sentence_tower = Tower(
+            WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.sentence_dropout
+        )
         self.audible = Audible(WIDTH)
 
 
 def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
-    """Fit the towers to the network and make them ready for use; network and `audible` stay as they are."""
+    """Fit the towers to what the network hears and make them ready for use; `network` and `audible` stay."""
     torch.manual_seed(recipe.seed)
     towers = [*model.sound_tower.parameters(), *model.sentence_tower.parameters()]
     optimizer = torch.optim.AdamW(towers, lr=recipe.rate, weight_decay=recipe.weight_decay)
@@ -107,11 +116,11 @@ def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
 
 
 def _loss(model: SoundModel, batch: Batch, lessons: Lessons, recipe: Recipe) -> Tensor:
-    with torch.no_grad():
-        heard = model.network(batch.log_mel)
-    vectors = model.sound_tower(heard) * recipe.scale
-    by_label = (vectors @ model.sentence_tower(lessons.label_texts.draw()).T).log_softmax(-1)
-    by_name = (vectors @ model.sentence_tower(lessons.name_texts.draw()).T).log_softmax(-1)
+    vectors = model.sound_tower(batch.heard) * recipe.scale
+    sentences = (
+        model.sentence_tower(blur(texts.draw(), recipe.blur)) for texts in (lessons.label_texts, lessons.name_texts)
+    )
+    by_label, by_name = ((vectors @ each.T).log_softmax(-1) for each in sentences)
     labels = -(batch.labels * by_label).sum(1).mean()
     names = F.kl_div(by_name, batch.names, reduction="batchmean")
     loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names
@@ -144,8 +153,8 @@ def learn_audible(model: SoundModel, spoken: Tensor, silent: Tensor, recipe: Rec
     optimizer.step(loss)  # type: ignore[no-untyped-call]
 
 
-def save(model: SoundModel, folder: Path, recipe: Recipe, background: Sequence[Recording]) -> None:
-    """Write `sound.safetensors` and `sound.json`; the similarity of strangers is measured on the last argument."""
+def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
+    """Write `sound.safetensors` and `sound.json`, in which `add_background` has still to note something."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in model.state_dict().items()
@@ -161,7 +170,11 @@ def save(model: SoundModel, folder: Path, recipe: Recipe, background: Sequence[R
         "recipe": asdict(recipe),
     }
     _write_configuration(folder, configuration)
-    _write_configuration(folder, configuration | {"background": measure_background(background, folder)})
+
+
+def add_background(folder: Path, background: dict[str, dict[str, float]]) -> None:
+    """Note how similar strangers are, as `measure_background` found it."""
+    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | {"background": background})
 
 
 def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
@@ -178,6 +191,10 @@ def main() -> None:
         "--evaluate", choices=("validation", "test"), help="only measure the weights in --out on this part"
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the sound effects and all features")
+    parser.add_argument(
+        "--learned", type=Path, help="folder with weights whose network goes on learning; by default one begins anew"
+    )
+    parser.add_argument("--final", action="store_true", help="train the towers on the validation part, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # two threads are slower on windows as small as these
     if arguments.evaluate:
@@ -188,25 +205,51 @@ def main() -> None:
     if not arguments.cache:
         parser.error("training needs --cache")
     fetch(arguments.cache / "effects")
-    _make(arguments.data, arguments.cache, arguments.out)
+    _make(arguments.data, arguments.cache, arguments.out, arguments.learned, final=arguments.final)
 
 
-def _make(data: Path, cache: Path, out: Path) -> None:
+def _make(data: Path, cache: Path, out: Path, learned: Path | None, *, final: bool) -> None:
     recipe, yamnet = Recipe(), Yamnet(data / "audio" / "yamnet.tflite")
     recordings, classifier = read_recordings(data, cache / "effects"), yamnet.classifier()
-    taught = select(recordings, part="train")
-    features = cached_features(taught, yamnet.trunk(), cache / "train")
-    names = read_class_names(data / "audio" / "yamnet_class_map.csv")
-    texts = label_phrasings(cache), class_phrasings(names, cache)
-    torch.manual_seed(recipe.seed)
-    model = SoundModel(recipe)
-    begin(model.network, features)
-    material = Material(taught, features, recipe.imitation)
-    imitate(model.network, material, yamnet.trunk(), classifier, recipe.imitation)
-    train_towers(model, prepare(taught, features, classifier, texts, dict(recipe.shares)), recipe)
+    known = {part: select(recordings, part=part) for part in _TAUGHT}
+    features = {part: cached_features(known[part], yamnet.trunk(), cache / part) for part in _TAUGHT}
+    network = _network(recipe, known["train"], features["train"], yamnet, learned)
+    taught = {part: Taught(known[part], features[part], hear(network, features[part])) for part in _TAUGHT}
+    texts = label_phrasings(cache), class_phrasings(read_class_names(data / "audio" / "yamnet_class_map.csv"), cache)
     captions = [caption for found in read_flickr8k(data / "flickr8k")["train"].captions for caption in found[:1]]
-    learn_audible(model, torch.cat([found.sentences for found in texts]), sentence_vectors(captions, cache), recipe)
-    save(model, out, recipe, select(recordings, part="validation"))
+
+    def fit(parts: Sequence[Part]) -> None:
+        torch.manual_seed(recipe.seed)
+        model = SoundModel(recipe)
+        model.network.load_state_dict(network.state_dict())
+        train_towers(model, prepare([taught[part] for part in parts], classifier, texts, dict(recipe.shares)), recipe)
+        spoken = torch.cat([found.sentences for found in texts])
+        learn_audible(model, spoken, sentence_vectors(captions, cache), recipe)
+        save(model, out, recipe)
+
+    fit(["train"])
+    # How alike strangers are is measured on recordings that were not trained on, before these join the training.
+    background = measure_background(known["validation"], out)
+    if final:
+        fit(_TAUGHT)
+    add_background(out, background)
+
+
+def _network(
+    recipe: Recipe, recordings: Sequence[Recording], features: SoundFeatures, yamnet: Yamnet, learned: Path | None
+) -> SoundNetwork:
+    """Return a network that imitates the teacher; with weights in `learned`, theirs, after some more steps."""
+    torch.manual_seed(recipe.seed)
+    network = SoundModel(recipe).network
+    turns = [recipe.imitation, recipe.going_on]
+    if learned:
+        network.load_state_dict(LiteSoundWeights(learned).part("network"))
+        turns = turns[1:]
+    else:
+        begin(network, features)
+    for turn in turns:
+        imitate(network, Material(recordings, features, turn), yamnet.trunk(), yamnet.classifier(), turn)
+    return network
 
 
 if __name__ == "__main__":

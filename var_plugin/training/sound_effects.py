@@ -1,4 +1,4 @@
-"""Free sound effects out of Debian's packages: explosions, gun shots, screams, animals, engines, speech, music.
+"""Free sound effects out of Debian's packages: explosions, gun shots, screams, animals, engines, places, speech, music.
 
 They have no labels; the teacher says what they sound like. Only Debian and its relatives can fetch them.
 """
@@ -19,7 +19,7 @@ from typing import IO
 from var_plugin.errors import MissingDependencyError
 
 _SOUND_FILE = re.compile(r"\.(wav|ogg|flac|mp3)$", re.IGNORECASE)
-_ARCHIVE = (".pk3", ".wz")
+_ARCHIVE = (".pk3", ".wz", ".zip")
 """Zip files under the games' own names."""
 
 
@@ -33,24 +33,52 @@ class Package:
 
 
 PACKAGES = (
+    Package("0ad-data", "CC-BY-SA-3.0", r"audio/(ambient|attack|resource|actor|voice/greek)/"),
     Package("asterisk-core-sounds-en-wav", "CC-BY-SA-3.0", r"/en_US_f_Allison/(?!silence)"),
+    Package("asterisk-moh-opsound-wav", "CC-BY-SA-3.0", r"/moh/"),
+    Package("berusky2-data", "GPL-2+", r"/sound/"),
+    Package("boswars-data", "GPL-2+", r"/(units|sounds?)/"),
     Package("colobot-common-sounds", "GPL-3+", r"/sounds/"),
+    Package("crrcsim-data", "GPL-2", r"/sounds/"),
+    Package("cube2-data", "CC-BY-3.0, CC-BY-SA-4.0, public domain", r"/sounds/"),
+    Package("endless-sky-data", "CC-BY-SA-3.0, public domain", r"/sounds/"),
+    Package("flare-game", "CC-BY-SA-3.0+", r"/(soundfx|music)/"),
+    Package("flightgear-data-base", "GPL-2+", r"/Sounds?/"),
     Package("frozen-bubble-data", "GPL-2", r"/snd/"),
     Package("hedgewars-data", "GFDL-1.3", r"/Sounds/([^/]+|voices/Default/[^/]+)$"),
     Package("lincity-ng-data", "GPL-2+", r"/sounds/"),
     Package("lugaru-data", "CC-BY-SA-3.0", r"/Sounds/"),
     Package("marsshooter-data", "CC-BY-3.0, public domain", r"/audio/(?!music)"),
     Package("megaglest-data", "CC-BY-SA-3.0", r"/sounds/"),
+    Package("micropolis-data", "GPL-3+", r"/sounds/"),
+    Package("minetest-data", "CC-BY-SA-3.0, CC-BY-3.0", r"/sounds/"),
+    Package("naev-data", "GPL-2+, GPL-3, GPL-3+, CC-BY-3.0, CC-BY-SA-3.0, public domain", r"/snd/"),
+    Package("nexuiz-data", "GPL-2+", r"^sound/(?!announcer)"),
     Package("openarena-data", "GPL-2+", r"sound/(?!voices)"),
+    Package("planetblupi-common", "GPL-3+", r"/sound/en/"),
+    Package("redeclipse-data", "CC-BY-SA-3.0+, CC-BY-3.0, CC0", r"/sounds/(?!announcer)"),
     Package("scorched3d-data", "GPL-2+", r"/(wav|sounds?)/"),
     Package("scratch", "CC-BY-SA-3.0", r"/Media/Sounds/"),
     Package("searchandrescue-data", "GPL-2", r"/sounds/"),
+    Package("simutrans-pak64", "Artistic-1.0", r"/sound/"),
     Package("sonic-pi-samples", "CC0", r"/samples/"),
+    Package("supertux-data", "GPL-2+, GPL-3+", r"/(music|sounds)/"),
+    Package(
+        "supertuxkart-data",
+        "GPL-2+, GPL-3+, CC-BY-3.0, CC-BY-SA-3.0, CC-BY-SA-4.0, CC0, zlib, public domain",
+        r"\.ogg$",
+    ),
+    Package("torcs-data", "GPL-2+", r"/data/(sound|music)/|/cars/"),
+    Package("trigger-rally-data", "GPL-2+, CC0", r"^sounds/(?!codriver)"),
+    Package("tuxfootball", "GPL-2+", r"/sound"),
     Package("tuxpaint-stamps-default", "GPL-2", r"/stamps/(animals|vehicles|household|hobbies)/(?!.*_desc)"),
     Package("ufoai-sound", "GPL-2+, CC-BY-3.0, CC-BY-SA-3.0, public domain", r"sound/"),
+    Package("unknown-horizons", "CC-BY-SA-3.0", r"/audio/(?!voice/(?!en))"),
+    Package("warmux-data", "GPL-2+", r"/(music|sound)/"),
     Package("warzone2100-data", "GPL-2+", r"audio/sfx/"),
     Package("wesnoth-1.16-data", "GPL-2+", r"/sounds/"),
     Package("widelands-data", "GPL-2+", r"/sound"),
+    Package("xmoto-data", "GPL-2+", r"/Musics/"),
 )
 
 

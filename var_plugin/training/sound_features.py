@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Sound
 from var_plugin.encoders.lite_sound import LiteSoundEncoder
 from var_plugin.encoders.lite_sound_towers import LogMel
@@ -25,7 +26,9 @@ from var_plugin.training.sounds import Recording
 from var_plugin.training.yamnet import WIDTH, YamnetTrunk
 
 LONGEST = 5.0
-"""Seconds of a recording that are used."""
+"""Seconds of a labelled recording that are used."""
+_LONGEST_EFFECT = 20.0
+"""Of one without a label: places and pieces of music change as they go on."""
 
 _VIEWS = 2
 """Disturbed versions of every window."""
@@ -66,10 +69,21 @@ def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, folder:
     return SoundFeatures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
 
 
-def read_sound(path: Path) -> Sound | None:
+@torch.inference_mode()
+def hear(network: SoundNetwork, features: SoundFeatures) -> NDArray[np.float16]:
+    """Return what the network makes of every view of every window, (views, windows, 1024)."""
+    heard = np.zeros((*features.log_mel.shape[:2], WIDTH), np.float16)
+    for view, windows in enumerate(features.log_mel):
+        for start in range(0, len(windows), _BATCH):
+            batch = torch.from_numpy(windows[start : start + _BATCH].astype(np.float32))
+            heard[view, start : start + _BATCH] = network(batch).numpy()
+    return heard
+
+
+def read_sound(path: Path, longest: float = LONGEST) -> Sound | None:
     """Return the first seconds of a file, or None where it holds no sound that can be decoded."""
     try:
-        sound = read_audio(path, end=LONGEST)
+        sound = read_audio(path, end=longest)
     except VarPluginError:
         return None
     return sound if len(sound) and np.abs(sound).max() > 0 else None
@@ -125,7 +139,7 @@ def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64]
     own: list[int] = []
     loudness: list[NDArray[np.float32]] = []
     for place, recording in enumerate(tqdm(recordings, desc="sounds")):
-        sound = read_sound(recording.path)
+        sound = read_sound(recording.path, LONGEST if recording.label else _LONGEST_EFFECT)
         if sound is None:
             continue
         cut = Windows([sound], LiteSoundEncoder.window, LiteSoundEncoder.hop)

@@ -20,18 +20,31 @@ _LABELS = tuple(WORDINGS)
 
 
 @dataclass(frozen=True)
+class Taught:
+    """Recordings, their windows, and what the network makes of every view of them, (views, windows, 1024)."""
+
+    recordings: Sequence[Recording]
+    features: SoundFeatures
+    heard: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
 class Lessons:
     """What is taught: windows, the labels of their recordings, how often each is drawn, and the texts.
 
     Attributes:
-        features: the windows of all recordings.
+        heard: (views, windows, 1024) float16: what the network makes of them, and last what it should make of those as
+            recorded, the roots of the teacher's features. It knows the recordings that it learned from too well.
+        behind, share: (views, windows), as in `SoundFeatures`; the last as the first.
         labels: (windows, labels) float32, one-hot; zeros where there is no label.
-        names: (windows, 521) float32, the shares of what the teacher hears.
+        names: (windows, 521) float32, the shares of what the teacher hears more than usual.
         chances: (windows,) float64, of being drawn; they add up to one.
         label_texts, name_texts: phrasings of the labels and of the teacher's classes.
     """
 
-    features: SoundFeatures
+    heard: NDArray[np.float16]
+    behind: NDArray[np.int64]
+    share: NDArray[np.float32]
     labels: Tensor
     names: Tensor
     chances: NDArray[np.float64]
@@ -40,33 +53,51 @@ class Lessons:
 
 
 def prepare(
-    recordings: Sequence[Recording],
-    features: SoundFeatures,
+    parts: Sequence[Taught],
     classifier: tuple[Tensor, Tensor],
     texts: tuple[Phrasings, Phrasings],
     shares: Mapping[str, float],
 ) -> Lessons:
-    """Join features with labels, the teacher's judgement and texts, and decide how often each window is heard.
+    """Join what is heard with labels, the teacher's judgement and texts, and decide how often each window is heard.
 
     Args:
-        recordings: what the features were computed from.
-        features: of their windows.
+        parts: what is taught.
         classifier: the teacher's weight (521, 1024) and bias.
         texts: of the labels, and of the teacher's classes.
         shares: of each batch, by collection.
     """
-    numbers = np.array([-1 if r.label is None else _LABELS.index(r.label) for r in recordings])[features.recording]
-    labels = torch.from_numpy(numbers)
-    owners = [recordings[place] for place in features.recording]
-    scores = F.linear(torch.from_numpy(features.features.astype(np.float32)), *classifier).sigmoid()
+    owners = [part.recordings[place] for part in parts for place in part.features.recording]
+    labels = torch.from_numpy(np.array([-1 if each.label is None else _LABELS.index(each.label) for each in owners]))
+    drawn = chances(owners, np.concatenate([part.features.loudness for part in parts]).astype(np.float64), shares)
+    features = np.concatenate([part.features.features for part in parts]).astype(np.float32)
+    behind = _behind([part.features for part in parts])
+    share = np.concatenate([part.features.share for part in parts], axis=1)
     return Lessons(
-        features=features,
+        heard=np.concatenate(
+            [np.concatenate([part.heard for part in parts], axis=1), np.sqrt(features).astype(np.float16)[None]]
+        ),
+        behind=np.concatenate([behind, behind[:1]]),
+        share=np.concatenate([share, share[:1]]),
         labels=F.one_hot(labels.clamp_min(0), len(_LABELS)) * (labels >= 0)[:, None].float(),
-        names=scores / scores.sum(1, keepdim=True),
-        chances=chances(owners, features.loudness.astype(np.float64), shares),
+        names=_unusual(F.linear(torch.from_numpy(features), *classifier), torch.from_numpy(drawn).float()),
+        chances=drawn,
         label_texts=texts[0],
         name_texts=texts[1],
     )
+
+
+def _behind(parts: Sequence[SoundFeatures]) -> NDArray[np.int64]:
+    """Return `behind` of windows that now follow each other."""
+    firsts = np.cumsum([0, *(len(part.recording) for part in parts[:-1])])
+    return np.concatenate([part.behind + first for part, first in zip(parts, firsts, strict=True)], axis=1)
+
+
+def _unusual(logits: Tensor, drawn: Tensor) -> Tensor:
+    """Turn class scores (windows, 521) into shares of what stands out, beside what is heard in the windows as drawn.
+
+    The teacher hears a vehicle, speech or music in nearly everything; a drill or a fan has small scores and tells more.
+    """
+    return (logits - drawn @ logits).softmax(1)
 
 
 def chances(
@@ -98,8 +129,8 @@ def chances(
 class Batch:
     """Some of the windows, in one of their views each."""
 
-    log_mel: Tensor
-    """(batch, 96, 64)."""
+    heard: Tensor
+    """(batch, 1024)."""
     labels: Tensor
     """(batch, labels); rows add up to one, or to less where a part has no label."""
     names: Tensor
@@ -109,14 +140,13 @@ class Batch:
 def batches(lessons: Lessons, *, steps: int, size: int, seed: int) -> Iterator[Batch]:
     """Yield so many batches of that size."""
     random = np.random.default_rng(seed)
-    known = lessons.features
     for _ in range(steps):
         rows = random.choice(len(lessons.chances), size=size, p=lessons.chances)
-        view = random.integers(len(known.log_mel), size=size)
-        behind = known.behind[view, rows]
-        share = torch.from_numpy(known.share[view, rows])[:, None]
+        view = random.integers(len(lessons.heard), size=size)
+        behind = lessons.behind[view, rows]
+        share = torch.from_numpy(lessons.share[view, rows])[:, None]
         yield Batch(
-            log_mel=torch.from_numpy(known.log_mel[view, rows].astype(np.float32)),
+            heard=torch.from_numpy(lessons.heard[view, rows].astype(np.float32)),
             labels=share * lessons.labels[rows] + (1 - share) * lessons.labels[behind],
             names=share * lessons.names[rows] + (1 - share) * lessons.names[behind],
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
@@ -33,6 +34,11 @@ class Phrasings:
         """Return one phrasing per class at random, (classes, 384)."""
         first = self.counts.cumsum(0) - self.counts
         return self.sentences[first + (torch.rand(len(self.counts)) * self.counts).long()]
+
+
+def blur(sentences: Tensor, length: float) -> Tensor:
+    """Return unit vectors (n, 384) near the given ones: noise of that length was added."""
+    return F.normalize(sentences + torch.randn_like(sentences) * length / sentences.shape[1] ** 0.5, dim=-1)
 
 
 def label_phrasings(cache: Path | None = None) -> Phrasings:
