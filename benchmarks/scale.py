@@ -36,7 +36,7 @@ ROWS_PER_HOUR = 450
 """Of one space: a segment per 8 s, none merged and none anomaly-led."""
 
 MEASURED = {
-    "times real time, 320x240 with sound, lite, two cores": 18.5,  # README
+    "times real time, 320x240 with sound, lite, two cores": 29.2,  # README
     "times real time, decoding 320x240 on one core": 70.0,  # PyAV at two frames a second, 60 to 85
     "times real time, decoding 1080p on one core": 10.0,
     "rows written a second, Milvus Lite": 730.0,  # docs/reliability.md
