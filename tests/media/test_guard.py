@@ -38,6 +38,8 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.wire import Wire
 
 PICTURE = np.zeros((32, 32, 3), np.uint8)
+LARGE = (480, 640)
+"""Height and width at which a minute of frames is more than a decoder may be ahead."""
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +172,7 @@ def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
 
 def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
     path = film(seconds=60, paint=moving)
-    frames = iter(guard.Frames(path, limits=replace(DEFAULT_LIMITS, silence=0.5)))
+    frames = iter(guard.Frames(path, size=LARGE, limits=replace(DEFAULT_LIMITS, silence=0.5)))
     next(frames)
     (pid,) = children()
     os.kill(pid, signal.SIGSTOP)
@@ -183,7 +185,7 @@ def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
 
 def test_a_decoder_that_dies_is_an_error_of_that_file(film: Film) -> None:
     path = film(seconds=60, paint=moving)
-    frames = iter(guard.Frames(path))
+    frames = iter(guard.Frames(path, size=LARGE))
     next(frames)
     (pid,) = children()
     os.kill(pid, signal.SIGSEGV)
