@@ -72,7 +72,7 @@ def fit(examples: Examples, chosen: Sequence[int], sentences: Sentences, recipe:
     )  # fmt: skip
     _fill(model.motion, fit_motion(examples, chosen))
     _fill(model.listening, fit_listening(sentences))
-    if model.shortcut is not None:
+    if model.shortcut is not None:  # it sees folded clips, whose motion is divided by √2
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("fight")], recipe.shortcut * 2**0.5)
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("calm")], -recipe.shortcut * 2**0.5)
     torch.nn.init.constant_(model.anomaly_share, recipe.anomaly_share)
