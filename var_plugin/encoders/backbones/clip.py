@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.backbones.pixels import pixels
 from var_plugin.encoders.backbones.two_towers import TextTower, TwoTowers, pooled
 from var_plugin.encoders.base import Picture, Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
@@ -99,5 +100,5 @@ class ClipPictureEncoder:
 
     def _encode(self, pictures: Sequence[Picture]) -> Vectors:
         model = self._network.model
-        prepared = self._network.picture_processor(list(pictures), return_tensors="pt")["pixel_values"]
-        return pooled(model.get_image_features(pixel_values=moved(prepared, model.device, model.dtype)))
+        prepared = pixels(pictures, self._network.picture_processor, model.device, model.dtype)
+        return pooled(model.get_image_features(pixel_values=prepared))

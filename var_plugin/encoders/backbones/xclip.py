@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
+from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.backbones.clip import ClipNetwork, require_kind
+from var_plugin.encoders.backbones.pixels import pixels
 from var_plugin.encoders.backbones.two_towers import TextTower, pooled
 from var_plugin.encoders.base import Picture, Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
@@ -73,9 +74,9 @@ class XClipVideo(EachFrame):
     def _encode(self, stacks: Sequence[Sequence[Picture]]) -> Vectors:
         model = self.network.model
         pictures = [picture for stack in stacks for picture in stack]
-        prepared = self.network.picture_processor(pictures, return_tensors="pt")["pixel_values"]
+        prepared = pixels(pictures, self.network.picture_processor, model.device, model.dtype)
         clips = prepared.reshape(len(stacks), self.stack, *prepared.shape[-3:])
-        return pooled(model.get_video_features(pixel_values=moved(clips, model.device, model.dtype)))
+        return pooled(model.get_video_features(pixel_values=clips))
 
 
 class XClipPictures:

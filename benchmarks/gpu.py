@@ -1,0 +1,240 @@
+"""What a GPU makes of the pretrained suites: speed and vectors beside the CPU's, and footage indexed from end to end.
+
+    python benchmarks/gpu.py FILM [--copies 16] [--only NAME ...] [--where cuda]
+
+Weights are random, of the published shapes, saved to folders and loaded as those of the hub are. `prepared` counts all
+that an encoder does with 16 frames (8 windows of sound), as in indexing: bytes to the GPU and vectors back; `alone` is
+the network on a batch that is there already. Vectors of frames of FILM are compared with those of the CPU in float32:
+the least cosine, and how many of the ten nearest frames of each are the same. Then copies of FILM, each with a few
+bytes of its own, are indexed with CLIP ViT-B/32 and CLAP: in this process on the CPU and on the GPU, and by Ray, whose
+start and loading are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from backbones import RandomCheckpoint, published, wanted
+from ingest import decode, make_film
+
+import var_plugin as vp
+from var_plugin.encoders.backbones import clap, clip, xclip
+from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.pretrained import CLAP
+from var_plugin.encoders.sound import Windows
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.suites import descriptions
+from var_plugin.media.audio import read_audio
+from var_plugin.media.frames import Frame, FrameReader
+from var_plugin.settings import settings
+
+RUNS = 20
+COMPARED = 128
+FEW = 8
+"""Films for one process; Ray gets all of them."""
+RUN = {"picture": 16, "video": 16, "sound": 8}
+BATCHES = (16, 64, 256)
+TYPES = ("float32", "bfloat16", "float16")
+NAMES = {
+    "CLIP ViT-B/32, 224": str(descriptions()["clip"].default_model).partition("@")[0],
+    "CLAP HTSAT-base": CLAP.partition("@")[0],
+}
+"""Those of which the suite `clip` is made, as it looks for them; others may lie anywhere."""
+
+
+def save_models(folder: Path, only: list[str]) -> dict[str, Path]:
+    """Save models with random weights; return where they are by name."""
+    places = {}
+    for name, model in published().items():
+        if not wanted(name, only):
+            continue
+        place = places[name] = folder / NAMES.get(name, name.split(",")[0].replace(" ", "-").replace("/", "-"))
+        place.mkdir(parents=True)
+        RandomCheckpoint(place, model).model().save_pretrained(place)
+    return places
+
+
+def configure(**values: str) -> None:
+    """Change settings of the package, by their names."""
+    os.environ |= {f"VAR_PLUGIN_{name.upper()}": value for name, value in values.items()}
+    settings.cache_clear()
+
+
+def encoders_of(place: Path) -> SpaceEncoders:
+    """Load a model as a suite does."""
+    checkpoint = Checkpoint(str(place))
+    kinds = {"clap": clap.sound_space, "xclip": xclip.scene_space}
+    return kinds.get(checkpoint.config.model_type, clip.scene_space)(checkpoint)
+
+
+def encoder(encoders: SpaceEncoders) -> tuple[str, Callable[[Any], Vectors], Any]:
+    """Return the kind of what footage is read with, what reads it, and its network."""
+    if encoders.video:
+        return "video", encoders.video.reader.encode, encoders.video.network.model  # type: ignore[attr-defined]
+    if encoders.picture:
+        return "picture", encoders.picture.encode, encoders.picture._network.model  # type: ignore[attr-defined]
+    if encoders.sound is None:
+        raise SystemExit("no footage is read with it")
+    return "sound", encoders.sound.encode, encoders.sound._network.model  # type: ignore[attr-defined]
+
+
+def inputs(kind: str, encoders: SpaceEncoders, frames: list[Frame], sound: Any) -> Any:
+    """Return what an encoder takes, of the film."""
+    if encoders.sound:
+        window, hop = encoders.sound.window, encoders.sound.hop
+        return np.stack([part for _, part in Windows([sound], window, hop)])
+    return frames if kind == "video" else [frame.picture for frame in frames]
+
+
+def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
+    """Return the median wall time, the GPU's work included, after two runs that do not count."""
+    times = []
+    for run in range(runs + 2):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if run >= 2:
+            times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def alone(kind: str, network: Any, batch: int) -> float:
+    """Return how many frames or sounds a second a network takes that are on its device already."""
+    shape = {"picture": (batch, 3, 224, 224), "video": (batch // 8, 8, 3, 224, 224), "sound": (batch, 1, 1001, 64)}
+    given = torch.rand(shape[kind], device=network.device, dtype=network.dtype)
+    longer = torch.zeros(batch, 1, dtype=torch.bool, device=network.device)
+    work = {
+        "picture": lambda: network.get_image_features(pixel_values=given),
+        "video": lambda: network.get_video_features(pixel_values=given),
+        "sound": lambda: network.get_audio_features(input_features=given, is_longer=longer),
+    }
+    with torch.inference_mode():
+        return batch / seconds(work[kind])
+
+
+def agreement(found: Vectors, reference: Vectors) -> str:
+    """Return the least cosine of vectors that belong together, and the share of ten nearest that are the same."""
+    cosine = float(np.sum(found * reference, axis=1).min())
+    nearest = [np.argsort(-(vectors @ vectors.T), axis=1)[:, 1:11] for vectors in (found, reference)]
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*map(np.ndarray.tolist, nearest), strict=True)])
+    return f"{cosine:.6f} | {same:.3f}"
+
+
+def networks(places: dict[str, Path], film: Path, where: str) -> Iterator[str]:
+    """Yield the lines of the table of networks."""
+    heads = " | ".join(f"alone, {batch} at once" for batch in BATCHES)
+    yield f"| a second, on {where} | prepared | {heads} | least cosine | ten nearest | memory, MiB |"
+    yield "|---" * (len(BATCHES) + 5) + "|"
+    frames = list(FrameReader(film, rate=2, size=(224, 224)))[:COMPARED]
+    sound = read_audio(film)
+    for name, place in places.items():
+        configure(device="cpu", dtype="float32")
+        encoders = encoders_of(place)
+        kind, encode, _ = encoder(encoders)
+        given = inputs(kind, encoders, frames, sound)
+        part = given[: RUN[kind]]
+        reference = encode(given)
+        rate = len(part) / seconds(lambda encode=encode, part=part: encode(part), 3)
+        yield f"| {name}, CPU, float32 | {rate:.1f} |" + " |" * (len(BATCHES) + 3)
+        for dtype in TYPES if where != "cpu" else ():
+            configure(device=where, dtype=dtype)
+            torch.cuda.reset_peak_memory_stats()
+            kind, encode, network = encoder(encoders_of(place))
+            found = agreement(encode(given), reference)
+            rates = [len(part) / seconds(lambda encode=encode, part=part: encode(part))]
+            rates += [alone(kind, network, batch) for batch in BATCHES]
+            memory = torch.cuda.max_memory_allocated() / 2**20
+            yield f"| {name}, {dtype} | {' | '.join(f'{rate:,.0f}' for rate in rates)} | {found} | {memory:,.0f} |"
+
+
+def transfers(where: str) -> Iterator[str]:
+    """Yield how long frames take to the GPU."""
+    given = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
+    device = torch.device(where)
+    plain = 1e3 * seconds(lambda: given.float().to(device))
+    quick = 1e3 * seconds(lambda: moved(given, device, torch.float32))
+    yield f"16 frames to the GPU: {plain:.2f} ms as numbers, {quick:.2f} ms as bytes from pinned memory"
+
+
+def copies(film: Path, folder: Path, count: int) -> list[Path]:
+    """Write films with the same pictures and sound, told apart by a box that players skip."""
+    made = [folder / f"copy{number}.mp4" for number in range(count)]
+    for number, path in enumerate(made):
+        shutil.copy(film, path)
+        with path.open("ab") as file:
+            file.write(struct.pack(">I4sI", 12, b"free", number))
+    return made
+
+
+def indexing(film: Path, duration: float, count: int, folder: Path, where: str) -> Iterator[str]:
+    """Yield the lines of the table of whole indexing."""
+    yield "| CLIP ViT-B/32 and CLAP | films | wall, s | times real time | embedding, s | storing, s |"
+    yield "|---|---|---|---|---|---|"
+    took = seconds(lambda: decode(film), 3)
+    yield f"| decoding alone, one core | 1 | {took:.2f} | {duration / took:.0f} | – | – |"
+    films = copies(film, folder, count)
+    few = films[: min(count, FEW)]
+    ways = {"CPU, float32": ("cpu", "float32", few[:1], None)}
+    if where != "cpu":
+        ways |= {f"GPU, {dtype}": (where, dtype, few, None) for dtype in TYPES}
+        # A worker sees its own GPU only, so no device is named.
+        ways |= {f"GPU, {dtype}, Ray": ("", dtype, films, vp.RayEngine()) for dtype in ("bfloat16",)}
+    for name, (device, dtype, given, engine) in ways.items():
+        configure(device=device, dtype=dtype)
+        with vp.open_index(folder / f"{name}.db", suite="clip") as index:
+            if engine is None:
+                index.add(film)  # loads the networks
+            started = time.perf_counter()
+            receipt = index.add(given, engine=engine)
+            took = time.perf_counter() - started
+        if not receipt.ok:
+            raise SystemExit(str(receipt))
+        spent = [sum(line.seconds.get(stage, 0.0) for line in receipt.videos) for stage in ("embed", "store")]
+        rate = len(given) * duration / took
+        yield f"| {name} | {len(given)} | {took:.2f} | {rate:.0f} | {spent[0]:.1f} | {spent[1]:.1f} |"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("film", type=Path)
+    parser.add_argument("--copies", type=int, default=16)
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of networks; then nothing is indexed")
+    parser.add_argument("--where", default="cuda")
+    arguments = parser.parse_args()
+    for name in ("grpc", "grpc._server", "milvus_lite", "pymilvus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        configure(models=str(folder / "models"))
+        film = folder / "film.mp4"
+        duration = make_film(arguments.film, film)
+        places = save_models(folder / "models", arguments.only)
+        lines = networks(places, film, arguments.where)
+        for line in lines:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        if arguments.where != "cpu":
+            sys.stdout.write("\n" + "\n".join(transfers(arguments.where)) + "\n\n")
+        for line in () if arguments.only else indexing(film, duration, arguments.copies, folder, arguments.where):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
