@@ -214,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("film", type=Path)
     parser.add_argument("--copies", type=int, default=16)
-    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of networks; then nothing is indexed")
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of networks")
     parser.add_argument("--where", default="cuda")
     arguments = parser.parse_args()
     for name in ("grpc", "grpc._server", "milvus_lite", "pymilvus"):
@@ -225,13 +225,13 @@ def main() -> None:
         film = folder / "film.mp4"
         duration = make_film(arguments.film, film)
         places = save_models(folder / "models", arguments.only)
-        lines = networks(places, film, arguments.where)
-        for line in lines:
+        whole = set(NAMES) <= set(places)
+        for line in networks(places, film, arguments.where):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         if arguments.where != "cpu":
             sys.stdout.write("\n" + "\n".join(transfers(arguments.where)) + "\n\n")
-        for line in () if arguments.only else indexing(film, duration, arguments.copies, folder, arguments.where):
+        for line in indexing(film, duration, arguments.copies, folder, arguments.where) if whole else ():
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
