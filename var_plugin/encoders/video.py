@@ -18,8 +18,8 @@ from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
 from var_plugin.media.segments import shows_something
 
-# Frames at once; of encoders that look at many for a clip, rather that many clips.
-_BATCH = 16
+FRAMES_AT_ONCE = 16
+"""Of encoders that look at many frames for a clip, rather so many clips as these frames hold, but a few at least."""
 _LEAST_CLIPS = 4
 
 
@@ -40,11 +40,13 @@ class Grid:
     rate: float
     stack: int
     hop: int
+    at_once: int = FRAMES_AT_ONCE
+    """Frames of a run, about."""
 
     @classmethod
-    def of(cls, reader: ClipReader, rate: float) -> Self:
+    def of(cls, reader: ClipReader, rate: float, at_once: int = FRAMES_AT_ONCE) -> Self:
         """Return the grid of a reader; `rate` in frames per second counts where the reader does not say."""
-        return cls(reader.size, reader.motion, reader.rate or rate, reader.stack, reader.hop)
+        return cls(reader.size, reader.motion, reader.rate or rate, reader.stack, reader.hop, at_once)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Runs:
         """Yield the runs in order of time; raises as `media.guard.Frames`."""
         grid = self._grid
         frames = iter(self._decoded) if grid.stack == 1 else _steady(self._decoded, grid.rate)
-        for run in _runs(frames, grid.stack, grid.hop):
+        for run in _runs(frames, grid):
             first_frames = run[: len(run) - grid.stack + 1 : grid.hop]
             yield Run(
                 run,
@@ -223,9 +225,10 @@ def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:
         yield from (replace(shown, time=missing / rate) for missing in range(slot, last))
 
 
-def _runs(frames: Iterator[Frame], stack: int, hop: int) -> Iterator[list[Frame]]:
+def _runs(frames: Iterator[Frame], grid: Grid) -> Iterator[list[Frame]]:
     """Yield neighbouring frames that hold some clips each; the clips follow each other without a gap."""
-    clips_at_once = max(_LEAST_CLIPS, _BATCH // stack)
+    stack, hop = grid.stack, grid.hop
+    clips_at_once = max(_LEAST_CLIPS, grid.at_once // stack)
     run: list[Frame] = []
     begun = False
     for frame in frames:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LITE = Path(__file__).parent / "weights" / "lite"
 """The weights in the wheel; their model cards lie beside them."""
 
-_BATCH = 32
+_BATCH = 64
 
 _OF_ANSWERS_ONLY = ("background", "confidence", "recipe")
 """What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""

@@ -37,8 +37,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def configured(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Settings that find the models there, and no network."""
+    """Settings that find the models there, no network, and the device whose numbers the libraries are asked for."""
     monkeypatch.setenv("VAR_PLUGIN_MODELS", str(hub))
+    monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings.cache_clear()
     yield monkeypatch
@@ -102,6 +103,32 @@ def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.Monk
     assert suite.encoders["sound"].sound.window == 16_000
     np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=1e-6)
     np.testing.assert_allclose(suite.encode("audio", [(tone, 16_000) for tone in tones]), sounds, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", ["clip", "siglip2"])
+def test_a_gpu_and_half_precision_see_and_hear_nearly_the_same(
+    configured: pytest.MonkeyPatch, name: str, where: str, dtype: str
+) -> None:
+    if where == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+
+    def vectors() -> list[Vectors]:
+        settings.cache_clear()
+        suite = load_suite(name)
+        sounds = [(sine(frequency, 1.0), 16_000) for frequency in (300, 3_000)]
+        return [
+            suite.encode("image", PICTURES),
+            suite.encode("audio", sounds),
+            suite.encode("text", TEXTS, space="scene"),
+        ]
+
+    exact = vectors()
+    configured.setenv("VAR_PLUGIN_DEVICE", where)
+    configured.setenv("VAR_PLUGIN_DTYPE", dtype)
+    for ours, theirs in zip(vectors(), exact, strict=True):
+        assert (ours * theirs).sum(axis=1).min() > (0.99999 if dtype == "float32" else 0.999)
 
 
 def test_a_model_is_named_by_its_folder(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
