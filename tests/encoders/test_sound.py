@@ -9,7 +9,7 @@ import pytest
 
 from tests.films import Film
 from tests.tones import LowOrHigh, sine
-from var_plugin.encoders.sound import Windows, listen, pool_sound, sound_vector
+from var_plugin.encoders.sound import Windows, hear_together, listen, pool_sound, sound_vector
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, NoAudioStreamError
 from var_plugin.types import Span
 
@@ -28,6 +28,17 @@ def test_windows_cover_the_sound_however_it_arrives(length: int, piece: int) -> 
     for start, window in found:
         expected = sound[start : start + 1_600]
         assert np.array_equal(window[: len(expected)], expected) and not window[len(expected) :].any()
+
+
+def test_runs_of_several_sounds_are_heard_at_once() -> None:
+    encoder = LowOrHigh()
+    sounds = [sine(300, 3), sine(3_000, 2)]
+    runs = [run for sound in sounds for run in Windows([sound], encoder.window, encoder.hop).runs()]
+    for found, run in zip(hear_together(runs, encoder), runs, strict=True):
+        wanted = run.heard(encoder)
+        assert found.starts == wanted.starts
+        np.testing.assert_array_equal(found.loudness, wanted.loudness)
+        np.testing.assert_array_equal(found.vectors, wanted.vectors)
 
 
 def test_a_loud_second_outweighs_twenty_quiet_ones() -> None:

@@ -11,7 +11,16 @@ from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.encoders.video import Clips, StillsEncoder, embed_clips, mean_directions, pool
+from var_plugin.encoders.video import (
+    Clips,
+    Grid,
+    Runs,
+    StillsEncoder,
+    embed_clips,
+    mean_directions,
+    pool,
+    read_together,
+)
 from var_plugin.ingest.rows import embed
 from var_plugin.media.frames import Frame
 
@@ -85,6 +94,21 @@ def test_clips_last_equally_long_in_a_film_of_few_frames(film: Film) -> None:
     assert found.times == pytest.approx(np.arange(6.0), abs=0.01)
     assert found.vectors.argmax(axis=1).tolist() == [0] * 3 + [1] * 3
     assert reader.read[1] == pytest.approx(1 + np.arange(8) / 8, abs=0.01)
+
+
+@pytest.mark.parametrize(("stack", "hop", "calls"), [(1, 1, 1), (4, 4, 1), (5, 4, 4)])
+def test_runs_of_several_films_are_read_at_once_unless_clips_share_frames(
+    film: Film, stack: int, hop: int, calls: int
+) -> None:
+    alone, together = Stacks(stack, hop, rate=10), Stacks(stack, hop, rate=10)
+    films = [film(f"{color}.mkv", seconds=3, fps=10, paint=scene(color)) for color in ("red", "blue")]
+    runs = [run for path in films for run in Runs(path, Grid.of(alone, 10))]
+    assert len(runs) == 4
+    expected = [run.read(alone) for run in runs]
+    for found, wanted in zip(read_together(runs, together), expected, strict=True):
+        assert (found.times, found.usable) == (wanted.times, wanted.usable)
+        np.testing.assert_array_equal(found.vectors, wanted.vectors)
+    assert (together.runs, together.read) == (calls, alone.read)
 
 
 def test_a_reader_without_a_rate_gets_that_of_the_settings(film: Film) -> None:

@@ -47,7 +47,8 @@ class SoundRun:
 
     def heard(self, encoder: SoundEncoder) -> HeardRun:
         """Turn the windows into vectors."""
-        return HeardRun(self.starts, root_mean_square(self.samples), encoder.encode(self.samples))
+        (heard,) = hear_together([self], encoder)
+        return heard
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class HeardRun:
     starts: list[int]
     loudness: NDArray[np.float32]
     vectors: Vectors
+
+
+def hear_together(runs: Sequence[SoundRun], encoder: SoundEncoder) -> list[HeardRun]:
+    """Turn the windows of runs, of one sound or several, into vectors at once."""
+    vectors = encoder.encode(np.concatenate([run.samples for run in runs]))
+    ends = np.cumsum([len(run.starts) for run in runs])
+    return [
+        HeardRun(run.starts, root_mean_square(run.samples), part)
+        for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
+    ]
 
 
 def listen(pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard:

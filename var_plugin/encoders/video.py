@@ -61,7 +61,8 @@ class Run:
 
     def read(self, reader: ClipReader) -> ReadRun:
         """Make features of the clips."""
-        return ReadRun(self.times, self.usable, reader.encode(self.frames))
+        (read,) = read_together([self], reader)
+        return read
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class ReadRun:
     times: list[float]
     usable: list[bool]
     vectors: Vectors
+
+
+def read_together(runs: Sequence[Run], reader: ClipReader) -> list[ReadRun]:
+    """Make features of the clips of runs, of one video or several: at once, unless clips share frames."""
+    if reader.stack != reader.hop and len(runs) > 1:
+        return [run.read(reader) for run in runs]
+    vectors = reader.encode([frame for run in runs for frame in run.frames])
+    ends = np.cumsum([len(run.times) for run in runs])
+    return [ReadRun(run.times, run.usable, part) for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)]
 
 
 class Runs:

@@ -35,6 +35,8 @@ _BLOCK_BYTES = 16 * 2**20
 _MOST_TASKS = 10_000
 # Frames of a run for a GPU: beside 16, it took in half as much again.
 _GPU_FRAMES = 64
+# Runs, and what else is told of files, for one step of an actor.
+_ROWS_AT_ONCE = 16
 _ANSWER_SECONDS = 10
 
 
@@ -102,8 +104,10 @@ def _rows(files: Mapping[int, Footage], decoder: Decoder, suite: Suite, cores: i
     rows.context.enable_progress_bars = rows.context.print_on_execution_start = False
     # A limit of its own keeps Ray from doing both steps in the actors.
     decoded = rows.flat_map(decoder, compute=ray.data.TaskPoolStrategy(size=cores), num_cpus=1, runtime_env=alike)
-    read = decoded.map(
+    read = decoded.map_batches(
         Embedder,
+        batch_size=_ROWS_AT_ONCE,
+        batch_format="numpy",
         fn_constructor_args=(suite.name, suite.fingerprint),
         compute=pool,
         num_cpus=0 if gpus else 1,

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from var_plugin.encoders.sound import HeardRun, SoundRun, Windows
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.sound import HeardRun, SoundRun, Windows, hear_together
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
-from var_plugin.encoders.video import Grid, ReadRun, Run, Runs
+from var_plugin.encoders.video import Grid, ReadRun, Run, Runs, read_together
 from var_plugin.errors import FingerprintMismatchError, NoAudioStreamError, VarPluginError
 from var_plugin.ingest.file import Footage, Look
 from var_plugin.ingest.rows import SOUND_IS_BROKEN, Streams, sound_left_out
@@ -60,6 +63,10 @@ class End:
     heard: Mapping[str, int] = field(default_factory=dict)
     """By space, the samples of the sound, where there is any and all of it could be decoded."""
     left_out: str | None = None
+
+
+Batch = dict[str, NDArray[Any]]
+"""Rows by column, as Ray hands several over at once."""
 
 
 class Row(TypedDict):
@@ -123,6 +130,8 @@ class Decoder:
 class Embedder:
     """Turns runs into vectors with a suite that it loads by name when the first one comes.
 
+    Runs of the same stream go to the network together, whatever files they are of: short ones would keep a GPU waiting.
+
     Args:
         suite: its name.
         fingerprint: what the suite's must be.
@@ -131,25 +140,40 @@ class Embedder:
     def __init__(self, suite: str, fingerprint: str) -> None:
         self._suite, self._fingerprint = suite, fingerprint
 
-    def __call__(self, row: Row) -> Row:
-        """Return the row with vectors in place of frames; others as they are."""
-        cut = row["item"]
-        if not isinstance(cut, Cut):
-            return row
+    def __call__(self, rows: Batch) -> Batch:
+        """Return the rows with vectors in place of frames; others as they are."""
+        items = list(rows["item"])
+        streams: dict[int | str, list[int]] = {}
+        for number, item in enumerate(items):
+            if isinstance(item, Cut):
+                streams.setdefault(item.place[0], []).append(number)
+        for numbers in streams.values():
+            for number, read in zip(numbers, self._read([items[number] for number in numbers]), strict=True):
+                items[number] = read
+        column = np.empty(len(items), object)
+        column[:] = items
+        return {"number": rows["number"], "item": column}
+
+    def _read(self, cuts: Sequence[Cut]) -> list[Read | VideoReceipt]:
+        """Return what becomes of runs of one stream."""
         started = time.perf_counter()
         try:
-            run = self._embedded(cut)
+            runs = self._embedded(cuts)
         except VarPluginError as error:
+            if len(cuts) > 1:  # one of them spoils it for the others
+                return [read for cut in cuts for read in self._read([cut])]
             # Which file it was, the driver knows.
-            return Row(number=row["number"], item=failure(Path(), error))
-        seconds = cut.seconds + time.perf_counter() - started
-        return Row(number=row["number"], item=Read(cut.place, run, seconds))
+            return [failure(Path(), error)]
+        seconds = (time.perf_counter() - started) / len(cuts)
+        return [Read(cut.place, run, cut.seconds + seconds) for cut, run in zip(cuts, runs, strict=True)]
 
-    def _embedded(self, cut: Cut) -> ReadRun | HeardRun:
-        stream, _ = cut.place
-        if isinstance(cut.run, Run):
-            return cut.run.read(self._streams.readers[int(stream)])
-        return cut.run.heard(self._streams.sounds[str(stream)])
+    def _embedded(self, cuts: Sequence[Cut]) -> Sequence[ReadRun | HeardRun]:
+        stream, _ = cuts[0].place
+        seen = [cut.run for cut in cuts if isinstance(cut.run, Run)]
+        if seen:
+            return read_together(seen, self._streams.readers[int(stream)])
+        heard = [cut.run for cut in cuts if isinstance(cut.run, SoundRun)]
+        return hear_together(heard, self._streams.sounds[str(stream)])
 
     @cached_property
     def _streams(self) -> Streams:
