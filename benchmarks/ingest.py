@@ -33,12 +33,13 @@ CORES = 2
 BATCH = 16
 
 
-def make_film(source: Path, target: Path) -> float:
-    """Write the pictures of `source` at 320x240 and 25 a second, and its sound; return the seconds."""
-    frames = FrameReader(source, rate=FPS, size=(HEIGHT, WIDTH))
+def make_film(source: Path, target: Path, *, width: int = WIDTH, height: int = HEIGHT, key_frames: int = 250) -> float:
+    """Write the pictures of `source` at 25 a second, and its sound; return the seconds."""
+    frames = FrameReader(source, rate=FPS, size=(height, width))
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
-        pictures = made.add_stream("libx264", rate=FPS, width=WIDTH, height=HEIGHT)
+        pictures = made.add_stream("libx264", rate=FPS, width=width, height=height)
         pictures.pix_fmt = "yuv420p"
+        pictures.codec_context.gop_size = key_frames
         heard = given.streams.best("audio")
         sound = made.add_stream_from_template(heard) if heard else None
         written = 0

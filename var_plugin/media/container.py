@@ -149,9 +149,11 @@ def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
 
 
 def decoded(
-    container: InputContainer, stream: VideoStream | AudioStream, path: Path
+    container: InputContainer, stream: VideoStream | AudioStream, path: Path, *, key_frames: bool = False
 ) -> Iterator[VideoFrame | AudioFrame]:
     """Yield every frame of a stream, passing over damaged packets: `container.decode` would end at the first of them.
+
+    With `key_frames` no others are decoded.
 
     Raises:
         UnreadableMediaError: the file is damaged so that nothing behind this place can be found.
@@ -159,6 +161,8 @@ def decoded(
     damaged = 0
     try:
         for packet in container.demux(stream):
+            if key_frames and packet.size and not packet.is_keyframe:
+                continue  # not all decoders know to skip it
             try:
                 yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame | AudioFrame))
             except OUT_OF_MEMORY:

@@ -1,7 +1,8 @@
 """Frames of a video, at a wanted rate and size, with their true presentation times.
 
-The file is decoded once, forward: seeking per sample costs more than decoding everything between. Only the chosen
-frames pass the filter graph that scales, turns and converts them, so memory holds one frame at a time.
+The file is decoded once, forward: seeking per sample costs more than decoding everything between. Where so few frames
+are wanted that the key frames are enough, only they are decoded. Only the chosen frames pass the filter graph that
+scales, turns and converts them, so memory holds one frame at a time.
 
 This decodes in the process that calls it; `media.guard` does the same in a process of its own.
 """
@@ -38,6 +39,7 @@ from var_plugin.media.container import (
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.motion import MotionPictures
 from var_plugin.media.scaling import Scaler
+from var_plugin.media.sparse import end_by_key_frames
 
 # Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
 # pictures of its own, so memory bounds their number.
@@ -75,7 +77,8 @@ class FrameReader:
 
     Args:
         path: a local file.
-        rate: frames per second wanted; at most one frame is returned for each 1/rate seconds. None: every frame.
+        rate: frames per second wanted; one frame is returned for each 1/rate seconds in which there are any, the first
+            one, or of a whole video without motion pictures the first key frame, if each has one. None: every frame.
         size: (height, width) of the pictures returned, whatever their shape in the file. None: as in the file.
         motion: height and width of the motion picture that goes with each frame. None: none is made.
         start, end: only frames in this part, in seconds.
@@ -108,6 +111,8 @@ class FrameReader:
             BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier, or an hour after it.
             TruncatedMediaError: after the last frame, when the header declares a later end, within the part asked for.
         """
+        by_keys = self._end_by_key_frames()
+        key_frames = by_keys is not None
         with open_media(self._path, self._limits) as container:
             stream = main_video_stream(container, self._path, self._limits)
             threaded = stream.height >= _THREADED_FROM_HEIGHT
@@ -115,21 +120,28 @@ class FrameReader:
             stream.codec_context.thread_count = _THREADS if threaded else 1
             declared = declared_duration(container, stream)
             try:
-                yield from self._selected(container, stream)
+                yield from self._selected(container, stream, key_frames)
             except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
                 raise unreadable(self._path, said(error)) from error
             if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
+            self.end = max(self.end, by_keys or 0.0)
             if declared is not None:
                 self._check_complete(min(declared, self._stop))
 
-    def _selected(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
+    def _end_by_key_frames(self) -> float | None:
+        """Return the end of the pictures where key frames are enough."""
+        if self._rate is None or self._motion is not None or (self._start, self._stop) != (0.0, math.inf):
+            return None
+        return end_by_key_frames(self._path, self._rate, self._limits)
+
+    def _selected(self, container: InputContainer, stream: VideoStream, key_frames: bool) -> Iterator[Frame]:
         scale = Scaler(stream, self._size)
         moving = MotionPictures(Scaler(stream, (self._motion, self._motion), "gray")) if self._motion else None
         slot = -1.0
-        for time, frame in self._decoded(container, stream):
+        for time, frame in self._decoded(container, stream, key_frames):
             # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
             frame_slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
             chosen, slot = frame_slot > slot, max(slot, frame_slot)
@@ -145,13 +157,15 @@ class FrameReader:
             for complete in moving.rest():
                 yield Frame(*complete)
 
-    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
+    def _decoded(
+        self, container: InputContainer, stream: VideoStream, key_frames: bool
+    ) -> Iterator[tuple[float, VideoFrame]]:
         """Yield every frame of the part asked for, with its time in seconds from the start of the video."""
         zero = start_time(container)
         if self._start > 0:
             container.seek(round((self._start + zero) * av.time_base))
         latest = None if self._start else 0.0  # seeking lands somewhere before the start
-        for count, frame in enumerate(decoded(container, stream, self._path), start=1):
+        for count, frame in enumerate(decoded(container, stream, self._path, key_frames=key_frames), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
                 continue
             self._check(frame, count, frame.time - zero, latest)
