@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.films import Film, textured
 from var_plugin.errors import TruncatedMediaError
-from var_plugin.media import frames
+from var_plugin.media import frames, sparse
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.sparse import end_by_key_frames
@@ -55,8 +55,8 @@ def test_the_same_frames_are_found_in_fewer(
     film: Film, counted: list[float], monkeypatch: pytest.MonkeyPatch, name: str, codec: str, rate: float
 ) -> None:
     path = numbered(film, name, codec=codec)
-    sparse = FrameReader(path, rate=rate)
-    found = list(sparse)
+    by_keys = FrameReader(path, rate=rate)
+    found = list(by_keys)
     looked_at = len(counted)
     monkeypatch.setattr(frames, "end_by_key_frames", lambda *_: None)
     dense = FrameReader(path, rate=rate)
@@ -64,7 +64,7 @@ def test_the_same_frames_are_found_in_fewer(
     assert [frame.time for frame in found] == [frame.time for frame in wanted]
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(ours.picture, theirs.picture)
-    assert sparse.end == pytest.approx(dense.end, abs=0.11), "a container may not tell how long its last packet lasts"
+    assert by_keys.end == pytest.approx(dense.end, abs=0.11), "a container may not tell how long its last packet lasts"
     assert (looked_at, len(counted) - looked_at) == (6, 60)
 
 
@@ -72,6 +72,14 @@ def test_the_same_frames_are_found_in_fewer(
 def test_else_all_frames_are_decoded(film: Film, counted: list[float], options: dict[str, Any]) -> None:
     list(FrameReader(numbered(film), **options))
     assert len(counted) >= 50
+
+
+def test_a_large_file_is_not_read_in_silence(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = numbered(film)
+    monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size)
+    assert end_by_key_frames(path, 1.0, DEFAULT_LIMITS) == pytest.approx(6.0)
+    monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size - 1)
+    assert end_by_key_frames(path, 1.0, DEFAULT_LIMITS) is None
 
 
 def test_a_gap_anywhere_asks_for_all_frames(film: Film) -> None:

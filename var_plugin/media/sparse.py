@@ -11,11 +11,14 @@ import av
 from var_plugin.media.container import OUT_OF_MEMORY, main_video_stream, open_media, start_time
 from var_plugin.media.limits import Limits
 
+_MOST_BYTES = 1 << 30
+"""A larger file might be read for longer than a decoder may keep silent (`Limits.silence`)."""
+
 
 def end_by_key_frames(path: Path, rate: float, limits: Limits) -> float | None:
     """Return where the pictures end if each 1/rate seconds with pictures has a key frame; None: decode all of them.
 
-    Packets are read, not decoded, and only up to the first gap.
+    Packets are read, not decoded, and only up to the first gap; none of a file of over a gigabyte.
 
     Args:
         path: a local file.
@@ -27,6 +30,8 @@ def end_by_key_frames(path: Path, rate: float, limits: Limits) -> float | None:
     """
     with open_media(path, limits) as container:
         stream = main_video_stream(container, path, limits)
+        if path.stat().st_size > _MOST_BYTES:
+            return None
         zero = start_time(container)
         end, covered, waiting = 0.0, -1, -1
         try:
