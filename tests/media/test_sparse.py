@@ -113,6 +113,30 @@ def test_key_frames_on_which_others_before_them_depend(film: Film, counted: list
         assert abs(int(frame.picture[4, 4, 0]) - int(slowly(frame.time)[4, 4, 0])) < 12
 
 
+def waves(time: float) -> NDArray[np.uint8]:
+    """A picture that moves everywhere."""
+    rows, columns = np.mgrid[:96, :320]
+    light = 128 + 60 * np.sin((columns + 30 * time) / 17) + 40 * np.sin((rows - 10 * time) / 11)
+    return np.repeat(light[..., None], 3, axis=2).astype(np.uint8)
+
+
+def test_pictures_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, tmp_path: Path) -> None:
+    """What is marked as a key frame there shows the first strip alone."""
+    path = tmp_path / "strips.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=320, height=96)
+        stream.options = {"x264-params": "intra-refresh=1:keyint=30"}
+        for number in range(120):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert end_by_key_frames(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
+    every = {frame.time: frame.picture for frame in FrameReader(path)}
+    found = list(FrameReader(path, rate=0.25))
+    assert [frame.time for frame in found] == [0.0, 4.0, 8.0]
+    for frame in found:
+        np.testing.assert_array_equal(frame.picture, every[frame.time])
+
+
 def test_what_is_missing_at_the_end_is_told(film: Film, tmp_path: Path) -> None:
     path = numbered(film, "film.mkv", seconds=20)
     cut = tmp_path / "cut.mkv"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -19,7 +20,7 @@ from typing import TypedDict
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -72,6 +73,10 @@ class Wanted(TypedDict, total=False):
     end: float
 
 
+class _NotWholeError(Exception):
+    """A key frame shows a part only, as where a camera renews its picture strip by strip."""
+
+
 class FrameReader:
     """Reads the frames of one video once; afterwards `end` is where the pictures really stopped.
 
@@ -98,6 +103,7 @@ class FrameReader:
     ) -> None:
         self._path, self._rate, self._size, self._motion, self._limits = path, rate, size, motion, limits
         self._start, self._stop = start, end
+        self._slot = -1.0  # the last one of which a frame was chosen
         self.end = 0.0
         """Seconds from the start of the video to the end of its last decoded frame."""
 
@@ -111,7 +117,16 @@ class FrameReader:
             BrokenTimestampsError: at a frame that lies more than 2 s before one that came earlier, or an hour after it.
             TruncatedMediaError: after the last frame, when the header declares a later end, within the part asked for.
         """
+        self._slot = -1.0
         by_keys = self._end_by_key_frames()
+        if by_keys is not None:
+            with suppress(_NotWholeError):  # then the frames so far are good, and the rest comes of decoding all
+                yield from self._read(by_keys)
+                return
+        yield from self._read(None)
+
+    def _read(self, by_keys: float | None) -> Iterator[Frame]:
+        """Yield the frames behind the last slot; where `by_keys` is where the pictures end, from key frames alone."""
         key_frames = by_keys is not None
         with open_media(self._path, self._limits) as container:
             stream = main_video_stream(container, self._path, self._limits)
@@ -126,6 +141,8 @@ class FrameReader:
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
                 raise unreadable(self._path, said(error)) from error
             if self.end == 0.0 and self._start == 0.0:
+                if key_frames:
+                    raise _NotWholeError
                 raise unreadable(self._path, "no frame in it can be decoded")
             self.end = max(self.end, by_keys or 0.0)
             if declared is not None:
@@ -140,11 +157,10 @@ class FrameReader:
     def _selected(self, container: InputContainer, stream: VideoStream, key_frames: bool) -> Iterator[Frame]:
         scale = Scaler(stream, self._size)
         moving = MotionPictures(Scaler(stream, (self._motion, self._motion), "gray")) if self._motion else None
-        slot = -1.0
         for time, frame in self._decoded(container, stream, key_frames):
             # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
-            frame_slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
-            chosen, slot = frame_slot > slot, max(slot, frame_slot)
+            slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
+            chosen, self._slot = slot > self._slot, max(self._slot, slot)
             if moving is None:
                 if chosen:
                     yield Frame(time, scale(frame))
@@ -168,6 +184,8 @@ class FrameReader:
         for count, frame in enumerate(decoded(container, stream, self._path, key_frames=key_frames), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
                 continue
+            if key_frames and frame.pict_type != PictureType.I:
+                raise _NotWholeError
             self._check(frame, count, frame.time - zero, latest)
             time = max(0.0, frame.time - zero)
             if time >= self._stop:
