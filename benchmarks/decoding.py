@@ -47,7 +47,7 @@ def by_ffmpeg(film: Path) -> None:
 
 def ours(film: Path, rate: float, *, all_of_them: bool = False) -> None:
     """Read the pictures of a rate at the size of a network."""
-    only_dense = patch.object(our_frames, "end_by_key_frames", lambda *_: None)
+    only_dense = patch.object(our_frames, "enough_key_frames", lambda *_: None)
     one_thread = patch.object(our_frames, "_THREADS", 1)
     with one_thread:
         if all_of_them:

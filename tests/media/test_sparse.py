@@ -16,7 +16,7 @@ from var_plugin.errors import TruncatedMediaError
 from var_plugin.media import frames, sparse
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sparse import end_by_key_frames
+from var_plugin.media.sparse import enough_key_frames
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_same_frames_are_found_in_fewer(
     by_keys = FrameReader(path, rate=rate)
     found = list(by_keys)
     looked_at = len(counted)
-    monkeypatch.setattr(frames, "end_by_key_frames", lambda *_: None)
+    monkeypatch.setattr(frames, "enough_key_frames", lambda *_: None)
     dense = FrameReader(path, rate=rate)
     wanted = list(dense)
     assert [frame.time for frame in found] == [frame.time for frame in wanted]
@@ -77,17 +77,19 @@ def test_else_all_frames_are_decoded(film: Film, counted: list[float], options: 
 def test_a_large_file_is_not_read_in_silence(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     path = numbered(film)
     monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size)
-    assert end_by_key_frames(path, 1.0, DEFAULT_LIMITS) == pytest.approx(6.0)
+    found = enough_key_frames(path, 1.0, DEFAULT_LIMITS)
+    assert found and found.end == pytest.approx(6.0)
     monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size - 1)
-    assert end_by_key_frames(path, 1.0, DEFAULT_LIMITS) is None
+    assert enough_key_frames(path, 1.0, DEFAULT_LIMITS) is None
 
 
 def test_a_gap_anywhere_asks_for_all_frames(film: Film) -> None:
     """Pictures that come after a pause, with no key frame of their own time."""
     whole = film("whole.mp4", seconds=6, fps=10)
-    assert end_by_key_frames(whole, 1.0, DEFAULT_LIMITS) == pytest.approx(6.0)
+    found = enough_key_frames(whole, 1.0, DEFAULT_LIMITS)
+    assert found and found.end == pytest.approx(6.0)
     late = film("late.mp4", fps=10, times=[*np.arange(10) / 10, *(2.5 + np.arange(9) / 10)])
-    assert end_by_key_frames(late, 1.0, DEFAULT_LIMITS) is None
+    assert enough_key_frames(late, 1.0, DEFAULT_LIMITS) is None
 
 
 def test_key_frames_that_come_a_little_late_count_for_their_time(film: Film, counted: list[float]) -> None:
@@ -129,7 +131,7 @@ def test_pictures_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, 
         for number in range(120):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
         container.mux(stream.encode(None))
-    assert end_by_key_frames(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
+    assert enough_key_frames(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
     every = {frame.time: frame.picture for frame in FrameReader(path)}
     found = list(FrameReader(path, rate=0.25))
     assert [frame.time for frame in found] == [0.0, 4.0, 8.0]
@@ -143,6 +145,26 @@ def test_what_is_missing_at_the_end_is_told(film: Film, tmp_path: Path) -> None:
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(TruncatedMediaError):
         list(FrameReader(cut, rate=0.5))
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "mpeg4"])
+def test_a_download_that_stopped_half_way_is_told(tmp_path: Path, codec: str) -> None:
+    """Packets of nothing stand where pictures should: the header, at the front, knows them all."""
+    path = tmp_path / "half.mp4"
+    try:
+        with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream(codec, rate=10, width=320, height=96)
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.gop_size = 10
+            for number in range(300):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, ValueError):
+        pytest.skip(f"no encoder {codec} here")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    with pytest.raises(TruncatedMediaError):
+        list(FrameReader(path, rate=0.5))
 
 
 def test_a_film_that_stands_on_one_key_frame_is_decoded_whole(film: Film, counted: list[float], tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from var_plugin.media.container import (
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.motion import MotionPictures
 from var_plugin.media.scaling import Scaler
-from var_plugin.media.sparse import end_by_key_frames
+from var_plugin.media.sparse import KeyFrames, enough_key_frames
 
 # Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
 # pictures of its own, so memory bounds their number.
@@ -74,7 +74,7 @@ class Wanted(TypedDict, total=False):
 
 
 class _NotWholeError(Exception):
-    """A key frame shows a part only, as where a camera renews its picture strip by strip."""
+    """Key frames show a part only, as where a camera renews its picture strip by strip, or cannot be decoded."""
 
 
 class FrameReader:
@@ -104,6 +104,7 @@ class FrameReader:
         self._path, self._rate, self._size, self._motion, self._limits = path, rate, size, motion, limits
         self._start, self._stop = start, end
         self._slot = -1.0  # the last one of which a frame was chosen
+        self._decoded_count = 0
         self.end = 0.0
         """Seconds from the start of the video to the end of its last decoded frame."""
 
@@ -118,15 +119,15 @@ class FrameReader:
             TruncatedMediaError: after the last frame, when the header declares a later end, within the part asked for.
         """
         self._slot = -1.0
-        by_keys = self._end_by_key_frames()
+        by_keys = self._key_frames()
         if by_keys is not None:
             with suppress(_NotWholeError):  # then the frames so far are good, and the rest comes of decoding all
                 yield from self._read(by_keys)
                 return
         yield from self._read(None)
 
-    def _read(self, by_keys: float | None) -> Iterator[Frame]:
-        """Yield the frames behind the last slot; where `by_keys` is where the pictures end, from key frames alone."""
+    def _read(self, by_keys: KeyFrames | None) -> Iterator[Frame]:
+        """Yield the frames behind the last slot; with `by_keys` from key frames alone."""
         key_frames = by_keys is not None
         with open_media(self._path, self._limits) as container:
             stream = main_video_stream(container, self._path, self._limits)
@@ -140,19 +141,20 @@ class FrameReader:
                 raise
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
                 raise unreadable(self._path, said(error)) from error
-            if self.end == 0.0 and self._start == 0.0:
-                if key_frames:
+            if by_keys:
+                if self._decoded_count < by_keys.count:
                     raise _NotWholeError
+                self.end = max(self.end, by_keys.end)
+            if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
-            self.end = max(self.end, by_keys or 0.0)
             if declared is not None:
                 self._check_complete(min(declared, self._stop))
 
-    def _end_by_key_frames(self) -> float | None:
-        """Return the end of the pictures where key frames are enough."""
+    def _key_frames(self) -> KeyFrames | None:
+        """Return the key frames where they are enough."""
         if self._rate is None or self._motion is not None or (self._start, self._stop) != (0.0, math.inf):
             return None
-        return end_by_key_frames(self._path, self._rate, self._limits)
+        return enough_key_frames(self._path, self._rate, self._limits)
 
     def _selected(self, container: InputContainer, stream: VideoStream, key_frames: bool) -> Iterator[Frame]:
         scale = Scaler(stream, self._size)
@@ -180,12 +182,14 @@ class FrameReader:
         zero = start_time(container)
         if self._start > 0:
             container.seek(round((self._start + zero) * av.time_base))
+        self._decoded_count = 0
         latest = None if self._start else 0.0  # seeking lands somewhere before the start
         for count, frame in enumerate(decoded(container, stream, self._path, key_frames=key_frames), start=1):
             if not isinstance(frame, VideoFrame) or frame.time is None:
                 continue
             if key_frames and frame.pict_type != PictureType.I:
                 raise _NotWholeError
+            self._decoded_count += 1
             self._check(frame, count, frame.time - zero, latest)
             time = max(0.0, frame.time - zero)
             if time >= self._stop:
