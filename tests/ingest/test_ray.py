@@ -20,6 +20,7 @@ from tests.tones import tone_suite
 from var_plugin.cli import app
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.video import Grid
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
 from var_plugin.ingest.add import Origin, _found
 from var_plugin.ingest.engines import Here
@@ -29,6 +30,7 @@ from var_plugin.ingest.ray_engine import RayEngine
 from var_plugin.ingest.ray_workers import Decoder, Embedder, Row
 from var_plugin.ingest.rows import Streams
 from var_plugin.library import Index, open_index
+from var_plugin.settings import settings
 from var_plugin.types import Receipt, VideoReceipt
 
 
@@ -87,7 +89,7 @@ class InPieces:
         files = {n: item for n, item in enumerate(found) if isinstance(item, Footage)}
         streams = Streams(index.suite)
         decoder = Decoder(
-            streams.grids(),
+            [Grid.of(reader, settings().clip_rate) for reader in streams.readers],
             {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
             frozenset(),
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -99,28 +98,14 @@ class Runs:
     def __init__(self, path: Path, grid: Grid, *, start: float = 0.0, end: float = math.inf) -> None:
         self._grid = grid
         self._decoded = Frames(path, rate=grid.rate, size=grid.size, motion=grid.motion, start=start, end=end)
-        self._runs = self._cut()
-        self._first: list[Run] = []
 
     @property
     def end(self) -> float:
         """Seconds; known after the last run."""
         return self._decoded.end
 
-    def begin(self) -> None:
-        """Decode the first run now; raises as iterating does."""
-        self._first = list(islice(self._runs, 1))
-
-    def close(self) -> None:
-        """Give up what was begun."""
-        self._runs.close()
-
     def __iter__(self) -> Iterator[Run]:
-        """Yield the runs in order of time, once; raises as `media.guard.Frames`."""
-        yield from self._first
-        yield from self._runs
-
-    def _cut(self) -> Generator[Run]:
+        """Yield the runs in order of time; raises as `media.guard.Frames`."""
         grid = self._grid
         frames = iter(self._decoded) if grid.stack == 1 else _steady(self._decoded, grid.rate)
         for run in _runs(frames, grid):
@@ -214,11 +199,7 @@ def embed_clips(
     Raises:
         VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
-    return read_clips(Runs(path, Grid.of(reader, rate), start=start, end=end), reader, progress)
-
-
-def read_clips(runs: Runs, reader: ClipReader, progress: Callable[[float], None] | None = None) -> Clips:
-    """Make clips of what is decoded; arguments and errors as `embed_clips`."""
+    runs = Runs(path, Grid.of(reader, rate), start=start, end=end)
 
     def read() -> Iterator[ReadRun]:
         for run in runs:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.video import FRAMES_AT_ONCE
+from var_plugin.encoders.video import FRAMES_AT_ONCE, Grid
 from var_plugin.errors import EngineError
 from var_plugin.extras import require
 from var_plugin.index.video_index import VideoIndex
@@ -27,7 +27,7 @@ from var_plugin.ingest.gather import gather
 from var_plugin.ingest.ray_workers import Decoder, Embedder, Row, named_suite
 from var_plugin.ingest.rows import Streams
 from var_plugin.ingest.video import Progress, settings_fingerprint
-from var_plugin.settings import environment
+from var_plugin.settings import environment, settings
 from var_plugin.types import VideoReceipt
 
 # Bytes of frames that a task gathers before it passes them on: some runs.
@@ -79,8 +79,9 @@ class RayEngine:
         done = frozenset(entry.video_id for entry in index.all_entries() if is_done(entry, how))
         with _cluster(self._address):
             cores, gpus = _resources()
+            at_once = _GPU_FRAMES if gpus else FRAMES_AT_ONCE
             decoder = Decoder(
-                streams.grids(_GPU_FRAMES if gpus else FRAMES_AT_ONCE),
+                [Grid.of(reader, settings().clip_rate, at_once) for reader in streams.readers],
                 {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
                 done,
             )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import ClipReader, SoundEncoder, Vectors, VideoEncoder
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.video import FRAMES_AT_ONCE, Clips, Grid, Runs, pool, read_clips
+from var_plugin.encoders.video import Clips, embed_clips, pool
 from var_plugin.errors import (
     BrokenTimestampsError,
     DecoderCrashedError,
@@ -71,10 +71,6 @@ class Streams:
             if encoders.sound is not None:
                 self.sounds[name] = encoders.sound
 
-    def grids(self, at_once: int = FRAMES_AT_ONCE) -> list[Grid]:
-        """Return which frames each reader wants, and how many of them make a run."""
-        return [Grid.of(reader, settings().clip_rate, at_once) for reader in self.readers]
-
     def represent(self, clips: list[Clips], sounds: Rows, left_out: str | None) -> Embedded:
         """Return what is made of one video: `clips` by reader, `sounds` by space where there is anything to hear."""
         rows: Rows = {name: _represent(clips[number], video) for name, (video, number) in self._videos.items()}
@@ -86,16 +82,8 @@ class Streams:
         return Embedded(rows, duration, left_out)
 
 
-def embed(
-    file: Path, suite: Suite, progress: Callable[[float], None] | None = None, begun: Runs | None = None
-) -> Embedded:
+def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> Embedded:
     """Decode and embed a video. Sound that cannot be decoded is left out; pictures are what makes a video.
-
-    Args:
-        file: the video.
-        suite: whose encoders see and hear it.
-        progress: is told the time reached, in seconds.
-        begun: its pictures for the first reader, if their decoding was begun before.
 
     Raises:
         As decoding: MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError,
@@ -105,10 +93,7 @@ def embed(
     sounds: Rows = {}
     left_out = None
     with _listening(file, streams) as listening:
-        runs = [Runs(file, grid) for grid in streams.grids()]
-        if begun:
-            runs[0] = begun
-        clips = [read_clips(each, reader, progress) for each, reader in zip(runs, streams.readers, strict=True)]
+        clips = [embed_clips(file, reader, rate=settings().clip_rate, progress=progress) for reader in streams.readers]
         for name, hearing in listening.items():
             try:
                 if heard := hearing.result():
