@@ -20,14 +20,14 @@ from tests.tones import tone_suite
 from var_plugin.cli import app
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
-from var_plugin.encoders.video import Grid
+from var_plugin.encoders.video import Grid, ReadRun, Run
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
 from var_plugin.ingest.add import Origin, _found
 from var_plugin.ingest.engines import Here
 from var_plugin.ingest.file import Footage
 from var_plugin.ingest.gather import gather
 from var_plugin.ingest.ray_engine import RayEngine
-from var_plugin.ingest.ray_workers import Decoder, Embedder, Row
+from var_plugin.ingest.ray_workers import Cut, Decoder, Embedder, Row
 from var_plugin.ingest.rows import Streams
 from var_plugin.library import Index, open_index
 from var_plugin.settings import settings
@@ -139,6 +139,21 @@ def test_what_never_comes_fails_and_the_others_are_stored(film: Film, tmp_path: 
         assert [line.exit_code for line in receipt.videos] == [EngineError.exit_code, 0, 5]
         assert "the cluster went home" in str(receipt.videos[0].reason)
         assert index.add(folder, engine=Here()).videos[0].status == "stored", "the same command mends it"
+
+
+def test_an_error_that_nobody_foresaw_costs_its_file_alone(tones: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(tones.name, tones.fingerprint)
+    monkeypatch.setattr(embedder, "_embedded", lambda cuts: [_fits(cut) for cut in cuts])
+    rows = [Row(number=n, item=Cut((0, 0), Run([], [float(n)], [True]), 0.0)) for n in range(4)]
+    found = [row["item"] for row in read(embedder, rows)]
+    assert [type(item).__name__ for item in found] == ["Read", "Read", "VideoReceipt", "Read"]
+    assert found[2].exit_code == EngineError.exit_code and "out of memory" in str(found[2].reason)
+
+
+def _fits(cut: Cut) -> ReadRun:
+    if cut.run.times == [2.0]:
+        raise RuntimeError("out of memory")
+    return ReadRun(cut.run.times, [True], np.zeros((1, 3), np.float32))
 
 
 def test_a_suite_that_workers_cannot_load_is_refused(film: Film, tmp_path: Path, installed_colors: str) -> None:

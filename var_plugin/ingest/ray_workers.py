@@ -7,6 +7,7 @@ comes twice, because a worker died and its task was done again, counts once.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,17 @@ from var_plugin.encoders.sound import HeardRun, SoundRun, Windows, hear_together
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.video import Grid, ReadRun, Run, Runs, read_together
-from var_plugin.errors import FingerprintMismatchError, NoAudioStreamError, VarPluginError
+from var_plugin.errors import EngineError, FingerprintMismatchError, NoAudioStreamError, VarPluginError
 from var_plugin.ingest.file import Footage, Look
 from var_plugin.ingest.rows import SOUND_IS_BROKEN, Streams, sound_left_out
 from var_plugin.ingest.video import failure
 from var_plugin.media.guard import decode_audio
 from var_plugin.types import VideoReceipt
+
+logger = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 64
+"""Frames, or windows of sound, that go to a network together: memory is theirs to fill."""
 
 Place = tuple[int | str, int]
 """Of a run: the number of its reader or the name of its space, and its number in there."""
@@ -148,8 +154,9 @@ class Embedder:
             if isinstance(item, Cut):
                 streams.setdefault(item.place[0], []).append(number)
         for numbers in streams.values():
-            for number, read in zip(numbers, self._read([items[number] for number in numbers]), strict=True):
-                items[number] = read
+            for part in _parts(numbers, items):
+                for number, read in zip(part, self._read([items[number] for number in part]), strict=True):
+                    items[number] = read
         column = np.empty(len(items), object)
         column[:] = items
         return {"number": rows["number"], "item": column}
@@ -159,9 +166,12 @@ class Embedder:
         started = time.perf_counter()
         try:
             runs = self._embedded(cuts)
-        except VarPluginError as error:
-            if len(cuts) > 1:  # one of them spoils it for the others
+        except Exception as error:  # whatever it is, it costs its file and not those that came along with it
+            if len(cuts) > 1:
                 return [read for cut in cuts for read in self._read([cut])]
+            if not isinstance(error, VarPluginError):
+                logger.exception("an error that nobody foresaw")
+                error = EngineError("embedding a part of the file failed", why=f"{type(error).__name__}: {error}")
             # Which file it was, the driver knows.
             return [failure(Path(), error)]
         seconds = (time.perf_counter() - started) / len(cuts)
@@ -178,6 +188,22 @@ class Embedder:
     @cached_property
     def _streams(self) -> Streams:
         return Streams(named_suite(self._suite, self._fingerprint))
+
+
+def _parts(numbers: Sequence[int], items: Sequence[Any]) -> Iterator[list[int]]:
+    """Divide rows so that no part holds more frames and windows than `_MOST_AT_ONCE`, or it is a single run."""
+    part: list[int] = []
+    held = 0
+    for number in numbers:
+        run = items[number].run
+        size = len(run.frames) if isinstance(run, Run) else len(run.samples)
+        if part and held + size > _MOST_AT_ONCE:
+            yield part
+            part, held = [], 0
+        part.append(number)
+        held += size
+    if part:
+        yield part
 
 
 def named_suite(name: str, fingerprint: str) -> Suite:
