@@ -209,7 +209,7 @@ def indexing(film: Path, duration: float, count: int, folder: Path, where: str) 
             raise SystemExit(str(receipt))
         spent = [sum(line.seconds.get(stage, 0.0) for line in receipt.videos) for stage in ("embed", "store")]
         rate = f"{len(given) * duration / took:.0f}"
-        if engine:  # it tells of films that are done
+        if engine and len(stored) > 1:  # it tells of films that are done
             going = (len(given) - 1) * duration / (stored[-1] - stored[0])
             rate += f"; {going:.0f} from the first film on, {stored[0] - started:.0f} s after the start"
         yield f"| {name} | {len(given)} | {took:.2f} | {rate} | {spent[0]:.1f} | {spent[1]:.1f} |"

@@ -113,6 +113,8 @@ def test_a_gpu_and_half_precision_see_and_hear_nearly_the_same(
 ) -> None:
     if where == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
+    if (where, dtype) == ("cpu", "float32"):
+        pytest.skip("nothing to compare")
 
     def vectors() -> list[Vectors]:
         settings.cache_clear()

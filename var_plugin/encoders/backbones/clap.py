@@ -87,10 +87,12 @@ class ClapSoundEncoder:
         import torch
 
         model = self._network.model
-        heard = moved(torch.from_numpy(windows), model.device, torch.float32)
+        # Apple's GPUs have no numbers of 64 bits.
+        where = torch.device("cpu") if model.device.type == "mps" else model.device
+        heard = moved(torch.from_numpy(windows), where, torch.float32)
         # The processor calls one sound of a batch "longer" at random, for models that fuse long ones.
         longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=model.device)
-        prepared = spectrograms(heard, self._network.sound_processor).to(model.dtype)
+        prepared = spectrograms(heard, self._network.sound_processor).to(model.device, model.dtype)
         return pooled(model.get_audio_features(input_features=prepared, is_longer=longer))
 
 

@@ -21,8 +21,8 @@ def pixels(pictures: Sequence[Picture], processor: Any, where: torch.device, dty
     """Return (n, 3, height, width) on a device.
 
     Args:
-        pictures: (height, width, 3) uint8 RGB each, of the size that the network looks at: all else that its
-            preparation does, scaling and cropping, would leave them as they are.
+        pictures: (height, width, 3) uint8 RGB each, of the size that the network looks at. They are looked at whole:
+            a preparation that scales to more than the network's size, and crops, is not followed in that.
         processor: the model's own preparation, which says how numbers follow from bytes.
         where: the device of the network.
         dtype: its data type.
