@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,27 @@ def test_what_happens_in_the_last_moment_is_brought_over(
     monkeypatch.setattr(VideoIndex, "switch_to", just_before)
     assert index.reindex(NEW).ok
     assert held(index) == {"1.mp4", "2.mp4", "3.mp4"}
+    assert index.verify().ok
+
+
+def test_all_rows_of_a_video_go_to_one_generation(
+    index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that searches goes over to the new generation while another one writes to the old one."""
+    written = VideoGeneration._write_segments
+    switched = []
+
+    def searched_meanwhile(generation: VideoGeneration, *told: Any) -> dict[str, int]:
+        counted = written(generation, *told)
+        if generation is other and not switched:
+            assert index.reindex(OLD).ok
+            switched.append(other.search("red"))
+        return counted
+
+    monkeypatch.setattr(VideoGeneration, "_write_segments", searched_meanwhile)
+    assert other.add(films[4]).ok
+    assert switched
+    assert held(index) == {"0.mp4", "1.mp4", "2.mp4", "4.mp4"}
     assert index.verify().ok
 
 

@@ -141,23 +141,31 @@ class VideoGeneration:
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         self.follow()
-        self._videos.put(entry.model_copy(update={"state": "pending"}))
+        # Whoever searches in another thread may follow meanwhile: all rows of a video go to one generation.
+        generation = self.generation
+        videos = self._catalogue.videos(generation.number)
+        videos.put(entry.model_copy(update={"state": "pending"}))
         try:
-            counted = self._write_segments(entry, rows)
+            counted = self._write_segments(generation, entry, rows)
         except BaseException:
             # Should this fail as well, the pending row still hides what was written.
             with suppress(StoreError):
                 self.erase(entry)
             raise
         checksums = {name: checksum(rows.get(name, ())) for name in self.suite.spaces}
-        self._videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
+        videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
+        self.follow()
+        if self.generation.number == generation.number:
+            return counted
         # Written to a generation that nobody searches any more, perhaps too late to be brought over.
-        return self._write(entry, rows) if self.follow() else counted
+        return self._write(entry, rows)
 
-    def _write_segments(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+    def _write_segments(
+        self, generation: Generation, entry: Entry, rows: Mapping[str, Sequence[Row]]
+    ) -> dict[str, int]:
         of_video = f"video_id == {literal(entry.video_id)}"
         for name in self.suite.spaces:
-            collection = self._collection(name)
+            collection = collection_name(self._name, generation.number, name)
             sent = rows.get(name, ())
             # Left by other settings, or by a run that was interrupted.
             stored = self._store.rows(collection, of_video, ["id", "camera"])
@@ -167,7 +175,7 @@ class VideoGeneration:
             self._delete_keys(collection, sorted(stale))
             self._store.write(collection, sent)
             self._store.flush(collection)
-        counted = self.count(entry.video_id)
+        counted = self._count(generation, entry.video_id)
         wanted = {name: len(rows.get(name, ())) for name in self.suite.spaces}
         if counted != wanted:
             raise StoreError(
@@ -185,8 +193,12 @@ class VideoGeneration:
 
     def count(self, video_id: str) -> dict[str, int]:
         """Count a video's rows per space, as the store sees them now."""
-        expression = f"video_id == {literal(video_id)}"
-        return {name: self._store.count(self._collection(name), expression) for name in self.suite.spaces}
+        return self._count(self.generation, video_id)
+
+    def _count(self, generation: Generation, video_id: str) -> dict[str, int]:
+        of_video = f"video_id == {literal(video_id)}"
+        collections = {name: collection_name(self._name, generation.number, name) for name in self.suite.spaces}
+        return {name: self._store.count(collection, of_video) for name, collection in collections.items()}
 
     def size(self) -> dict[str, int]:
         """Count all rows per space, as the store sees them now."""
