@@ -133,10 +133,10 @@ def progress(file, reached):
     if sys.argv[3] == "looking":
         interrupt(file)
 
-def write(generation, entry, rows, written=VideoGeneration._write_segments):
+def write(index, generation, entry, rows, written=VideoGeneration._write_segments):
     if sys.argv[3] == "writing":
         interrupt(Path(entry.sightings[-1].path))
-    return written(generation, entry, rows)
+    return written(index, generation, entry, rows)
 
 VideoGeneration._write_segments = write
 with open_index(sys.argv[1], suite=color_suite()) as index:

@@ -23,7 +23,7 @@ from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.video import Grid, ReadRun, Run
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
 from var_plugin.ingest.add import Origin, _found
-from var_plugin.ingest.engines import Here
+from var_plugin.ingest.engines import Here, Tell
 from var_plugin.ingest.file import Footage
 from var_plugin.ingest.gather import gather
 from var_plugin.ingest.ray_engine import RayEngine
@@ -85,7 +85,7 @@ class InPieces:
     def __init__(self, loses: int | None = None) -> None:
         self.loses = loses
 
-    def add(self, index: Index, found: Any, progress: Any) -> Iterator[tuple[int, VideoReceipt]]:
+    def add(self, index: Index, found: Any, progress: Any, tell: Tell) -> None:
         files = {n: item for n, item in enumerate(found) if isinstance(item, Footage)}
         streams = Streams(index.suite)
         decoder = Decoder(
@@ -97,7 +97,8 @@ class InPieces:
         sent = [row for number, file in files.items() for row in decoder(Row(number=number, item=file))]
         rows = [row for start in range(0, len(sent), 7) for row in read(embedder, sent[start : start + 7])]
         shuffled = random.Random(3).sample(rows * 2, len(rows) * 2)
-        yield from gather(index, files, streams, self._kept(shuffled), progress)
+        for number, line in gather(index, files, streams, self._kept(shuffled), progress):
+            tell(number, line)
 
     def _kept(self, rows: list[Row]) -> Iterator[Row]:
         yield from (row for row in rows if row["number"] != self.loses or isinstance(row["item"], VideoReceipt))

@@ -69,9 +69,7 @@ def add(
     try:
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
-        for number, line in (engine or Here()).add(index, _found(paths, origin), progress):
-            done[number] = line
-            let_through()
+        (engine or Here()).add(index, _found(paths, origin), progress, done.__setitem__)
     except KeyboardInterrupt:
         interrupted = True
     finally:

@@ -2,42 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self
 
 from var_plugin.errors import VarPluginError
 from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.file import Footage, keep
+from var_plugin.ingest.file import Begun, Footage, begin
+from var_plugin.ingest.interruption import let_through
 from var_plugin.ingest.rows import embed
 from var_plugin.ingest.video import Progress, failure
 from var_plugin.types import VideoReceipt
+
+Tell = Callable[[int, VideoReceipt], None]
+"""Called with the place of a file and its line."""
 
 
 class Engine(Protocol):
     """Adds files to an index and says what became of each."""
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None
-    ) -> Iterator[tuple[int, VideoReceipt]]:
-        """Yield the line of each file when it is done, with its place in `found`; lines in there are passed on."""
+        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+    ) -> None:
+        """Tell the line of each file when it is done, with its place in `found`; lines in there are passed on."""
         ...
 
 
 class Here:
-    """This process does it, one file after another; an `Engine`."""
+    """This process does it: one file after another, and each is stored while the next is looked at; an `Engine`."""
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None
-    ) -> Iterator[tuple[int, VideoReceipt]]:
-        """Yield the lines in order."""
-        for number, footage in enumerate(found):
-            yield number, footage if isinstance(footage, VideoReceipt) else _add_file(index, footage, progress)
+        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+    ) -> None:
+        """Tell the lines in order. Where Ctrl-C ends it, what is being stored is stored and told."""
+        with _Storing(tell) as storing:
+            for number, footage in enumerate(found):
+                if isinstance(footage, Footage):
+                    _add_file(index, number, footage, storing, progress)
+                else:
+                    storing.tell(number, footage)
 
 
-def _add_file(index: VideoIndex, footage: Footage, progress: Progress | None) -> VideoReceipt:
+def _add_file(index: VideoIndex, number: int, footage: Footage, storing: _Storing, progress: Progress | None) -> None:
     path = footage.path
     told = (lambda reached: progress(path, reached)) if progress else None
     try:
-        return keep(index, footage, footage.look(), lambda: embed(path, index.suite, told))
+        begun = begin(index, footage, footage.look(), lambda: embed(path, index.suite, told))
     except VarPluginError as error:
-        return failure(path, error)
+        storing.tell(number, failure(path, error))
+    else:
+        storing.store(number, begun)
+
+
+class _Storing:
+    """Stores files in a thread, one at a time, and tells their lines in order."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._thread = ThreadPoolExecutor(1, "storing")
+        self._stored: tuple[int, Future[VideoReceipt]] | None = None
+
+    def store(self, number: int, begun: Begun) -> None:
+        """Store a file when the one before is, and go on meanwhile; from here on Ctrl-C interrupts again."""
+        self._settle()
+        self._stored = number, self._thread.submit(_stored, begun)
+        if begun.concerns_others:
+            self._settle()
+        let_through()
+
+    def tell(self, number: int, line: VideoReceipt) -> None:
+        """Tell a line when the ones before are told."""
+        self._settle()
+        self._tell(number, line)
+
+    def _settle(self) -> None:
+        if self._stored:
+            number, line = self._stored
+            self._tell(number, line.result())
+            self._stored = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._settle()
+        finally:
+            self._thread.shutdown()
+
+
+def _stored(begun: Begun) -> VideoReceipt:
+    try:
+        return begun.store()
+    except VarPluginError as error:
+        return failure(begun.path, error)

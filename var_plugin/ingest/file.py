@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME, check_text, milliseconds
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.clock import recorded_at
+from var_plugin.ingest.interruption import held_back, hold_back
 from var_plugin.ingest.rows import Embedded
 from var_plugin.ingest.video import Clock, settings_fingerprint, store
 from var_plugin.media.files import content_hash
@@ -68,31 +71,62 @@ class Look:
         return self.content[:32]
 
 
-def keep(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], Embedded]) -> VideoReceipt:
-    """Store a file, unless its content is in the index already; `embed` is called only where it must be stored.
+@dataclass(frozen=True)
+class Begun:
+    """A file of which all is known that an index stores; others are kept from adding the same content."""
+
+    path: Path
+    store: Callable[[], VideoReceipt]
+    """Stores it, once, in any thread, and lets others in; raises as `VideoGeneration.write`."""
+    concerns_others: bool
+    """Its path was known, so that another video may go: look at no other file meanwhile."""
+
+
+def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], Embedded]) -> Begun:
+    """Prepare a file for storing; `embed` is called only where its content is not in the index already.
+
+    From the end of embedding on Ctrl-C is held back; the caller lets it through.
 
     Raises:
-        As `embed` and `VideoGeneration.write`.
+        As `embed`.
     """
-    with index.exclusive(look.video_id):
-        known = index.entry(look.video_id)
+    path, video_id = look.sighting.path, look.video_id
+    with ExitStack() as keeping:
+        keeping.enter_context(index.exclusive(video_id))
+        with held_back():
+            known = index.entry(video_id)
+            concerns_others = bool(index.seen_at(path))
         if known and is_done(known, settings_fingerprint(index.suite)):
-            receipt = _seen_again(index, known, look.sighting)
+            write = partial(_seen_again, index, known, look.sighting)
         else:
-            entry = Entry(
-                video_id=look.video_id,
-                state="pending",
-                content=look.content,
-                sightings=(look.sighting,),
-                duration=0.0,
-                metadata=dict(footage.metadata),
-                settings="",
-                rows={},
-                added_at=milliseconds(datetime.now(UTC)),
-            )
-            receipt = store(index, footage.path, entry, look.clock, embed)
-    _remove_replaced(index, look.video_id, look.sighting.path)
-    return receipt
+            with look.clock.stage("embed"):
+                embedded = embed()
+            write = partial(store, index, footage.path, _new(footage, look), look.clock, embedded)
+        hold_back()
+        kept = keeping.pop_all()
+
+    def stored() -> VideoReceipt:
+        with kept:
+            receipt = write()
+        if concerns_others:
+            _remove_replaced(index, video_id, path)
+        return receipt
+
+    return Begun(footage.path, stored, concerns_others)
+
+
+def _new(footage: Footage, look: Look) -> Entry:
+    return Entry(
+        video_id=look.video_id,
+        state="pending",
+        content=look.content,
+        sightings=(look.sighting,),
+        duration=0.0,
+        metadata=dict(footage.metadata),
+        settings="",
+        rows={},
+        added_at=milliseconds(datetime.now(UTC)),
+    )
 
 
 def is_done(entry: Entry, how: str) -> bool:

@@ -10,7 +10,7 @@ from var_plugin.encoders.sound import Heard, HeardRun, join_heard
 from var_plugin.encoders.video import Clips, ReadRun, join_runs
 from var_plugin.errors import EngineError, VarPluginError
 from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.file import Footage, Look, keep
+from var_plugin.ingest.file import Footage, Look, begin
 from var_plugin.ingest.ray_workers import End, Place, Read, Row
 from var_plugin.ingest.rows import Embedded, Rows, Streams, embed
 from var_plugin.ingest.sound_rows import sound_rows
@@ -111,6 +111,6 @@ def _line(index: VideoIndex, footage: Footage, streams: Streams, parts: _Parts) 
         return parts.embedded(streams, end)
 
     try:
-        return keep(index, footage, look, embedded)
+        return begin(index, footage, look, embedded).store()
     except VarPluginError as error:
         return failure(footage.path, error)

@@ -1,5 +1,6 @@
 """Ctrl-C while a video is written: it waits until all is written and told, for half a video is none.
 
+Nor may it come between a call to the store and its answer: gRPC would keep a lock that another thread waits for.
 Only Python's own handling of the signal is put off, in the main thread, where it would raise KeyboardInterrupt between
 any two steps. A second Ctrl-C does so nevertheless.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _came = threading.Event()
@@ -30,6 +33,20 @@ def let_through() -> None:
         if _came.is_set():
             _came.clear()
             raise KeyboardInterrupt
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Put Ctrl-C off until the end of a `with` block.
+
+    Raises:
+        KeyboardInterrupt: it came meanwhile.
+    """
+    hold_back()
+    try:
+        yield
+    finally:
+        let_through()
 
 
 def _remember(number: int, frame: FrameType | None) -> None:

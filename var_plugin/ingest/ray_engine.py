@@ -22,8 +22,10 @@ from var_plugin.encoders.video import FRAMES_AT_ONCE, Grid
 from var_plugin.errors import EngineError
 from var_plugin.extras import require
 from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.engines import Tell
 from var_plugin.ingest.file import Footage, is_done
 from var_plugin.ingest.gather import gather
+from var_plugin.ingest.interruption import let_through
 from var_plugin.ingest.ray_workers import Decoder, Embedder, Row, named_suite
 from var_plugin.ingest.rows import Streams
 from var_plugin.ingest.video import Progress, settings_fingerprint
@@ -56,9 +58,9 @@ class RayEngine:
         self._address = address
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None
-    ) -> Iterator[tuple[int, VideoReceipt]]:
-        """Yield the line of each file when it is done; of two files with the same content one is stored.
+        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+    ) -> None:
+        """Tell the line of each file when it is done; of two files with the same content one is stored.
 
         Raises:
             EngineError: there is no such cluster, or it has less than two cores.
@@ -69,7 +71,7 @@ class RayEngine:
         files: dict[int, Footage] = {}
         for number, footage in enumerate(found):
             if isinstance(footage, VideoReceipt):
-                yield number, footage
+                tell(number, footage)
             else:
                 files[number] = footage
         if not files:
@@ -86,7 +88,9 @@ class RayEngine:
                 done,
             )
             rows = _rows(files, decoder, suite, cores, gpus)
-            yield from gather(index, files, streams, rows, progress)
+            for number, line in gather(index, files, streams, rows, progress):
+                tell(number, line)
+                let_through()
 
 
 def _rows(files: Mapping[int, Footage], decoder: Decoder, suite: Suite, cores: int, gpus: int) -> Iterator[Row]:

@@ -22,20 +22,13 @@ Progress = Callable[[Path, float], None]
 """Called with the file at work and the time reached in it, in seconds."""
 
 
-def store(
-    index: VideoGeneration, file: Path, entry: Entry, clock: Clock, embed: Callable[[], Embedded]
-) -> VideoReceipt:
+def store(index: VideoGeneration, file: Path, entry: Entry, clock: Clock, embedded: Embedded) -> VideoReceipt:
     """Store what a file embeds to under `entry`, whose duration and settings are filled in here.
 
-    From the end of embedding on Ctrl-C is held back; the caller lets it through when the line is in the receipt.
-
     Raises:
-        As `embed` and `VideoGeneration.write`.
+        As `VideoGeneration.write`.
     """
-    with clock.stage("embed"):
-        embedded = embed()
     rows, how = embedded.rows, settings_fingerprint(index.suite)
-    hold_back()
     with clock.stage("store"):
         counted = index.write(entry.model_copy(update={"duration": embedded.duration, "settings": how}), rows)
     planned = {name: len(segments) for name, (segments, _) in rows.items()}
@@ -64,7 +57,10 @@ def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None 
             file = _file_of(entry)
         with index.exclusive(entry.video_id):
             told = (lambda reached: progress(file, reached)) if progress else None
-            return store(index, file, entry, clock, lambda: embed(file, index.suite, told))
+            with clock.stage("embed"):
+                embedded = embed(file, index.suite, told)
+            hold_back()  # until the line is returned: half a video is none
+            return store(index, file, entry, clock, embedded)
     except VarPluginError as error:
         return failure(Path(entry.sightings[-1].path), error)
     finally:
