@@ -15,8 +15,9 @@ from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, add_background, learn_audible, save, train_towers
+from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, note, save, train_towers
 from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
+from var_plugin.training.sound_effect_names import EFFECT_WORDINGS, EVERY_WORDING, PATTERNS, label_of
 from var_plugin.training.sound_features import SoundFeatures, cached_features, hear, read_sound
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, difference, imitate
 from var_plugin.training.sound_lessons import Taught, prepare
@@ -100,22 +101,60 @@ def test_a_folder_without_collections_is_refused(tmp_path: Path) -> None:
 
 def test_held_out_wordings_are_never_trained() -> None:
     trained = {
-        template.format(w).lower() for words in WORDINGS.values() for w in words.trained for template in TEMPLATES
+        template.format(w).lower() for words in EVERY_WORDING.values() for w in words.trained for template in TEMPLATES
     }
     trained |= {
         template.format(alias).lower() for found in ALIASES.values() for alias in found for template in TEMPLATES
     }
-    held_out = [wording.lower() for words in WORDINGS.values() for wording in words.held_out]
+    held_out = [wording.lower() for words in EVERY_WORDING.values() for wording in words.held_out]
     assert not trained & set(held_out)
-    assert len(set(held_out)) == len(held_out) == 4 * len(WORDINGS)
+    assert len(set(held_out)) == len(held_out) == 4 * len(EVERY_WORDING)
     assert set(WORDINGS) == set(ESC10_CLASSES) | set(URBANSOUND8K_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("torcs-data/data_sound_porsche_engine.wav", "engine idling"),
+        ("scratch/Media_Sounds_Human_Scream-male1.mp3", "scream"),
+        ("scratch/Media_Sounds_Music_Loops_DrumSet1.mp3", "drum"),
+        ("minetest-data/default_break_glass.1.ogg", "breaking glass"),
+        ("minetest-data/default_glass_footstep.ogg", "footsteps"),
+        ("ufoai-sound/sound_ambience_engine_alien_big.ogg", None),
+        ("lincity-ng-data/sounds_WindMill1.wav", "machine"),
+        ("nexuiz-data/sound_weapons_grenade_fire.ogg", None),
+        ("asterisk-core-sounds-en-wav/en_US_f_Allison_door.wav", None),
+        ("boswars-data/units_chopper_chopper.ready.wav", None),
+    ],
+)
+def test_a_telling_name_gives_a_label(name: str, label: str | None) -> None:
+    assert label_of(Path("effects") / name) == label
+
+
+def test_every_label_of_an_effect_has_wordings() -> None:
+    assert {label for label, _ in PATTERNS} <= set(EVERY_WORDING)
+    assert set(EFFECT_WORDINGS) <= {label for label, _ in PATTERNS} and not set(EFFECT_WORDINGS) & set(WORDINGS)
+
+
+def test_effects_are_read_with_their_packages_as_sources(audio: Path, tmp_path: Path) -> None:
+    for name in ("torcs-data/engine.wav", "scratch/Dog1.mp3", "scratch/Pop.mp3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [r for r in read_recordings(audio.parent, tmp_path) if r.path.is_relative_to(tmp_path)]
+    assert {(r.path.name, r.collection, r.source, r.label, r.part) for r in found} == {
+        ("engine.wav", "named", "torcs-data", "engine idling", "train"),
+        ("Dog1.mp3", "named", "scratch", "dog", "train"),
+        ("Pop.mp3", "effects", "Pop.mp3", None, "train"),
+    }
 
 
 def test_aliases_belong_to_classes_and_no_held_out_wording_is_a_class_name(audio: Path) -> None:
     names = read_class_names(audio / "yamnet_class_map.csv")
     assert len(names) == 521
     assert set(ALIASES) <= set(names)
-    assert not {name.lower() for name in names} & {w.lower() for words in WORDINGS.values() for w in words.held_out}
+    assert not {name.lower() for name in names} & {
+        w.lower() for words in EVERY_WORDING.values() for w in words.held_out
+    }
 
 
 def test_sentences_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,11 +303,11 @@ def test_training_learns_and_its_weights_work(
         steps=50, rate=3e-3, batch=16, warm_up=5, shares=(("esc10", 1.0),), memory=256, beginning=4, turn=10
     )
     recipe = Recipe(
-        widths=(8, 16, 24, 32), residuals=1, imitation=imitation, steps=200, batch=16, warm_up=5, dim=16,
+        widths=(8, 16, 24, 32), residuals=1, imitation=(imitation,), steps=200, batch=16, warm_up=5, dim=16,
         sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),), sentence_dropout=0.1, blur=0.0,
     )  # fmt: skip
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
-    texts = phrasings([[label] for label in WORDINGS]), names
+    texts = phrasings([[label] for label in EVERY_WORDING]), names
     torch.manual_seed(0)
     model = SoundModel(recipe)
     begin(model.network, features)
@@ -282,7 +321,7 @@ def test_training_learns_and_its_weights_work(
     assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
     save(model, tmp_path, recipe)
-    add_background(tmp_path, measure_background(few, tmp_path))
+    note(tmp_path, "background", measure_background(few, tmp_path))
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
@@ -294,7 +333,7 @@ def test_training_learns_and_its_weights_work(
 def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
     count = len(features.recording)
     heard = np.random.default_rng(0).random((3, count, 1024)).astype(np.float16)
-    part, texts = Taught(few, features, heard), phrasings([[label] for label in WORDINGS])
+    part, texts = Taught(few, features, heard), phrasings([[label] for label in EVERY_WORDING])
     one, two = (prepare(parts, yamnet.classifier(), (texts, texts), {"esc10": 1.0}) for parts in ([part], [part, part]))
     assert np.allclose(np.bincount(features.recording, one.chances), 1 / len(few))  # two sources of four classes
     assert np.allclose(two.chances, np.tile(one.chances, 2) / 2)
@@ -306,7 +345,7 @@ def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], 
 
 def test_names_tell_what_stands_out(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
     """What the teacher hears in every window alike is no lesson, however sure it is of it."""
-    texts = phrasings([[label] for label in WORDINGS])
+    texts = phrasings([[label] for label in EVERY_WORDING])
     taught = [Taught(few, features, np.zeros((3, len(features.recording), 1024), np.float16))]
     weight, bias = yamnet.classifier()
     louder = bias.clone()

@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Confidence, Vectors
+from var_plugin.settings import settings
 from var_plugin.training.alan_motion import sentence_vectors
 from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures
+
+MISSES = 0.2
+"""Share of queries with a match that may go unanswered."""
+TABLE = f"among | segments | missed | false alarms | false alarms where {MISSES:.0%} are missed | right one first"
+"""Head of the rows of `told`."""
 
 UNRELATED = 0.4
 """Sentences less alike than this say different things."""
@@ -86,3 +92,15 @@ def threshold_for(found: Sequence[Trials], confidence: Confidence, misses: float
     places = np.unique(np.concatenate(sure))
     missed = np.mean([np.searchsorted(each, places) / len(each) for each in sure], axis=0)
     return float(places[np.searchsorted(missed, misses)])
+
+
+def told(found: Trials, confidence: Confidence) -> str:
+    """Return a row of the table: misses and false alarms at the default threshold, and what else can be had."""
+    least = settings().least_confidence
+    numbers = (
+        (sureness(confidence, found.with_match, found.size) < least).mean(),
+        (sureness(confidence, found.others, found.size) >= least).mean(),
+        (found.others >= np.quantile(found.with_match, MISSES)).mean(),
+        (found.own > found.others).mean(),
+    )
+    return " | ".join([found.among, f"{found.size:,}", *(f"{100 * number:.0f} %" for number in numbers)])

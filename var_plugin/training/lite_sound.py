@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,13 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
+from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite_sound import LiteSoundWeights
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.schedule import warm_cosine
+from var_plugin.training.sound_confidence import fit_confidences
 from var_plugin.training.sound_effects import fetch
 from var_plugin.training.sound_features import SoundFeatures, cached_features, hear
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
@@ -41,6 +43,7 @@ from var_plugin.training.yamnet import WIDTH as FEATURES
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
 _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
+_LEAST = -1e4
 _REPORT = 100
 """Steps from one line of progress to the next."""
 _EVALUATED = ("esc10", "urbansound8k")
@@ -55,15 +58,20 @@ class Recipe:
     """Channels of the network's first convolution and its stages."""
     residuals: int = 2
     """Of each stage."""
-    imitation: ImitationRecipe = field(default_factory=ImitationRecipe)
-    going_on: ImitationRecipe = field(default_factory=lambda: ImitationRecipe(steps=3_900, rate=1.5e-3, seed=1))
-    """The same again, from a smaller rate on; all that a network does which has learned before."""
-    steps: int = 1_000
+    imitation: tuple[ImitationRecipe, ...] = (
+        ImitationRecipe(),
+        ImitationRecipe(steps=3_900, rate=1.5e-3, seed=1),
+        ImitationRecipe(steps=5_000, rate=1.5e-3, seed=2),
+    )
+    """In turns."""
+    steps: int = 3_000
     batch: int = 128
     rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: int = 100
-    shares: tuple[tuple[str, float], ...] = (("esc10", 0.25), ("urbansound8k", 0.45), ("effects", 0.3))
+    shares: tuple[tuple[str, float], ...] = (
+        ("esc10", 0.1), ("urbansound8k", 0.25), ("named", 0.4), ("effects", 0.25),
+    )  # fmt: skip
     """Of each batch, by collection."""
     label_weight: float = 4.0
     names_weight: float = 1.0
@@ -92,6 +100,37 @@ class SoundModel(nn.Module):
         )
         self.audible = Audible(WIDTH)
 
+    @torch.inference_mode()
+    def sentences(self, texts: Sequence[str]) -> Vectors:
+        """Return vectors of texts, (len(texts), dim); how audible they are is left out."""
+        return np.asarray(self.sentence_tower(sentence_vectors(texts)).numpy())
+
+
+@dataclass(frozen=True)
+class Known:
+    """Recordings of a part, and what is computed of them once."""
+
+    recordings: Sequence[Recording]
+    features: SoundFeatures
+
+    def heard_by(self, network: SoundNetwork) -> Taught:
+        """Add what a network makes of them."""
+        return Taught(self.recordings, self.features, hear(network, self.features))
+
+
+def collect(data: Path, cache: Path, yamnet: Yamnet) -> dict[Part, Known]:
+    """Return the recordings that towers may learn from; features that are not in `cache` are computed."""
+    recordings, trunk = read_recordings(data, cache / "effects"), yamnet.trunk()
+    chosen = {part: select(recordings, part=part) for part in _TAUGHT}
+    return {part: Known(found, cached_features(found, trunk, cache / part)) for part, found in chosen.items()}
+
+
+def learned_network(folder: Path) -> SoundNetwork:
+    """Return the network of the weights in a folder."""
+    network = SoundModel(Recipe()).network
+    network.load_state_dict(LiteSoundWeights(folder).part("network"))
+    return network.eval()
+
 
 def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
     """Fit the towers to what the network hears and make them ready for use; `network` and `audible` stay."""
@@ -117,10 +156,12 @@ def train_towers(model: SoundModel, lessons: Lessons, recipe: Recipe) -> None:
 
 def _loss(model: SoundModel, batch: Batch, lessons: Lessons, recipe: Recipe) -> Tensor:
     vectors = model.sound_tower(batch.heard) * recipe.scale
-    sentences = (
-        model.sentence_tower(blur(texts.draw(), recipe.blur)) for texts in (lessons.label_texts, lessons.name_texts)
+    by_label, by_name = (
+        vectors @ model.sentence_tower(blur(texts.draw(), recipe.blur)).T
+        for texts in (lessons.label_texts, lessons.name_texts)
     )
-    by_label, by_name = ((vectors @ each.T).log_softmax(-1) for each in sentences)
+    # A label that nothing sounds like here would only be pushed away from all.
+    by_label, by_name = by_label.masked_fill(~lessons.learned, _LEAST).log_softmax(-1), by_name.log_softmax(-1)
     labels = -(batch.labels * by_label).sum(1).mean()
     names = F.kl_div(by_name, batch.names, reduction="batchmean")
     loss: Tensor = recipe.label_weight * labels + recipe.names_weight * names
@@ -154,7 +195,7 @@ def learn_audible(model: SoundModel, spoken: Tensor, silent: Tensor, recipe: Rec
 
 
 def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
-    """Write `sound.safetensors` and `sound.json`, in which `add_background` has still to note something."""
+    """Write `sound.safetensors` and `sound.json`, in which `note` has still to tell what was measured."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in model.state_dict().items()
@@ -172,9 +213,9 @@ def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
     _write_configuration(folder, configuration)
 
 
-def add_background(folder: Path, background: dict[str, dict[str, float]]) -> None:
-    """Note how similar strangers are, as `measure_background` found it."""
-    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | {"background": background})
+def note(folder: Path, name: str, measured: dict[str, dict[str, float]]) -> None:
+    """Note a `background`, as `measure_background` found it, or the `confidence` of `fit_confidences`."""
+    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | {name: measured})
 
 
 def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
@@ -192,7 +233,12 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the sound effects and all features")
     parser.add_argument(
-        "--learned", type=Path, help="folder with weights whose network goes on learning; by default one begins anew"
+        "--learned", type=Path, help="folder with weights whose network is used; by default it begins anew"
+    )
+    parser.add_argument(
+        "--turns",
+        type=int,
+        help="the network learns for so many of the last turns; all by default, with --learned none",
     )
     parser.add_argument("--final", action="store_true", help="train the towers on the validation part, too")
     arguments = parser.parse_args()
@@ -205,16 +251,16 @@ def main() -> None:
     if not arguments.cache:
         parser.error("training needs --cache")
     fetch(arguments.cache / "effects")
-    _make(arguments.data, arguments.cache, arguments.out, arguments.learned, final=arguments.final)
+    network = learned_network(arguments.learned) if arguments.learned else None
+    turns = arguments.turns if arguments.turns is not None else 0 if network else len(Recipe().imitation)
+    _make(arguments.data, arguments.cache, arguments.out, network, turns=turns, final=arguments.final)
 
 
-def _make(data: Path, cache: Path, out: Path, learned: Path | None, *, final: bool) -> None:
+def _make(data: Path, cache: Path, out: Path, network: SoundNetwork | None, *, turns: int, final: bool) -> None:
     recipe, yamnet = Recipe(), Yamnet(data / "audio" / "yamnet.tflite")
-    recordings, classifier = read_recordings(data, cache / "effects"), yamnet.classifier()
-    known = {part: select(recordings, part=part) for part in _TAUGHT}
-    features = {part: cached_features(known[part], yamnet.trunk(), cache / part) for part in _TAUGHT}
-    network = _network(recipe, known["train"], features["train"], yamnet, learned)
-    taught = {part: Taught(known[part], features[part], hear(network, features[part])) for part in _TAUGHT}
+    known, classifier = collect(data, cache, yamnet), yamnet.classifier()
+    network = _learn(recipe, known["train"], yamnet, network, recipe.imitation[len(recipe.imitation) - turns :])
+    taught = {part: found.heard_by(network) for part, found in known.items()}
     texts = label_phrasings(cache), class_phrasings(read_class_names(data / "audio" / "yamnet_class_map.csv"), cache)
     captions = [caption for found in read_flickr8k(data / "flickr8k")["train"].captions for caption in found[:1]]
 
@@ -229,26 +275,27 @@ def _make(data: Path, cache: Path, out: Path, learned: Path | None, *, final: bo
 
     fit(["train"])
     # How alike strangers are is measured on recordings that were not trained on, before these join the training.
-    background = measure_background(known["validation"], out)
+    unknown = known["validation"].recordings
+    background = measure_background(unknown, out)
+    note(out, "background", background)
+    confidence = fit_confidences(unknown, out, LiteSoundWeights(out).backgrounds())
     if final:
         fit(_TAUGHT)
-    add_background(out, background)
+        note(out, "background", background)
+    note(out, "confidence", confidence)
 
 
-def _network(
-    recipe: Recipe, recordings: Sequence[Recording], features: SoundFeatures, yamnet: Yamnet, learned: Path | None
+def _learn(
+    recipe: Recipe, known: Known, yamnet: Yamnet, network: SoundNetwork | None, turns: Sequence[ImitationRecipe]
 ) -> SoundNetwork:
-    """Return a network that imitates the teacher; with weights in `learned`, theirs, after some more steps."""
+    """Return a network that imitates the teacher: the one that is given or a new one, after so many turns."""
     torch.manual_seed(recipe.seed)
-    network = SoundModel(recipe).network
-    turns = [recipe.imitation, recipe.going_on]
-    if learned:
-        network.load_state_dict(LiteSoundWeights(learned).part("network"))
-        turns = turns[1:]
-    else:
-        begin(network, features)
+    if network is None:
+        network = SoundModel(recipe).network
+        begin(network, known.features)
     for turn in turns:
-        imitate(network, Material(recordings, features, turn), yamnet.trunk(), yamnet.classifier(), turn)
+        material = Material(known.recordings, known.features, turn)
+        imitate(network, material, yamnet.trunk(), yamnet.classifier(), turn)
     return network
 
 

@@ -26,23 +26,23 @@ from tqdm import tqdm
 from var_plugin.encoders.base import Confidence, Picture, Vectors
 from var_plugin.encoders.lite_alan import LiteAlan
 from var_plugin.encoders.lite_suite import scene
-from var_plugin.settings import settings
 from var_plugin.training.alan_data import AlanData, measuring_parser, read_data
 from var_plugin.training.alan_examples import Samples
 from var_plugin.training.confidence import (
+    MISSES,
+    TABLE,
     UNRELATED,
     Trials,
     fit_confidence,
     likenesses,
-    sureness,
     threshold_for,
+    told,
     trials,
 )
 from var_plugin.training.flickr8k import CaptionedPictures, random_view, read_picture
 from var_plugin.training.lite_alan import fold_clips
 
 SIZES = (100, 300, 900, 2_000, 10_000, 30_000, 100_000)
-_MISSES = 0.2
 _FEWEST = 0.1
 """Of the queries must have enough unrelated segments, or a size is left out."""
 
@@ -62,18 +62,6 @@ class Gallery:
     """(m, dim)."""
     allowed: NDArray[np.bool_]
     """(n, m)."""
-
-
-def told(found: Trials, confidence: Confidence) -> str:
-    """Return a row of the table: misses and false alarms at the default threshold, and what else can be had."""
-    least = settings().least_confidence
-    numbers = (
-        (sureness(confidence, found.with_match, found.size) < least).mean(),
-        (sureness(confidence, found.others, found.size) >= least).mean(),
-        (found.others >= np.quantile(found.with_match, _MISSES)).mean(),
-        (found.own > found.others).mean(),
-    )
-    return " | ".join([found.among, f"{found.size:,}", *(f"{100 * number:.0f} %" for number in numbers)])
 
 
 def main() -> None:
@@ -109,14 +97,14 @@ def main() -> None:
         fitting = ask(galleries, slice(None, middle))
         confidence = fit_confidence(fitting)
         write(confidence, arguments.weights / "alan.json")
-        print(f"confidence of 20 % misses: {threshold_for(fitting, confidence, _MISSES):.3f}", confidence)
+        print(f"confidence of 20 % misses: {threshold_for(fitting, confidence, MISSES):.3f}", confidence)
     else:
         confidence = alan.confidences()["text"]
     absent = np.array([names_no_street(captions[0]) for captions in asked.captions])
     galleries["street cameras, surely absent"] = Gallery(footage, np.repeat(absent[:, None], len(footage), axis=1))
     if arguments.views:
         galleries["views of training pictures"] = _view_gallery(alan, data, arguments.views)
-    print("among | segments | missed | false alarms | false alarms where 20 % are missed | right one first")
+    print(TABLE)
     for found in ask(galleries, slice(middle, None)):
         print(told(found, confidence))
 

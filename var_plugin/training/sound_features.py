@@ -26,9 +26,10 @@ from var_plugin.training.sounds import Recording
 from var_plugin.training.yamnet import WIDTH, YamnetTrunk
 
 LONGEST = 5.0
-"""Seconds of a labelled recording that are used."""
+"""Seconds of a recording of a collection that are used."""
 _LONGEST_EFFECT = 20.0
-"""Of one without a label: places and pieces of music change as they go on."""
+"""Of a sound effect: places and pieces of music change as they go on."""
+_EFFECTS = ("named", "effects")
 
 _VIEWS = 2
 """Disturbed versions of every window."""
@@ -139,7 +140,7 @@ def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64]
     own: list[int] = []
     loudness: list[NDArray[np.float32]] = []
     for place, recording in enumerate(tqdm(recordings, desc="sounds")):
-        sound = read_sound(recording.path, LONGEST if recording.label else _LONGEST_EFFECT)
+        sound = read_sound(recording.path, _LONGEST_EFFECT if recording.collection in _EFFECTS else LONGEST)
         if sound is None:
             continue
         cut = Windows([sound], LiteSoundEncoder.window, LiteSoundEncoder.hop)

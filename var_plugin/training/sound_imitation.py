@@ -41,7 +41,12 @@ class ImitationRecipe:
     rate: float = 2e-3
     warm_up: int = 100
     weight_decay: float = 0.02
-    shares: tuple[tuple[str, float], ...] = (("esc10", 0.15), ("urbansound8k", 0.35), ("effects", 0.5))
+    shares: tuple[tuple[str, float], ...] = (
+        ("esc10", 0.15),
+        ("urbansound8k", 0.35),
+        ("named", 0.14),
+        ("effects", 0.36),
+    )
     memory: int = 16_384
     """Windows of which the teacher's maps are remembered; a batch of new ones replaces the oldest."""
     beginning: int = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from var_plugin.training.sound_effect_names import EVERY_WORDING
 from var_plugin.training.sound_features import SoundFeatures
 from var_plugin.training.sound_texts import Phrasings
-from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording
 
-_LABELS = tuple(WORDINGS)
+_LABELS = tuple(EVERY_WORDING)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Lessons:
     chances: NDArray[np.float64]
     label_texts: Phrasings
     name_texts: Phrasings
+
+    @cached_property
+    def learned(self) -> Tensor:
+        """(labels,) bool: there is a window with the label."""
+        return self.labels.any(0)
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
 from var_plugin.encoders.sound import sound_vector
 from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.training.sound_effect_names import EVERY_WORDING
 from var_plugin.training.sound_features import read_sound
-from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording
 
 _RESAMPLES = 2_000
@@ -37,16 +37,16 @@ def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[st
         wordings that training did not see; "text to audio, trained wordings": the same with the labels themselves;
         "audio to audio": R-precision among all others; "audio to audio, other sources": among other sources' only.
     """
-    kept, vectors = _heard(recordings, folder)
+    kept, vectors = hear_recordings(recordings, folder)
     encode = LiteSoundTextEncoder(folder).encode
     return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
 
 
 def measure_background(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[str, float]]:
     """Return mean and deviation of the similarity of labels and recordings, and of two recordings, of other classes."""
-    kept, sounds = _heard(recordings, folder)
+    kept, sounds = hear_recordings(recordings, folder)
     labels = np.array([recording.label for recording in kept])
-    texts = [(label, wording) for label in np.unique(labels) for wording in WORDINGS[label].trained]
+    texts = [(label, wording) for label in np.unique(labels) for wording in EVERY_WORDING[label].trained]
     text_labels = np.array([label for label, _ in texts])
     text_vectors = LiteSoundTextEncoder(folder).encode([wording for _, wording in texts])
     found = {
@@ -59,7 +59,7 @@ def measure_background(recordings: Sequence[Recording], folder: Path) -> dict[st
     }
 
 
-def _heard(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
+def hear_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
     """Return the recordings that can be decoded, and their vectors (n, dim)."""
     sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
     encoder = LiteSoundEncoder(folder)
@@ -74,27 +74,29 @@ def measure(
     labels = np.array([recording.label for recording in recordings])
     sources = np.array([recording.source for recording in recordings])
     anywhere = ~np.eye(len(labels), dtype=bool)
-    wordings = [WORDINGS[label] for label in np.unique(labels)]
+    wordings = {str(label): EVERY_WORDING[label] for label in np.unique(labels)}
+    held_out = {label: found.held_out for label, found in wordings.items()}
+    names = {label: found.trained[:1] for label, found in wordings.items()}
     values = {
-        "text to audio": _best_text(vectors, labels, encode, [found.held_out for found in wordings]),
-        "text to audio, trained wordings": _best_text(
-            vectors, labels, encode, [found.trained[:1] for found in wordings]
-        ),
+        "text to audio": best_text(vectors, labels, encode, held_out),
+        "text to audio, trained wordings": best_text(vectors, labels, encode, names),
         "audio to audio": _r_precision(vectors, labels, anywhere),
         "audio to audio, other sources": _r_precision(vectors, labels, sources[:, None] != sources),
     }
     return {name: _interval(found, sources) for name, found in values.items()}
 
 
-def _best_text(
+def best_text(
     vectors: Vectors,
     labels: NDArray[np.str_],
     encode: Callable[[Sequence[str]], Vectors],
-    wordings: Sequence[Sequence[str]],
+    wordings: Mapping[str, Sequence[str]],
 ) -> NDArray[np.float64]:
-    """Return per recording how often its class wins: the first wordings of all classes compete, then the second."""
-    classes = np.unique(labels)
-    rounds = [classes[(vectors @ encode(texts).T).argmax(1)] == labels for texts in zip(*wordings, strict=True)]
+    """Return per recording how often its label wins: the first texts of all in `wordings` compete, then the second."""
+    competing = np.array(list(wordings))
+    rounds = [
+        competing[(vectors @ encode(texts).T).argmax(1)] == labels for texts in zip(*wordings.values(), strict=True)
+    ]
     share: NDArray[np.float64] = np.mean(rounds, axis=0)
     return share
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
+from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_wordings import ALIASES, TEMPLATES
 
 _BATCH = 128
 
@@ -42,8 +43,8 @@ def blur(sentences: Tensor, length: float) -> Tensor:
 
 
 def label_phrasings(cache: Path | None = None) -> Phrasings:
-    """Return the phrasings of the collections' labels, in the order of `WORDINGS`."""
-    return phrasings([wordings.trained for wordings in WORDINGS.values()], cache)
+    """Return the phrasings of all labels, in the order of `EVERY_WORDING`."""
+    return phrasings([wordings.trained for wordings in EVERY_WORDING.values()], cache)
 
 
 def class_phrasings(names: Sequence[str], cache: Path | None = None) -> Phrasings:

@@ -1,4 +1,4 @@
-"""The recordings that the `sound` space learns from: ESC-10, UrbanSound8K and sound effects without labels."""
+"""The recordings that the `sound` space learns from: ESC-10, UrbanSound8K and sound effects, some of them labelled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from var_plugin.errors import MediaNotFoundError
+from var_plugin.training.sound_effect_names import label_of
 
 Part = Literal["train", "validation", "test"]
 
@@ -32,10 +33,14 @@ _VALIDATION_SHARE = 6
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file; `source` names the original recording that it was cut from, `label` is None for effects."""
+    """A sound file.
+
+    `source` names the original recording that it was cut from; of an effect that its name gives a label ("named"), the
+    package. `label` is None for all other effects, and for what a fold leaves out.
+    """
 
     path: Path
-    collection: Literal["esc10", "urbansound8k", "effects"]
+    collection: Literal["esc10", "urbansound8k", "named", "effects", "left out"]
     source: str
     label: str | None
     part: Part
@@ -61,7 +66,7 @@ def read_recordings(data: Path, effects: Path | None = None) -> list[Recording]:
         )
     if effects:
         files = sorted(path for path in effects.rglob("*") if path.is_file())
-        found += [Recording(path, "effects", path.name, None, "train") for path in files]
+        found += map(_effect, files)
     return found
 
 
@@ -74,6 +79,13 @@ def select(
         for recording in recordings
         if part in (None, recording.part) and collection in (None, recording.collection)
     ]
+
+
+def _effect(path: Path) -> Recording:
+    label = label_of(path)
+    if label is None:
+        return Recording(path, "effects", path.name, None, "train")
+    return Recording(path, "named", path.parent.name, label, "train")
 
 
 def _esc10(folder: Path) -> list[Recording]:

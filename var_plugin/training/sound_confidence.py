@@ -1,0 +1,148 @@
+"""How sure a score of the `sound` space makes one: recordings asked for among so many others, and where they are not.
+
+The curves are fitted to recordings that the towers were not trained on, asked for in wordings that they were; measured
+are the test part and wordings that no training saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from var_plugin.encoders.base import Background, Vectors
+from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.training.confidence import TABLE, Trials, fit_confidence, told, trials
+from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_measures import hear_recordings
+from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.types import Modality
+
+SIZES = (30, 100, 300)
+"""Of the galleries; there are no more recordings of other labels."""
+_ASKED = 30
+"""Recordings of a label that are asked for."""
+
+Wordings = Callable[[str], Sequence[str]]
+"""What a label is asked for by."""
+
+
+def trained(label: str) -> Sequence[str]:
+    """Return the wordings that were trained."""
+    return EVERY_WORDING[label].trained
+
+
+def held_out(label: str) -> Sequence[str]:
+    """Return the wordings that were not."""
+    return EVERY_WORDING[label].held_out
+
+
+def fit_confidences(
+    recordings: Sequence[Recording], folder: Path, backgrounds: Mapping[Modality, Background]
+) -> dict[str, dict[str, float]]:
+    """Return the numbers of a `Confidence` for texts and for sounds, as the weights in `folder` hear the recordings."""
+    kept, vectors = hear_recordings(recordings, folder)
+    encode = LiteSoundTextEncoder(folder).encode
+    fitted = {
+        "text": fit_confidence(asked_by_text(kept, vectors, encode, trained, backgrounds["text"])),
+        "audio": fit_confidence(asked_by_sound(kept, vectors, backgrounds["audio"])),
+    }
+    return {
+        query: {"slope": round(each.slope, 5), "size": round(each.size, 5), "offset": round(each.offset, 5)}
+        for query, each in fitted.items()
+    }
+
+
+def asked_by_text(
+    recordings: Sequence[Recording],
+    vectors: Vectors,
+    encode: Callable[[Sequence[str]], Vectors],
+    wordings: Wordings,
+    background: Background,
+) -> list[Trials]:
+    """Ask for recordings by their labels' wordings, among recordings of other labels.
+
+    Args:
+        recordings: n with labels.
+        vectors: (n, dim) of them.
+        encode: texts to (texts, dim).
+        wordings: of each label.
+        background: what a similarity is measured against.
+    """
+    chosen = _chosen(recordings)
+    texts = []
+    for turn, place in enumerate(chosen):
+        said = wordings(str(recordings[place].label))
+        texts.append(said[turn % len(said)])
+    return _trials("recordings, by text", recordings, encode(texts), vectors, chosen, chosen, background)
+
+
+def asked_by_sound(recordings: Sequence[Recording], vectors: Vectors, background: Background) -> list[Trials]:
+    """Ask for recordings by one of the same label and of another source, among recordings of other labels."""
+    random = np.random.default_rng(0)
+    pairs = []
+    for place in _chosen(recordings):
+        alike = [
+            other
+            for other, recording in enumerate(recordings)
+            if recording.label == recordings[place].label and recording.source != recordings[place].source
+        ]
+        if alike:
+            pairs.append((place, int(random.choice(alike))))
+    asked, own = ([pair[side] for pair in pairs] for side in (0, 1))
+    return _trials("recordings, by sound", recordings, vectors[asked], vectors, asked, own, background)
+
+
+def _chosen(recordings: Sequence[Recording]) -> list[int]:
+    """Return the places of as many recordings of every label, as far as there are."""
+    random = np.random.default_rng(0)
+    labels = np.array([recording.label for recording in recordings])
+    return [
+        int(place)
+        for label in np.unique(labels)
+        for place in random.permutation(np.flatnonzero(labels == label))[:_ASKED]
+    ]
+
+
+def _trials(
+    among: str,
+    recordings: Sequence[Recording],
+    queries: Vectors,
+    vectors: Vectors,
+    asked: Sequence[int],
+    own: Sequence[int],
+    background: Background,
+) -> list[Trials]:
+    labels = np.array([recording.label for recording in recordings])
+    scores = (queries @ vectors.T - background.mean) / background.std
+    unlike = labels[list(asked)][:, None] != labels
+    right = scores[np.arange(len(own)), list(own)]
+    return [trials(among, right, scores, unlike, size) for size in SIZES if (unlike.sum(1) >= size).any()]
+
+
+def main() -> None:
+    """Print how often weights miss and raise false alarms on the test part."""
+    parser = argparse.ArgumentParser(prog="python -m var_plugin.training.sound_confidence", description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with audio/")
+    parser.add_argument(
+        "--weights", type=Path, default=LITE, help="folder with the weights; by default the shipped ones"
+    )
+    arguments = parser.parse_args()
+    weights = LiteSoundWeights(arguments.weights)
+    kept, vectors = hear_recordings(select(read_recordings(arguments.data), part="test"), arguments.weights)
+    encode, backgrounds = LiteSoundTextEncoder(arguments.weights).encode, weights.backgrounds()
+    asked = {
+        "text": asked_by_text(kept, vectors, encode, held_out, backgrounds["text"]),
+        "audio": asked_by_sound(kept, vectors, backgrounds["audio"]),
+    }
+    print(TABLE)
+    for modality, confidence in weights.confidences().items():
+        for found in asked[modality]:
+            print(told(found, confidence))
+
+
+if __name__ == "__main__":
+    main()
