@@ -126,7 +126,7 @@ from var_plugin.index.generation import VideoGeneration
 from var_plugin.library import open_index
 
 def interrupt(file):
-    if file.name == "02.mp4":
+    if file.name == sys.argv[4]:
         os.kill(os.getpid(), signal.SIGINT)
 
 def progress(file, reached):
@@ -146,12 +146,14 @@ sys.exit(receipt.exit_code)
 """
 
 
-@pytest.mark.parametrize(("moment", "count"), [("looking", 2), ("writing", 3)])
-def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("moment", "name", "count"), [("looking", "02.mp4", 2), ("writing", "02.mp4", 3), ("writing", "04.mp4", 5)]
+)
+def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, name: str, count: int) -> None:
     for i in range(5):
         film(f"in/{i:02}.mp4", seconds=20, fps=5, paint=lambda time, seed=i: textured(seed))
     process = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "index.db"), str(tmp_path / "in"), moment],
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "index.db"), str(tmp_path / "in"), moment, name],
         stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], check=False,
     )  # fmt: skip
     receipt = json.loads(process.stdout)

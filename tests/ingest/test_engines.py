@@ -75,6 +75,23 @@ def test_files_that_change_places_do_not_wait_for_each_other_for_ever(index: Ind
     assert index.verify().ok
 
 
+def test_a_path_that_changes_while_it_is_stored_and_is_named_again_holds_one_video(
+    index: Index, films: list[Path], film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing = film("alone/changing.mp4", seconds=2, fps=4, paint=lambda time: textured(9, 16, 16))
+    written = VideoGeneration._write_segments
+
+    def overwritten(generation: VideoGeneration, *told: Any) -> dict[str, int]:
+        changing.write_bytes(films[0].read_bytes())
+        return written(generation, *told)
+
+    monkeypatch.setattr(VideoGeneration, "_write_segments", overwritten)
+    receipt = index.add([changing, changing.parent])
+    assert [line.status for line in receipt.videos] == ["stored", "stored"]
+    assert [video.video_id for video in index.videos()] == [receipt.videos[1].video_id]
+    assert index.verify().ok
+
+
 def test_the_same_content_next_to_itself_is_stored_once(index: Index, films: list[Path]) -> None:
     films[1].write_bytes(films[0].read_bytes())
     receipt = index.add(films)

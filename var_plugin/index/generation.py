@@ -14,7 +14,7 @@ import numpy as np
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
-from var_plugin.index.catalogue import Catalogue, Entry, Generation
+from var_plugin.index.catalogue import Catalogue, Entry, Generation, Videos
 from var_plugin.index.filters import Condition, conditions, literal
 from var_plugin.index.reader import Reader
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hit, checksum
@@ -47,16 +47,24 @@ class VideoGeneration:
 
     def _open(self, generation: Generation) -> None:
         self.generation = generation
-        self._videos = self._catalogue.videos(generation.number)
         for space in self.suite.spaces.values():
             options = self._store.options
             self._store.ensure(
-                self._collection(space.name),
+                self._collection(space.name, generation),
                 partial(segment_schema, space.dim, by_camera=bool(options and options.partitions)),
                 vector="vector",
                 metric=space.metric,
                 options=options,
             )
+
+    @property
+    def _videos(self) -> Videos:
+        return self._catalogue.videos(self.generation.number)
+
+    def _left(self, generation: Generation) -> bool:
+        """Follow; tell whether this thread or another one has gone over from that generation to the next."""
+        self.follow()
+        return self.generation.number != generation.number
 
     def renew(self) -> None:
         """Make the copies that searches are answered from, where they are due; see `Copies`."""
@@ -141,8 +149,7 @@ class VideoGeneration:
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         self.follow()
-        # Whoever searches in another thread may follow meanwhile: all rows of a video go to one generation.
-        generation = self.generation
+        generation = self.generation  # another thread may follow meanwhile: all rows of a video go to one
         videos = self._catalogue.videos(generation.number)
         videos.put(entry.model_copy(update={"state": "pending"}))
         try:
@@ -150,22 +157,19 @@ class VideoGeneration:
         except BaseException:
             # Should this fail as well, the pending row still hides what was written.
             with suppress(StoreError):
-                self.erase(entry)
+                self._erase(generation, entry)
             raise
         checksums = {name: checksum(rows.get(name, ())) for name in self.suite.spaces}
         videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
-        self.follow()
-        if self.generation.number == generation.number:
-            return counted
         # Written to a generation that nobody searches any more, perhaps too late to be brought over.
-        return self._write(entry, rows)
+        return self._write(entry, rows) if self._left(generation) else counted
 
     def _write_segments(
         self, generation: Generation, entry: Entry, rows: Mapping[str, Sequence[Row]]
     ) -> dict[str, int]:
         of_video = f"video_id == {literal(entry.video_id)}"
         for name in self.suite.spaces:
-            collection = collection_name(self._name, generation.number, name)
+            collection = self._collection(name, generation)
             sent = rows.get(name, ())
             # Left by other settings, or by a run that was interrupted.
             stored = self._store.rows(collection, of_video, ["id", "camera"])
@@ -187,8 +191,9 @@ class VideoGeneration:
 
     def update(self, entry: Entry) -> None:
         """Write the row of a video whose segments stay as they are."""
-        self._videos.put(entry)
-        if self.follow():
+        generation = self.generation
+        self._catalogue.videos(generation.number).put(entry)
+        if self._left(generation):
             self._videos.put(entry)
 
     def count(self, video_id: str) -> dict[str, int]:
@@ -197,8 +202,7 @@ class VideoGeneration:
 
     def _count(self, generation: Generation, video_id: str) -> dict[str, int]:
         of_video = f"video_id == {literal(video_id)}"
-        collections = {name: collection_name(self._name, generation.number, name) for name in self.suite.spaces}
-        return {name: self._store.count(collection, of_video) for name, collection in collections.items()}
+        return {name: self._store.count(self._collection(name, generation), of_video) for name in self.suite.spaces}
 
     def size(self) -> dict[str, int]:
         """Count all rows per space, as the store sees them now."""
@@ -226,9 +230,11 @@ class VideoGeneration:
         """
         with self.exclusive(video_id):
             self.follow()
-            self.erase(self._videos.find(video_id) or self._videos.get(video_id))
-            if self.follow() and (entry := self._videos.find(video_id)):
-                self.erase(entry)
+            generation = self.generation
+            videos = self._catalogue.videos(generation.number)
+            self._erase(generation, videos.find(video_id) or videos.get(video_id))
+            if self._left(generation) and (entry := self._videos.find(video_id)):
+                self._erase(self.generation, entry)
 
     def delete_orphans(self, space: str, video_id: str) -> None:
         """Delete the rows of a video that the catalogue does not know.
@@ -287,19 +293,20 @@ class VideoGeneration:
         rows = self._reader.rows(self._collection(space), wanted, HIT_FIELDS)
         return sorted((as_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
 
-    def erase(self, entry: Entry) -> None:
+    def _erase(self, generation: Generation, entry: Entry) -> None:
         """Delete a video that the caller keeps `exclusive`."""
-        self._videos.put(entry.model_copy(update={"state": "deleting"}))
+        videos = self._catalogue.videos(generation.number)
+        videos.put(entry.model_copy(update={"state": "deleting"}))
         for name in self.suite.spaces:
-            self._store.delete(self._collection(name), f"video_id == {literal(entry.video_id)}")
+            self._store.delete(self._collection(name, generation), f"video_id == {literal(entry.video_id)}")
         shutil.rmtree(self._thumbnails(entry.video_id), ignore_errors=True)
         generations = self._catalogue.generations()
         if generations and generations.previous:
             # Or else it would be brought over once more.
             self._catalogue.videos(generations.previous.number).remove(entry.video_id)
-        self._videos.remove(entry.video_id)
+        videos.remove(entry.video_id)
         for name in self.suite.spaces:
-            self._store.flush(self._collection(name))
+            self._store.flush(self._collection(name, generation))
 
     def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _KEYS):
@@ -309,8 +316,8 @@ class VideoGeneration:
     def _thumbnails(self, video_id: str) -> Path:
         return settings().cache / "thumbnails" / video_id
 
-    def _collection(self, space: str) -> str:
-        return collection_name(self._name, self.generation.number, space)
+    def _collection(self, space: str, generation: Generation | None = None) -> str:
+        return collection_name(self._name, (generation or self.generation).number, space)
 
 
 def check_fingerprint(generation: Generation, suite: Suite, uri: str) -> None:

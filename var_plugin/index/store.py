@@ -253,7 +253,7 @@ class Store:
                 dedicated=True,
             )
             # A new owner opens its collections unloaded.
-            for collection in self._loaded:
+            for collection in tuple(self._loaded):
                 if client.has_collection(collection):
                     client.load_collection(collection)
         except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones

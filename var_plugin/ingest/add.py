@@ -69,11 +69,12 @@ def add(
     try:
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
-        (engine or Here()).add(index, _found(paths, origin), progress, done.__setitem__)
+        try:
+            (engine or Here()).add(index, _found(paths, origin), progress, done.__setitem__)
+        finally:
+            let_through()
     except KeyboardInterrupt:
         interrupted = True
-    finally:
-        let_through()
     lines.extend(line for _, line in sorted(done.items(), key=lambda item: item[0]))
     return Receipt(videos=tuple(lines), interrupted=interrupted)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from var_plugin.errors import VarPluginError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.file import Begun, Footage, begin
-from var_plugin.ingest.interruption import let_through
+from var_plugin.ingest.interruption import held_back, let_through
 from var_plugin.ingest.rows import embed
 from var_plugin.ingest.video import Progress, failure
 from var_plugin.types import VideoReceipt
@@ -47,6 +48,7 @@ class Here:
 def _add_file(index: VideoIndex, number: int, footage: Footage, storing: _Storing, progress: Progress | None) -> None:
     path = footage.path
     told = (lambda reached: progress(path, reached)) if progress else None
+    storing.finish(path)
     try:
         begun = begin(index, footage, footage.look(), lambda: embed(path, index.suite, told))
     except VarPluginError as error:
@@ -61,14 +63,24 @@ class _Storing:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._thread = ThreadPoolExecutor(1, "storing")
-        self._stored: tuple[int, Future[VideoReceipt]] | None = None
+        self._waiting: tuple[int, Path, Future[VideoReceipt]] | None = None
+
+    def finish(self, path: Path) -> None:
+        """Be done with a path before it is looked at once more."""
+        if self._waiting and self._waiting[1] == path.absolute():
+            self._settle()
 
     def store(self, number: int, begun: Begun) -> None:
         """Store a file when the one before is, and go on meanwhile; from here on Ctrl-C interrupts again."""
-        self._settle()
-        self._stored = number, self._thread.submit(_stored, begun)
-        if begun.concerns_others:
+        try:
             self._settle()
+        except BaseException:
+            begun.drop()
+            raise
+        if begun.concerns_others:
+            self._tell(number, _stored(begun))
+        else:
+            self._waiting = number, begun.path.absolute(), self._thread.submit(_stored, begun)
         let_through()
 
     def tell(self, number: int, line: VideoReceipt) -> None:
@@ -77,10 +89,10 @@ class _Storing:
         self._tell(number, line)
 
     def _settle(self) -> None:
-        if self._stored:
-            number, line = self._stored
+        if self._waiting:
+            number, _, line = self._waiting
             self._tell(number, line.result())
-            self._stored = None
+            self._waiting = None
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +101,11 @@ class _Storing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._settle()
-        finally:
+            with held_back():
+                self._settle()
+        finally:  # interrupted nevertheless: what is being stored will be, so it is told
             self._thread.shutdown()
+            self._settle()
 
 
 def _stored(begun: Begun) -> VideoReceipt:

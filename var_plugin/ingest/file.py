@@ -71,15 +71,38 @@ class Look:
         return self.content[:32]
 
 
-@dataclass(frozen=True)
 class Begun:
-    """A file of which all is known that an index stores; others are kept from adding the same content."""
+    """A file of which all is known that an index stores; others are kept from it until it is stored or dropped.
 
-    path: Path
-    store: Callable[[], VideoReceipt]
-    """Stores it, once, in any thread, and lets others in; raises as `VideoGeneration.write`."""
-    concerns_others: bool
-    """Its path was known, so that another video may go: look at no other file meanwhile."""
+    Args:
+        path: the file.
+        write: stores it.
+        kept: what keeps others from it.
+        afterwards: removes what its path held before; None where it held nothing.
+    """
+
+    def __init__(
+        self, path: Path, write: Callable[[], VideoReceipt], kept: ExitStack, afterwards: Callable[[], None] | None
+    ) -> None:
+        self.path = path
+        self._write, self._kept, self._afterwards = write, kept, afterwards
+
+    @property
+    def concerns_others(self) -> bool:
+        """Another video may have to go: nothing else must be looked at meanwhile."""
+        return self._afterwards is not None
+
+    def store(self) -> VideoReceipt:
+        """Store it, in any thread; raises as `VideoGeneration.write`."""
+        with self._kept:
+            receipt = self._write()
+        if self._afterwards:
+            self._afterwards()
+        return receipt
+
+    def drop(self) -> None:
+        """Let others in, and leave nothing behind."""
+        self._kept.close()
 
 
 def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], Embedded]) -> Begun:
@@ -95,7 +118,7 @@ def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], E
         keeping.enter_context(index.exclusive(video_id))
         with held_back():
             known = index.entry(video_id)
-            concerns_others = bool(index.seen_at(path))
+            path_was_known = bool(index.seen_at(path))
         if known and is_done(known, settings_fingerprint(index.suite)):
             write = partial(_seen_again, index, known, look.sighting)
         else:
@@ -103,16 +126,8 @@ def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], E
                 embedded = embed()
             write = partial(store, index, footage.path, _new(footage, look), look.clock, embedded)
         hold_back()
-        kept = keeping.pop_all()
-
-    def stored() -> VideoReceipt:
-        with kept:
-            receipt = write()
-        if concerns_others:
-            _remove_replaced(index, video_id, path)
-        return receipt
-
-    return Begun(footage.path, stored, concerns_others)
+        afterwards = partial(_remove_replaced, index, video_id, path) if path_was_known else None
+        return Begun(footage.path, write, keeping.pop_all(), afterwards)
 
 
 def _new(footage: Footage, look: Look) -> Entry:

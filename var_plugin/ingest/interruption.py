@@ -37,7 +37,7 @@ def let_through() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Put Ctrl-C off until the end of a `with` block.
+    """Put Ctrl-C off until the end of a `with` block, and no longer, also inside another one.
 
     Raises:
         KeyboardInterrupt: it came meanwhile.
@@ -52,6 +52,7 @@ def held_back() -> Iterator[None]:
 def _remember(number: int, frame: FrameType | None) -> None:
     if _came.is_set():
         _came.clear()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.default_int_handler(number, frame)
     _came.set()
 
