@@ -11,6 +11,7 @@ import pytest
 from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.errors import FingerprintMismatchError
+from var_plugin.index.catalogue import Entry, Videos
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.library import Index, open_index
@@ -89,6 +90,30 @@ def test_all_rows_of_a_video_go_to_one_generation(
     assert other.add(films[4]).ok
     assert switched
     assert held(index) == {"0.mp4", "1.mp4", "2.mp4", "4.mp4"}
+    assert index.verify().ok
+
+
+def test_a_change_reaches_the_generation_that_counts(
+    index: Index, other: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made in the old one, and a thread that searches goes over to the new one before it is done."""
+    entry = other.all_entries()[0]
+    put, pending = Videos.put, [True]
+
+    def searched_meanwhile(videos: Videos, row: Entry) -> None:
+        if pending:
+            pending.clear()
+            assert index.reindex(OLD).ok
+            put(videos, row)
+            assert other.search("red")
+        else:
+            put(videos, row)
+
+    monkeypatch.setattr(Videos, "put", searched_meanwhile)
+    other.update(entry.model_copy(update={"metadata": {"seen": "twice"}}))
+    found = index.entry(entry.video_id)
+    assert found is not None
+    assert found.metadata == {"seen": "twice"}
     assert index.verify().ok
 
 
