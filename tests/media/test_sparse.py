@@ -151,16 +151,13 @@ def test_what_is_missing_at_the_end_is_told(film: Film, tmp_path: Path) -> None:
 def test_a_download_that_stopped_half_way_is_told(tmp_path: Path, codec: str) -> None:
     """Packets of nothing stand where pictures should: the header, at the front, knows them all."""
     path = tmp_path / "half.mp4"
-    try:
-        with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-            stream = container.add_stream(codec, rate=10, width=320, height=96)
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.gop_size = 10
-            for number in range(300):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
-            container.mux(stream.encode(None))
-    except (av.FFmpegError, ValueError):
-        pytest.skip(f"no encoder {codec} here")
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream(codec, rate=10, width=320, height=96)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = 10
+        for number in range(300):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
+        container.mux(stream.encode(None))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
     with pytest.raises(TruncatedMediaError):

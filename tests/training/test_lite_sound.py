@@ -17,11 +17,11 @@ from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnit
 from var_plugin.errors import MediaNotFoundError
 from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, note, save, train_towers
 from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
-from var_plugin.training.sound_effect_names import EFFECT_WORDINGS, EVERY_WORDING, PATTERNS, label_of
+from var_plugin.training.sound_effect_names import EFFECT_WORDINGS, PATTERNS, TRAINED, label_of
 from var_plugin.training.sound_features import SoundFeatures, cached_features, hear, read_sound
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, difference, imitate
 from var_plugin.training.sound_lessons import Taught, prepare
-from var_plugin.training.sound_measures import evaluate, measure, measure_background
+from var_plugin.training.sound_measures import evaluate, hear_recordings, measure, measure_background
 from var_plugin.training.sound_texts import Phrasings, blur, class_phrasings, phrasings, sentence_vectors
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
 from var_plugin.training.sounds import ESC10_CLASSES, URBANSOUND8K_CLASSES, Recording, read_recordings, select
@@ -100,15 +100,13 @@ def test_a_folder_without_collections_is_refused(tmp_path: Path) -> None:
 
 
 def test_held_out_wordings_are_never_trained() -> None:
-    trained = {
-        template.format(w).lower() for words in EVERY_WORDING.values() for w in words.trained for template in TEMPLATES
-    }
+    trained = {template.format(w).lower() for words in TRAINED.values() for w in words for template in TEMPLATES}
     trained |= {
         template.format(alias).lower() for found in ALIASES.values() for alias in found for template in TEMPLATES
     }
-    held_out = [wording.lower() for words in EVERY_WORDING.values() for wording in words.held_out]
+    held_out = [wording.lower() for words in WORDINGS.values() for wording in words.held_out]
     assert not trained & set(held_out)
-    assert len(set(held_out)) == len(held_out) == 4 * len(EVERY_WORDING)
+    assert len(set(held_out)) == len(held_out) == 4 * len(WORDINGS)
     assert set(WORDINGS) == set(ESC10_CLASSES) | set(URBANSOUND8K_CLASSES)
 
 
@@ -132,7 +130,7 @@ def test_a_telling_name_gives_a_label(name: str, label: str | None) -> None:
 
 
 def test_every_label_of_an_effect_has_wordings() -> None:
-    assert {label for label, _ in PATTERNS} <= set(EVERY_WORDING)
+    assert {label for label, _ in PATTERNS} <= set(TRAINED)
     assert set(EFFECT_WORDINGS) <= {label for label, _ in PATTERNS} and not set(EFFECT_WORDINGS) & set(WORDINGS)
 
 
@@ -152,9 +150,7 @@ def test_aliases_belong_to_classes_and_no_held_out_wording_is_a_class_name(audio
     names = read_class_names(audio / "yamnet_class_map.csv")
     assert len(names) == 521
     assert set(ALIASES) <= set(names)
-    assert not {name.lower() for name in names} & {
-        w.lower() for words in EVERY_WORDING.values() for w in words.held_out
-    }
+    assert not {name.lower() for name in names} & {w.lower() for words in WORDINGS.values() for w in words.held_out}
 
 
 def test_sentences_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +303,7 @@ def test_training_learns_and_its_weights_work(
         sentence_hidden=16, sound_hidden=16, shares=(("esc10", 1.0),), sentence_dropout=0.1, blur=0.0,
     )  # fmt: skip
     names = Phrasings(torch.zeros(521, 384), torch.ones(521, dtype=torch.int64))
-    texts = phrasings([[label] for label in EVERY_WORDING]), names
+    texts = phrasings([[label] for label in TRAINED]), names
     torch.manual_seed(0)
     model = SoundModel(recipe)
     begin(model.network, features)
@@ -321,7 +317,8 @@ def test_training_learns_and_its_weights_work(
     assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
     save(model, tmp_path, recipe)
-    note(tmp_path, "background", measure_background(few, tmp_path))
+    heard_now, encode = hear_recordings(few, tmp_path), LiteSoundTextEncoder(tmp_path).encode
+    note(tmp_path, background=measure_background(*heard_now, encode))
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
     measured = evaluate(few, tmp_path)
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
@@ -333,7 +330,7 @@ def test_training_learns_and_its_weights_work(
 def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
     count = len(features.recording)
     heard = np.random.default_rng(0).random((3, count, 1024)).astype(np.float16)
-    part, texts = Taught(few, features, heard), phrasings([[label] for label in EVERY_WORDING])
+    part, texts = Taught(few, features, heard), phrasings([[label] for label in TRAINED])
     one, two = (prepare(parts, yamnet.classifier(), (texts, texts), {"esc10": 1.0}) for parts in ([part], [part, part]))
     assert np.allclose(np.bincount(features.recording, one.chances), 1 / len(few))  # two sources of four classes
     assert np.allclose(two.chances, np.tile(one.chances, 2) / 2)
@@ -345,7 +342,7 @@ def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], 
 
 def test_names_tell_what_stands_out(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:
     """What the teacher hears in every window alike is no lesson, however sure it is of it."""
-    texts = phrasings([[label] for label in EVERY_WORDING])
+    texts = phrasings([[label] for label in TRAINED])
     taught = [Taught(few, features, np.zeros((3, len(features.recording), 1024), np.float16))]
     weight, bias = yamnet.classifier()
     louder = bias.clone()

@@ -8,7 +8,7 @@ import pytest
 
 from var_plugin.encoders.base import Background, Vectors, unit
 from var_plugin.training.confidence import fit_confidence, told
-from var_plugin.training.sound_confidence import SIZES, asked_by_sound, asked_by_text, held_out
+from var_plugin.training.sound_confidence import HELD_OUT, SIZES, asked_by_sound, asked_by_text
 from var_plugin.training.sounds import Recording
 
 LABELS = ("dog", "rain", "siren", "rooster")
@@ -31,7 +31,7 @@ def heard(noise: float) -> tuple[list[Recording], Vectors]:
 
 
 def encode(texts: Sequence[str]) -> Vectors:
-    labels = [next(label for label in LABELS if text in held_out(label)) for text in texts]
+    labels = [next(label for label in LABELS if text in HELD_OUT[label]) for text in texts]
     return np.asarray(MEANT[[LABELS.index(label) for label in labels]])
 
 
@@ -41,7 +41,7 @@ def test_what_is_told_apart_is_sure_and_what_is_not_there_is_not(by_sound: bool)
     found = (
         asked_by_sound(recordings, vectors, BACKGROUND)
         if by_sound
-        else asked_by_text(recordings, vectors, encode, held_out, BACKGROUND)
+        else asked_by_text(recordings, vectors, encode, HELD_OUT, BACKGROUND)
     )
     assert [each.size for each in found] == list(SIZES)
     assert all(len(each.own) == 30 * len(LABELS) and (each.own > each.others).all() for each in found)
@@ -55,7 +55,7 @@ def test_what_is_told_apart_is_sure_and_what_is_not_there_is_not(by_sound: bool)
 def test_noise_is_told_from_nothing() -> None:
     recordings, _ = heard(0.0)
     vectors = unit(np.random.default_rng(0).normal(size=(len(recordings), DIM)))
-    for each in asked_by_text(recordings, vectors, encode, held_out, BACKGROUND):
+    for each in asked_by_text(recordings, vectors, encode, HELD_OUT, BACKGROUND):
         assert (each.own > each.others).mean() < 0.2
         assert fit_confidence([each])(float(np.median(each.others)), each.size) < 0.5
 

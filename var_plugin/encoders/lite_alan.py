@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite import LiteWeights
 from var_plugin.encoders.towers import MovingStills, TowerVideo
 from var_plugin.encoders.weight_folder import LITE, WeightFolder
-from var_plugin.types import Modality
 
 if TYPE_CHECKING:
     from var_plugin.encoders.alan.residual import ResidualAlanModel
@@ -60,20 +59,6 @@ class LiteAlan(WeightFolder):
         """Slope and offset of the detector's logits: one half means as likely a fight as not."""
         slope, offset = self.configuration["calibration"]
         return float(slope), float(offset)
-
-    def background(self) -> dict[Modality, Background]:
-        """Return, per query modality, how similar a query is to footage that has nothing to do with it."""
-        measured = self.configuration["background"]
-        return {
-            "text": Background(**measured["text"]),
-            "image": Background(**measured["image"]),
-            "video": Background(**measured["video"]),
-        }
-
-    def confidences(self) -> dict[Modality, Confidence]:
-        """Return, per query modality with labelled data, how sure a score makes one."""
-        fitted = self.configuration.get("confidence", {})
-        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
 
     def cuts(self, clips: Vectors) -> NDArray[np.bool_]:
         """Tell for each clip vector (n, dim) whether what moves in it resembles a cut more than anything else."""

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.minilm import PACKAGE, WIDTH, MiniLM
-from var_plugin.encoders.base import Background, Confidence, Space, Vectors
+from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weight_folder import LITE, WeightFolder, in_batches
-from var_plugin.types import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,16 +150,6 @@ class LiteSoundWeights(WeightFolder):
         tower = Tower(width, **self.configuration[name])
         tower.load_state_dict(self.part(name))
         return tower.eval()
-
-    def backgrounds(self) -> dict[Modality, Background]:
-        """Return, per query modality, how similar a query is to sounds that have nothing to do with it."""
-        measured = self.configuration["background"]
-        return {"text": Background(**measured["text"]), "audio": Background(**measured["audio"])}
-
-    def confidences(self) -> dict[Modality, Confidence]:
-        """Return, per query modality, how sure a score makes one; nothing before it was fitted."""
-        fitted = self.configuration.get("confidence", {})
-        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
 
 
 def join_audible(vectors: Tensor, audible: Tensor) -> Tensor:

@@ -42,6 +42,6 @@ def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
         text=TowerText((text or LiteTextEncoder(folder)).read, alan),
         picture=TowerPictures(pictures, alan),
         video=LiteVideo(MovingStills(pictures, alan, MotionBackbone()), alan),
-        backgrounds=alan.background(),
+        backgrounds=alan.backgrounds(),
         confidences=alan.confidences(),
     )

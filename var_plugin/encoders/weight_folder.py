@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.base import Background, Confidence, Vectors
 from var_plugin.errors import MissingWeightsError
+from var_plugin.types import Modality
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,15 @@ class WeightFolder:
         stored = {name: value for name, value in self.configuration.items() if name not in _OF_ANSWERS_ONLY}
         digest.update(json.dumps(stored, sort_keys=True).encode())
         return digest.hexdigest()[:16]
+
+    def backgrounds(self) -> dict[Modality, Background]:
+        """Return, per query modality, how similar a query is to content that has nothing to do with it."""
+        return {modality: Background(**numbers) for modality, numbers in self.configuration["background"].items()}
+
+    def confidences(self) -> dict[Modality, Confidence]:
+        """Return, per query modality with labelled data, how sure a score makes one; nothing before it was fitted."""
+        fitted = self.configuration.get("confidence", {})
+        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `name.`, without it; what is half precision becomes float32."""

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
-from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.lite_sound import LiteSoundWeights
+from var_plugin.encoders.base import Background, Vectors
+from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.flickr8k import read_flickr8k
@@ -36,7 +36,7 @@ from var_plugin.training.sound_effects import fetch
 from var_plugin.training.sound_features import SoundFeatures, cached_features, hear
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
 from var_plugin.training.sound_lessons import Batch, Lessons, Taught, batches, prepare
-from var_plugin.training.sound_measures import evaluate, measure_background
+from var_plugin.training.sound_measures import evaluate, hear_recordings, measure_background
 from var_plugin.training.sound_texts import blur, class_phrasings, label_phrasings, sentence_vectors
 from var_plugin.training.sounds import Part, Recording, read_recordings, select
 from var_plugin.training.yamnet import WIDTH as FEATURES
@@ -44,6 +44,7 @@ from var_plugin.training.yamnet import Yamnet, read_class_names
 
 _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
 _LEAST = -1e4
+"""Similarity of what does not compete; not minus infinity, of which a share of none is no number."""
 _REPORT = 100
 """Steps from one line of progress to the next."""
 _EVALUATED = ("esc10", "urbansound8k")
@@ -213,9 +214,9 @@ def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
     _write_configuration(folder, configuration)
 
 
-def note(folder: Path, name: str, measured: dict[str, dict[str, float]]) -> None:
-    """Note a `background`, as `measure_background` found it, or the `confidence` of `fit_confidences`."""
-    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | {name: measured})
+def note(folder: Path, **measured: dict[str, dict[str, float]]) -> None:
+    """Note the `background` of `measure_background` and the `confidence` of `fit_confidences`."""
+    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | measured)
 
 
 def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument(
         "--turns",
         type=int,
+        choices=range(len(Recipe().imitation) + 1),
         help="the network learns for so many of the last turns; all by default, with --learned none",
     )
     parser.add_argument("--final", action="store_true", help="train the towers on the validation part, too")
@@ -275,14 +277,14 @@ def _make(data: Path, cache: Path, out: Path, network: SoundNetwork | None, *, t
 
     fit(["train"])
     # How alike strangers are is measured on recordings that were not trained on, before these join the training.
-    unknown = known["validation"].recordings
-    background = measure_background(unknown, out)
-    note(out, "background", background)
-    confidence = fit_confidences(unknown, out, LiteSoundWeights(out).backgrounds())
+    unknown, vectors = hear_recordings(known["validation"].recordings, out)
+    encode = LiteSoundTextEncoder(out).encode
+    background = measure_background(unknown, vectors, encode)
+    strangers = {query: Background(**numbers) for query, numbers in background.items()}
+    confidence = fit_confidences(unknown, vectors, encode, strangers)
     if final:
         fit(_TAUGHT)
-        note(out, "background", background)
-    note(out, "confidence", confidence)
+    note(out, background=background, confidence=confidence)
 
 
 def _learn(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,43 +17,33 @@ from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.confidence import TABLE, Trials, fit_confidence, told, trials
-from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_measures import hear_recordings
+from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording, read_recordings, select
-from var_plugin.types import Modality
 
 SIZES = (30, 100, 300)
 """Of the galleries; there are no more recordings of other labels."""
 _ASKED = 30
 """Recordings of a label that are asked for."""
 
-Wordings = Callable[[str], Sequence[str]]
-"""What a label is asked for by."""
-
-
-def trained(label: str) -> Sequence[str]:
-    """Return the wordings that were trained."""
-    return EVERY_WORDING[label].trained
-
-
-def held_out(label: str) -> Sequence[str]:
-    """Return the wordings that were not."""
-    return EVERY_WORDING[label].held_out
+HELD_OUT = {label: wordings.held_out for label, wordings in WORDINGS.items()}
 
 
 def fit_confidences(
-    recordings: Sequence[Recording], folder: Path, backgrounds: Mapping[Modality, Background]
+    recordings: Sequence[Recording],
+    vectors: Vectors,
+    encode: Callable[[Sequence[str]], Vectors],
+    backgrounds: Mapping[str, Background],
 ) -> dict[str, dict[str, float]]:
-    """Return the numbers of a `Confidence` for texts and for sounds, as the weights in `folder` hear the recordings."""
-    kept, vectors = hear_recordings(recordings, folder)
-    encode = LiteSoundTextEncoder(folder).encode
+    """Return the numbers of a `Confidence` for texts and for sounds; arguments as `asked_by_text`."""
     fitted = {
-        "text": fit_confidence(asked_by_text(kept, vectors, encode, trained, backgrounds["text"])),
-        "audio": fit_confidence(asked_by_sound(kept, vectors, backgrounds["audio"])),
+        "text": fit_confidence(asked_by_text(recordings, vectors, encode, TRAINED, backgrounds["text"])),
+        "audio": fit_confidence(asked_by_sound(recordings, vectors, backgrounds["audio"])),
     }
     return {
-        query: {"slope": round(each.slope, 5), "size": round(each.size, 5), "offset": round(each.offset, 5)}
-        for query, each in fitted.items()
+        query: {name: round(value, 5) for name, value in asdict(confidence).items()}
+        for query, confidence in fitted.items()
     }
 
 
@@ -60,7 +51,7 @@ def asked_by_text(
     recordings: Sequence[Recording],
     vectors: Vectors,
     encode: Callable[[Sequence[str]], Vectors],
-    wordings: Wordings,
+    wordings: Mapping[str, Sequence[str]],
     background: Background,
 ) -> list[Trials]:
     """Ask for recordings by their labels' wordings, among recordings of other labels.
@@ -75,7 +66,7 @@ def asked_by_text(
     chosen = _chosen(recordings)
     texts = []
     for turn, place in enumerate(chosen):
-        said = wordings(str(recordings[place].label))
+        said = wordings[str(recordings[place].label)]
         texts.append(said[turn % len(said)])
     return _trials("recordings, by text", recordings, encode(texts), vectors, chosen, chosen, background)
 
@@ -135,7 +126,7 @@ def main() -> None:
     kept, vectors = hear_recordings(select(read_recordings(arguments.data), part="test"), arguments.weights)
     encode, backgrounds = LiteSoundTextEncoder(arguments.weights).encode, weights.backgrounds()
     asked = {
-        "text": asked_by_text(kept, vectors, encode, held_out, backgrounds["text"]),
+        "text": asked_by_text(kept, vectors, encode, HELD_OUT, backgrounds["text"]),
         "audio": asked_by_sound(kept, vectors, backgrounds["audio"]),
     }
     print(TABLE)

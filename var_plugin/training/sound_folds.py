@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.sound import Heard, pool_sound
 from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.lite_sound import Recipe, SoundModel, collect, learned_network, train_towers
-from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_lessons import Taught, prepare
 from var_plugin.training.sound_measures import best_text
 from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings
@@ -61,13 +63,12 @@ def cross_validate(
         recipe: how the towers learn.
     """
     recordings = [recording for part in taught for recording in part.recordings]
-    collections, labels = (np.array([str(each) for each in found]) for found in zip(
-        *((recording.collection, recording.label) for recording in recordings), strict=True
-    ))  # fmt: skip
+    collections = np.array([recording.collection for recording in recordings])
+    labels = np.array([str(recording.label) for recording in recordings])
     fold, right = folds(recordings), np.full(len(recordings), np.nan)
     for number in range(_FOLDS):
         kept, asked = _wordings(number)
-        texts = phrasings([kept[label] for label in EVERY_WORDING]), names
+        texts = phrasings([kept[label] for label in TRAINED]), names
         torch.manual_seed(recipe.seed)
         model = SoundModel(recipe)
         shares = {**dict(recipe.shares), "left out": 0.0}
@@ -87,8 +88,7 @@ def cross_validate(
 def _wordings(fold: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the wordings of every label that are trained in a fold, and those that are asked for."""
     kept, asked = {}, {}
-    for label, wordings in EVERY_WORDING.items():
-        first, *others = wordings.trained
+    for label, (first, *others) in TRAINED.items():
         left = others[fold::_FOLDS] or others[-1:]
         kept[label] = [first, *(text for text in others if text not in left)]
         asked[label] = list(islice(cycle(left), _ASKED))
@@ -107,11 +107,15 @@ def _without(taught: Sequence[Taught], left_out: NDArray[np.bool_]) -> list[Taug
 
 @torch.inference_mode()
 def _vectors(part: Taught, model: SoundModel) -> Vectors:
-    """Return (recordings, dim): the mean of the windows as recorded, the loud ones counting more; zeros without any."""
+    """Return (recordings, dim), pooled from the windows as recorded; zeros where there is none."""
     windows = model.sound_tower(torch.from_numpy(part.heard[0].astype(np.float32))).numpy()
-    total = np.zeros((len(part.recordings), windows.shape[1]))
-    np.add.at(total, part.features.recording, part.features.loudness[:, None] * windows)
-    return np.asarray(total)
+    found = np.zeros((len(part.recordings), windows.shape[1]), np.float32)
+    places, firsts = np.unique(part.features.recording, return_index=True)
+    for place, inside in zip(places, np.split(np.arange(len(windows)), firsts[1:]), strict=True):
+        loudness = np.asarray(part.features.loudness[inside])
+        heard = Heard(times=inside.astype(float), vectors=windows[inside], loudness=loudness, end=math.inf)
+        found[place] = pool_sound(heard, [(-math.inf, math.inf)])[0]
+    return found
 
 
 def _shares(labels: NDArray[np.str_], right: NDArray[np.float64]) -> dict[str, float]:

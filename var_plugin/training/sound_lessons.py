@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_features import SoundFeatures
 from var_plugin.training.sound_texts import Phrasings
 from var_plugin.training.sounds import Recording
 
-_LABELS = tuple(EVERY_WORDING)
+_LABELS = tuple(TRAINED)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
 from var_plugin.encoders.sound import sound_vector
 from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.training.sound_effect_names import EVERY_WORDING
 from var_plugin.training.sound_features import read_sound
+from var_plugin.training.sound_wordings import WORDINGS
 from var_plugin.training.sounds import Recording
 
 _RESAMPLES = 2_000
@@ -42,16 +42,23 @@ def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[st
     return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
 
 
-def measure_background(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[str, float]]:
-    """Return mean and deviation of the similarity of labels and recordings, and of two recordings, of other classes."""
-    kept, sounds = hear_recordings(recordings, folder)
-    labels = np.array([recording.label for recording in kept])
-    texts = [(label, wording) for label in np.unique(labels) for wording in EVERY_WORDING[label].trained]
+def measure_background(
+    recordings: Sequence[Recording], vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]
+) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of the similarity of labels and recordings, and of two recordings, of other classes.
+
+    Args:
+        recordings: n with labels.
+        vectors: (n, dim) of them.
+        encode: texts to (texts, dim).
+    """
+    labels = np.array([recording.label for recording in recordings])
+    texts = [(label, wording) for label in np.unique(labels) for wording in WORDINGS[label].trained]
     text_labels = np.array([label for label, _ in texts])
-    text_vectors = LiteSoundTextEncoder(folder).encode([wording for _, wording in texts])
+    text_vectors = encode([wording for _, wording in texts])
     found = {
-        "text": (text_vectors @ sounds.T)[text_labels[:, None] != labels],
-        "audio": (sounds @ sounds.T)[labels[:, None] != labels],
+        "text": (text_vectors @ vectors.T)[text_labels[:, None] != labels],
+        "audio": (vectors @ vectors.T)[labels[:, None] != labels],
     }
     return {
         query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
@@ -74,7 +81,7 @@ def measure(
     labels = np.array([recording.label for recording in recordings])
     sources = np.array([recording.source for recording in recordings])
     anywhere = ~np.eye(len(labels), dtype=bool)
-    wordings = {str(label): EVERY_WORDING[label] for label in np.unique(labels)}
+    wordings = {str(label): WORDINGS[label] for label in np.unique(labels)}
     held_out = {label: found.held_out for label, found in wordings.items()}
     names = {label: found.trained[:1] for label, found in wordings.items()}
     values = {

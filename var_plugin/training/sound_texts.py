@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.training.sound_effect_names import EVERY_WORDING
+from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES
 
 _BATCH = 128
@@ -43,8 +43,8 @@ def blur(sentences: Tensor, length: float) -> Tensor:
 
 
 def label_phrasings(cache: Path | None = None) -> Phrasings:
-    """Return the phrasings of all labels, in the order of `EVERY_WORDING`."""
-    return phrasings([wordings.trained for wordings in EVERY_WORDING.values()], cache)
+    """Return the phrasings of all labels, in the order of `TRAINED`."""
+    return phrasings(list(TRAINED.values()), cache)
 
 
 def class_phrasings(names: Sequence[str], cache: Path | None = None) -> Phrasings:
