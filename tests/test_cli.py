@@ -186,7 +186,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     for path, code, complaint in [
         (tmp_path / "missing.mp4", 3, "does not exist"),
         (tmp_path / "empty.mp4", 4, "is empty"),
-        (tmp_path / "text.mp4", 5, "as a video: Invalid data found when processing input;"),
+        (tmp_path / "text.mp4", 5, "as a video or a sound: Invalid data found when processing input;"),
         (cut, 6, "is truncated"),
         (sound, 7, "has no moving pictures"),
         (tmp_path / "folder", 9, "no videos in"),

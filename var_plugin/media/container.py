@@ -105,7 +105,7 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
 def unreadable(path: Path, why: str) -> UnreadableMediaError:
     """The error for a file that opens but makes no sense, or does not open."""
     return UnreadableMediaError(
-        f"cannot read {path} as a video",
+        f"cannot read {path} as a video or a sound",
         why=why,
         fix="check that it plays in a media player, or convert it with ffmpeg",
     )
