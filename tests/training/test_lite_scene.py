@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from var_plugin.encoders.backbones.efficientnet_lite import EfficientNetLite
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
+from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder, LiteWeights
 from var_plugin.training.flickr8k import CaptionedPictures, read_picture
 from var_plugin.training.lite_features import Features, cached_features, join
 from var_plugin.training.lite_general import fit_general
@@ -85,6 +86,14 @@ def test_training_learns_which_caption_belongs_to_which_picture(data: CaptionedP
     found = evaluate(data, trained)
     assert found["text to picture"]["R@1"] >= 90  # chance: 25
     assert found["picture to text"]["R@1"] == 100
+
+
+def test_training_in_bfloat16_learns_it_as_well(
+    data: CaptionedPictures, features: Features, trained: Path, tmp_path: Path
+) -> None:
+    general = {name: tensor.float() for name, tensor in LiteWeights(trained).part("general").items()}
+    save(train(features, replace(RECIPE, bfloat16=True)), general, tmp_path, RECIPE)
+    assert evaluate(data, tmp_path)["text to picture"]["R@1"] >= 90  # chance: 25
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import copy
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
@@ -39,9 +40,9 @@ _WEIGHTS, _CONFIGURATION = "scene.safetensors", "scene.json"
 class Recipe:
     """Every number of the training; chosen on the validation part."""
 
-    epochs: int = 12
-    batch: int = 256
-    views: int = 4
+    epochs: int = 20
+    batch: int = 512
+    views: int = 12
     captions: int = 2
     """Captions per picture and step, drawn out of the five."""
     tower_rate: float = 1e-3
@@ -60,8 +61,10 @@ class Recipe:
     """Share of the general part in a text's vector: for an ordinary caption, and for what no caption resembles."""
     queries: int = 2
     hidden: int = 512
-    rank: int = 32
+    rank: int = 64
     dropout: float = 0.3
+    bfloat16: bool = False
+    """Multiply in bfloat16: half the time on CPUs that have it."""
     seed: int = 0
 
 
@@ -80,7 +83,7 @@ def train(features: Features, recipe: Recipe) -> LiteModel:
     for epoch in range(recipe.epochs):
         losses = []
         for batch in _batches(features, recipe, random):
-            loss, contrast = _loss(model, batch, recipe.distillation)
+            loss, contrast = _loss(model, batch, recipe)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -121,15 +124,17 @@ def _float(array: NDArray[np.float16]) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def _loss(model: LiteModel, batch: _Batch, distillation: float) -> tuple[Tensor, float]:
+def _loss(model: LiteModel, batch: _Batch, recipe: Recipe) -> tuple[Tensor, float]:
     """Return the whole loss, and its contrastive part alone."""
-    pictures, logits = model.pictures(batch.trunk)
-    texts = model.texts(batch.states, batch.mask)
+    # Of sentences as short as these, fused attention takes several times as long backward.
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        found = (*model.pictures(batch.trunk), model.texts(batch.states, batch.mask))
+    pictures, logits, texts = (each.float() for each in found)
     scale, own = model.log_scale.exp(), torch.arange(len(pictures))
     similarities = [scale * caption @ pictures.T for caption in texts.reshape(-1, *pictures.shape)]
     contrast = torch.stack([F.cross_entropy(s, own) + F.cross_entropy(s.T, own) for s in similarities]).mean() / 2
     kept = F.kl_div(logits.log_softmax(-1), batch.logits.softmax(-1), reduction="batchmean")
-    return contrast + distillation * kept, contrast.item()
+    return contrast + recipe.distillation * kept, contrast.item()
 
 
 def _optimizer(model: LiteModel, recipe: Recipe) -> torch.optim.Optimizer:
@@ -193,6 +198,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps the features of the frozen trunks")
     parser.add_argument("--classes", type=Path, help="JSON list of the 1000 ImageNet class names")
     parser.add_argument("--final", action="store_true", help="train on the validation part, too")
+    parser.add_argument("--bfloat16", action="store_true", help="multiply in bfloat16, where the CPU has it")
     arguments = parser.parse_args()
     parts = read_flickr8k(arguments.data)
     if arguments.evaluate:
@@ -200,7 +206,7 @@ def main() -> None:
         return
     if not arguments.cache or not arguments.classes:
         parser.error("training needs --cache and --classes")
-    recipe = Recipe()
+    recipe = replace(Recipe(), bfloat16=arguments.bfloat16)
     used: list[Part] = ["train", "validation"] if arguments.final else ["train"]
     features = [cached_features(parts[part], views=recipe.views, folder=arguments.cache, name=part) for part in used]
     captions = [captions[0] for part in used for captions in parts[part].captions]
