@@ -147,9 +147,14 @@ sys.exit(receipt.exit_code)
 
 
 @pytest.mark.parametrize(
-    ("moment", "name", "count"), [("looking", "02.mp4", 2), ("writing", "02.mp4", 3), ("writing", "04.mp4", 5)]
+    ("moment", "name", "counts"),
+    [
+        ("looking", "02.mp4", {2}),
+        ("writing", "02.mp4", {3, 4}),  # the next may have been looked at and wait for its turn
+        ("writing", "04.mp4", {5}),
+    ],
 )
-def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, name: str, count: int) -> None:
+def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, name: str, counts: set[int]) -> None:
     for i in range(5):
         film(f"in/{i:02}.mp4", seconds=20, fps=5, paint=lambda time, seed=i: textured(seed))
     process = subprocess.run(
@@ -161,7 +166,7 @@ def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, nam
     with open_index(tmp_path / "index.db", suite=color_suite()) as index:
         assert index.verify().ok
         stored = [line["path"] for line in receipt["videos"] if line["status"] == "stored"]
-        assert len(stored) == count, "what was being written is written to its end"
+        assert len(stored) in counts, "what was being written is written to its end"
         assert [video.uri for video in index.videos()] == stored, "nothing but what the receipt says"
 
 
