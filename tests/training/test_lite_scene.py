@@ -62,6 +62,11 @@ def test_features_are_read_back_from_the_cache(data: CaptionedPictures, tmp_path
     assert np.array_equal(first.states, second.states)
 
 
+def test_other_views_are_not_taken_for_those_asked_for(data: CaptionedPictures, tmp_path: Path) -> None:
+    for views in (1, 2):
+        assert len(cached_features(data, views=views, folder=tmp_path, name="colors").trunk) == views
+
+
 def test_the_first_view_is_the_picture_itself(data: CaptionedPictures, features: Features) -> None:
     trunk, logits = EfficientNetLite().features([read_picture(path) for path in data.paths], ["trunk", "logits"])
     assert features.trunk[0] == pytest.approx(trunk, rel=1e-2, abs=1e-2)
@@ -91,8 +96,8 @@ def test_training_learns_which_caption_belongs_to_which_picture(data: CaptionedP
 def test_training_in_bfloat16_learns_it_as_well(
     data: CaptionedPictures, features: Features, trained: Path, tmp_path: Path
 ) -> None:
-    general = {name: tensor.float() for name, tensor in LiteWeights(trained).part("general").items()}
-    save(train(features, replace(RECIPE, bfloat16=True)), general, tmp_path, RECIPE)
+    model = train(features, replace(RECIPE, bfloat16=True))
+    save(model, LiteWeights(trained).part("general"), tmp_path, RECIPE)
     assert evaluate(data, tmp_path)["text to picture"]["R@1"] >= 90  # chance: 25
 
 

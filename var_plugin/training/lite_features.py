@@ -42,7 +42,7 @@ class Features:
 
 def cached_features(data: CaptionedPictures, *, views: int, folder: Path, name: str) -> Features:
     """Compute the features of `data` with `views` views per picture, or read them from `folder` if they are there."""
-    files = {array: folder / f"{name}-{array}.npy" for array in ("trunk", "logits", "states", "mask")}
+    files = {array: folder / f"{name}-{views}-{array}.npy" for array in ("trunk", "logits", "states", "mask")}
     if not all(file.exists() for file in files.values()):
         folder.mkdir(parents=True, exist_ok=True)
         arrays = _picture_features(data, views, name) | _text_features(data, name)
