@@ -14,17 +14,41 @@ from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, build
 from var_plugin.encoders.lite_sound_towers import LogMel, log_magnitudes, magnitudes
-from var_plugin.errors import MediaNotFoundError
-from var_plugin.training.lite_sound import Recipe, SoundModel, learn_audible, note, save, train_towers
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import InvalidInputError, MediaNotFoundError
+from var_plugin.training import sound_lessons
+from var_plugin.training.lite_sound import Recipe, SoundModel, main, train_towers
 from var_plugin.training.sound_augmentation import disturb, invent, mix, warp
 from var_plugin.training.sound_effect_names import EFFECT_WORDINGS, PATTERNS, TRAINED, label_of
 from var_plugin.training.sound_features import SoundFeatures, cached_features, hear, read_sound
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, difference, imitate
-from var_plugin.training.sound_lessons import Taught, prepare
-from var_plugin.training.sound_measures import evaluate, hear_recordings, measure, measure_background
-from var_plugin.training.sound_texts import Phrasings, blur, class_phrasings, phrasings, sentence_vectors
+from var_plugin.training.sound_lessons import Taught, collect, prepare
+from var_plugin.training.sound_measures import (
+    evaluate,
+    hear_recordings,
+    interval,
+    measure,
+    measure_background,
+    unheard,
+)
+from var_plugin.training.sound_texts import (
+    Phrasings,
+    blur,
+    class_phrasings,
+    learn_audible,
+    phrasings,
+    sentence_vectors,
+)
+from var_plugin.training.sound_weights import note, rounds_of, save
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES, WORDINGS
-from var_plugin.training.sounds import ESC10_CLASSES, URBANSOUND8K_CLASSES, Recording, read_recordings, select
+from var_plugin.training.sounds import (
+    ESC10_CLASSES,
+    ROUNDS,
+    URBANSOUND8K_CLASSES,
+    Recording,
+    read_recordings,
+    select,
+)
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
 
@@ -72,7 +96,9 @@ def windows(few: list[Recording]) -> torch.Tensor:
     return LogMel()(torch.from_numpy(np.stack([sound[:15_600] for sound in sounds])))
 
 
-def test_parts_never_share_a_source(recordings: list[Recording]) -> None:
+@pytest.mark.parametrize("number", ROUNDS)
+def test_parts_never_share_a_source(audio: Path, number: int) -> None:
+    recordings = read_recordings(audio.parent, round_number=number)
     for collection in ("esc10", "urbansound8k"):
         sources = [
             {recording.source for recording in select(recordings, part=part, collection=collection)}
@@ -81,13 +107,20 @@ def test_parts_never_share_a_source(recordings: list[Recording]) -> None:
         assert not sources[0] & sources[1] and not sources[0] & sources[2] and not sources[1] & sources[2]
 
 
-def test_every_class_is_trained_validated_and_tested(recordings: list[Recording]) -> None:
+@pytest.mark.parametrize("number", ROUNDS)
+def test_every_class_is_trained_validated_and_tested(audio: Path, number: int) -> None:
+    recordings = read_recordings(audio.parent, round_number=number)
     for collection, classes in (("esc10", ESC10_CLASSES), ("urbansound8k", URBANSOUND8K_CLASSES)):
         for part in ("train", "validation", "test"):
             assert {r.label for r in select(recordings, part=part, collection=collection)} == set(classes)
 
 
-def test_the_test_part_is_a_fold(recordings: list[Recording]) -> None:
+def test_every_recording_is_in_the_test_part_of_one_round(audio: Path, recordings: list[Recording]) -> None:
+    tested = [recording for number in ROUNDS for recording in read_recordings(audio.parent, round_number=number)]
+    assert sorted(r.path for r in select(tested, part="test")) == sorted(recording.path for recording in recordings)
+
+
+def test_the_last_round_leaves_one_fold_out(recordings: list[Recording]) -> None:
     test = select(recordings, part="test")
     assert {recording.path.name[0] for recording in test if recording.collection == "esc10"} == {"5"}
     assert {recording.path.parent.name for recording in test if recording.collection == "urbansound8k"} == {"fold3"}
@@ -316,12 +349,13 @@ def test_training_learns_and_its_weights_work(
     train_towers(model, lessons, recipe)
     assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
-    save(model, tmp_path, recipe)
+    save(model, tmp_path, recipe, {"network": 3, "towers": 3})
     heard_now, encode = hear_recordings(few, tmp_path), LiteSoundTextEncoder(tmp_path).encode
     note(tmp_path, background=measure_background(*heard_now, encode))
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
-    measured = evaluate(few, tmp_path)
+    measured = evaluate([(few, tmp_path)])
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
+    assert evaluate([(few, tmp_path)] * 2)["audio to audio"]["value"] == measured["audio to audio"]["value"]
     made = build(MiniLM, tmp_path)
     assert made.space.dim == 17 and made.backgrounds["text"].std > 0
     assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
@@ -365,7 +399,7 @@ def test_what_can_be_heard_is_learned_from_both_sides() -> None:
     recipe = Recipe(dim=16, sentence_hidden=16, sound_hidden=16)
     model = SoundModel(recipe)
     heard, seen = ["a dog barks", "the sound of rain", "loud music"], ["a red coat", "a blue house", "a tall man"]
-    learn_audible(model, sentence_vectors(heard), sentence_vectors(seen), recipe)
+    learn_audible(model.audible, sentence_vectors(heard), sentence_vectors(seen), recipe.audible_decay)
     with torch.inference_mode():
         found = model.audible.linear(sentence_vectors(["the noise of an engine", "a green hat"])).sigmoid()
     assert found[0] > 0.5 > found[1]
@@ -383,8 +417,68 @@ def test_measures_on_vectors_whose_answer_is_known() -> None:
         dogs = {*WORDINGS["dog"].held_out, *WORDINGS["dog"].trained}
         return np.array([[1, 0] if text in dogs else [0, 1] for text in texts], np.float32)
 
-    found = measure(recordings, vectors, encode)
+    sources = np.array([recording.source for recording in recordings])
+    found = {name: interval(values, sources) for name, values in measure(recordings, vectors, encode).items()}
     assert found["text to audio"].value == 0.75
     assert found["audio to audio"].value == 0.75  # only the last one's nearest is of another class
     assert found["audio to audio, other sources"].value == 0.5  # of the rains only: the dogs are of one source
     assert found["text to audio"].low <= 0.75 <= found["text to audio"].high
+
+
+def saved(folder: Path, network: int | None, towers: int | None) -> Path:
+    recipe = Recipe(widths=(4, 8), residuals=1, dim=4, sound_hidden=4, sentence_hidden=4)
+    save(SoundModel(recipe), folder, recipe, {"network": network, "towers": towers})
+    return folder
+
+
+def test_weights_are_measured_on_sources_they_have_not_learned_from(audio: Path, tmp_path: Path) -> None:
+    found = unheard(audio.parent, saved(tmp_path / "b", 2, 2))
+    assert {r.path.parent.name for r in select(found, collection="urbansound8k")} == {"fold2"}
+    others = [r for r in read_recordings(audio.parent, round_number=2) if r.part != "test"]
+    assert not {r.source for r in found} & {r.source for r in others}
+    for network, towers in ((3, None), (None, None), (1, 2)):
+        with pytest.raises(InvalidInputError, match="learned from"):
+            unheard(audio.parent, saved(tmp_path / "a", network, towers))
+
+
+def test_shipped_weights_have_learned_from_all_folds() -> None:
+    assert rounds_of(LITE) == {"network": 3, "towers": None}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
+    monkeypatch.setattr("sys.argv", ["lite_sound", "--data", "x", *map(str, arguments)])
+    main()
+
+
+def test_a_network_that_has_heard_the_folds_learns_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for final in ([], ["--final"]):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, "--cache", "y", "--out", "z", "--learned", saved(tmp_path, 2, 2), "--round", "1", *final)
+        assert "has not heard the folds of this round" in capsys.readouterr().err
+
+
+def test_no_fold_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [saved(tmp_path / name, 2, 2) for name in "ab"]
+    with pytest.raises(InvalidInputError, match="count twice"):
+        run(monkeypatch, "--evaluate", *folders)
+
+
+def test_parts_do_not_compete_with_each_other(few: list[Recording]) -> None:
+    """Each part alone has one class, so each answer is right; together they would have two."""
+    parts = [([recording for recording in few if recording.label == label], LITE) for label in ("rain", "rooster")]
+    found = evaluate(parts)
+    assert found["text to audio"] == {"value": 1.0, "low": 1.0, "high": 1.0, "recordings": 4}
+
+
+def test_other_recordings_have_other_features(
+    few: list[Recording], yamnet: Yamnet, audio: Path, tmp_path: Path
+) -> None:
+    found = []
+    for number in (2, 3):
+        chosen = [r for r in read_recordings(audio.parent, round_number=number) if r.path in {f.path for f in few}]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sound_lessons, "read_recordings", lambda *_, read=chosen, **__: read)
+            found.append(collect(audio.parent, tmp_path, yamnet, ["train"], round_number=number)["train"].features)
+    assert len(list(tmp_path.iterdir())) == len({len(each.recording) for each in found}) == 2

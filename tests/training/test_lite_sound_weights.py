@@ -1,4 +1,7 @@
-"""The shipped sound weights hold what their card says, on folds that neither training nor any choice has seen."""
+"""The shipped sound weights know what they have learned from; on anything else they cannot be measured here.
+
+So only weights, or code around them, that do not fit together any more show here. What they are worth is in their card.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ from var_plugin.training.sound_measures import evaluate
 from var_plugin.training.sounds import read_recordings, select
 
 LEAST = {
-    "esc10": {"text to audio": 0.92, "audio to audio": 0.84},
-    "urbansound8k": {"text to audio": 0.53, "audio to audio": 0.57},
+    "esc10": {"text to audio": 0.93, "audio to audio": 0.88},
+    "urbansound8k": {"text to audio": 0.76, "audio to audio": 0.63},
 }
 
 
 @pytest.mark.parametrize("collection", LEAST)
-def test_the_shipped_weights_hold_their_figures(collection: str) -> None:
-    found = evaluate(select(read_recordings(data_folder("audio").parent), part="test", collection=collection), LITE)
+def test_what_was_learned_is_known(collection: str) -> None:
+    """On one fold of each collection."""
+    recordings = select(read_recordings(data_folder("audio").parent), part="test", collection=collection)
+    found = evaluate([(recordings, LITE)])
     for measure, least in LEAST[collection].items():
         assert found[measure]["value"] >= least, found

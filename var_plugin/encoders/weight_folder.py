@@ -24,7 +24,7 @@ LITE = Path(__file__).parent / "weights" / "lite"
 
 _BATCH = 64
 
-_OF_ANSWERS_ONLY = ("background", "confidence", "recipe")
+_OF_ANSWERS_ONLY = ("background", "confidence", "recipe", "rounds")
 """What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""
 
 

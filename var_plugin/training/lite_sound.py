@@ -14,12 +14,12 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,27 +28,26 @@ from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
-from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import InvalidInputError
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.schedule import warm_cosine
 from var_plugin.training.sound_confidence import fit_confidences
 from var_plugin.training.sound_effects import fetch
-from var_plugin.training.sound_features import SoundFeatures, cached_features, hear
 from var_plugin.training.sound_imitation import ImitationRecipe, Material, begin, imitate
-from var_plugin.training.sound_lessons import Batch, Lessons, Taught, batches, prepare
-from var_plugin.training.sound_measures import evaluate, hear_recordings, measure_background
-from var_plugin.training.sound_texts import blur, class_phrasings, label_phrasings, sentence_vectors
-from var_plugin.training.sounds import Part, Recording, read_recordings, select
+from var_plugin.training.sound_lessons import TAUGHT, Batch, Known, Lessons, batches, collect, prepare
+from var_plugin.training.sound_measures import evaluate, hear_recordings, measure_background, unheard
+from var_plugin.training.sound_texts import blur, class_phrasings, label_phrasings, learn_audible, sentence_vectors
+from var_plugin.training.sound_weights import note, rounds_of, save
+from var_plugin.training.sounds import LAST_ROUND, ROUNDS, Part, select
 from var_plugin.training.yamnet import WIDTH as FEATURES
 from var_plugin.training.yamnet import Yamnet, read_class_names
 
-_WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
 _LEAST = -1e4
 """Similarity of what does not compete; not minus infinity, of which a share of none is no number."""
 _REPORT = 100
 """Steps from one line of progress to the next."""
 _EVALUATED = ("esc10", "urbansound8k")
-_TAUGHT: tuple[Part, ...] = ("train", "validation")
+_ALL: tuple[Part, ...] = (*TAUGHT, "test")
 
 
 @dataclass(frozen=True)
@@ -107,25 +106,6 @@ class SoundModel(nn.Module):
         return np.asarray(self.sentence_tower(sentence_vectors(texts)).numpy())
 
 
-@dataclass(frozen=True)
-class Known:
-    """Recordings of a part, and what is computed of them once."""
-
-    recordings: Sequence[Recording]
-    features: SoundFeatures
-
-    def heard_by(self, network: SoundNetwork) -> Taught:
-        """Add what a network makes of them."""
-        return Taught(self.recordings, self.features, hear(network, self.features))
-
-
-def collect(data: Path, cache: Path, yamnet: Yamnet) -> dict[Part, Known]:
-    """Return the recordings that towers may learn from; features that are not in `cache` are computed."""
-    recordings, trunk = read_recordings(data, cache / "effects"), yamnet.trunk()
-    chosen = {part: select(recordings, part=part) for part in _TAUGHT}
-    return {part: Known(found, cached_features(found, trunk, cache / part)) for part, found in chosen.items()}
-
-
 def learned_network(folder: Path) -> SoundNetwork:
     """Return the network of the weights in a folder."""
     network = SoundModel(Recipe()).network
@@ -169,68 +149,17 @@ def _loss(model: SoundModel, batch: Batch, lessons: Lessons, recipe: Recipe) -> 
     return loss
 
 
-def learn_audible(model: SoundModel, spoken: Tensor, silent: Tensor, recipe: Recipe) -> None:
-    """Fit the logistic regression that tells sentences about sounds from captions of pictures, each side alike.
-
-    Args:
-        model: whose `audible` is fitted.
-        spoken: (n, 384) vectors of sentences about sounds.
-        silent: (m, 384) vectors of captions.
-        recipe: holds the weight decay.
-    """
-    sentences = torch.cat([spoken, silent])
-    truth = torch.cat([torch.ones(len(spoken)), torch.zeros(len(silent))])
-    weight = torch.cat([torch.full((len(side),), 0.5 / len(side)) for side in (spoken, silent)])
-    optimizer = torch.optim.LBFGS(model.audible.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        found = F.binary_cross_entropy_with_logits(
-            model.audible.linear(sentences).squeeze(-1), truth, weight, reduction="sum"
-        )
-        total: Tensor = found + recipe.audible_decay * model.audible.linear.weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-
-
-def save(model: SoundModel, folder: Path, recipe: Recipe) -> None:
-    """Write `sound.safetensors` and `sound.json`, in which `note` has still to tell what was measured."""
-    tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in model.state_dict().items()
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / _WEIGHTS)
-    configuration = {
-        "dim": recipe.dim + 1,
-        "network": {"widths": recipe.widths, "residuals": recipe.residuals, "features": FEATURES},
-        "sound_tower": {"hidden": recipe.sound_hidden, "dim": recipe.dim},
-        "sentence_tower": {"hidden": recipe.sentence_hidden, "dim": recipe.dim},
-        "sounds": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
-        "recipe": asdict(recipe),
-    }
-    _write_configuration(folder, configuration)
-
-
-def note(folder: Path, **measured: dict[str, dict[str, float]]) -> None:
-    """Note the `background` of `measure_background` and the `confidence` of `fit_confidences`."""
-    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | measured)
-
-
-def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:
-    text = json.dumps(configuration, indent=2, ensure_ascii=False)
-    (folder / _CONFIGURATION).write_text(text + "\n", encoding="utf-8")
-
-
 def main() -> None:
     """Train, or evaluate what was trained."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.lite_sound", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/ and flickr8k/captions.csv")
-    parser.add_argument("--out", type=Path, default=LITE, help="folder for the weights; by default the shipped ones")
+    parser.add_argument("--out", type=Path, help="folder for the weights")
     parser.add_argument(
-        "--evaluate", choices=("validation", "test"), help="only measure the weights in --out on this part"
+        "--evaluate",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="only measure the weights in these folders, of a round each, on what they have not learned from, joined",
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the sound effects and all features")
     parser.add_argument(
@@ -242,25 +171,61 @@ def main() -> None:
         choices=range(len(Recipe().imitation) + 1),
         help="the network learns for so many of the last turns; all by default, with --learned none",
     )
-    parser.add_argument("--final", action="store_true", help="train the towers on the validation part, too")
+    parser.add_argument(
+        "--round",
+        type=int,
+        choices=ROUNDS,
+        default=LAST_ROUND,
+        help="whose folds are left out, for measuring (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--final", action="store_true", help="let the towers learn from these as well, once nothing is left to measure"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # two threads are slower on windows as small as these
     if arguments.evaluate:
-        recordings = select(read_recordings(arguments.data), part=arguments.evaluate)
-        results = {name: evaluate(select(recordings, collection=name), arguments.out) for name in _EVALUATED}
-        print(json.dumps(results, indent=2))
+        print(json.dumps(_evaluate(arguments.data, arguments.evaluate), indent=2))
         return
-    if not arguments.cache:
-        parser.error("training needs --cache")
+    if not arguments.cache or not arguments.out:
+        parser.error("training needs --cache and --out")
+    if arguments.learned and rounds_of(arguments.learned)["network"] != arguments.round:
+        parser.error("the network of --learned does not say that it has not heard the folds of this round")
     fetch(arguments.cache / "effects")
     network = learned_network(arguments.learned) if arguments.learned else None
     turns = arguments.turns if arguments.turns is not None else 0 if network else len(Recipe().imitation)
-    _make(arguments.data, arguments.cache, arguments.out, network, turns=turns, final=arguments.final)
+    parts = _ALL if arguments.final else TAUGHT
+    _make(
+        arguments.data, arguments.cache, arguments.out, network, turns=turns, round_number=arguments.round, parts=parts
+    )
 
 
-def _make(data: Path, cache: Path, out: Path, network: SoundNetwork | None, *, turns: int, final: bool) -> None:
+def _evaluate(data: Path, folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Measure weights of different rounds; recordings of each compete among themselves, the values are joined."""
+    if len({rounds_of(folder)["towers"] for folder in folders}) < len(folders):
+        raise InvalidInputError(
+            "these weights cannot be measured together",
+            why="some of them leave the same folds out, which would count twice",
+            fix="name one folder for each round",
+        )
+    parts = [(unheard(data, folder), folder) for folder in folders]
+    return {
+        name: evaluate([(select(found, collection=name), folder) for found, folder in parts]) for name in _EVALUATED
+    }
+
+
+def _make(
+    data: Path,
+    cache: Path,
+    out: Path,
+    network: SoundNetwork | None,
+    *,
+    turns: int,
+    round_number: int,
+    parts: Sequence[Part],
+) -> None:
     recipe, yamnet = Recipe(), Yamnet(data / "audio" / "yamnet.tflite")
-    known, classifier = collect(data, cache, yamnet), yamnet.classifier()
+    known = collect(data, cache, yamnet, parts, round_number=round_number)
+    classifier = yamnet.classifier()
     network = _learn(recipe, known["train"], yamnet, network, recipe.imitation[len(recipe.imitation) - turns :])
     taught = {part: found.heard_by(network) for part, found in known.items()}
     texts = label_phrasings(cache), class_phrasings(read_class_names(data / "audio" / "yamnet_class_map.csv"), cache)
@@ -272,8 +237,8 @@ def _make(data: Path, cache: Path, out: Path, network: SoundNetwork | None, *, t
         model.network.load_state_dict(network.state_dict())
         train_towers(model, prepare([taught[part] for part in parts], classifier, texts, dict(recipe.shares)), recipe)
         spoken = torch.cat([found.sentences for found in texts])
-        learn_audible(model, spoken, sentence_vectors(captions, cache), recipe)
-        save(model, out, recipe)
+        learn_audible(model.audible, spoken, sentence_vectors(captions, cache), recipe.audible_decay)
+        save(model, out, recipe, {"network": round_number, "towers": None if "test" in parts else round_number})
 
     fit(["train"])
     # How alike strangers are is measured on recordings that were not trained on, before these join the training.
@@ -282,8 +247,7 @@ def _make(data: Path, cache: Path, out: Path, network: SoundNetwork | None, *, t
     background = measure_background(unknown, vectors, encode)
     strangers = {query: Background(**numbers) for query, numbers in background.items()}
     confidence = fit_confidences(unknown, vectors, encode, strangers)
-    if final:
-        fit(_TAUGHT)
+    fit(parts)
     note(out, background=background, confidence=confidence)
 
 

@@ -15,15 +15,14 @@ import numpy as np
 
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
-from var_plugin.encoders.weight_folder import LITE
 from var_plugin.training.confidence import TABLE, Trials, fit_confidence, told, trials
 from var_plugin.training.sound_effect_names import TRAINED
-from var_plugin.training.sound_measures import hear_recordings
+from var_plugin.training.sound_measures import hear_recordings, unheard
 from var_plugin.training.sound_wordings import WORDINGS
-from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.training.sounds import Recording
 
 SIZES = (30, 100, 300)
-"""Of the galleries; there are no more recordings of other labels."""
+"""Of the galleries; the last round's folds have no more recordings of other labels."""
 _ASKED = 30
 """Recordings of a label that are asked for."""
 
@@ -118,12 +117,10 @@ def main() -> None:
     """Print how often weights miss and raise false alarms on the test part."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.sound_confidence", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/")
-    parser.add_argument(
-        "--weights", type=Path, default=LITE, help="folder with the weights; by default the shipped ones"
-    )
+    parser.add_argument("--weights", type=Path, required=True, help="folder with weights that leave folds out")
     arguments = parser.parse_args()
     weights = LiteSoundWeights(arguments.weights)
-    kept, vectors = hear_recordings(select(read_recordings(arguments.data), part="test"), arguments.weights)
+    kept, vectors = hear_recordings(unheard(arguments.data, arguments.weights), arguments.weights)
     encode, backgrounds = LiteSoundTextEncoder(arguments.weights).encode, weights.backgrounds()
     asked = {
         "text": asked_by_text(kept, vectors, encode, HELD_OUT, backgrounds["text"]),

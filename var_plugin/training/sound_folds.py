@@ -1,7 +1,7 @@
 """Try the recipe of the `sound` towers out: trained on three quarters of the sources, measured on the rest, four times.
 
-The wordings that are asked for are left out with the sources. The network stays as it is; it has heard all of them. Of
-sound effects with telling names the source is the package. What is for the test takes no part.
+The wordings that are asked for are left out with the sources. The network stays as it is; it has heard all of them but
+the validation part. Of sound effects with telling names the source is the package. What is for the test takes no part.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch import Tensor
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.sound import Heard, pool_sound
 from var_plugin.encoders.weight_folder import LITE
-from var_plugin.training.lite_sound import Recipe, SoundModel, collect, learned_network, train_towers
+from var_plugin.training.lite_sound import Recipe, SoundModel, learned_network, train_towers
 from var_plugin.training.sound_effect_names import TRAINED
-from var_plugin.training.sound_lessons import Taught, prepare
+from var_plugin.training.sound_lessons import Taught, collect, prepare
 from var_plugin.training.sound_measures import best_text
 from var_plugin.training.sound_texts import Phrasings, class_phrasings, phrasings
 from var_plugin.training.sounds import Recording

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.training.sound_effect_names import TRAINED
-from var_plugin.training.sound_features import SoundFeatures
+from var_plugin.training.sound_features import SoundFeatures, cached_features, hear
 from var_plugin.training.sound_texts import Phrasings
-from var_plugin.training.sounds import Recording
+from var_plugin.training.sounds import LAST_ROUND, Part, Recording, read_recordings, select
+from var_plugin.training.yamnet import Yamnet
+
+TAUGHT: tuple[Part, ...] = ("train", "validation")
+"""What towers learn from while something is left to measure."""
 
 _LABELS = tuple(TRAINED)
 
@@ -27,6 +34,36 @@ class Taught:
     recordings: Sequence[Recording]
     features: SoundFeatures
     heard: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Recordings of a part, and what is computed of them once."""
+
+    recordings: Sequence[Recording]
+    features: SoundFeatures
+
+    def heard_by(self, network: SoundNetwork) -> Taught:
+        """Add what a network makes of them."""
+        return Taught(self.recordings, self.features, hear(network, self.features))
+
+
+def collect(
+    data: Path, cache: Path, yamnet: Yamnet, parts: Sequence[Part] = TAUGHT, *, round_number: int = LAST_ROUND
+) -> dict[Part, Known]:
+    """Return the recordings of the parts, as the round makes them; features that are not in `cache` are computed."""
+    recordings, trunk = read_recordings(data, cache / "effects", round_number=round_number), yamnet.trunk()
+    chosen = {part: select(recordings, part=part) for part in parts}
+    return {
+        part: Known(found, cached_features(found, trunk, cache / f"{part}-{_digest(found)}"))
+        for part, found in chosen.items()
+    }
+
+
+def _digest(recordings: Sequence[Recording]) -> str:
+    """Return what names a list of recordings: features belong to places in it."""
+    names = [(recording.collection, recording.path.parent.name, recording.path.name) for recording in recordings]
+    return hashlib.sha256(repr(names).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

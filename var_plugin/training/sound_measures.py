@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder
 from var_plugin.encoders.sound import sound_vector
+from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.training.sound_features import read_sound
+from var_plugin.training.sound_weights import rounds_of
 from var_plugin.training.sound_wordings import WORDINGS
-from var_plugin.training.sounds import Recording
+from var_plugin.training.sounds import Recording, read_recordings, select
 
 _RESAMPLES = 2_000
 
@@ -27,19 +29,49 @@ class Measured:
     value: float
     low: float
     high: float
+    recordings: int
 
 
-def evaluate(recordings: Sequence[Recording], folder: Path) -> dict[str, dict[str, float]]:
-    """Measure the weights in `folder` on the labelled recordings of one collection, by the encoders that users run.
+def unheard(data: Path, folder: Path) -> list[Recording]:
+    """Return the recordings whose sources neither network nor towers in `folder` have learned from.
+
+    Raises:
+        InvalidInputError: they have learned from all folds.
+        MediaNotFoundError: the recordings are not in `data`.
+    """
+    rounds = rounds_of(folder)
+    if rounds["towers"] is None or rounds["network"] != rounds["towers"]:
+        raise InvalidInputError(
+            f"the sound weights in {folder} cannot be measured on these recordings",
+            why="they have learned from them",
+            fix="train some that leave folds out: python -m var_plugin.training.lite_sound --round 3 --out FOLDER …",
+        )
+    recordings = read_recordings(data, round_number=rounds["towers"])
+    heard = {recording.source for recording in recordings if recording.part != "test"}
+    return [recording for recording in select(recordings, part="test") if recording.source not in heard]
+
+
+def evaluate(parts: Sequence[tuple[Sequence[Recording], Path]]) -> dict[str, dict[str, float]]:
+    """Measure weights on labelled recordings of one collection, by the encoders that users run.
+
+    Args:
+        parts: recordings and the folder with the weights that are measured on them; a part's recordings and its texts
+            compete among themselves, and the values of all parts are joined.
 
     Returns:
         "text to audio": share of recordings whose most similar text, out of one per class, is of their class, in
         wordings that training did not see; "text to audio, trained wordings": the same with the labels themselves;
         "audio to audio": R-precision among all others; "audio to audio, other sources": among other sources' only.
     """
-    kept, vectors = hear_recordings(recordings, folder)
-    encode = LiteSoundTextEncoder(folder).encode
-    return {name: asdict(measured) for name, measured in measure(kept, vectors, encode).items()}
+    values, sources = [], []
+    for recordings, folder in parts:
+        kept, vectors = hear_recordings(recordings, folder)
+        values.append(measure(kept, vectors, LiteSoundTextEncoder(folder).encode))
+        sources += [recording.source for recording in kept]
+    return {
+        name: asdict(interval(np.concatenate([found[name] for found in values]), np.array(sources)))
+        for name in values[0]
+    }
 
 
 def measure_background(
@@ -76,21 +108,23 @@ def hear_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list
 
 def measure(
     recordings: Sequence[Recording], vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]
-) -> dict[str, Measured]:
-    """Return what `evaluate` does, for vectors (recordings, dim) and an encoder of sentences."""
+) -> dict[str, NDArray[np.float64]]:
+    """Return what `evaluate` does, recording by recording, for vectors (recordings, dim) and an encoder of sentences.
+
+    A value is NaN where it says nothing.
+    """
     labels = np.array([recording.label for recording in recordings])
     sources = np.array([recording.source for recording in recordings])
     anywhere = ~np.eye(len(labels), dtype=bool)
     wordings = {str(label): WORDINGS[label] for label in np.unique(labels)}
-    held_out = {label: found.held_out for label, found in wordings.items()}
+    unseen = {label: found.held_out for label, found in wordings.items()}
     names = {label: found.trained[:1] for label, found in wordings.items()}
-    values = {
-        "text to audio": best_text(vectors, labels, encode, held_out),
+    return {
+        "text to audio": best_text(vectors, labels, encode, unseen),
         "text to audio, trained wordings": best_text(vectors, labels, encode, names),
         "audio to audio": _r_precision(vectors, labels, anywhere),
         "audio to audio, other sources": _r_precision(vectors, labels, sources[:, None] != sources),
     }
-    return {name: _interval(found, sources) for name, found in values.items()}
 
 
 def best_text(
@@ -118,11 +152,15 @@ def _r_precision(vectors: Vectors, labels: NDArray[np.str_], allowed: NDArray[np
     return np.where(count > 0, (ranked & within).sum(1) / np.maximum(count, 1), np.nan)
 
 
-def _interval(values: NDArray[np.float64], sources: NDArray[np.str_]) -> Measured:
-    """Resample sources, not recordings: slices of one recording resemble each other."""
+def interval(values: NDArray[np.float64], sources: NDArray[np.str_]) -> Measured:
+    """Return the mean of values (n,) that are known, not NaN, and how sure it is.
+
+    Sources are resampled, not recordings: slices of one recording resemble each other.
+    """
     known = ~np.isnan(values)
     _, group = np.unique(sources[known], return_inverse=True)
     sums, counts = np.bincount(group, values[known]), np.bincount(group)
     drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
     low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (2.5, 97.5))
-    return Measured(*(round(float(value), 3) for value in (values[known].mean(), low, high)))
+    value, low, high = (round(float(number), 3) for number in (values[known].mean(), low, high))
+    return Measured(value, low, high, int(known.sum()))

@@ -17,7 +17,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.encoders import lite_sound
+from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import Sound
+from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, add
@@ -26,8 +29,9 @@ from var_plugin.retrievers.search import search
 from var_plugin.training.cctv_fights import FightClip, read_cctv_fights
 from var_plugin.training.fight_streams import FPS, RIGHT, SIZE, Span, frames_of, overlap, told
 from var_plugin.training.sound_features import read_sound
+from var_plugin.training.sound_measures import unheard
 from var_plugin.training.sound_wordings import WORDINGS
-from var_plugin.training.sounds import Recording, read_recordings, select
+from var_plugin.training.sounds import Recording
 from var_plugin.types import Filter, Moment, Query
 
 BED = ("air conditioner", "children playing", "engine idling", "street music")
@@ -107,18 +111,30 @@ def _write(path: Path, parts: Sequence[NDArray[np.uint8]], track: Sound) -> None
         container.mux(audio.encode(None))
 
 
+def _suite(weights: Path) -> Suite:
+    """Return the lite suite with those weights for sounds."""
+    lite = load_suite("lite")
+    return Suite(lite.description, {**lite.encoders, "sound": lite_sound.build(MiniLM, weights)})
+
+
 def main() -> None:
     """Count how often the moment put first is the sound."""
     parser = argparse.ArgumentParser(prog="python -m var_plugin.training.sound_streams", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with cctv_fights/ and audio/")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="folder with weights of the space of sounds that leave folds out"
+    )
     parser.add_argument("--films", type=int, default=24)
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
     calm = [clip for clip in read_cctv_fights(arguments.data / "cctv_fights") if not clip.fight]
-    recordings = select(read_recordings(arguments.data), part="test")
+    recordings = unheard(arguments.data, arguments.weights)
     labels = sorted({str(recording.label) for recording in recordings} - set(BED))
     rows = []
-    with tempfile.TemporaryDirectory() as folder, VideoIndex(Path(folder) / "index", load_suite("lite")) as index:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        VideoIndex(Path(folder) / "index", _suite(arguments.weights)) as index,
+    ):
         for number in range(arguments.films):
             label = labels[number % len(labels)]
             events = [recording for recording in recordings if recording.label == label]

@@ -1,4 +1,7 @@
-"""The sentences that the `sound` space learns from, as vectors: names and wordings of classes in several phrasings."""
+"""The sentences that the `sound` space learns from, as vectors: names and wordings of classes in several phrasings.
+
+And what it learns of them alone: which sentences speak of sounds at all.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.encoders.lite_sound_towers import Audible
 from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_wordings import ALIASES, TEMPLATES
 
@@ -68,6 +72,32 @@ def sentence_vectors(texts: Sequence[str], cache: Path | None = None) -> Tensor:
         cache.mkdir(parents=True, exist_ok=True)
         np.save(file, _encoded(texts).numpy())
     return torch.from_numpy(np.load(file))
+
+
+def learn_audible(audible: Audible, spoken: Tensor, silent: Tensor, decay: float) -> None:
+    """Fit the logistic regression that tells sentences about sounds from captions of pictures, each side alike.
+
+    Args:
+        audible: what is fitted.
+        spoken: (n, 384) vectors of sentences about sounds.
+        silent: (m, 384) vectors of captions.
+        decay: of its weights.
+    """
+    sentences = torch.cat([spoken, silent])
+    truth = torch.cat([torch.ones(len(spoken)), torch.zeros(len(silent))])
+    weight = torch.cat([torch.full((len(side),), 0.5 / len(side)) for side in (spoken, silent)])
+    optimizer = torch.optim.LBFGS(audible.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = F.binary_cross_entropy_with_logits(
+            audible.linear(sentences).squeeze(-1), truth, weight, reduction="sum"
+        )
+        total: Tensor = found + decay * audible.linear.weight.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
 
 
 def _encoded(texts: Sequence[str]) -> Tensor:

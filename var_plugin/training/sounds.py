@@ -25,8 +25,24 @@ URBANSOUND8K_CLASSES = (
 )  # fmt: skip
 """In the order of the class numbers in the file names. Both collections' dogs are one class."""
 
-_ESC10_TEST_FOLD = "5"
-_URBANSOUND8K_TEST_FOLD = "fold3"
+
+@dataclass(frozen=True)
+class Round:
+    """Folds of both collections that are left out together, as the test part."""
+
+    esc10: tuple[str, ...]
+    urbansound8k: str
+
+
+ROUNDS = {
+    1: Round(("1", "2"), "fold1"),
+    2: Round(("3", "4"), "fold2"),
+    3: Round(("5",), "fold3"),
+}
+"""Every fold is held out once."""
+LAST_ROUND = 3
+"""Every choice but one was made without its folds (the sound card says which)."""
+
 _VALIDATION_SHARE = 6
 """One in so many sources of every class of the other folds is for validation."""
 
@@ -46,17 +62,18 @@ class Recording:
     part: Part
 
 
-def read_recordings(data: Path, effects: Path | None = None) -> list[Recording]:
+def read_recordings(data: Path, effects: Path | None = None, *, round_number: int = LAST_ROUND) -> list[Recording]:
     """List the recordings of `data/audio` and, for training, all sound files of the folder `effects`.
 
-    ESC-10's fold 5 and UrbanSound8K's fold 3 are the test part; parts never share a source.
+    The folds that the round leaves out are the test part. Parts of one collection never share a source; five sources of
+    dogs are in both collections.
 
     Raises:
         MediaNotFoundError: the collections are not there.
     """
     found = [
-        *_with_validation(_esc10(data / "audio" / "esc10")),
-        *_with_validation(_urbansound8k(data / "audio" / "urbansound8k")),
+        *_with_validation(_esc10(data / "audio" / "esc10", ROUNDS[round_number].esc10)),
+        *_with_validation(_urbansound8k(data / "audio" / "urbansound8k", ROUNDS[round_number].urbansound8k)),
     ]
     if {recording.collection for recording in found} != {"esc10", "urbansound8k"}:
         raise MediaNotFoundError(
@@ -88,22 +105,22 @@ def _effect(path: Path) -> Recording:
     return Recording(path, "named", path.parent.name, label, "train")
 
 
-def _esc10(folder: Path) -> list[Recording]:
+def _esc10(folder: Path, test: Sequence[str]) -> list[Recording]:
     """File names are `fold-source-take.ogg`."""
     found = []
     for path in sorted(folder.glob("*/*.ogg")):
         fold, source, _ = path.stem.split("-")
         label = ESC10_CLASSES[int(path.parent.name[:3]) - 1]
-        found.append(Recording(path, "esc10", source, label, "test" if fold == _ESC10_TEST_FOLD else "train"))
+        found.append(Recording(path, "esc10", source, label, "test" if fold in test else "train"))
     return found
 
 
-def _urbansound8k(folder: Path) -> list[Recording]:
+def _urbansound8k(folder: Path, test: str) -> list[Recording]:
     """File names are `source-class-occurrence-slice.opus`."""
     found = []
     for path in sorted(folder.glob("*/*.opus")):
         source, label = path.stem.split("-")[:2]
-        part: Part = "test" if path.parent.name == _URBANSOUND8K_TEST_FOLD else "train"
+        part: Part = "test" if path.parent.name == test else "train"
         found.append(Recording(path, "urbansound8k", source, URBANSOUND8K_CLASSES[int(label)], part))
     return found
 
