@@ -6,7 +6,9 @@ failures apart. Codes 0 to 2 keep their usual meaning (done, several different f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 
@@ -23,6 +25,16 @@ class VarPluginError(Exception):
         # One line whatever a library's message held: the command line and the logs rely on it.
         what, why, fix = (" ".join(part.split()).rstrip(".") for part in (self.what, self.why, self.fix))
         return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
+
+
+@contextmanager
+def told_in_a_line(program: str) -> Iterator[None]:
+    """End the program with one line on stderr, and the exit code of its kind, where a known error comes up."""
+    try:
+        yield
+    except VarPluginError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        sys.exit(error.exit_code)
 
 
 def said(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import var_plugin
+from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import InvalidInputError
 
 PACKAGE = Path(var_plugin.__file__).parent
 PAGES = [PACKAGE / "training" / "README.md", *sorted((PACKAGE / "encoders" / "weights").rglob("*.md"))]
@@ -39,3 +42,13 @@ def test_it_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 12
+
+
+def test_a_known_error_is_one_line_and_an_exit_code() -> None:
+    module = "var_plugin.training.sound_confidence"
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--data", "nowhere", "--weights", str(LITE)], capture_output=True, text=True
+    )
+    assert ended.returncode == InvalidInputError.exit_code
+    assert ended.stderr.splitlines()[-1].startswith("sound_confidence: the sound weights in ")
+    assert "Traceback" not in ended.stderr

@@ -6,19 +6,14 @@ code each (`var_plugin.errors`).
 
 from __future__ import annotations
 
-import sys
-
 from var_plugin.cli import cameras, care, footage, learning, models, programs
 from var_plugin.cli.shared import app
-from var_plugin.errors import VarPluginError
+from var_plugin.errors import told_in_a_line
 
 __all__ = ["app", "cameras", "care", "footage", "learning", "main", "models", "programs"]
 
 
 def main() -> None:
     """Run the command line; a known error is one line on stderr and an exit code of its own."""
-    try:
+    with told_in_a_line("var-plugin"):
         app()
-    except VarPluginError as error:
-        print(f"var-plugin: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

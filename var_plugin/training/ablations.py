@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from var_plugin.encoders.alan.configuration import QueryModality
+from var_plugin.errors import told_in_a_line
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.evaluate import measure_model
 from var_plugin.evaluation.metrics import Retrieval
@@ -107,4 +108,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("ablations"):
+        main()

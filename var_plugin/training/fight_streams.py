@@ -27,6 +27,7 @@ from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite_suite import scene
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.video import Clips, embed_clips, pool
+from var_plugin.errors import told_in_a_line
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.segments import anomaly_spans, uniform_segments
 from var_plugin.settings import settings
@@ -191,4 +192,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("fight_streams"):
+        main()

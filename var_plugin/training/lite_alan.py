@@ -23,6 +23,7 @@ from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
 from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import told_in_a_line
 from var_plugin.training.alan_data import data_parser, read_data
 from var_plugin.training.alan_detector import DetectorRecipe, train_detector
 from var_plugin.training.alan_examples import RATE, Examples, Samples
@@ -269,4 +270,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("lite_alan"):
+        main()

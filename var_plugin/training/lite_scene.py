@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite import LitePictureEncoder, LiteTextEncoder
 from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import told_in_a_line
 from var_plugin.evaluation.metrics import DEPTHS, ranks
 from var_plugin.training.flickr8k import CAPTIONS, CaptionedPictures, Part, read_flickr8k, read_picture
 from var_plugin.training.lite_features import Features, cached_features, join
@@ -215,4 +216,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("lite_scene"):
+        main()

@@ -28,7 +28,7 @@ from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
 from var_plugin.encoders.lite_sound_towers import Audible, Tower
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, told_in_a_line
 from var_plugin.training.flickr8k import read_flickr8k
 from var_plugin.training.schedule import warm_cosine
 from var_plugin.training.sound_confidence import fit_confidences
@@ -266,4 +266,5 @@ def _learn(
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("lite_sound"):
+        main()

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from var_plugin.encoders.base import Confidence, Picture, Vectors
 from var_plugin.encoders.lite_alan import LiteAlan
 from var_plugin.encoders.lite_suite import scene
+from var_plugin.errors import told_in_a_line
 from var_plugin.training.alan_data import AlanData, measuring_parser, read_data
 from var_plugin.training.alan_examples import Samples
 from var_plugin.training.confidence import (
@@ -143,4 +144,5 @@ def _views(data: CaptionedPictures, count: int) -> Iterator[Sequence[Picture]]:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("no_match"):
+        main()

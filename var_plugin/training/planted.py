@@ -21,6 +21,7 @@ import torch
 from transformers import BertConfig, BertTokenizer, set_seed
 
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
+from var_plugin.errors import told_in_a_line
 from var_plugin.evaluation.benchmarks.planted import (
     MOTION_WORDS,
     OBJECT_WORDS,
@@ -183,4 +184,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("planted"):
+        main()

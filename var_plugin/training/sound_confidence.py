@@ -15,6 +15,7 @@ import numpy as np
 
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite_sound import LiteSoundTextEncoder, LiteSoundWeights
+from var_plugin.errors import told_in_a_line
 from var_plugin.training.confidence import TABLE, Trials, fit_confidence, told, trials
 from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_measures import hear_recordings, unheard
@@ -133,4 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("sound_confidence"):
+        main()

@@ -23,6 +23,7 @@ from torch import Tensor
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.sound import Heard, pool_sound
 from var_plugin.encoders.weight_folder import LITE
+from var_plugin.errors import told_in_a_line
 from var_plugin.training.lite_sound import Recipe, SoundModel, learned_network, train_towers
 from var_plugin.training.sound_effect_names import TRAINED
 from var_plugin.training.sound_lessons import Taught, collect, prepare
@@ -139,4 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("sound_folds"):
+        main()

@@ -22,6 +22,7 @@ from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import Sound
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
+from var_plugin.errors import told_in_a_line
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, add
 from var_plugin.media.audio import SAMPLE_RATE
@@ -153,4 +154,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("sound_streams"):
+        main()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from var_plugin.encoders.alan.residual import ResidualAlanModel
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite import LiteTextEncoder
+from var_plugin.errors import told_in_a_line
 from var_plugin.training import lite_alan
 from var_plugin.training.alan_data import measuring_parser, read_data
 from var_plugin.training.alan_examples import Examples, Samples
@@ -75,4 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with told_in_a_line("whole_videos"):
+        main()
