@@ -36,14 +36,14 @@ def unheard(data: Path, folder: Path) -> list[Recording]:
     """Return the recordings whose sources neither network nor towers in `folder` have learned from.
 
     Raises:
-        InvalidInputError: they have learned from all folds.
+        InvalidInputError: they have learned from all folds, or do not say from which they have not.
         MediaNotFoundError: the recordings are not in `data`.
     """
     rounds = rounds_of(folder)
     if rounds["towers"] is None or rounds["network"] != rounds["towers"]:
         raise InvalidInputError(
             f"the sound weights in {folder} cannot be measured on these recordings",
-            why="they have learned from them",
+            why="they have learned from them, or do not say that they have not",
             fix="train some that leave folds out: python -m var_plugin.training.lite_sound --round 3 --out FOLDER …",
         )
     recordings = read_recordings(data, round_number=rounds["towers"])
