@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from tests.colors import color_suite
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, VarPluginError
 from var_plugin.retrievers.notes import NoteStore
 
 
@@ -105,3 +106,72 @@ def test_made_from_texts(tmp_path: Path) -> None:
     )
     assert isinstance(store, NoteStore)
     assert [document.page_content for document in store.similarity_search("green", k=1)] == ["green"]
+
+
+@pytest.mark.parametrize("replacement", ["", "word " * 20_000, "\ud800"], ids=["empty", "too long", "half an emoji"])
+def test_a_note_survives_a_replacement_that_fails(notes: NoteStore, replacement: str) -> None:
+    before = notes.get_by_ids(["van", "bin"])
+    with pytest.raises(VarPluginError):
+        notes.add_texts(["a new bin", replacement], ids=["bin", "van"])
+    with pytest.raises(VarPluginError):
+        notes.upsert(["van"], [Document(replacement)])
+    assert notes.get_by_ids(["van", "bin"]) == before
+
+
+@pytest.mark.parametrize("key", ["text", "pk", "vector", "$meta", "_seq", "count(*)", ""])
+def test_metadata_cannot_overwrite_the_note_itself(notes: NoteStore, key: str) -> None:
+    before = notes.get_by_ids(["van"])
+    with pytest.raises(InvalidInputError, match=re.escape(f"the key '{key}'")):
+        notes.add_texts(["yellow van"], [{key: "other"}], ids=["van"])
+    assert notes.get_by_ids(["van", "other"]) == before
+
+
+def test_all_other_metadata_come_back_as_they_are(notes: NoteStore) -> None:
+    metadata = {
+        "id": "x", "score": 1, "distance": 0.5, "entity": "e", "page_content": "c",
+        "metadata": {"text": "inside", "deep": [{"pk": None}]}, "a key": "ü", "lit": False,
+    }  # fmt: skip
+    notes.add_texts(["yellow van"], [metadata], ids=["van"])
+    assert notes.get_by_ids(["van"]) == [Document(id="van", page_content="yellow van", metadata=metadata)]
+    assert notes.similarity_search("yellow", k=1) == notes.get_by_ids(["van"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, "x" * 70_000, "\ud800"], ids=["nan", "set", "long", "emoji"])
+def test_metadata_that_cannot_be_stored_change_nothing(notes: NoteStore, value: object) -> None:
+    before = notes.get_by_ids(["van"])
+    with pytest.raises(InvalidInputError):
+        notes.add_texts(["green", "yellow van"], [{}, {"value": value}], ids=["new", "van"])
+    assert notes.get_by_ids(["new", "van"]) == before
+
+
+def test_a_replaced_note_is_whole_after_reopening(notes: NoteStore, tmp_path: Path) -> None:
+    notes.client.flush(notes.collection_name)
+    notes.upsert(["van"], [Document("yellow van", metadata={"camera": "east"})])
+    for store in (notes, open_notes(tmp_path)):
+        (van,) = store.get_by_ids(["van"])
+        assert (van.page_content, van.metadata) == ("yellow van", {"camera": "east"})
+        assert [document.id for document in store.similarity_search("red", k=10)].count("van") == 1
+    notes.client.flush(notes.collection_name)
+    assert len(open_notes(tmp_path).similarity_search("red", k=10)) == 3
+
+
+async def test_documents_are_replaced_asynchronously(notes: NoteStore) -> None:
+    await notes.aadd_documents([Document("yellow van", id="van")])
+    await notes.aupsert(["bin"], [Document("white bin")])
+    assert await notes.aupsert(documents=[Document("blue wall", id="wall")]) is None
+    found = await notes.aget_by_ids(["van", "bin", "wall"])
+    assert [(note.page_content, note.metadata) for note in found] == [
+        ("yellow van", {}), ("white bin", {}), ("blue wall", {}),
+    ]  # fmt: skip
+
+
+def test_many_notes_are_deleted_at_once(notes: NoteStore) -> None:
+    ids = [f"note {number}" for number in range(2_500)]
+    notes.add_embeddings(["red"] * len(ids), [[1.0, 0.0, 0.0]] * len(ids), ids=ids)
+    assert len(notes.get_by_ids(ids)) == len(ids)
+    assert notes.delete(ids)
+    assert notes.delete([]) is True
+    assert notes.get_by_ids(ids) == []
+    with pytest.raises(InvalidInputError, match="nothing to delete"):
+        notes.delete()
+    assert len(notes.similarity_search("red", k=10)) == 3

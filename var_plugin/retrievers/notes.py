@@ -7,6 +7,7 @@ document with its predecessor. Everything else is inherited.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -28,6 +29,11 @@ except ImportError as error:
         fix="run: pip install 'var-plugin[langchain]'",
     ) from error
 
+_MAX_BYTES = 65_535
+# In one expression.
+_KEYS = 1_000
+# What Milvus, or Milvus Lite 3.2, takes for something else than the name of a dynamic field.
+_MILVUS_FIELDS = ("$meta", "_seq", "_partition", "count(*)", "")
 # Exact search: on Milvus Lite a filter makes it faster, while a filtered HNSW loses most of its hits.
 _INDEX = {"index_type": "FLAT", "metric_type": "COSINE", "params": {}}
 
@@ -50,34 +56,77 @@ class NoteStore(Milvus):
     ) -> list[str]:
         """Store texts; those under an id that exists are replaced.
 
+        Every text, id and metadata value is checked, and every text is embedded, before anything is written.
+
         Args:
-            texts: the texts.
-            metadatas: for each text.
-            **options: `ids`, for each text an id or None, and the options of `Milvus.add_texts`.
+            texts: the texts, each at most 65,535 bytes in UTF-8.
+            metadatas: one per text. JSON values; the store's own fields, such as `text` and `pk`, cannot be keys.
+            **options: `ids`, one id or None per text, and the options of `Milvus.add_texts`.
 
         Returns:
             The ids.
 
         Raises:
-            InvalidInputError: an id twice, not one for each text, or one that Milvus cannot hold.
+            InvalidInputError: a text, an id or metadata that Milvus cannot hold; nothing was written.
         """
-        texts = list(texts)
-        ids = [given or str(uuid4()) for given in options.pop("ids", None) or [None] * len(texts)]
-        if len(set(ids)) != len(texts):
-            raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="give one for each")
-        if not texts:
-            return []
-        if self.col is not None:
-            self.delete(ids)
-        return super().add_texts(texts, metadatas, ids=ids, **options)
+        listed = list(texts)
+        ids = [given or str(uuid4()) for given in options.pop("ids", None) or [None] * len(listed)]
+        self._check(listed, ids, metadatas)
+        return super().add_texts(listed, metadatas, ids=ids, **options) if listed else []
+
+    def add_embeddings(
+        self,
+        texts: list[str],
+        embeddings: list[Any],
+        metadatas: list[dict[str, Any]] | None = None,
+        timeout: float | None = None,
+        batch_size: int = 1_000,
+        *,
+        ids: list[str] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Store texts with their vectors, as `add_texts`.
+
+        Each batch is one write that replaces whole notes, so a failure leaves every note as it was or as it becomes.
+        """
+        ids = ids or [str(uuid4()) for _ in texts]
+        self._check(texts, ids, metadatas)
+        if self._is_local or self.col is None:
+            # On Milvus Lite an insert replaces the row of the same key, while an upsert merges its metadata with the
+            # old ones.
+            added: list[str] = super().add_embeddings(
+                texts, embeddings, metadatas, timeout, batch_size, ids=ids, **options
+            )
+            return added
+        fields = [list(field) for field in zip(*embeddings, strict=True)] if self._is_multi_embedding else [embeddings]
+        rows = self._prepare_insert_list(texts, fields, metadatas, ids)
+        for first in range(0, len(rows), batch_size):
+            self.client.upsert(
+                self.collection_name, rows[first : first + batch_size], timeout=self.timeout or timeout, **options
+            )
+        return ids
+
+    def upsert(  # type: ignore[override]  # the parent's further options pass through
+        self, ids: list[str] | None = None, documents: list[Document] | None = None, **options: Any
+    ) -> None:
+        """Store documents, as `add_documents`; those under an id that exists are replaced."""
+        self.add_documents(documents or [], **options | ({"ids": ids} if ids else {}))
 
     def delete(self, ids: list[str] | None = None, expr: str | None = None, **options: Any) -> bool | None:
-        """Delete by ids or by an expression; what is not there is passed over.
+        """Delete by ids or by an expression; an id that does not exist is passed over.
+
+        Returns:
+            False where Milvus refused.
 
         Raises:
-            InvalidInputError: an id that Milvus cannot hold.
+            InvalidInputError: neither ids nor an expression, or an id that Milvus cannot hold.
         """
-        return super().delete(expr=self._are(ids) if ids else expr, **options)
+        if ids is None and not expr:
+            raise InvalidInputError("nothing to delete", fix="give ids or an expression")
+        if self.col is None:
+            return True
+        expressions = [expr] if ids is None else [self._are(batch) for batch in _batches(ids)]
+        return all(super(NoteStore, self).delete(expr=each, **options) for each in expressions)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents of these ids in their order; missing ones are left out.
@@ -87,12 +136,42 @@ class NoteStore(Milvus):
         """
         if self.col is None or not ids:
             return []
-        rows = self.client.query(self.collection_name, filter=self._are(ids), output_fields=self._get_output_fields())
-        found = {document.id: document for document in map(self._parse_document, rows)}
-        return [found[wanted] for wanted in ids if wanted in found]
+        fields = self._get_output_fields()
+        rows = [
+            row
+            for batch in _batches(ids)
+            for row in self.client.query(self.collection_name, filter=self._are(batch), output_fields=fields)
+        ]
+        documents = {document.id: document for document in map(self._parse_document, rows)}
+        return [documents[note_id] for note_id in ids if note_id in documents]
+
+    @property
+    def _is_local(self) -> bool:
+        return "://" not in str(self._connection_args.get("uri", ""))
 
     def _are(self, ids: Sequence[str]) -> str:
         return f"{self._primary_field} in [{', '.join(map(literal, ids))}]"
+
+    def _check(self, texts: Sequence[str], ids: Sequence[str], metadatas: Sequence[dict[str, Any]] | None) -> None:
+        """Raise `InvalidInputError` unless all of it can be stored as it is."""
+        if len(ids) != len(texts) or len(set(ids)) != len(texts):
+            raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="give one for each")
+        if metadatas is not None and len(metadatas) != len(texts):
+            raise InvalidInputError(f"{len(metadatas)} metadata for {len(texts)} texts", fix="give one for each")
+        for note_id, text in zip(ids, texts, strict=True):
+            literal(note_id)
+            if (size := len(_encoded(text, note_id))) > _MAX_BYTES:
+                raise InvalidInputError(
+                    f"note '{note_id}' has {size} bytes",
+                    why=f"Milvus stores at most {_MAX_BYTES}",
+                    fix="split the text",
+                )
+        reserved = {
+            self._primary_field, self._text_field, *_MILVUS_FIELDS, *self._as_list(self._vector_field),
+            *(name for function in self._as_list(self.builtin_func) for name in function.output_field_names),
+        }  # fmt: skip
+        for note_id, metadata in zip(ids, metadatas or (), strict=metadatas is not None):
+            _check_metadata(note_id, metadata, reserved)
 
     def _parse_document(self, data: dict[str, Any]) -> Document:
         document = super()._parse_document(data)
@@ -112,6 +191,16 @@ class NoteStore(Milvus):
         """As `add_texts`."""
         return await run_in_executor(None, self.add_texts, texts, metadatas, **options)
 
+    async def aadd_embeddings(self, *args: Any, **options: Any) -> list[str]:
+        """As `add_embeddings`."""
+        return await run_in_executor(None, partial(self.add_embeddings, *args, **options))
+
+    async def aupsert(  # type: ignore[override]  # as upsert
+        self, ids: list[str] | None = None, documents: list[Document] | None = None, **options: Any
+    ) -> None:
+        """As `upsert`."""
+        await run_in_executor(None, partial(self.upsert, ids, documents, **options))
+
     async def adelete(self, ids: list[str] | None = None, expr: str | None = None, **options: Any) -> bool | None:
         """As `delete`."""
         return await run_in_executor(None, self.delete, ids, expr, **options)
@@ -120,6 +209,39 @@ class NoteStore(Milvus):
     def aclient(self) -> Any:
         """The one connection, each call in a worker thread."""
         return _InThreads(self.client)
+
+
+def _batches(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[first : first + _KEYS] for first in range(0, len(ids), _KEYS)]
+
+
+def _encoded(text: str, note_id: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"note '{note_id}' is not valid Unicode", why=str(error)) from error
+
+
+def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) -> None:
+    """Raise `InvalidInputError` unless Milvus gives the metadata back as they are."""
+    if taken := sorted(reserved.intersection(metadata)):
+        raise InvalidInputError(
+            f"the metadata of note '{note_id}' cannot have the key '{taken[0]}'",
+            why="Milvus uses that name itself",
+            fix="rename the key",
+        )
+    if not all(isinstance(key, str) for key in metadata):
+        raise InvalidInputError(f"the metadata of note '{note_id}' have a key that is no text", fix="use text keys")
+    try:
+        size = len(_encoded(json.dumps(metadata, allow_nan=False, ensure_ascii=False), note_id))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"the metadata of note '{note_id}' cannot be stored", why=str(error), fix="use JSON values"
+        ) from error
+    if size > _MAX_BYTES:
+        raise InvalidInputError(
+            f"the metadata of note '{note_id}' have {size} bytes", why=f"Milvus stores at most {_MAX_BYTES}"
+        )
 
 
 class _InThreads:
