@@ -53,6 +53,19 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def small_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of thumbnails and clips, with room for no more than the newest file."""
+    from var_plugin.settings import settings
+
+    monkeypatch.setenv("VAR_PLUGIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VAR_PLUGIN_CACHE_BYTES", "1")
+    settings.cache_clear()
+    yield tmp_path / "cache" / "thumbnails"
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
 def film(tmp_path: Path) -> Film:
     """Writes films into the test's own folder."""
     return Film(tmp_path)

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         default_factory=lambda: user_cache_path(APP_NAME),
         description="folder for what can be made again: thumbnails, converted weights",
     )
+    cache_bytes: int = Field(
+        default=2_000_000_000,
+        ge=0,
+        description="quota for the thumbnails and clips in the cache; the least recently used are removed",
+    )
     alerts: Path = Field(
         default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved queries"
     )

@@ -14,7 +14,7 @@ from mcp import Client
 from var_plugin.app.answering import answer
 from var_plugin.app.conversation import Request
 from var_plugin.app.launch import running_page
-from var_plugin.app.media import Shelf, clean_clips, clip_folder
+from var_plugin.app.media import Shelf
 from var_plugin.app.options import PageOptions, parse_users
 from var_plugin.errors import InvalidInputError
 from var_plugin.library import Index
@@ -128,16 +128,11 @@ def test_clips_are_short_and_play_in_parts(two_cameras: Index) -> None:
     assert (part.status_code, len(part.content)) == (206, 100)
 
 
-def test_clips_are_cleaned(two_cameras: Index) -> None:
+def test_clips_of_the_page_fit_the_quota_of_the_cache(two_cameras: Index, small_cache: Path) -> None:
     shelf = Shelf(two_cameras, lambda _: True)
-    for moment in answer(two_cameras, Request(text="green", limit=9)).moments:
-        shelf.clip(moment)
-    kept = sorted(clip_folder().glob("*/*.mp4"))
-    assert len(kept) > 1
-    clean_clips(keep=kept[0], most_bytes=0)
-    assert list(clip_folder().glob("*/*.mp4")) == kept[:1]
-    clean_clips(oldest=-1)
-    assert not list(clip_folder().glob("*/*.mp4"))
+    clips = [shelf.clip(moment) for moment in answer(two_cameras, Request(text="green", limit=9)).moments]
+    assert len(clips) > 1
+    assert [*small_cache.glob("*/*")] == [clips[-1].path]
 
 
 def test_deleting_footage_on_the_page_touches_uploads_only(index: Index, tmp_path: Path) -> None:

@@ -3,24 +3,42 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.films import Film, plain
-from var_plugin.media.thumbnails import save_thumbnail
+from var_plugin.media.cache import MediaCache
+from var_plugin.media.thumbnails import cached_thumbnail, write_thumbnail
 
 
-def test_the_thumbnail_shows_its_time(film: Film, tmp_path: Path) -> None:
+@pytest.fixture
+def cache(tmp_path: Path) -> MediaCache:
+    return MediaCache(tmp_path / "cache", 10**6)
+
+
+def test_the_thumbnail_shows_its_time(film: Film, cache: MediaCache, tmp_path: Path) -> None:
     path = film(seconds=4, paint=lambda time: plain(200, 30, 30) if time < 2 else plain(30, 30, 200))
-    target = save_thumbnail(path, 3.0, tmp_path / "made" / "3000.jpg")
-    picture = np.asarray(Image.open(target))
-    assert picture.shape == (240, 320, 3)
-    assert picture[..., 2].mean() > 150 > 80 > picture[..., 0].mean()
-    assert [file.name for file in target.parent.iterdir()] == ["3000.jpg"]
+    for target in (cached_thumbnail(path, 3.0, "ab", cache), write_thumbnail(path, 3.0, tmp_path / "new" / "it.jpg")):
+        image = np.asarray(Image.open(target))
+        assert image.shape == (240, 320, 3)
+        assert image[..., 2].mean() > 150 > 80 > image[..., 0].mean()
+        assert [*target.parent.iterdir()] == [target]
 
 
-def test_a_thumbnail_is_made_once(film: Film, tmp_path: Path) -> None:
-    target = tmp_path / "0.jpg"
-    save_thumbnail(film(), 1.0, target)
-    before = target.stat().st_mtime_ns
-    save_thumbnail(tmp_path / "gone.mp4", 1.0, target)
-    assert target.stat().st_mtime_ns == before
+def test_a_thumbnail_is_made_once(film: Film, cache: MediaCache, tmp_path: Path) -> None:
+    target = cached_thumbnail(film(), 1.0, "ab", cache)
+    assert cached_thumbnail(tmp_path / "gone.mp4", 1.0, "ab", cache) == target
+
+
+def test_all_times_of_one_frame_share_a_file(film: Film, cache: MediaCache) -> None:
+    path = film(seconds=2, fps=5)
+    targets = {cached_thumbnail(path, 1.0 + 0.01 * step, "ab", cache) for step in range(40)}
+    assert len(targets) <= 3
+    assert {*cache.folder.glob("*/*")} == targets
+
+
+def test_thumbnails_fit_the_quota(film: Film, tmp_path: Path) -> None:
+    path = film(seconds=4, fps=5)
+    cache = MediaCache(tmp_path / "small", 1)
+    targets = [cached_thumbnail(path, float(second), "ab", cache) for second in range(4)]
+    assert [*cache.folder.glob("*/*")] == targets[-1:]

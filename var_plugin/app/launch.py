@@ -14,7 +14,7 @@ from var_plugin.app.assistant import load_assistant
 from var_plugin.app.desk import Desk
 from var_plugin.app.marks import Marks
 from var_plugin.app.mcp_endpoint import mcp_endpoint
-from var_plugin.app.media import Shelf, clean_clips
+from var_plugin.app.media import Shelf
 from var_plugin.app.options import PageOptions
 from var_plugin.app.page import build_page
 from var_plugin.app.theme import CSS, theme
@@ -46,7 +46,6 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
         adder=Adder(index),
         assistant=load_assistant(options.model) if options.model else None,
     )
-    clean_clips()
     _warm_up(index)
     page = build_page(desk)
     page.queue(default_concurrency_limit=4)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from starlette.routing import Route
 
 from var_plugin.errors import VarPluginError
 from var_plugin.index.video_index import VideoIndex
+from var_plugin.media.cache import media_cache
 from var_plugin.media.export import Clip
 from var_plugin.media.playable import playable_clip
-from var_plugin.settings import settings
 from var_plugin.types import Moment
 
 logger = logging.getLogger(__name__)
@@ -32,8 +31,6 @@ Allowed = Callable[[Request], bool]
 """Tells whether the sender of a request is logged in, where a login is asked for."""
 
 MOST_TOKENS = 20_000
-CLIP_BYTES = 2 * 10**9
-CLIP_SECONDS = 7 * 86_400
 LONGEST_CLIP = 60.0
 """Seconds of a moment that are shown: segments where nothing moves may be longer."""
 
@@ -89,16 +86,16 @@ class Shelf:
         seen = [Path(sighting.path) for sighting in reversed(entry.sightings)] if entry else []
         video = next((path for path in seen if path.is_file()), seen[0] if seen else Path(moment.uri))
         end = min(moment.end, moment.start + LONGEST_CLIP)
-        folder = clip_folder() / moment.video_id
+        folder = media_cache().video_folder(moment.video_id)
         span = f"{round(moment.start * 1000)}-{round(end * 1000)}"
         # The name tells where the clip begins: a copied one at a key frame before the moment.
         for made in folder.glob(f"{span}.*.play.mp4"):
-            made.touch()
+            media_cache().use(made)
             return Clip(made, int(made.name.split(".")[1]) / 1000, end)
         clip = playable_clip(video, moment.start, end, folder / f"{span}.{secrets.token_hex(4)}.new.mp4")
         kept = clip.path.with_name(f"{span}.{round(clip.start * 1000)}.play.mp4")
         clip.path.replace(kept)
-        clean_clips(keep=kept)
+        media_cache().add(kept)
         return Clip(kept, clip.start, clip.end)
 
     def routes(self) -> list[Route]:
@@ -147,26 +144,6 @@ class Shelf:
             logger.warning("no clip: %s", error)
             return _missing()
         return FileResponse(path, media_type="video/mp4", headers=_PRIVATE)
-
-
-def clip_folder() -> Path:
-    """Return where the clips lie: beside the thumbnails, so that deleting a video deletes both."""
-    return settings().cache / "thumbnails"
-
-
-def clean_clips(*, keep: Path | None = None, most_bytes: int = CLIP_BYTES, oldest: float = CLIP_SECONDS) -> None:
-    """Remove clips not looked at for a week, then those looked at least recently until few enough are left."""
-    found = []
-    for path in clip_folder().glob("*/*.mp4"):
-        try:
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
-        except FileNotFoundError:  # somebody else cleans as well
-            continue
-    total = sum(size for _, size, _ in found)
-    for used, size, path in sorted(found):
-        if path != keep and (total > most_bytes or time.time() - used > oldest):
-            path.unlink(missing_ok=True)
-            total -= size
 
 
 def _missing() -> Response:

@@ -17,7 +17,8 @@ from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.rows import Hit
 from var_plugin.index.store import Store
-from var_plugin.media.thumbnails import save_thumbnail
+from var_plugin.media.cache import media_cache
+from var_plugin.media.thumbnails import cached_thumbnail
 from var_plugin.settings import settings
 from var_plugin.types import Video
 
@@ -96,9 +97,8 @@ class VideoIndex(VideoGeneration):
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
         """Return a picture of the video at `time` seconds, made now if need be; None when no file of it can be read."""
         for sighting in reversed(entry.sightings):
-            target = self._thumbnails(entry.video_id) / f"{round(time * 1000)}.jpg"
             try:
-                return save_thumbnail(Path(sighting.path), time, target)
+                return cached_thumbnail(Path(sighting.path), time, entry.video_id, media_cache())
             except VarPluginError as error:  # an answer without a picture is better than none
                 logger.warning("no thumbnail: %s", error)
         return None

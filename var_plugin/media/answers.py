@@ -35,7 +35,9 @@ class Ended(Value):
 
 
 class Pictured(Value):
-    """One picture comes with it."""
+    """One image comes with it, and the time of its frame."""
+
+    time: _Seconds
 
 
 class Heard(Value):

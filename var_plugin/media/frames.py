@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -232,7 +232,12 @@ class FrameReader:
 def picture_at(
     path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """Return the frame shown at `time` seconds as (height, width, 3) uint8 RGB, keeping the shape of the picture.
+    """Return the image of `frame_at`."""
+    return frame_at(path, time, width=width, limits=limits).picture
+
+
+def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Frame:
+    """Return the frame shown at `time` seconds, with its own time, in its own shape.
 
     Without a `width` it is as large as in the file.
 
@@ -242,10 +247,10 @@ def picture_at(
     # A frame's time was rounded to milliseconds when it was stored.
     for frame in FrameReader(path, start=max(0.0, time - 0.002), limits=limits):
         if width is None:
-            return frame.picture
+            return frame
         height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
         scaled = VideoFrame.from_ndarray(frame.picture, format="rgb24").reformat(width, height, interpolation="AREA")
-        return np.asarray(scaled.to_ndarray(), np.uint8)
+        return replace(frame, picture=np.asarray(scaled.to_ndarray(), np.uint8))
     raise UnreadableMediaError(f"{path} has no picture at {time:.3f} s", fix="name a time inside it")
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, VarPluginError
-from var_plugin.media.answers import Answer, Declared, Ended, Moved, Shown, checked, reached
+from var_plugin.media.answers import Answer, Declared, Ended, Moved, Pictured, Shown, checked, reached
 from var_plugin.media.audio import cut
 from var_plugin.media.container import MediaInfo
 from var_plugin.media.frames import Frame, Wanted
@@ -77,9 +77,14 @@ class Frames:
 def picture_at(
     path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """Return the frame shown at `time` seconds, as `frames.picture_at`."""
-    _, picture = _only_result("picture", path, limits, time=time, width=width)
-    return picture
+    """Return the image of `frame_at`."""
+    return frame_at(path, time, width=width, limits=limits).picture
+
+
+def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Frame:
+    """Return the frame shown at `time` seconds, as `frames.frame_at`."""
+    answer, picture = _only_result("picture", path, limits, time=time, width=width)
+    return Frame(cast(Pictured, answer).time, picture)
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:

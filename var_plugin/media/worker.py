@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from var_plugin.errors import DecodingMemoryError, VarPluginError
 from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
-from var_plugin.media.frames import FrameReader, picture_at
+from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.limits import Limits
 from var_plugin.media.tray import HALF_BYTES, HALVES, Tray
 from var_plugin.media.wire import Wire
@@ -44,7 +44,8 @@ def _frames(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
 
 
 def _picture(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
-    yield {}, picture_at(path, limits=limits, **options)
+    frame = frame_at(path, limits=limits, **options)
+    yield {"time": frame.time}, frame.picture
 
 
 def _audio(path: Path, limits: Limits) -> Iterator[Result]:

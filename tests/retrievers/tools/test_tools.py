@@ -132,6 +132,19 @@ def test_what_a_lost_file_costs(index: Index, film: Film) -> None:
         ask(index, "similar_moments", moment_id=moment)
 
 
+def test_spans_that_differ_little_share_their_files(footage: Index, small_cache: Path) -> None:
+    video = footage.videos()[0].video_id
+    clips = [ask(footage, "get_moment", moment_id=f"{video}-{n}-{5000 + n}").files[1].path for n in range(0, 60, 4)]
+    assert len(set(clips)) <= 2
+
+
+def test_clips_of_the_tools_fit_the_quota_of_the_cache(footage: Index, small_cache: Path) -> None:
+    video = footage.videos()[0].video_id
+    for start in (0, 8000, 16000):
+        ask(footage, "get_moment", moment_id=f"{video}-{start}-{start + 8000}")
+    assert len([*small_cache.glob("*/*")]) == 1
+
+
 def test_clips_go_with_their_video(index: Index, film: Film) -> None:
     index.add(film(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue")))
     best = index.search("green")[0]

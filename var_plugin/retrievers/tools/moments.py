@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVide
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.video_index import Hit, VideoIndex
+from var_plugin.media.cache import media_cache
 from var_plugin.media.export import Clip, clip_suffix, export_clip
 from var_plugin.retrievers.moments import parse_moment_id
 from var_plugin.retrievers.search import search
@@ -120,7 +122,7 @@ def _show(index: VideoIndex, asked: MomentArguments) -> Answer:
     place = _located(index, asked.moment_id)
     strongest = max(place.segments, key=lambda segment: segment.anomaly)
     thumbnail = index.thumbnail(place.entry, strongest.key)
-    clip = _clip(place, thumbnail.parent) if thumbnail else None
+    clip = _clip(place) if thumbnail else None
     seen = place.entry.sightings[-1]
     recorded = clock_time(seen.recorded_at)
     data = ShownMoment(
@@ -169,15 +171,20 @@ def _located(index: VideoIndex, moment_id: str) -> _Place:
     return _Place(entry, start, end, segments)
 
 
-def _clip(place: _Place, folder: Path) -> Clip | None:
-    """Cut the moment out, beside its thumbnail: deleting the video deletes both."""
+def _clip(place: _Place) -> Clip | None:
+    """Cut the moment out, from a whole second to a whole second: a few files serve all spans that are asked for."""
+    cache = media_cache()
+    start, end = math.floor(place.start), math.ceil(place.end)
     for seen in reversed(place.entry.sightings):
         try:
             video = Path(seen.path)
-            target = folder / f"{round(place.start * 1000)}-{round(place.end * 1000)}{clip_suffix(video)}"
-            return export_clip(video, place.start, place.end, target)
+            target = cache.video_folder(place.entry.video_id) / f"{start}-{end}{clip_suffix(video)}"
+            clip = export_clip(video, start, end, target)
         except VarPluginError as error:  # another sighting may still be there
             logger.warning("no clip: %s", error)
+        else:
+            cache.add(target)
+            return clip
     return None
 
 

@@ -1,0 +1,105 @@
+"""The folder of thumbnails and clips that can be made again, with a quota.
+
+The page, the HTTP server and the tools write into the same folder, one subfolder per video. When the files exceed the
+quota, the least recently used ones are removed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from var_plugin.settings import settings
+
+_FILL_AFTER_TRIM = 0.9
+# Other processes write, too: the folder is measured again before this share of the free bytes is used up.
+_UNMEASURED_SHARE = 0.25
+_ABANDONED_SECONDS = 3600.0
+
+
+class _File(NamedTuple):
+    used: float
+    size: int
+    path: Path
+
+
+class MediaCache:
+    """Files made from footage, at most `max_bytes` in all.
+
+    Args:
+        folder: holds one subfolder per video.
+        max_bytes: quota for the files of all videos. The newest file stays even if it is larger.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._unmeasured = 0
+        self._room: float | None = None
+
+    def video_folder(self, video_id: str) -> Path:
+        """Return the folder of the files of one video; deleting the video deletes it."""
+        return self.folder / video_id
+
+    def use(self, path: Path) -> bool:
+        """Mark a file as used now. Return whether it exists."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def add(self, path: Path) -> None:
+        """Count a new file, and remove the least recently used ones if the quota is exceeded."""
+        size = path.stat().st_size
+        with self._lock:
+            self._unmeasured += size
+            if self._room is None or self._unmeasured > self._room:
+                total = self._trim(path)
+                self._unmeasured, self._room = 0, (self._max_bytes - total) * _UNMEASURED_SHARE
+
+    def _trim(self, newest: Path) -> int:
+        """Remove files until the rest fits the quota; return the bytes that remain."""
+        files = self._files()
+        total = sum(file.size for file in files)
+        if total <= self._max_bytes:
+            return total
+        for file in sorted(files):
+            if total <= self._max_bytes * _FILL_AFTER_TRIM:
+                break
+            if file.path != newest:
+                file.path.unlink(missing_ok=True)
+                total -= file.size
+        return total
+
+    def _files(self) -> list[_File]:
+        files = []
+        now = time.time()
+        for folder in self.folder.iterdir():
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            for path in folder.iterdir():
+                try:
+                    status = path.lstat()
+                    if path.name.startswith(".") and now - status.st_mtime > _ABANDONED_SECONDS:
+                        path.unlink()  # the process that wrote it was killed
+                        continue
+                except FileNotFoundError:  # another process removes files, too
+                    continue
+                files.append(_File(status.st_mtime, status.st_size, path))
+        return files
+
+
+def media_cache() -> MediaCache:
+    """Return the cache that the settings `cache` and `cache_bytes` describe."""
+    return _media_cache(settings().cache / "thumbnails", settings().cache_bytes)
+
+
+@lru_cache(maxsize=8)
+def _media_cache(folder: Path, max_bytes: int) -> MediaCache:
+    return MediaCache(folder, max_bytes)
