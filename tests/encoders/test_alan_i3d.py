@@ -15,6 +15,7 @@ from tests.encoders.backbones.canonical import differences, kept, paper_vectors,
 from tests.encoders.backbones.published import random_weights
 from tests.encoders.backbones.tiny import save_alan
 from tests.films import Film, textured
+from tests.tolerances import FLOAT32
 from tests.tones import sine
 from var_plugin.encoders.alan import AlanModel, AlanProcessor
 from var_plugin.encoders.backbones.i3d_clips import I3dClips
@@ -95,10 +96,10 @@ def test_inner_products_are_the_papers_score(
     queries = suite.encode("text", TEXTS, space="alan-text")
     assert space.space.dim == queries.shape[1] == 4 * 8 + 1
     lengths = 2 * (0.5**2 + 0.5**2) ** 0.5
-    np.testing.assert_allclose(stored @ queries.T * lengths, output.scores.numpy(), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(space.video.whole(features[:12], np.zeros(12, np.float32)), stored[0], atol=1e-6)
-    np.testing.assert_allclose(space.video.anomaly(features[:12]), output.anomaly_scores[0, :12].numpy(), atol=1e-6)
+    np.testing.assert_allclose(stored @ queries.T * lengths, output.scores.numpy(), atol=FLOAT32)
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=FLOAT32)
+    np.testing.assert_allclose(space.video.whole(features[:12], np.zeros(12, np.float32)), stored[0], atol=FLOAT32)
+    np.testing.assert_allclose(space.video.anomaly(features[:12]), output.anomaly_scores[0, :12].numpy(), atol=FLOAT32)
     assert "alan-text" in suite.anomaly_scope
 
 
@@ -108,7 +109,7 @@ def test_pooling_does_not_depend_on_what_is_pooled_beside_it(
     video = suite.encoders["alan-audio"].video
     spans = [slice(0, 1), slice(0, 30), slice(3, 9)] * 12
     alone = np.concatenate([video.pool(features, [span]) for span in spans[:3]])
-    np.testing.assert_allclose(video.pool(features, spans), np.tile(alone, (12, 1)), atol=1e-5)
+    np.testing.assert_allclose(video.pool(features, spans), np.tile(alone, (12, 1)), atol=FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -196,7 +197,7 @@ def test_extracted_features_are_what_the_suite_sees(
     }
     samples = read_audio(film.folder / "videos/a/loud.mp4")
     heard = suite.encoders["alan-audio"].listening.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
-    np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=FLOAT32)
 
 
 def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:

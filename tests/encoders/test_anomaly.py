@@ -9,6 +9,7 @@ from PIL import Image
 
 import var_plugin as vp
 from tests.films import Film, textured
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.anomaly import Anomaly
 from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite_suite import scene
@@ -79,7 +80,7 @@ def test_a_cut_is_no_motion() -> None:
     assert video is not None
     calm, cut = _clip(video, cut=False), _clip(video, cut=True)
     scores = video.anomaly(np.stack([calm] * 5 + [cut] + [calm] * 5))
-    assert scores.tolist() == pytest.approx(video.anomaly(np.stack([calm] * 11)).tolist(), abs=1e-5)
+    assert scores.tolist() == pytest.approx(video.anomaly(np.stack([calm] * 11)).tolist(), abs=FLOAT32)
 
 
 def test_where_there_are_only_cuts_they_are_scored_as_they_are() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.base import Space, as_unit, check_vectors, unit
 from var_plugin.errors import InvalidVectorError
 
@@ -42,5 +43,5 @@ def test_what_is_of_length_one_is_not_copied() -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(7, 5)))
     assert as_unit(vectors) is vectors
     longer = vectors * np.float32(1.01)
-    assert np.allclose(as_unit(longer), vectors, atol=1e-6)
+    assert np.allclose(as_unit(longer), vectors, atol=FLOAT32)
     assert as_unit(vectors[:0]).shape == (0, 5)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.suites import load_suite
 
 TEXTS = [
@@ -30,8 +31,8 @@ def test_numpy_and_torch_agree(space: str) -> None:
     together = suite.encode("text", TEXTS, space=space)
     single = np.concatenate([suite.encode("text", [text], space=space) for text in TEXTS])
     assert single.dtype == together.dtype
-    np.testing.assert_allclose(single, together, atol=5e-6)
-    np.testing.assert_allclose((single * together).sum(1), (together * together).sum(1), atol=1e-6)
+    np.testing.assert_allclose(single, together, atol=FLOAT32)
+    np.testing.assert_allclose((single * together).sum(1), (together * together).sum(1), atol=FLOAT32)
 
 
 def test_a_text_needs_no_torch() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.lite_sound import LiteSoundEncoder, LiteSoundTextEncoder, join_audible
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
@@ -40,7 +41,7 @@ def test_a_text_that_cannot_be_heard_is_near_no_sound(suite: Suite) -> None:
 def test_the_last_coordinate_restores_the_length() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     joined = join_audible(vectors, torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0]))
-    assert torch.allclose(joined.norm(dim=1), torch.ones(5), atol=1e-6)
+    assert torch.allclose(joined.norm(dim=1), torch.ones(5), atol=FLOAT32)
     assert torch.allclose(joined[3, :-1], 0.9 * vectors[3])
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders import lite_suite, towers
 from var_plugin.encoders.base import unit
 from var_plugin.encoders.weight_folder import LITE
@@ -17,4 +18,4 @@ def test_long_videos_are_scored_in_parts_as_they_are_at_once(monkeypatch: pytest
     in_parts = frames.anomaly(clips)
     assert at_once is not None and in_parts is not None
     assert in_parts.shape == (500,)
-    np.testing.assert_allclose(in_parts, at_once, atol=1e-6)
+    np.testing.assert_allclose(in_parts, at_once, atol=FLOAT32)

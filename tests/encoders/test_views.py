@@ -5,6 +5,7 @@ import pytest
 
 from tests.colors import ColorNames, MeanColor
 from tests.films import plain
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.base import unit
 from var_plugin.encoders.views import CroppedPictures, PromptedText
 
@@ -14,7 +15,7 @@ def test_a_text_is_the_mean_of_its_wordings() -> None:
     prompted = PromptedText(names, ["{}", "{} and blue", "a picture of something {} ."])
     red, green = prompted.encode(["red", "green"])
     expected = names.encode(["red", "red blue", "red"]).mean(axis=0)
-    np.testing.assert_allclose(red, unit(expected), atol=1e-6)
+    np.testing.assert_allclose(red, unit(expected), atol=FLOAT32)
     assert green @ red < 0.5
 
 
@@ -50,7 +51,7 @@ def test_ten_crops_see_both_sides_of_the_mirror() -> None:
     half = plain(250, 0, 0, height=32, width=32)
     half[:, 16:] = (0, 0, 250)
     np.testing.assert_allclose(
-        CroppedPictures(Left(), 10).encode([half]), CroppedPictures(Left(), 10).encode([half[:, ::-1]]), atol=1e-6
+        CroppedPictures(Left(), 10).encode([half]), CroppedPictures(Left(), 10).encode([half[:, ::-1]]), atol=FLOAT32
     )
     assert not np.allclose(
         CroppedPictures(Left(), 5).encode([half]), CroppedPictures(Left(), 5).encode([half[:, ::-1]])

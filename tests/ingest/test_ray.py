@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.colors import color_suite
 from tests.films import Film, textured
 from tests.mortal import GRAVE, build
+from tests.tolerances import FLOAT32
 from tests.tones import tone_suite
 from var_plugin.cli import app
 from var_plugin.encoders.suite import Suite
@@ -67,7 +68,7 @@ def assert_same(one: Index, other: Index) -> None:
     for space, rows in ours.items():
         assert rows, f"{space} holds something"
         for key, row in rows.items():
-            np.testing.assert_allclose(row.pop("vector"), theirs[space][key].pop("vector"), atol=1e-6)
+            np.testing.assert_allclose(row.pop("vector"), theirs[space][key].pop("vector"), atol=FLOAT32)
             assert row == theirs[space][key]
 
 

@@ -125,7 +125,7 @@ def test_grouped_by_video_each_counts_once(footage: Index) -> None:
 def test_weights_scale_scores_and_leave_spaces_out(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     plain_score, doubled = (retriever.invoke("red", weights=w)[0].metadata for w in ({}, {"scene": 2.0}))
-    assert doubled["score"] == pytest.approx(2 * plain_score["score"])
+    assert doubled["score"] == pytest.approx(2 * plain_score["score"], rel=1e-5)
     assert doubled["matched"] == plain_score["matched"]
     with pytest.raises(UnsupportedModalityError, match="weights leave out every space"):
         retriever.invoke("red", weights={"scene": 0.0})

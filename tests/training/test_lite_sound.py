@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.data import data_folder
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.backbones.sound_network import SoundNetwork
 from var_plugin.encoders.base import Vectors, unit
@@ -299,7 +300,7 @@ def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: Sound
     begin(network, features)
     with torch.inference_mode():
         heard = network(torch.from_numpy(features.log_mel[0].astype(np.float32)))
-    assert torch.allclose(heard, wanted.sqrt().mean(0).expand_as(heard), atol=1e-5)
+    assert torch.allclose(heard, wanted.sqrt().mean(0).expand_as(heard), atol=FLOAT32)
     classifier = yamnet.classifier()
     scores = torch.nn.functional.linear(wanted, *classifier).sigmoid()
     nothing_missing = torch.nn.functional.binary_cross_entropy(scores, scores, reduction="none").sum(1).mean()
@@ -383,7 +384,7 @@ def test_names_tell_what_stands_out(features: SoundFeatures, few: list[Recording
     louder[7] += 5
     usual, sure = (prepare(taught, (weight, each), (texts, texts), {"esc10": 1.0}).names for each in (bias, louder))
     assert torch.allclose(usual.sum(1), torch.ones(len(usual)))
-    assert torch.allclose(usual, sure, atol=1e-5)
+    assert torch.allclose(usual, sure, atol=FLOAT32)
 
 
 def test_blurred_sentences_lie_around_the_sentence() -> None:
@@ -392,7 +393,7 @@ def test_blurred_sentences_lie_around_the_sentence() -> None:
     blurred = blur(rain.expand(200, -1), 1.0)
     assert torch.allclose(blurred.norm(dim=1), torch.ones(200))
     assert 0.6 < float((blurred @ rain.T).mean()) < 0.8  # noise as long as the vector, at right angles: 0.71
-    assert torch.allclose(blur(rain, 0.0), rain, atol=1e-6)
+    assert torch.allclose(blur(rain, 0.0), rain, atol=FLOAT32)
 
 
 def test_what_can_be_heard_is_learned_from_both_sides() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.colors import NAMES, color_suite
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.base import unit
 from var_plugin.encoders.suite_folder import open_folder
 from var_plugin.encoders.video import Clips
@@ -104,7 +105,7 @@ def test_the_start_is_what_the_suite_finds_without_towers() -> None:
 
     config = ResidualAlanConfig(hidden_size=3, motion_dim=None, adapted_texts=True, num_attention_heads=1)
     untrained, scores = encode(ResidualAlanModel(config).eval(), items, everything)
-    torch.testing.assert_close(untrained, items.own, atol=1e-6, rtol=0)
+    torch.testing.assert_close(untrained, items.own, atol=FLOAT32, rtol=0)
     assert detector_area(scores, items, everything) is None, "nobody said what is abnormal"
 
 

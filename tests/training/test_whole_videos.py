@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.training.alan_examples import Samples
@@ -43,8 +44,8 @@ def test_a_larger_share_brings_a_video_nearer_to_what_its_detector_found(model: 
     words[_OBJECTS] = 1
     near, far = similarities(model, [Samples(objects, motion), Samples(objects, 0 * motion)], words, (0.0, 0.5, 1.0)).T
     assert near[0] < near[1] < near[2]
-    assert far == pytest.approx([0, 0, 0], abs=1e-6)
-    assert near[0] == pytest.approx(_mean_of_all(model, objects, motion) @ words, abs=1e-5)
+    assert far == pytest.approx([0, 0, 0], abs=FLOAT32)
+    assert near[0] == pytest.approx(_mean_of_all(model, objects, motion) @ words, abs=FLOAT32)
 
 
 def _mean_of_all(model: ResidualAlanModel, objects: Vectors, motion: Vectors) -> Vectors:

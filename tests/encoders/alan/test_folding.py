@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.alignment import align
 from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
 from var_plugin.encoders.alan.folding import fold_queries, fold_videos
@@ -29,8 +30,8 @@ def test_inner_product_is_the_score(pair, alpha):
     folded_videos, folded_queries = fold_videos(videos), fold_queries(queries, alpha)
     assert folded_videos.dtype == folded_queries.dtype == torch.float32
     assert folded_videos.shape[1] == folded_queries.shape[1] == 2 * videos.cls.shape[1] * WIDTH + 1
-    torch.testing.assert_close((folded_videos @ folded_queries.T).double(), scores, atol=1e-6, rtol=0)
-    torch.testing.assert_close((folded_queries @ folded_videos.T).double(), scores.T, atol=1e-6, rtol=0)
+    torch.testing.assert_close((folded_videos @ folded_queries.T).double(), scores, atol=FLOAT32, rtol=0)
+    torch.testing.assert_close((folded_queries @ folded_videos.T).double(), scores.T, atol=FLOAT32, rtol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
@@ -41,7 +42,7 @@ def test_cosine_is_the_score_up_to_one_factor(pair, alpha):
         F.normalize(fold_videos(videos).double(), dim=1) @ F.normalize(fold_queries(queries, alpha).double(), dim=1).T
     )
     factor = (2 * videos.cls.shape[1] * (alpha**2 + (1 - alpha) ** 2)) ** 0.5
-    torch.testing.assert_close(cosine * factor, align(videos, queries, alpha), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cosine * factor, align(videos, queries, alpha), atol=FLOAT32, rtol=0)
 
 
 def test_cosine_ranks_as_the_score_does(pair):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertModel
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan import AlanModel
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
@@ -50,8 +51,8 @@ def test_a_batch_with_padding_gives_what_each_item_gives_alone(make_config, batc
                 **{name: batch[name][row : row + 1, : int(batch[mask][row].sum())] for name, mask in masks.items()
                    if name in batch}
             )  # fmt: skip
-            torch.testing.assert_close(single.video_embeds[0], together.video_embeds[row], atol=1e-5, rtol=0)
-            torch.testing.assert_close(single.query_embeds[0], together.query_embeds[row], atol=1e-5, rtol=0)
+            torch.testing.assert_close(single.video_embeds[0], together.video_embeds[row], atol=FLOAT32, rtol=0)
+            torch.testing.assert_close(single.query_embeds[0], together.query_embeds[row], atol=FLOAT32, rtol=0)
             length = single.anomaly_scores.shape[1]
             torch.testing.assert_close(single.anomaly_scores[0], together.anomaly_scores[row, :length])
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.alignment import StreamWeights, align
 from var_plugin.encoders.alan.audio_encoder import AudioEncoder
 from var_plugin.encoders.alan.detector import AnomalyDetector
@@ -146,7 +147,7 @@ def query_head(w: Weights, x):
 
 
 def check(actual: torch.Tensor, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(actual.detach().double().numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(actual.detach().double().numpy(), expected, atol=FLOAT32)
 
 
 @pytest.mark.parametrize(("padding", "before", "after"), [("same", 3, 3), ("causal", 6, 0)])

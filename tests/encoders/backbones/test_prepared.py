@@ -9,6 +9,7 @@ from torchaudio.functional import resample
 from transformers import ClapFeatureExtractor, CLIPImageProcessor, SiglipImageProcessor, VideoMAEImageProcessor
 
 from tests.films import textured
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.clap import spectrograms
 from var_plugin.encoders.backbones.pixels import pixels
 
@@ -31,7 +32,7 @@ CPU = torch.device("cpu")
 def test_pictures(processor: CLIPImageProcessor) -> None:
     expected = processor(PICTURES, return_tensors="pt")["pixel_values"].float()
     found = pixels(PICTURES, processor, CPU, torch.float32)
-    torch.testing.assert_close(found, expected.reshape(found.shape), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, expected.reshape(found.shape), atol=FLOAT32, rtol=1e-5)
     assert pixels(PICTURES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
 
 

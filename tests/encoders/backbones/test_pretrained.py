@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, Au
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.encoders.test_sound import sine
 from tests.films import textured
+from tests.tolerances import ATOL, FLOAT32
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.suites import descriptions, load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
@@ -69,8 +70,8 @@ def test_texts_and_pictures_are_those_of_the_library(
         pictures = normalised(model.get_image_features(pixel_values=pixels.to(model.dtype)))
     suite = load_suite(name)
     assert suite.spaces["scene"].dim == texts.shape[1]
-    np.testing.assert_allclose(suite.encode("text", TEXTS, space="scene"), texts, atol=1e-6)
-    np.testing.assert_allclose(suite.encode("image", PICTURES), pictures, atol=1e-6)
+    np.testing.assert_allclose(suite.encode("text", TEXTS, space="scene"), texts, atol=ATOL[dtype])
+    np.testing.assert_allclose(suite.encode("image", PICTURES), pictures, atol=ATOL[dtype])
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
@@ -81,7 +82,7 @@ def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytes
     prepared = processor(PICTURES, return_tensors="np")["pixel_values"]
     mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
     by_hand = (np.stack(PICTURES) / 255 - mean) / deviation
-    np.testing.assert_allclose(prepared, by_hand.transpose(0, 3, 1, 2), atol=1e-5)
+    np.testing.assert_allclose(prepared, by_hand.transpose(0, 3, 1, 2), atol=FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -101,8 +102,8 @@ def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.Monk
         sounds = normalised(model.get_audio_features(input_features=prepared["input_features"].to(model.dtype)))
     suite = load_suite("clip")
     assert suite.encoders["sound"].sound.window == 16_000
-    np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=1e-6)
-    np.testing.assert_allclose(suite.encode("audio", [(tone, 16_000) for tone in tones]), sounds, atol=1e-5)
+    np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=ATOL[dtype])
+    np.testing.assert_allclose(suite.encode("audio", [(tone, 16_000) for tone in tones]), sounds, atol=ATOL[dtype])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_pa
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     suite = load_suite(f"sentence-transformers:{folder}")
-    np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=1e-6)
+    np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=ATOL[dtype])
     big = [np.kron(picture, np.ones((12, 12, 1), np.uint8)) for picture in PICTURES]
     expected = unit(library.encode([Image.fromarray(picture) for picture in big]))
-    np.testing.assert_allclose(suite.encode("image", big), expected, atol=1e-6)
+    np.testing.assert_allclose(suite.encode("image", big), expected, atol=ATOL[dtype])

@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.films import textured
+from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.backbones.clap import sound_space
 from var_plugin.encoders.backbones.clip import scene_space
@@ -84,7 +85,7 @@ def test_pictures_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_
         expected = model.visual_projection(model.vision_model.post_layernorm(first))
         before_the_norm = model.visual_projection(first)
     found = scene.picture.encode(PICTURES)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(before_the_norm.numpy())).max() > 0.1
 
 
@@ -101,7 +102,7 @@ def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) 
         expected = model.text_projection(states[torch.arange(2), ends])
         wrong = model.text_projection(states[:, -1])
     found = scene_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(wrong.numpy())).max() > 0.05
 
 
@@ -114,7 +115,7 @@ def test_pictures_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: 
         states = model.vision_model(pixels).last_hidden_state
         expected = model.vision_model.head(states)
     found = scene.picture.encode(PICTURES)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(states.mean(1).numpy())).max() > 0.1
 
 
@@ -127,7 +128,7 @@ def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model.text_projection(model.text_model(**tokens).pooler_output)
     found = sound_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
 
 
 def hub_cache(folder: Path, repository: Path, commit: str) -> Path:
@@ -160,8 +161,8 @@ def test_weights_in_parts_behind_links_load_as_in_one_file(tmp_path: Path, monke
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found = scene_space(Checkpoint("someone/clip"))
     expected = scene_space(Checkpoint(str(whole)))
-    np.testing.assert_array_equal(found.text.encode(TEXTS), expected.text.encode(TEXTS))
-    np.testing.assert_array_equal(found.picture.encode(PICTURES), expected.picture.encode(PICTURES))
+    np.testing.assert_allclose(found.text.encode(TEXTS), expected.text.encode(TEXTS), atol=FLOAT32)
+    np.testing.assert_allclose(found.picture.encode(PICTURES), expected.picture.encode(PICTURES), atol=FLOAT32)
 
 
 def test_the_commit_found_on_the_hub_becomes_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

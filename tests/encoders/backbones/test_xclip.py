@@ -14,6 +14,7 @@ import var_plugin as vp
 from tests.encoders.backbones.test_silent_weights import renamed
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_xclip
 from tests.films import Film, textured
+from tests.tolerances import ATOL, FLOAT32
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.backbones.xclip import scene_space
 from var_plugin.encoders.base import unit
@@ -63,10 +64,9 @@ def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch
         texts = model.get_text_features(**tokens).pooler_output
     scene = load_suite("xclip").encoders["scene"]
     assert scene.video.stack == scene.video.hop == 4
-    tolerance = 1e-6 if dtype == "float32" else 1e-2
     found = scene.video.encode(FRAMES)
-    np.testing.assert_allclose(found, unit(output.video_embeds.float().numpy()), atol=tolerance)
-    np.testing.assert_allclose(scene.text.encode(TEXTS), unit(texts.float().numpy()), atol=tolerance)
+    np.testing.assert_allclose(found, unit(output.video_embeds.float().numpy()), atol=ATOL[dtype])
+    np.testing.assert_allclose(scene.text.encode(TEXTS), unit(texts.float().numpy()), atol=ATOL[dtype])
 
 
 def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, models: Path) -> None:
@@ -79,7 +79,7 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
         frames = model.visual_projection(model.vision_model(pixels).pooler_output)
         expected = model.mit(frames[None]).pooler_output
     found = scene.video.encode(FRAMES[:4])
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
 
 
@@ -87,7 +87,7 @@ def test_a_picture_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -
     suite = load_suite("xclip")
     still = [Frame(i / 2, FRAMES[0].picture) for i in range(4)]
     pictures = suite.encode("image", [FRAMES[0].picture], space="scene")
-    np.testing.assert_allclose(pictures, suite.encoders["scene"].video.encode(still), atol=1e-6)
+    np.testing.assert_allclose(pictures, suite.encoders["scene"].video.encode(still), atol=FLOAT32)
 
 
 def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
