@@ -5,6 +5,7 @@ Names load when they are first used: importing the package costs next to nothing
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from var_plugin.types import Filter, Moment, Query, Receipt, Span
 
 __version__ = "0.1.0"
+
+# Several dependencies report their use to their makers by default. They read these variables at their first import,
+# so the variables are set before any of them can be imported from here. A value that the user has set stays.
+_NO_TELEMETRY = {
+    "ANONYMIZED_TELEMETRY": "False",  # Chroma
+    "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime from 1.29 on
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+for _name, _value in _NO_TELEMETRY.items():
+    os.environ.setdefault(_name, _value)
 
 _HOMES = {
     "AnomalyRetriever": "var_plugin.retrievers.langchain",

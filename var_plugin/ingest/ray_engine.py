@@ -155,8 +155,6 @@ def _cluster(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Nobody is told that somebody watches cameras.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
