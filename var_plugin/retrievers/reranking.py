@@ -87,7 +87,9 @@ class VisionLanguageReranker:
     def _processor(self) -> Any:
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self._checkpoint.folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(
+            self._checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
         if not getattr(processor, "chat_template", None):
             raise InvalidInputError(
                 f"the model {self._checkpoint.name} cannot be asked",

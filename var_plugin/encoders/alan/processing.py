@@ -42,7 +42,9 @@ class AlanProcessor(PushToHubMixin):  # type: ignore[misc]
         """Load what `save_pretrained` wrote, from a folder or the hub; options go to transformers' loaders."""
         config = AlanConfig.from_pretrained(name_or_path, **options)
         text = config.query_modality == "text"
-        return cls(config, AutoTokenizer.from_pretrained(name_or_path, **options) if text else None)
+        if not text:
+            return cls(config)
+        return cls(config, AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **options))
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write the configuration and the tokenizer, beside the model's weights if it is the same folder."""

@@ -16,7 +16,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: AlanConfig) -> None:
         super().__init__()
-        self.backbone = AutoModel.from_config(config.text_config)
+        self.backbone = AutoModel.from_config(config.text_config, trust_remote_code=False)
         # BERT's pooler stands behind [CLS]; the paper takes the output itself.
         self.backbone.pooler = None
         self.heads = QueryHeads(config, config.text_config.hidden_size)

@@ -1,12 +1,14 @@
 """Pretrained models of others: a folder on this machine, or a repository of the Hugging Face hub.
 
-Only safetensors are loaded and no code of a repository is run. A name is looked up, in this order, as a folder, below
-the folder of the setting `models`, and on the hub (its own cache first; `HF_HUB_OFFLINE=1` keeps off the network).
+Only safetensors are loaded and no code of a repository is run: a model that brings code is refused. A name is looked
+up, in this order, as a folder, below the folder of the setting `models`, and on the hub (its own cache first;
+`HF_HUB_OFFLINE=1` keeps off the network).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from var_plugin.errors import InvalidInputError, MissingWeightsError
+from var_plugin.errors import InvalidInputError, MissingWeightsError, said
 from var_plugin.settings import settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 _TRAINING_STATE = "checkpoint-"
 # What peft saves beside a model, and what it calls weights inside one.
 _ADAPTER, _LORA = "adapter_config.json", "lora_"
+# Where a model names classes of its own: the key of transformers, and the file of sentence-transformers.
+_CONFIGURATIONS, _CODE_KEY = "*config*.json", "auto_map"
+_MODULES_FILE, _MODULES_PACKAGE = "modules.json", "sentence_transformers."
 # The same weights once more, for another library.
 _DOUBLES = ("open_clip*",)
 
@@ -45,6 +50,7 @@ class Checkpoint:
 
         Raises:
             MissingWeightsError: the model is nowhere, has no safetensors, or an adapter that would be left out.
+            InvalidInputError: it needs code that it brings, or a configuration is no JSON.
         """
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), settings().models_folder / repository]
@@ -64,6 +70,7 @@ class Checkpoint:
             )
         if any(folder.rglob(_ADAPTER)):
             raise _adapter(folder, _ADAPTER)
+        _check_code(folder)
         return folder
 
     @property
@@ -95,10 +102,22 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> Any:
-        """The model's configuration, as transformers has it."""
+        """The model's configuration, as transformers has it.
+
+        Raises:
+            MissingWeightsError: as `folder`.
+            InvalidInputError: transformers knows no such model.
+        """
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        try:
+            return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"cannot read the configuration of {self.folder}",
+                why=str(error).partition("\n")[0],
+                fix="choose a model that the installed transformers supports",
+            ) from error
 
     def model(self, kind: str = "AutoModel") -> Any:
         """Load the network, ready to run on `device()` in the settings' data type; arguments and errors as `load`."""
@@ -129,7 +148,12 @@ class Checkpoint:
                 fix="choose another model",
             )
         model, report = wanted.from_pretrained(
-            self.folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+            self.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
         )
         lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
         lacking = [key for key in lacking if without is None or not key.startswith(f"{without}.")]
@@ -144,7 +168,7 @@ class Checkpoint:
         """Load the tokenizer."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager
@@ -168,6 +192,39 @@ def refusing_random_weights(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
     if any("MISSING" in report for report in reports):
         raise _random_weights(folder, "weights of its network")
+
+
+def _check_code(folder: Path) -> None:
+    """Raise InvalidInputError if a configuration names classes that the model brings.
+
+    The calls of transformers and sentence-transformers pass `trust_remote_code=False`, too, but sentence-transformers
+    before version 6 imports such classes from local folders all the same.
+    """
+    for path in sorted(folder.rglob(_CONFIGURATIONS)):
+        configuration = _json(path)
+        if isinstance(configuration, dict) and _CODE_KEY in configuration:
+            raise _code(folder, f"{path.relative_to(folder)} has an {_CODE_KEY}")
+    for path in sorted(folder.rglob(_MODULES_FILE)):
+        modules = _json(path)
+        for module in modules if isinstance(modules, list) else []:
+            name = module.get("type") if isinstance(module, dict) else None
+            if not str(name).startswith(_MODULES_PACKAGE):
+                raise _code(folder, f"{path.relative_to(folder)} names the class {name}")
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"cannot read {path} as JSON", why=said(error), fix="fetch the model again") from error
+
+
+def _code(folder: Path, where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the model {folder} brings code of its own",
+        why=f"{where}, and code from a model is not run",
+        fix="choose a model that transformers or sentence-transformers supports by itself",
+    )
 
 
 def _random_weights(folder: Path, lacking: str) -> MissingWeightsError:

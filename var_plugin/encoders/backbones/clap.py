@@ -59,7 +59,9 @@ class ClapNetwork(TwoTowers):
         """The model's own preparation of sounds."""
         from transformers import AutoFeatureExtractor
 
-        return AutoFeatureExtractor.from_pretrained(self.checkpoint.folder, local_files_only=True)
+        return AutoFeatureExtractor.from_pretrained(
+            self.checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
 
 
 class ClapSoundEncoder:

@@ -70,7 +70,9 @@ class ClipNetwork(TwoTowers):
         """The model's own preparation of pictures."""
         from transformers import AutoImageProcessor
 
-        return AutoImageProcessor.from_pretrained(self.checkpoint.folder, local_files_only=True)
+        return AutoImageProcessor.from_pretrained(
+            self.checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
 
     @property
     def picture_size(self) -> tuple[int, int]:

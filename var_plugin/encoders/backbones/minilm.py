@@ -37,9 +37,11 @@ class MiniLM:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with _no_progress_bar():
-            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+            model = AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            ).eval()
         self._embeddings, layers = model.embeddings, model.encoder.layer
         self._trunk, self._published = layers[: TUNABLE_LAYERS[0]], layers[TUNABLE_LAYERS[0] :]
         self.tunable: nn.ModuleList = copy.deepcopy(self._published)

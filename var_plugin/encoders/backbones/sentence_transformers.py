@@ -51,6 +51,7 @@ class SentenceTransformersEncoder:
                 str(self._checkpoint.folder),
                 device=str(device()),
                 local_files_only=True,
+                trust_remote_code=False,
                 model_kwargs={"use_safetensors": True, "dtype": settings().dtype},
             )
 
