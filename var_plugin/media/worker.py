@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.errors import DecodingMemoryError, VarPluginError
+from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, VarPluginError
+from var_plugin.media.answers import OWN_FAULT
 from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, frame_at
@@ -30,6 +32,7 @@ from var_plugin.media.tray import HALF_BYTES, HALVES, Tray
 from var_plugin.media.wire import Wire
 
 _LONGEST_WAIT_SECONDS = 0.25
+_LONGEST_TRACEBACK = 16_000
 
 Result = tuple[dict[str, Any], NDArray[Any] | None]
 
@@ -92,7 +95,7 @@ class _Outbox:
         """Send one result of a job."""
         if array is None or array.dtype != np.uint8 or array.nbytes > HALF_BYTES // 2:
             self.flush()
-            self._wire.send({"values": values}, array)
+            self._send({"values": values}, array)
             return
         if self._used + array.nbytes > HALF_BYTES:
             self.flush()
@@ -108,13 +111,20 @@ class _Outbox:
     def flush(self) -> None:
         """Send the pictures that wait for others."""
         if self._parcels:
-            self._wire.send({"parcels": self._parcels, "half": self._half})
+            self._send({"parcels": self._parcels, "half": self._half})
             self._half, self._used, self._parcels = (self._half + 1) % HALVES, 0, []
 
     def end(self, message: dict[str, Any]) -> None:
         """Send the last message of a job."""
         self.flush()
-        self._wire.send(message)
+        self._send(message)
+
+    def _send(self, message: dict[str, Any], array: NDArray[Any] | None = None) -> None:
+        """Send to the parent; end the process quietly where the parent has closed the connection."""
+        try:
+            self._wire.send(message, array)
+        except OSError:
+            os._exit(0)
 
 
 def main(descriptor: int, tray_descriptor: int) -> None:
@@ -161,6 +171,20 @@ def _serve(outbox: _Outbox, job: str, path: str, limits: dict[str, Any], options
         os._exit(1)  # what is left of the heap is not worth another job
     except VarPluginError as error:
         outbox.end(_failure(error))
+    except Exception as error:
+        outbox.end(_unexpected(path, error))
+
+
+def _unexpected(path: str, error: Exception) -> dict[str, Any]:
+    """Describe an exception that no module raises on purpose: a fault of this program or of a library it uses."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    own = DecoderCrashedError(
+        f"decoding {path} failed",
+        why=f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})",
+        fix=OWN_FAULT,
+    )
+    text = "".join(traceback.format_exception(error))
+    return _failure(own) | {"traceback": text[-_LONGEST_TRACEBACK:]}
 
 
 def _failure(error: VarPluginError) -> dict[str, Any]:

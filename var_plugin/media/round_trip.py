@@ -1,0 +1,48 @@
+"""A check that the installed PyAV encodes and decodes: a clip of two frames goes through the sandbox."""
+
+from __future__ import annotations
+
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from var_plugin.errors import UnreadableMediaError
+from var_plugin.media.guard import Frames
+
+_RATE = 10
+_BRIGHTNESS = (60, 180)
+_TOLERANCE = 12.0
+
+
+def check_round_trip() -> None:
+    """Encode two grey frames as H.264 and decode them in the sandbox.
+
+    Raises:
+        UnreadableMediaError: other frames come back than were encoded.
+        VarPluginError: decoding fails; besides what PyAV raises while encoding.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder, "clip.mp4")
+        _encode(clip)
+        frames = [(frame.time, float(frame.picture.mean())) for frame in Frames(clip)]
+    expected = [(number / _RATE, brightness) for number, brightness in enumerate(_BRIGHTNESS)]
+    if not np.shape(frames) == np.shape(expected) or not np.allclose(frames, expected, rtol=0, atol=(0.01, _TOLERANCE)):
+        raise UnreadableMediaError(
+            "decoding gives other frames than were encoded",
+            why=f"(time, brightness) are {frames} instead of {expected}",
+            fix="install a version of PyAV that var-plugin is tested with",
+        )
+
+
+def _encode(clip: Path) -> None:
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=_RATE, width=64, height=48)
+        stream.pix_fmt = "yuv420p"
+        for number, brightness in enumerate(_BRIGHTNESS):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), brightness, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, _RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
