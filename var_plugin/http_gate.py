@@ -34,6 +34,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAME_SITE = re.compile(rb";\s*samesite\s*(=\s*[^;]*)?(?=;|$)", re.IGNORECASE)
 _OWN_SITES = frozenset({b"same-origin", b"none"})
 _POLICY_VIOLATION = 1008
+_CLOSE_REASON = 120
 
 
 class Authority(NamedTuple):
@@ -43,12 +44,39 @@ class Authority(NamedTuple):
     port: int | None
 
 
-class _RefusedError(Exception):
-    """A request that is not passed on."""
+class RefusedRequestError(Exception):
+    """A request that is not passed on.
 
-    def __init__(self, status: int, reason: str) -> None:
+    Args:
+        status: HTTP status of the answer.
+        reason: one line for the client.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.headers = status, reason, tuple(headers)
+
+
+def plain_text(status: int, reason: str) -> tuple[str, bytes]:
+    """Format a refusal as one line of text."""
+    return "text/plain; charset=utf-8", f"{reason}\n".encode()
+
+
+async def send_refusal(refusal: RefusedRequestError, scope: Scope, send: Send, render: Render = plain_text) -> None:
+    """Answer a request that is not passed on, and close its connection; close a WebSocket before it is accepted."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.reason[:_CLOSE_REASON]})
+        return
+    media_type, body = render(refusal.status, refusal.reason)
+    headers = [
+        (b"content-type", media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),  # the rest of the request is not read
+        *refusal.headers,
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 class HttpGate:
@@ -79,12 +107,12 @@ class HttpGate:
         bound: str = "127.0.0.1",
         allowed_hosts: Iterable[str] = (),
         framed_by: Iterable[str] = (),
-        render: Render | None = None,
+        render: Render = plain_text,
     ) -> None:
         self._app = app
         self._hosts = {"localhost"}
         self._framed_by = tuple(framed_by)
-        self._render = render or _plain_text
+        self._render = render
         for host in (bound, *allowed_hosts):
             self.allow_host(host)
         ancestors = " ".join(["frame-ancestors 'self'", *self._framed_by])
@@ -113,8 +141,8 @@ class HttpGate:
             return
         try:
             self._check(scope)
-        except _RefusedError as refusal:
-            await self._refuse(refusal, scope, send)
+        except RefusedRequestError as refusal:
+            await send_refusal(refusal, scope, self._guarded(send), self._render)
         else:
             await self._app(scope, receive, self._guarded(send))
 
@@ -122,24 +150,24 @@ class HttpGate:
         headers: Headers = scope["headers"]
         target = scope.get("raw_path") or scope["path"].encode()
         if len(target) + len(scope.get("query_string", b"")) > MAX_TARGET_BYTES:
-            raise _RefusedError(414, f"the address of the request is longer than {MAX_TARGET_BYTES} bytes")
+            raise RefusedRequestError(414, f"the address of the request is longer than {MAX_TARGET_BYTES} bytes")
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-            raise _RefusedError(431, f"the headers exceed {MAX_HEADERS} lines or {MAX_HEADER_BYTES} bytes")
+            raise RefusedRequestError(431, f"the headers exceed {MAX_HEADERS} lines or {MAX_HEADER_BYTES} bytes")
         if not target.startswith(b"/") and target != b"*":
-            raise _RefusedError(400, "the request names an absolute address, as a request to a proxy does")
+            raise RefusedRequestError(400, "the request names an absolute address, as a request to a proxy does")
         host = self._checked_authority(scope)
         _check_origin(headers, host)
         self._check_fetch_site(scope)
 
     def _checked_authority(self, scope: Scope) -> Authority:
-        values = _values(scope["headers"], b"host")
+        values = header_values(scope["headers"], b"host")
         if len(values) != 1:
-            raise _RefusedError(400, "the request needs exactly one Host header")
+            raise RefusedRequestError(400, "the request needs exactly one Host header")
         authority = parse_authority(values[0].decode("latin-1"))
         if authority is None:
-            raise _RefusedError(400, "the Host header is not a host name with an optional port")
+            raise RefusedRequestError(400, "the Host header is not a host name with an optional port")
         if not self._names_this_server(authority.host, scope):
-            raise _RefusedError(
+            raise RefusedRequestError(
                 421,
                 f"this server does not answer requests for the host '{authority.host}'; behind a proxy, start it with "
                 f"--allow-host {authority.host}",
@@ -159,31 +187,17 @@ class HttpGate:
 
     def _check_fetch_site(self, scope: Scope) -> None:
         headers = scope["headers"]
-        if _OWN_SITES.issuperset(_values(headers, b"sec-fetch-site")):
+        if _OWN_SITES.issuperset(header_values(headers, b"sec-fetch-site")):
             return
         # Following a link to the page is fine, using it from another site is not.
         destinations = [b"document", b"iframe"] if self._framed_by else [b"document"]
         is_navigation = (
             scope.get("method") in ("GET", "HEAD")
-            and _values(headers, b"sec-fetch-mode") == [b"navigate"]
-            and _values(headers, b"sec-fetch-dest") in [[destination] for destination in destinations]
+            and header_values(headers, b"sec-fetch-mode") == [b"navigate"]
+            and header_values(headers, b"sec-fetch-dest") in [[destination] for destination in destinations]
         )
         if not is_navigation:
-            raise _RefusedError(403, "the request comes from another web site")
-
-    async def _refuse(self, refusal: _RefusedError, scope: Scope, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.reason[:120]})
-            return
-        media_type, body = self._render(refusal.status, refusal.reason)
-        headers = [
-            (b"content-type", media_type.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),  # the body of the request is not read
-        ]
-        guarded = self._guarded(send)
-        await guarded({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await guarded({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            raise RefusedRequestError(403, "the request comes from another web site")
 
     def _guarded(self, send: Send) -> Send:
         async def guarded(message: Message) -> None:
@@ -253,21 +267,24 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _check_origin(headers: Headers, host: Authority) -> None:
-    for origin in _values(headers, b"origin"):
+    for origin in header_values(headers, b"origin"):
         match = _ORIGIN.fullmatch(origin.decode("latin-1").strip(" \t"))
         authority = parse_authority(match["authority"]) if match else None
         if match is None or authority is None:
-            raise _RefusedError(403, "the request comes from another web site, or from a document without an origin")
+            raise RefusedRequestError(
+                403, "the request comes from another web site, or from a document without an origin"
+            )
         default = _DEFAULT_PORTS[match["scheme"].lower()]
         if authority.host != host.host or (authority.port or default) != (host.port or default):
-            raise _RefusedError(
+            raise RefusedRequestError(
                 403,
                 f"the request comes from another web site, '{authority.host}'; a proxy must pass on the Host header "
                 "as the browser sends it",
             )
 
 
-def _values(headers: Headers, name: bytes) -> list[bytes]:
+def header_values(headers: Headers, name: bytes) -> list[bytes]:
+    """Return the values of all headers of a name, given in lower case."""
     return [value for key, value in headers if key.lower() == name]
 
 
@@ -277,7 +294,3 @@ def _same_site_cookie(cookie: bytes) -> bytes:
     if policy and policy[0].partition(b"=")[2].strip().lower() in (b"lax", b"strict"):
         return cookie
     return _SAME_SITE.sub(b"", cookie) + b"; SameSite=Lax"
-
-
-def _plain_text(status: int, reason: str) -> tuple[str, bytes]:
-    return "text/plain; charset=utf-8", f"{reason}\n".encode()

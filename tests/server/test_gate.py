@@ -113,3 +113,19 @@ def test_answers_to_other_methods_and_paths_have_the_same_body(serving: Callable
         answer = httpx.request(method, address + path)
         assert answer.status_code == status
         assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_requests_that_name_another_host_or_site_are_refused(server: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for path in ("/v1/videos", "/health/live", "/openapi.json"):
+        other_host = httpx.get(server + path, headers=headers | {"Host": "evil.example"})
+        assert other_host.status_code == 421
+        assert other_host.json()["error"]["type"] == "invalid_request_error"
+        assert httpx.get(server + path, headers=headers | {"Origin": "http://evil.example"}).status_code == 403
+        assert httpx.get(server + path, headers=headers | {"Origin": server}).status_code == 200
+
+
+def test_a_host_can_be_allowed(serving: Callable[..., str]) -> None:
+    address = serving(host_names=frozenset({"cameras.example.org"}))
+    assert httpx.get(f"{address}/v1/models", headers={"Host": "cameras.example.org"}).status_code == 200
+    assert httpx.get(f"{address}/v1/models", headers={"Host": "cameras.example.com"}).status_code == 421

@@ -17,17 +17,18 @@ from var_plugin.library import Index
 from var_plugin.server.application import build_app
 from var_plugin.server.options import ServerOptions
 
+HOST = {"Host": "localhost"}
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
 
 @pytest.fixture(scope="session")
 def description(footage: Index) -> schemathesis.BaseSchema:
     app = build_app(footage.suite, footage, ServerOptions(api_keys=frozenset({KEY})))
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST)
 
 
 def test_no_request_makes_the_server_fail_or_contradict_its_description(description: schemathesis.BaseSchema) -> None:
-    headers = {"Authorization": f"Bearer {KEY}"}
+    headers = {"Authorization": f"Bearer {KEY}", **HOST}
     operations = [result.ok() for result in description.get_all_operations()]
     answered: set[tuple[str, int]] = set()
     for operation in operations:

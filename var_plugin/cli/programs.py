@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from var_plugin.cli.shared import IndexOption, JsonOption, SuiteOption, app, opened, print_json, progress_bars
+from var_plugin.cli.shared import (
+    AllowHostOption,
+    IndexOption,
+    JsonOption,
+    SuiteOption,
+    app,
+    opened,
+    print_json,
+    progress_bars,
+)
 from var_plugin.errors import BrokenInstallationError
 
 
@@ -54,14 +63,29 @@ def mcp(
     index: IndexOption = None,
     suite: SuiteOption = None,
     http: Annotated[bool, typer.Option("--http", help="Serve over HTTP instead of stdin and stdout.")] = False,
-    host: Annotated[str, typer.Option(help="Address to serve on; there is no login.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address to serve on with --http; other than loopback needs API keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on with --http.")] = 8765,
+    allow_host: AllowHostOption = None,
 ) -> None:
-    """Serve the index to assistants as an MCP server."""
+    """Serve the index to assistants as an MCP server; API keys for --http come from VAR_PLUGIN_API_KEYS."""
+    from var_plugin.http_limits import check_reachable, parse_keys
     from var_plugin.retrievers.tools.mcp import serve_mcp
+    from var_plugin.settings import settings
 
+    keys = parse_keys(settings().api_keys.get_secret_value())
+    if http:
+        check_reachable(host, keys)
     with opened(index, suite) as library:
-        serve_mcp(library, transport="http" if http else "stdio", host=host, port=port)
+        serve_mcp(
+            library,
+            transport="http" if http else "stdio",
+            host=host,
+            port=port,
+            api_keys=keys,
+            allowed_hosts=allow_host or (),
+        )
 
 
 @app.command(name="app")
@@ -115,7 +139,11 @@ def serve(
     suite: SuiteOption = None,
     host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
-    allow_host: Annotated[list[str] | None, typer.Option(help="A host that media may be fetched from.")] = None,
+    allow_host: AllowHostOption = None,
+    fetch_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="A host that media may be fetched from; may be repeated."),
+    ] = None,
     max_requests: Annotated[
         int | None, typer.Option(min=1, help="Requests worked on at once; more get 429.", show_default="128")
     ] = None,
@@ -132,14 +160,16 @@ def serve(
     """Serve embeddings, search and videos over HTTP; API keys come from VAR_PLUGIN_API_KEYS, separated by commas."""
     from dataclasses import replace
 
+    from var_plugin.http_limits import parse_keys
     from var_plugin.server.options import ServerOptions
     from var_plugin.server.run import serve as run_server
     from var_plugin.settings import settings
 
     usual = ServerOptions()
     options = ServerOptions(
-        api_keys=frozenset(settings().api_keys.get_secret_value().split(",")),
-        allowed_hosts=frozenset(allow_host or ()),
+        api_keys=parse_keys(settings().api_keys.get_secret_value()),
+        host_names=frozenset(allow_host or ()),
+        allowed_hosts=frozenset(fetch_host or ()),
         max_body_bytes=usual.max_body_bytes if max_body is None else round(max_body * 2**20),
         max_in_flight=max_requests or usual.max_in_flight,
         max_batch=max_batch or usual.max_batch,

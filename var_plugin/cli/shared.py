@@ -51,6 +51,14 @@ OffsetOption = Annotated[
 MetadataOption = Annotated[
     list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="An own value of a video; may be repeated.")
 ]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="A name that clients use for this server, such as that of a proxy; may be repeated.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -14,11 +14,12 @@ from fastapi.security import HTTPBearer
 
 import var_plugin
 from var_plugin.encoders.suite import Suite
+from var_plugin.http_gate import HttpGate
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.server.contents import Contents
 from var_plugin.server.embeddings import embeddings_router
 from var_plugin.server.encoding import Encoding
-from var_plugin.server.errors import ErrorBody, add_handlers
+from var_plugin.server.errors import ErrorBody, add_handlers, render_error
 from var_plugin.server.fetching import Fetcher
 from var_plugin.server.footage import footage_router
 from var_plugin.server.gate import Gate
@@ -85,5 +86,6 @@ def build_app(suite: Suite, index: VideoIndex | None = None, options: ServerOpti
         app.include_router(footage_router(index, contents), dependencies=keys)
     add_handlers(app)
     app.add_middleware(Gate, options=options)
+    app.add_middleware(HttpGate, allowed_hosts=options.host_names, render=render_error)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     return app

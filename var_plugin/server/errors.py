@@ -83,6 +83,11 @@ def error_response(
     return JSONResponse(body.model_dump(), status, headers)
 
 
+def render_error(status: int, reason: str) -> tuple[str, bytes]:
+    """Format a refusal of the middleware as an `ErrorBody`."""
+    return "application/json", bytes(error_response(status, reason).body)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let the app answer every failure with an `ErrorBody`."""
     app.add_exception_handler(VarPluginError, _own_error)

@@ -14,6 +14,10 @@ class ServerOptions(Value):
     api_keys: frozenset[str] = Field(
         default=frozenset(), description="any of them opens the server; none: no key asked"
     )
+    host_names: frozenset[str] = Field(
+        default=frozenset(),
+        description="names that requests may use for this server besides loopback ones, such as that of a proxy",
+    )
     allowed_hosts: frozenset[str] = Field(
         default=frozenset(),
         description="hosts that media may be fetched from, as `name` or `name:port`; none: nothing is fetched",

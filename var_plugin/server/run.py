@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from typing import cast
 
 from var_plugin.encoders.suites import load_suite
-from var_plugin.errors import InvalidInputError
 from var_plugin.extras import require
+from var_plugin.http_gate import ASGIApp
+from var_plugin.http_limits import check_reachable
 from var_plugin.library import open_index
 from var_plugin.server.options import ServerOptions
-from var_plugin.settings import is_loopback, settings
-
-_GRACE_SECONDS = 30
+from var_plugin.settings import settings
 
 
 def serve(
@@ -24,7 +24,7 @@ def serve(
     token: str | None = None,
     options: ServerOptions | None = None,
 ) -> None:
-    """Serve until a signal comes; requests that were taken are answered first.
+    """Serve until a signal comes; requests in progress have `http_serving.GRACE_SECONDS` to end.
 
     Args:
         host: address to listen on.
@@ -41,28 +41,16 @@ def serve(
     """
     require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
     options = options or ServerOptions()
-    if not options.api_keys and not is_loopback(host):
-        raise InvalidInputError(
-            f"nothing would keep others out of {host}",
-            why="no API key is set",
-            fix="set VAR_PLUGIN_API_KEYS, or listen on 127.0.0.1",
-        )
+    check_reachable(host, options.api_keys)
     leave_a_core()
-    import uvicorn
-
+    from var_plugin.http_serving import run_app
     from var_plugin.server.application import build_app
 
     with ExitStack() as stack:
         opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
+        options = options.model_copy(update={"host_names": options.host_names | {host}})
         app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        run_app(cast(ASGIApp, app), host=host, port=port)
 
 
 def leave_a_core() -> None:

@@ -17,13 +17,15 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError, StdioServerParameters
+from starlette.testclient import TestClient
 
 from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
+from var_plugin.errors import InvalidInputError
 from var_plugin.library import Index, open_index
 from var_plugin.retrievers.tools import TOOLS
-from var_plugin.retrievers.tools.mcp import mcp_server
+from var_plugin.retrievers.tools.mcp import mcp_server, protected_app, serve_mcp
 
 
 def examples(moment: str) -> dict[str, dict[str, Any]]:
@@ -160,3 +162,36 @@ def test_web_pages_cannot_reach_a_local_server(address: str) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
         answer = httpx.post(address, json=body, headers={"Accept": "application/json, text/event-stream", **headers})
         assert answer.status_code in (403, 421)
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "cameras.example.org"])  # noqa: S104
+def test_a_server_beyond_this_machine_needs_a_key(footage: Index, host: str) -> None:
+    with pytest.raises(InvalidInputError, match="no API key is set"):
+        serve_mcp(footage, transport="http", host=host)
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0"])  # noqa: S104
+def test_every_address_has_the_same_gate(footage: Index, bound: str) -> None:
+    app = protected_app(footage, bound=bound, api_keys={"key"}, allowed_hosts={"cameras.example.org"})
+    key = {"Authorization": "Bearer key"}
+    with TestClient(app, base_url="http://cameras.example.org") as client:
+
+        def status(**headers: str) -> int:
+            return client.post("/mcp", json=INITIALIZE, headers=ACCEPT | headers).status_code
+
+        assert status(**key) == 200
+        assert status(**key, Host="localhost:9", Origin="http://localhost:9") == 200
+        assert status() == status(Authorization="Bearer other") == status(Authorization="key") == 401
+        assert status(**key, Host="evil.example") == 421
+        assert status(**key, Origin="http://evil.example") == status(**key, Origin="null") == 403
+        assert status(**key, Host="localhost:9", Origin="http://localhost:3000") == 403
+        assert client.post("/mcp", content=bytes(2**20 + 1), headers=ACCEPT | key).status_code == 413

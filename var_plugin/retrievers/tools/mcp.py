@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from base64 import b64encode
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import anyio
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ from var_plugin.errors import (
     UnsupportedModalityError,
     VarPluginError,
 )
+from var_plugin.http_gate import ASGIApp, HttpGate
+from var_plugin.http_limits import BodyLimits, LimitedRequests, check_reachable
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.retrievers.tools import TOOLS
 from var_plugin.retrievers.tools.definition import MediaFile, Tool
@@ -31,6 +34,7 @@ try:
     import mcp_types as types
     from mcp.server import Server
     from mcp.server.stdio import stdio_server
+    from mcp.server.transport_security import TransportSecuritySettings
     from mcp.shared.exceptions import MCPError
 except ImportError as error:
     raise MissingDependencyError(
@@ -39,6 +43,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
+    from starlette.applications import Starlette
 
     Context = ServerRequestContext[Any]
 
@@ -48,6 +53,7 @@ Transport = Literal["stdio", "http"]
 
 _CLIP_URI = "var-plugin://moments/{moment_id}/clip"
 _LARGEST_CLIP = 32 * 1024 * 1024
+_MAX_BODY_BYTES = 1024 * 1024
 # What a model can mend; the messages hold no path. Everything else is logged here and told in general terms.
 _FOR_THE_MODEL = (ValidationError, InvalidInputError, UnknownVideoError, UnsupportedModalityError)
 _INSTRUCTIONS = (
@@ -57,22 +63,52 @@ _INSTRUCTIONS = (
 )
 
 
-def serve_mcp(index: VideoIndex, *, transport: Transport = "stdio", host: str = "127.0.0.1", port: int = 8765) -> None:
-    """Serve the tools over an index until the client goes (stdio) or the process is stopped (http).
+def serve_mcp(
+    index: VideoIndex,
+    *,
+    transport: Transport = "stdio",
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    api_keys: Collection[str] = (),
+    allowed_hosts: Collection[str] = (),
+) -> None:
+    """Serve the tools over an index until the client leaves (stdio) or the process is stopped (http).
 
     Args:
         index: the index.
         transport: "stdio", for a client that starts this process; "http", streamable HTTP at `/mcp`.
-        host: address to listen at with "http". There is no login: on any other than this machine's own address, put a
-            proxy that asks for one in front.
+        host: address to listen at with "http".
         port: port to listen at with "http".
+        api_keys: with "http", clients must send one of them as a bearer token; none: no key is needed.
+        allowed_hosts: with "http", further names that requests may use for this server, as behind a proxy.
+
+    Raises:
+        InvalidInputError: there is no key, and other machines could reach the address; or an allowed host is not one.
     """
     if transport == "stdio":
         anyio.run(_serve_stdio, mcp_server(index))
-    else:
-        import uvicorn
+        return
+    check_reachable(host, api_keys)
+    from var_plugin.http_serving import run_app
 
-        uvicorn.run(mcp_server(index).streamable_http_app(host=host), host=host, port=port, log_level="warning")
+    app = protected_app(index, bound=host, api_keys=api_keys, allowed_hosts=allowed_hosts)
+    run_app(app, host=host, port=port, log_level="warning")
+
+
+def protected_app(
+    index: VideoIndex, *, bound: str = "127.0.0.1", api_keys: Collection[str] = (), allowed_hosts: Collection[str] = ()
+) -> ASGIApp:
+    """Return the server over an index as a web application that checks hosts, origins, keys and bodies."""
+    app = cast(ASGIApp, http_app(index))
+    limited = LimitedRequests(app, api_keys=api_keys, limits=BodyLimits(max_bytes=_MAX_BODY_BYTES))
+    return HttpGate(limited, bound=bound, allowed_hosts=allowed_hosts)
+
+
+def http_app(index: VideoIndex, *, path: str = "/mcp") -> Starlette:
+    """Return the server over an index as a web application; put `http_gate.HttpGate` in front of it."""
+    # The library's own check of Host knows three names only; the gate knows all.
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    return mcp_server(index).streamable_http_app(streamable_http_path=path, transport_security=security)
 
 
 def mcp_server(index: VideoIndex) -> Server[Any]:
@@ -147,7 +183,10 @@ def _call(index: VideoIndex, name: str, arguments: dict[str, Any]) -> types.Call
 
 def _content(file: MediaFile) -> types.ContentBlock | None:
     if file.kind == "thumbnail":
-        return types.ImageContent(data=_base64(file.path), mime_type="image/jpeg")
+        try:
+            return types.ImageContent(data=_base64(file.path), mime_type="image/jpeg")
+        except FileNotFoundError:  # the quota of the cache was exceeded meanwhile
+            return None
     if file.kind == "clip":
         uri = _CLIP_URI.format(moment_id=file.id)
         return types.ResourceLink(name="clip", title="Clip of the moment", uri=uri, mime_type=_mime_type(file.path))
