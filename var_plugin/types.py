@@ -60,9 +60,10 @@ class Segment(Value):
 class Filter(Value):
     """What a hit must satisfy. Every field that is set must hold; the values of one list are alternatives.
 
-    ``after`` and ``before`` compare the clock time at which a segment was recorded and need a time zone; segments whose
-    clock time is unknown satisfy neither. ``after_second`` and ``before_second`` compare the position in the video:
-    some of the segment must lie between them. ``metadata`` compares the values given when the video was added.
+    ``after`` and ``before`` are clock times with a time zone: some of the segment must be recorded between them, so a
+    segment that began before ``after`` and ends later satisfies it. Segments whose clock time is unknown satisfy
+    neither. ``after_second`` and ``before_second`` are positions in the video: some of the segment must lie between
+    them. ``metadata`` compares the values given when the video was added.
     """
 
     cameras: tuple[str, ...] | None = None

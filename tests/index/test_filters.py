@@ -22,6 +22,7 @@ from var_plugin.index.filters import (
     clock_time,
     compile_filter,
     conditions,
+    expression,
     literal,
     milliseconds,
     stored_metadata,
@@ -48,6 +49,8 @@ HOSTILE = [
     "// --",
     " ",
 ]
+STARTS = {"v0": 0, "v1": 3_000, "v2": UNKNOWN_TIME, "v3": 20_000, "v4": 21_500}
+"""Clock times at which the videos begin, in milliseconds."""
 ROWS = [
     {
         "id": str(i),
@@ -55,9 +58,9 @@ ROWS = [
         "camera": HOSTILE[i % len(HOSTILE)],
         "kind": ("uniform", "anomaly", "video")[i % 3],
         "start_ms": 1_000 * (i % 7),
-        "end_ms": 1_000 * (i % 7) + 500,
+        "end_ms": 1_000 * (i % 7) + (500, 4_000, 30_000)[i % 3],
         "key_ms": 0,
-        "recorded_at": UNKNOWN_TIME if i % 4 == 0 else 1_000 * i,
+        "recorded_at": UNKNOWN_TIME if i % 5 == 2 else STARTS[f"v{i % 5}"] + 1_000 * (i % 7),
         "anomaly": i / 48,
         "metadata": {"place": HOSTILE[-1 - i % len(HOSTILE)], "floor": i % 3, "lit": i % 2 == 0},
         "vector": [1.0, 0.0],
@@ -117,12 +120,13 @@ filters = st.builds(
 def satisfies(row: dict, wanted: Filter, excluded: list[str]) -> bool:
     """What a filter means, in plain Python."""
     known = row["recorded_at"] != UNKNOWN_TIME
+    recorded_until = row["recorded_at"] + row["end_ms"] - row["start_ms"]
     return (
         (wanted.cameras is None or row["camera"] in wanted.cameras)
         and (wanted.video_ids is None or row["video_id"] in wanted.video_ids)
         and (wanted.kinds is None or row["kind"] in wanted.kinds)
         and row["video_id"] not in excluded
-        and (wanted.after is None or (known and row["recorded_at"] >= wanted.after.timestamp() * 1000))
+        and (wanted.after is None or (known and recorded_until > wanted.after.timestamp() * 1000))
         and (wanted.before is None or (known and row["recorded_at"] < wanted.before.timestamp() * 1000))
         and (wanted.after_second is None or row["end_ms"] > round(wanted.after_second * 1000))
         and (wanted.before_second is None or row["start_ms"] < round(wanted.before_second * 1000))
@@ -162,10 +166,18 @@ structures = st.fixed_dictionaries(
 )
 
 
+def running(wanted: Filter) -> dict[str, int]:
+    """How far each video has run at `after`, as the catalogue says."""
+    if wanted.after is None:
+        return {}
+    after = round(wanted.after.timestamp() * 1000)
+    return {video: after - start for video, start in STARTS.items() if start != UNKNOWN_TIME and start < after}
+
+
 def check(store: Store, wanted: Filter, excluded: list[str]) -> None:
-    expression = compile_filter(wanted, excluded_videos=excluded)
-    found = {row["id"] for row in store.rows("rows", expression, ["id"])}
-    assert found == {row["id"] for row in COPY.rows(conditions(wanted, excluded_videos=excluded), ["id"])}
+    asked = conditions(wanted, excluded_videos=excluded, running_at_start=running(wanted))
+    found = {row["id"] for row in store.rows("rows", expression(asked), ["id"])}
+    assert found == {row["id"] for row in COPY.rows(asked, ["id"])}
     assert found == {row["id"] for row in ROWS if satisfies(row, wanted, excluded)}
 
 
@@ -246,6 +258,15 @@ def test_a_truth_is_no_number_and_a_number_no_truth(store: Store, value: object)
         check(store, Filter.model_validate({"metadata": {key: value}}), [])
 
 
+@pytest.mark.parametrize(("after", "expected"), [(19, {"v0", "v1", "v3", "v4"}), (60, set())])
+def test_segments_that_are_running_at_a_time_are_after_it(store: Store, after: int, expected: set[str]) -> None:
+    """Those of v0 and v1 began seconds before."""
+    wanted = Filter(after=datetime.fromtimestamp(after, UTC))
+    check(store, wanted, [])
+    asked = conditions(wanted, running_at_start=running(wanted))
+    assert {row["video_id"] for row in COPY.rows(asked, ["video_id"])} == expected
+
+
 def test_an_empty_filter_filters_nothing() -> None:
     assert compile_filter(Filter()) == ""
 
@@ -282,6 +303,10 @@ def test_clock_times_need_a_zone() -> None:
     noon = datetime(2026, 11, 1, 12, tzinfo=timezone(timedelta(hours=1)))
     assert clock_time(milliseconds(noon)) == noon
     assert clock_time(UNKNOWN_TIME) is None
+    with pytest.raises(InvalidInputError, match="cannot be stored"):
+        milliseconds(datetime(1, 1, 1, tzinfo=UTC))
+    check_filter = Filter(after=datetime.min.replace(tzinfo=UTC), before=datetime.max.replace(tzinfo=UTC))
+    assert len(conditions(check_filter)) == 3, "a filter may reach as far as it likes"
 
 
 def test_a_filter_of_unknown_fields_or_without_zone_is_no_filter() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,78 @@ def test_two_indexes_share_one_location(tmp_path: Path) -> None:
         index.write(entry(), rows([RED]))
     with VideoIndex(tmp_path / "a.db", color_suite(), name="second") as index:
         assert index.videos() == []
+
+
+def test_segments_running_at_a_clock_time_are_found_after_it(index: Index, tmp_path: Path) -> None:
+    """Three segments of 8 s from 1 s past 1970 on, and a video of unknown time; by the store and by the snapshot."""
+    index.write(entry("v1"), rows([RED, GREEN, BLUE]))
+    unknown = entry("v2").sightings[0].model_copy(update={"recorded_at": -1})
+    index.write(entry("v2").model_copy(update={"sightings": (unknown,)}), rows([RED]))
+
+    def starts(**bounds: float) -> list[float]:
+        wanted = Filter(**{name: datetime.fromtimestamp(time, UTC) for name, time in bounds.items()})
+        return sorted(hit.start for hit in index.hits("scene", unit(RED), limit=10, wanted=wanted))
+
+    def check() -> None:
+        assert starts(after=8.9) == [0.0, 8.0, 16.0], "the first one ends at 9 s"
+        assert starts(after=9.0) == [8.0, 16.0]
+        assert starts(after=20.0) == [16.0]
+        assert starts(after=25.0) == []
+        assert starts(before=9.0) == [0.0]
+        assert starts(after=10.0, before=11.0) == [8.0], "it lasts longer than the interval"
+
+    check()
+    index.renew()
+    check()
+
+
+IMPOSSIBLE = {
+    "video_id": "../../outside", "camera": "a\x1b[2J", "kind": "other", "start_ms": -5, "end_ms": 10**17,
+    "key_ms": -1, "recorded_at": 10**17, "anomaly": float("nan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", IMPOSSIBLE)
+def test_impossible_segment_rows_are_left_out_and_reported(
+    index: Index, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store may have been filled by others."""
+    index.write(entry("v1"), rows([RED, RED]))
+    (row, _) = index._store.rows("footage__scene", "", ["*"])
+    index._store.write("footage__scene", [{**row, field: IMPOSSIBLE[field]}])
+    for _ in range(2):
+        assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter())) == 1
+        assert len(index.search("red")) == 1
+        assert len(index.segments("v1")) == 1
+        index.renew()
+    assert "damaged and left out" in caplog.text
+    assert not index.verify().ok
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"video_id": "../outside"}, {"video_id": "v2"}, {"duration": -1.0}, {"duration": 1e300}, {"added_at": 10**17},
+        {"sightings": []}, {"sightings": [{"path": "a\x1b[2Jb", "camera": "north", "recorded_at": 0}]}, {"rows": None},
+        {"sightings": [{"path": "a", "camera": "north", "recorded_at": 10**17}]}, {"metadata": {"a b": 1}},
+        {"state": "other"}, {"rows": {"../x": 1}}, {"checksums": {"scene": "x"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_row_of_the_catalogue_hides_its_video_only(
+    index: Index, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    index.write(entry("v1"), rows([RED]))
+    index.write(entry("v3"), rows([RED]))
+    (row,) = index._store.rows("footage__videos", 'video_id == "v1"', ["*"])
+    index._store.write("footage__videos", [{**row, "body": {**row["body"], **change}}])
+    for _ in range(2):
+        assert [video.video_id for video in index.videos()] == ["v3"]
+        assert [moment.video_id for moment in index.search("red")] == ["v3"]
+        assert Filter(after=datetime.fromtimestamp(0, UTC))
+        index.search("red", filter=Filter(after=datetime.fromtimestamp(2, UTC)))
+        index.renew()
+    assert "damaged and left out" in caplog.text
+    assert [problem.kind for problem in index.verify().problems] == ["orphan"]
+    index.write(entry("v1"), rows([RED]))
+    assert index.verify().ok, "storing it again mends it"

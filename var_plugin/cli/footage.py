@@ -85,8 +85,10 @@ def search(
         list[str] | None,
         typer.Option(help="Only segments of this kind: uniform, anomaly, or video for whole ones; may be repeated."),
     ] = None,
-    after: Annotated[str | None, typer.Option(help="Only what was recorded from this time on, with zone.")] = None,
-    before: Annotated[str | None, typer.Option(help="Only what was recorded before this time, with zone.")] = None,
+    after: Annotated[str | None, typer.Option(help="Only segments that end after this clock time, with zone.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Only segments that begin before this clock time, with zone.")
+    ] = None,
     after_second: Annotated[float | None, typer.Option(help="Only what lies after this second of its video.")] = None,
     before_second: Annotated[float | None, typer.Option(help="Only what lies before this second of its video.")] = None,
     min_anomaly: Annotated[float | None, typer.Option(help="Only segments at least this unusual, 0 to 1.")] = None,

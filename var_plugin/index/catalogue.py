@@ -10,31 +10,55 @@ writing the row of `Generations` anew makes the other one count, for all process
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 
-from var_plugin.errors import UnknownVideoError
-from var_plugin.index.filters import Condition, clock_time, expression, one_of
+from var_plugin.errors import InvalidInputError, StoreError, UnknownVideoError, complaints
+from var_plugin.index.filters import (
+    EARLIEST_MS,
+    LATEST_MS,
+    LONGEST_VIDEO_SECONDS,
+    UNKNOWN_TIME,
+    Condition,
+    check_metadata,
+    clock_time,
+    expression,
+    one_of,
+)
 from var_plugin.index.reader import Reader
-from var_plugin.index.schema import Row, catalogue_schema
+from var_plugin.index.schema import ID_PATTERN, Row, catalogue_schema, is_id
 from var_plugin.index.store import Store
 from var_plugin.types import ClockOrigin, Scalar, Value, Video
 
+logger = logging.getLogger(__name__)
+
 State = Literal["pending", "committed", "deleting"]
 
+# What the catalogue holds may have been written by anybody who could write to its store, or to a backup.
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+"""A video id or the name of a space."""
+Text = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What `check_text` admits."""
+Count = Annotated[int, Field(ge=0, le=10**9)]
+ClockMs = Annotated[int, Field(ge=EARLIEST_MS, le=LATEST_MS)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_VIDEO_SECONDS, allow_inf_nan=False)]
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
 _GENERATIONS = "@generations"
+_RESTORING = "@restoring"
 
 
 class Generation(Value):
     """A set of segments and what made it."""
 
-    number: int
-    suite: str
-    fingerprint: str
-    spaces: tuple[str, ...]
+    number: Annotated[int, Field(ge=1, le=10**9)]
+    suite: Text
+    fingerprint: Text
+    spaces: Annotated[tuple[Id, ...], Field(max_length=64)]
 
 
 class Generations(Value):
@@ -49,32 +73,38 @@ class Generations(Value):
 class Sighting(Value):
     """Where and when a content was seen: the same file may lie at several places."""
 
-    path: str
-    camera: str
-    recorded_at: int
+    path: Text
+    camera: Text
+    recorded_at: ClockMs
     """Milliseconds since 1970 UTC; -1 where unknown."""
     clock: ClockOrigin | None = None
     """How that time is known; None in rows of before it was kept."""
 
 
+def _storable(metadata: dict[str, Scalar]) -> dict[str, Scalar]:
+    try:
+        return check_metadata(metadata)
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from error
+
+
 class Entry(Value):
     """A video's row."""
 
-    video_id: str
+    video_id: Id
     state: State
-    content: str
+    content: Text
     """SHA-256 of the file."""
-    sightings: tuple[Sighting, ...]
-    duration: float
-    """Seconds."""
-    metadata: dict[str, Scalar]
-    settings: str
+    sightings: Annotated[tuple[Sighting, ...], Field(min_length=1)]
+    duration: Seconds
+    metadata: Annotated[dict[str, Scalar], AfterValidator(_storable)]
+    settings: Text
     """Fingerprint of how the video was cut and embedded."""
-    rows: dict[str, int]
+    rows: dict[Id, Count]
     """Rows per space."""
-    checksums: dict[str, str] = Field(default_factory=dict)
+    checksums: dict[Id, Checksum] = Field(default_factory=dict)
     """Per space, a checksum over the keys and vectors of its rows."""
-    added_at: int
+    added_at: ClockMs
     """Milliseconds since 1970 UTC."""
     brought: bool = False
     """True where the video came from the generation before, not from adding it."""
@@ -104,9 +134,9 @@ class Table:
         self._collection = f"{name}__videos"
         store.ensure(self._collection, catalogue_schema, vector="unused", metric="L2")
 
-    def bodies(self, conditions: Sequence[Condition]) -> list[Any]:
-        """Return what the matching rows hold."""
-        return [row["body"] for row in self._reader.rows(self._collection, conditions, ["id", "body"])]
+    def rows(self, conditions: Sequence[Condition]) -> list[Row]:
+        """Return the fields `id`, `video_id` and `body` of the matching rows."""
+        return self._reader.rows(self._collection, conditions, ["id", "video_id", "body"])
 
     def renew(self) -> None:
         """Make the copy that questions are answered from, where it is due."""
@@ -131,8 +161,29 @@ class Catalogue:
 
     def generations(self) -> Generations | None:
         """Return which generation counts; None where nothing was ever made."""
-        found = self._table.bodies([Condition("id", "==", _GENERATIONS)])
-        return Generations.model_validate(found[0]) if found else None
+        rows = self._table.rows([Condition("id", "==", _GENERATIONS)])
+        if not rows:
+            return None
+        try:
+            return Generations.model_validate(rows[0]["body"])
+        except ValidationError as error:
+            raise StoreError(
+                "the catalogue's row of the active generation is damaged",
+                why=str(complaints(error)[0]),
+                fix="restore the index from a backup, or index the footage into a new place",
+            ) from error
+
+    def is_restoring(self) -> bool:
+        """Return whether a restore began here and has not ended."""
+        return bool(self._table.rows([Condition("id", "==", _RESTORING)]))
+
+    def begin_restoring(self) -> None:
+        """Mark the index as one that is being restored: it cannot be opened until `end_restoring`."""
+        self._table.write(_control_row(_RESTORING, {}))
+
+    def end_restoring(self) -> None:
+        """Remove the mark of `begin_restoring`."""
+        self._table.remove([Condition("id", "==", _RESTORING)])
 
     def renew(self) -> None:
         """Make the copy that questions are answered from, where it is due."""
@@ -141,13 +192,15 @@ class Catalogue:
     def put_generations(self, generations: Generations) -> None:
         """Say which generation counts, in one write."""
         body = generations.model_dump(mode="json")
-        self._table.write(
-            {"id": _GENERATIONS, "generation": 0, "video_id": "", "state": "committed", "path": "", "body": body}
-        )
+        self._table.write(_control_row(_GENERATIONS, body))
 
     def videos(self, generation: int) -> Videos:
         """Return the rows of one generation."""
         return Videos(self._table, generation)
+
+
+def _control_row(key: str, body: dict[str, Any]) -> Row:
+    return {"id": key, "generation": 0, "video_id": "", "state": "committed", "path": "", "body": body}
 
 
 class Videos:
@@ -204,7 +257,20 @@ class Videos:
 
     def hidden(self) -> list[str]:
         """Return the ids of videos that must not be found: those not, or no longer, committed."""
-        return [entry.video_id for entry in self._entries(Condition("state", "!=", "committed"))]
+        rows = self._table.rows(self._where(Condition("state", "!=", "committed")))
+        return [row["video_id"] for row in rows if is_id(row["video_id"])]
+
+    def running_at(self, clock_ms: int) -> dict[str, int]:
+        """Return, by video id, how far each video had run at a clock time, in milliseconds; those running only."""
+        running = {}
+        for row in self._table.rows(self._where(Condition("state", "==", "committed"))):
+            try:
+                start, seconds = row["body"]["sightings"][-1]["recorded_at"], row["body"]["duration"]
+                if start != UNKNOWN_TIME and start < clock_ms < start + 1000 * seconds:
+                    running[str(row["video_id"])] = clock_ms - start
+            except (LookupError, TypeError):  # a damaged row, which is in no answer
+                continue
+        return running
 
     def committed(self, video_ids: Iterable[str]) -> dict[str, Entry]:
         """Return the committed rows among these ids."""
@@ -213,7 +279,19 @@ class Videos:
         return {entry.video_id: entry for entry in found}
 
     def _entries(self, *conditions: Condition) -> list[Entry]:
-        return [Entry.model_validate(body) for body in self._table.bodies(self._where(*conditions))]
+        entries = []
+        for row in self._table.rows(self._where(*conditions)):
+            try:
+                entry = Entry.model_validate(row["body"])
+            except ValidationError as error:
+                why = str(complaints(error)[0])
+            else:
+                if entry.video_id == row["video_id"]:
+                    entries.append(entry)
+                    continue
+                why = "it describes another video"
+            logger.warning("row %.80r of the catalogue is damaged and left out: %s", row["id"], why)
+        return entries
 
     def _where(self, *conditions: Condition) -> list[Condition]:
         return [Condition("generation", "==", self._generation), *conditions]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.index.columns import Column, Texts
-from var_plugin.index.filters import Condition
+from var_plugin.index.filters import AnyOf, Condition, Conditions
 from var_plugin.index.schema import Row
 
 Places = NDArray[np.intp]
@@ -46,7 +46,7 @@ class Copy:
     def __len__(self) -> int:
         return len(self._places("video_id")) if self._columns else 0
 
-    def rows(self, conditions: Sequence[Condition], fields: Sequence[str]) -> list[Row]:
+    def rows(self, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
         """Return the fields of every row that matches."""
         return self._rows(self._matching(conditions), fields)
 
@@ -56,7 +56,7 @@ class Copy:
         *,
         metric: str,
         limit: int,
-        conditions: Sequence[Condition],
+        conditions: Conditions,
         fields: Sequence[str],
         videos: int = 0,
     ) -> list[tuple[float, Row]]:
@@ -94,11 +94,17 @@ class Copy:
             found = found / np.maximum(lengths, np.finfo(np.float32).tiny)
         return np.asarray(found, np.float32)
 
-    def _matching(self, conditions: Sequence[Condition]) -> Places:
+    def _matching(self, conditions: Conditions) -> Places:
+        return np.flatnonzero(self._mask(conditions))
+
+    def _mask(self, conditions: Conditions) -> NDArray[np.bool_]:
         mask = np.ones(len(self), bool)
         for condition in conditions if self._columns else ():
-            mask &= self._test(condition)
-        return np.flatnonzero(mask)
+            if isinstance(condition, AnyOf):
+                mask &= np.logical_or.reduce([self._mask(group) for group in condition.groups])
+            else:
+                mask &= self._test(condition)
+        return mask
 
     def _test(self, condition: Condition) -> NDArray[np.bool_]:
         column, compare = self._columns[condition.field], _COMPARE[condition.operator]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from var_plugin.errors import InvalidInputError
@@ -22,12 +22,16 @@ from var_plugin.types import Filter, Scalar
 UNKNOWN_TIME = -1
 """`recorded_at` of a segment whose clock time is not known."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Far enough from the ends of `datetime` that zones and positions can be added.
+EARLIEST_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
+LATEST_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
+LONGEST_VIDEO_SECONDS = 1e9
+
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LONGEST_STRING = 1_000
 _LONGEST_LIST = 10_000
-_LONGEST_VIDEO_SECONDS = 1e9
-
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
 
@@ -42,22 +46,42 @@ class Condition:
     key: str | None = None
 
 
-def compile_filter(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> str:
+@dataclass(frozen=True)
+class AnyOf:
+    """Alternatives: all conditions of at least one group must hold."""
+
+    groups: tuple[tuple[Condition, ...], ...]
+
+
+Conditions = Sequence[Condition | AnyOf]
+"""What a row must satisfy, all of it."""
+
+
+def compile_filter(
+    wanted: Filter, *, excluded_videos: Iterable[str] = (), running_at_start: Mapping[str, int] | None = None
+) -> str:
     """Return the Milvus expression for a filter, as `conditions`; an empty string filters nothing."""
-    return expression(conditions(wanted, excluded_videos=excluded_videos))
+    return expression(conditions(wanted, excluded_videos=excluded_videos, running_at_start=running_at_start))
 
 
-def conditions(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> list[Condition]:
+def conditions(
+    wanted: Filter, *, excluded_videos: Iterable[str] = (), running_at_start: Mapping[str, int] | None = None
+) -> list[Condition | AnyOf]:
     """Return the conditions for a filter, all of which must hold; none filters nothing.
+
+    A segment satisfies `after` and `before` if some of it lies between them. Rows have the clock time of a segment's
+    start only, and Milvus cannot add two fields. So the segments that began before `after` and end later are found by
+    their position: they belong to the few videos that were running at `after`.
 
     Args:
         wanted: the filter.
         excluded_videos: ids of videos that must not be found.
+        running_at_start: by video id, how far the video had run at `wanted.after`, in milliseconds.
 
     Raises:
         InvalidInputError: a value or a metadata key that cannot be part of an expression.
     """
-    found: list[Condition] = []
+    found: list[Condition | AnyOf] = []
     for field, values in (("camera", wanted.cameras), ("video_id", wanted.video_ids), ("kind", wanted.kinds)):
         if values is not None:
             found.append(one_of(field, values))
@@ -66,9 +90,14 @@ def conditions(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> list[C
     if wanted.after is not None or wanted.before is not None:
         found.append(Condition("recorded_at", "!=", UNKNOWN_TIME))
     if wanted.after is not None:
-        found.append(Condition("recorded_at", ">=", milliseconds(wanted.after)))
+        later = (Condition("recorded_at", ">=", since_1970(wanted.after)),)
+        running = [
+            (Condition("video_id", "==", check_text(video_id)), Condition("end_ms", ">", position))
+            for video_id, position in (running_at_start or {}).items()
+        ]
+        found.append(AnyOf((later, *running)) if running else later[0])
     if wanted.before is not None:
-        found.append(Condition("recorded_at", "<", milliseconds(wanted.before)))
+        found.append(Condition("recorded_at", "<", since_1970(wanted.before)))
     if wanted.after_second is not None:
         found.append(Condition("end_ms", ">", _milliseconds_of(wanted.after_second)))
     if wanted.before_second is not None:
@@ -83,12 +112,14 @@ def conditions(wanted: Filter, *, excluded_videos: Iterable[str] = ()) -> list[C
     return found
 
 
-def expression(wanted: Iterable[Condition]) -> str:
+def expression(wanted: Iterable[Condition | AnyOf]) -> str:
     """Return conditions as Milvus reads them; an empty string where there is none."""
     return " and ".join(f"({_written(condition)})" for condition in wanted)
 
 
-def _written(condition: Condition) -> str:
+def _written(condition: Condition | AnyOf) -> str:
+    if isinstance(condition, AnyOf):
+        return " or ".join(f"({expression(group)})" for group in condition.groups)
     field = condition.field if condition.key is None else f'{condition.field}["{condition.key}"]'
     if isinstance(condition.value, tuple):
         listed = ", ".join(literal(value) for value in condition.value)
@@ -127,6 +158,11 @@ def check_text(value: str) -> str:
     return value
 
 
+def is_text(value: object) -> bool:
+    """Return whether `check_text` admits a value."""
+    return isinstance(value, str) and len(value) <= _LONGEST_STRING and not _CONTROL.search(value)
+
+
 def check_key(key: str) -> str:
     """Return the metadata key if it is an identifier; `InvalidInputError` otherwise."""
     if not _KEY.fullmatch(key):
@@ -158,6 +194,19 @@ def stored_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def milliseconds(moment: datetime) -> int:
+    """Return the milliseconds since 1970 UTC of a time that can be stored.
+
+    Raises:
+        InvalidInputError: no time zone, or far from any recording.
+    """
+    if not EARLIEST_MS <= (since := since_1970(moment)) <= LATEST_MS:
+        raise InvalidInputError(
+            f"{moment.isoformat()} cannot be stored", why="it is before the year 2 or after the year 9900"
+        )
+    return since
+
+
+def since_1970(moment: datetime) -> int:
     """Return milliseconds since 1970 UTC; `InvalidInputError` without a time zone."""
     if moment.tzinfo is None:
         raise InvalidInputError(
@@ -165,18 +214,18 @@ def milliseconds(moment: datetime) -> int:
             why="clock times are never guessed",
             fix=f"add one, for example {moment.isoformat()}+00:00",
         )
-    return round(moment.timestamp() * 1000)
+    return round((moment - _EPOCH) / timedelta(milliseconds=1))
 
 
 def _milliseconds_of(seconds: float) -> int:
-    if abs(seconds) > _LONGEST_VIDEO_SECONDS:
+    if abs(seconds) > LONGEST_VIDEO_SECONDS:
         raise InvalidInputError(f"no video is {seconds:g} s long", fix="count in seconds from its start")
     return round(seconds * 1000)
 
 
 def clock_time(since_1970_ms: int) -> datetime | None:
     """Return the time in UTC, or None for `UNKNOWN_TIME`."""
-    return None if since_1970_ms == UNKNOWN_TIME else datetime.fromtimestamp(since_1970_ms / 1000, UTC)
+    return None if since_1970_ms == UNKNOWN_TIME else _EPOCH + timedelta(milliseconds=since_1970_ms)
 
 
 def one_of(field: str, values: Iterable[str], *, operator: Literal["in", "not in"] = "in") -> Condition:

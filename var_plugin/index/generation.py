@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -15,12 +13,12 @@ from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Videos
-from var_plugin.index.filters import Condition, conditions, literal
+from var_plugin.index.filters import Condition, conditions, literal, since_1970
 from var_plugin.index.reader import Reader
-from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hit, checksum
+from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.index.store import Store
-from var_plugin.settings import settings
+from var_plugin.media.cache import media_cache
 from var_plugin.types import Filter, Segment
 
 # Keys in one expression.
@@ -274,11 +272,15 @@ class VideoGeneration:
             vector,
             metric=self.suite.spaces[space].metric,
             limit=limit,
-            conditions=conditions(wanted, excluded_videos=[*self._videos.hidden(), *excluded]),
+            conditions=conditions(
+                wanted,
+                excluded_videos=[*self._videos.hidden(), *excluded],
+                running_at_start=self._videos.running_at(since_1970(wanted.after)) if wanted.after else None,
+            ),
             fields=HIT_FIELDS,
             videos=videos,
         )
-        return [as_hit(row, similarity) for similarity, row in found]
+        return as_hits(found)
 
     def segments(self, video_id: str) -> list[Hit]:
         """Return the uniform segments of a committed video in order of time (similarity 0): its anomaly curve.
@@ -291,7 +293,7 @@ class VideoGeneration:
         space = self.suite.encoders_for("video").space.name
         wanted = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
         rows = self._reader.rows(self._collection(space), wanted, HIT_FIELDS)
-        return sorted((as_hit(row, 0.0) for row in rows), key=lambda hit: hit.start)
+        return sorted(as_hits((0.0, row) for row in rows), key=lambda hit: hit.start)
 
     def _erase(self, generation: Generation, entry: Entry) -> None:
         """Delete a video that the caller keeps `exclusive`."""
@@ -299,7 +301,7 @@ class VideoGeneration:
         videos.put(entry.model_copy(update={"state": "deleting"}))
         for name in self.suite.spaces:
             self._store.delete(self._collection(name, generation), f"video_id == {literal(entry.video_id)}")
-        shutil.rmtree(self._thumbnails(entry.video_id), ignore_errors=True)
+        media_cache().delete_video(entry.video_id)
         generations = self._catalogue.generations()
         if generations and generations.previous:
             # Or else it would be brought over once more.
@@ -312,9 +314,6 @@ class VideoGeneration:
         for first in range(0, len(keys), _KEYS):
             listed = ", ".join(literal(key) for key in keys[first : first + _KEYS])
             self._store.delete(collection, f"id in [{listed}]")
-
-    def _thumbnails(self, video_id: str) -> Path:
-        return settings().cache / "thumbnails" / video_id
 
     def _collection(self, space: str, generation: Generation | None = None) -> str:
         return collection_name(self._name, (generation or self.generation).number, space)

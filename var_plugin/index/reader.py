@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from var_plugin.index.copy import Copy
-from var_plugin.index.filters import Condition, expression
+from var_plugin.index.filters import Conditions, expression
 from var_plugin.index.schema import Row
 from var_plugin.index.store import Store
 
@@ -33,7 +33,7 @@ class Reader:
         copy = self._copy(collection)
         return self._store.count(collection) if copy is None else len(copy)
 
-    def rows(self, collection: str, conditions: Sequence[Condition], fields: Sequence[str]) -> list[Row]:
+    def rows(self, collection: str, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
         """Return the fields of every row that matches, in no particular order."""
         copy = self._copy(collection)
         if copy is None:
@@ -47,7 +47,7 @@ class Reader:
         *,
         metric: str,
         limit: int,
-        conditions: Sequence[Condition],
+        conditions: Conditions,
         fields: Sequence[str],
         videos: int,
     ) -> list[tuple[float, Row]]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import get_args, overload
 
 import numpy as np
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.index.catalogue import Entry
-from var_plugin.index.filters import UNKNOWN_TIME, stored_metadata
-from var_plugin.index.schema import Row
+from var_plugin.index.filters import (
+    EARLIEST_MS,
+    LATEST_MS,
+    LONGEST_VIDEO_SECONDS,
+    UNKNOWN_TIME,
+    is_text,
+    stored_metadata,
+)
+from var_plugin.index.schema import Row, is_id
 from var_plugin.types import Segment, SegmentKind
 
+logger = logging.getLogger(__name__)
+
+_LONGEST_MS = round(LONGEST_VIDEO_SECONDS * 1000)
 HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
 ALL_FIELDS = ("id", *HIT_FIELDS, "metadata", "vector")
 
@@ -101,6 +112,38 @@ class SegmentRows(Sequence[Row]):
             "metadata": stored_metadata(entry.metadata),
             "vector": self._vectors[index],
         }
+
+
+def fault(row: Row) -> str | None:
+    """Return what no row that was written here can hold, or None; the store may have been filled by others."""
+    times = [row["start_ms"], row["end_ms"], row["key_ms"], row["recorded_at"]]
+    if not all(isinstance(value, int) for value in times) or not isinstance(row["anomaly"], int | float):
+        return "a time or an anomaly score is no number"
+    start, end, key, recorded_at = times
+    if not (0 <= start <= end <= _LONGEST_MS and 0 <= key <= _LONGEST_MS):
+        return f"it lies from {start} to {end} ms, its key frame at {key} ms"
+    if not EARLIEST_MS <= recorded_at <= LATEST_MS:
+        return f"its clock time is {recorded_at} ms since 1970"
+    if not 0 <= row["anomaly"] <= 1:
+        return f"its anomaly score is {row['anomaly']}"
+    if not is_id(row["video_id"]) or row["kind"] not in get_args(SegmentKind):
+        return "its video id or its kind is not possible"
+    return None if is_text(row["camera"]) else "its camera has control characters"
+
+
+def as_hits(rows: Iterable[tuple[float, Row]]) -> list[Hit]:
+    """Return the rows, each with its similarity, as users see them; impossible ones are logged and left out."""
+    hits, faults = [], []
+    for similarity, row in rows:
+        if reason := fault(row):
+            faults.append(reason)
+        else:
+            hits.append(as_hit(row, similarity))
+    if faults:
+        logger.warning(
+            "%d rows are damaged and left out; in the first %s: run var-plugin verify", len(faults), faults[0]
+        )
+    return hits
 
 
 def as_hit(row: Row, similarity: float) -> Hit:

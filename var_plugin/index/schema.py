@@ -6,6 +6,7 @@ vector as zeros and finds it).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,17 @@ Row = dict[str, Any]
 """A row by the names of its fields."""
 
 ID_LENGTH = 64
+ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
+"""Video ids and names of spaces: safe as names of files and in expressions."""
 TEXT_LENGTH = 4_096  # bytes; check_text admits 1,000 characters of up to four
+
+
+_ID = re.compile(ID_PATTERN.replace("$", r"\Z"))
+
+
+def is_id(value: object) -> bool:
+    """Return whether a value is a possible video id."""
+    return isinstance(value, str) and _ID.match(value) is not None
 
 
 def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:

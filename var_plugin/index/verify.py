@@ -13,8 +13,8 @@ from var_plugin.encoders.base import Space, check_vectors
 from var_plugin.errors import InvalidVectorError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.generation import VideoGeneration
-from var_plugin.index.rows import NO_ROWS, checksum, join_checksums
-from var_plugin.index.schema import Row
+from var_plugin.index.rows import NO_ROWS, checksum, fault, join_checksums
+from var_plugin.index.schema import Row, is_id
 from var_plugin.types import Value
 
 
@@ -23,10 +23,11 @@ class Problem(Value):
 
     `unfinished`: the video is not committed; being written now, or interrupted. `count`: its rows are not as many as
     were stored. `changed`: its keys or vectors are not the ones that were stored. `vector`: a vector must not be in its
-    space. `orphan`: rows of a video that the catalogue does not know.
+    space. `row`: a time, an anomaly score or a name in a row is not possible. `orphan`: rows of a video that the
+    catalogue does not know.
     """
 
-    kind: Literal["unfinished", "count", "changed", "vector", "orphan"]
+    kind: Literal["unfinished", "count", "changed", "vector", "row", "orphan"]
     video_id: str
     space: str | None
     detail: str
@@ -54,10 +55,12 @@ class _Seen:
         self.rows = 0
         self.checksum = NO_ROWS
         self.wrong: str | None = None
+        self.fault: str | None = None
 
     def add(self, rows: list[Row], space: Space) -> None:
         self.rows += len(rows)
         self.checksum = join_checksums(self.checksum, checksum(rows))
+        self.fault = self.fault or next(filter(None, map(fault, rows)), None)
         try:
             check_vectors(np.array([row["vector"] for row in rows], np.float32), space)
         except InvalidVectorError as error:
@@ -84,7 +87,11 @@ def verify(index: VideoGeneration) -> Verification:
         if entry.state != "committed"
     )
     # What was written or deleted while we looked is no problem.
-    lasting = tuple(problem for problem in problems if index.entry(problem.video_id) == entries.get(problem.video_id))
+    lasting = tuple(
+        problem
+        for problem in problems
+        if not is_id(problem.video_id) or index.entry(problem.video_id) == entries.get(problem.video_id)
+    )
     return Verification(videos=len(entries), rows=looked_at, problems=lasting)
 
 
@@ -106,6 +113,8 @@ def _compare(entry: Entry | None, video_id: str, space: str, seen: _Seen) -> Ite
     elif entry.state == "committed":
         if seen.wrong:
             yield Problem(kind="vector", video_id=video_id, space=space, detail=f"{_path(entry)}: {seen.wrong}")
+        if seen.fault:
+            yield Problem(kind="row", video_id=video_id, space=space, detail=f"{_path(entry)}: of a row, {seen.fault}")
         if seen.rows != (stored := entry.rows.get(space, 0)):
             detail = f"{_path(entry)} has {seen.rows} rows, {stored} were stored"
             yield Problem(kind="count", video_id=video_id, space=space, detail=detail)

@@ -99,7 +99,7 @@ class VideoIndex(VideoGeneration):
         for sighting in reversed(entry.sightings):
             try:
                 return cached_thumbnail(Path(sighting.path), time, entry.video_id, media_cache())
-            except VarPluginError as error:  # an answer without a picture is better than none
+            except (VarPluginError, OSError) as error:  # a moment without a thumbnail is better than none
                 logger.warning("no thumbnail: %s", error)
         return None
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from var_plugin.private_files import delete_inside, make_private_folder, mark_folder
 from var_plugin.settings import settings
 
 _FILL_AFTER_TRIM = 0.9
@@ -43,8 +44,12 @@ class MediaCache:
         self._room: float | None = None
 
     def video_folder(self, video_id: str) -> Path:
-        """Return the folder of the files of one video; deleting the video deletes it."""
+        """Return the folder of the files of one video; `delete_video` deletes it."""
         return self.folder / video_id
+
+    def delete_video(self, video_id: str) -> None:
+        """Delete the files of one video. The id comes from an index: nothing outside this cache is deleted."""
+        delete_inside(self.folder, video_id)
 
     def use(self, path: Path) -> bool:
         """Mark a file as used now. Return whether it exists."""
@@ -56,6 +61,8 @@ class MediaCache:
 
     def add(self, path: Path) -> None:
         """Count a new file, and remove the least recently used ones if the quota is exceeded."""
+        make_private_folder(self.folder)
+        mark_folder(self.folder)
         size = path.stat().st_size
         with self._lock:
             self._unmeasured += size

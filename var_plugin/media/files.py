@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from var_plugin.errors import EmptyMediaError, InvalidInputError, MediaNotFoundError, NoVideosFoundError, said
+from var_plugin.private_files import make_private_folder
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -66,18 +67,25 @@ def check_file(path: Path) -> None:
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
     """Give the block a file to write; it becomes the target when the block ends well, and is gone when it does not.
 
     Several may write the same target at once: the last one to end wins.
+
+    Args:
+        target: the file.
+        private: only this user can read the file and its folder; default: as the umask says.
 
     Raises:
         InvalidInputError: nothing can be written there.
     """
     unfinished = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     with _written(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()
+        if private:
+            make_private_folder(target.parent)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch(mode=0o600 if private else 0o666)
     try:
         yield unfinished
         with _written(target):

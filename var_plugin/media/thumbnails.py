@@ -29,7 +29,7 @@ def cached_thumbnail(video: Path, time: float, video_id: str, cache: MediaCache)
     frame = frame_at(video, time, width=WIDTH)
     target = _target(cache, video_id, frame.time)
     if not cache.use(target):
-        _write(frame.picture, target)
+        _write(frame.picture, target, private=True)
         cache.add(target)
     return target
 
@@ -48,9 +48,9 @@ def _target(cache: MediaCache, video_id: str, time: float) -> Path:
     return cache.video_folder(video_id) / f"{round(time * 1000)}.jpg"
 
 
-def _write(picture: NDArray[np.uint8], target: Path) -> Path:
+def _write(picture: NDArray[np.uint8], target: Path, *, private: bool = False) -> Path:
     from PIL import Image
 
-    with written_whole(target) as unfinished:
+    with written_whole(target, private=private) as unfinished:
         Image.fromarray(picture).save(unfinished, "JPEG", quality=85)
     return target

@@ -209,6 +209,14 @@ def test_the_timeline_of_a_stretch_of_time(footage: Index) -> None:
     assert [(row.begins, row.anomalies) for row in south.rows] == [(NOON, 3)]
 
 
+def test_an_anomaly_that_began_earlier_is_within_a_stretch_of_time(footage: Index) -> None:
+    """One anomaly lasts 48 s from noon on."""
+    for bounds, anomalies in (({"after": 20}, 1), ({"after": 20, "before": 21}, 1), ({"after": 48}, 0)):
+        times = {name: NOON + timedelta(seconds=seconds) for name, seconds in bounds.items()}
+        found = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0, **times).data
+        assert found.anomalies == anomalies, bounds
+
+
 def test_neighbours_are_one_anomaly(footage: Index) -> None:
     whole = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0).data
     assert whole.anomalies == 1

@@ -109,9 +109,13 @@ def _may_match(video: Video, wanted: Filter) -> bool:
 
 
 def _recorded_within(event: _Event, wanted: Filter) -> bool:
-    at = event.recorded_at
-    too_early = at and wanted.after and at < wanted.after
-    too_late = at and wanted.before and at >= wanted.before
+    """Return whether some of the anomaly lies between the bounds; see `Filter`."""
+    begins = event.recorded_at
+    if begins is None:
+        return True  # `_may_match` refuses it where a bound is set
+    ends = begins + timedelta(seconds=event.end - event.start)
+    too_early = wanted.after is not None and ends <= wanted.after
+    too_late = wanted.before is not None and begins >= wanted.before
     return not (too_early or too_late)
 
 

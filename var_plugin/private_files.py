@@ -1,0 +1,108 @@
+"""Folders and files that only their user can read, file locks, and deletions that stay inside a folder of our own.
+
+Nothing here follows a symbolic link at its last component, writes through a hard link, or blocks on a FIFO.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_MARK = ".var-plugin"
+"""Name of the file that marks a folder as one that var-plugin may delete things in."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+
+
+def make_private_folder(folder: Path) -> Path:
+    """Create a folder and its missing parents for this user only (mode 0700); tighten the mode of an existing one.
+
+    Raises:
+        OSError: it cannot be created, or is no folder.
+    """
+    missing = [folder, *folder.parents]
+    for parent in reversed(missing[: next((i for i, path in enumerate(missing) if path.exists()), len(missing))]):
+        parent.mkdir(mode=0o700, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def create_private_file(path: Path) -> IO[bytes]:
+    """Open a new file for this user only (mode 0600) for writing, in place of whatever has its name.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def open_regular_file(path: Path) -> IO[bytes]:
+    """Open a file for reading.
+
+    Raises:
+        OSError: it cannot be read, or is a link, a FIFO, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is created if need be, inside the block; the lock ends with the process.
+
+    Raises:
+        OSError: the file is a link, or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def mark_folder(folder: Path) -> None:
+    """Mark a folder as one in which `delete_inside` may delete.
+
+    Raises:
+        OSError: the mark cannot be written.
+    """
+    mark = folder / _MARK
+    if not _is_file(mark):
+        create_private_file(mark).close()
+
+
+def is_marked(folder: Path) -> bool:
+    """Return whether a folder itself, not what a link names, carries the mark."""
+    return not folder.is_symlink() and folder.is_dir() and _is_file(folder / _MARK)
+
+
+def delete_inside(root: Path, name: str) -> bool:
+    """Delete a folder directly inside a marked one, following no links. Return whether anything was deleted.
+
+    Nothing happens where the root is not marked, the name is more than a plain name, or a link has it.
+    """
+    root = root.resolve()
+    folder = root / name
+    if not _PLAIN_NAME.fullmatch(name) or not is_marked(root) or folder.is_symlink() or not folder.is_dir():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
