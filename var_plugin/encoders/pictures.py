@@ -1,4 +1,4 @@
-"""Pictures from files, PIL images or arrays, at the size an encoder wants."""
+"""Images from files, PIL images or arrays, at the size an encoder wants."""
 
 from __future__ import annotations
 
@@ -8,45 +8,42 @@ from typing import Any
 import numpy as np
 
 from var_plugin.encoders.base import Picture
-from var_plugin.errors import InvalidInputError, UnreadableMediaError
-from var_plugin.media.files import check_file
+from var_plugin.errors import InvalidInputError, said
+from var_plugin.media.guard import decode_image
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 
-def load_picture(item: Any, size: tuple[int, int]) -> Picture:
-    """Return the picture as (height, width, 3) uint8 RGB, scaled to `size` like a decoded frame.
+def load_picture(item: Any, size: tuple[int, int], limits: Limits = DEFAULT_LIMITS) -> Picture:
+    """Return an image as (height, width, 3) uint8 RGB, scaled to `size` like a decoded frame.
+
+    Files are decoded in the sandbox. A PIL image is the caller's own: it is decoded where it was opened.
 
     Args:
         item: a path, a PIL image, or an (h, w, 3) uint8 RGB array.
         size: (height, width).
+        limits: what a file may ask for.
 
     Raises:
-        InvalidInputError: another type, shape or dtype, or a file of too many pixels.
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError: the file is missing, empty or no picture.
+        InvalidInputError: another type, shape or dtype, or a PIL image that cannot be decoded.
+        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, TooManyPixelsError: as `media.images.decode_image`.
+        DecodingTimeoutError, DecodingMemoryError, DecoderCrashedError: as `media.guard`.
     """
-    from PIL import Image, ImageOps
-
     if isinstance(item, str | Path):
-        path = Path(item)
-        check_file(path)
-        try:
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB")
-        except Image.DecompressionBombError as error:  # told by the header, before decoding
-            raise InvalidInputError(f"{path} has too many pixels", why=str(error), fix="scale it down") from error
-        except OSError as error:
-            raise UnreadableMediaError(
-                f"cannot read {path} as a picture", why=str(error), fix="convert it to JPEG or PNG"
-            ) from error
-    elif isinstance(item, Image.Image):
-        image = item.convert("RGB")
-    elif isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
-        image = Image.fromarray(item)
-    else:
+        return decode_image(Path(item), size=size, limits=limits)
+    from PIL import Image
+
+    from var_plugin.media.images import as_array
+
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3 and item.size:
+        item = Image.fromarray(item)
+    if not isinstance(item, Image.Image):
         shape = f" {item.shape} {item.dtype}" if isinstance(item, np.ndarray) else ""
         raise InvalidInputError(
-            f"not a picture: {type(item).__name__}{shape}", fix="pass a path, a PIL image or an (h, w, 3) uint8 array"
+            f"not an image: {type(item).__name__}{shape}", fix="pass a path, a PIL image or an (h, w, 3) uint8 array"
         )
-    height, width = size
-    # BOX averages like the decoder's area scaling; on enlarging it would only repeat pixels.
-    shrinks = image.width >= width and image.height >= height
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC))
+    try:
+        return as_array(item, size)
+    except Exception as error:  # Pillow decodes it now if the caller did not, and a decoder can raise anything
+        raise InvalidInputError(
+            "cannot read a PIL image", why=said(error) or type(error).__name__, fix="pass the path of its file"
+        ) from error

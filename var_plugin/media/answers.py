@@ -44,6 +44,10 @@ class Pictured(Value):
     time: _Seconds
 
 
+class ImageDecoded(Value):
+    """The image of a file comes with it."""
+
+
 class Heard(Value):
     """A piece of sound comes with it; so many samples were decoded in all."""
 
@@ -56,11 +60,12 @@ class Declared(Value):
     info: MediaInfo
 
 
-Answer = Shown | Moved | Ended | Pictured | Heard | Declared
+Answer = Shown | Moved | Ended | Pictured | ImageDecoded | Heard | Declared
 
 _BY_JOB: dict[str, TypeAdapter[Any]] = {
     "frames": TypeAdapter(Shown | Moved | Ended),
     "picture": TypeAdapter(Pictured),
+    "image": TypeAdapter(ImageDecoded),
     "audio": TypeAdapter(Heard),
     "probe": TypeAdapter(Declared),
 }
@@ -97,7 +102,7 @@ def reached(answer: Answer) -> float:
 
 def _fits(answer: Answer, array: NDArray[Any], options: Mapping[str, Any]) -> bool:
     match answer:
-        case Shown():
+        case Shown() | ImageDecoded():
             size = options.get("size")
             return _is_picture(array) and (size is None or array.shape[:2] == tuple(size))
         case Moved():

@@ -88,6 +88,14 @@ def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limit
     return Frame(cast(Pictured, answer).time, picture)
 
 
+def decode_image(
+    path: Path, *, size: tuple[int, int] | None = None, limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """Return the image of a file, as `images.decode_image`."""
+    _, image = _only_result("image", path, limits, size=size)
+    return image
+
+
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Read what the header declares, as `container.probe`."""
     answer, _ = _only_result("probe", path, limits)

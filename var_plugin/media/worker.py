@@ -62,8 +62,21 @@ def _probe(path: Path, limits: Limits) -> Iterator[Result]:
     yield {"info": asdict(probe(path, limits))}, None
 
 
+def _image(path: Path, limits: Limits, size: list[int] | None) -> Iterator[Result]:
+    import warnings
+
+    from PIL import Image
+
+    from var_plugin.media.images import decode_image
+
+    Image.MAX_IMAGE_PIXELS = limits.pixels
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    yield {}, decode_image(path, size=(size[0], size[1]) if size else None, limits=limits)
+
+
 JOBS: dict[str, Callable[..., Iterator[Result]]] = {
     "frames": _frames, "picture": _picture, "audio": _audio, "probe": _probe,
+    "image": _image,
 }  # fmt: skip
 
 
@@ -165,7 +178,7 @@ def _serve(outbox: _Outbox, job: str, path: str, limits: dict[str, Any], options
         error = DecodingMemoryError(
             f"decoding {path} needs too much memory",
             why=f"the limit is {allowed.memory >> 20} MB",
-            fix="scale it down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
+            fix="scale it down, a video with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
         outbox.end(_failure(error))
         os._exit(1)  # what is left of the heap is not worth another job

@@ -15,16 +15,9 @@ from typing import Any, cast
 
 from var_plugin.encoders.pictures import load_picture
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import (
-    InvalidInputError,
-    TooLongMediaError,
-    TooManyPixelsError,
-    UnreadableMediaError,
-    VarPluginError,
-)
+from var_plugin.errors import InvalidInputError, TooLongMediaError
 from var_plugin.media import guard
 from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.media.container import check_pixels
 from var_plugin.media.files import check_file
 from var_plugin.media.limits import Limits
 from var_plugin.server.fetching import Fetcher
@@ -39,8 +32,6 @@ LONGEST_TEXT = 32_768
 
 # Pictures are unpacked one or two at a time, whatever the number of requests: each may take a gigabyte for a moment.
 _MOST_AT_ONCE = 2
-# Formats that are only pictures: opening some others runs a program.
-_PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ class Contents:
         check_file(file)
         if modality == "image":
             encoder = suite.encoders_for("image", space).picture
-            return load_picture(_picture(file, self._limits), encoder.size) if encoder else None
+            return load_picture(file, encoder.size, self._limits) if encoder else None
         if modality == "audio":
             return guard.read_audio(file, limits=self._limits), SAMPLE_RATE
         declared = guard.probe(file, self._limits).duration or 0.0
@@ -158,22 +149,4 @@ def _decoded(text: str) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise InvalidInputError(
             "the media is not base64", why=str(error), fix="send data:TYPE/SUBTYPE;base64,… with the file's bytes"
-        ) from error
-
-
-def _picture(file: Path, limits: Limits) -> Any:
-    """Return an upright PIL image; its size is checked before its pixels are unpacked."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file, formats=_PICTURE_FORMATS) as image:
-            check_pixels(image.width, image.height, file, limits)
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except VarPluginError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise TooManyPixelsError("the picture has too many pixels", why=str(error), fix="scale it down") from error
-    except Exception as error:  # hostile bytes raise anything in a decoder
-        raise UnreadableMediaError(
-            "cannot read the picture", why=str(error), fix=f"send one of {', '.join(_PICTURE_FORMATS)}"
         ) from error
