@@ -185,6 +185,12 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     assert "fire  'red' from 2.5 on  notify-send 'a fire'" in shell("alerts", "list")[1]
     (fire, sea) = json.loads(shell("alerts", "list", "--json")[1])
     assert (fire["command"], sea["filter"]["cameras"]) == (["notify-send", "a fire"], ["n"])
+    hook = ["--webhook", "https://ann:hush@b.example/hook?token=hush", "--camera", "n"]
+    assert shell("alerts", "add", "door", "blue", "--threshold", "1", *hook)[0] == 0
+    for listed in (shell("alerts", "list")[1], shell("alerts", "list", "--json")[1]):
+        assert "https://***@b.example/hook?***" in listed
+        assert "hush" not in listed
+    assert shell("alerts", "remove", "door")[0] == 0
     code, _, err = shell("watch", tmp_path)
     assert code == 2
     assert "no webhook may be sent to a.example" in err
@@ -193,9 +199,10 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     assert [query["name"] for query in json.loads(shell("alerts", "list", "--json")[1])] == ["fire"]
     for words, complaint in [
         (["remove", "sea"], "no saved query is called sea"),
-        (["add", "x", "red", "--threshold", "1"], "tells nobody"),
+        (["add", "x", "red", "--threshold", "1"], "has no webhook or command"),
+        (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot be split into words"),
         (["add", "x", "red", "--threshold", "nan", "--command", "true"], "threshold"),
-        (["add", "x", "red", "--threshold", "1", "--webhook", "file:///etc/passwd"], "no address on the web"),
+        (["add", "x", "red", "--threshold", "1", "--webhook", "file:///etc/passwd"], "not the address of a web server"),
     ]:
         code, out, err = shell("alerts", *words)
         assert (code, out) == (2, "")

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import socketserver
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -13,9 +18,9 @@ import pytest
 from tests.films import Film, plain
 from var_plugin.errors import InvalidInputError
 from var_plugin.ingest import alerts as alerting
-from var_plugin.ingest.alerts import Alerts, SavedQueries, SavedQuery
+from var_plugin.ingest.alerts import Alert, Alerts, SavedQueries, SavedQuery
 from var_plugin.library import Index
-from var_plugin.types import Filter
+from var_plugin.types import Filter, Moment
 
 
 class Receiver(HTTPServer):
@@ -24,6 +29,7 @@ class Receiver(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies: list[bytes] = []
+        self.authorizations: list[str] = []
         self.answers: list[int] = []
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
 
@@ -33,6 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
         self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
         self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
         self.end_headers()
@@ -127,15 +134,17 @@ def test_they_are_kept(tmp_path: Path) -> None:
     "url",
     [
         "http://evil.example/", "http://127.0.0.1.evil.example/", "http://127.0.0.1@evil.example/", "file:///etc/passwd",
-        "ftp://127.0.0.1/", "http:///nowhere",
+        "ftp://127.0.0.1/", "http:///nowhere", "http://ann:hush@127.0.0.1:port/", "http://ann:hush@[::1/",
+        "http://ann:hush\n@127.0.0.1/", "http://127.0.0.1\\@evil.example/",
     ],
 )  # fmt: skip
 def test_webhooks_go_to_named_hosts_only(tmp_path: Path, url: str) -> None:
     file = tmp_path / "alerts.json"
     query = SavedQuery(name="a", text="red", threshold=0.5, webhook=url)
     file.write_text(f"[{query.model_dump_json()}]")
-    with pytest.raises(InvalidInputError, match="no webhook may be sent"):
+    with pytest.raises(InvalidInputError, match="no webhook may be sent") as refusal:
         Alerts(SavedQueries(file), hosts=["127.0.0.1"])
+    assert "hush" not in str(refusal.value)
 
 
 def test_a_host_that_was_not_named_is_told_of_nothing(
@@ -171,10 +180,193 @@ def test_an_alert_is_tried_again_and_its_failure_stops_nothing(
     saved.save(SavedQuery(name="lost", text="red", threshold=0.9, command=("/no/such/program",)))
     saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     lost, fire = raise_alerts(alerts, index, footage.values())
-    assert "FileNotFoundError" in lost.failures[0]
+    assert "cannot run /no/such/program: No such file" in lost.failures[0]
     assert "could not be delivered" in caplog.text
     assert fire.failures == ()
     assert len(receiver.bodies) == 2
+
+
+MOMENT = Moment(
+    id="a-0-1", video_id="a", uri="/a.mp4", camera="c", start=0, end=1, peak=0, score=9, anomaly_score=0, matched={}
+)
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A TCP server that answers requests as a function does; its port."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.recv(1 << 16)
+                answer(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as serving:
+        serving.daemon_threads = True
+        thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
+        thread.start()
+        yield serving.server_address[1]
+        serving.shutdown()
+        thread.join()
+
+
+def drip(start: bytes, part: bytes) -> Callable[[socket.socket], None]:
+    """An answer that never ends."""
+
+    def answer(link: socket.socket) -> None:
+        link.sendall(start)
+        while True:
+            link.sendall(part)
+            time.sleep(0.05)
+
+    return answer
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        pytest.param(lambda link: link.sendall(b"hello ann:hush\r\n\r\n"), "does not answer with HTTP", id="not http"),
+        pytest.param(lambda link: None, "does not answer with HTTP", id="closes"),
+        pytest.param(
+            lambda link: link.sendall(OK + b"Broken\r\n\r\n"), "does not answer with HTTP", id="broken header"
+        ),
+        pytest.param(
+            lambda link: link.sendall(OK + b"X: " + bytes(10**6)), "does not answer with HTTP", id="long header"
+        ),
+        pytest.param(lambda link: link.sendall(b"HTTP/1.1 999 Hush\r\n\r\n"), "status 999", id="odd status"),
+        pytest.param(drip(b"", b"H"), "does not answer", id="slow status"),
+        pytest.param(drip(OK, b"X: y\r\n"), "does not answer within", id="slow headers"),
+        pytest.param(drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "does not answer within", id="endless 100"),
+        pytest.param(drip(OK + b"\r\n", b"x"), None, id="slow body"),
+        pytest.param(drip(OK + b"Content-Length: 9999999999\r\n\r\n", b"x" * 100_000), None, id="huge body"),
+    ],
+)
+def test_whatever_a_webhook_answers_the_others_get_their_alerts(
+    tmp_path: Path,
+    answer: Callable[[socket.socket], None],
+    failure: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(alerting, "_WAITS_SECONDS", ())
+    caplog.set_level("DEBUG")
+    told, saved = tmp_path / "told", SavedQueries(tmp_path / "alerts.json")
+    with server(answer) as port:
+        url = f"http://ann:hush@127.0.0.1:{port}/hook?key=hush"
+        saved.save(SavedQuery(name="web", text="x", threshold=1, webhook=url))
+        saved.save(SavedQuery(name="file", text="x", threshold=1, command=("tee", str(told))))
+        started = time.monotonic()
+        web, file = Alerts(saved, ["127.0.0.1"]).check(["a"], lambda text, only: [MOMENT])
+    assert time.monotonic() - started < 10
+    assert told.exists()
+    assert file.failures == ()
+    assert bool(web.failures) == bool(failure)
+    assert failure is None or failure in web.failures[0]
+    logged = "".join(
+        record.getMessage() for record in caplog.records if record.name.startswith(("var_plugin", "httpx"))
+    )
+    assert "hush" not in logged + "".join(web.failures)
+
+
+def test_a_password_in_the_address_reaches_the_webhook(receiver: Receiver, tmp_path: Path) -> None:
+    saved = SavedQueries(tmp_path / "alerts.json")
+    saved.save(SavedQuery(name="a", text="x", threshold=1, webhook=receiver.url.replace("://", "://ann:hush@")))
+    (alert,) = Alerts(saved, ["127.0.0.1"]).check(["a"], lambda text, only: [MOMENT])
+    assert alert.failures == ()
+    assert receiver.authorizations == ["Basic " + base64.b64encode(b"ann:hush").decode()]
+
+
+def test_a_receiver_that_fails_is_given_a_limited_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many alerts there are for it: then they fail at once."""
+    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(alerting, "_BUDGET_SECONDS", 1.0)
+    saved = SavedQueries(tmp_path / "alerts.json")
+    saved.save(SavedQuery(name="slow", text="x", threshold=1, command=("sleep", "60")))
+    started = time.monotonic()
+    raised = Alerts(saved).check(["a"], lambda text, only: [MOMENT] * 50)
+    assert time.monotonic() - started < 5
+    assert len(raised) == 50
+    assert "did not end within" in raised[0].failures[0]
+    assert "did not accept earlier alerts" in raised[-1].failures[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("exec sleep 60", "did not end within"),
+        ("sleep 61 & wait", "did not end within"),
+        ("yes", "did not end within"),
+        ("yes >&2", "did not end within"),
+        ("exit 0", ""),
+        ("exit 3", "ended with exit status 3"),
+    ],
+)
+def test_a_command_is_limited_and_killed_with_its_children(
+    tmp_path: Path, script: str, failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(alerting, "_WAITS_SECONDS", ())
+    pid = tmp_path / "pid"
+    saved = SavedQueries(tmp_path / "alerts.json")
+    command = ("sh", "-c", f"echo $$ > {pid}; {script}", "hush")
+    saved.save(SavedQuery(name="a", text="x" * 200_000, threshold=1, command=command))
+    (alert,) = Alerts(saved).check(["a"], lambda text, only: [MOMENT])
+    assert bool(alert.failures) == bool(failure)
+    assert not failure or failure in alert.failures[0]
+    assert "hush" not in "".join(alert.failures), "arguments may hold a secret"
+    assert not running(group=int(pid.read_text()))
+
+
+def running(group: int) -> list[str]:
+    """The processes of a group, without those that ended and wait for their parent."""
+    states = []
+    for stat_file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            states.append(stat_file.read_text().rpartition(") ")[2].split())
+    return [state[0] for state in states if int(state[2]) == group and state[0] != "Z"]
+
+
+def test_an_alert_for_the_same_event_is_raised_once(tmp_path: Path) -> None:
+    """A file that grew is another video; what overlaps an alert for its earlier version is no other event."""
+    saved = SavedQueries(tmp_path / "alerts.json")
+    for name in ("a", "b"):
+        saved.save(SavedQuery(name=name, text="x", threshold=1, command=("true",)))
+    earlier = [Alert(query="a", moment=MOMENT.model_copy(update={"start": 5.0, "end": 12.0}))]
+    grown = MOMENT.model_copy(update={"video_id": "grown", "start": 8.0, "end": 20.0})
+    later = grown.model_copy(update={"start": 30.0, "end": 35.0})
+    raised = Alerts(saved).check(["grown"], lambda text, only: [grown, later], known={"grown": earlier})
+    assert [(alert.query, alert.moment.start) for alert in raised] == [("a", 30.0), ("b", 8.0), ("b", 30.0)]
+
+
+def test_after_the_end_nothing_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerting, "_WAITS_SECONDS", (60.0,))
+    stop = threading.Event()
+    stop.set()
+    saved = SavedQueries(tmp_path / "alerts.json")
+    saved.save(SavedQuery(name="a", text="x", threshold=1, command=("false",)))
+    (alert,) = Alerts(saved, stop=stop).check(["a"], lambda text, only: [MOMENT])
+    assert alert.failures
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"x" * (5 << 20), b"{}"])
+def test_a_damaged_file_of_queries_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "alerts.json"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"alerts\.json does not hold saved queries"):
+        SavedQueries(file).queries  # noqa: B018
+
+
+def test_a_file_of_queries_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        SavedQueries(tmp_path / "folder").queries  # noqa: B018
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="cannot"):
+        SavedQueries(tmp_path / "file/alerts.json").save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
 
 
 def test_content_reaches_no_shell(index: Index, film: Film, tmp_path: Path) -> None:
@@ -192,11 +384,11 @@ def test_content_reaches_no_shell(index: Index, film: Film, tmp_path: Path) -> N
     assert not list(tmp_path.rglob("owned")) + list(Path().glob("owned"))
 
 
-def test_a_query_that_tells_nobody_and_a_file_of_something_else_are_refused(tmp_path: Path) -> None:
+def test_a_query_without_receiver_and_a_file_of_something_else_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "alerts.json"
-    with pytest.raises(InvalidInputError, match="tells nobody"):
+    with pytest.raises(InvalidInputError, match="has no webhook or command"):
         SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5))
-    with pytest.raises(InvalidInputError, match="no address on the web"):
+    with pytest.raises(InvalidInputError, match="not the address of a web server"):
         SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5, webhook="file:///etc/passwd"))
     assert not file.exists()
     file.write_text('[{"name": "a"}]')

@@ -104,13 +104,19 @@ def add_alert(
     from var_plugin.ingest.alerts import SavedQuery
 
     try:
+        words = shlex.split(command) if command else []
+    except ValueError as error:
+        raise InvalidInputError(
+            "the command cannot be split into words", why=str(error), fix="check its quotes"
+        ) from None
+    try:
         query = SavedQuery(
             name=name,
             text=text,
             threshold=threshold,
             filter=search_filter(cameras=camera or None, min_anomaly=min_anomaly),
             webhook=webhook,
-            command=tuple(shlex.split(command)) if command else None,
+            command=tuple(words) or None,
         )
     except ValidationError as error:
         raise InvalidInputError(str(complaints(error)[0]), fix="see var-plugin alerts add --help") from error
@@ -119,8 +125,13 @@ def add_alert(
 
 @alerts_app.command("list")
 def list_alerts(alerts: AlertsOption = None, as_json: JsonOption = False) -> None:
-    """List the saved queries."""
-    queries = _saved(alerts).queries
+    """List the saved queries. User, password and query of a webhook are not printed."""
+    from var_plugin.ingest.alerts import masked
+
+    queries = [
+        query.model_copy(update={"webhook": query.webhook and masked(query.webhook)})
+        for query in _saved(alerts).queries
+    ]
     if as_json:
         print_json([query.model_dump(mode="json") for query in queries])
         return

@@ -1,44 +1,58 @@
 """Saved queries that raise an alert when new footage matches: by a webhook, a command, or both.
 
-They lie in one small JSON file that is written whole or not at all. What a query or a file name holds never reaches a
-shell or an argument: a command gets the moment as JSON on its standard input, a webhook as its body. Webhooks are sent
-to the hosts that the user named, nowhere else, and redirections are not followed.
+The queries are stored in one small JSON file, which is written atomically. Text of a query or a file name never reaches
+a shell or an argument: a command reads the moment as JSON from its standard input, a webhook receives it as the body.
+Webhooks are sent to the hosts that the user named, nowhere else, and redirects are not followed. The time that a
+receiver may take is limited, and what it answers is not read.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import logging
 import os
+import signal
 import subprocess
+import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from var_plugin.errors import InvalidInputError, complaints
+from var_plugin.errors import InvalidInputError, complaints, said
+from var_plugin.private_files import create_private_file, make_private_folder
 from var_plugin.types import Filter, Finite, Moment, Value
+
+if TYPE_CHECKING:
+    import httpx
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
+"""Limit of one attempt, from connecting to the status of the answer, or to the end of the command."""
+_BUDGET_SECONDS = 30.0
+"""Limit of all attempts for one receiver and the alerts of one check."""
 _WAITS_SECONDS = (1.0, 5.0)
 """Between the attempts to deliver one alert."""
+_RECEIVERS_AT_ONCE = 8
+_MAX_FILE_BYTES = 4 << 20
 
 
 class SavedQuery(Value):
-    """A text that is looked for in whatever comes in."""
+    """A text that is searched for in new footage."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     text: Annotated[str, Field(min_length=1)]
     threshold: Finite
-    """A moment of at least this score raises the alert; the scores of `search` for the same text show what is usual."""
+    """A moment of at least this score raises the alert. `search` with the same text shows which scores are usual."""
     filter: Filter = Filter()
     webhook: str | None = None
     command: tuple[str, ...] | None = None
@@ -46,25 +60,32 @@ class SavedQuery(Value):
 
 
 class Alert(Value):
-    """One match and how telling of it went."""
+    """One match and how its delivery went."""
 
     query: str
     moment: Moment
     failures: tuple[str, ...] = ()
-    """Empty when everyone who had to be told was."""
+    """Empty when every receiver got the alert."""
 
 
 Search = Callable[[str, Filter], Sequence[Moment]]
 """Finds the moments for a text under a filter, best first."""
 
+_Send = Callable[[bytes, float], None]
+"""Sends a body within a number of seconds; raises an exception where that fails."""
+
 _QUERIES = TypeAdapter(tuple[SavedQuery, ...])
 
 
+class DeliveryError(Exception):
+    """A receiver did not accept an alert. The message holds nothing of its address but the host, nor of its answer."""
+
+
 class SavedQueries:
-    """The saved queries of one file; others may change it meanwhile.
+    """The saved queries of one file; other processes may change it meanwhile.
 
     Args:
-        file: where they are kept; it need not exist yet.
+        file: where they are stored; it need not exist yet.
     """
 
     def __init__(self, file: Path) -> None:
@@ -75,151 +96,301 @@ class SavedQueries:
         """The saved queries in order of saving.
 
         Raises:
-            InvalidInputError: the file does not hold saved queries.
+            InvalidInputError: the file cannot be read, or does not hold saved queries.
         """
         try:
-            return _QUERIES.validate_json(self._file.read_bytes()) if self._file.exists() else ()
+            with self._file.open("rb") as file:
+                content = file.read(_MAX_FILE_BYTES + 1)
+            if len(content) > _MAX_FILE_BYTES:
+                raise self._unusable(f"it is larger than {_MAX_FILE_BYTES >> 20} MiB")
+            return _QUERIES.validate_json(content)
+        except FileNotFoundError:
+            return ()
         except ValidationError as error:
+            raise self._unusable(str(complaints(error)[0])) from error
+        except OSError as error:
             raise InvalidInputError(
-                f"{self._file} does not hold saved queries",
-                why=str(complaints(error)[0]),
-                fix="mend or remove it",
+                f"cannot read {self._file}", why=said(error), fix="check its permissions, or name another: --alerts"
             ) from error
 
     def save(self, query: SavedQuery) -> None:
-        """Keep a query, in place of the one of the same name.
+        """Store a query, in place of the one of the same name.
 
         Raises:
-            InvalidInputError: it tells nobody, or its webhook is no address on the web.
+            InvalidInputError: it has no receiver, its webhook is not the address of a web server, or the file cannot be
+                written.
         """
         if query.webhook is None and not query.command:
-            raise InvalidInputError(f"the saved query {query.name} tells nobody", fix="give it a webhook or a command")
+            raise InvalidInputError(
+                f"saved query '{query.name}' has no webhook or command", fix="add --webhook or --command"
+            )
         if query.webhook is not None:
-            _host(query.webhook)
-        self._write((*(kept for kept in self.queries if kept.name != query.name), query))
+            _address(query.webhook)
+        self._write((*(other for other in self.queries if other.name != query.name), query))
 
     def remove(self, name: str) -> None:
-        """Forget a query.
+        """Delete a query.
 
         Raises:
-            InvalidInputError: there is none of that name.
+            InvalidInputError: there is none of that name, or the file cannot be written.
         """
-        known = self.queries
-        left = tuple(query for query in known if query.name != name)
-        if len(left) == len(known):
+        queries = self.queries
+        others = tuple(query for query in queries if query.name != name)
+        if len(others) == len(queries):
             raise InvalidInputError(f"no saved query is called {name}", fix="list them: var-plugin alerts list")
-        self._write(left)
+        self._write(others)
 
     def _write(self, queries: tuple[SavedQuery, ...]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self._file.with_name(f".{os.getpid()}.{self._file.name}")
-        # Addresses and commands may hold secrets.
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(_QUERIES.dump_json(queries, indent=2))
-        unfinished.replace(self._file)
+        try:
+            if not self._file.parent.exists():
+                make_private_folder(self._file.parent)
+            # Addresses and commands may hold secrets.
+            with create_private_file(unfinished) as file:
+                file.write(_QUERIES.dump_json(queries, indent=2))
+            unfinished.replace(self._file)
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot write {self._file}", why=said(error), fix="name another file: --alerts"
+            ) from error
+
+    def _unusable(self, why: str) -> InvalidInputError:
+        return InvalidInputError(f"{self._file} does not hold saved queries", why=why, fix="correct or remove the file")
 
 
 class Alerts:
-    """Tells of new footage that matches saved queries; one that is saved later counts from then on.
+    """Raises alerts for new footage that matches saved queries. Queries saved later count from then on.
 
     Args:
         saved: the queries.
         hosts: the only hosts that webhooks are sent to.
+        stop: once it is set, failed deliveries are not repeated.
 
     Raises:
-        InvalidInputError: they cannot be read, or one of them names a host that is not allowed.
+        InvalidInputError: the queries cannot be read, or one of them names a host that is not allowed.
     """
 
-    def __init__(self, saved: SavedQueries, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, saved: SavedQueries, hosts: Iterable[str] = (), *, stop: threading.Event | None = None) -> None:
         self._saved, self._hosts = saved, frozenset(host.lower() for host in hosts)
+        self._stop = stop or threading.Event()
+        self._failing: set[tuple[str, str]] = set()
+        """Query and kind of the receivers that did not accept their last alert."""
         for query in saved.queries:
             if query.webhook is not None:
-                self._check_host(query.webhook)
+                self._allowed(query.webhook)
 
-    def check(self, video_ids: Iterable[str], search: Search) -> list[Alert]:
-        """Look for all saved queries in newly added videos and tell of each moment above its threshold.
+    def check(
+        self,
+        video_ids: Iterable[str],
+        search: Search,
+        *,
+        known: Mapping[str, Sequence[Alert]] | None = None,
+    ) -> list[Alert]:
+        """Search new videos for all saved queries and deliver an alert for each moment above its threshold.
 
-        One that cannot be delivered is tried three times, logged, and returned with its failures; it stops nothing.
+        A delivery is attempted three times, by a receiver that failed before once. A failure is logged and returned
+        with its alert; it does not stop the others. Receivers are served at the same time, each for at most 30 s.
 
         Args:
             video_ids: the videos that a receipt calls `stored`.
-            search: `Index.search`, so to speak; its errors come through.
+            search: as `Index.search`; its errors are raised here.
+            known: by video, alerts that were raised for an earlier version of the same footage. Moments that overlap
+                them are the same event and raise no other alert.
         """
-        raised: list[Alert] = []
         queries = self._saved.queries
-        for video_id in video_ids:
-            for query in queries:
-                if query.filter.video_ids is not None and video_id not in query.filter.video_ids:
-                    continue
-                wanted = query.filter.model_copy(update={"video_ids": (video_id,)})
-                raised += [
-                    Alert(query=query.name, moment=moment, failures=self._tell(query, moment))
-                    for moment in search(query.text, wanted)
-                    if moment.score >= query.threshold
-                ]
-        return raised
+        matches = [
+            (query, moment)
+            for video_id in video_ids
+            for query, moment in _matches(queries, video_id, search)
+            if not any(_same_event(alert, query, moment) for alert in (known or {}).get(video_id, ()))
+        ]
+        with ThreadPoolExecutor(_RECEIVERS_AT_ONCE, "alerts") as pool:
+            deliveries = {
+                (query.name, kind): pool.submit(
+                    self._deliver,
+                    (query.name, kind),
+                    send,
+                    [_body(query, moment) for other, moment in matches if other is query],
+                )
+                for query in queries
+                for kind, send in self._receivers(query)
+            }
+            outcomes = {key: iter(delivery.result()) for key, delivery in deliveries.items()}
+        return [
+            Alert(
+                query=query.name,
+                moment=moment,
+                failures=tuple(
+                    failure for (name, _), each in outcomes.items() if name == query.name and (failure := next(each))
+                ),
+            )
+            for query, moment in matches
+        ]
 
-    def _tell(self, query: SavedQuery, moment: Moment) -> tuple[str, ...]:
-        content = {"query": query.name, "text": query.text, "moment": moment.model_dump(mode="json")}
-        body = json.dumps(content).encode()
-        deliveries = [partial(self._post, query.webhook, body)] if query.webhook is not None else []
-        deliveries += [partial(_run, query.command, body)] if query.command else []
-        failures = tuple(filter(None, map(_attempt, deliveries)))
-        for failure in failures:
-            logger.error("the alert '%s' could not be delivered: %s", query.name, failure)
+    def _receivers(self, query: SavedQuery) -> Iterator[tuple[str, _Send]]:
+        if query.webhook is not None:
+            yield "webhook", partial(self._post, query.webhook)
+        if query.command:
+            yield "command", partial(_run, query.command)
+
+    def _deliver(self, receiver: tuple[str, str], send: _Send, bodies: Sequence[bytes]) -> list[str | None]:
+        """Send alerts to one receiver; return for each why it failed, or None."""
+        deadline = time.monotonic() + _BUDGET_SECONDS
+        failures: list[str | None] = []
+        for body in bodies:
+            failure = self._attempt(send, body, deadline, repeat=receiver not in self._failing)
+            if failure:
+                self._failing.add(receiver)
+                logger.error("the alert '%s' could not be delivered: %s", receiver[0], failure)
+            else:
+                self._failing.discard(receiver)
+            failures.append(failure)
         return failures
 
-    def _post(self, url: str, body: bytes) -> None:
-        self._check_host(url)
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (checked)
-        opener = urllib.request.build_opener(_NoRedirection)
-        with opener.open(request, timeout=_TIMEOUT_SECONDS):
-            pass
+    def _attempt(self, send: _Send, body: bytes, deadline: float, *, repeat: bool) -> str | None:
+        """Try once or several times until the deadline; return why the last attempt failed, or None."""
+        failure = f"its receiver did not accept earlier alerts within {_BUDGET_SECONDS:.0f} s"
+        for wait in (0.0, *(_WAITS_SECONDS if repeat else ())):
+            if wait and self._stop.wait(wait):
+                break
+            seconds = min(_TIMEOUT_SECONDS, deadline - time.monotonic())
+            if seconds <= 0:
+                break
+            try:
+                send(body, seconds)
+            except InvalidInputError as error:  # the host is not allowed: another attempt changes nothing
+                return str(error)
+            except DeliveryError as error:
+                failure = str(error)
+            except Exception as error:  # whatever a receiver does must not stop the other alerts
+                failure = type(error).__name__
+            else:
+                return None
+        return failure
 
-    def _check_host(self, url: str) -> None:
-        host = _host(url)
-        if host not in self._hosts:
+    def _post(self, url: str, body: bytes, seconds: float) -> None:
+        """Post a body to a webhook. The whole exchange is limited, however slowly the server sends its answer."""
+        address = self._allowed(url)
+        # Closing the loop, other than `asyncio.run`, does not wait for a name server.
+        loop = asyncio.new_event_loop()
+        try:
+            status = loop.run_until_complete(_status(address, body, seconds))
+        finally:
+            loop.close()
+        if not 200 <= status < 300:
+            raise DeliveryError(f"{address.host} answers with status {status}")
+
+    def _allowed(self, url: str) -> httpx.URL:
+        address = _address(url)
+        if address.host.lower() not in self._hosts:
             raise InvalidInputError(
-                f"no webhook may be sent to {host}",
+                f"no webhook may be sent to {address.host}",
                 why=f"allowed are {', '.join(sorted(self._hosts)) or 'no hosts'}",
-                fix=f"allow it by name: --allow-host {host}",
+                fix=f"allow it by name: --allow-host {address.host}",
             )
+        return address
 
 
-def _host(url: str) -> str:
-    """Return the host of an address on the web."""
-    address = urlsplit(url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+async def _status(address: httpx.URL, body: bytes, seconds: float) -> int:
+    """Return the status that a web server answers with; the body of the answer is not read."""
+    import httpx
+
+    headers = {"Content-Type": "application/json"}
+    if address.userinfo:
+        user = f"{address.username}:{address.password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
+    request = httpx.Request("POST", address.copy_with(userinfo=b""), content=body, headers=headers)
+    proxy = None if proxy_bypass(address.host) else getproxies().get(address.scheme)
+    try:
+        # Not a client of httpx: it logs the address, which may hold a secret, and the text of the answer.
+        async with asyncio.timeout(seconds), httpx.AsyncHTTPTransport(proxy=proxy) as transport:
+            response = await transport.handle_async_request(request)
+            await response.aclose()
+            return response.status_code
+    except TimeoutError:
+        reason = f"does not answer within {seconds:.0f} s"
+    except httpx.ConnectError as error:
+        reason = f"cannot be reached: {error}"
+    except httpx.ProtocolError:
+        reason = "does not answer with HTTP"
+    except (httpx.TransportError, OSError) as error:
+        reason = f"broke the connection ({type(error).__name__})"
+    raise DeliveryError(f"{address.host} {reason}")
+
+
+def _run(command: Sequence[str], body: bytes, seconds: float) -> None:
+    """Run a command with a body on its standard input; kill it with all its children when it takes too long."""
+    try:
+        process = subprocess.Popen(  # noqa: S603  (the user's own command, without a shell)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise DeliveryError(f"cannot run {command[0]}: {said(error)}") from None
+    try:
+        process.communicate(body, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise DeliveryError(f"{command[0]} did not end within {seconds:.0f} s and was killed") from None
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode:
+        raise DeliveryError(f"{command[0]} ended with exit status {process.returncode}; run it by hand to see why")
+
+
+def _matches(queries: Iterable[SavedQuery], video_id: str, search: Search) -> Iterator[tuple[SavedQuery, Moment]]:
+    for query in queries:
+        if query.filter.video_ids is None or video_id in query.filter.video_ids:
+            for moment in search(query.text, query.filter.model_copy(update={"video_ids": (video_id,)})):
+                if moment.score >= query.threshold:
+                    yield query, moment
+
+
+def _body(query: SavedQuery, moment: Moment) -> bytes:
+    content = {"query": query.name, "text": query.text, "moment": moment.model_dump(mode="json")}
+    return json.dumps(content).encode()
+
+
+def _same_event(alert: Alert, query: SavedQuery, moment: Moment) -> bool:
+    other = alert.moment
+    return alert.query == query.name and moment.start <= other.end and other.start <= moment.end
+
+
+def _address(url: str) -> httpx.URL:
+    """Return the address of a web server.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    import httpx
+
+    try:
+        address = httpx.URL(url)
+        host, port = address.host, address.port
+    except (httpx.InvalidURL, ValueError):  # the message may repeat a password
+        host, port = "", None
+    if not host or address.scheme not in ("http", "https") or port == 0:
         raise InvalidInputError(
-            f"no webhook may be sent to {address.scheme}://{address.hostname or ''}",
-            why="it is no address on the web",
+            "no webhook may be sent to this address",
+            why="it is not the address of a web server",
             fix="name it as https://HOST/PATH",
         )
-    return address.hostname
+    return address
 
 
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """A host that is allowed must not pass the alert on to one that is not."""
-
-    def redirect_request(self, *arguments: Any, **options: Any) -> None:
-        return None
-
-
-def _run(command: Sequence[str], body: bytes) -> None:
-    subprocess.run(command, input=body, check=True, timeout=_TIMEOUT_SECONDS, stdout=subprocess.DEVNULL)  # noqa: S603
-
-
-def _attempt(deliver: Callable[[], None]) -> str | None:
-    """Try several times; return why the last attempt failed, or nothing."""
-    failure = None
-    for wait in (0.0, *_WAITS_SECONDS):
-        time.sleep(wait)
-        try:
-            deliver()
-        except InvalidInputError as error:  # no host that was allowed; another attempt changes nothing
-            return str(error)
-        except (OSError, urllib.error.URLError, subprocess.SubprocessError, ValueError) as error:
-            failure = f"{type(error).__name__}: {error}"
-        else:
-            return None
-    return failure
+def masked(url: str) -> str:
+    """Return the address of a webhook without user, password and query."""
+    try:
+        address = _address(url)
+    except InvalidInputError:
+        return "***"
+    if address.userinfo:
+        address = address.copy_with(userinfo=b"***")
+    if address.query:
+        address = address.copy_with(query=b"***")
+    return str(address)

@@ -31,6 +31,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from var_plugin.errors import InvalidInputError, said
+from var_plugin.private_files import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,8 @@ def record(
     name = camera or host
     check_camera_name(name)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.exists():
+            make_private_folder(folder)
         for unfinished in _named(folder, re.compile(rf"\.{re.escape(name)}_\d{{8}}T\d{{6}}Z\.part")):
             _finish(unfinished)
     except OSError as error:
