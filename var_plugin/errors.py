@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+from var_plugin.escaping import printable
+
 
 class VarPluginError(Exception):
     """Base class: one sentence for what happened, one for why, one for what to do."""
@@ -22,8 +24,9 @@ class VarPluginError(Exception):
         super().__init__(what, why, fix)
 
     def __str__(self) -> str:
-        # One line whatever a library's message held: the command line and the logs rely on it.
-        what, why, fix = (" ".join(part.split()).rstrip(".") for part in (self.what, self.why, self.fix))
+        # One line of visible characters, whatever a file name or a library's message held: the command line and the
+        # logs rely on it.
+        what, why, fix = (printable(" ".join(part.split())).rstrip(".") for part in (self.what, self.why, self.fix))
         return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
 
 
@@ -237,3 +240,9 @@ class EngineError(VarPluginError):
     """What spreads the work over processes cannot be used, or lost a part of the work for good."""
 
     exit_code = 30
+
+
+class ChangedMediaError(VarPluginError):
+    """The file holds other footage than was indexed, or changed while it was indexed."""
+
+    exit_code = 31

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError
@@ -99,12 +102,51 @@ def test_each_camera_may_have_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "content", ["{", '{"recorded_at": "noon"}', '{"recorded_at": 7}', '{"recorded_at": "2025-11-01T12:00"}']
-)
-def test_a_sidecar_that_cannot_be_read_is_an_error(tmp_path: Path, content: str) -> None:
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(InvalidInputError, match=r"a\.json"):
-        recorded_at(tmp_path / "a.mp4")
+    "content",
+    [
+        b"{", b"", b'{"frame": 1}\n{"frame": 2}\n', b"\xff\xfe{\0}", b"\xe9", b"[" * 30_000 + b"]" * 30_000,
+        b'{"recorded_at": "noon"}', b'{"recorded_at": 7}', b'{"recorded_at": null}', b'{"recorded_at": ["2025"]}',
+        b'{"recorded_at": "2025-11-01T12:00"}', b'{"recorded_at": "0001-01-01T00:00:00+23:59"}',
+        b'{"recorded_at": "9999-12-31T23:59:59-23:59"}',
+    ],
+)  # fmt: skip
+def test_json_without_a_usable_time_is_noted_and_keeps_nothing_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "20251101_120000Z.json").write_bytes(content)
+    recorded = recorded_at(tmp_path / "20251101_120000Z.mp4")
+    assert (recorded.at, recorded.origin.source) == (NOON, "file name")
+    assert "20251101_120000Z.json" in recorded.origin.notes[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_a_sidecar_may_have_a_byte_order_mark_or_another_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.mp4.json").write_bytes('{"recorded_at": "2025-11-01T13:00:00+01:00"}'.encode(encoding))
+    assert recorded_at(tmp_path / "a.mp4").at == NOON
+
+
+def test_a_damaged_sidecar_does_not_hide_the_other_one(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4.json").write_text("{")
+    (tmp_path / "a.json").write_text('{"recorded_at": "2025-11-01T12:00Z"}')
+    recorded = recorded_at(tmp_path / "a.mp4")
+    assert (recorded.at, recorded.origin.certainty) == (NOON, "known")
+    assert "a.mp4.json" in recorded.origin.notes[0]
+
+
+def test_what_is_no_small_file_is_no_sidecar(tmp_path: Path) -> None:
+    film = tmp_path / "20251101_120000Z.mp4"
+    sidecar = film.with_suffix(".json")
+    os.mkfifo(sidecar)
+    assert recorded_at(film).at == NOON, "a pipe is not waited for"
+    sidecar.unlink()
+    sidecar.mkdir()
+    assert recorded_at(film).at == NOON
+    sidecar.rmdir()
+    sidecar.symlink_to(sidecar)
+    assert recorded_at(film).at == NOON
+    sidecar.unlink()
+    with sidecar.open("wb") as huge:
+        huge.truncate(8 << 30)
+    assert recorded_at(film).at == NOON
+    assert recorded_at(tmp_path / ("a" * 251 + ".mp4")).at is None, "a name too long for a sidecar"
 
 
 def test_other_json_beside_a_film_is_none_of_our_business(tmp_path: Path) -> None:
@@ -112,6 +154,20 @@ def test_other_json_beside_a_film_is_none_of_our_business(tmp_path: Path) -> Non
     assert recorded_at(tmp_path / "a.mp4").at is None
 
 
-def test_a_time_given_without_zone_is_refused() -> None:
+def test_a_time_given_without_zone_or_out_of_reach_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no time zone"):
         recorded_at(Path("a.mp4"), given=datetime(2025, 11, 1))
+    for time in (datetime.min.replace(tzinfo=timezone(timedelta(hours=23))), datetime.max.replace(tzinfo=UTC)):
+        with pytest.raises(InvalidInputError, match="nothing was recorded at"):
+            recorded_at(Path("a.mp4"), given=time)
+
+
+@given(
+    st.datetimes(timezones=st.none() | st.sampled_from([UTC, timezone(timedelta(hours=-23, minutes=-59))])),
+    st.sampled_from([timedelta(), timedelta.max, timedelta.min, timedelta(days=-1)]),
+)
+def test_a_header_of_any_time_ends_nothing(time: datetime, offset: timedelta) -> None:
+    for zone in (None, ZoneInfo("Europe/Berlin"), ZoneInfo("Pacific/Apia")):
+        clock = CameraClock.model_construct(zone=zone, offset=offset)
+        recorded = recorded_at(Path("a.mp4"), created_at=time.isoformat, clock=clock)
+        assert recorded.at is None or datetime(1990, 1, 1, tzinfo=UTC) <= recorded.at

@@ -1,4 +1,4 @@
-"""When a file was recorded: told, derived, or unknown with the reason; never guessed in silence (DESIGN section 7).
+"""When a file was recorded: known, derived, or unknown with the reason; never guessed in silence.
 
 Sources in order of trust: the caller, a sidecar file, the file's name, the container's header. The first two are a
 person's word and are taken as they stand; the last two are the camera's own clock, which has an error of its own and
@@ -7,27 +7,28 @@ often tells local time without saying so.
 
 from __future__ import annotations
 
+import errno
 import json
-import re
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from stat import S_ISREG
+from typing import Any
 
 from var_plugin.errors import InvalidInputError, said
+from var_plugin.escaping import printable
+from var_plugin.ingest.name_clock import time_in_name
 from var_plugin.settings import CameraClock
 from var_plugin.types import ClockOrigin, ClockSource
 
-# 2026-11-01T14-30-00Z, 20261101_143000, 20261101143000, 2026.11.01 14.30.00+0100. No -0100: that may be a number.
-_NAME_PATTERN = re.compile(
-    r"(?<!\d)(?P<year>(?:19|20)\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)(?:[T_ .-]|_-_)?"
-    r"(?P<hour>\d\d)[-_.:h]?(?P<minute>\d\d)[-_.:m]?(?P<second>\d\d)(?!\d)(?P<zone>Z|\+\d\d:?\d\d|-\d\d:\d\d)?"
-)
-_PARTS = ("year", "month", "day", "hour", "minute", "second")
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # cameras that lost their clock begin at 1970 or 1980, MP4 at 1904
 _UTC_ONLY = CameraClock()
 _AHEAD = timedelta(days=1)
+_FIRST_KNOWN, _LAST_KNOWN = datetime(1880, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _SIDECAR_BYTES = 64 << 10
+_NOTE_LENGTH = 120
 
 
 @dataclass(frozen=True)
@@ -46,88 +47,124 @@ def recorded_at(
     created_at: Callable[[], str | None] = lambda: None,
     clock: CameraClock = _UTC_ONLY,
 ) -> Recorded:
-    """Tell when a file was recorded.
+    """Determine when a file was recorded.
 
     Args:
         file: the footage; its sidecar is `NAME.EXT.json` or `NAME.json` beside it and holds
             {"recorded_at": "2026-11-01T14:30Z"}.
         given: the caller's word, with a time zone.
-        created_at: reads what the container's header says (`MediaInfo.created_at`); called where nothing else tells.
-        clock: the camera's time zone and error, and how its files' names tell the time.
+        created_at: reads what the container's header says (`MediaInfo.created_at`); called where nothing else has a
+            time.
+        clock: the camera's time zone and error, and how its files' names give the time.
 
     Raises:
-        InvalidInputError: `given` has no zone, or the sidecar is not as described; and what `created_at` raises.
+        InvalidInputError: `given` has no zone or cannot be stored; and what `created_at` raises.
     """
     if given is not None:
-        return _known(_with_zone(given, "the clock time given"), "caller")
-    told = _sidecar(file)
-    if told is not None:
-        return _known(told, "sidecar")
+        return Recorded(check_known(given), ClockOrigin(certainty="known", source="caller"))
     notes: list[str] = []
-    for source, found in _marks(file, clock.pattern or _NAME_PATTERN, created_at):
-        if found.tzinfo is None and clock.zone is None:
-            notes.append(f"the {source} says {found}, but not in which time zone")
+    told = _sidecar(file, notes)
+    if told is not None:
+        return Recorded(told, ClockOrigin(certainty="known", source="sidecar", notes=tuple(notes)))
+    for source, time in _marks(file, clock, created_at, notes):
+        if time.tzinfo is None and clock.zone is None:
+            notes.append(f"the {source} says {time}, but not in which time zone")
             continue
-        notes.extend(_doubts(found, clock.zone))
-        at = (found if found.tzinfo else found.replace(tzinfo=clock.zone)).astimezone(UTC) + clock.offset
-        if _EARLIEST <= at <= datetime.now(UTC) + _AHEAD:
+        at = _in_utc(time if time.tzinfo else time.replace(tzinfo=clock.zone), clock.offset)
+        if at is not None and _EARLIEST <= at <= datetime.now(UTC) + _AHEAD:
+            notes.extend(_doubts(time, clock.zone))
             return Recorded(at, ClockOrigin(certainty="derived", source=source, notes=tuple(notes)))
-        notes.append(f"the {source} says {found}, which cannot be")
-    reasons = tuple(notes) or ("neither name nor header tells a time",)
+        notes.append(f"the {source} says {time}, which cannot be")
+    reasons = tuple(notes) or ("no time could be read from name or header",)
     return Recorded(None, ClockOrigin(certainty="unknown", source="unknown", notes=reasons))
 
 
-def _known(at: datetime, source: ClockSource) -> Recorded:
-    return Recorded(at, ClockOrigin(certainty="known", source=source))
+def check_known(time: datetime) -> datetime:
+    """Return a clock time that a person gave, in UTC.
+
+    Raises:
+        InvalidInputError: it has no time zone, or lies so far away that neither footage can be of that time nor times
+            in it be reckoned.
+    """
+    if time.tzinfo is None:
+        raise InvalidInputError(
+            f"the clock time given {time} has no time zone", fix="add it, as in 2026-11-01T14:30+01:00"
+        )
+    at = _in_utc(time)
+    if at is None or not _FIRST_KNOWN <= at < _LAST_KNOWN:
+        raise InvalidInputError(
+            f"nothing was recorded at {time.isoformat()}",
+            why=f"clock times lie between {_FIRST_KNOWN.year} and {_LAST_KNOWN.year}",
+            fix="write it as 2026-11-01T14:30+01:00",
+        )
+    return at
+
+
+def _in_utc(time: datetime, offset: timedelta = timedelta()) -> datetime | None:
+    """Return a time with zone in UTC, the camera's error corrected; None where no calendar reaches so far."""
+    try:
+        return time.astimezone(UTC) + offset
+    except (OverflowError, ValueError):
+        return None
 
 
 def _marks(
-    file: Path, pattern: re.Pattern[str], created_at: Callable[[], str | None]
+    file: Path, clock: CameraClock, created_at: Callable[[], str | None], notes: list[str]
 ) -> Iterator[tuple[ClockSource, datetime]]:
-    """Yield the marks that the camera itself left."""
-    if named := _from_name(file, pattern):
-        yield "file name", named
+    """Yield the marks that the camera itself left; note those that are not understood."""
+    named = time_in_name(file, clock.pattern, clock.zone)
+    notes.extend(named.notes)
+    if named.time:
+        yield "file name", named.time
     if declared := _from_header(created_at()):
         yield "container", declared
 
 
-def _with_zone(time: datetime, what: str) -> datetime:
-    if time.tzinfo is None:
-        raise InvalidInputError(f"{what} {time} has no time zone", fix="add it, as in 2026-11-01T14:30+01:00")
-    return time.astimezone(UTC)
-
-
-def _sidecar(file: Path) -> datetime | None:
+def _sidecar(file: Path, notes: list[str]) -> datetime | None:
+    """Return the time in a sidecar; a file of that name which holds none is another program's, and noted."""
     for path in (file.with_name(file.name + ".json"), file.with_suffix(".json")):
-        if not path.is_file():
-            continue
         try:
-            if path.stat().st_size > _SIDECAR_BYTES:
-                continue  # some other program's
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict) or "recorded_at" not in content:
+            content = _read_json(path)
+            if content is None or not isinstance(content, dict) or "recorded_at" not in content:
                 continue
-            return _with_zone(datetime.fromisoformat(content["recorded_at"]), f"recorded_at in {path}")
-        except (OSError, TypeError, ValueError) as error:
-            raise InvalidInputError(
-                f"cannot read the clock time in {path}",
-                why=said(error),
-                fix='write {"recorded_at": "2026-11-01T14:30:00+01:00"}',
-            ) from error
-    return None
-
-
-def _from_name(file: Path, pattern: re.Pattern[str]) -> datetime | None:
-    """Return the first time in the name that can be one, without zone where the name has none."""
-    for match in pattern.finditer(file.stem):
-        parts = match.groupdict()
-        zone = parts.get("zone")
-        try:
-            naive = datetime(**{name: int(parts[name]) for name in _PARTS})  # type: ignore[arg-type]
-            return datetime.fromisoformat(f"{naive.isoformat()}{zone or ''}")
-        except ValueError:
+            time = datetime.fromisoformat(content["recorded_at"])
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else said(error)
+            notes.append(f"{path.name} beside it gives no clock time: {printable(why)[:_NOTE_LENGTH]}")
             continue
+        if time.tzinfo is None:
+            notes.append(f"{path.name} says {time}, but not in which time zone")
+            continue
+        try:
+            return check_known(time)
+        except InvalidInputError:
+            notes.append(f"{path.name} says {time.isoformat()}, which cannot be")
     return None
+
+
+def _read_json(path: Path) -> Any:
+    """Read a small JSON file in any of its encodings, with a byte order mark or without.
+
+    Returns:
+        None where there is no file, it is no regular one, or one so large that it is another program's.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, RecursionError: it holds no JSON.
+    """
+    try:
+        # Not blocking, and the state of what was opened: a pipe in its place would never end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        # No sidecar: nothing there, a name too long to have one, a link to itself, a socket.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    with os.fdopen(descriptor, "rb") as opened:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        data = opened.read(_SIDECAR_BYTES + 1)
+    return json.loads(data) if len(data) <= _SIDECAR_BYTES else None
 
 
 def _from_header(created_at: str | None) -> datetime | None:

@@ -1,0 +1,197 @@
+"""Clock times in the names of recordings: date, time, fraction, half of the day, and time zone.
+
+A recorder writes `20240115_120000.mp4`, `2024-01-15T12-00-00.000Z.mp4`, `Front 2024-01-15 3.05.10 PM GMT+1.mp4` and
+relatives. What follows the time decides: a zone or a half of the day that is overlooked makes a time that is hours off.
+So a name that is not understood gives no time, but a note that says why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+
+_PARTS = ("year", "month", "day", "hour", "minute", "second")
+# A day or month before the year would be the end of another date: 15-01-2024_12-05-30.
+_TIME = re.compile(
+    r"(?<!\d)(?<!\d\d[-_.]\d\d[-_.])"
+    r"(?P<year>(?:19|20)\d\d)(?:[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d))"
+    r"(?P<joint>[Tt]|_-_|__|[ _]at[ _]|, ?|[_ .-])?"
+    r"(?:(?P<hour>\d\d)[-_.:h]?(?P<minute>\d\d)[-_.:m]?(?P<second>\d\d)"
+    r"|(?P<hour1>\d)[-_.:h](?P<minute1>\d\d)[-_.:m](?P<second1>\d\d))"
+    r"(?:(?P<thousandths>\d{3})|[.,]\d{1,9}|-\d{3}(?=[Zz+-]))?(?!\d)s?"
+)
+_HALF = re.compile(r"[ _.\u00a0\u202f-]?(?P<half>[AaPp])\.?[ \u00a0\u202f]?[Mm]\.?(?![A-Za-z0-9])")
+_ZULU = re.compile(r"[Zz](?![A-Za-z0-9])")
+_NAMED_OFFSET = re.compile(
+    r"[ _.-]?[(\[]?(?:UTC|GMT)(?:[ _]?(?P<sign>[+-])(?P<hours>\d{1,2}?)(?:[:.-]?(?P<minutes>\d\d))?)?[)\]]?"
+    r"(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_OFFSET = re.compile(r"[ _]?(?P<sign>[+-])(?P<hours>\d\d)(?:(?P<colon>[:-]?)(?P<minutes>\d\d))?(?!\d)")
+# Abbreviations of zones; several mean different zones in different countries.
+_ABBREVIATION = re.compile(
+    r"[ _.-]?[(\[]?(?P<name>"
+    r"ACDT|ACST|ADT|AEDT|AEST|AKDT|AKST|AST|AWST|BRT|BST|CAT|CDT|CEST|CET|CST|EAT|EDT|EEST|EET|EST|"
+    r"HKT|HST|IDT|IST|JST|KST|MDT|MSK|MST|NDT|NST|NZDT|NZST|PDT|PHT|PKT|PST|SAST|SGT|TRT|WAT|WEST|WET|WIB|WIT|WITA)"
+    r"[)\]]?(?![A-Za-z0-9])"
+)
+_LONGEST = timedelta(hours=48)
+_FIRST_EPOCH, _AHEAD = datetime(2010, 1, 1, tzinfo=UTC), timedelta(days=1)
+# Milliseconds, or seconds with a fraction. Ten digits alone may be the number of anything.
+_EPOCH = re.compile(r"(?<![\d.])(?:(?P<milliseconds>1\d{12})|(?P<seconds>1\d{9})(?P<fraction>\.\d{3,6})?)(?![\d.])")
+
+
+@dataclass(frozen=True)
+class NameTime:
+    """What a file's name says about the time at which the recording begins."""
+
+    time: datetime | None = None
+    """With a zone where the name has one."""
+    notes: tuple[str, ...] = ()
+    """Why the name gives no time, though it seems to hold one."""
+
+
+def time_in_name(file: Path, pattern: re.Pattern[str] | None = None, zone: tzinfo | None = None) -> NameTime:
+    """Read the clock time in a file's name.
+
+    Args:
+        file: the recording; only its name is looked at.
+        pattern: finds the parts of the time by groups year, month, day, hour, minute, second and, optionally, zone;
+            default: the usual forms.
+        zone: the camera's time zone; decides whether an abbreviation such as CET fits.
+    """
+    name = file.name if file.suffix[1:].isdigit() else file.stem
+    if pattern is not None:
+        return _by_pattern(name, pattern)
+    times = list(_times(name, zone))
+    if not times:
+        return _epoch(name)
+    first = times[0]
+    if first.time is None:
+        return first
+    others = [other.time for other in times[1:] if other.time is not None and other.time != first.time]
+    if any(not _is_end(first.time, other) for other in others):
+        return NameTime(notes=(f"the file name holds several times ({first.time}, {others[0]}), none is used",))
+    return first
+
+
+def _is_end(start: datetime, other: datetime) -> bool:
+    """Return whether the second time may be that of the end of the recording."""
+    if start.tzinfo is None or other.tzinfo is None:
+        start, other = start.replace(tzinfo=None), other.replace(tzinfo=None)
+    return timedelta() <= other - start <= _LONGEST
+
+
+def _by_pattern(name: str, pattern: re.Pattern[str]) -> NameTime:
+    for match in pattern.finditer(name):
+        parts = match.groupdict()
+        try:
+            time = _datetime([parts[part] for part in _PARTS])
+        except (TypeError, ValueError):
+            continue
+        if not (written := parts.get("zone")):
+            return NameTime(time)
+        offset = _offset(_OFFSET.fullmatch(written) or _NAMED_OFFSET.fullmatch(written))
+        if _ZULU.fullmatch(written):
+            offset = UTC
+        if offset is None:
+            return NameTime(notes=(f"the file name says {time}, but not in a time zone that is understood: {written}",))
+        return NameTime(time.replace(tzinfo=offset))
+    return NameTime()
+
+
+def _times(name: str, zone: tzinfo | None) -> Iterator[NameTime]:
+    for match in _TIME.finditer(name):
+        parts = match.groupdict()
+        if parts["thousandths"] and parts["hour1"]:
+            continue
+        try:
+            time = _datetime([parts[part] or parts[f"{part}1"] for part in _PARTS])
+        except ValueError:
+            continue
+        if parts["thousandths"]:
+            time = time.replace(microsecond=1000 * int(parts["thousandths"]))
+        # The recorder of Pixel phones writes UTC into its names, without saying so.
+        default = UTC if name[: match.start()].endswith("PXL_") else None
+        yield _with_rest(time, name[match.end() :], iso=parts["joint"] in ("T", "t"), zone=zone, default=default)
+
+
+def _datetime(parts: Sequence[str]) -> datetime:
+    year, month, day, hour, minute, second = map(int, parts)
+    return datetime(year, month, day, hour, minute, second)
+
+
+def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, default: tzinfo | None) -> NameTime:
+    """Apply what follows a time in a name: half of the day, then zone.
+
+    Args:
+        time: as it stands in the name.
+        rest: what follows it.
+        iso: whether date and time are joined as in ISO 8601, so that `-0500` is a zone and no number.
+        zone: the camera's.
+        default: zone of the time where the rest has none.
+    """
+    if half := _HALF.match(rest):
+        afternoon = half["half"] in "Pp"
+        if (time.hour > 12 and not afternoon) or (time.hour == 0 and afternoon):
+            return NameTime(notes=(f"the file name says {time} and {half[0].strip()}, which contradict each other",))
+        if time.hour <= 12:
+            time = time.replace(hour=time.hour % 12 + 12 * afternoon)
+        rest = rest[half.end() :]
+    if _ZULU.match(rest):
+        return NameTime(time.replace(tzinfo=UTC))
+    if named := _NAMED_OFFSET.match(rest):
+        offset = _offset(named)
+        return _not_understood(time, named[0]) if offset is None else NameTime(time.replace(tzinfo=offset))
+    if match := _OFFSET.match(rest):
+        offset = _offset(match)
+        plus, written = match["sign"] == "+", match[0].strip(" _")
+        # A minus may also join the number of a part, or a time at which the recording ends.
+        certain = plus or match["colon"] == ":" or (iso and match["minutes"] is not None and not rest[match.end() :])
+        if certain:
+            return _not_understood(time, written) if offset is None else NameTime(time.replace(tzinfo=offset))
+        looks_like_zone = offset is not None and (match["minutes"] is not None or iso)
+        if looks_like_zone and not re.match(r"[-_.:]?\d", rest[match.end() :]):
+            return NameTime(
+                notes=(f"the file name says {time}; {written} may be its time zone or a number, so it is not used",)
+            )
+    elif match := _ABBREVIATION.match(rest):
+        if zone is None or time.replace(tzinfo=zone).tzname() != match["name"]:
+            return _not_understood(time, match["name"])
+    elif re.match(r" ?\+\d", rest):
+        return _not_understood(time, rest.strip()[:8])
+    return NameTime(time.replace(tzinfo=default) if default else time)
+
+
+def _not_understood(time: datetime, written: str) -> NameTime:
+    return NameTime(
+        notes=(f"the file name says {time} in a time zone that is not understood: {written.strip(' _.-')}",)
+    )
+
+
+def _offset(match: re.Match[str] | None) -> tzinfo | None:
+    """Return the zone of an offset that a country could have; None for any other number."""
+    if match is None:
+        return None
+    if match["sign"] is None:
+        return UTC
+    offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"] or 0))
+    if offset > timedelta(hours=14) or offset.seconds % 900:
+        return None
+    return timezone(offset if match["sign"] == "+" else -offset)
+
+
+def _epoch(name: str) -> NameTime:
+    """Read a Unix time: of milliseconds or with a fraction, since ten digits alone may mean anything."""
+    for match in _EPOCH.finditer(name):
+        seconds = float(match["milliseconds"] or match["seconds"] + (match["fraction"] or ""))
+        time = datetime.fromtimestamp(seconds / (1000 if match["milliseconds"] else 1), UTC)
+        if not _FIRST_EPOCH <= time <= datetime.now(UTC) + _AHEAD:
+            continue
+        if match["milliseconds"] or match["fraction"]:
+            return NameTime(time)
+        return NameTime(notes=(f"{match[0]} in the file name may be a Unix time ({time}), so it is not used",))
+    return NameTime()
