@@ -74,7 +74,7 @@ def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
     assert (code, err) == (0, "")
     assert "recorded 2025-11-01 12:00:00 UTC (derived: file name)" in out
     assert "recorded 2025-11-01 12:00:00 UTC (derived: container)" in out
-    assert "recorded at an unknown time; neither name nor header tells a time" in out
+    assert "recorded at an unknown time; no time could be read from name or header" in out
     videos = shell.json("videos")
     assert [video["clock"]["certainty"] for video in videos] == ["derived", "derived", "unknown"]
     assert [video["recorded_at"] for video in videos] == ["2025-11-01T12:00:00Z"] * 2 + [None]

@@ -66,6 +66,7 @@ def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
         h11_max_incomplete_event_size=MAX_HEADER_BYTES + MAX_TARGET_BYTES,
         access_log=False,
         server_header=False,
+        use_colors=False,  # `escaping.SafeStream` shows escape sequences as text
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
+from var_plugin.errors import InvalidInputError, UnknownVideoError
 from var_plugin.index.backup import Backup, backup, restore
+from var_plugin.index.footage import find_footage
 from var_plugin.index.verify import Verification, verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.add import Origin, Progress, add
@@ -42,11 +43,12 @@ class Index(VideoIndex):
         Args:
             paths: files and folders.
             camera: name of the camera; else the folder inside the one named, else the file's name without ending.
-            recorded_at: clock time, with time zone, at which the files begin; else derived from sidecar, file name or
-                header, where they tell it.
+            recorded_at: clock time, with time zone, at which the one file begins; else derived from sidecar, file name
+                or header, where they hold it. Several files need a sidecar each, or a call each.
             clock: the camera's time zone and error, for times that are derived; else what the settings say.
             metadata: own values to filter by later; keys are identifiers.
-            progress: called with the file at work and the seconds of it done.
+            progress: called with the file at work and the seconds of it done; a `RunProgress` also learns of the plan
+                and of each outcome.
             engine: what does the work; default: this process. `var_plugin.RayEngine` spreads it over a Ray cluster.
 
         Returns:
@@ -54,7 +56,8 @@ class Index(VideoIndex):
             stop the others; look at `receipt.ok`.
 
         Raises:
-            InvalidInputError: camera, clock time or metadata cannot be stored; besides the errors of the engine.
+            InvalidInputError: camera, clock time or metadata cannot be stored, or one clock time is given for several
+                files; besides the errors of the engine.
         """
         listed = [paths] if isinstance(paths, str | Path) else paths
         return add(self, listed, Origin(camera, recorded_at, clock, metadata or {}), progress, engine)
@@ -113,19 +116,17 @@ class Index(VideoIndex):
         )
 
     def source(self, video_id: str) -> Path:
-        """Return the file of a video, at the last place where it was seen and still is.
+        """Return a file that still holds the footage of a video, the one seen last first.
 
         Raises:
             UnknownVideoError: the index holds no such video.
-            MediaNotFoundError: its file is gone.
+            ChangedMediaError: the file holds other footage by now.
+            MediaNotFoundError, EmptyMediaError, UnreadableMediaError: it is gone, or cannot be read.
         """
         entry = self.entries([video_id]).get(video_id)
         if entry is None:
             raise UnknownVideoError(f"the index holds no video '{video_id}'", fix="list them: var-plugin videos")
-        for seen in reversed(entry.sightings):
-            if Path(seen.path).is_file():
-                return Path(seen.path)
-        raise MediaNotFoundError(f"{entry.sightings[-1].path} is gone", fix="index the file where it lies now")
+        return find_footage(entry)
 
     def verify(self) -> Verification:
         """Check every row and every vector against what the catalogue says was stored.

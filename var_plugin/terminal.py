@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from var_plugin.escaping import printable
 from var_plugin.index.video_index import Hit
 from var_plugin.types import Moment, Video, VideoReceipt
 
@@ -56,7 +57,7 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     lines += [f"   {bar}  anomaly over the video", f"   {marks}"]
     if moment.thumbnail:
         lines.append(f"   {moment.thumbnail}")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def anomaly_bar(moment: Moment, curve: Sequence[Hit]) -> tuple[str, str]:

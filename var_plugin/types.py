@@ -147,7 +147,12 @@ class VideoReceipt(Value):
     stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
     verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store then, per space")
     seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
-    reason: str | None = Field(default=None, description="why it failed, was left as it was, or lacks its sound")
+    replaced: tuple[str, ...] = Field(
+        default=(), description="ids of videos that lay at this path before and left the index"
+    )
+    reason: str | None = Field(
+        default=None, description="why it failed, was left as it was, lacks its sound, or what it replaces"
+    )
     exit_code: int = 0
 
 
@@ -155,6 +160,9 @@ class Receipt(Value):
     """The outcome of adding files: one entry each, in the order given."""
 
     videos: tuple[VideoReceipt, ...]
+    passed_over: Mapping[str, int] = Field(
+        default_factory=dict, description="folders of the system and hidden ones, and hidden video files, by name"
+    )
     interrupted: bool = Field(default=False, description="Ctrl-C came before everything was done")
 
     @computed_field  # type: ignore[prop-decorator]

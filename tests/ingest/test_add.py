@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ import pytest
 from tests.colors import NAMES, color_suite
 from tests.films import Film, plain, textured
 from var_plugin.errors import InvalidInputError
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.ingest import engines
+from var_plugin.ingest.add import Origin, add_one
 from var_plugin.library import Index, open_index
 from var_plugin.types import Filter
 
@@ -233,3 +238,156 @@ def test_clock_times_filter_by_when_a_segment_was_recorded(index: Index, film: F
     assert [(moment.start, moment.recorded_at) for moment in late] == [(16.0, NOON + timedelta(seconds=16))]
     early = index.search("red", filter=Filter(before=NOON + timedelta(seconds=8)))
     assert [moment.start for moment in early] == [0.0]
+
+
+def test_no_file_ends_a_run(index: Index, film: Film, tmp_path: Path) -> None:
+    good = film("in/aaa.mp4", seconds=2, paint=lambda time: textured(1))
+    folder = good.parent
+    awkward = {
+        "n" * 251 + ".mp4": "stored",  # the longest name that a file system takes
+        "year 1.mp4": "stored",
+        "nested.mp4": "stored",
+        "a\x1b[2J.mp4": "failed",
+        "x\nstored  bank.mp4": "failed",
+        "caf\udce9.mp4": "failed",
+    }
+    for seed, name in enumerate(awkward):
+        header = {"creation_time": "0001-01-01T00:00:00+23:59"} if name == "year 1.mp4" else {}
+        made = film(f"{seed}.mp4", seconds=2, paint=lambda time, seed=seed: textured(seed + 10), metadata=header)
+        made.rename(folder / name)
+    (folder / "nested.mp4.json").write_text("[" * 30_000 + "]" * 30_000)
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "gone.mp4").symlink_to(folder / "gone")
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    film("in/zzz.mp4", seconds=2, paint=lambda time: textured(2))
+    receipt = index.add(folder)
+    statuses = {line.path.removeprefix(f"{folder}/"): line.status for line in receipt.videos}
+    assert statuses == awkward | {
+        "aaa.mp4": "stored", "zzz.mp4": "stored", "pipe.mp4": "failed", "gone.mp4": "failed", "loop.mp4": "failed",
+    }  # fmt: skip
+    assert receipt.exit_code == 1
+    reasons = {Path(line.path).name: str(line.reason) for line in receipt.videos if line.status == "failed"}
+    assert "is not UTF-8" in reasons["caf\udce9.mp4"]
+    assert "has control characters" in reasons["a\x1b[2J.mp4"]
+    assert not any("\x1b" in reason or "\n" in reason for reason in reasons.values())
+    assert "leads nowhere" in reasons["gone.mp4"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "Input/output error"), OverflowError("date value out of range"), RecursionError("too deep"),
+        UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), MemoryError(), ValueError("a\x1bb"), KeyError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("step", ["embed", "store"])
+def test_any_error_costs_its_file_alone(
+    index: Index, film: Film, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception,
+    step: str,
+) -> None:  # fmt: skip
+    bad, good = (film(f"in/{n}.mp4", seconds=1, fps=2, paint=lambda time, n=n: textured(n, 16, 16)) for n in (1, 2))
+    embed, write = engines.embed, VideoGeneration._write_segments
+
+    def embedding(file: Path, *rest: Any) -> Any:
+        if step == "embed" and file == bad:
+            raise error
+        return embed(file, *rest)
+
+    def writing(generation: VideoGeneration, *rest: Any) -> Any:
+        if step == "store" and rest[1].sightings[-1].path == str(bad):
+            raise error
+        return write(generation, *rest)
+
+    monkeypatch.setattr(engines, "embed", embedding)
+    monkeypatch.setattr(VideoGeneration, "_write_segments", writing)
+    with caplog.at_level("DEBUG", "var_plugin"):
+        receipt = index.add(good.parent)
+    assert [line.status for line in receipt.videos] == ["failed", "stored"]
+    reason = receipt.videos[0].reason or ""
+    if isinstance(error, OSError):
+        assert "cannot index" in reason and "Input/output error" in reason
+    else:
+        assert reason.startswith(f"unexpected error: {type(error).__name__}")
+        assert any(record.exc_info for record in caplog.records), "the traceback is in the log"
+    assert "\x1b" not in reason
+    assert receipt.exit_code != 0
+    assert index.verify().ok
+
+
+def test_adding_one_file_always_gives_one_line(index: Index, film: Film, tmp_path: Path) -> None:
+    path = film(seconds=1)
+    assert add_one(index, tmp_path / "missing.mp4").status == "failed"
+    assert add_one(index, path, Origin(camera="a\nb")).status == "failed"
+    assert add_one(index, path, Origin(camera="north")).status == "stored"
+
+
+@pytest.mark.parametrize("change", ["grown", "overwritten", "gone"])
+def test_a_file_that_changes_meanwhile_is_not_stored(index: Index, film: Film, change: str) -> None:
+    path = film("changing.mp4", seconds=4)
+    other = film("other.mp4", seconds=4, paint=lambda time: textured(3)).read_bytes()
+
+    def meddle(file: Path, reached: float) -> None:
+        if change == "gone":
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(path.read_bytes() + b"x" if change == "grown" else other)
+
+    (line,) = index.add(path, progress=meddle).videos
+    assert line.status == "failed"
+    assert ("changed while it was indexed" if change != "gone" else "does not exist") in str(line.reason)
+    assert index.videos() == []
+
+
+def test_a_file_that_is_touched_meanwhile_is_stored(index: Index, film: Film) -> None:
+    path = film(seconds=2)
+    assert index.add(path, progress=lambda file, _: os.utime(file, (1e9, 1e9))).ok
+
+
+def test_one_clock_time_for_several_files_is_refused(index: Index, film: Film) -> None:
+    films = [film(f"cams/{n}.mp4", seconds=1, paint=lambda time, n=n: textured(n)) for n in range(2)]
+    for paths in (films[0].parent, films):
+        with pytest.raises(InvalidInputError, match=r"one clock time is given for several files \(2\): 0.mp4, 1.mp4"):
+            index.add(paths, recorded_at=NOON)
+    assert index.videos() == []
+    films[1].unlink()
+    assert index.add(films[0].parent, recorded_at=NOON).videos[0].recorded_at == NOON
+
+
+def test_what_a_path_held_before_is_told_where_it_leaves_the_index(index: Index, film: Film) -> None:
+    first = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("red"))).videos[0]
+    second = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("blue"))).videos[0]
+    assert (second.status, second.replaced) == ("stored", (first.video_id,))
+    assert f"it replaces video {first.video_id}" in str(second.reason)
+    path = Path(second.path)
+    copy = Path(shutil.copy(path, path.with_name("copy.mp4")))
+    index.add(copy)
+    shutil.move(copy, path.with_name("moved.mp4"))
+    index.add(path.with_name("moved.mp4"))
+    third = index.add(film("card/moved.mp4", seconds=2, paint=scene("green"))).videos[0]
+    assert third.replaced == ()
+    assert f"stays in the index as {path}" in str(third.reason)
+
+
+def test_a_file_is_one_video_however_its_path_is_written(
+    index: Index, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film("a/f.mp4", seconds=1, paint=scene("red"))
+    (film.folder / "b").mkdir()
+    (film.folder / "linked").symlink_to(film.folder / "a")
+    monkeypatch.chdir(film.folder)
+    ways = [path, "b/../a/f.mp4", "a//f.mp4", "./a/f.mp4", "linked/f.mp4", "linked", "a/"]
+    for turn, way in enumerate(ways):
+        film("a/f.mp4", seconds=1, paint=lambda time, turn=turn: textured(turn))
+        assert index.add(way).ok
+        assert [video.uri for video in index.videos()] == [str(path)], way
+    assert len(index.add(["a", "./a", "b/../a"]).videos) == 1
+
+
+def test_folders_passed_over_are_counted_in_the_receipt(index: Index, film: Film) -> None:
+    film("nas/front/a.mp4", seconds=1)
+    film("nas/#recycle/b.mp4", seconds=1)
+    receipt = index.add(film.folder / "nas")
+    assert [Path(line.path).name for line in receipt.videos] == ["a.mp4"]
+    assert receipt.passed_over == {"#recycle": 1}
+    assert receipt.ok

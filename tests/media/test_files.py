@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from var_plugin.errors import EmptyMediaError, MediaNotFoundError, NoVideosFoundError
-from var_plugin.media.files import content_hash, find_videos
+from var_plugin.errors import EmptyMediaError, MediaNotFoundError, NoVideosFoundError, UnreadableMediaError
+from var_plugin.media import files
+from var_plugin.media.files import HIDDEN_FILES, _spelling, canonical, content_hash, find_videos, scan_videos
 
 
 def test_folders_give_their_videos_sorted(tmp_path: Path) -> None:
@@ -44,3 +46,109 @@ def test_content_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(EmptyMediaError):
         content_hash(tmp_path / "empty")
+
+
+def films(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def test_folders_of_the_system_are_passed_over_and_counted(tmp_path: Path) -> None:
+    films(
+        tmp_path, "front/a.mp4", "front/@eaDir/a.mp4/SYNOPHOTO_FILM_M.mp4", "#recycle/b.mp4", "$RECYCLE.BIN/c.mp4",
+        "@Recycle/d.mp4", ".@__thumb/e.mp4", "System Volume Information/f.mp4", "back/@eaDir/x.mp4", "lost+found/g.mp4",
+        "found.000/h.mp4", ".Trashes/i.mp4", "front/._a.mp4", "#snapshot/j.mp4",
+    )  # fmt: skip
+    scan = scan_videos(tmp_path)
+    assert scan.videos == [tmp_path / "front/a.mp4"]
+    assert scan.passed_over == {
+        "@eaDir": 2, "#recycle": 1, "$RECYCLE.BIN": 1, "@Recycle": 1, ".@__thumb": 1, "System Volume Information": 1,
+        "lost+found": 1, "found.000": 1, ".Trashes": 1, "#snapshot": 1, HIDDEN_FILES: 1,
+    }  # fmt: skip
+    assert find_videos(tmp_path / "#recycle") == [tmp_path / "#recycle/b.mp4"], "a folder named outright is searched"
+
+
+def test_linked_folders_and_files_are_taken_once(tmp_path: Path) -> None:
+    films(tmp_path, "cams/north/a.mp4", "disk2/south/b.mp4", "disk2/c.mp4")
+    cams = tmp_path / "cams"
+    (cams / "south").symlink_to(tmp_path / "disk2/south")
+    (cams / "again").symlink_to(tmp_path / "disk2/south")
+    (cams / "north/copy.mp4").symlink_to(cams / "north/a.mp4")
+    (cams / "linked.mp4").symlink_to(tmp_path / "disk2/c.mp4")
+    (cams / "a_north").symlink_to(cams / "north")
+    videos = {path.resolve() for path in find_videos(cams)}
+    assert len(find_videos(cams)) == len(videos) == 3
+    assert cams / "north/a.mp4" in find_videos(cams), "under its own name, not that of a link"
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    films(tmp_path, "cams/north/a.mp4", "other.mp4")
+    cams = tmp_path / "cams"
+    (cams / "north/self").symlink_to(cams / "north")
+    (cams / "north/up").symlink_to("..")
+    (cams / "out").symlink_to(tmp_path)
+    (cams / "loop.mp4").symlink_to("loop.mp4")
+    scan = scan_videos(cams)
+    assert scan.videos == [cams / "north/a.mp4"], "nothing from outside"
+    assert [(path.name, type(problem)) for path, problem in scan.problems] == [("loop.mp4", UnreadableMediaError)]
+    assert "out (a link to a folder above it)" in scan.passed_over
+
+
+def test_what_cannot_be_looked_at_is_a_problem_and_hides_nothing_else(tmp_path: Path) -> None:
+    films(tmp_path, "cams/a.mp4")
+    cams = tmp_path / "cams"
+    (cams / "gone.mp4").symlink_to(tmp_path / "gone.mp4")
+    (cams / "disk").symlink_to(tmp_path / "not mounted")
+    os.mkfifo(cams / "pipe.mp4")
+    scan = scan_videos(cams)
+    assert scan.videos == [cams / "a.mp4"]
+    problems = {path.name: str(problem) for path, problem in scan.problems}
+    assert problems.keys() == {"gone.mp4", "disk", "pipe.mp4"}
+    assert "is a link that leads nowhere" in problems["disk"]
+    assert "a pipe or a device" in problems["pipe.mp4"]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "/".join(["d" * 200] * 30)])
+def test_paths_that_no_system_takes_are_told_apart_from_missing_ones(tmp_path: Path, name: str) -> None:
+    for look in (find_videos, content_hash):
+        with pytest.raises(UnreadableMediaError, match="cannot read"):
+            look(tmp_path / name)
+
+
+def test_devices_and_pipes_are_no_footage(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(MediaNotFoundError, match="a pipe or a device"):
+            content_hash(path)
+
+
+def test_a_path_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films(tmp_path, "a/f.mp4", "b/g.mp4")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    ways = ["a/f.mp4", "./a//f.mp4", "b/../a/f.mp4", "linked/f.mp4", "linked/../a/f.mp4", str(tmp_path / "a/f.mp4")]
+    assert {canonical(Path(way)) for way in ways} == {str(tmp_path.resolve() / "a/f.mp4")}
+
+
+def test_a_name_is_spelled_as_its_folder_spells_it(tmp_path: Path) -> None:
+    # What a file system that ignores case finds under another spelling.
+    films(tmp_path, "Cams/f.mp4")
+    assert _spelling(str(tmp_path), "cAMS") == "Cams"
+    films(tmp_path, "north/f.mp4", "NORTH/f.mp4")
+    assert (_spelling(str(tmp_path), "north"), _spelling(str(tmp_path), "NORTH")) == ("north", "NORTH")
+
+
+def test_of_a_file_that_grows_the_first_bytes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.mp4"
+    file.write_bytes(b"x" * 10)
+    real = files.check_file
+
+    def growing(path: Path) -> os.stat_result:
+        state = real(path)
+        with path.open("ab") as grown:
+            grown.write(b"more")
+        return state
+
+    monkeypatch.setattr(files, "check_file", growing)
+    assert content_hash(file) == hashlib.sha256(b"x" * 10).hexdigest()

@@ -22,6 +22,7 @@ from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 from var_plugin.library import Index
+from var_plugin.media.files import content_hash
 from var_plugin.retrievers.reranking import FRAMES, QUESTION, VisionLanguageReranker
 from var_plugin.types import Moment, Query
 
@@ -94,26 +95,29 @@ def test_a_search_comes_back_in_the_model_s_order(folder: Path, index: Index, fi
     assert FRAMES == 4
 
 
-def test_footage_that_is_gone_comes_last_and_pictures_are_not_asked_about(
+def moment(path: Path, score: float = 1.0) -> Moment:
+    video_id = content_hash(path)[:32] if path.exists() else "gone"
+    return Moment(
+        id=path.name, video_id=video_id, uri=str(path), camera="c", start=0, end=2, peak=1, score=score,
+        anomaly_score=0, matched={},
+    )  # fmt: skip
+
+
+def test_footage_that_is_gone_or_overwritten_comes_last_and_pictures_are_not_asked_about(
     folder: Path, film: Film, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reranker = VisionLanguageReranker(str(folder))
-    there, gone = (
-        Moment(
-            id=uri, video_id=uri, uri=uri, camera="c", start=0, end=2, peak=1, score=score, anomaly_score=0, matched={}
-        )
-        for uri, score in ((str(film()), 1.0), (str(tmp_path / "gone.mp4"), 2.0))
-    )
-    assert reranker(Query(text="red"), [gone, there]) == [there, gone]
-    assert "was not looked at again" in caplog.text
+    there, gone = moment(film()), moment(tmp_path / "gone.mp4", 2.0)
+    overwritten = moment(film("b.mp4", paint=lambda time: textured(2)), 3.0)
+    film("b.mp4", paint=lambda time: textured(3))
+    assert reranker(Query(text="red"), [overwritten, gone, there]) == [there, overwritten, gone]
+    assert caplog.text.count("was not looked at again") == 2
     assert reranker(Query(image="a.png"), [gone, there]) == [gone, there]
 
 
 def test_what_cannot_be_asked_is_refused(tmp_path: Path, film: Film) -> None:
-    moment = Moment(
-        id="a", video_id="a", uri=str(film()), camera="c", start=0, end=2, peak=1, score=1, anomaly_score=0, matched={}
-    )
+    candidate = moment(film())
     with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot be asked"):
-        VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [moment])
+        VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [candidate])
     with pytest.raises(MissingWeightsError, match="neither on this machine nor"):
-        VisionLanguageReranker("nobody/nothing")(Query(text="red"), [moment])
+        VisionLanguageReranker("nobody/nothing")(Query(text="red"), [candidate])

@@ -11,14 +11,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from var_plugin.errors import VarPluginError
+from var_plugin.errors import UnknownVideoError, VarPluginError
+from var_plugin.index.footage import find_footage
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.media.cache import media_cache
 from var_plugin.media.export import Clip
@@ -80,11 +80,9 @@ class Shelf:
         """Return a clip of the moment that browsers play, made now if need be.
 
         Raises:
-            VarPluginError: the footage is gone or cannot be read.
+            VarPluginError: the footage is gone, was overwritten, or cannot be read.
         """
         entry = self._index.entries([moment.video_id]).get(moment.video_id)
-        seen = [Path(sighting.path) for sighting in reversed(entry.sightings)] if entry else []
-        video = next((path for path in seen if path.is_file()), seen[0] if seen else Path(moment.uri))
         end = min(moment.end, moment.start + LONGEST_CLIP)
         folder = media_cache().video_folder(moment.video_id)
         span = f"{round(moment.start * 1000)}-{round(end * 1000)}"
@@ -92,6 +90,9 @@ class Shelf:
         for made in folder.glob(f"{span}.*.play.mp4"):
             media_cache().use(made)
             return Clip(made, int(made.name.split(".")[1]) / 1000, end)
+        if entry is None:
+            raise UnknownVideoError(f"the index holds no video '{moment.video_id}' any more")
+        video = find_footage(entry)
         clip = playable_clip(video, moment.start, end, folder / f"{span}.{secrets.token_hex(4)}.new.mp4")
         kept = clip.path.with_name(f"{span}.{round(clip.start * 1000)}.play.mp4")
         clip.path.replace(kept)

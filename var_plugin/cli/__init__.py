@@ -6,14 +6,34 @@ code each (`var_plugin.errors`).
 
 from __future__ import annotations
 
+import logging
+import sys
+import traceback
+
 from var_plugin.cli import cameras, care, footage, learning, models, programs
 from var_plugin.cli.shared import app
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import VarPluginError, told_in_a_line
+from var_plugin.escaping import printable, safe_streams
 
 __all__ = ["app", "cameras", "care", "footage", "learning", "main", "models", "programs"]
 
 
+class LogFormatter(logging.Formatter):
+    """Formats a log record as one line of visible characters, and its traceback below."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the name that logging calls)
+        return printable(super().formatMessage(record))
+
+
 def main() -> None:
     """Run the command line; a known error is one line on stderr and an exit code of its own."""
-    with told_in_a_line("var-plugin"):
-        app()
+    if logging.lastResort:  # the handler of warnings where a program has configured no other
+        logging.lastResort.setFormatter(LogFormatter())
+    with safe_streams(), told_in_a_line("var-plugin"):
+        try:
+            app()
+        except Exception as error:
+            if isinstance(error, VarPluginError):
+                raise
+            traceback.print_exc()  # here, where control characters in it are escaped
+            sys.exit(1)

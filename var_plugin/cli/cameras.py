@@ -24,6 +24,7 @@ from var_plugin.cli.shared import (
     print_json,
 )
 from var_plugin.errors import InvalidInputError, complaints
+from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.ingest.alerts import SavedQueries
@@ -137,7 +138,7 @@ def list_alerts(alerts: AlertsOption = None, as_json: JsonOption = False) -> Non
         return
     for query in queries:
         receivers = [receiver for receiver in (query.webhook, query.command and shlex.join(query.command)) if receiver]
-        print(f"{query.name}  '{query.text}' from {query.threshold:g} on  {'  '.join(receivers)}")
+        print(printable(f"{query.name}  '{query.text}' from {query.threshold:g} on  {'  '.join(receivers)}"))
 
 
 @alerts_app.command("remove")
@@ -166,4 +167,4 @@ def _say(line: VideoReceipt) -> None:
     from var_plugin.terminal import recording
 
     detail = line.reason or recording(line)
-    print(f"{line.status}: {line.path} {detail}", file=sys.stderr, flush=True)
+    print(printable(f"{line.status}: {line.path} {detail}"), file=sys.stderr, flush=True)

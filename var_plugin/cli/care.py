@@ -10,6 +10,7 @@ import typer
 from var_plugin.cli.footage import print_receipt
 from var_plugin.cli.shared import IndexOption, JsonOption, SuiteOption, app, opened, print_json, progress_bars
 from var_plugin.errors import InvalidInputError
+from var_plugin.escaping import printable
 
 
 @app.command()
@@ -29,7 +30,7 @@ def verify(
         print_json(found.model_dump(mode="json"))
     else:
         for problem in found.problems:
-            print(problem)
+            print(printable(str(problem)))
         rows = ", ".join(f"{count} rows in {space}" for space, count in found.rows.items())
         print(f"{found.videos} videos, {rows}: {'all is well' if found.ok else f'{len(found.problems)} problems'}")
     raise typer.Exit(0 if found.ok else 1)
@@ -63,7 +64,7 @@ def backup(
     """Write all videos of an index, without their footage, to a new folder."""
     with opened(index, suite) as library:
         made = library.backup(folder)
-    print_json(made.model_dump(mode="json")) if as_json else print(f"{made.videos} videos in {folder}")
+    print_json(made.model_dump(mode="json")) if as_json else print(printable(f"{made.videos} videos in {folder}"))
 
 
 @app.command()

@@ -25,6 +25,7 @@ from var_plugin.cli.shared import (
     progress_bars,
 )
 from var_plugin.errors import InvalidInputError, complaints
+from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.ingest.engines import Engine
@@ -39,7 +40,8 @@ def index(
     suite: SuiteOption = None,
     camera: Annotated[str | None, typer.Option(help="Name of the camera; else taken from folder or file.")] = None,
     recorded_at: Annotated[
-        str | None, typer.Option(help="Clock time at the start, with zone: 2026-11-01T14:00+01:00; else derived.")
+        str | None,
+        typer.Option(help="Clock time at the start of one file, with zone: 2026-11-01T14:00+01:00; else derived."),
     ] = None,
     zone: ZoneOption = None,
     clock_offset: OffsetOption = None,
@@ -145,7 +147,7 @@ def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOp
     for video in listed:
         rows = ", ".join(f"{count} {space}" for space, count in video.rows.items())
         about = f"{video.camera}  {video.duration:.1f} s  {rows}  {recording(video)}"
-        print(f"{video.video_id}  {video.state:9}  {about}  {video.uri}")
+        print(printable(f"{video.video_id}  {video.state:9}  {about}  {video.uri}"))
 
 
 @app.command()
@@ -176,7 +178,7 @@ def export(
     if as_json:
         print_json({"path": str(clip.path), "start": clip.start, "end": clip.end})
     else:
-        print(f"{clip.path}: {clip.start:.2f} s to {clip.end:.2f} s of {source}")
+        print(printable(f"{clip.path}: {clip.start:.2f} s to {clip.end:.2f} s of {source}"))
 
 
 @app.command()
@@ -239,7 +241,10 @@ def print_receipt(receipt: Receipt) -> None:
         counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
         said = [counts, recording(video), video.reason] if video.status == "stored" else [video.reason]
         detail = "; ".join(text for text in said if text)
-        print(f"{video.status:9}  {video.path}  {detail}")
+        print(printable(f"{video.status:9}  {video.path}  {detail}"))
+    if receipt.passed_over:
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(receipt.passed_over.items()))
+        print(printable(f"passed over: {listed}"))
     stored = [video for video in receipt.videos if video.status == "stored"]
     hours = sum(video.duration or 0.0 for video in stored) / 3600
     rows = sum(sum(video.verified.values()) for video in stored)

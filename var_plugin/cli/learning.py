@@ -10,6 +10,7 @@ import typer
 
 from var_plugin.cli.shared import JsonOption, SuiteOption, app, print_json
 from var_plugin.errors import InvalidInputError
+from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
@@ -152,7 +153,8 @@ def evaluate(
             chosen,
             examples,
             lambda one: clip_cache(one).read(
-                (example.video for example in examples), lambda video: print(f"{video}: seen", file=sys.stderr)
+                (example.video for example in examples),
+                lambda video: print(printable(f"{video}: seen"), file=sys.stderr),
             ),
             frames=frames,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from var_plugin.cli.shared import JsonOption, SuiteOption, app, print_json
+from var_plugin.escaping import printable
 
 
 @app.command()
@@ -70,7 +71,7 @@ def extract(
     from var_plugin.settings import settings
 
     def report(video: Path, problem: str) -> None:
-        print(f"{video}: {problem or 'done'}", file=sys.stderr)
+        print(printable(f"{video}: {problem or 'done'}"), file=sys.stderr)
 
     if paper:
         flow = None if without_flow else settings().optical_flow

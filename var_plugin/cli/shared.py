@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from var_plugin.errors import IndexUnavailableError, InvalidInputError, complaints
+from var_plugin.escaping import json_printable
 
 if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
@@ -86,30 +87,17 @@ def opened(location: str | None, suite: str | None, *, new: bool = False) -> Ite
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """One bar per file on stderr, in seconds of video; none where stderr is not a terminal."""
-    from tqdm import tqdm
+    """One bar on stderr over all files of a run; none where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda file, reached: None
+        return
+    from var_plugin.cli.progress import ProgressBar
 
-    from var_plugin.media.guard import probe
-
-    bar: tqdm[Any] | None = None
-    current: Path | None = None
-
-    def show(file: Path, reached: float) -> None:
-        nonlocal bar, current
-        if file != current:
-            if bar is not None:
-                bar.close()
-            declared = probe(file).duration
-            bar = tqdm(total=declared and round(declared), desc=file.name, unit="s", file=sys.stderr, disable=None)
-            current = file
-        if bar is not None:
-            bar.update(round(reached) - bar.n)
-
+    bar = ProgressBar()
     try:
-        yield show
+        yield bar
     finally:
-        if bar is not None:
-            bar.close()
+        bar.close()
 
 
 def clock_time(text: str | None) -> datetime | None:
@@ -164,5 +152,5 @@ def metadata(words: Sequence[str] | None) -> dict[str, Scalar]:
 
 
 def print_json(document: Any) -> None:
-    """Print one document on stdout."""
-    print(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print one document on stdout, every name in it as it is, escaped where the terminal cannot take it."""
+    print(json_printable(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout.encoding or "utf-8"))

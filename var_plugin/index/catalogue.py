@@ -79,6 +79,10 @@ class Sighting(Value):
     """Milliseconds since 1970 UTC; -1 where unknown."""
     clock: ClockOrigin | None = None
     """How that time is known; None in rows of before it was kept."""
+    size: int | None = None
+    """Bytes of the file when it was hashed; None in rows of before it was kept."""
+    modified_ms: int | None = None
+    """When the file was last changed then, in milliseconds since 1970 UTC."""
 
 
 def _storable(metadata: dict[str, Scalar]) -> dict[str, Scalar]:

@@ -14,6 +14,7 @@ from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import StoreError, UnknownSuiteError, VarPluginError
 from var_plugin.index.calibration import Calibration
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
+from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.rows import Hit
 from var_plugin.index.store import Store
@@ -96,11 +97,10 @@ class VideoIndex(VideoGeneration):
 
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
         """Return a picture of the video at `time` seconds, made now if need be; None when no file of it can be read."""
-        for sighting in reversed(entry.sightings):
-            try:
-                return cached_thumbnail(Path(sighting.path), time, entry.video_id, media_cache())
-            except (VarPluginError, OSError) as error:  # a moment without a thumbnail is better than none
-                logger.warning("no thumbnail: %s", error)
+        try:
+            return cached_thumbnail(lambda: find_footage(entry), time, entry.video_id, media_cache())
+        except (VarPluginError, OSError) as error:  # a moment without a thumbnail is better than none
+            logger.warning("no thumbnail: %s", error)
         return None
 
     def generations(self) -> Generations:

@@ -5,25 +5,27 @@ A file that fails takes nothing else with it: its error goes into the receipt an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from var_plugin.errors import UnknownVideoError, VarPluginError
-from var_plugin.index.filters import check_metadata, check_text, milliseconds
+from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
+from var_plugin.index.filters import check_metadata, check_text
 from var_plugin.index.video_index import VideoIndex
+from var_plugin.ingest.clock import check_known
 from var_plugin.ingest.engines import Engine, Here
 from var_plugin.ingest.file import Footage
 from var_plugin.ingest.interruption import let_through
 from var_plugin.ingest.reindex import finish_reindex
-from var_plugin.ingest.video import Progress, failure
-from var_plugin.media.files import find_videos
+from var_plugin.ingest.video import Progress, RunProgress, attempt, failure
+from var_plugin.media.files import canonical, scan_videos
 from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
-__all__ = ["Origin", "Progress", "add"]
+__all__ = ["Origin", "Progress", "add", "add_one"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Origin:
     camera: str | None = None
     """None: the folder inside the one named, else the file's name without its ending."""
     recorded_at: datetime | None = None
-    """Clock time at the start of the file; None: derived from the file where it can be."""
+    """Clock time at the start of the one file; None: derived from the file where it can be."""
     clock: CameraClock | None = None
     """The camera's clock, for times that are derived; None: what the settings say of the camera."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
@@ -54,29 +56,51 @@ def add(
     returned, marked as interrupted.
 
     Raises:
-        InvalidInputError: the camera's name, the clock time or the metadata cannot be stored. Everything that concerns
-            a single file is in the receipt instead.
+        InvalidInputError: the camera's name, the clock time or the metadata cannot be stored, or one clock time is
+            given for several files. Everything that concerns a single file is in the receipt instead.
+        StoreError: the store failed before the first file.
         As the engine.
     """
     if origin.recorded_at:
-        milliseconds(origin.recorded_at)
+        check_known(origin.recorded_at)
     check_metadata(origin.metadata)
     if origin.camera is not None:
         check_text(origin.camera)
     lines: list[VideoReceipt] = []
     done: dict[int, VideoReceipt] = {}
+    passed_over: Counter[str] = Counter()
     interrupted = False
     try:
+        plan = _plan(paths, origin, passed_over)
+        files = {number: item.path for number, item in enumerate(plan) if isinstance(item, Footage)}
+        _check_one_time(origin, list(files.values()))
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
+        if isinstance(progress, RunProgress):
+            progress.begin(list(files.values()))
+
+        def tell(number: int, line: VideoReceipt) -> None:
+            done[number] = line
+            if isinstance(progress, RunProgress) and number in files:
+                progress.end(files[number], line)
+
         try:
-            (engine or Here()).add(index, _found(paths, origin), progress, done.__setitem__)
+            (engine or Here()).add(index, plan, progress, tell)
         finally:
             let_through()
     except KeyboardInterrupt:
         interrupted = True
     lines.extend(line for _, line in sorted(done.items(), key=lambda item: item[0]))
-    return Receipt(videos=tuple(lines), interrupted=interrupted)
+    return Receipt(videos=tuple(lines), passed_over=dict(passed_over), interrupted=interrupted)
+
+
+def add_one(index: VideoIndex, file: Path, origin: Origin = Origin(), progress: Progress | None = None) -> VideoReceipt:
+    """Add one file; return its line of the receipt, whatever happens but KeyboardInterrupt.
+
+    For callers that work through a list of their own. Everything that can go wrong is a failed line: also an argument
+    that cannot be stored, and a store that is away.
+    """
+    return attempt(file, lambda: add(index, [file], origin, progress).videos[-1])
 
 
 def _finish_deletions(index: VideoIndex) -> None:
@@ -87,21 +111,44 @@ def _finish_deletions(index: VideoIndex) -> None:
                 index.delete(entry.video_id)
 
 
-def _found(paths: Sequence[str | Path], origin: Origin) -> Iterator[Footage | VideoReceipt]:
-    """Yield the files in order, and a failed line for what holds none."""
-    for root in dict.fromkeys(map(Path, paths)):
+def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]) -> list[Footage | VideoReceipt]:
+    """Return the files in order, and a failed line for whatever cannot be looked at; each place once."""
+    plan: list[Footage | VideoReceipt] = []
+    places: set[str] = set()
+    for root in map(Path, paths):
         try:
-            files = find_videos(root)
+            place = canonical(root)
+            if place in places:
+                continue
+            places.add(place)
+            # Of a link to a file the name counts: it may hold the time, and have a sidecar.
+            start = Path(place) if Path(place).is_dir() else Path(canonical(root.parent), root.name)
+            scan = scan_videos(start)
         except VarPluginError as error:
-            yield failure(root, error)
+            plan.append(failure(root, error))
             continue
-        for file in files:
-            camera = origin.camera if origin.camera is not None else camera_name(file, root)
+        passed_over.update(scan.passed_over)
+        plan.extend(failure(path, problem) for path, problem in scan.problems)
+        for file in scan.videos:
+            camera = origin.camera if origin.camera is not None else camera_name(file, start)
             clock = origin.clock or settings().clock(camera)
-            yield Footage(file, camera, origin.recorded_at, clock, origin.metadata)
+            plan.append(Footage(file, camera, origin.recorded_at, clock, origin.metadata))
+    return plan
+
+
+def _check_one_time(origin: Origin, files: Sequence[Path]) -> None:
+    """Raise where one clock time is given for several files: it cannot be that of all of them."""
+    if origin.recorded_at is not None and len(files) > 1:
+        raise InvalidInputError(
+            f"one clock time is given for several files ({len(files)}): {files[0].name}, {files[1].name}"
+            + (", …" if len(files) > 2 else ""),
+            why="they do not all begin at the same time",
+            fix="leave it out where names or headers hold the time, give a sidecar NAME.mp4.json to each file, or "
+            "index the files one by one",
+        )
 
 
 def camera_name(file: Path, root: Path) -> str:
-    """north/2026-11-01.mp4 below a folder is camera `north`; north.mp4 is `north` as well."""
+    """Return the camera's name: `north` for north/2026-11-01.mp4 below the folder, and for north.mp4."""
     inside = file.relative_to(root).parts if file != root else ()
     return inside[0] if len(inside) > 1 else file.stem

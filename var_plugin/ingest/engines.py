@@ -8,12 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from var_plugin.errors import VarPluginError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.file import Begun, Footage, begin
 from var_plugin.ingest.interruption import held_back, let_through
 from var_plugin.ingest.rows import embed
-from var_plugin.ingest.video import Progress, failure
+from var_plugin.ingest.video import Progress, attempt
 from var_plugin.types import VideoReceipt
 
 Tell = Callable[[int, VideoReceipt], None]
@@ -49,12 +48,11 @@ def _add_file(index: VideoIndex, number: int, footage: Footage, storing: _Storin
     path = footage.path
     told = (lambda reached: progress(path, reached)) if progress else None
     storing.finish(path)
-    try:
-        begun = begin(index, footage, footage.look(), lambda: embed(path, index.suite, told))
-    except VarPluginError as error:
-        storing.tell(number, failure(path, error))
-    else:
+    begun = attempt(path, lambda: begin(index, footage, footage.look(), lambda: embed(path, index.suite, told)))
+    if isinstance(begun, Begun):
         storing.store(number, begun)
+    else:
+        storing.tell(number, begun)
 
 
 class _Storing:
@@ -78,9 +76,9 @@ class _Storing:
             begun.drop()
             raise
         if begun.concerns_others:
-            self._tell(number, _stored(begun))
+            self._tell(number, attempt(begun.path, begun.store))
         else:
-            self._waiting = number, begun.path.absolute(), self._thread.submit(_stored, begun)
+            self._waiting = number, begun.path.absolute(), self._thread.submit(attempt, begun.path, begun.store)
         let_through()
 
     def tell(self, number: int, line: VideoReceipt) -> None:
@@ -106,10 +104,3 @@ class _Storing:
         finally:  # interrupted nevertheless: what is being stored will be, so it is told
             self._thread.shutdown()
             self._settle()
-
-
-def _stored(begun: Begun) -> VideoReceipt:
-    try:
-        return begun.store()
-    except VarPluginError as error:
-        return failure(begun.path, error)

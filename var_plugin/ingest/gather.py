@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from var_plugin.encoders.sound import Heard, HeardRun, join_heard
 from var_plugin.encoders.video import Clips, ReadRun, join_runs
-from var_plugin.errors import EngineError, VarPluginError
+from var_plugin.errors import EngineError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.file import Footage, Look, begin
 from var_plugin.ingest.ray_workers import End, Place, Read, Row
 from var_plugin.ingest.rows import Embedded, Rows, Streams, embed
 from var_plugin.ingest.sound_rows import sound_rows
-from var_plugin.ingest.video import Progress, failure
+from var_plugin.ingest.video import Progress, attempt, failure
 from var_plugin.types import VideoReceipt
 
 R = TypeVar("R", ReadRun, HeardRun)
@@ -110,7 +110,4 @@ def _line(index: VideoIndex, footage: Footage, streams: Streams, parts: _Parts) 
         look.clock.count("embed", sum(read.seconds for read in parts.runs.values()))
         return parts.embedded(streams, end)
 
-    try:
-        return begin(index, footage, look, embedded).store()
-    except VarPluginError as error:
-        return failure(footage.path, error)
+    return attempt(footage.path, lambda: begin(index, footage, look, embedded).store())

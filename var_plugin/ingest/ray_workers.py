@@ -106,7 +106,7 @@ class Decoder:
                 return
             for item in self._decoded(footage.path):
                 yield Row(number=number, item=item)
-        except VarPluginError as error:
+        except Exception as error:  # as `attempt`
             yield Row(number=number, item=failure(footage.path, error))
 
     def _decoded(self, path: Path) -> Iterator[Cut | End]:

@@ -8,15 +8,14 @@ was reported as stored is in the new generation, and a failure at any point leav
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import StoreError, VarPluginError
+from var_plugin.errors import StoreError
 from var_plugin.index.catalogue import Entry, Generation
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.verify import verify
 from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.video import Progress, failure, store_again
+from var_plugin.ingest.video import Progress, RunProgress, failure, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
 
 
@@ -36,8 +35,10 @@ def reindex(index: VideoIndex, suite: Suite, progress: Progress | None = None) -
     try:
         lines.extend(finish_reindex(index, progress))
         built = index.begin_generation(suite)
-        while wanted := _missing(index.all_entries(), built):
-            for entry in wanted:
+        while missing := _missing(index.all_entries(), built):
+            if isinstance(progress, RunProgress):
+                progress.begin([last_path(entry) for entry in missing])
+            for entry in missing:
                 lines.append(_bring(entry, index.generation, built, progress))  # noqa: PERF401  (see `add`)
             if not Receipt(videos=tuple(lines)).ok:
                 return Receipt(videos=tuple(lines))
@@ -88,14 +89,20 @@ def _missing(entries: Sequence[Entry], built: VideoGeneration) -> list[Entry]:
 
 
 def _bring(entry: Entry, source: Generation, built: VideoGeneration, progress: Progress | None) -> VideoReceipt:
-    brought = entry.model_copy(update={"brought": True})
+    line = _brought(entry.model_copy(update={"brought": True}), source, built, progress)
+    if isinstance(progress, RunProgress):
+        progress.end(last_path(entry), line)
+    return line
+
+
+def _brought(entry: Entry, source: Generation, built: VideoGeneration, progress: Progress | None) -> VideoReceipt:
     if source.fingerprint != built.suite.fingerprint:
-        return store_again(built, brought, progress)
-    file = Path(entry.sightings[-1].path)
+        return store_again(built, entry, progress)
+    file = last_path(entry)
     try:
         with built.exclusive(entry.video_id):
-            counted = built.take_over(brought, source)
-    except VarPluginError as error:
+            counted = built.take_over(entry, source)
+    except Exception as error:  # as `attempt`
         return failure(file, error)
     return VideoReceipt(
         path=str(file),

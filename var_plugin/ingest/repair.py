@@ -7,7 +7,7 @@ from contextlib import suppress
 from var_plugin.errors import UnknownVideoError
 from var_plugin.index.verify import Verification
 from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.video import Progress, store_again
+from var_plugin.ingest.video import Progress, RunProgress, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
 
 
@@ -33,6 +33,8 @@ def _mend(index: VideoIndex, video_id: str, progress: Progress | None) -> list[V
         return []
     if entry.state != "deleting":
         line = store_again(index, entry, progress)
+        if isinstance(progress, RunProgress):
+            progress.end(last_path(entry), line)
         if line.status == "stored" or entry.state == "committed":
             return [line]
     with suppress(UnknownVideoError):  # whoever began it may have been faster

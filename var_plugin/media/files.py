@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
+import os
+import re
 import secrets
+from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
-from var_plugin.errors import EmptyMediaError, InvalidInputError, MediaNotFoundError, NoVideosFoundError, said
+from var_plugin.errors import (
+    EmptyMediaError,
+    InvalidInputError,
+    MediaNotFoundError,
+    NoVideosFoundError,
+    UnreadableMediaError,
+    VarPluginError,
+    said,
+)
 from var_plugin.private_files import make_private_folder
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 1 << 20
+_CHECK_DISK = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what Windows' chkdsk saves
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -19,51 +40,239 @@ VIDEO_SUFFIXES = frozenset({
 # fmt: on
 
 
-def find_videos(path: Path) -> list[Path]:
-    """Return the file itself, or every video below a folder, by file ending and sorted by name.
+SYSTEM_FOLDERS = frozenset({
+    "#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@sharebin", "@sharesnap",
+    "lost+found", "network trash folder", "recycle bin", "recycler", "system volume information", "temporary items",
+    "trashbox", "~snapshot",
+})  # fmt: skip
+"""Folders of network storage and operating systems that hold deleted files, snapshots or previews, in lower case."""
+HIDDEN_FILES = "hidden video files"
 
-    A file named outright is taken whatever its ending. Hidden files and folders are passed over.
+
+@dataclass
+class VideoScan:
+    """What a look through a folder found."""
+
+    videos: list[Path] = field(default_factory=list)
+    """Sorted by name; each file once, however many links lead to it."""
+    problems: list[tuple[Path, VarPluginError]] = field(default_factory=list)
+    """What could not be looked at: unreadable folders, links that lead nowhere, pipes and devices named like videos."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Folders of the system and hidden ones by name, and `HIDDEN_FILES`, with their number."""
+
+
+def find_videos(path: Path) -> list[Path]:
+    """Return the file itself, or every video below a folder, as `scan_videos`; what cannot be looked at is logged.
 
     Raises:
         MediaNotFoundError: nothing is there.
+        UnreadableMediaError: it cannot be looked at, or nothing in the folder can.
         NoVideosFoundError: the folder holds no file with a video ending.
     """
-    if not path.exists():
-        raise MediaNotFoundError(f"{path} does not exist", fix="check the spelling of the path")
-    if not path.is_dir():
-        return [path]
-    found = sorted(
-        child
-        for child in path.rglob("*")
-        if child.suffix.lower() in VIDEO_SUFFIXES and child.is_file() and not _hidden(child.relative_to(path))
-    )
-    if not found:
+    scan = scan_videos(path)
+    if not scan.videos and scan.problems:
+        raise scan.problems[0][1]
+    for _, problem in scan.problems:
+        logger.warning("left out: %s", problem)
+    return scan.videos
+
+
+def scan_videos(path: Path) -> VideoScan:
+    """Look for videos: the file itself, or every video below a folder, by file ending and sorted by name.
+
+    A file named outright is taken whatever its ending, a folder named outright whatever its name. Below it, hidden
+    files and folders and those of `SYSTEM_FOLDERS` are passed over. Links to files and folders are followed; a file to
+    which several ways lead is taken once, and a link to a folder above itself is passed over.
+
+    Raises:
+        MediaNotFoundError: nothing is there.
+        UnreadableMediaError: it cannot be looked at.
+        NoVideosFoundError: the folder holds no file with a video ending, and nothing that cannot be looked at.
+    """
+    if not S_ISDIR(file_state(path).st_mode):
+        return VideoScan([path])
+    scan = _Walk(path).scan
+    if not scan.videos and not scan.problems:
         raise NoVideosFoundError(
             f"no videos in {path}",
             why=f"no file in it ends in {', '.join(sorted(VIDEO_SUFFIXES))}",
             fix="name another folder, or name the files themselves",
         )
-    return found
+    return scan
+
+
+class _Walk:
+    """Walks through a folder: first its real folders, then those that links lead to."""
+
+    def __init__(self, root: Path) -> None:
+        self.scan = VideoScan()
+        self._files: dict[str, Path] = {}
+        """By their real path."""
+        self._links: deque[Path] = deque()
+        start = os.path.realpath(root)
+        self._visited = {start}
+        self._walk(root, start)
+        while self._links:
+            self._follow(self._links.popleft())
+        self.scan.videos = sorted(self._files.values())
+
+    def _walk(self, folder: Path, real: str) -> None:
+        waiting = [(folder, real)]
+        while waiting:
+            folder, real = waiting.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        inside = self._look_at(folder / entry.name, entry, real)
+                        if inside is not None:
+                            waiting.append(inside)
+            except OSError as error:
+                self.scan.problems.append((folder, not_read(folder, error)))
+
+    def _look_at(self, path: Path, entry: os.DirEntry[str], real_parent: str) -> tuple[Path, str] | None:
+        """Take in one entry; return a folder that is to be walked through, with its real path."""
+        video = path.suffix.lower() in VIDEO_SUFFIXES
+        hidden = entry.name.startswith(".")
+        system = entry.name.casefold() in SYSTEM_FOLDERS or _CHECK_DISK.fullmatch(entry.name)
+        folder = entry.is_dir(follow_symlinks=False)
+        if (hidden and folder) or (system and (folder or entry.is_symlink())):
+            self.scan.passed_over[entry.name] += 1
+        elif entry.is_symlink() and not hidden:
+            self._links.append(path)
+        elif folder:
+            real = os.path.join(real_parent, entry.name)  # noqa: PTH118  (many of them)
+            if real not in self._visited:
+                self._visited.add(real)
+                return path, real
+        elif video and hidden:
+            self.scan.passed_over[HIDDEN_FILES] += 1
+        elif video and entry.is_file(follow_symlinks=False):
+            self._files.setdefault(os.path.join(real_parent, entry.name), path)  # noqa: PTH118
+        elif video:
+            self.scan.problems.append((path, _no_file(path)))
+        return None
+
+    def _follow(self, link: Path) -> None:
+        try:
+            state = file_state(link)
+            real = os.path.realpath(link)
+        except VarPluginError as error:
+            self.scan.problems.append((link, error))
+            return
+        if S_ISDIR(state.st_mode):
+            if Path(os.path.realpath(link.parent)).is_relative_to(real):
+                self.scan.passed_over[f"{link.name} (a link to a folder above it)"] += 1
+            elif real not in self._visited:
+                self._visited.add(real)
+                self._walk(link, real)
+        elif link.suffix.lower() in VIDEO_SUFFIXES:
+            if S_ISREG(state.st_mode):
+                self._files.setdefault(real, link)
+            else:
+                self.scan.problems.append((link, _no_file(link)))
+
+
+def canonical(path: Path) -> str:
+    """Return the one path of a file under which an index stores it: absolute, without `..` and links, in its own case.
+
+    Raises:
+        MediaNotFoundError, UnreadableMediaError: it is not there, or cannot be looked at.
+    """
+    file_state(path)
+    return _true_case(os.path.realpath(path))
+
+
+def _true_case(path: str) -> str:
+    """Spell each part of a path as its folder does: a file system may take `CAMS/A.MP4` for `cams/a.mp4`."""
+    spelled = Path(path).anchor
+    for part in Path(path).parts[1:]:
+        spelled = os.path.join(spelled, _spelling(spelled, part))  # noqa: PTH118
+    return spelled
+
+
+@lru_cache(maxsize=4096)
+def _spelling(folder: str, name: str) -> str:
+    if os.path.lexists(os.path.join(folder, name.swapcase())):  # noqa: PTH118
+        with suppress(OSError), os.scandir(folder) as entries:
+            names = {entry.name for entry in entries}
+            if name not in names:
+                return next((other for other in names if other.casefold() == name.casefold()), name)
+    return name
+
+
+def file_state(path: Path) -> os.stat_result:
+    """Return the state of what a path leads to.
+
+    Raises:
+        MediaNotFoundError: nothing is there.
+        UnreadableMediaError: it cannot be looked at: no permission, a link that leads to itself, a name too long.
+    """
+    try:
+        return path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise not_read(path, error) from error
+
+
+def not_read(path: Path, error: Exception) -> VarPluginError:
+    """Return the error for a file or folder that the system does not let us read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if os.path.islink(path):  # noqa: PTH114  (does not raise)
+            return MediaNotFoundError(
+                f"{path} is a link that leads nowhere", fix="mount what it leads to, or remove the link"
+            )
+        return MediaNotFoundError(f"{path} does not exist", fix="check the spelling of the path")
+    fix = "check that it is a file on a disk that works"
+    if isinstance(error, PermissionError):
+        fix = "give the user that runs this the right to read it"
+    elif getattr(error, "errno", None) == errno.ELOOP:
+        fix = "remove the link: it leads to itself"
+    elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
+        fix = "shorten the name"
+    return UnreadableMediaError(f"cannot read {path}", why=said(error), fix=fix)
 
 
 def content_hash(path: Path) -> str:
     """Return the SHA-256 of the file's bytes in hex: the same content is the same video, wherever it lies.
 
+    Of a file that grows meanwhile, the bytes that it had at first count.
+
     Raises:
         MediaNotFoundError: nothing is there, or it is not a file.
         EmptyMediaError: the file holds no bytes.
+        UnreadableMediaError: the system does not let us read it.
     """
-    check_file(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    left = check_file(path).st_size
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
+                sha256.update(block)
+                left -= len(block)
+    except OSError as error:
+        raise not_read(path, error) from error
+    return sha256.hexdigest()
 
 
-def check_file(path: Path) -> None:
-    """Raise unless there is a file with something in it."""
-    if not path.is_file():
-        raise MediaNotFoundError(f"{path} is not a file", fix="check the spelling of the path")
-    if path.stat().st_size == 0:
+def check_file(path: Path) -> os.stat_result:
+    """Return the state of a file; raise unless there is one with something in it.
+
+    Raises:
+        MediaNotFoundError: nothing is there, or it is not a file.
+        EmptyMediaError: it holds no bytes.
+        UnreadableMediaError: it cannot be looked at.
+    """
+    state = file_state(path)
+    if not S_ISREG(state.st_mode):
+        raise _no_file(path)
+    if state.st_size == 0:
         raise EmptyMediaError(f"{path} is empty", why="it holds no bytes", fix="copy or record it again")
+    return state
+
+
+def _no_file(path: Path) -> MediaNotFoundError:
+    return MediaNotFoundError(
+        f"{path} is not a file", why="it is a folder, a pipe or a device", fix="name a file that holds footage"
+    )
 
 
 @contextmanager
@@ -100,7 +309,3 @@ def _written(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidInputError(f"cannot write {target}", why=said(error), fix="name another place for it") from error
-
-
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)

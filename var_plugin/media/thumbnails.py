@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,25 @@ from var_plugin.media.guard import frame_at
 WIDTH = 320
 
 
-def cached_thumbnail(video: Path, time: float, video_id: str, cache: MediaCache) -> Path:
+def cached_thumbnail(find_video: Callable[[], Path], time: float, video_id: str, cache: MediaCache) -> Path:
     """Return a JPEG, 320 pixels wide, of the frame shown at `time` seconds, made now unless it is in the cache.
 
     There is one file per frame, named after the time of the frame, however many times between two frames are asked for.
 
+    Args:
+        find_video: returns the file of the video; called only where the cache lacks the thumbnail.
+        time: seconds from the start of the video.
+        video_id: names the folder of the cache.
+        cache: where it is kept.
+
     Raises:
-        MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there.
+        MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there; and what `find_video` raises.
         InvalidInputError: the cache cannot be written.
     """
     target = _target(cache, video_id, time)
     if cache.use(target):
         return target
-    frame = frame_at(video, time, width=WIDTH)
+    frame = frame_at(find_video(), time, width=WIDTH)
     target = _target(cache, video_id, frame.time)
     if not cache.use(target):
         _write(frame.picture, target, private=True)

@@ -17,6 +17,7 @@ import numpy as np
 from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.base import Picture
 from var_plugin.errors import InvalidInputError, VarPluginError
+from var_plugin.index.footage import check_footage
 from var_plugin.media.guard import picture_at
 from var_plugin.types import Moment, Query
 
@@ -42,7 +43,7 @@ class VisionLanguageReranker:
         self._checkpoint = Checkpoint(name)
 
     def __call__(self, query: Query, moments: Sequence[Moment]) -> list[Moment]:
-        """Return the moments in the model's order; those whose footage cannot be read come last.
+        """Return the moments in the model's order; those whose footage is gone or was overwritten come last.
 
         A query without words keeps its order.
 
@@ -73,6 +74,7 @@ class VisionLanguageReranker:
     def _odds(self, text: str, moment: Moment) -> float:
         times = moment.start + (np.arange(FRAMES) + 0.5) / FRAMES * (moment.end - moment.start)
         try:
+            check_footage(Path(moment.uri), moment.video_id)
             pictures = [picture_at(Path(moment.uri), float(time), width=WIDTH) for time in times]
         except VarPluginError as error:  # an answer in the search's order is better than none
             logger.warning("moment %s was not looked at again: %s", moment.id, error)

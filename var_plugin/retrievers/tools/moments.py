@@ -15,6 +15,7 @@ from pydantic import Field
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError, VarPluginError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import clock_time
+from var_plugin.index.footage import find_footage
 from var_plugin.index.video_index import Hit, VideoIndex
 from var_plugin.media.cache import media_cache
 from var_plugin.media.export import Clip, clip_suffix, export_clip
@@ -109,9 +110,13 @@ def _search(index: VideoIndex, asked: SearchArguments) -> Answer:
 
 def _similar(index: VideoIndex, asked: SimilarArguments) -> Answer:
     place = _located(index, asked.moment_id)
-    video = next((Path(seen.path) for seen in reversed(place.entry.sightings) if Path(seen.path).is_file()), None)
-    if video is None:
-        raise MediaNotFoundError(f"the file of video {place.entry.video_id} is gone", fix="ask about another moment")
+    try:
+        video = find_footage(place.entry)
+    except VarPluginError as error:
+        logger.warning("no similar moments: %s", error)  # with the path, which the model must not see
+        raise MediaNotFoundError(
+            f"the footage of video {place.entry.video_id} is gone or was overwritten", fix="ask about another moment"
+        ) from error
     query = Query(video=Span(video, place.start, place.end))
     found = search(index, query, k=asked.limit + _OWN_MOMENTS, wanted=asked.filter(index))
     others = [moment for moment in found if not place.overlaps(moment)]
@@ -175,17 +180,15 @@ def _clip(place: _Place) -> Clip | None:
     """Cut the moment out, from a whole second to a whole second: a few files serve all spans that are asked for."""
     cache = media_cache()
     start, end = math.floor(place.start), math.ceil(place.end)
-    for seen in reversed(place.entry.sightings):
-        try:
-            video = Path(seen.path)
-            target = cache.video_folder(place.entry.video_id) / f"{start}-{end}{clip_suffix(video)}"
-            clip = export_clip(video, start, end, target)
-        except VarPluginError as error:  # another sighting may still be there
-            logger.warning("no clip: %s", error)
-        else:
-            cache.add(target)
-            return clip
-    return None
+    try:
+        video = find_footage(place.entry)
+        target = cache.video_folder(place.entry.video_id) / f"{start}-{end}{clip_suffix(video)}"
+        clip = export_clip(video, start, end, target)
+    except VarPluginError as error:
+        logger.warning("no clip: %s", error)
+        return None
+    cache.add(target)
+    return clip
 
 
 def _listed(moments: Sequence[Moment]) -> Answer:

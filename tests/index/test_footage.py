@@ -1,0 +1,104 @@
+"""Footage is opened again only where it is still what was indexed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.films import Film, textured
+from tests.ingest.test_add import scene
+from var_plugin.errors import ChangedMediaError, MediaNotFoundError
+from var_plugin.index import footage
+from var_plugin.index.catalogue import Entry
+from var_plugin.index.footage import check_footage, find_footage
+from var_plugin.library import Index
+from var_plugin.retrievers.tools.moments import GET_MOMENT, SIMILAR_MOMENTS, MomentArguments, SimilarArguments
+
+
+@pytest.fixture
+def path(index: Index, film: Film) -> Path:
+    path = film("north.mp4", seconds=8, fps=4, paint=scene("red"))
+    index.add(path)
+    return path
+
+
+def entry(index: Index) -> Entry:
+    (only,) = index.all_entries()
+    return only
+
+
+def test_unchanged_footage_is_found_without_reading_it(
+    index: Index, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footage, "content_hash", lambda path: pytest.fail("it is read"))
+    assert find_footage(entry(index)) == path
+
+
+def test_touched_footage_is_still_the_same(index: Index, path: Path) -> None:
+    os.utime(path, (1e9, 1e9))
+    assert find_footage(entry(index)) == path
+    assert index.add(path).videos[0].status == "unchanged"
+    assert entry(index).sightings[-1].modified_ms == 10**12, "and not read again next time"
+
+
+def test_an_overwritten_file_is_refused_everywhere(index: Index, path: Path, film: Film) -> None:
+    (moment,) = index.search("red", k=1)
+    film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
+    with pytest.raises(ChangedMediaError, match=r"does not hold the footage any more.*index what is"):
+        index.source(moment.video_id)
+    assert index.thumbnail(entry(index), 1.0) is None
+    assert index.search("red", k=1, thumbnails=True)[0].thumbnail is None
+    shown = GET_MOMENT.run(index, MomentArguments(moment_id=moment.id))
+    assert shown.files == ()
+    with pytest.raises(MediaNotFoundError, match="gone or was overwritten"):
+        SIMILAR_MOMENTS.run(index, SimilarArguments(moment_id=moment.id))
+    with pytest.raises(ChangedMediaError):
+        check_footage(path, moment.video_id)
+
+
+def test_a_thumbnail_made_before_stays(index: Index, path: Path, film: Film) -> None:
+    before = index.thumbnail(entry(index), 1.0)
+    film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
+    assert before is not None
+    assert index.thumbnail(entry(index), 1.0) == before, "it shows what was indexed"
+
+
+def test_an_earlier_place_is_used_where_the_last_one_holds_something_else(index: Index, path: Path, film: Film) -> None:
+    copy = Path(shutil.copy(path, path.with_name("copy.mp4")))
+    index.add(copy)
+    assert find_footage(entry(index)) == copy
+    copy.write_bytes(b"something else")
+    assert find_footage(entry(index)) == path
+    path.unlink()
+    with pytest.raises(ChangedMediaError, match=r"copy\.mp4"):
+        find_footage(entry(index))
+    copy.unlink()
+    with pytest.raises(MediaNotFoundError, match=r"copy\.mp4 is gone.*var-plugin delete"):
+        find_footage(entry(index))
+
+
+def test_rows_of_earlier_versions_are_compared_by_content_where_the_file_is_younger(
+    index: Index, path: Path, film: Film
+) -> None:
+    row = entry(index)
+    (seen,) = row.sightings
+    old = row.model_copy(update={"sightings": (seen.model_copy(update={"size": None, "modified_ms": None}),)})
+    assert find_footage(old) == path
+    film("north.mp4", seconds=8, fps=4, paint=lambda time: textured(1))
+    with pytest.raises(ChangedMediaError):
+        find_footage(old)
+
+
+def test_a_reindex_reads_the_content_in_any_case(index: Index, path: Path) -> None:
+    row = entry(index)
+    state = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert find_footage(row) == path, "the same size and time"
+    with pytest.raises(ChangedMediaError):
+        find_footage(row, always_hash=True)

@@ -1,0 +1,99 @@
+"""The progress bar of a command: one over all files of the run, with counts and the time that remains."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from var_plugin.errors import VarPluginError
+from var_plugin.escaping import printable
+from var_plugin.ingest.video import RunProgress
+from var_plugin.media.files import file_state
+from var_plugin.media.guard import probe
+from var_plugin.types import VideoReceipt
+
+_NAME_WIDTH = 24
+
+
+class ProgressBar(RunProgress):
+    """Shows one bar on stderr. A file counts by its size, and within it the share of its duration that is done."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._sizes: dict[Path, int] = {}
+        self._durations: dict[Path, float | None] = {}
+        self._shares: dict[Path, float] = {}
+        self._counts: Counter[str] = Counter()
+
+    def begin(self, files: Sequence[Path]) -> None:
+        """Take in the files of the run."""
+        for file in files:
+            self._sizes.setdefault(file, _size(file))
+        if not self._sizes:
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                total=1,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                bar_format="{percentage:3.0f} %|{bar}| {desc}[{elapsed} elapsed, {remaining} left]",
+            )
+        self._bar.total = sum(self._sizes.values())
+        self._show("")
+
+    def __call__(self, file: Path, reached: float) -> None:
+        """Take in the file at work and the time reached in it, in seconds."""
+        if file not in self._sizes:
+            self.begin([file])
+        if file not in self._durations:
+            self._durations[file] = _duration(file)
+        duration = self._durations[file]
+        self._shares[file] = max(self._shares.get(file, 0.0), min(1.0, reached / duration) if duration else 0.0)
+        self._show(file.name)
+
+    def end(self, file: Path, line: VideoReceipt) -> None:
+        """Take in that a file is done."""
+        if file not in self._sizes:
+            self.begin([file])
+        self._shares[file] = 1.0
+        self._counts[line.status] += 1
+        self._show(file.name)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, name: str) -> None:
+        if self._bar is None:
+            return
+        done = sum(self._counts.values())
+        failed = f", {self._counts['failed']} failed" if self._counts["failed"] else ""
+        current = printable(name)
+        if len(current) > _NAME_WIDTH:
+            current = f"{current[: _NAME_WIDTH - 1]}…"
+        current = f"{current} " if current and done < len(self._sizes) else ""
+        self._bar.set_description_str(f"{done} of {len(self._sizes)} files{failed} {current}", refresh=False)
+        reached = sum(round(self._sizes[file] * share) for file, share in self._shares.items())
+        self._bar.update(reached - self._bar.n)
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file, at least 1, so that every file counts."""
+    try:
+        return max(1, file_state(file).st_size)
+    except VarPluginError:  # its line of the receipt says so
+        return 1
+
+
+def _duration(file: Path) -> float | None:
+    try:
+        return probe(file).duration
+    except VarPluginError:
+        return None
