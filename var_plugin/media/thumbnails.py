@@ -27,7 +27,8 @@ def cached_thumbnail(find_video: Callable[[], Path], time: float, video_id: str,
         cache: where it is kept.
 
     Raises:
-        MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there; and what `find_video` raises.
+        MediaNotFoundError, UnreadableMediaError: the video is gone, or has no frame there.
+        VarPluginError: what `find_video` raises.
         InvalidInputError: the cache cannot be written.
     """
     target = _target(cache, video_id, time)
