@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +13,10 @@ from tests.films import Film, plain
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnreadableMediaError
 from var_plugin.media.audio import read_audio
 from var_plugin.media.container import probe
-from var_plugin.media.export import clip_suffix, export_clip
+from var_plugin.media.encode import encode_clip
+from var_plugin.media.export import Clip, clip_suffix, export_clip
 from var_plugin.media.frames import FrameReader
+from var_plugin.media.limits import DEFAULT_LIMITS
 
 
 def brightness_is_time(time: float) -> np.ndarray:
@@ -81,4 +87,44 @@ def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
         export_clip(video, 0.0, 1.0, target.with_suffix(".gif"))
     with pytest.raises(UnreadableMediaError, match="no picture from 50"):
         export_clip(video, 50.0, 51.0, target)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [export_clip, encode_clip])
+def test_a_clip_has_a_largest_size(film: Film, tmp_path: Path, cut: Callable[..., Clip]) -> None:
+    target = tmp_path / "cut" / "clip.mp4"
+    video = film(seconds=4, paint=brightness_is_time)
+    with pytest.raises(InvalidInputError, match=r"too large: the limit is 1000 bytes"):
+        cut(video, 0.0, 4.0, target, limits=replace(DEFAULT_LIMITS, output=1000))
+    assert list(target.parent.iterdir()) == []
+    assert cut(video, 0.0, 4.0, target).path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("suffix", [".m3u8", ".mpd", ".jpg", ".ffconcat", ""])
+def test_a_clip_is_one_file_of_one_container(film: Film, tmp_path: Path, suffix: str) -> None:
+    """Muxers of playlists write further files beside."""
+    target = tmp_path / "cut" / f"clip{suffix}"
+    with pytest.raises(InvalidInputError, match="cannot write a clip"):
+        export_clip(film(seconds=4, paint=brightness_is_time), 0.0, 4.0, target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(film: Film, tmp_path: Path) -> None:
+    """Here the largest file that the process may write stands for the disk."""
+    video = film(seconds=4, paint=brightness_is_time)
+    code = """
+import resource, sys
+from pathlib import Path
+from var_plugin.errors import InvalidInputError
+from var_plugin.media.export import export_clip
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    export_clip(Path(sys.argv[1]), 0.0, 4.0, Path(sys.argv[2]))
+except InvalidInputError as error:
+    print(error)
+"""
+    target = tmp_path / "cut" / "clip.mp4"
+    words = [sys.executable, "-c", code, str(video), str(target)]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith(f"cannot write {target}: File too large")
     assert list(target.parent.iterdir()) == []

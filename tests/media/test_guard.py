@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageFile
 
 from tests.films import Film, textured
 from var_plugin.errors import (
@@ -31,11 +33,15 @@ from var_plugin.errors import (
     UnreadableMediaError,
     VarPluginError,
 )
+from var_plugin.library import Index
 from var_plugin.media import guard
 from var_plugin.media.audio import read_audio
 from var_plugin.media.container import probe
+from var_plugin.media.encode import encode_clip
+from var_plugin.media.export import clip_suffix, export_clip
 from var_plugin.media.frames import FrameReader, picture_at
 from var_plugin.media.limits import DEFAULT_LIMITS
+from var_plugin.media.playable import playable_clip
 from var_plugin.media.wire import Wire
 
 PICTURE = np.zeros((32, 32, 3), np.uint8)
@@ -307,6 +313,15 @@ LIES: list[tuple[str, object, NDArray[Any] | None]] = [
     ("audio", {"samples": 9}, PICTURE),
     ("probe", {"info": {"width": "wide"}}, None),
     ("probe", {"width": 3}, None),
+    ("image", {}, None),
+    ("image", {}, PICTURE[:16]),
+    ("image", {"time": 1.0}, PICTURE),
+    ("copy", {"offset": -1, "time": 0.0}, PICTURE[0, 0]),
+    ("copy", {"offset": 0, "time": float("nan")}, PICTURE[0, 0]),
+    ("copy", {"offset": 0, "time": 0.0}, PICTURE),
+    ("copy", {"offset": 0, "time": 0.0}, None),
+    ("copy", {"start": 0.0, "end": float("inf")}, None),
+    ("encode", {"start": 0.0}, None),
 ]
 
 
@@ -321,6 +336,9 @@ def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
         "picture": lambda: guard.picture_at(path, 0.0, width=32),
         "audio": lambda: list(guard.decode_audio(path)),
         "probe": lambda: guard.probe(path),
+        "image": lambda: guard.decode_image(path, size=PICTURE.shape[:2]),
+        "copy": lambda: export_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
+        "encode": lambda: encode_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
     }
     guard.probe(path)  # a real child, whose end of the connection is taken
     (child,) = guard._idle
@@ -332,6 +350,7 @@ def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
     with pytest.raises(DecoderCrashedError, match="answered what no decoder does"):
         reads[job]()
     assert not children()
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_answers_that_are_too_few_or_too_many_are_a_crash(monkeypatch: pytest.MonkeyPatch, film: Film) -> None:
@@ -348,7 +367,35 @@ def test_answers_that_are_too_few_or_too_many_are_a_crash(monkeypatch: pytest.Mo
         guard._kill_idle()
 
 
-DECODING = {"FrameReader", "picture_at", "decode_audio", "read_audio", "open_media", "decoded"}
+def test_nothing_is_decoded_or_muxed_in_this_process(
+    film: Film, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for the index, nor for queries, thumbnails and clips."""
+    video, other = film("film.mp4", tone=440.0), film("film.avi", codec="mjpeg", seconds=1)
+    Image.fromarray(textured(3)).save(tmp_path / "image.png")
+
+    def opened_here(*words: object, **options: object) -> None:
+        pytest.fail(f"opened here: {words}")
+
+    monkeypatch.setattr(av, "open", opened_here)
+    monkeypatch.setattr(Image, "open", opened_here)
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", opened_here)
+    assert index.add([video, other]).ok
+    (entry, *_) = index.videos()
+    assert index.search(image=tmp_path / "image.png", thumbnails=True)
+    assert index.search(video=video)
+    assert index.thumbnail(index.entries([entry.video_id])[entry.video_id], 1.0)
+    assert clip_suffix(video) == ".mp4"
+    assert export_clip(video, 0.0, 1.0, tmp_path / "clips/copied.mkv").end > 0.9
+    assert encode_clip(video, 0.0, 1.0, tmp_path / "clips/encoded.mp4").end == 1.0
+    for path in (video, other):
+        assert playable_clip(path, 0.0, 1.0, tmp_path / "clips" / f"{path.suffix}.mp4").end > 0.9
+
+
+DECODING = {
+    "FrameReader", "picture_at", "frame_at", "decode_audio", "read_audio", "decode_image", "copy_clip", "encode_part",
+    "open_media", "decoded",
+}  # fmt: skip
 
 
 def test_footage_is_decoded_nowhere_else() -> None:

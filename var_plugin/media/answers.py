@@ -13,6 +13,7 @@ from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.container import MediaInfo
 from var_plugin.types import Value
 
+_Time = Annotated[float, Field(allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -54,13 +55,33 @@ class Heard(Value):
     samples: Annotated[int, Field(ge=0)]
 
 
+class Written(Value):
+    """A part of a file to write comes with it: where it belongs, and how far the clip is done."""
+
+    offset: Annotated[int, Field(ge=0)]
+    time: _Seconds
+
+
+class Reached(Value):
+    """How far a clip is done, where nothing was written for a while."""
+
+    reached: _Seconds
+
+
+class Cut(Value):
+    """The part of the video that a clip holds; the clip is written."""
+
+    start: _Time
+    end: _Time
+
+
 class Declared(Value):
     """What the header declares."""
 
     info: MediaInfo
 
 
-Answer = Shown | Moved | Ended | Pictured | ImageDecoded | Heard | Declared
+Answer = Shown | Moved | Ended | Pictured | ImageDecoded | Heard | Declared | Written | Reached | Cut
 
 _BY_JOB: dict[str, TypeAdapter[Any]] = {
     "frames": TypeAdapter(Shown | Moved | Ended),
@@ -68,6 +89,8 @@ _BY_JOB: dict[str, TypeAdapter[Any]] = {
     "image": TypeAdapter(ImageDecoded),
     "audio": TypeAdapter(Heard),
     "probe": TypeAdapter(Declared),
+    "copy": TypeAdapter(Written | Reached | Cut),
+    "encode": TypeAdapter(Written | Reached | Cut),
 }
 
 
@@ -92,7 +115,7 @@ def checked(job: str, options: Mapping[str, Any], values: object, array: NDArray
 def reached(answer: Answer) -> float:
     """Return how far the footage was decoded, in seconds, as far as a result tells."""
     match answer:
-        case Shown(time=time):
+        case Shown(time=time) | Written(time=time) | Reached(reached=time):
             return time
         case Heard(samples=samples):
             return samples / SAMPLE_RATE
@@ -110,6 +133,8 @@ def _fits(answer: Answer, array: NDArray[Any], options: Mapping[str, Any]) -> bo
             return _is_picture(array) and array.shape[:2] == (side, side)
         case Pictured():
             return _is_picture(array)
+        case Written():
+            return array.dtype == np.uint8 and array.ndim == 1 and array.size > 0
         case Heard():
             return array.dtype == np.float32 and array.ndim == 1 and bool(np.isfinite(array).all())
         case _:

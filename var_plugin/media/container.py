@@ -13,7 +13,7 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -59,6 +59,11 @@ class MediaInfo:
     height: int
     frame_rate: float | None
     has_audio: bool
+    video_codec: str
+    pixel_format: str
+    """FFmpeg's names; empty where it does not know."""
+    audio_codec: str | None
+    """Of the track that players take; None where there is no audio, empty where its codec is not known."""
     created_at: str | None
     """The clock time that the recorder wrote into the header, as it stands there."""
 
@@ -204,6 +209,10 @@ def declared_duration(container: InputContainer, stream: VideoStream) -> float |
     return container.duration / av.time_base - max(0.0, before)
 
 
+def _codec_name(stream: Stream) -> str:
+    return stream.codec_context.name if stream.codec_context else ""
+
+
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Read what the header declares, without decoding.
 
@@ -213,11 +222,15 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     with open_media(path, limits) as container:
         stream = main_video_stream(container, path, limits)
         rate = stream.average_rate
+        audio = container.streams.best("audio")
         return MediaInfo(
             duration=declared_duration(container, stream),
             width=stream.width,
             height=stream.height,
             frame_rate=float(rate) if rate else None,
             has_audio=bool(container.streams.audio),
+            video_codec=stream.codec_context.name,
+            pixel_format=stream.codec_context.pix_fmt or "",
+            audio_codec=_codec_name(audio) if audio else None,
             created_at=container.metadata.get("creation_time") or stream.metadata.get("creation_time"),
         )

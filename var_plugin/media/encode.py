@@ -1,20 +1,25 @@
-"""Clips encoded anew as H.264 and AAC, which begin and end where they are told to; `media.guard` decodes for them."""
+"""Clips encoded as H.264 and AAC, which begin and end at the times asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.media.export import Clip, check_cut, no_picture, not_written
-from var_plugin.media.files import written_whole
-from var_plugin.media.guard import Frames, picture_at, probe, read_audio
+from var_plugin.media.audio import SAMPLE_RATE, read_audio
+from var_plugin.media.container import OUT_OF_MEMORY, probe
+from var_plugin.media.export import Clip, check_cut, no_picture
+from var_plugin.media.frames import FrameReader, picture_at
+from var_plugin.media.guard import write_clip
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.output import OutputFile, Steps
 
 _TIME_BASE = Fraction(1, 90_000)
 _USUAL_RATE = 30.0
@@ -35,14 +40,18 @@ class Finish:
 
 
 FULL = Finish(widest=None, fastest=None, rate_factor=18)
+ENCODING_LIMITS = replace(DEFAULT_LIMITS, memory=2 * DEFAULT_LIMITS.memory)
+"""The encoder holds some tens of frames besides the decoder's."""
 SMALL = Finish(widest=1280, fastest=_USUAL_RATE, rate_factor=26)
 
 
-def encode_clip(video: Path, start: float, end: float, target: Path, finish: Finish = FULL) -> Clip:
-    """Encode the pictures and the sound from `start` to `end` seconds into a file of their own.
+def encode_clip(
+    video: Path, start: float, end: float, target: Path, finish: Finish = FULL, limits: Limits = ENCODING_LIMITS
+) -> Clip:
+    """Encode the frames and the audio from `start` to `end` seconds into a file of their own, in the sandbox.
 
-    It holds the frames that begin in the part, turned as they are shown, and mono sound of 16 kHz. Its own clock begins
-    with the first of them: `Clip.start` says where that is, a fraction of a second behind `start` in most films.
+    It holds the frames that begin in the part, turned as they are shown, and mono audio of 16 kHz. Its own clock begins
+    with the first of them: `Clip.start` says where that is, a fraction of a second behind `start` in most videos.
 
     Args:
         video: a local file.
@@ -50,27 +59,34 @@ def encode_clip(video: Path, start: float, end: float, target: Path, finish: Fin
         end: where it ends; the video may end before.
         target: the file to write, replaced if it exists; its ending chooses the container.
         finish: size, frames and quality.
+        limits: what the video may ask for, and how large the clip may be.
 
     Raises:
-        InvalidInputError: the part is empty, or the target is the video itself, cannot be written, or is of a kind
-            that does not take H.264 and AAC.
-        UnreadableMediaError: no picture lies in the part; besides what opening and decoding raise.
+        InvalidInputError: the part is empty, or the target is the video itself, cannot be written, is too large, or is
+            of a kind that does not take H.264 and AAC.
+        UnreadableMediaError: no frame lies in the part; besides what opening and decoding raise.
     """
     check_cut(video, start, end, target)
-    with written_whole(target) as unfinished:
-        try:
-            with av.open(str(unfinished), "w", options={"movflags": "faststart"}) as output:
-                first, last = _encode(video, start, end, output, finish)
-        except (av.FFmpegError, ValueError) as error:
-            raise not_written(video, target, error) from error
-    return Clip(target, first, last)
+    return Clip(target, *write_clip("encode", video, target, limits, start=start, end=end, finish=asdict(finish)))
 
 
-def _encode(video: Path, start: float, end: float, output: OutputContainer, finish: Finish) -> tuple[float, float]:
-    """Encode pictures and sound; return where the pictures begin and end, in seconds from the video's start."""
-    declared = probe(video)
+def encode_part(
+    video: Path, limits: Limits, output: OutputFile, start: float, end: float, finish: Mapping[str, Any]
+) -> Steps:
+    """Encode a part in this process; arguments and errors as `encode_clip`."""
+    try:
+        with output.open() as container:
+            return (yield from _encode(video, start, end, container, Finish(**finish), limits))
+    except OUT_OF_MEMORY:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise output.refused(video, error) from error
+
+
+def _encode(video: Path, start: float, end: float, output: OutputContainer, finish: Finish, limits: Limits) -> Steps:
+    declared = probe(video, limits)
     usual = declared.frame_rate or _USUAL_RATE
-    height, width = _size(picture_at(video, start), finish.widest)
+    height, width = _size(picture_at(video, start, limits=limits), finish.widest)
     pictures = output.add_stream(
         "libx264",
         rate=round(min(max(usual, _RATES[0]), _RATES[1])),
@@ -80,19 +96,21 @@ def _encode(video: Path, start: float, end: float, output: OutputContainer, fini
     pictures.codec_context.time_base = _TIME_BASE
     sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if declared.has_audio else None
     rate = min(usual, finish.fastest) if finish.fastest else None
-    frames = Frames(video, rate=rate, size=(height, width), start=start, end=end)
+    frames = FrameReader(video, rate=rate, size=(height, width), start=start, end=end, limits=limits)
     first = None
     for frame in frames:
         first = frame.time if first is None else first
         picture = av.VideoFrame.from_ndarray(frame.picture, format="rgb24")
         picture.pts, picture.time_base = round((frame.time - first) / _TIME_BASE), _TIME_BASE
         output.mux(pictures.encode(picture))
+        yield frame.time
     if first is None:
         raise no_picture(video, start, end)
     output.mux(pictures.encode(None))
     if sound is not None:
         for piece in _pieces(read_audio(video, start=first, end=end)):
             output.mux(sound.encode(piece))
+            yield frames.end
         output.mux(sound.encode(None))
     return first, min(end, frames.end)
 

@@ -14,9 +14,11 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from var_plugin.errors import InvalidInputError, UnreadableMediaError, said
-from var_plugin.media.container import main_video_stream, open_media, start_time
-from var_plugin.media.files import written_whole
+from var_plugin.errors import InvalidInputError, UnreadableMediaError
+from var_plugin.media.container import OUT_OF_MEMORY, main_video_stream, open_media, start_time
+from var_plugin.media.guard import probe, write_clip
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.output import OutputFile, Steps
 
 # What MP4 holds so that browsers and players show it; everything else goes into Matroska.
 _MP4_PICTURES = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
@@ -37,37 +39,33 @@ def clip_suffix(video: Path) -> str:
     """Return the file ending, `.mp4` or `.mkv`, of a container that holds the video's streams as they are.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `probe`.
+        VarPluginError: as `guard.probe`.
     """
-    with open_media(video) as container:
-        pictures = main_video_stream(container, video)
-        sound = container.streams.best("audio")
-        fits = pictures.codec_context.name in _MP4_PICTURES
-        return ".mp4" if fits and (sound is None or sound.codec_context.name in _MP4_SOUND) else ".mkv"
+    info = probe(video)
+    fits = info.video_codec in _MP4_PICTURES and info.audio_codec in {None, *_MP4_SOUND}
+    return ".mp4" if fits else ".mkv"
 
 
-def export_clip(video: Path, start: float, end: float, target: Path) -> Clip:
-    """Copy the pictures and the sound from `start` to `end` seconds into a file of their own.
+def export_clip(video: Path, start: float, end: float, target: Path, limits: Limits = DEFAULT_LIMITS) -> Clip:
+    """Copy the video and the audio from `start` to `end` seconds into a file of their own, in the sandbox.
 
-    Pictures depend on the key frame before them, so the clip begins there: up to a few seconds early. `Clip.start` says
+    Frames depend on the key frame before them, so the clip begins there: up to a few seconds early. `Clip.start` says
     where, and the clip's own clock starts at zero.
 
     Args:
         video: a local file.
-        start: where the part wanted begins, in seconds from the video's start.
+        start: where the part begins, in seconds from the video's start.
         end: where it ends.
         target: the file to write, replaced if it exists; its ending chooses the container (`clip_suffix`).
+        limits: what the video may ask for, and how large the clip may be.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `probe`; and where no picture
-            lies in the part.
-        InvalidInputError: the part is empty, the target is the video itself or cannot be written, or its container
-            cannot hold the video's streams.
+        UnreadableMediaError: no frame lies in the part; besides the errors of `guard.probe`.
+        InvalidInputError: the part is empty, the target is the video itself, cannot be written or is too large, or its
+            container cannot hold the video's streams.
     """
     check_cut(video, start, end, target)
-    with written_whole(target) as unfinished, open_media(video) as source:
-        first, last = _copy(source, video, start, end, unfinished)
-    return Clip(target, first, last)
+    return Clip(target, *write_clip("copy", video, target, limits, start=start, end=end))
 
 
 def check_cut(video: Path, start: float, end: float, target: Path) -> None:
@@ -83,37 +81,32 @@ def no_picture(video: Path, start: float, end: float) -> UnreadableMediaError:
     return UnreadableMediaError(f"{video} has no picture from {start} to {end} s", fix="name a part inside it")
 
 
-def not_written(video: Path, target: Path, error: Exception) -> InvalidInputError:
-    """The error for a target whose container does not take the streams, or that cannot be written to its end."""
-    return InvalidInputError(
-        f"cannot write a clip of {video.name} as a {target.suffix} file",
-        why=said(error),
-        fix="name another target, such as one that ends in .mkv",
-    )
-
-
-def _copy(source: InputContainer, video: Path, start: float, end: float, target: Path) -> tuple[float, float]:
-    """Copy the packets; return where the pictures begin and end, in seconds from the video's start."""
-    pictures = main_video_stream(source, video)
-    sound = source.streams.best("audio")
-    zero = start_time(source)
-    first = last = _last_key_frame(source, pictures, start + zero)
-    _seek(source, first)
-    try:
-        with av.open(str(target), "w") as output:
-            copies = {stream: output.add_stream_from_template(stream) for stream in (pictures, sound) if stream}
-            for packet in _shown_between(source, pictures, sound, first, end + zero):
-                if packet.stream is pictures:
-                    last = max(last, _seconds(packet, packet.pts) + _seconds(packet, packet.duration))
-                offset = round(first / packet.time_base)
-                packet.pts, packet.dts = (packet.pts or 0) - offset, (packet.dts or 0) - offset
-                packet.stream = copies[packet.stream]
-                output.mux(packet)
-    except (av.FFmpegError, ValueError) as error:
-        raise not_written(video, target, error) from error
-    if last <= start + zero:
-        raise no_picture(video, start, end)
-    return first - zero, last - zero
+def copy_clip(video: Path, limits: Limits, output: OutputFile, start: float, end: float) -> Steps:
+    """Copy the packets of a part in this process; arguments and errors as `export_clip`."""
+    with open_media(video, limits) as source:
+        pictures = main_video_stream(source, video, limits)
+        sound = source.streams.best("audio")
+        zero = start_time(source)
+        first = last = _last_key_frame(source, pictures, start + zero)
+        _seek(source, first)
+        try:
+            with output.open() as container:
+                copies = {stream: container.add_stream_from_template(stream) for stream in (pictures, sound) if stream}
+                for packet in _shown_between(source, pictures, sound, first, end + zero):
+                    if packet.stream is pictures:
+                        last = max(last, _seconds(packet, packet.pts) + _seconds(packet, packet.duration))
+                    offset = round(first / packet.time_base)
+                    packet.pts, packet.dts = (packet.pts or 0) - offset, (packet.dts or 0) - offset
+                    packet.stream = copies[packet.stream]
+                    container.mux(packet)
+                    yield max(0.0, last - zero)
+        except OUT_OF_MEMORY:
+            raise
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise output.refused(video, error) from error
+        if last <= start + zero:
+            raise no_picture(video, start, end)
+        return first - zero, last - zero
 
 
 def _last_key_frame(source: InputContainer, pictures: VideoStream, wanted: float) -> float:

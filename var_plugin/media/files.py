@@ -289,7 +289,7 @@ def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
         InvalidInputError: nothing can be written there.
     """
     unfinished = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
-    with _written(target):
+    with writing(target):
         if private:
             make_private_folder(target.parent)
         else:
@@ -297,14 +297,15 @@ def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
         unfinished.touch(mode=0o600 if private else 0o666)
     try:
         yield unfinished
-        with _written(target):
+        with writing(target):
             unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def _written(target: Path) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
+    """Raise InvalidInputError where the system does not let us write a file."""
     try:
         yield
     except OSError as error:

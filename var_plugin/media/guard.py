@@ -16,18 +16,38 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, BinaryIO, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, VarPluginError
-from var_plugin.media.answers import OWN_FAULT, Answer, Declared, Ended, Moved, Pictured, Shown, checked, reached
+from var_plugin.errors import (
+    DecoderCrashedError,
+    DecodingMemoryError,
+    DecodingTimeoutError,
+    InvalidInputError,
+    VarPluginError,
+)
+from var_plugin.media.answers import (
+    OWN_FAULT,
+    Answer,
+    Cut,
+    Declared,
+    Ended,
+    Moved,
+    Pictured,
+    Shown,
+    Written,
+    checked,
+    reached,
+)
 from var_plugin.media.audio import cut
 from var_plugin.media.container import MediaInfo
+from var_plugin.media.files import writing, written_whole
 from var_plugin.media.frames import Frame, Wanted
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.tray import Tray
@@ -115,6 +135,50 @@ def read_audio(
     return cut(decode_audio(path, limits), start, end)
 
 
+def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> tuple[float, float]:
+    """Let the child copy or encode a part of a video, and write what it hands over; return where the part lies.
+
+    Args:
+        job: "copy" or "encode".
+        video: a local file.
+        target: the file to write whole, or not at all; its ending chooses the container.
+        limits: what the video may ask for, and how large the target may be.
+        options: as `export.copy_clip` and `encode.encode_part`.
+
+    Raises:
+        InvalidInputError: the target cannot be written, or would be larger than the limit.
+        VarPluginError: as `export.copy_clip` and `encode.encode_part`, and as this module.
+    """
+    results = _results(job, video, limits, suffix=target.suffix, **options)
+    with written_whole(target) as unfinished:
+        with closing(results), writing(target), unfinished.open("r+b") as file:
+            span = _write(results, file, target, limits)
+        if span is None:
+            raise _crash(f"cutting {video}", "it ended without a clip")
+    return span
+
+
+def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limits) -> tuple[float, float] | None:
+    """Write what the results say; return the part of the video that they hold."""
+    span = None
+    for answer, data in results:
+        match answer:
+            case Written(offset=offset):
+                if offset + data.size > limits.output:
+                    raise _too_large(target, limits)
+                file.seek(offset)
+                file.write(data.data)
+            case Cut(start=start, end=end):
+                span = (start, end)
+    return span
+
+
+def _too_large(target: Path, limits: Limits) -> InvalidInputError:
+    return InvalidInputError(
+        f"the clip {target} is too large", why=f"the limit is {limits.output} bytes", fix="name a shorter part"
+    )
+
+
 def _only_result(job: str, path: Path, limits: Limits, **options: Any) -> Result:
     results = list(_results(job, path, limits, **options))
     if len(results) != 1:
@@ -122,7 +186,7 @@ def _only_result(job: str, path: Path, limits: Limits, **options: Any) -> Result
     return results[0]
 
 
-def _results(job: str, path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
+def _results(job: str, path: Path, limits: Limits, **options: Any) -> Generator[Result, None, None]:
     """Run one job in an idle child or a new one; keep the child only if it has answered to the end."""
     child = _idle_child() or _Child()
     answered = False

@@ -19,6 +19,8 @@ class Limits:
     """Streams of one file (TooManyStreamsError)."""
     memory: int = 4 << 30
     """Bytes of address space of the decoding process (DecodingMemoryError)."""
+    output: int = 64 << 30
+    """Bytes of a clip that is cut out of the file (InvalidInputError)."""
     silence: float = 30.0
     """Wall seconds without a new result (DecodingTimeoutError). Time in which nobody asks for one does not count."""
     pace: float = 10.0

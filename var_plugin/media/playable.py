@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from var_plugin.media.container import main_video_stream, open_media
-from var_plugin.media.encode import SMALL, encode_clip
+from var_plugin.media.encode import ENCODING_LIMITS, SMALL, encode_clip
 from var_plugin.media.export import Clip, export_clip
+from var_plugin.media.guard import probe
+from var_plugin.media.limits import DEFAULT_LIMITS
+
+MAX_BYTES = 1 << 30
+"""Size of a clip."""
 
 _PICTURES = frozenset({"h264", "vp9", "av1"})
 _PIXELS = frozenset({"yuv420p", "yuvj420p"})
@@ -17,16 +22,10 @@ def plays_in_browsers(video: Path) -> bool:
     """Tell whether every current browser plays the streams of a file once they lie in an MP4.
 
     Raises:
-        MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError: as `probe`.
+        VarPluginError: as `guard.probe`.
     """
-    with open_media(video) as container:
-        pictures = main_video_stream(container, video).codec_context
-        sound = container.streams.best("audio")
-        return (
-            pictures.name in _PICTURES
-            and pictures.pix_fmt in _PIXELS
-            and (sound is None or sound.codec_context.name in _SOUND)
-        )
+    info = probe(video)
+    return info.video_codec in _PICTURES and info.pixel_format in _PIXELS and info.audio_codec in {None, *_SOUND}
 
 
 def playable_clip(video: Path, start: float, end: float, target: Path) -> Clip:
@@ -40,5 +39,5 @@ def playable_clip(video: Path, start: float, end: float, target: Path) -> Clip:
             and decoding raise.
     """
     if plays_in_browsers(video):
-        return export_clip(video, start, end, target)
-    return encode_clip(video, start, end, target, SMALL)
+        return export_clip(video, start, end, target, replace(DEFAULT_LIMITS, output=MAX_BYTES))
+    return encode_clip(video, start, end, target, SMALL, replace(ENCODING_LIMITS, output=MAX_BYTES))

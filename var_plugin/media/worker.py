@@ -74,9 +74,25 @@ def _image(path: Path, limits: Limits, size: list[int] | None) -> Iterator[Resul
     yield {}, decode_image(path, size=(size[0], size[1]) if size else None, limits=limits)
 
 
+def _copy(path: Path, limits: Limits, suffix: str, **options: Any) -> Iterator[Result]:
+    from var_plugin.media.export import copy_clip
+    from var_plugin.media.output import OutputFile, results
+
+    output = OutputFile(suffix)
+    yield from results(copy_clip(path, limits, output, **options), output)
+
+
+def _encode(path: Path, limits: Limits, suffix: str, **options: Any) -> Iterator[Result]:
+    from var_plugin.media.encode import encode_part
+    from var_plugin.media.output import OutputFile, results
+
+    output = OutputFile(suffix)
+    yield from results(encode_part(path, limits, output, **options), output)
+
+
 JOBS: dict[str, Callable[..., Iterator[Result]]] = {
     "frames": _frames, "picture": _picture, "audio": _audio, "probe": _probe,
-    "image": _image,
+    "image": _image, "copy": _copy, "encode": _encode,
 }  # fmt: skip
 
 
