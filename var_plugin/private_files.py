@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,53 @@ def mark_folder(folder: Path) -> None:
     mark = folder / _MARK
     if not _is_file(mark):
         create_private_file(mark).close()
+
+
+@contextmanager
+def unfinished_folder(target: Path, suffix: str = "") -> Iterator[Path]:
+    """Give the block a new private folder beside its target; rename it to keep it, for else it is removed at the end.
+
+    Folders that killed processes left there for the same target are removed first.
+
+    Args:
+        target: what the folder becomes.
+        suffix: ending of the folder's name.
+
+    Raises:
+        OSError: the folder cannot be created.
+    """
+    prefix = f".{target.name}.unfinished-"
+    for entry in os.scandir(target.parent):
+        if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+            _remove_abandoned(Path(entry.path))
+    folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=target.parent))
+    mark = folder / _MARK
+    try:
+        with create_private_file(mark) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield folder
+    finally:
+        if _is_file(mark):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_folder(folder: Path, target: Path) -> None:
+    """Rename an `unfinished_folder` to its target, which does not exist or is an empty folder.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    folder.rename(target)
+    (target / _MARK).unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    try:
+        with open_regular_file(folder / _MARK) as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # not ours, or another process works in it
+        return
 
 
 def is_marked(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import stat
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.colors import color_suite
@@ -21,6 +23,7 @@ from var_plugin.errors import IndexUnavailableError
 from var_plugin.index import local
 from var_plugin.index.store import Store
 from var_plugin.library import open_index
+from var_plugin.types import Filter
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
@@ -28,6 +31,7 @@ import sys
 from tests.colors import color_suite
 from var_plugin.index.store import Store
 from var_plugin.library import open_index
+from var_plugin.types import Filter
 index = open_index(sys.argv[1], suite=color_suite())
 print("open", flush=True)
 for line in sys.stdin:
@@ -140,49 +144,132 @@ def test_two_in_one_process_share_as_well(tmp_path: Path, film: Film) -> None:
     second.close()
 
 
-def test_rows_that_a_kill_doubled_are_single_again(tmp_path: Path, film: Film) -> None:
-    """Milvus Lite flushes rows, then removes its log; killed in between, it replays the log beside the rows."""
+def test_rows_whose_log_a_kill_left_behind_are_not_doubled(tmp_path: Path, film: Film) -> None:
+    """Milvus Lite flushes rows, then removes its log; killed in between, it would replay the log beside the rows."""
     database = tmp_path / "a.db"
     flush = Store.flush
-    kept = tmp_path / "logs"
+    logs = tmp_path / "logs"
 
-    def keep_logs(self: Store, collection: str) -> None:
-        shutil.copytree(database / "collections" / collection / "wal", kept / collection, dirs_exist_ok=True)
+    def copy_logs(self: Store, collection: str) -> None:
+        shutil.copytree(database / "collections" / collection / "wal", logs / collection, dirs_exist_ok=True)
         flush(self, collection)
 
     with pytest.MonkeyPatch.context() as patch, open_index(database, suite=color_suite()) as index:
-        patch.setattr(Store, "flush", keep_logs)
+        patch.setattr(Store, "flush", copy_logs)
         assert index.add(films(film, 3)).ok
-        note = (database / "owner.json").read_text()
-    for collection in kept.iterdir():
+    for collection in logs.iterdir():
         shutil.copytree(collection, database / "collections" / collection.name / "wal", dirs_exist_ok=True)
-    with open_index(database, suite=color_suite()) as index:
-        assert len(index.videos()) > 3, "without a killed owner nobody looks"
-    for collection in kept.iterdir():
-        shutil.copytree(collection, database / "collections" / collection.name / "wal", dirs_exist_ok=True)
-    (database / "owner.json").write_text(note)
     with open_index(database, suite=color_suite()) as index:
         assert len(index.videos()) == 3
         assert index.size() == {"scene": 6}
         assert index.verify().ok
 
 
-def test_what_a_kill_left_half_written_for_searching_is_made_again(tmp_path: Path, film: Film) -> None:
-    """Milvus Lite writes its copy of the vectors in place; it does not open a collection with half of one."""
+DAMAGE = {
+    "empty": lambda content: b"",
+    "short": lambda content: content[:-3],
+    "other": lambda content: b"\x00" * len(content),
+}
+
+
+@pytest.fixture
+def stored(tmp_path: Path, film: Film) -> Path:
+    """An index of two films, each stored by an owner of its own, so that every kind of file is there."""
     database = tmp_path / "a.db"
+    for path in films(film, 2):
+        with open_index(database, suite=color_suite()) as index:
+            assert index.add(path).ok
     with open_index(database, suite=color_suite()) as index:
-        assert index.add(films(film, 1)).ok
-        note = (database / "owner.json").read_text()
-    copies = list(database.glob("collections/*/partitions/*/indexes/*.idx"))
-    assert copies
-    for copy in copies:
-        copy.write_bytes(copy.read_bytes()[:-3])
-    with open_index(database, suite=color_suite()) as index, pytest.raises(IndexUnavailableError):
         index.verify()
-    (database / "owner.json").write_text(note)
-    with open_index(database, suite=color_suite()) as index:
-        assert len(index.search("red")) == 1
+    return database
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "files",
+    ["collections/*/partitions/*/indexes/*.idx", "collections/*/manifest.json", "copies/*.columns", "owner.json"],
+)
+def test_what_is_derived_is_made_again(stored: Path, files: str, damage: str) -> None:
+    if files == "owner.json":
+        (stored / files).write_text(json.dumps({"pid": 1, "address": "unix:/nowhere/var-plugin-x/milvus"}))
+    damaged = list(stored.glob(files))
+    assert damaged
+    for file in damaged:
+        file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    with open_index(stored, suite=color_suite()) as index:
+        assert len(index.videos()) == 2
+        assert len(index.search("red", k=9)) == 2
         assert index.verify().ok
+        index.delete(index.videos()[0].video_id)
+    with open_index(stored, suite=color_suite()) as index:
+        assert (len(index.videos()), index.verify().ok) == (1, True)
+
+
+def test_a_manifest_is_made_again_with_all_that_was_flushed_since_its_predecessor(stored: Path) -> None:
+    for manifest in stored.glob("collections/*/manifest.json"):
+        (manifest.parent / "manifest.json.prev").unlink()
+        manifest.write_bytes(b"{")
+    with open_index(stored, suite=color_suite()) as index:
+        assert (len(index.videos()), index.verify().ok) == (2, True)
+        assert len(index.hits("scene", np.ones(3, np.float32), limit=9, wanted=Filter())) == 4
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_end_of_a_log_may_be_damaged(tmp_path: Path, damage: str) -> None:
+    """Only rows that were flushed are acknowledged."""
+    database = tmp_path / "a.db"
+    script = """
+import os, signal, sys
+from tests.index.test_copies import ensure, made_row
+from var_plugin.index.store import Store
+store = Store(sys.argv[1])
+ensure(store, "rows")
+store.write("rows", [made_row(number) for number in range(10)])
+store.flush("rows")
+store.write("rows", [made_row(number) for number in range(10, 13)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script, str(database)], cwd=ROOT, check=False)
+    (log,) = database.glob("collections/rows/wal/*.arrow")
+    log.write_bytes(DAMAGE[damage](log.read_bytes()))
+    store = Store(database)
+    store.load("rows")
+    assert store.count("rows") in (10, 13)
+    store.close()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "gone", "middle"])
+def test_rows_that_are_damaged_are_named_and_made_again_from_the_footage(
+    stored: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = sorted(stored.glob("collections/footage__scene/partitions/*/data/*.parquet"))[0]
+    content = file.read_bytes()
+    middle = len(content) // 4
+    if damage == "gone":
+        file.unlink()
+    elif damage == "middle":
+        file.write_bytes(content[:middle] + b"\xff" * 64 + content[middle + 64 :])
+    else:
+        file.write_bytes(DAMAGE[damage](content))
+    shutil.rmtree(stored / "copies")
+    with open_index(stored, suite=color_suite()) as index:
+        verification = index.verify()
+        assert [problem.kind for problem in verification.problems] == ["count"]
+        assert str(file) in caplog.text
+        assert "verify --repair" in caplog.text
+        assert index.repair(verification).ok
+        assert index.verify().ok
+    assert (damage == "gone") or len(list(stored.glob("damaged/footage__scene/*"))) == 1
+
+
+@pytest.mark.parametrize("name", ["footage__videos/partitions/*/data/*.parquet", "*/schema.json"])
+def test_what_cannot_be_made_again_is_named(stored: Path, name: str) -> None:
+    file = sorted(stored.glob(f"collections/{name}"))[0]
+    file.write_bytes(b"")
+    shutil.rmtree(stored / "copies")
+    with pytest.raises(IndexUnavailableError, match=re.escape(str(file))) as caught:
+        open_index(stored, suite=color_suite())
+    assert "restore the index from a backup" in str(caught.value)
 
 
 def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.private_files import create_private_file, open_regular_file
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -77,23 +79,27 @@ def write(path: Path, columns: Mapping[str, Column], fingerprint: str) -> None:
         checksum = zlib.crc32(array.data, checksum)
     header = json.dumps({"fingerprint": fingerprint, "arrays": described, "checksum": checksum}).encode()
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(_MAGIC + b"%08x %08x\n" % (len(header), zlib.crc32(header)) + header)
-        first = -(-file.tell() // _ALIGNED) * _ALIGNED
-        for name, array in arrays.items():
-            file.seek(first + described[name][2])
-            file.write(array.data)
-        file.truncate(first + start)
-    partial.replace(path)
+    try:
+        with create_private_file(partial) as file:
+            file.write(_MAGIC + b"%08x %08x\n" % (len(header), zlib.crc32(header)) + header)
+            first = -(-file.tell() // _ALIGNED) * _ALIGNED
+            for name, array in arrays.items():
+                file.seek(first + described[name][2])
+                file.write(array.data)
+            file.truncate(first + start)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path, fingerprint: str) -> dict[str, Column] | None:
     """Map the columns of a file into memory; None where it is not there, is damaged, or has another fingerprint."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return _mapped(mapped, fingerprint)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
 
 

@@ -6,18 +6,17 @@ in whatever process, and however that ended. It answers without Milvus Lite bein
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from var_plugin.index import columns, lite_files
 from var_plugin.index.copy import Copy
 from var_plugin.index.lite_files import Stamp, State
+from var_plugin.private_files import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +45,15 @@ class Copies:
         self._folder = database / "copies"
         self._places: dict[str, Path] = {}
         self._open: dict[str, _Open] = {}
+        self._damaged: dict[str, Stamp] = {}
         self._opening = threading.Lock()
 
     def find(self, collection: str) -> Copy | None:
         """Return the copy that holds just what the collection holds now; None where there is none."""
         known = self._open.get(collection)
         stamp = lite_files.stamp(self._place(collection))
+        if stamp is not None and stamp == self._damaged.get(collection):
+            return None
         if known is not None and stamp == known.stamp:
             return known.copy
         if stamp is None:
@@ -68,23 +70,27 @@ class Copies:
             collection: its name.
             at_once: also if it was written to a moment ago.
         """
-        if self.find(collection) is not None:
+        if self.find(collection) is not None or collection in self._damaged:
             return
         state = lite_files.state(self._place(collection))
         if state is None or not (at_once or _rests(state)):
             return
-        try:
-            with self._exclusive():
-                # Another process may have made it meanwhile.
-                if self._opened(collection, state) is None:
-                    self._make(collection, state)
-        except OSError as error:  # no room, or no right to write: the store answers
-            logger.warning("no copy of %s for searching: %s", collection, error)
+        with ExitStack() as held:
+            try:
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                held.enter_context(exclusive_lock(self._folder / "lock"))
+            except OSError as error:  # no room, or no right to write: it stays in memory
+                logger.info("the copy of %s for searching is not locked: %s", collection, error)
+            # Another process may have made it meanwhile.
+            if self._opened(collection, state) is None:
+                self._make(collection, state)
 
     def forget(self, collection: str) -> None:
         """Remove the copy of a collection that is no more."""
         self._open.pop(collection, None)
-        self._file(collection).unlink(missing_ok=True)
+        self._damaged.pop(collection, None)
+        with suppress(OSError):  # it is of no use without the collection
+            self._file(collection).unlink(missing_ok=True)
 
     def _make(self, collection: str, state: State) -> None:
         started = time.perf_counter()
@@ -92,9 +98,21 @@ class Copies:
         if rows is None:
             return
         made = columns.columns_of(rows.drop_columns(["_seq"]).sort_by("video_id")) if rows.num_rows else {}
-        columns.write(self._file(collection), made, state.fingerprint)
+        try:
+            columns.write(self._file(collection), made, state.fingerprint)
+        except OSError as error:
+            logger.info("the copy of %s for searching stays in memory: %s", collection, error)
+            with self._opening:
+                self._open[collection] = _Open(state.stamp, state.fingerprint, Copy(made, _DOCUMENTS))
+            return
         logger.info("copied %d rows of %s in %.2f s", rows.num_rows, collection, time.perf_counter() - started)
         self._opened(collection, state)
+
+    def distrust(self, collection: str) -> None:
+        """Answer nothing more from the copy of a collection until the collection changes: it is damaged."""
+        known = self._open.get(collection)
+        if known is not None:
+            self._damaged[collection] = known.stamp
 
     def _opened(self, collection: str, state: State) -> Copy | None:
         with self._opening:
@@ -116,13 +134,6 @@ class Copies:
 
     def _file(self, collection: str) -> Path:
         return self._folder / f"{collection}.columns"
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        self._folder.mkdir(exist_ok=True)
-        with (self._folder / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
 
 
 def _rests(state: State) -> bool:

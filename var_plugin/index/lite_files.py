@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from var_plugin.private_files import open_regular_file
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -61,7 +63,8 @@ def state(collection: Path) -> State | None:
     if seen is None:
         return None
     try:
-        manifest = json.loads((collection / "manifest.json").read_bytes())
+        with open_regular_file(collection / "manifest.json") as file:
+            manifest = json.loads(file.read())
         if manifest["manifest_format_version"] != FORMAT or not manifest["index_specs"]:
             return None  # written by another version, or in the midst of being made
         data, delta = (
@@ -74,7 +77,7 @@ def state(collection: Path) -> State | None:
         )
         known = [collection / "schema.json", *data, *delta]
         files = [(str(file.relative_to(collection)), file.stat()) for file in known]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None  # in the midst of a change, or damaged: Milvus Lite has the word
     described = [(name, found.st_size, found.st_mtime_ns) for name, found in files]
     fingerprint = hashlib.sha256(json.dumps([collection.name, described]).encode()).hexdigest()

@@ -1,13 +1,20 @@
-"""What keeps Milvus Lite from taking many times the memory of the rows it is given."""
+"""What keeps Milvus Lite from taking many times the memory of its rows, and from half-written copies of vectors."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from milvus_lite.index.brute_force import BruteForceIndex
 from milvus_lite.storage.memtable import MemTable
+
+from var_plugin.private_files import create_private_file
+
+logger = logging.getLogger(__name__)
 
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
 
@@ -35,3 +42,24 @@ def _taken(table: MemTable, places: list[tuple[int, int]]) -> pa.Table:
     batch, row = np.array(places).T
     kept = pa.Table.from_batches(batches).select(table._data_schema.names)
     return kept.take(pa.array(starts[batch] + row))
+
+
+def save_copies_atomically() -> None:
+    """Let Milvus Lite write the copy of a segment's vectors beside and rename it; 3.2 writes it in place.
+
+    Without room for it the copy stays in memory only, and searching goes on.
+    """
+    if version("milvus-lite").startswith("3.2."):
+        BruteForceIndex.save = _save
+
+
+def _save(copy: BruteForceIndex, path: str) -> None:
+    partial = Path(f"{path}.tmp")
+    try:
+        with create_private_file(partial) as file:
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(copy._vectors))
+            file.write(np.ascontiguousarray(copy._vectors).data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        logger.warning("%s is not written: %s", path, error)

@@ -11,39 +11,48 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
-import shutil
+import re
 import socket
+import stat
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc  # type: ignore[import-untyped]
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.db import MilvusLite
-from milvus_lite.exceptions import DataDirLockedError
-from pymilvus import MilvusClient
+from milvus_lite.exceptions import CollectionNotFoundError, DataDirLockedError
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
-from var_plugin.errors import IndexUnavailableError, said
-from var_plugin.index.lite_memory import flush_in_arrow
+from var_plugin.errors import IndexUnavailableError, VarPluginError
+from var_plugin.index.lite_folder import check_folder, mend_collection, mend_folder, unavailable
+from var_plugin.index.lite_memory import flush_in_arrow, save_copies_atomically
+from var_plugin.private_files import create_private_file, open_regular_file
+
+logger = logging.getLogger(__name__)
 
 _OWNER = "owner.json"
+_MAX_OWNER_BYTES = 4_096
 _SOCKET_FOLDER = "var-plugin-"
-# After a kill the next owner looks at the key of every row before it lets others in.
+_SOCKET = "milvus"
+# Linux takes 107 bytes, macOS 103.
+_MAX_SOCKET_BYTES = 103
+# What gRPC reads in an address as it is written.
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@=-]*")
 _PATIENCE_SECONDS = 60.0
 _WORKERS = 10
-# In one expression.
-_KEYS = 1_000
 _LARGEST_MESSAGE = 256 * 1024 * 1024
 # Milvus Lite calls concurrent writes to one collection unsafe.
 _ONE_AT_A_TIME = ("CreateCollection", "DropCollection", "CreateIndex", "LoadCollection", "Upsert", "Delete", "Flush")
+_WRITES = ("Upsert", "Delete", "Flush")
 
 
 class Link:
@@ -70,33 +79,41 @@ class Owner(Link):
 
     Raises:
         DataDirLockedError: another process owns it.
+        IndexUnavailableError: the folder is not one that may be opened, or is damaged.
+        OSError: the folder cannot be read or written.
     """
 
     def __init__(self, database: Path) -> None:
         database.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_folder(database)
         flush_in_arrow()
+        save_copies_atomically()
         self._note = database / _OWNER
         self._database = _Database(str(database))
         self._changing = threading.Lock()
-        killed = _clear_leftovers(database)
-        self._folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
-        super().__init__(f"unix:{self._folder / 'milvus'}")
-        self._server = grpc.server(
-            ThreadPoolExecutor(_WORKERS),
-            options=[
-                ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-                ("grpc.max_send_message_length", _LARGEST_MESSAGE),
-                # pymilvus pings every 10 s; a server that is told nothing hangs up after some, in the midst of a call.
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_ping_strikes", 0),
-            ],
-        )
-        milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
-        self._server.add_insecure_port(self.address)
-        self._server.start()
-        if killed:
-            _undouble(self.address)
-        self._publish()
+        with ExitStack() as undo:
+            undo.callback(self._database.close)
+            _remove_socket(self._note)
+            mend_folder(database, killed=self._note.exists())
+            self._folder = _socket_folder()
+            undo.callback(_remove_socket_folder, self._folder)
+            super().__init__(f"unix:{self._folder / _SOCKET}")
+            self._server = grpc.server(
+                ThreadPoolExecutor(_WORKERS),
+                options=[
+                    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+                    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
+                    # pymilvus pings every 10 s; a server that expects none hangs up after some, in the midst of a call.
+                    ("grpc.keepalive_permit_without_calls", 1),
+                    ("grpc.http2.max_ping_strikes", 0),
+                ],
+            )
+            milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
+            self._server.add_insecure_port(self.address)
+            self._server.start()
+            undo.callback(lambda: self._server.stop(grace=None).wait())
+            self._publish()
+            undo.pop_all()
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -106,10 +123,13 @@ class Owner(Link):
         with self._changing:
             self._database.note = self._note
             self._database.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _remove_socket_folder(self._folder)
 
     def _servicer(self) -> Any:
         servicer = MilvusServicer(self._database)
+        servicer.LoadCollection = self._loading(servicer.LoadCollection)
+        for name in _WRITES:
+            setattr(servicer, name, self._reopening(getattr(servicer, name)))
         for name in _ONE_AT_A_TIME:
             setattr(servicer, name, self._alone(getattr(servicer, name)))
         return servicer
@@ -122,19 +142,86 @@ class Owner(Link):
 
         return guarded
 
+    def _loading(self, load: Callable[..., Any]) -> Callable[..., Any]:
+        """Load a collection, again without the copies of its vectors if one of them is damaged."""
+
+        @wraps(load)
+        def loaded(request: Any, context: Any) -> Any:
+            status = load(request, context)
+            if _failed(status) and self._database.has_collection(request.collection_name):
+                self._database.mend(request.collection_name)
+                status = load(request, context)
+            return status
+
+        return loaded
+
+    def _reopening(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        """Open a collection anew after a failed write: Milvus Lite drops rows from memory that only its log holds."""
+
+        @wraps(write)
+        def written(request: Any, context: Any) -> Any:
+            response = write(request, context)
+            if _failed(response.status):
+                names = getattr(request, "collection_names", None) or [request.collection_name]
+                for name in names:
+                    self._database.reopen(name)
+            return response
+
+        return written
+
     def _publish(self) -> None:
         partial = self._note.with_suffix(".partial")
-        partial.write_text(json.dumps({"pid": os.getpid(), "address": self.address}), encoding="utf-8")
+        with create_private_file(partial) as file:
+            file.write(json.dumps({"pid": os.getpid(), "address": self.address}).encode())
         partial.replace(self._note)
 
 
-class _Database(MilvusLite):  # type: ignore[misc]
-    """Takes the owner's note away between its last write and the release of the lock.
+def _failed(status: Any) -> bool:
+    return bool(status.code or status.error_code)
 
-    Killed before, it counts as killed; afterwards the note is that of the next owner.
+
+class _Database(MilvusLite):  # type: ignore[misc]
+    """Removes the owner's note between its last write and the release of the lock, and mends what does not open.
+
+    A process that is killed before that counts as killed; afterwards the note is that of the next owner.
     """
 
     note: Path | None = None
+
+    def get_collection(self, name: str, database_name: str = "default") -> Any:
+        try:
+            return super().get_collection(name, database_name=database_name)
+        except CollectionNotFoundError:
+            raise
+        except Exception:
+            mend_collection(self._folder_of(name), without_copies=True, thorough=True)
+            return super().get_collection(name, database_name=database_name)
+
+    def mend(self, name: str) -> None:
+        """Close a collection that cannot be loaded, and mend its files."""
+        self._drop(name)
+        mend_collection(self._folder_of(name), without_copies=True, thorough=True)
+
+    def reopen(self, name: str) -> None:
+        """Open a collection anew from its files and its log."""
+        if (collection := self._drop(name)) is None:
+            return
+        try:
+            mend_collection(self._folder_of(name), without_copies=False)
+            if collection.load_state == "loaded":
+                self.get_collection(name).load()
+        except Exception as error:  # tried again at the next call
+            logger.warning("%s cannot be opened anew: %s", name, error)
+
+    def _drop(self, name: str) -> Any:
+        collection = self._collections.pop(("default", name), None)
+        if collection is not None:
+            collection._bg_closed = True
+            collection._bg_executor.shutdown(wait=True)
+        return collection
+
+    def _folder_of(self, name: str) -> Path:
+        return Path(self._collection_dir(self.resolve_collection_name(name)))
 
     def _release_lock(self) -> None:
         if self.note:
@@ -153,69 +240,87 @@ def connect(database: Path) -> Link:
         try:
             return Owner(database)
         except DataDirLockedError as locked:
-            note = _read_note(database)
-            if note and (link := Link(note["address"])).answers():
+            note = _read_note(database / _OWNER)
+            if note and _is_private_socket(note.address, database) and (link := Link(note.address)).answers():
                 return link
             if time.monotonic() > deadline:
                 raise IndexUnavailableError(
                     f"cannot open the index {database}",
-                    why=f"process {note['pid'] if note else 'unknown'} holds it and does not answer",
+                    why=f"process {note.pid if note else 'unknown'} holds it and does not answer",
                     fix="end that process, or run a Milvus server and name its URI",
                 ) from locked
+        except VarPluginError:
+            raise
         except Exception as error:  # whatever a damaged database makes Milvus Lite raise
-            raise IndexUnavailableError(
-                f"cannot open the index {database}",
-                why=said(error),
-                fix="restore it from a backup, or name another place with --index",
-            ) from error
+            raise unavailable(database, error) from error
         time.sleep(0.02)
 
 
-def _read_note(database: Path) -> dict[str, Any] | None:
+class _Note(NamedTuple):
+    """Which process owns a database, and where it listens."""
+
+    pid: int
+    address: str
+
+
+def _read_note(path: Path) -> _Note | None:
+    """Return the owner's note; None where there is none, or it is not one that an owner writes."""
     try:
-        note = json.loads((database / _OWNER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_regular_file(path) as file:
+            note = json.loads(file.read(_MAX_OWNER_BYTES))
+        return _Note(int(note["pid"]), str(note["address"]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return note if isinstance(note, dict) else None
 
 
-def _clear_leftovers(database: Path) -> bool:
-    """Remove what a killed owner left; tell whether one was killed.
+def _is_private_socket(address: str, database: Path) -> bool:
+    """Return whether an address that was read from a file is a socket that only the index's user can have made."""
+    path = Path(address.removeprefix("unix:"))
+    trusted = {os.geteuid(), database.stat().st_uid}
+    try:
+        folder, sock = path.parent.lstat(), path.lstat()
+    except (OSError, ValueError):
+        return False
+    return (
+        path.is_absolute()
+        and path.name == _SOCKET
+        and path.parent.name.startswith(_SOCKET_FOLDER)
+        and stat.S_ISDIR(folder.st_mode)
+        and stat.S_ISSOCK(sock.st_mode)
+        and not folder.st_mode & 0o077
+        and {folder.st_uid, sock.st_uid} <= trusted
+    )
 
-    That is its socket; collections in the midst of being made or dropped: without its schema a collection does not
-    exist for Milvus Lite, yet keeps its name from being used again; and the copies of the vectors for searching, which
-    are made again from the rows: Milvus Lite 3.2 writes them in place, and loads no collection with half of one.
+
+def _socket_folder() -> Path:
+    """Create a private folder whose path is short enough for a socket in it.
+
+    Raises:
+        IndexUnavailableError: there is none.
     """
-    note = _read_note(database)
-    if note:
-        folder = Path(note["address"].removeprefix("unix:")).parent
-        if folder.name.startswith(_SOCKET_FOLDER):
-            shutil.rmtree(folder, ignore_errors=True)
-    for collection in (database / "collections").iterdir():
-        if not (collection / "schema.json").exists():
-            shutil.rmtree(collection)
-        elif note:
-            for copies in collection.glob("partitions/*/indexes"):
-                shutil.rmtree(copies)
-    return note is not None
+    given = [os.environ.get(name) for name in ("TMPDIR", "XDG_RUNTIME_DIR")]
+    for base in filter(None, (*given, "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108  (mkdtemp makes the name)
+        path = os.path.join(base, f"{_SOCKET_FOLDER}{'x' * 8}", _SOCKET)  # noqa: PTH118
+        if len(os.fsencode(path)) <= _MAX_SOCKET_BYTES and _PLAIN_PATH.fullmatch(path):
+            with suppress(OSError):
+                return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir=base))
+    raise IndexUnavailableError(
+        "there is no place for the socket that serves the index",
+        why="TMPDIR, XDG_RUNTIME_DIR, /tmp, /var/tmp and /dev/shm are too long, have special characters, or cannot be "
+        "written",
+        fix="set TMPDIR to a folder with a short path",
+    )
 
 
-def _undouble(address: str) -> None:
-    """Write rows that are stored twice once more, which leaves one of each.
+def _remove_socket(note_file: Path) -> None:
+    """Remove the socket of an owner that was killed."""
+    note = _read_note(note_file)
+    if note and _is_private_socket(note.address, note_file.parent):
+        _remove_socket_folder(Path(note.address.removeprefix("unix:")).parent)
 
-    Killed after a flush and before it removed its log, Milvus Lite 3.2 replays the log beside the flushed rows.
-    """
-    client = MilvusClient(address, dedicated=True)
-    for collection in client.list_collections():
-        if not client.list_indexes(collection):
-            continue  # never finished, so nothing was written
-        client.load_collection(collection)
-        keys = Counter(row["id"] for row in client.query(collection, filter="", output_fields=["id"]))
-        doubled = [key for key, rows in keys.items() if rows > 1]
-        for first in range(0, len(doubled), _KEYS):
-            listed = json.dumps(doubled[first : first + _KEYS], ensure_ascii=False)
-            found = client.query(collection, filter=f"id in {listed}", output_fields=["*"])
-            client.upsert(collection, list({row["id"]: dict(row) for row in found}.values()))
-        if doubled:
-            client.flush(collection)
-    client.close()
+
+def _remove_socket_folder(folder: Path) -> None:
+    """Remove a folder that holds a socket and nothing else."""
+    with suppress(OSError):
+        (folder / _SOCKET).unlink(missing_ok=True)
+        folder.rmdir()

@@ -6,7 +6,9 @@ verifying go to the store itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,10 @@ from var_plugin.index.copy import Copy
 from var_plugin.index.filters import Conditions, expression
 from var_plugin.index.schema import Row
 from var_plugin.index.store import Store
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Reader:
@@ -35,10 +41,8 @@ class Reader:
 
     def rows(self, collection: str, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
         """Return the fields of every row that matches, in no particular order."""
-        copy = self._copy(collection)
-        if copy is None:
-            return self._store.rows(collection, expression(conditions), fields)
-        return copy.rows(conditions, fields)
+        rows = self._asked(collection, lambda copy: copy.rows(conditions, fields))
+        return self._store.rows(collection, expression(conditions), fields) if rows is None else rows
 
     def search(
         self,
@@ -52,11 +56,26 @@ class Reader:
         videos: int,
     ) -> list[tuple[float, Row]]:
         """Return the best rows with their similarity, best first; `videos` counts for copies, see `Copy`."""
-        copy = self._copy(collection)
-        if copy is None:
-            wanted = expression(conditions)
-            return self._store.search(collection, vector, limit=limit, expression=wanted, fields=fields)
-        return copy.search(vector, metric=metric, limit=limit, conditions=conditions, fields=fields, videos=videos)
+        best = self._asked(
+            collection,
+            lambda copy: copy.search(
+                vector, metric=metric, limit=limit, conditions=conditions, fields=fields, videos=videos
+            ),
+        )
+        if best is not None:
+            return best
+        return self._store.search(collection, vector, limit=limit, expression=expression(conditions), fields=fields)
+
+    def _asked(self, collection: str, ask: Callable[[Copy], T]) -> T | None:
+        """Return what a copy answers; None where there is none, or it is damaged."""
+        if (copy := self._copy(collection)) is None or self._store.copies is None:
+            return None
+        try:
+            return ask(copy)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            logger.warning("the copy of %s for searching is damaged and not used: %s", collection, error)
+            self._store.copies.distrust(collection)
+            return None
 
     def _copy(self, collection: str) -> Copy | None:
         return self._store.copies.find(collection) if self._store.copies else None

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args, overload
+from typing import cast, get_args, overload
 
 import numpy as np
 
@@ -116,19 +116,19 @@ class SegmentRows(Sequence[Row]):
 
 def fault(row: Row) -> str | None:
     """Return what no row that was written here can hold, or None; the store may have been filled by others."""
-    times = [row["start_ms"], row["end_ms"], row["key_ms"], row["recorded_at"]]
-    if not all(isinstance(value, int) for value in times) or not isinstance(row["anomaly"], int | float):
+    times = [row.get(name) for name in ("start_ms", "end_ms", "key_ms", "recorded_at")]
+    if not all(isinstance(value, int) for value in times) or not isinstance(row.get("anomaly"), int | float):
         return "a time or an anomaly score is no number"
-    start, end, key, recorded_at = times
+    start, end, key, recorded_at = cast("list[int]", times)
     if not (0 <= start <= end <= _LONGEST_MS and 0 <= key <= _LONGEST_MS):
         return f"it lies from {start} to {end} ms, its key frame at {key} ms"
     if not EARLIEST_MS <= recorded_at <= LATEST_MS:
         return f"its clock time is {recorded_at} ms since 1970"
     if not 0 <= row["anomaly"] <= 1:
         return f"its anomaly score is {row['anomaly']}"
-    if not is_id(row["video_id"]) or row["kind"] not in get_args(SegmentKind):
+    if not is_id(row.get("video_id")) or row.get("kind") not in get_args(SegmentKind):
         return "its video id or its kind is not possible"
-    return None if is_text(row["camera"]) else "its camera has control characters"
+    return None if is_text(row.get("camera")) else "its camera has control characters"
 
 
 def as_hits(rows: Iterable[tuple[float, Row]]) -> list[Hit]:

@@ -8,11 +8,12 @@ ended and another one, perhaps this, has taken over.
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,10 +21,12 @@ import numpy as np
 
 from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.copies import Copies
+from var_plugin.index.failures import file_failure
 from var_plugin.index.location import is_local, milvus_uri
 from var_plugin.index.making import Kept, look, make
 from var_plugin.index.milvus_options import MilvusOptions
 from var_plugin.index.schema import Row
+from var_plugin.private_files import exclusive_lock
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
@@ -54,6 +57,8 @@ class Store:
         self.options = None if is_local(self.uri) else MilvusOptions.of(self.uri)
         """What the server is asked for; None for Milvus Lite, which has no options."""
         self._kept: dict[str, Kept] = {}
+        if is_local(self.uri):
+            check_local(Path(self.uri))
         self.copies = Copies(Path(self.uri)) if is_local(self.uri) else None
         self._token = token
         self._loaded: set[str] = set()
@@ -85,10 +90,13 @@ class Store:
             yield
             return
         # A handful of files serves all keys; two keys that share one only wait a little for each other.
-        lock = Path(self.uri) / "locks" / key[:2]
-        lock.parent.mkdir(exist_ok=True)
-        with lock.open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock = Path(self.uri) / "locks" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:2]
+        with ExitStack() as held:
+            try:
+                lock.parent.mkdir(mode=0o700, exist_ok=True)
+                held.enter_context(exclusive_lock(lock))
+            except OSError as error:
+                raise _failure("lock", str(lock), error) from error
             yield
 
     def has(self, collection: str) -> bool:
@@ -259,6 +267,8 @@ class Store:
         except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
             if link:
                 link.close()
+            if is_local(self.uri):
+                raise _failure("load a collection of", self.uri, error) from error
             raise IndexUnavailableError(
                 f"no Milvus server answers at {self.uri}",
                 why=str(error),
@@ -289,11 +299,16 @@ class Store:
 
 
 def _failure(doing: str, collection: str, error: Exception) -> StoreError:
-    return StoreError(
-        f"the vector store could not {doing} '{collection}'",
-        why=str(error),
-        fix="check that the server runs and the disk has room, then try again",
-    )
+    why, fix = file_failure(error) or (str(error), "check that the server runs, then try again")
+    return StoreError(f"the vector store could not {doing} '{collection}'", why=why, fix=fix)
+
+
+def check_local(database: Path) -> None:
+    """Raise `IndexUnavailableError` where a local folder must not or cannot be opened; see `check_folder`."""
+    if os.path.lexists(database):
+        from var_plugin.index.lite_folder import check_folder
+
+        check_folder(database)
 
 
 def _pages(client: MilvusClient, collection: str, expression: str, fields: Sequence[str]) -> Iterator[list[Row]]:

@@ -11,7 +11,7 @@ from typing import Self
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
-from var_plugin.errors import StoreError, UnknownSuiteError, VarPluginError
+from var_plugin.errors import IndexUnavailableError, StoreError, UnknownSuiteError, VarPluginError
 from var_plugin.index.calibration import Calibration
 from var_plugin.index.catalogue import Catalogue, Entry, Generation, Generations
 from var_plugin.index.footage import find_footage
@@ -57,6 +57,8 @@ class VideoIndex(VideoGeneration):
         try:
             catalogue = Catalogue(store, name)
             generations = catalogue.generations()
+            if generations is None:
+                _check_not_restoring(catalogue, store.uri)
             suite = suite or _maker(generations)
             if generations is None:
                 generations = Generations(current=_generation(1, suite))
@@ -166,6 +168,15 @@ class _AbsentSuite(Suite):
     @property
     def fingerprint(self) -> str:
         return self._made.fingerprint
+
+
+def _check_not_restoring(catalogue: Catalogue, uri: str) -> None:
+    if catalogue.is_restoring():
+        raise IndexUnavailableError(
+            f"the index at {uri} is not whole",
+            why="a restore began there and has not ended",
+            fix="wait until it has ended, or run it again: var-plugin restore",
+        )
 
 
 def _maker(generations: Generations | None) -> Suite:
