@@ -5,11 +5,17 @@ VENV ?= .venv
 # PyTorch's own index for builds without CUDA, which are far smaller:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+NEWEST_VENV ?= .venv-newest
+NEWEST_TESTS := tests/media tests/index/test_video_index.py tests/ingest/test_add.py tests/retrievers/test_search.py \
+	tests/retrievers/test_langchain.py tests/retrievers/tools tests/encoders/test_lite.py tests/app/test_asking.py \
+	tests/server/test_embeddings.py tests/test_cli.py tests/test_doctor.py
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NEWEST_BIN := $(NEWEST_VENV)/bin
+LOCK := $(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo app test test-slow check format clean
+.PHONY: demo app test test-slow test-newest check format lock clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/var-plugin demo
@@ -24,6 +30,13 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
+# The newest packages that pyproject.toml admits, as `pip install var-plugin` takes them: all must import, and reading,
+# indexing, searching, the page and the server must work. Use the newest Python: make test-newest PYTHON=python3.13
+test-newest:
+	$(PYTHON) requirements/install.py dev --newest --venv $(NEWEST_VENV)
+	$(NEWEST_BIN)/var-plugin doctor
+	OMP_NUM_THREADS=1 $(NEWEST_BIN)/python -m pytest -n 2 --dist loadfile $(NEWEST_TESTS)
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,21 +47,20 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Versions stay as they are where they still fit; for new ones: make lock LOCK_OPTIONS=--upgrade
+lock: $(VENV)/.installed-dev
+	$(LOCK) --extra dev $(LOCK_OPTIONS) --output-file requirements/dev.txt
+	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
+	$(LOCK) --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
+
 # `dev` holds all that `demo` needs, so one virtual environment serves both.
-$(VENV)/.installed-%: pyproject.toml constraints.txt
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 11))" \
-		|| { echo "Python 3.11 or newer is needed; name one: make $* PYTHON=python3.12"; exit 1; }
+$(VENV)/.installed-%: pyproject.toml requirements/%.txt requirements/install.py
 ifeq ($(TORCH_INDEX),)
-	@echo "Installing var-plugin[$*] into $(VENV). On Linux this downloads about 3 GB from PyPI the first time, most of"
-	@echo "it PyTorch with CUDA, and takes 7 GB on disk. Without CUDA it is far less (not measured here):"
-	@echo "  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu"
-else
-	@echo "Installing PyTorch from $(TORCH_INDEX), then var-plugin[$*], into $(VENV)."
-	$(PIP) torch torchaudio --index-url $(TORCH_INDEX)
+	@echo "The first installation downloads about 3 GB, most of it PyTorch with CUDA, and takes 7 GB on disk."
+	@echo "Without CUDA it is less: make $* TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 endif
-	$(PIP) --editable ".[$*]"
+	@$(PYTHON) requirements/install.py $* --venv $(VENV) --torch-index "$(TORCH_INDEX)"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo-footage
+	rm -rf $(VENV) $(NEWEST_VENV) demo-footage

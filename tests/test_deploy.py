@@ -15,14 +15,16 @@ from typer.testing import CliRunner
 
 from var_plugin.cli import app
 from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.server.health import health_router
 from var_plugin.settings import Settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
+DOCKERFILE = DEPLOY / "Dockerfile"
 # What the chart zilliztech/milvus reads at the top, of all that is set here.
 CHART = {
     "image", "cluster", "standalone", "streaming", "indexNode", "proxy", "queryNode", "dataNode", "mixCoordinator",
-    "etcd", "minio", "pulsarv3",
+    "service", "etcd", "minio", "externalS3", "pulsarv3",
 }  # fmt: skip
 VALUES = sorted((DEPLOY / "helm").glob("values-*.yaml"))
 
@@ -36,10 +38,43 @@ def compose() -> dict[str, Any]:
 def test_images_are_pinned_and_ports_are_this_machines(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         if "image" in service:
-            assert re.fullmatch(r"[\w./-]+:(v\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)", service["image"]), name
+            assert re.fullmatch(r"[\w./-]+:v\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", service["image"]), name
         else:
             assert (COMPOSE.parent / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+def test_no_service_runs_without_the_default_seccomp_profile(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged")
+
+
+def test_the_server_runs_without_privileges_on_a_read_only_file_system(compose: dict[str, Any]) -> None:
+    server = compose["services"]["server"]
+    (writable,) = server["tmpfs"]
+    assert (server["read_only"], server["cap_drop"]) == (True, ["ALL"])
+    instructions = [line.split() for line in DOCKERFILE.read_text().splitlines() if re.match("[A-Z]+ ", line)]
+    (user,) = (words[1] for words in instructions if words[0] == "USER")
+    assert int(user) > 0
+    cache = re.search(r"VAR_PLUGIN_CACHE=(\S+)", DOCKERFILE.read_text())
+    assert cache and Path(writable) in Path(cache[1]).parents
+
+
+def test_the_image_is_built_from_one_pinned_base_and_the_locked_packages() -> None:
+    text = DOCKERFILE.read_text()
+    (base,) = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
+    assert re.findall("pip install", text) == []
+    assert "requirements/install.py server" in text
+    copied = re.findall(r"^COPY (?!--from)(.+) \./?\S*$", text, re.MULTILINE)
+    assert all((COMPOSE.parent.parent / name).exists() for names in copied for name in names.split())
+
+
+def test_health_is_checked_where_the_server_answers(compose: dict[str, Any]) -> None:
+    (path,) = re.findall(r"http://127\.0\.0\.1:8000(/[\w/]+)", DOCKERFILE.read_text())
+    assert path in {route.path for route in health_router(None, None).routes}  # type: ignore[arg-type]
+    assert "healthcheck" in compose["services"]["milvus"]
 
 
 def test_services_and_volumes_that_are_named_are_there(compose: dict[str, Any]) -> None:
@@ -49,8 +84,8 @@ def test_services_and_volumes_that_are_named_are_there(compose: dict[str, Any]) 
             assert "healthcheck" in services[needed]
         for volume in service.get("volumes", ()):
             assert volume.partition(":")[0] in compose["volumes"]
-    hosts = re.findall(r"(?:http://|: )(\w+):\d{4,5}\b", COMPOSE.read_text())
-    assert {"etcd", "minio", "milvus"} <= set(hosts)
+    hosts = re.findall(r"http://(\w+):\d{4,5}\b", COMPOSE.read_text())
+    assert "milvus" in hosts
     assert set(hosts) <= {*services, "localhost"}, "what answers there is a service"
 
 
@@ -75,6 +110,9 @@ def test_values_are_of_the_chart_and_of_the_same_milvus(path: Path, compose: dic
     assert values.keys() <= CHART
     assert values["cluster"]["enabled"] == ("cluster" in path.stem)
     assert compose["services"]["milvus"]["image"].endswith(":" + values["image"]["all"]["tag"])
+    assert values["service"]["type"] == "ClusterIP", "not reached from outside the cluster"
+    assert not values["minio"]["enabled"], "its images are no longer published"
+    assert not {"accessKey", "secretKey"} & values["externalS3"].keys(), "secrets are given on the command line"
     for uri in re.findall(r"--index '([^']+)'", path.read_text()):
         assert milvus_uri(uri) == uri
 
@@ -88,7 +126,7 @@ def test_docker_compose_accepts_the_file() -> None:
         text = re.sub("^name:.*$", "", text, flags=re.MULTILINE)  # 1.29, which Debian has, does not know it
     else:
         pytest.skip("no docker compose here: apt-get install docker-compose")
-    secrets = dict.fromkeys(("MINIO_USER", "MINIO_PASSWORD", "VAR_PLUGIN_API_KEYS"), "x")
+    secrets = {"VAR_PLUGIN_API_KEYS": "x"}
     command = [*compose, "--project-directory", str(DEPLOY), "-f", "-", "config", "--quiet"]
     checked = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, **secrets})
     assert checked.returncode == 0, checked.stderr

@@ -58,12 +58,19 @@ def test_links_lead_into_the_package(link: str) -> None:
         assert not path.exists()
 
 
+def repository_files() -> list[str]:
+    """Return the files under version control, or all files of an unpacked sdist."""
+    if not (ROOT / ".git").exists():
+        return [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return list(filter(None, files.split("\0")))
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, and the wheel that is built from it, of a checkout whose links are gone."""
     folder = tmp_path_factory.mktemp("built")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, files.split("\0")):
+    for name in repository_files():
         if name not in LINKS and (ROOT / name).is_file():
             target = folder / "checkout" / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +89,21 @@ def test_wheel_and_sdist_hold_the_package_and_no_links(built: Path) -> None:
         top = {name.split("/")[1] for name in archive.getnames() if "/" in name}
     assert {"var_plugin", "tests", "pyproject.toml", "LICENSE", "README.md"} <= top
     assert not top & set(LINKS)
+
+
+def test_the_sdist_holds_the_files_that_its_tests_read(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    missing = [
+        name for name in repository_files() if not Path(name).name.startswith(".") and not (unpacked / name).exists()
+    ]
+    assert [name for name in missing if name not in LINKS] == []
+    own = {**os.environ, "PYTHONPATH": str(unpacked)}
+    readers = ("tests/test_deploy.py", "tests/test_docs.py", "tests/test_readme.py", "tests/app/test_space.py")
+    words = ("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *readers)
+    assert "tests collected" in python(*words, cwd=unpacked, env=own)
 
 
 def test_the_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> None:
