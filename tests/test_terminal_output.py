@@ -1,0 +1,119 @@
+"""The command line on real terminals: one progress bar over a run, and names that a terminal must not obey."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import sys
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.colors import DESCRIPTION
+from tests.films import Film, textured
+from var_plugin import cli
+from var_plugin.encoders import suites
+
+
+@pytest.fixture(autouse=True)
+def colors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path) -> None:
+    from var_plugin.settings import settings
+
+    monkeypatch.setattr(suites, "_BUILT_IN", (*suites._BUILT_IN, DESCRIPTION))
+    monkeypatch.setenv("VAR_PLUGIN_SUITE", "colors")
+    monkeypatch.setenv("VAR_PLUGIN_INDEX", str(tmp_path / "index.db"))
+    settings.cache_clear()
+
+
+def main(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+        sys.exit(0)
+    return int(ended.value.code or 0)
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> tuple[int, str]:
+    """Run a command with stderr on a pseudo-terminal; return its exit code and what the terminal was sent."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    sent: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while block := os.read(controller, 65536):
+                sent.append(block)
+        except OSError:  # how a pseudo-terminal ends
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with monkeypatch.context() as patched, os.fdopen(terminal, "w", encoding="utf-8") as stderr:
+        patched.setattr(sys, "stderr", stderr)
+        code = main(monkeypatch, *words)
+    reader.join()
+    os.close(controller)
+    return code, b"".join(sent).decode()
+
+
+def test_one_bar_covers_all_files_of_a_run(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        film(f"cams/{n}.mp4", seconds=2 + n, fps=4, paint=lambda time, n=n: textured(n, 32, 32))
+    (film.folder / "cams/damaged.mp4").write_bytes(b"no film" * 1000)
+    for command in (["index", film.folder / "cams"], ["index", film.folder / "cams"], ["reindex", "--suite", "colors"]):
+        code, sent = on_terminal(monkeypatch, *command)
+        assert sent.count("\n") == 1, "one bar"
+        shown = [line for line in sent.replace("\n", "\r").split("\r") if line.strip()]
+        shares = [int(found[1]) for line in shown if (found := re.match(r" *(\d+) %", line))]
+        assert shares == sorted(shares)
+        assert shares[-1] == 100
+        done = "4 of 4 files, 1 failed [" if command[0] == "index" else "3 of 3 files ["
+        assert (code, done in shown[-1]) == (5 if command[0] == "index" else 0, True), shown[-1]
+        assert "elapsed" in shown[-1]
+        assert "left]" in shown[-1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_every_command_survives_any_name_in_any_encoding(
+    film: Film, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    awkward, unstorable = "Zürich 北门 \u202e\u009b31m.mp4", "caf\udce9\x1b[2J\nstored  bank.mp4"
+    film(f"cams/{awkward}", seconds=2, fps=4, paint=lambda time: textured(1, 32, 32))
+    (film.folder / "cams" / unstorable).write_bytes(b"no film")
+
+    def run(*words: str | Path) -> str:
+        """Run a command on streams that take nothing but their encoding; return what it printed."""
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2)]
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", streams[0])
+            patched.setattr(sys, "stderr", streams[1])
+            main(monkeypatch, *words)
+        texts = []
+        for stream in streams:
+            stream.flush()
+            assert isinstance(stream.buffer, io.BytesIO)
+            texts.append(stream.buffer.getvalue().decode(encoding))
+        for text in texts:
+            assert "Traceback" not in text
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028\ud800-\udfff]", text)
+            assert not any(line.startswith("stored  bank") for line in text.splitlines())
+        return texts[0]
+
+    run("index", film.folder / "cams")
+    receipt = json.loads(run("index", film.folder / "cams", "--json"))
+    names = {Path(line["path"]).name: line["status"] for line in receipt["videos"]}
+    assert names == {awkward: "unchanged", unstorable: "failed"}
+    assert run("search", "red").count("\n") >= 4
+    (moment,) = json.loads(run("search", "red", "--json"))
+    assert Path(moment["uri"]).name == awkward
+    for words in (
+        ["videos"], ["videos", "--json"], ["export", moment["id"], film.folder / "out\x1b[2J\x07.mp4"],
+        ["delete", "\x1b[2J"], ["index", film.folder / "no\x1b[2Jthing\u2028"], ["verify"], ["fly\x1b[2J"],
+        ["reindex", "--suite", "colors"], ["search", "--image", film.folder / "a\x1b[2J.png"],
+    ):  # fmt: skip
+        run(*words)
