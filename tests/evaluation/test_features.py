@@ -40,3 +40,15 @@ def test_what_is_there_is_left(film: Film, tmp_path: Path) -> None:
     assert (tmp_path / "out/a.npy").read_bytes() == b"from last time"
     with pytest.raises(MediaNotFoundError):
         extract_features(tmp_path / "gone", tmp_path, color_suite(), rate=2, report=lambda v, p: None)
+
+
+def test_any_error_costs_its_video_alone(film: Film, tmp_path: Path) -> None:
+    film("videos/a.mp4", seconds=1)
+    film("videos/b.mp4", seconds=1)
+    (tmp_path / "out/a.part").mkdir(parents=True)  # where the features of the first one would be written
+    told: dict[str, str] = {}
+    failed = extract_features(
+        film.folder / "videos", tmp_path / "out", color_suite(), rate=2, report=lambda v, p: told.update({v.name: p})
+    )
+    assert (failed, told["b.mp4"]) == (1, "")
+    assert "could not be processed: Is a directory" in told["a.mp4"]

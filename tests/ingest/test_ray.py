@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.video import Grid, ReadRun, Run
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
-from var_plugin.ingest.add import Origin, _found
+from var_plugin.ingest.add import Origin, _plan
 from var_plugin.ingest.engines import Here, Tell
 from var_plugin.ingest.file import Footage
 from var_plugin.ingest.gather import gather
@@ -181,7 +182,7 @@ def test_an_address_needs_its_engine(tmp_path: Path) -> None:
 
 
 def test_a_file_tells_workers_all_they_need(film: Film) -> None:
-    (found,) = _found([film("north/film.mp4", seconds=1)], Origin(camera="gate", metadata={"floor": 1}))
+    (found,) = _plan([film("north/film.mp4", seconds=1)], Origin(camera="gate", metadata={"floor": 1}), Counter())
     assert isinstance(found, Footage)
     assert (found.camera, dict(found.metadata)) == ("gate", {"floor": 1})
 

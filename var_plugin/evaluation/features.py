@@ -16,7 +16,8 @@ from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.sound import listen
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import embed_clips
-from var_plugin.errors import NoAudioStreamError, UnsupportedModalityError, VarPluginError
+from var_plugin.errors import NoAudioStreamError, UnsupportedModalityError
+from var_plugin.ingest.video import failure
 from var_plugin.media.files import find_videos
 from var_plugin.media.guard import decode_audio
 
@@ -99,8 +100,8 @@ def _extract(
             try:
                 for pattern, vectors in make(video).items():
                     _write(target(pattern), vectors)
-            except VarPluginError as error:
-                failed, problem = failed + 1, str(error)
+            except Exception as error:  # whatever one video raises, the others go on
+                failed, problem = failed + 1, failure(video, error).reason or ""
         report(video, problem)
     return failed
 

@@ -73,7 +73,7 @@ def add(
     try:
         plan = _plan(paths, origin, passed_over)
         files = {number: item.path for number, item in enumerate(plan) if isinstance(item, Footage)}
-        _check_one_time(origin, list(files.values()))
+        check_one_time(origin.recorded_at, list(files.values()))
         lines.extend(line for line in finish_reindex(index, progress) if line.status == "failed")
         _finish_deletions(index)
         if isinstance(progress, RunProgress):
@@ -136,9 +136,9 @@ def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]
     return plan
 
 
-def _check_one_time(origin: Origin, files: Sequence[Path]) -> None:
-    """Raise where one clock time is given for several files: it cannot be that of all of them."""
-    if origin.recorded_at is not None and len(files) > 1:
+def check_one_time(recorded_at: datetime | None, files: Sequence[Path]) -> None:
+    """Raise InvalidInputError where one clock time is given for several files: it cannot be that of all of them."""
+    if recorded_at is not None and len(files) > 1:
         raise InvalidInputError(
             f"one clock time is given for several files ({len(files)}): {files[0].name}, {files[1].name}"
             + (", …" if len(files) > 2 else ""),

@@ -119,7 +119,9 @@ def failure(path: Path, error: Exception) -> VideoReceipt:
     if not isinstance(error, VarPluginError):
         if isinstance(error, OSError):
             error = UnreadableMediaError(
-                f"cannot index {path}", why=said(error), fix="check the disk and the rights to the file, then try again"
+                f"{path} could not be processed",
+                why=said(error),
+                fix="check the disk and the rights to the file, then try again",
             )
         else:
             logger.debug("%s failed", path, exc_info=error)
