@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import wave
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from av.audio.resampler import AudioResampler
 
 from tests.films import Film
-from var_plugin.errors import NoAudioStreamError, UnreadableMediaError
+from tests.tones import sine
+from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, UnreadableMediaError
+from var_plugin.media import guard
 from var_plugin.media.audio import SAMPLE_RATE, decode_audio, read_audio
+from var_plugin.media.frames import FrameReader
 
 
 def strongest_frequency(sound: np.ndarray) -> float:
@@ -65,3 +73,139 @@ def test_a_sound_of_one_sample_at_a_lower_rate_is_empty(tmp_path: Path) -> None:
         file.setparams((1, 2, 8_000, 0, "NONE", ""))
         file.writeframes(b"\1\0")
     assert read_audio(path).shape == (0,)
+
+
+def write_audio(path: Path, parts: list[tuple[float, np.ndarray]], codec: str, *, layout: str = "mono") -> Path:
+    """Write an audio file: parts as (start in seconds, samples (channels, n) float at 16 kHz), in whole frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=SAMPLE_RATE, layout=layout)
+        size = 1152 if codec == "mp2" else 1024
+        for start, samples in parts:
+            for first in range(0, samples.shape[1] - size + 1, size):
+                piece = np.ascontiguousarray(samples[:, first : first + size], np.float32)
+                frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+                frame.sample_rate, frame.time_base = SAMPLE_RATE, Fraction(1, SAMPLE_RATE)
+                frame.pts = round(start * SAMPLE_RATE) + first
+                for part in AudioResampler(format=stream.format, layout=layout, rate=SAMPLE_RATE).resample(frame):
+                    container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+def join(folder: Path, *recordings: list[tuple[float, np.ndarray]]) -> Path:
+    """Write one MPEG-TS file after the other into one, each with its own timestamps: no muxer lets them go back."""
+    path = folder / "joined.ts"
+    parts = [write_audio(folder / f"{number}.ts", parts, "mp2") for number, parts in enumerate(recordings)]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def starts(sound: np.ndarray, hertz: float) -> float:
+    """Return the second at which a tone of this frequency begins."""
+    step = 160
+    windows = np.lib.stride_tricks.sliding_window_view(sound, 2 * step)[::step] * np.hanning(2 * step)
+    power = np.abs(windows @ np.exp(-2j * np.pi * hertz * np.arange(2 * step) / SAMPLE_RATE))
+    return float((power > 0.5 * power.max()).argmax() * step / SAMPLE_RATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "pcm_s16le"), ("a.mp4", "aac"), ("a.ts", "mp2"), ("a.mka", "aac")]
+)
+@hypothesis.settings(max_examples=5, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(gaps=st.lists(st.floats(0.1, 20.0), min_size=1, max_size=4))
+def test_each_tone_is_at_its_time_whatever_pauses_come_before(
+    name: str, codec: str, gaps: list[float], tmp_path: Path
+) -> None:
+    """Within one frame of the encoder, which may reach over a pause."""
+    frequencies = [400, 900, 1500, 2300, 3400]
+    parts, start = [], 0.0
+    for hertz, gap in zip(frequencies, [0.0, *gaps], strict=False):
+        start += gap
+        parts.append((start, sine(hertz, 0.576)[None]))
+        start += 0.576
+    sound = read_audio(write_audio(tmp_path / name, parts, codec))
+    for hertz, (time, _) in zip(frequencies, parts, strict=False):
+        assert starts(sound, hertz) == pytest.approx(time - parts[0][0], abs=0.09), hertz
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov", "a.ts"])
+@pytest.mark.parametrize(("audio_starts", "video_starts"), [(1.5, 0.0), (0.0, 1.5), (2.0, 1.0)])
+def test_audio_and_video_may_start_apart(name: str, audio_starts: float, video_starts: float, film: Film) -> None:
+    """What comes first is second 0 of the file; MP4 and MOV say it in edit lists."""
+    path = film(
+        name,
+        seconds=5,
+        times=[video_starts + i / 10 for i in range(30)],
+        tone=440,
+        tone_starts=audio_starts,
+    )
+    zero = min(audio_starts, video_starts)
+    if name in ("a.mkv", "a.mp4", "a.mov"):
+        zero = start_of(path)
+    loud = np.abs(read_audio(path)) > 0.05
+    assert loud.argmax() / SAMPLE_RATE == pytest.approx(audio_starts - zero, abs=0.05)
+    assert next(iter(FrameReader(path))).time == pytest.approx(video_starts - zero, abs=0.05)
+
+
+def start_of(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return (container.start_time or 0) / av.time_base
+
+
+def test_of_overlapping_audio_the_earlier_is_kept(tmp_path: Path) -> None:
+    """A recorder sends the last second twice, with timestamps that go back."""
+    sound = read_audio(join(tmp_path, [(0.0, sine(400, 3.0)[None])], [(2.0, sine(1500, 3.0)[None])]))
+    assert len(sound) / SAMPLE_RATE == pytest.approx(5.0, abs=0.1)
+    assert starts(sound, 1500) == pytest.approx(3.0, abs=0.07)
+
+
+def test_audio_whose_clock_is_set_back_is_refused(tmp_path: Path) -> None:
+    path = join(tmp_path, [(9.0, sine(400, 3.0)[None])], [(0.0, sine(1500, 3.0)[None])])
+    with pytest.raises(BrokenTimestampsError, match="comes after"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_u8", "flac"])
+def test_channels_in_opposite_phase_do_not_cancel_each_other(codec: str, tmp_path: Path) -> None:
+    tone = sine(900, 2.0)
+    path = write_audio(tmp_path / "a.mkv", [(0.0, np.stack([tone, -tone]))], codec, layout="stereo")
+    sound = read_audio(path)
+    assert np.sqrt(2 * np.mean(sound**2)) == pytest.approx(0.5, rel=0.05)
+    assert strongest_frequency(sound) == pytest.approx(900, abs=3)
+
+
+def test_a_channel_that_turns_its_phase_keeps_the_length(tmp_path: Path) -> None:
+    tone = sine(900, 1.024)
+    parts = [np.stack([tone, sign * tone]) for sign in (1, -1, 1, -1)]
+    path = write_audio(tmp_path / "a.mkv", [(0.0, np.concatenate(parts, axis=1))], "pcm_s16le", layout="stereo")
+    sound = read_audio(path)
+    assert len(sound) == 4 * 16_384
+    assert np.abs(sound).reshape(-1, 256).max(axis=1).min() > 0.4
+
+
+def test_the_first_track_that_is_not_silent_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") for _ in range(3)]
+        for first in range(0, 3 * SAMPLE_RATE, 1000):
+            for stream, hertz in zip(streams, (None, 700, 1500), strict=True):
+                samples = sine(hertz, 3.0)[first : first + 1000] if hertz else np.zeros(1000, np.float32)
+                frame = av.AudioFrame.from_ndarray((samples[None] * 32767).astype(np.int16), "s16", "mono")
+                frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
+                container.mux(stream.encode(frame))
+    sound = read_audio(path)
+    assert len(sound) == 3 * SAMPLE_RATE
+    assert strongest_frequency(sound) == pytest.approx(700, abs=2)
+    assert np.array_equal(guard.read_audio(path), sound)
+    guard._kill_idle()
+
+
+def test_audio_may_change_its_format_on_the_way(tmp_path: Path) -> None:
+    """As in broadcasts: mono first, then stereo at another rate."""
+    first = write_audio(tmp_path / "1.mp2", [(0.0, sine(400, 2.304)[None])], "mp2")
+    second = write_audio(tmp_path / "2.mp2", [(0.0, np.stack([sine(1500, 2.304)] * 2))], "mp2", layout="stereo")
+    path = tmp_path / "both.mp3"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    sound = read_audio(path)
+    assert len(sound) / SAMPLE_RATE == pytest.approx(4.6, abs=0.15)
+    assert starts(sound, 1500) == pytest.approx(2.3, abs=0.1)

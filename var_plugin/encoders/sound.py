@@ -20,9 +20,6 @@ from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.guard import decode_audio
 from var_plugin.types import Span
 
-SILENCE = 3e-4
-"""Root mean square (full scale is 1; this is -70 dB) below which a window counts as silent."""
-
 _BATCH = 32
 # Digital silence has a vector, too, where there is nothing else.
 _LEAST_LOUDNESS = 1e-6

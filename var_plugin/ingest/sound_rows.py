@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from var_plugin.encoders.base import SoundEncoder, Vectors
-from var_plugin.encoders.sound import SILENCE, Heard, listen, pool_sound
+from var_plugin.encoders.sound import Heard, listen, pool_sound
 from var_plugin.encoders.unusual import unusualness
 from var_plugin.errors import NoAudioStreamError
+from var_plugin.media.audio import SILENCE
 from var_plugin.media.guard import decode_audio
 from var_plugin.media.segments import static_runs, uniform_segments
 from var_plugin.settings import settings

@@ -1,4 +1,4 @@
-"""The sound of a file as 16 kHz mono float32, on the same clock as its pictures."""
+"""The audio of a file as 16 kHz mono float32, on the same clock as its frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from var_plugin.errors import NoAudioStreamError, TooLongMediaError, said
 from var_plugin.media.container import (
+    BACKWARD_SLACK_SECONDS,
     LONGEST_GAP_SECONDS,
     OUT_OF_MEMORY,
     clock_jumps,
@@ -26,86 +28,206 @@ from var_plugin.media.container import (
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 SAMPLE_RATE = 16_000
-"""Samples per second, for every sound in the package."""
+"""Samples per second, for all audio in the package."""
+SILENCE = 3e-4
+"""Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
+
+# Timestamps are rounded, to milliseconds in Matroska, and packets jitter. A larger deviation is a gap or an overlap.
+_TIMESTAMP_SLACK_SECONDS = 0.04
+# The mean of opposite channels is silent. Independent channels lose half of their power in it, a single one three
+# quarters; below this share of the power the channels cancel each other.
+_CANCELLED_POWER_SHARE = 0.01
+_UNSIGNED_MIDDLE = 128
 
 
 def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArray[np.float32]]:
-    """Yield the sound in pieces of (samples,) float32 in -1…1; sample i plays i / 16000 s after the video's start.
+    """Yield the audio in pieces of (samples,) float32 in -1…1; sample i plays i / 16000 s after the video's start.
 
-    Stereo becomes the mean of its channels. Sound that starts late is preceded by silence.
+    Timestamps decide where samples go: audio that starts late and gaps become silence, of overlapping audio the earlier
+    is kept. Stereo becomes the mean of its channels, or the louder one where they cancel each other. Of several tracks
+    the first that is not silent is used, beginning with the one that a player takes. While a silent track is searched,
+    pieces are empty.
 
     Raises:
         MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, TooManyStreamsError: as `open_media`.
-        NoAudioStreamError: the file has no sound.
+        NoAudioStreamError: the file has no audio.
         TooLongMediaError: at the sample that passes the limit.
-        BrokenTimestampsError: it begins more than an hour after the pictures.
+        BrokenTimestampsError: audio begins more than an hour after the audio, or the start, before it, or more than
+            2 s earlier than the audio before it.
     """
-    position = 0
-    for piece in _pieces(path, limits):
-        position += len(piece)
-        if position > limits.duration * SAMPLE_RATE:
-            raise TooLongMediaError(
-                f"the sound of {path} goes on for too long",
-                why=f"the limit is {limits.duration:.0f} s",
-                fix="cut it into shorter files, or mend its timestamps",
-            )
-        yield piece
+    *others, last = _tracks(path, limits)
+    for track in others:
+        pieces = _pieces(path, track, limits)
+        silent = 0
+        for piece in pieces:
+            if _is_silent(piece):
+                silent += len(piece)
+                yield np.zeros(0, np.float32)
+                continue
+            yield from _zeros(silent)
+            yield piece
+            yield from pieces
+            return
+    yield from _pieces(path, last, limits)
 
 
 def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
-    """Return the sound from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
+    """Return the audio from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
     return cut(decode_audio(path), start, end)
 
 
 def cut(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
-    """Join neighbouring pieces of sound from `start` to `end` seconds into one array (samples,)."""
+    """Join neighbouring pieces of audio from `start` to `end` seconds into one array (samples,)."""
     first = round(start * SAMPLE_RATE)
     last = None if end == math.inf else round(end * SAMPLE_RATE)
-    wanted = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate gives none at all
+    parts = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate gives none at all
     position = 0
     for piece in pieces:
-        wanted.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
+        parts.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
         position += len(piece)
         if last is not None and position >= last:
             break
-    return np.concatenate(wanted)
+    return np.concatenate(parts)
 
 
-def _pieces(path: Path, limits: Limits) -> Iterator[NDArray[np.float32]]:
+def audio_streams(container: InputContainer) -> list[AudioStream]:
+    """Return the audio streams with a known codec, the one that a player takes first."""
+    streams = [stream for stream in container.streams.audio if stream.codec_context]
+    best = container.streams.best("audio")
+    return sorted(streams, key=lambda stream: stream is not best)
+
+
+def _tracks(path: Path, limits: Limits) -> list[int]:
+    """Return the indices of the audio streams, at least one."""
     with open_media(path, limits) as container:
         if not container.streams.audio:
-            raise NoAudioStreamError(f"{path} has no sound", why="it holds no audio stream", fix="name another file")
-        stream = container.streams.best("audio") or container.streams.audio[0]
-        if not isinstance(stream, AudioStream) or not stream.codec_context:
-            raise unreadable(path, "its sound is of no known kind")
-        # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
-        resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        begun = False
+            raise NoAudioStreamError(f"{path} has no audio", why="it holds no audio stream", fix="name another file")
+        tracks = [stream.index for stream in audio_streams(container)]
+    if not tracks:
+        raise unreadable(path, "its audio is of no known kind")
+    return tracks
+
+
+def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float32]]:
+    """Decode one track."""
+    with open_media(path, limits) as container:
+        stream = container.streams[track]
+        if not isinstance(stream, AudioStream):
+            raise unreadable(path, "its streams change while they are read")
+        timeline = _Timeline(path)
+        zero = start_time(container)
+        is_empty = True
         try:
             for frame in decoded(container, stream, path):
                 if not isinstance(frame, AudioFrame):
                     continue
-                if not begun and frame.time is not None:
-                    yield from _silence(path, frame.time - start_time(container))
-                begun = True
-                yield from _samples(resampler, frame)
-            if not begun:
-                raise unreadable(path, "no sound in it can be decoded")
-            yield from _samples(resampler, None)
+                is_empty = False
+                for piece in timeline.place(frame, None if frame.time is None else frame.time - zero):
+                    _check_length(path, timeline.position, limits)
+                    yield piece
+            if is_empty:
+                raise unreadable(path, "no audio in it can be decoded")
+            yield from timeline.flush()
         except OUT_OF_MEMORY:
             raise
-        except (av.FFmpegError, ValueError) as error:  # the sound changes its shape on the way
+        except (av.FFmpegError, ValueError) as error:  # frames of a kind that cannot be resampled
             raise unreadable(path, said(error)) from error
 
 
-def _silence(path: Path, seconds: float) -> Iterator[NDArray[np.float32]]:
-    if seconds > LONGEST_GAP_SECONDS:
-        raise clock_jumps(path, seconds, 0.0)
-    samples = max(0, round(seconds * SAMPLE_RATE))
+def _check_length(path: Path, samples: int, limits: Limits) -> None:
+    if samples > limits.duration * SAMPLE_RATE:
+        raise TooLongMediaError(
+            f"the audio of {path} goes on for too long",
+            why=f"the limit is {limits.duration:.0f} s",
+            fix="cut it into shorter files, or mend its timestamps",
+        )
+
+
+class _Timeline:
+    """Places decoded frames at their timestamps, in runs without a gap, overlap or change of format."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.position = 0
+        """Samples yielded so far."""
+        self._resampler: AudioResampler | None = None
+        self._format: tuple[str, str, int] | None = None
+        self._due = 0.0
+        """Seconds at which the next frame of the run begins."""
+        self._overlap = 0
+        """Samples of the run that were yielded already, by an earlier run."""
+
+    def place(self, frame: AudioFrame, time: float | None) -> Iterator[NDArray[np.float32]]:
+        """Yield what a frame adds: silence before it, and the samples that can be resampled by now.
+
+        Args:
+            frame: the next decoded frame.
+            time: seconds from the start of the file; None: right after the frame before.
+        """
+        frame = _audible(frame)
+        format_ = (frame.format.name, frame.layout.name, frame.sample_rate)
+        time = self._due if time is None else time
+        is_in_time = abs(time - self._due) <= _TIMESTAMP_SLACK_SECONDS
+        if format_ != self._format or not is_in_time:
+            yield from self.flush()
+            yield from self._begin(self._due if is_in_time else time)
+            # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._format = format_
+        yield from self._resampled(frame)
+        self._due += frame.samples / frame.sample_rate
+
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """End the run: yield what the resampler still holds."""
+        yield from self._resampled(None)
+        self._resampler = None
+
+    def _begin(self, time: float) -> Iterator[NDArray[np.float32]]:
+        """Begin a run at `time` seconds, after silence where there is a gap."""
+        is_first = self._format is None
+        backward = -BACKWARD_SLACK_SECONDS if not is_first else -math.inf
+        if not backward <= time - self._due <= LONGEST_GAP_SECONDS:
+            raise clock_jumps(self._path, time, self._due)
+        # Resampling may round a run up to one sample more: that is no overlap.
+        missing = round(time * SAMPLE_RATE) - self.position
+        if missing > 1:
+            self.position += missing
+            yield from _zeros(missing)
+        self._overlap = -missing if missing < -1 else 0
+        self._due = time
+
+    def _resampled(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
+        for resampled in self._resampler.resample(frame) if self._resampler else ():
+            samples = resampled.to_ndarray().reshape(-1).astype(np.float32) / 32768.0
+            left = samples[self._overlap :]
+            self._overlap -= len(samples) - len(left)
+            self.position += len(left)
+            if len(left):
+                yield left
+
+
+def _audible(frame: AudioFrame) -> AudioFrame:
+    """Return the frame itself, or its loudest channel where the channels cancel each other in the mean."""
+    count = frame.layout.nb_channels
+    if count < 2 or frame.format.name.rstrip("p") not in ("u8", "s16", "s32", "flt", "dbl"):
+        return frame
+    samples = frame.to_ndarray()
+    channels = samples if frame.format.is_planar else samples.reshape(-1, count).T
+    centred = channels.astype(np.float32) - (_UNSIGNED_MIDDLE if channels.dtype == np.uint8 else 0)
+    powers = np.square(centred).mean(axis=1)
+    if np.square(centred.mean(axis=0)).mean() >= _CANCELLED_POWER_SHARE * powers.mean():
+        return frame
+    loudest = np.ascontiguousarray(channels[powers.argmax()][None])
+    single = AudioFrame.from_ndarray(loudest, frame.format.name, "mono")
+    single.sample_rate, single.pts, single.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return single
+
+
+def _is_silent(piece: NDArray[np.float32]) -> bool:
+    return bool(np.square(piece).mean() < SILENCE**2)
+
+
+def _zeros(samples: int) -> Iterator[NDArray[np.float32]]:
+    """Yield silence, a second at most at once."""
     for position in range(0, samples, SAMPLE_RATE):
         yield np.zeros(min(SAMPLE_RATE, samples - position), np.float32)
-
-
-def _samples(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
-    for resampled in resampler.resample(frame):
-        yield resampled.to_ndarray().reshape(-1).astype(np.float32) / 32768.0

@@ -43,6 +43,8 @@ _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
 """What decoding raises where memory ends; the second where a decoder's thread finds no room for its stack."""
+BACKWARD_SLACK_SECONDS = 2.0
+"""A frame may come a little late in an untidy file; beyond this the clock was set anew."""
 LONGEST_GAP_SECONDS = 3600.0
 """A picture may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
 # How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
