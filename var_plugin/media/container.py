@@ -32,12 +32,16 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 logger = logging.getLogger(__name__)
 
+# FFmpeg would take a stream of JPEG images for a single one.
+_FORMAT_BY_SUFFIX = {".mjpeg": "mjpeg", ".mjpg": "mjpeg"}
 # FFmpeg's names of the formats that hold their media themselves. Playlists and scripts, which make it open other files,
 # are told by content, not by file ending: an ffconcat script named .mp4 would be followed.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "flv", "asf",
-    "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif",
+    "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif", "m4v", "mjpeg",
 )  # fmt: skip
+# A bare stream of one codec; FFmpeg makes up timestamps for some of them.
+_UNTIMED = frozenset({"h264", "hevc", "m4v", "mjpeg", "mpegvideo"})
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
 # Names and titles in a file may be in any encoding. PyAV 19 accepts all of them and has no such argument any more.
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -83,7 +87,9 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
     """
     check_file(path)
     try:
-        container: InputContainer = av.open(f"file:{path.absolute()}", options=_OPTIONS, **_METADATA)
+        container: InputContainer = av.open(
+            f"file:{path.absolute()}", format=_FORMAT_BY_SUFFIX.get(path.suffix.lower()), options=_OPTIONS, **_METADATA
+        )
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -108,6 +114,8 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
             why="it only names other files or addresses, and those are never opened",
             fix="name the media files themselves",
         )
+    if isinstance(error, av.ArgumentError):  # FFmpeg knows the format, and `format_whitelist` excludes it
+        return unreadable(path, "its format is none of those that are read")
     return unreadable(path, said(error))
 
 
@@ -200,19 +208,36 @@ def start_time(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-def declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return how long the header says the pictures go on, in seconds."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+def is_untimed(container: InputContainer) -> bool:
+    """Return whether the format has no timestamps, so that times follow from a constant frame rate."""
+    return container.format.name in _UNTIMED
+
+
+def has_decoding_times_only(container: InputContainer, stream: VideoStream) -> bool:
+    """Return whether presentation times are guessed in decoding order, which is wrong where frames are reordered."""
+    return container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
+
+
+def file_duration(container: InputContainer) -> float | None:
+    """Return how long the header says the file goes on, in seconds: the longest of its streams."""
     if not container.duration:
         return None
-    # Matroska counts from zero on, whenever its first picture is shown.
+    # Matroska counts from zero on, whenever its first frame is shown.
     before = start_time(container) if "matroska" in container.format.name else 0.0
     return container.duration / av.time_base - max(0.0, before)
 
 
 def _codec_name(stream: Stream) -> str:
     return stream.codec_context.name if stream.codec_context else ""
+
+
+def declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Return how long the header says the pictures go on, in seconds."""
+    if is_untimed(container):
+        return None
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return file_duration(container)
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:

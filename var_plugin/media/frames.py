@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -26,12 +27,16 @@ from numpy.typing import NDArray
 
 from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError, UnreadableMediaError, said
 from var_plugin.media.container import (
+    BACKWARD_SLACK_SECONDS,
     LONGEST_GAP_SECONDS,
     OUT_OF_MEMORY,
     check_pixels,
     clock_jumps,
     declared_duration,
     decoded,
+    file_duration,
+    has_decoding_times_only,
+    is_untimed,
     main_video_stream,
     open_media,
     start_time,
@@ -46,8 +51,10 @@ from var_plugin.media.sparse import KeyFrames, enough_key_frames
 # pictures of its own, so memory bounds their number.
 _THREADED_FROM_HEIGHT = 720
 _THREADS = min(4, os.cpu_count() or 1)
-# A frame may come a little late in an untidy file; beyond this the clock was set anew.
-_BACKWARD_SLACK_SECONDS = 2.0
+# A time that names a frame was rounded to milliseconds when it was stored.
+_START_SLACK_SECONDS = 0.002
+_SETTLING_SECONDS = 1.0
+_SEEK_EARLIER_SECONDS = (0.0, 2.0, 8.0, 32.0, 128.0)
 # Headers are often off by a few frames, or count a longer sound track.
 _TRUNCATION_SLACK_SECONDS = 2.0
 _TRUNCATION_SLACK_SHARE = 0.02
@@ -73,6 +80,10 @@ class Wanted(TypedDict, total=False):
     end: float
 
 
+class _SeekError(Exception):
+    """Seeking leads behind the start, wherever it is asked to lead: the file is read from its beginning."""
+
+
 class _NotWholeError(Exception):
     """Key frames show a part only, as where a camera renews its picture strip by strip, or cannot be decoded."""
 
@@ -84,9 +95,10 @@ class FrameReader:
         path: a local file.
         rate: frames per second wanted; one frame is returned for each 1/rate seconds in which there are any, the first
             one, or of a whole video without motion pictures the first key frame, if each has one. None: every frame.
-        size: (height, width) of the pictures returned, whatever their shape in the file. None: as in the file.
+        size: (height, width) of the images returned, whatever their shape in the file. None: as they are shown.
         motion: height and width of the motion picture that goes with each frame. None: none is made.
-        start, end: only frames in this part, in seconds.
+        start, end: only this part, in seconds. A frame is shown until the next one; the frame that is shown at `start`
+            comes first, with the time `start`.
         limits: what the file may ask for.
     """
 
@@ -107,6 +119,8 @@ class FrameReader:
         self._decoded_count = 0
         self.end = 0.0
         """Seconds from the start of the video to the end of its last decoded frame."""
+        self.first_time: float | None = None
+        """Seconds at which the frame that is shown at `start` is first shown, where that is before the others."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order of time.
@@ -124,9 +138,13 @@ class FrameReader:
             with suppress(_NotWholeError):  # then the frames so far are good, and the rest comes of decoding all
                 yield from self._read(by_keys)
                 return
+        if self._start > 0:
+            with suppress(_SeekError):  # raised before the first frame
+                yield from self._read(None, seek=True)
+                return
         yield from self._read(None)
 
-    def _read(self, by_keys: KeyFrames | None) -> Iterator[Frame]:
+    def _read(self, by_keys: KeyFrames | None, *, seek: bool = False) -> Iterator[Frame]:
         """Yield the frames behind the last slot; with `by_keys` from key frames alone."""
         key_frames = by_keys is not None
         with open_media(self._path, self._limits) as container:
@@ -136,7 +154,7 @@ class FrameReader:
             stream.codec_context.thread_count = _THREADS if threaded else 1
             declared = declared_duration(container, stream)
             try:
-                yield from self._selected(container, stream, key_frames)
+                yield from self._selected(container, stream, key_frames, seek)
             except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
@@ -148,7 +166,7 @@ class FrameReader:
             if self.end == 0.0 and self._start == 0.0:
                 raise unreadable(self._path, "no frame in it can be decoded")
             if declared is not None:
-                self._check_complete(min(declared, self._stop))
+                self._check_complete(container, stream, min(declared, self._stop))
 
     def _key_frames(self) -> KeyFrames | None:
         """Return the key frames where they are enough."""
@@ -156,10 +174,14 @@ class FrameReader:
             return None
         return enough_key_frames(self._path, self._rate, self._limits)
 
-    def _selected(self, container: InputContainer, stream: VideoStream, key_frames: bool) -> Iterator[Frame]:
-        scale = Scaler(stream, self._size)
-        moving = MotionPictures(Scaler(stream, (self._motion, self._motion), "gray")) if self._motion else None
-        for time, frame in self._decoded(container, stream, key_frames):
+    def _selected(
+        self, container: InputContainer, stream: VideoStream, key_frames: bool, seek: bool
+    ) -> Iterator[Frame]:
+        scale = Scaler(stream, self._size, self._limits)
+        moving = None
+        if self._motion:
+            moving = MotionPictures(Scaler(stream, (self._motion, self._motion), self._limits, "gray"))
+        for time, frame in self._part(container, stream, key_frames, seek):
             # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
             slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
             chosen, self._slot = slot > self._slot, max(self._slot, slot)
@@ -175,30 +197,95 @@ class FrameReader:
             for complete in moving.rest():
                 yield Frame(*complete)
 
-    def _decoded(
-        self, container: InputContainer, stream: VideoStream, key_frames: bool
+    def _part(
+        self, container: InputContainer, stream: VideoStream, key_frames: bool, seek: bool
     ) -> Iterator[tuple[float, VideoFrame]]:
-        """Yield every frame of the part asked for, with its time in seconds from the start of the video."""
-        zero = start_time(container)
-        if self._start > 0:
-            container.seek(round((self._start + zero) * av.time_base))
+        """Yield the frames that are shown in the part asked for, with the time in seconds since when they are."""
         self._decoded_count = 0
-        latest = None if self._start else 0.0  # seeking lands somewhere before the start
-        for count, frame in enumerate(decoded(container, stream, self._path, key_frames=key_frames), start=1):
-            if not isinstance(frame, VideoFrame) or frame.time is None:
-                continue
+        shown: VideoFrame | None = None  # at the start, unless another one follows by then
+        latest = None if seek else 0.0  # seeking lands somewhere before the start
+        decoded_frames = self._after_seek(container, stream) if seek else self._timed(container, stream, key_frames)
+        for count, (time, frame) in enumerate(decoded_frames, start=1):
             if key_frames and frame.pict_type != PictureType.I:
                 raise _NotWholeError
             self._decoded_count += 1
-            self._check(frame, count, frame.time - zero, latest)
-            time = max(0.0, frame.time - zero)
+            self._check(frame, count, time, latest)
+            time = max(0.0, time)
             if time >= self._stop:
                 self.end = max(self.end, self._stop)  # shown until then
+                if shown is not None:
+                    yield self._start, shown
                 return
             latest = max(latest or 0.0, time)
-            self.end = max(self.end, time + _frame_duration(frame, stream))
-            if time >= self._start:
+            self.end = max(self.end, min(self._stop, time + _frame_duration(frame, stream)))
+            if self._start > 0 and time <= self._start + _START_SLACK_SECONDS:
+                shown, self.first_time = frame, time
+                continue
+            if shown is not None:
+                yield self._start, shown
+                shown = None
+            yield time, frame
+        if shown is not None:
+            yield from self._last(container, stream, shown)
+
+    def _last(
+        self, container: InputContainer, stream: VideoStream, frame: VideoFrame
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield the last frame of the video where it is shown at the start: until the audio ends, too."""
+        declared = declared_duration(container, stream)
+        if declared is not None:
+            self._check_complete(container, stream, min(declared, self._stop))
+        end = max(self.end, file_duration(container) or 0.0)
+        if self._start < end:
+            self.end = max(self.end, min(end, self._stop))
+            yield self._start, frame
+
+    def _after_seek(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield decoded frames from one on that is shown at the start or before.
+
+        MPEG-TS and program streams may land behind the place asked for, and the first key frame comes later still.
+        """
+        zero = start_time(container)
+        # In program streams, frames that follow the place without timestamps of their own get wrong ones.
+        latest = self._start - _SETTLING_SECONDS if container.format.name == "mpeg" else self._start
+        for earlier in _SEEK_EARLIER_SECONDS:
+            if is_untimed(container) or self._start <= earlier:
+                break
+            try:
+                container.seek(round((self._start - earlier + zero) * av.time_base))
+            except OSError as error:  # the format cannot seek
+                raise _SeekError from error
+            frames = self._timed(container, stream, key_frames=False, from_start=False)
+            first = next(frames, None)
+            if first is not None and first[0] <= latest + _START_SLACK_SECONDS:
+                return chain([first], frames)
+        raise _SeekError
+
+    def _timed(
+        self, container: InputContainer, stream: VideoStream, key_frames: bool, *, from_start: bool = True
+    ) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield decoded frames with their times in seconds from the start of the file.
+
+        Frames come in the order in which they are shown, so one without a timestamp follows the one before.
+        """
+        zero, untimed = start_time(container), is_untimed(container)
+        by_decoding_time = has_decoding_times_only(container, stream) and not key_frames
+        due = 0.0 if from_start else None
+        base: tuple[float, int] | None = None
+        for frame in decoded(container, stream, self._path, key_frames=key_frames):
+            if not isinstance(frame, VideoFrame):
+                continue
+            time: float | None = frame.time
+            if by_decoding_time and time is not None:
+                if frame.dts is None or not frame.time_base:
+                    time = None
+                else:
+                    base = base or (time, frame.dts)
+                    time = base[0] + float((frame.dts - base[1]) * frame.time_base)
+            time = due if time is None or untimed else time - zero
+            if time is not None:
                 yield time, frame
+                due = time + _frame_duration(frame, stream)
 
     def _check(self, frame: VideoFrame, count: int, time: float, latest: float | None) -> None:
         """Hold one decoded frame against the limits; frames may be other than the header declared."""
@@ -215,18 +302,19 @@ class FrameReader:
                 why=f"a frame is shown at {time:.0f} s, the limit is {self._limits.duration:.0f} s",
                 fix="cut it into shorter files, or mend its timestamps",
             )
-        if latest is not None and not -_BACKWARD_SLACK_SECONDS <= time - latest <= LONGEST_GAP_SECONDS:
+        if latest is not None and not -BACKWARD_SLACK_SECONDS <= time - latest <= LONGEST_GAP_SECONDS:
             raise clock_jumps(self._path, time, latest)
 
-    def _check_complete(self, wanted: float) -> None:
-        """Raise unless there were pictures up to this time, which the header declares."""
-        missing = wanted - self.end
-        if missing > max(_TRUNCATION_SLACK_SECONDS, wanted * _TRUNCATION_SLACK_SHARE):
-            raise TruncatedMediaError(
-                f"{self._path} is truncated",
-                why=f"it declares {wanted:.1f} s of pictures or more but stops at {self.end:.1f} s",
-                fix="copy it again, or keep what is there with: ffmpeg -i FILE -c copy REPAIRED.mp4",
-            )
+    def _check_complete(self, container: InputContainer, stream: VideoStream, declared: float) -> None:
+        """Raise unless there were frames up to this time, which the header declares, or audio goes on until then."""
+        slack = max(_TRUNCATION_SLACK_SECONDS, declared * _TRUNCATION_SLACK_SHARE)
+        if declared - self.end <= slack or _others_end(container, stream, self.end) >= declared - slack:
+            return
+        raise TruncatedMediaError(
+            f"{self._path} is truncated",
+            why=f"it declares {declared:.1f} s of pictures or more but stops at {self.end:.1f} s",
+            fix="copy it again, or keep what is there with: ffmpeg -i FILE -c copy REPAIRED.mp4",
+        )
 
 
 def picture_at(
@@ -244,8 +332,9 @@ def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limit
     Raises:
         UnreadableMediaError: there is no frame at or after that time; besides the errors of `FrameReader`.
     """
-    # A frame's time was rounded to milliseconds when it was stored.
-    for frame in FrameReader(path, start=max(0.0, time - 0.002), limits=limits):
+    reader = FrameReader(path, start=max(0.0, time), limits=limits)
+    for shown in reader:
+        frame = shown if reader.first_time is None else replace(shown, time=reader.first_time)
         if width is None:
             return frame
         height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
@@ -258,3 +347,21 @@ def _frame_duration(frame: VideoFrame, stream: VideoStream) -> float:
     if frame.duration and frame.time_base:
         return float(frame.duration * frame.time_base)
     return float(1 / stream.average_rate) if stream.average_rate else 0.0
+
+
+def _others_end(container: InputContainer, stream: VideoStream, start: float) -> float:
+    """Return where the last packet of the other streams ends; those before `start` seconds need not be read."""
+    others = [other for other in container.streams if other.type == "audio"]
+    zero, end = start_time(container), 0.0
+    if not others:
+        return end
+    try:
+        container.seek(round((start + zero) * av.time_base))
+        for packet in container.demux(others):
+            if packet.pts is not None and packet.size:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
+    except OUT_OF_MEMORY:
+        raise
+    except (av.FFmpegError, ValueError):
+        return 0.0
+    return end
