@@ -154,7 +154,12 @@ def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
     for words, count in [(["floor=3"], 1), (["floor=3", "gate=süd"], 1), (["number=7"], 0), (['number="7"'], 1)]:
         options = [option for word in words for option in ("--meta", word)]
         assert len(shell.json("search", "red", *options)) == count, words
-    for word, complaint in [("floor", "no metadata"), ('a"] or ["=1', "metadata key"), ("floor=NaN", "finite")]:
+    for word, complaint in [
+        ("deep=" + "[" * 30_000, "30000 characters"),
+        ("floor", "no metadata"),
+        ('a"] or ["=1', "metadata key"),
+        ("floor=NaN", "finite"),
+    ]:
         code, out, err = shell("search", "red", "--meta", word)
         assert (code, out) == (2, "")
         assert complaint in err

@@ -67,6 +67,8 @@ def test_folders_of_the_system_are_passed_over_and_counted(tmp_path: Path) -> No
         "lost+found": 1, "found.000": 1, ".Trashes": 1, "#snapshot": 1, HIDDEN_FILES: 1,
     }  # fmt: skip
     assert find_videos(tmp_path / "#recycle") == [tmp_path / "#recycle/b.mp4"], "a folder named outright is searched"
+    with pytest.raises(NoVideosFoundError, match="these are passed over: @eaDir"):
+        find_videos(tmp_path / "back")
 
 
 def test_linked_folders_and_files_are_taken_once(tmp_path: Path) -> None:
@@ -77,8 +79,11 @@ def test_linked_folders_and_files_are_taken_once(tmp_path: Path) -> None:
     (cams / "north/copy.mp4").symlink_to(cams / "north/a.mp4")
     (cams / "linked.mp4").symlink_to(tmp_path / "disk2/c.mp4")
     (cams / "a_north").symlink_to(cams / "north")
+    films(tmp_path, "archive/2026.mp4")
+    (cams / "latest").symlink_to(tmp_path / "archive/2026.mp4")
     videos = {path.resolve() for path in find_videos(cams)}
-    assert len(find_videos(cams)) == len(videos) == 3
+    assert len(find_videos(cams)) == len(videos) == 4
+    assert cams / "latest" in find_videos(cams), "the name of the file itself tells what it is"
     assert cams / "north/a.mp4" in find_videos(cams), "under its own name, not that of a link"
 
 

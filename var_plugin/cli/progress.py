@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -25,15 +26,16 @@ class ProgressBar(RunProgress):
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._sizes: dict[Path, int] = {}
-        self._durations: dict[Path, float | None] = {}
-        self._shares: dict[Path, float] = {}
+        # By real path: a file may be named in several ways.
+        self._sizes: dict[str, int] = {}
+        self._durations: dict[str, float | None] = {}
+        self._shares: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
 
     def begin(self, files: Sequence[Path]) -> None:
         """Take in the files of the run."""
         for file in files:
-            self._sizes.setdefault(file, _size(file))
+            self._sizes.setdefault(os.path.realpath(file), _size(file))
         if not self._sizes:
             return
         if self._bar is None:
@@ -49,19 +51,16 @@ class ProgressBar(RunProgress):
 
     def __call__(self, file: Path, reached: float) -> None:
         """Take in the file at work and the time reached in it, in seconds."""
-        if file not in self._sizes:
-            self.begin([file])
-        if file not in self._durations:
-            self._durations[file] = _duration(file)
-        duration = self._durations[file]
-        self._shares[file] = max(self._shares.get(file, 0.0), min(1.0, reached / duration) if duration else 0.0)
+        key = self._planned(file)
+        if key not in self._durations:
+            self._durations[key] = _duration(file)
+        duration = self._durations[key]
+        self._shares[key] = max(self._shares.get(key, 0.0), min(1.0, reached / duration) if duration else 0.0)
         self._show(file.name)
 
     def end(self, file: Path, line: VideoReceipt) -> None:
         """Take in that a file is done."""
-        if file not in self._sizes:
-            self.begin([file])
-        self._shares[file] = 1.0
+        self._shares[self._planned(file)] = 1.0
         self._counts[line.status] += 1
         self._show(file.name)
 
@@ -69,6 +68,12 @@ class ProgressBar(RunProgress):
         """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+
+    def _planned(self, file: Path) -> str:
+        key = os.path.realpath(file)
+        if key not in self._sizes:
+            self.begin([file])
+        return key
 
     def _show(self, name: str) -> None:
         if self._bar is None:
@@ -80,7 +85,7 @@ class ProgressBar(RunProgress):
             current = f"{current[: _NAME_WIDTH - 1]}…"
         current = f"{current} " if current and done < len(self._sizes) else ""
         self._bar.set_description_str(f"{done} of {len(self._sizes)} files{failed} {current}", refresh=False)
-        reached = sum(round(self._sizes[file] * share) for file, share in self._shares.items())
+        reached = sum(round(self._sizes[key] * share) for key, share in self._shares.items())
         self._bar.update(reached - self._bar.n)
 
 

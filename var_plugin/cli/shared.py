@@ -145,7 +145,7 @@ def metadata(words: Sequence[str] | None) -> dict[str, Scalar]:
             raise InvalidInputError(f"'{word}' is no metadata", fix="write it as KEY=VALUE")
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
         found[key] = value if isinstance(value, str | int | float | bool) else text
     return found

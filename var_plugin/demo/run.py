@@ -10,7 +10,7 @@ from var_plugin.demo.footage import DemoVideo, compose
 from var_plugin.demo.script import DEMO_QUERIES, SOUND_QUERIES, DemoQuery, Event
 from var_plugin.demo.sources import locate
 from var_plugin.errors import StoreError
-from var_plugin.ingest.add import Progress
+from var_plugin.ingest.video import Progress, RunProgress
 from var_plugin.library import Index, open_index
 from var_plugin.terminal import clock, moment_lines
 from var_plugin.types import Moment, Value
@@ -98,6 +98,8 @@ def answer(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], *, k: in
 
 
 def _add(index: Index, videos: Sequence[DemoVideo], progress: Progress | None) -> None:
+    if isinstance(progress, RunProgress):
+        progress.begin([video.path for video in videos])
     for video in videos:
         receipt = index.add(video.path, camera=video.camera, recorded_at=video.recorded_at, progress=progress)
         if not receipt.ok:

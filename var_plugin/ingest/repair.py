@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from var_plugin.errors import UnknownVideoError
+from var_plugin.index.catalogue import Entry
 from var_plugin.index.verify import Verification
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.video import Progress, RunProgress, last_path, store_again
@@ -24,13 +25,13 @@ def repair(index: VideoIndex, found: Verification, progress: Progress | None = N
         if problem.kind == "orphan" and problem.space:
             index.delete_orphans(problem.space, problem.video_id)
     damaged = dict.fromkeys(problem.video_id for problem in found.problems if problem.kind != "orphan")
-    return Receipt(videos=tuple(line for video_id in damaged for line in _mend(index, video_id, progress)))
+    entries = [entry for entry in map(index.entry, damaged) if entry is not None]  # None: deleted meanwhile
+    if isinstance(progress, RunProgress):
+        progress.begin([last_path(entry) for entry in entries])
+    return Receipt(videos=tuple(line for entry in entries for line in _mend(index, entry, progress)))
 
 
-def _mend(index: VideoIndex, video_id: str, progress: Progress | None) -> list[VideoReceipt]:
-    entry = index.entry(video_id)
-    if entry is None:  # deleted meanwhile
-        return []
+def _mend(index: VideoIndex, entry: Entry, progress: Progress | None) -> list[VideoReceipt]:
     if entry.state != "deleting":
         line = store_again(index, entry, progress)
         if isinstance(progress, RunProgress):
@@ -38,5 +39,5 @@ def _mend(index: VideoIndex, video_id: str, progress: Progress | None) -> list[V
         if line.status == "stored" or entry.state == "committed":
             return [line]
     with suppress(UnknownVideoError):  # whoever began it may have been faster
-        index.delete(video_id)
+        index.delete(entry.video_id)
     return []

@@ -95,7 +95,8 @@ def scan_videos(path: Path) -> VideoScan:
     if not scan.videos and not scan.problems:
         raise NoVideosFoundError(
             f"no videos in {path}",
-            why=f"no file in it ends in {', '.join(sorted(VIDEO_SUFFIXES))}",
+            why=f"no file in it ends in {', '.join(sorted(VIDEO_SUFFIXES))}"
+            + (f", and these are passed over: {', '.join(sorted(scan.passed_over))}" if scan.passed_over else ""),
             fix="name another folder, or name the files themselves",
         )
     return scan
@@ -165,7 +166,7 @@ class _Walk:
             elif real not in self._visited:
                 self._visited.add(real)
                 self._walk(link, real)
-        elif link.suffix.lower() in VIDEO_SUFFIXES:
+        elif VIDEO_SUFFIXES & {link.suffix.lower(), Path(real).suffix.lower()}:
             if S_ISREG(state.st_mode):
                 self._files.setdefault(real, link)
             else:
