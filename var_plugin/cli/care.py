@@ -24,7 +24,9 @@ def verify(
     with opened(index, suite) as library, progress_bars() as progress:
         found = library.verify()
         if repair and not found.ok:
-            library.repair(found, progress=progress)
+            receipt = library.repair(found, progress=progress)
+            if not as_json:
+                print_receipt(receipt)
             found = library.verify()
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -95,7 +97,9 @@ def prune(
         raise InvalidInputError("nothing to prune by", fix="give --keep-days or --quota")
     with opened(index, suite) as library:
         pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else round(quota * 1e9))
-    if as_json:
-        print_json(pruned.model_dump(mode="json"))
-    else:
-        print(f"{len(pruned.deleted)} videos deleted, {pruned.bytes_before} bytes before, {pruned.bytes_after} after")
+        if as_json:
+            print_json(pruned.model_dump(mode="json"))
+        else:
+            print(
+                f"{len(pruned.deleted)} videos deleted, {pruned.bytes_before} bytes before, {pruned.bytes_after} after"
+            )

@@ -7,6 +7,7 @@ was reported as stored is in the new generation, and a failure at any point leav
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from var_plugin.encoders.suite import Suite
@@ -17,6 +18,8 @@ from var_plugin.index.verify import verify
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.video import Progress, RunProgress, failure, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
+
+logger = logging.getLogger(__name__)
 
 
 def reindex(index: VideoIndex, suite: Suite, progress: Progress | None = None) -> Receipt:
@@ -50,7 +53,10 @@ def reindex(index: VideoIndex, suite: Suite, progress: Progress | None = None) -
                 fix="the old one still counts; check the disk and run reindex again",
             )
         index.switch_to(built)
-        lines.extend(finish_reindex(index, progress))
+        try:
+            lines.extend(finish_reindex(index, progress))
+        except StoreError as error:  # the new generation is active, and each line is true
+            logger.warning("the old generation is removed by the next run of index: %s", error)
     except KeyboardInterrupt:
         return Receipt(videos=tuple(lines), interrupted=True)
     return Receipt(videos=tuple(lines))
