@@ -340,3 +340,36 @@ def test_help_loads_nothing_heavy() -> None:
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "search" in out
     assert out.endswith("[]\n")
+
+
+def test_the_receipt_is_printed_though_the_server_goes_away_afterwards(
+    shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Milvus server, played by Milvus Lite, that ends as soon as the last video is stored."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import grpc
+    from milvus_lite.adapter.grpc.servicer import MilvusServicer
+    from milvus_lite.db import MilvusLite
+    from pymilvus.grpc_gen import milvus_pb2_grpc
+
+    from var_plugin.library import Index
+
+    server = grpc.server(ThreadPoolExecutor(4))
+    milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(MilvusLite(str(tmp_path / "s.db"))), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    add = Index.add
+
+    def add_and_end(self: Index, *arguments: Any, **options: Any) -> Any:
+        receipt = add(self, *arguments, **options)
+        server.stop(None).wait()
+        return receipt
+
+    monkeypatch.setattr(Index, "add", add_and_end)
+    path = film("north.mp4", seconds=2, fps=4)
+    code, out, err = shell("index", path, "--index", f"http://127.0.0.1:{port}")
+    assert f"stored     {path}" in out
+    assert "1 stored" in out
+    assert code == 0
+    assert "the rows were not counted once more" in err

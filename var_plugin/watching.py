@@ -19,6 +19,7 @@ from var_plugin.ingest.rtsp import SEGMENT_SECONDS, record, recordings
 from var_plugin.ingest.rtsp import camera_name as stream_name
 from var_plugin.ingest.watch import watch
 from var_plugin.library import Index
+from var_plugin.private_files import make_private_folder
 from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Filter, Moment, VideoReceipt
 
@@ -88,7 +89,7 @@ class Watch:
             InvalidInputError: no address of a camera, or a name that cannot be part of a file's name.
         """
         name = self.camera or stream_name(url)
-        target = folder or settings().recordings / name
+        target = folder or make_private_folder(settings().recordings / name)
         target.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1, thread_name_prefix="recorder") as pool:
             recorder = pool.submit(record, url, target, stop=self.stop, camera=name, seconds=seconds)

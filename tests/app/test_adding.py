@@ -78,3 +78,4 @@ def test_uploads_are_moved_to_where_they_are_kept(film: Film, tmp_path: Path) ->
     assert not upload.exists()
     assert job.path == upload_folder() / "hash of content" / "porch.mp4"
     assert job.path.stat().st_size > 0
+    assert [path.stat().st_mode & 0o777 for path in (upload_folder(), job.path.parent)] == [0o700, 0o700]

@@ -15,6 +15,7 @@ from var_plugin.ingest.add import camera_name
 from var_plugin.library import Index
 from var_plugin.media.files import find_videos
 from var_plugin.media.guard import probe
+from var_plugin.private_files import make_private_folder
 from var_plugin.settings import settings
 
 State = Literal["waiting", "working", "stored", "unchanged", "failed"]
@@ -116,7 +117,7 @@ def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: dateti
         InvalidInputError: there is no room for them.
     """
     folder = upload_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     needed = sum(Path(upload).stat().st_size for upload in uploads)
     if shutil.disk_usage(folder).free - needed < KEPT_FREE_BYTES:
         raise InvalidInputError("the disk is nearly full", why="uploads are kept there", fix="delete videos first")
@@ -124,7 +125,7 @@ def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: dateti
     for upload in map(Path, uploads):
         # The name of its folder is a hash of the content: equal names do not meet.
         kept = folder / upload.parent.name / upload.name
-        kept.parent.mkdir(exist_ok=True)
+        make_private_folder(kept.parent)
         shutil.move(upload, kept)
         jobs.append(Job(kept, camera or kept.stem, recorded_at))
     return jobs

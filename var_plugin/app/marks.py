@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from var_plugin.app.conversation import Request
+from var_plugin.private_files import make_private_folder
 from var_plugin.settings import settings
 from var_plugin.types import Moment, Value
 
@@ -59,7 +60,7 @@ class Marks:
             **moment.model_dump(include={"video_id", "camera", "start", "end", "peak", "score", "matched"}),
         )  # fmt: skip
         with self._lock:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._path.parent)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(mark.model_dump_json() + "\n")
 
