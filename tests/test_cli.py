@@ -128,7 +128,7 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert [m["camera"] for m in shell.json("search", "red", "--after", "2026-11-01T10:30Z")] == ["south"]
     assert shell.json("search", "red", "--min-anomaly", "0.9") == []
     assert len(shell.json("search", "red", "--max-anomaly", "0.9")) == 2
-    assert [m["end"] for m in shell.json("search", "red", "--kind", "video", "--kind", "anomaly")] == [8.0, 9.0]
+    assert {m["end"] for m in shell.json("search", "red", "--kind", "video", "--kind", "anomaly")} == {8.0, 9.0}
     assert len(shell.json("search", "red", "--kind", "uniform")) == 2
     assert shell.json("search", "red", "--kind", "anomaly") == []
     assert [m["camera"] for m in shell.json("search", "red", "--after-second", "8")] == ["south"]

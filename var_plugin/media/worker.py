@@ -5,6 +5,7 @@ It cannot write files, and its memory is limited.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import queue
@@ -185,6 +186,8 @@ def _receive(wire: Wire, jobs: queue.Queue[dict[str, Any]], outbox: _Outbox) -> 
 
 def _serve(outbox: _Outbox, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
     allowed = Limits(**limits)
+    if job == "image":  # before the limit, which counts address space: loading a library takes some
+        importlib.import_module("var_plugin.media.images")
     resource.setrlimit(resource.RLIMIT_AS, (allowed.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
         for values, array in JOBS[job](Path(path), allowed, **options):
