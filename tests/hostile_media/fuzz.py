@@ -1,6 +1,6 @@
 """Fuzzing: films of several formats, damaged at random, are decoded in the guard; all outcomes are counted.
 
-    python -m tests.hostile_media.fuzz --inputs 10000 [--keep FOLDER]
+    python -m tests.hostile_media.fuzz --inputs 10000 [--seed 1] [--keep FOLDER]
 
 Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers. What crashed a
 decoder, which is what the guard is for, can be kept to be looked at.
@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 import av
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.films import Film, textured
@@ -117,18 +118,31 @@ def outcome(path: Path) -> str:
     return ends[0]
 
 
-def fuzz(inputs: int, folder: Path, keep: Path | None = None) -> Counter[str]:
-    """Decode so many damaged films; return how often each outcome occurred; `keep` gets what crashed a decoder."""
-    films = make_films(folder)
-    counted: Counter[str] = Counter()
-
-    @settings(
+def generating(inputs: int) -> settings:
+    """Settings that generate so many inputs, without looking for smaller ones that fail."""
+    return settings(
         max_examples=inputs,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
         deadline=None,
     )
+
+
+def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
+    """Decode so many damaged films; return how often each outcome occurred.
+
+    Args:
+        inputs: number of damaged films.
+        folder: for the films.
+        keep: gets what crashed a decoder.
+        start: seed of the generator.
+    """
+    films = make_films(folder)
+    counted: Counter[str] = Counter()
+
+    @seed(start)
+    @generating(inputs)
     @given(st.sampled_from(sorted(films)), edits())
     def decode_damaged(name: str, damage: list[Edit]) -> None:
         content = films[name].content
@@ -145,22 +159,23 @@ def fuzz(inputs: int, folder: Path, keep: Path | None = None) -> Counter[str]:
     return counted
 
 
-def main() -> None:
+def run(fuzz: Callable[[int, Path, Path | None, int], Counter[str]], description: str | None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="a folder for the films that crashed a decoder")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder for the inputs that crashed a decoder")
     arguments = parser.parse_args()
     if arguments.keep:
         arguments.keep.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.WARNING)  # thousands of damaged packets
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        counted = fuzz(arguments.inputs, Path(folder), arguments.keep)
+        counted = fuzz(arguments.inputs, Path(folder), arguments.keep, arguments.seed)
     lines = [f"{counted.total()} inputs in {time.monotonic() - started:.0f} s; none hung, none harmed this process"]
     lines += [f"{count:7}  {name}" for name, count in counted.most_common()]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run(fuzz, __doc__)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.hostile_media.fuzz import Edit, fuzz, make_films, outcome
+from tests.hostile_media import fuzz_images, fuzz_sidecars
+from tests.hostile_media.fuzz import Edit, Original, fuzz, make_films, outcome
 
 
 def test_damaged_films_end_in_frames_or_in_one_of_our_errors(tmp_path: Path) -> None:
@@ -18,3 +19,26 @@ def test_damage_that_is_beyond_repair_counts_as_our_error(tmp_path: Path) -> Non
         path = tmp_path / f"damaged_{name}"
         path.write_bytes(Edit("cut", 0.01, b"").apply(film.content, film))
         assert outcome(path) != "decoded"
+
+
+def test_damaged_images_end_in_an_image_or_in_one_of_our_errors(tmp_path: Path) -> None:
+    counted = fuzz_images.fuzz(100, tmp_path)
+    assert counted.total() >= 100
+    assert counted["decoded"] > 0
+    assert counted["UnreadableMediaError"] > 0
+
+
+def test_images_cut_off_at_the_beginning_are_unreadable(tmp_path: Path) -> None:
+    for name, content in fuzz_images.make_images().items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert fuzz_images.outcome(path) == "decoded"
+        path.write_bytes(Edit("cut", 0.02, b"").apply(content, Original(content, [])))
+        assert fuzz_images.outcome(path) in ("UnreadableMediaError", "EmptyMediaError")
+
+
+def test_whatever_a_sidecar_holds_the_time_is_known_or_a_note_says_why(tmp_path: Path) -> None:
+    counted = fuzz_sidecars.fuzz(100, tmp_path)
+    assert counted.total() >= 100
+    assert counted["known"] > 0
+    assert counted["unknown"] > 0
