@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import struct
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +15,11 @@ from av.audio.resampler import AudioResampler
 
 from tests.films import Film
 from tests.tones import sine
-from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, UnreadableMediaError
+from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError
 from var_plugin.media import guard
 from var_plugin.media.audio import SAMPLE_RATE, decode_audio, read_audio
 from var_plugin.media.frames import FrameReader
+from var_plugin.media.limits import DEFAULT_LIMITS
 
 
 def strongest_frequency(sound: np.ndarray) -> float:
@@ -209,3 +212,37 @@ def test_audio_may_change_its_format_on_the_way(tmp_path: Path) -> None:
     sound = read_audio(path)
     assert len(sound) / SAMPLE_RATE == pytest.approx(4.6, abs=0.15)
     assert starts(sound, 1500) == pytest.approx(2.3, abs=0.1)
+
+
+def wav(rate: int, channels: int = 1, *, samples: int = 8000) -> bytes:
+    """A WAV file of a constant level, whatever its header says of rate and channels."""
+    content = b"\x00\x20" * samples
+    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels * 2 & 0xFFFFFFFF, channels * 2, 16)
+    data = struct.pack("<4sI", b"data", len(content)) + content
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(head) + len(data), b"WAVE") + head + data
+
+
+@pytest.mark.parametrize("rate", [1, 3, 8000, 384_000, 10_000_000])
+def test_every_sample_rate_that_is_used_is_read(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "audio.wav"
+    samples = max(100, min(rate, 1_000_000))
+    path.write_bytes(wav(rate, samples=samples))
+    audio = guard.read_audio(path)
+    assert len(audio) / SAMPLE_RATE == pytest.approx(samples / rate, rel=0.1)
+    assert np.median(audio) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("content", [wav(0), wav(10_000_001), wav(2**31 - 1), wav(4_000_000_000), wav(16_000, 1000)])
+def test_absurd_rates_and_channels_are_unreadable(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "audio.wav"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableMediaError):
+        guard.read_audio(path)
+
+
+def test_a_small_file_cannot_last_for_days(tmp_path: Path) -> None:
+    """At one sample per second, 400 KB are more than two days."""
+    path = tmp_path / "audio.wav"
+    path.write_bytes(wav(1, samples=200_000))
+    with pytest.raises(TooLongMediaError, match="the limit is 60 s"):
+        guard.read_audio(path, limits=replace(DEFAULT_LIMITS, duration=60.0))

@@ -29,6 +29,8 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 SAMPLE_RATE = 16_000
 """Samples per second, for all audio in the package."""
+MAX_SAMPLE_RATE = 10_000_000
+"""Samples per second in a file. The memory of resampling grows with it."""
 SILENCE = 3e-4
 """Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
 
@@ -122,6 +124,8 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
                 if not isinstance(frame, AudioFrame):
                     continue
                 is_empty = False
+                if not 1 <= frame.sample_rate <= MAX_SAMPLE_RATE:
+                    raise unreadable(path, f"its audio has {frame.sample_rate} samples a second")
                 for piece in timeline.place(frame, None if frame.time is None else frame.time - zero):
                     _check_length(path, timeline.position, limits)
                     yield piece
