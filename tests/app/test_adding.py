@@ -62,6 +62,24 @@ def test_a_bad_file_fails_in_words_and_the_others_go_on(adder: Adder, film: Film
     assert str(tmp_path) not in html
 
 
+def test_what_cannot_be_looked_at_is_a_failed_line(adder: Adder, film: Film, tmp_path: Path) -> None:
+    good = film("cams/good.mp4", seconds=1)
+    (tmp_path / "cams/south").symlink_to(tmp_path / "not mounted")
+    batch = finished(adder.start(lambda: from_folder(str(tmp_path / "cams"), None, None)))
+    assert {job.path.name: job.state for job in batch.jobs} == {"south": "failed", good.name: "stored"}
+    assert "a link that leads nowhere" in progress_list(batch)
+
+
+def test_one_clock_time_for_several_videos_is_the_problem_of_the_batch(
+    adder: Adder, film: Film, tmp_path: Path
+) -> None:
+    film("cams/a.mp4", seconds=1)
+    film("cams/b.mp4", seconds=1)
+    batch = finished(adder.start(lambda: from_folder(str(tmp_path / "cams"), None, NOON)))
+    assert batch.jobs == []
+    assert "one clock time is given for several files" in batch.problem
+
+
 def test_what_cannot_be_listed_is_the_problem_of_the_batch(adder: Adder, tmp_path: Path) -> None:
     with pytest.raises(MediaNotFoundError):
         from_folder(str(tmp_path / "nowhere"), None, None)

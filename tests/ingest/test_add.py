@@ -18,7 +18,6 @@ from tests.films import Film, plain, textured
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.ingest import engines
-from var_plugin.ingest.add import Origin, add_one
 from var_plugin.library import Index, open_index
 from var_plugin.types import Filter
 
@@ -313,13 +312,6 @@ def test_any_error_costs_its_file_alone(
     assert "\x1b" not in reason
     assert receipt.exit_code != 0
     assert index.verify().ok
-
-
-def test_adding_one_file_always_gives_one_line(index: Index, film: Film, tmp_path: Path) -> None:
-    path = film(seconds=1)
-    assert add_one(index, tmp_path / "missing.mp4").status == "failed"
-    assert add_one(index, path, Origin(camera="a\nb")).status == "failed"
-    assert add_one(index, path, Origin(camera="north")).status == "stored"
 
 
 @pytest.mark.parametrize("change", ["grown", "overwritten", "gone"])

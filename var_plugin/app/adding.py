@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from var_plugin.errors import InvalidInputError, VarPluginError
-from var_plugin.ingest.add import camera_name
+from var_plugin.ingest.add import camera_name, check_one_time
 from var_plugin.library import Index
-from var_plugin.media.files import find_videos
+from var_plugin.media.files import scan_videos
 from var_plugin.media.guard import probe
 from var_plugin.private_files import make_private_folder
 from var_plugin.settings import settings
@@ -80,7 +80,8 @@ class Adder:
         except VarPluginError as error:
             batch.problem = str(error)
         for job in batch.jobs:
-            self._add(job)
+            if job.state == "waiting":
+                self._add(job)
 
     def _add(self, job: Job) -> None:
         job.state = "working"
@@ -101,13 +102,17 @@ class Adder:
 
 
 def from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
-    """Return a job for each video at a path on this machine.
+    """Return a job for each video at a path on this machine, and a failed one for whatever cannot be looked at.
 
     Raises:
-        MediaNotFoundError, NoVideosFoundError: nothing is there.
+        MediaNotFoundError, UnreadableMediaError, NoVideosFoundError: nothing is there, or it cannot be looked at.
+        InvalidInputError: one clock time is given for several videos.
     """
     root = Path(folder).expanduser()
-    return [Job(path, camera or camera_name(path, root), recorded_at) for path in find_videos(root)]
+    scan = scan_videos(root)
+    check_one_time(recorded_at, scan.videos)
+    failed = [Job(path, camera, state="failed", told=public(str(problem), path)) for path, problem in scan.problems]
+    return [*failed, *(Job(path, camera or camera_name(path, root), recorded_at) for path in scan.videos)]
 
 
 def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: datetime | None) -> list[Job]:

@@ -18,6 +18,7 @@ from var_plugin.app.marks import evaluation_data
 from var_plugin.app.media import Download
 from var_plugin.app.timeline import MOST_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError
+from var_plugin.ingest.add import check_one_time
 from var_plugin.media.files import VIDEO_SUFFIXES
 from var_plugin.retrievers.tools.scope import committed_videos
 from var_plugin.retrievers.wording import plain
@@ -84,6 +85,7 @@ def _build_form(desk: Desk, progress: gr.HTML) -> None:
     def start(files: list[str] | None, where: str, name: str, at: str) -> Iterator[tuple[Any, Any]]:
         def jobs() -> Iterable[Job]:
             clock = _clock_time(at, desk)
+            check_one_time(clock, [Path(file) for file in files or []])
             named = (
                 from_folder(where.strip(), name.strip() or None, clock) if where.strip() and desk.options.local else []
             )

@@ -20,12 +20,12 @@ from var_plugin.ingest.engines import Engine, Here
 from var_plugin.ingest.file import Footage
 from var_plugin.ingest.interruption import let_through
 from var_plugin.ingest.reindex import finish_reindex
-from var_plugin.ingest.video import Progress, RunProgress, attempt, failure
+from var_plugin.ingest.video import Progress, RunProgress, failure
 from var_plugin.media.files import canonical, scan_videos
 from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
-__all__ = ["Origin", "Progress", "add", "add_one"]
+__all__ = ["Origin", "Progress", "add"]
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,6 @@ def add(
         interrupted = True
     lines.extend(line for _, line in sorted(done.items(), key=lambda item: item[0]))
     return Receipt(videos=tuple(lines), passed_over=dict(passed_over), interrupted=interrupted)
-
-
-def add_one(index: VideoIndex, file: Path, origin: Origin = Origin(), progress: Progress | None = None) -> VideoReceipt:
-    """Add one file; return its line of the receipt, whatever happens but KeyboardInterrupt.
-
-    For callers that work through a list of their own. Everything that can go wrong is a failed line: also an argument
-    that cannot be stored, and a store that is away.
-    """
-    return attempt(file, lambda: add(index, [file], origin, progress).videos[-1])
 
 
 def _finish_deletions(index: VideoIndex) -> None:
