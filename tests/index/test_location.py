@@ -45,7 +45,7 @@ def test_a_file_is_no_index(tmp_path: Path) -> None:
     (tmp_path / "old.db").write_text("a database of Milvus Lite 2")
     with pytest.raises(IndexUnavailableError, match="is a file, not an index"):
         milvus_uri(tmp_path / "old.db")
-    with pytest.raises(IndexUnavailableError, match="cannot make the folder"):
+    with pytest.raises(IndexUnavailableError, match="cannot open the folder"):
         milvus_uri(tmp_path / "old.db" / "inner" / "a.db")
 
 

@@ -73,7 +73,7 @@ def opened(location: str | None, suite: str | None, *, new: bool = False) -> Ite
     from var_plugin.index.location import is_local
     from var_plugin.library import open_index
 
-    if location and not new and is_local(location) and not Path(location).expanduser().exists():
+    if location and not new and is_local(location) and _is_missing(Path(location).expanduser()):
         raise IndexUnavailableError(
             f"there is no index at {location}",
             fix=f"check the spelling of --index, or make it: var-plugin index FOLDER --index {location}",
@@ -83,6 +83,13 @@ def opened(location: str | None, suite: str | None, *, new: bool = False) -> Ite
         yield index
     finally:
         index.close()
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # opening it says why
+        return False
 
 
 @contextmanager

@@ -39,6 +39,7 @@ _BM25 = 1
 """The only kind of function that needs no other service."""
 _LOG = re.compile(r"wal_(?:data|delta)_(\d{1,19})\.arrow")
 _MANIFESTS = ("manifest.json", "manifest.json.prev")
+_NOT_A_FILE = "it is a link, a device or a FIFO; only the whole folder of an index may be a link"
 _NEW_PLACE = "restore the index from a backup, or index the footage into a new place"
 
 
@@ -128,7 +129,10 @@ def _check_tree(root: Path) -> None:
             if child.is_dir(follow_symlinks=False):
                 waiting.append((folder / child.name, depth + 1))
             elif not child.is_file(follow_symlinks=False):
-                raise _refused(folder / child.name, "it is a link, a device or a FIFO; an index has only files")
+                raise _refused(
+                    folder / child.name,
+                    _NOT_A_FILE,
+                )
 
 
 def _check_aliases(database: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from var_plugin.errors import IndexUnavailableError, said
+from var_plugin.index.failures import file_failure
 from var_plugin.index.milvus_options import MilvusOptions
 
 LITE_CEILING = 100_000
@@ -38,11 +39,11 @@ def milvus_uri(location: str | Path) -> str:
         path = path / "milvus.db"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_file = path.is_file()
     except OSError as error:
-        raise IndexUnavailableError(
-            f"cannot make the folder {path.parent}", why=said(error), fix="choose another place with --index"
-        ) from error
-    if path.is_file():
+        why, fix = file_failure(error) or (said(error), "choose another place with --index")
+        raise IndexUnavailableError(f"cannot open the folder {path.parent}", why=why, fix=fix) from error
+    if is_file:
         raise IndexUnavailableError(
             f"{path} is a file, not an index",
             why="Milvus Lite 3 keeps an index in a folder; files of earlier versions cannot be opened",
