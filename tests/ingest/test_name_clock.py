@@ -29,10 +29,12 @@ NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
         "2024-01-15 13.00.00 (GMT+1)",
         "2024-01-15 13.00.00 UTC+01:00", "2024-01-15 13.00.00 UTC+0100", "2024-01-15 04.00.00 GMT-8",
         "2024-01-15T07-00-00-0500", "2024-01-15T07-00-00-05-00", "2024-01-15T07:00:00-05:00", "20240115_070000-05:00",
-        "2024-01-15 13.00.00 CET",
+        "2024-01-15 13.00.00 CET", "2024-01-15 13.00.00 Europe-Berlin", "20240115T070000-0500_2", "20240115_120000_Z",
+        "20240115_130000(+0100)", "20240115_130000_+01_00", "20240115_140000[UTC+2]",
         # halves of the day
         "Front 2024-01-15 1.00.00 PM", "Front 2024-01-15 01.00.00 p.m.", "2024-01-15_01-00-00PM", "20240115_010000_pm",
         "Screen Recording 2024-01-15 at 1.00.00\u202fPM", "2024-01-15 13.00.00 PM", "2024-01-15 04.00.00 AM GMT-8",
+        "2024-01-15 1.00.00 下午", "2024-01-15 1.00.00 nachm.",
         # joints and fractions
         "2024_01_15__13_00_00", "2024-01-15, 13.00.00", "20240115130000123", "PXL_20240115_120000123",
         "PXL_20240115_120000123.TS",
@@ -58,6 +60,11 @@ def test_forms_of_recorders_are_read(name: str) -> None:
         ("20240115_120000 EST", "not understood: EST"),
         ("20240115_120000 IST", "not understood: IST"),
         ("20240115_120000 GMT+99", "not understood: GMT+99"),
+        ("20240115_120000 GMT1", "not understood: GMT1"),
+        ("20240115_120000_EST5EDT", "not understood: EST"),
+        ("20240115_120000_America-New_York", "not understood: America-New_York"),
+        ("20240115_120000 Pacific Time", "not understood: Pacific Time"),
+        ("2024-01-15_12-00-00 -05", "may be its time zone or a number"),
         ("2024-01-15 15.00.00 AM", "contradict each other"),
         ("2024-01-15 00.30.00 PM", "contradict each other"),
         ("export_20240201_090000_cam_20240115_100000", "several times"),
@@ -74,7 +81,7 @@ def test_what_is_not_understood_gives_a_note_and_no_time(name: str, note: str) -
 @pytest.mark.parametrize(
     "name",
     [
-        "20240115_130000-0001", "20240115_130000_0530", "2024-01-15_13-00-00-01", "2024-01-15_13-00-00_motion",
+        "20240115_130000-0001", "20240115_130000-0030", "20240115_130000_0530", "2024-01-15_13-00-00-01", "2024-01-15_13-00-00_motion",
         "20240115_130000-130500", "2024-01-15_13-00-00-13-05-00", "20240115_130000_amsterdam", "20240115_130000 Zoo",
         "20240115_130000_PMR", "20240115_130000_estate",
     ],
@@ -93,7 +100,7 @@ def test_a_name_without_ending_is_read_whole() -> None:
     assert time_in_name(Path("2024-01-15 13.00.00")).time == datetime(2024, 1, 15, 13)
 
 
-_OFFSETS = st.sampled_from([h * 60 + m for h in range(-12, 14) for m in (0, 30, 45)]).map(
+_OFFSETS = st.sampled_from([h * 60 + m for h in (*range(-12, -1), *range(1, 14)) for m in (0, 30, 45)]).map(
     lambda minutes: timezone(timedelta(minutes=minutes))
 )
 

@@ -23,20 +23,25 @@ _TIME = re.compile(
     r"|(?P<hour1>\d)[-_.:h](?P<minute1>\d\d)[-_.:m](?P<second1>\d\d))"
     r"(?:(?P<thousandths>\d{3})|[.,]\d{1,9}|-\d{3}(?=[Zz+-]))?(?!\d)s?"
 )
-_HALF = re.compile(r"[ _.\u00a0\u202f-]?(?P<half>[AaPp])\.?[ \u00a0\u202f]?[Mm]\.?(?![A-Za-z0-9])")
-_ZULU = re.compile(r"[Zz](?![A-Za-z0-9])")
+_HALF = re.compile(
+    r"[ _.\u00a0\u202f-]?(?:"
+    r"(?P<morning>[Aa]\.?[ \u00a0\u202f]?[Mm]\.?(?![A-Za-z0-9])|上午|午前|오전|vorm\.?(?![A-Za-z]))"
+    r"|(?P<afternoon>[Pp]\.?[ \u00a0\u202f]?[Mm]\.?(?![A-Za-z0-9])|下午|午後|오후|nachm\.?(?![A-Za-z])))"
+)
+_ZULU = re.compile(r"[ _]?[Zz](?![A-Za-z0-9])")
 _NAMED_OFFSET = re.compile(
-    r"[ _.-]?[(\[]?(?:UTC|GMT)(?:[ _]?(?P<sign>[+-])(?P<hours>\d{1,2}?)(?:[:.-]?(?P<minutes>\d\d))?)?[)\]]?"
-    r"(?![A-Za-z0-9])",
+    r"[ _.-]?[(\[]?(?:UTC|GMT)(?:[ _]?(?P<sign>[+-])(?P<hours>\d{1,2}?)(?:[:._-]?(?P<minutes>\d\d))?)?(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
-_OFFSET = re.compile(r"[ _]?(?P<sign>[+-])(?P<hours>\d\d)(?:(?P<colon>[:-]?)(?P<minutes>\d\d))?(?!\d)")
-# Abbreviations of zones; several mean different zones in different countries.
-_ABBREVIATION = re.compile(
+_OFFSET = re.compile(r"[ _]?[(\[]?(?P<sign>[+-])(?P<hours>\d\d)(?:(?P<colon>[:_-]?)(?P<minutes>\d\d))?(?!\d)")
+# Zones by name. An abbreviation may mean different zones in different countries.
+_ZONE_NAME = re.compile(
     r"[ _.-]?[(\[]?(?P<name>"
-    r"ACDT|ACST|ADT|AEDT|AEST|AKDT|AKST|AST|AWST|BRT|BST|CAT|CDT|CEST|CET|CST|EAT|EDT|EEST|EET|EST|"
-    r"HKT|HST|IDT|IST|JST|KST|MDT|MSK|MST|NDT|NST|NZDT|NZST|PDT|PHT|PKT|PST|SAST|SGT|TRT|WAT|WEST|WET|WIB|WIT|WITA)"
-    r"[)\]]?(?![A-Za-z0-9])"
+    r"(?:ACDT|ACST|ADT|AEDT|AEST|AKDT|AKST|AST|AWST|BRT|BST|CAT|CDT|CEST|CET|CST|EAT|EDT|EEST|EET|EST|HKT|HST|IDT|IST|"
+    r"JST|KST|MDT|MSK|MST|NDT|NST|NZDT|NZST|PDT|PHT|PKT|PST|SAST|SGT|TRT|WAT|WEST|WET|WIB|WIT|WITA)(?![A-Za-z])"
+    r"|(?:Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)[-_][A-Z][A-Za-z_]+"
+    r"|(?:Eastern|Central|Mountain|Pacific)[ _-](?:Standard[ _-]|Daylight[ _-])?Time"
+    r"|(?:UTC|GMT)\d{1,2}(?!\d))"
 )
 _LONGEST = timedelta(hours=48)
 _FIRST_EPOCH, _AHEAD = datetime(2010, 1, 1, tzinfo=UTC), timedelta(days=1)
@@ -135,41 +140,43 @@ def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, def
         default: zone of the time where the rest has none.
     """
     if half := _HALF.match(rest):
-        afternoon = half["half"] in "Pp"
+        afternoon = half["afternoon"] is not None
         if (time.hour > 12 and not afternoon) or (time.hour == 0 and afternoon):
-            return NameTime(notes=(f"the file name says {time} and {half[0].strip()}, which contradict each other",))
+            return NameTime(
+                notes=(f"the file name says {time} and {half[0].strip(' _-')}, which contradict each other",)
+            )
         if time.hour <= 12:
             time = time.replace(hour=time.hour % 12 + 12 * afternoon)
         rest = rest[half.end() :]
     if _ZULU.match(rest):
         return NameTime(time.replace(tzinfo=UTC))
     if named := _NAMED_OFFSET.match(rest):
-        offset = _offset(named)
-        return _not_understood(time, named[0]) if offset is None else NameTime(time.replace(tzinfo=offset))
+        return _zoned(time, _offset(named), named[0])
     if match := _OFFSET.match(rest):
-        offset = _offset(match)
-        plus, written = match["sign"] == "+", match[0].strip(" _")
+        offset, after = _offset(match), rest[match.end() :]
         # A minus may also join the number of a part, or a time at which the recording ends.
-        certain = plus or match["colon"] == ":" or (iso and match["minutes"] is not None and not rest[match.end() :])
-        if certain:
-            return _not_understood(time, written) if offset is None else NameTime(time.replace(tzinfo=offset))
-        looks_like_zone = offset is not None and (match["minutes"] is not None or iso)
-        if looks_like_zone and not re.match(r"[-_.:]?\d", rest[match.end() :]):
+        goes_on = re.match(r"[-:.]?\d", after) is not None
+        if match["sign"] == "+" or match["colon"] == ":" or (iso and match["minutes"] is not None and not goes_on):
+            return _zoned(time, offset, match[0])
+        if offset is not None and not goes_on and (match["minutes"] is not None or iso or rest.startswith(" ")):
+            written = match[0].strip(" _")
             return NameTime(
                 notes=(f"the file name says {time}; {written} may be its time zone or a number, so it is not used",)
             )
-    elif match := _ABBREVIATION.match(rest):
-        if zone is None or time.replace(tzinfo=zone).tzname() != match["name"]:
-            return _not_understood(time, match["name"])
+    elif match := _ZONE_NAME.match(rest):
+        if zone is None or match["name"] not in (time.replace(tzinfo=zone).tzname(), re.sub("/", "-", str(zone))):
+            return _zoned(time, None, match["name"])
     elif re.match(r" ?\+\d", rest):
-        return _not_understood(time, rest.strip()[:8])
+        return _zoned(time, None, rest[:8])
     return NameTime(time.replace(tzinfo=default) if default else time)
 
 
-def _not_understood(time: datetime, written: str) -> NameTime:
-    return NameTime(
-        notes=(f"the file name says {time} in a time zone that is not understood: {written.strip(' _.-')}",)
-    )
+def _zoned(time: datetime, offset: tzinfo | None, written: str) -> NameTime:
+    """Return the time in its zone; a note where the zone is not understood."""
+    if offset is not None:
+        return NameTime(time.replace(tzinfo=offset))
+    zone = written.strip(" _.-([")
+    return NameTime(notes=(f"the file name says {time} in a time zone that is not understood: {zone}",))
 
 
 def _offset(match: re.Match[str] | None) -> tzinfo | None:
@@ -179,7 +186,7 @@ def _offset(match: re.Match[str] | None) -> tzinfo | None:
     if match["sign"] is None:
         return UTC
     offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"] or 0))
-    if offset > timedelta(hours=14) or offset.seconds % 900:
+    if offset > timedelta(hours=14) or offset.seconds % 900 or timedelta() < offset < timedelta(hours=1):
         return None
     return timezone(offset if match["sign"] == "+" else -offset)
 
