@@ -88,6 +88,13 @@ def test_progress_counts_packages_and_gigabytes(script: ModuleType) -> None:
     assert step.state == "package 3 of 120, 0.9 GB downloaded"
 
 
+def test_no_test_or_example_starts_or_asks_the_server_of_chroma() -> None:
+    """It runs code from strangers before it checks who asks, CVE-2026-45829, and no release has the fix."""
+    files = [path for name in ("tests", "examples", "benchmarks") for path in (FOLDER.parent / name).rglob("*.py")]
+    server = re.compile(r"HttpClient\(|chromadb\.(app|server)|\bchroma\W+run\b")
+    assert [path for path in files if server.search(path.read_text()) and path != Path(__file__)] == []
+
+
 WHEEL = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
 BACKEND = f"""
 import zipfile
