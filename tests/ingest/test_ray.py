@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.video import Grid, ReadRun, Run
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
+from var_plugin.ingest import ray_engine
 from var_plugin.ingest.add import Origin, _plan
 from var_plugin.ingest.engines import Here, Tell
 from var_plugin.ingest.file import Footage
@@ -217,6 +219,69 @@ def test_a_worker_is_killed_midway(cluster: Path, film: Film, tmp_path: Path) ->
         again = index.add(folder, camera="gate", engine=RayEngine())
         assert [line.status for line in again.videos] == ["unchanged", "unchanged", "unchanged", "failed"]
         assert index.size() == plain.size()
+
+
+@pytest.fixture
+def left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a cluster that is gone, where `ray start` leaves it."""
+    file = tmp_path / "left/ray/ray_current_cluster"
+    file.parent.mkdir(parents=True)
+    file.write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "left"))
+    monkeypatch.setattr(ray_engine, "_ANSWER_SECONDS", 0.5)
+    return file
+
+
+def test_a_cluster_that_is_gone_is_an_error(
+    left_over: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where something else listens at its address, and does not answer."""
+    pytest.importorskip("ray")
+    with open_index(tmp_path / "a.db", suite=tones) as index, socket.create_server(("127.0.0.1", 0)) as silent:
+        path = film(seconds=1)
+        with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
+            index.add(path, engine=RayEngine("auto"))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(EngineError, match="nothing answered within"):
+            index.add(path, engine=RayEngine("auto"))
+        monkeypatch.delenv("RAY_ADDRESS")
+        left_over.unlink()
+        with pytest.raises(EngineError, match="no Ray cluster runs on this machine"):
+            index.add(path, engine=RayEngine("auto"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_the_cluster_of_another_user_is_not_joined(left_over: Path, film: Film, tmp_path: Path, tones: Suite) -> None:
+    pytest.importorskip("ray")
+    os.chown(left_over, 12_345, -1)
+    with (
+        open_index(tmp_path / "a.db", suite=tones) as index,
+        pytest.raises(EngineError, match="belongs to another user"),
+    ):
+        index.add(film(seconds=1), engine=RayEngine("auto"))
+
+
+@pytest.mark.slow
+def test_without_an_address_a_cluster_starts_that_only_this_machine_reaches(
+    left_over: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    listening: set[str] = set()
+
+    def look(file: Path, reached: float) -> None:
+        own = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+        for connection in psutil.net_connections("tcp"):
+            if connection.pid in own and connection.status == psutil.CONN_LISTEN:
+                listening.add(connection.laddr.ip.removeprefix("::ffff:"))
+
+    with open_index(tmp_path / "a.db", suite=tones) as index:
+        receipt = index.add(film(seconds=2), engine=RayEngine(), progress=look)
+    assert receipt.ok
+    assert listening == {"127.0.0.1"}
+    assert left_over.read_text() == "127.0.0.1:1"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 @pytest.mark.slow

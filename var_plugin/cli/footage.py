@@ -51,7 +51,9 @@ def index(
     ] = "here",
     address: Annotated[
         str | None,
-        typer.Option(help="Of the Ray cluster, `auto` for this machine's; else one is started here for as long."),
+        typer.Option(
+            help="Address of the Ray cluster; `auto` for that of RAY_ADDRESS or a running local one. Default: start one."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.encoders.video import FRAMES_AT_ONCE, Grid
-from var_plugin.errors import EngineError
+from var_plugin.errors import EngineError, said
 from var_plugin.extras import require
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.engines import Tell
@@ -40,14 +45,16 @@ _GPU_FRAMES = 64
 # Runs, and what else is told of files, for one step of an actor.
 _ROWS_AT_ONCE = 16
 _ANSWER_SECONDS = 10
+_SHORT_FOLDER = "/tmp"  # noqa: S108  (a private folder is made in it)
 
 
 class RayEngine:
     """A Ray cluster does the work; an `Engine`.
 
     Args:
-        address: of a running cluster, `auto` for the one that this machine is part of. None: what RAY_ADDRESS says,
-            where this process is connected to already, or a cluster on this machine for as long as it takes.
+        address: of a running cluster; `auto` for that of RAY_ADDRESS, or the one that this user or root started on this
+            machine. None: the cluster that this process is connected to already; otherwise a temporary one on this
+            machine, which listens on the loopback interface only.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -145,33 +152,98 @@ def _resources() -> tuple[int, int]:
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster; leave it, and end it where it was started here.
+    """Connect to a cluster, or start a temporary one; disconnect or end it with the block.
 
     Raises:
-        EngineError: there is none at the address.
+        EngineError: there is none at the address, or none can be started.
     """
-    import ray
+    with ExitStack() as cleanup:
+        if address is None:
+            options = cleanup.enter_context(_loopback_only())
+        import ray
 
-    if ray.is_initialized():
+        if ray.is_initialized():
+            yield
+            return
+        if address is None:
+            where, fix = "this machine", "try again, or index without --engine ray"
+        else:
+            where, fix = address, "start one with: ray start --head, or leave the address out"
+            options = {"address": _running_cluster(address)}
+        cleanup.callback(ray.shutdown)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (Exception, SystemExit) as error:  # Ray raises all kinds, and SystemExit where nothing answers
+            raise EngineError(
+                f"no Ray cluster answers at {where}", why=str(error) or type(error).__name__, fix=fix
+            ) from error
         yield
-        return
+
+
+@contextmanager
+def _loopback_only() -> Iterator[dict[str, Any]]:
+    """Yield the options of a temporary cluster that only this machine reaches, with files only this user can read.
+
+    Ray replaces 127.0.0.1 by an address that others reach, unless it believes that this machine cannot be part of a
+    cluster; that is its default on other operating systems.
+    """
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    from ray._private import ray_constants
+
+    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    # Not the folder for temporary files, which may be too long for the name of a socket.
+    folder = tempfile.mkdtemp(prefix="var-ray-", dir=_SHORT_FOLDER)
     try:
-        _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise EngineError(
-            f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')}",
-            why=str(error),
-            fix="start one with: ray start --head, or leave the address out",
-        ) from error
-    try:
-        yield
+        yield {
+            "address": "local",  # otherwise Ray joins that of RAY_ADDRESS, or one that left its address in a file
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "_temp_dir": folder,
+        }
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_answers(address: str) -> None:
-    """Raise OSError where nobody listens; Ray itself would end this process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+def _running_cluster(address: str) -> str:
+    """Return the address of a running cluster as HOST:PORT.
+
+    Raises:
+        EngineError: there is none.
+    """
+    fix = "start one with: ray start --head, or leave the address out"
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _own_cluster(fix)
+    target = address.removeprefix("ray://")
+    with grpc.insecure_channel(target) as channel:
+        try:
+            # Ray itself tries for minutes.
+            if os.environ.get("RAY_USE_TLS") != "1":
+                grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise EngineError(
+                f"no Ray cluster answers at {address}", why=f"nothing answered within {_ANSWER_SECONDS} s", fix=fix
+            ) from None
+    return address
+
+
+def _own_cluster(fix: str) -> str:
+    """Return the address that `ray start` left on this machine; one that another user left is not trusted."""
+    file = Path(os.environ.get("RAY_TMPDIR", _SHORT_FOLDER)) / "ray" / "ray_current_cluster"
+    try:
+        owner, address = file.stat().st_uid, file.read_text().strip()
+    except OSError as error:
+        raise EngineError("no Ray cluster runs on this machine", why=f"{file}: {said(error)}", fix=fix) from error
+    if owner not in (0, os.getuid()):
+        raise EngineError(
+            "the Ray cluster of this machine belongs to another user",
+            why=f"user {owner} wrote {file}",
+            fix="name its address, if you trust it: --address HOST:PORT",
+        )
+    return address
