@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,12 @@ from tests.ingest.test_add import scene
 from tests.ingest.test_alerts import Receiver, receiver
 from tests.ingest.test_rtsp import serving, until
 from tests.test_cli import Shell, shell
-from var_plugin.library import open_index
+from var_plugin.errors import StoreError
+from var_plugin.ingest import watch as folder_watch
+from var_plugin.ingest.alerts import Alerts, SavedQueries, SavedQuery
+from var_plugin.library import Index, open_index
+from var_plugin.types import Receipt, VideoReceipt
+from var_plugin.watching import Watch
 
 __all__ = ["receiver", "shell"]
 
@@ -118,7 +124,10 @@ def test_a_watch_keeps_its_days(film: Film, tmp_path: Path, installed_colors: st
     os.utime(film("cams/lost.mp4", paint=lambda time: textured(3)), (1.6e9, 1.6e9))
     with watching(tmp_path / "log", folder, "--keep-days", "30", *options) as watch:
         assert until(lambda: "unchanged: " in watch.log, 120), watch.log
-        assert watch.end() == {"deleted": 1, "unchanged": 1}
+        assert watch.end() == {"deleted": 1, "skipped": 2, "unchanged": 1}
+        assert "skipped: " in watch.log
+        assert "was recorded on 2020-01-01 by its file name, more than 30 days ago, but was last written" in watch.log
+        assert f"{folder}/lost.mp4 was last written on 2020-09-13, more than 30 days ago" in watch.log
     assert len(list(folder.glob("*.mp4"))) == 3
     done = subprocess.run(
         command("watch", folder, "--keep-days", "0", *options), capture_output=True, text=True, cwd=ROOT, timeout=120
@@ -215,3 +224,114 @@ def test_a_source_that_is_none_is_told_at_once(shell: Shell, tmp_path: Path, sou
     assert (code, out) == (2 if "://" in source else 3, "")
     assert "Traceback" not in err
     assert err.startswith("var-plugin: ")
+
+
+class Owner:
+    """Runs a `Watch` of a folder in a thread."""
+
+    def __init__(self, index: Index, folder: Path, **options: Any) -> None:
+        self.lines: list[VideoReceipt] = []
+        self.notes: list[str] = []
+        self.watch = Watch(index, threading.Event(), say=self.lines.append, note=self.notes.append, **options)
+        self.thread = threading.Thread(target=self.watch.folder, args=(folder,))
+
+    def __enter__(self) -> Owner:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.watch.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def statuses(self) -> list[tuple[str, str]]:
+        return [(Path(line.path).name, line.status) for line in self.lines]
+
+
+def settled(path: Path) -> Path:
+    """A file that was written a while ago."""
+    then = time.time() - 60
+    os.utime(path, (then, then))
+    return path
+
+
+def test_a_file_that_fails_is_counted_tried_again_and_ends_nothing(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away comes back; what is no video stays failed and is not tried again."""
+    monkeypatch.setattr(folder_watch, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(folder_watch, "PATIENCE_SECONDS", 5.0)
+    settled(film("cams/a.mp4"))
+    (tmp_path / "cams/broken.mp4").write_bytes(b"no video")
+    settled(tmp_path / "cams/broken.mp4")
+    add, failures = index.add, iter([StoreError("the store is away"), RecursionError("too deep")])
+
+    def fails_twice(file: Path, **options: Any) -> Receipt:
+        if file.name == "a.mp4" and (failure := next(failures, None)):
+            raise failure
+        return add(file, **options)
+
+    monkeypatch.setattr(index, "add", fails_twice)
+    with Owner(index, tmp_path / "cams") as owner:
+        assert until(lambda: ("a.mp4", "stored") in owner.statuses())
+        assert until(lambda: ("broken.mp4", "failed") in owner.statuses())
+    own = [status for name, status in owner.statuses() if name == "a.mp4"]
+    assert own == ["failed", "failed", "stored"]
+    assert owner.statuses().count(("broken.mp4", "failed")) == 1
+    assert {what: count for what, count in owner.watch.counts.items() if count} == {"stored": 1, "failed": 1}
+    assert not owner.watch.ok
+
+
+def test_a_video_at_work_is_given_up_at_the_end(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(film("cams/long.mp4", seconds=60, fps=5))
+    began = threading.Event()
+    with Owner(index, tmp_path / "cams") as owner:
+        check = owner.watch._check_stop
+
+        def wait_for_the_end(file: Path, reached: float) -> None:
+            began.set()
+            owner.watch.stop.wait(30)
+            check(file, reached)
+
+        monkeypatch.setattr(owner.watch, "_check_stop", wait_for_the_end)
+        assert began.wait(30)
+    assert owner.lines == []
+    assert ["stopped: " in note for note in owner.notes] == [True]
+    assert index.videos() == []
+    assert index.verify().ok
+
+
+def test_footage_embedded_anew_and_files_added_again_raise_no_alert(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = SavedQueries(tmp_path / "alerts.json")
+    saved.save(SavedQuery(name="any", text="red", threshold=-100, command=("true",)))
+    path = settled(film("cams/a.mp4", paint=scene("red")))
+    for expected, change in [(1, lambda: None), (0, lambda: path.rename(path.with_name("b.mp4"))), (0, lambda: None)]:
+        change()
+        with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
+            assert until(lambda owner=owner: owner.lines)
+        assert owner.watch.counts["alerts"] == expected
+    (entry,) = index.all_entries()
+    index.update(entry.model_copy(update={"settings": "of before"}))
+    with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
+        assert until(lambda: owner.lines)
+    assert owner.statuses() == [("b.mp4", "stored")]
+    assert owner.watch.counts["alerts"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_watch_with_its_receipt(
+    film: Film, tmp_path: Path, installed_colors: str, number: signal.Signals
+) -> None:
+    settled(film("cams/a.mp4"))
+    options = ["--index", tmp_path / "index.db", "--suite", installed_colors]
+    with watching(tmp_path / "log", tmp_path / "cams", *options) as watch:
+        assert until(lambda: "stored: " in watch.log, 120), watch.log
+        watch.process.send_signal(number)
+        out, _ = watch.process.communicate(timeout=60)
+    assert json.loads(out) == {"stored": 1}
+    assert watch.process.returncode == 0
+    assert "Traceback" not in watch.log

@@ -160,7 +160,7 @@ class Index(VideoIndex):
         return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
     def prune(
-        self, *, keep_days: float | None = None, max_bytes: int | None = None, recordings: Collection[Path] = ()
+        self, *, keep_days: float | None = None, max_bytes: float | None = None, recordings: Collection[Path] = ()
     ) -> Pruned:
         """Delete videos older than `keep_days`, then the oldest ones until the index takes at most `max_bytes`.
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,16 @@ def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:
         assert index.verify().ok
         assert index.prune(max_bytes=quota).deleted == (), "nothing to do"
         assert index.search(image=textured(0), k=3)
+
+
+def test_a_clock_that_is_ahead_keeps_nothing_for_years(index: Index, film: Film) -> None:
+    """The time of the addition counts where the recording would be later; a limit may be as large as one likes."""
+    ahead = datetime.now(UTC) + timedelta(days=3_650)
+    index.add(film(), recorded_at=ahead)
+    assert prune(index, keep_days=float("inf"), max_bytes=float("inf")).deleted == ()
+    assert prune(index, keep_days=1e12).deleted == ()
+    assert prune(index, keep_days=30).deleted == ()
+    assert len(prune(index, keep_days=30, now=datetime.now(UTC) + timedelta(days=31)).deleted) == 1
 
 
 def test_within_the_quota_nothing_is_touched(index: Index, film: Film) -> None:

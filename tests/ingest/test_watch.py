@@ -12,7 +12,14 @@ import pytest
 from tests.films import Film
 from var_plugin.errors import MediaNotFoundError
 from var_plugin.ingest import watch as watching
-from var_plugin.ingest.watch import PATIENCE_SECONDS, SETTLE_SECONDS, FolderWatch, watch
+from var_plugin.ingest.watch import (
+    MAX_RETRY_SECONDS,
+    PATIENCE_SECONDS,
+    RETRY_SECONDS,
+    SETTLE_SECONDS,
+    FolderWatch,
+    watch,
+)
 from var_plugin.library import Index
 
 
@@ -99,6 +106,52 @@ def test_new_content_at_the_same_path_is_a_new_file(film: Film, tmp_path: Path, 
     assert found.look() == [path]
 
 
+def test_a_file_that_failed_is_due_again_after_a_delay_that_doubles(
+    film: Film, tmp_path: Path, clock: HandClock
+) -> None:
+    path = long_ago(film("cam.mp4"))
+    found = FolderWatch(tmp_path, clock)
+    assert found.look() == [path]
+    assert found.retry(path) == RETRY_SECONDS
+    assert found.look() == []
+    clock.now += RETRY_SECONDS
+    assert found.look() == [path]
+    assert found.retry(path) == 2 * RETRY_SECONDS
+    assert found.seconds_to_retry() == 2 * RETRY_SECONDS
+    path.chmod(0o640)
+    assert found.look() == [path], "its permissions changed: at once"
+    for _ in range(2_000):
+        delay = found.retry(path)
+    assert delay == MAX_RETRY_SECONDS
+    clock.now += MAX_RETRY_SECONDS
+    assert found.look() == [path]
+    assert found.look() == []
+
+
+def test_files_that_were_away_for_a_while_are_not_new(film: Film, tmp_path: Path, clock: HandClock) -> None:
+    """The folder of a drive that is not mounted is empty."""
+    path = long_ago(film("drive/cam.mp4"))
+    found = FolderWatch(tmp_path / "drive", clock)
+    assert found.look() == [path]
+    path.rename(tmp_path / "elsewhere.mp4")
+    assert found.look() == []
+    assert not found.waiting
+    (tmp_path / "elsewhere.mp4").rename(path)
+    new = long_ago(film("drive/new.mp4"))
+    assert found.look() == [new]
+
+
+def test_what_cannot_be_looked_at_is_reported(film: Film, tmp_path: Path, clock: HandClock) -> None:
+    path = long_ago(film("cam.mp4"))
+    (tmp_path / "gone.mp4").symlink_to("nowhere")
+    found = FolderWatch(tmp_path, clock)
+    assert found.look() == [path]
+    assert [problem.name for problem in found.problems] == ["gone.mp4"]
+    (tmp_path / "gone.mp4").unlink()
+    found.look()
+    assert found.problems == {}
+
+
 @contextmanager
 def running(folder: Path, handle, **options) -> Iterator[threading.Event]:
     """A watch in a thread of its own, stopped at the end."""
@@ -138,6 +191,7 @@ def test_a_watched_folder_is_indexed_while_cameras_write(
             raise ConnectionError("the store is away")
         index.add(path, camera=path.parent.name)
 
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 3600.0)
     with running(cams, handle, housekeeping=lambda: cleaned.append(len(handled))):
         assert until(lambda: handled == ["first.mp4"])
         with (cams / "second.mp4").open("wb") as camera:
@@ -173,6 +227,24 @@ def test_a_folder_that_goes_away_is_waited_for(
         path = long_ago(film("elsewhere/new.mp4"))
         elsewhere.rename(drive)
         assert until(lambda: handled == [first, drive / path.name])
+
+
+def test_a_file_whose_handler_fails_is_handed_over_again(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.1)
+    path = long_ago(film("cams/a.mp4"))
+    handled: list[Path] = []
+
+    def handle(path: Path) -> bool:
+        handled.append(path)
+        if len(handled) == 1:
+            raise ConnectionError("the store is away")
+        return len(handled) < 3
+
+    with running(tmp_path / "cams", handle):
+        assert until(lambda: len(handled) == 3)
+    assert handled == [path] * 3
 
 
 def test_a_folder_that_was_never_there_is_an_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,27 +64,33 @@ def watch(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index a folder's videos and every new one, or record and index a stream, until Ctrl-C; then say what was done."""
+    """Index a folder's videos and every new one, or record and index a stream, until Ctrl-C; print what was done."""
     from var_plugin.ingest.alerts import Alerts
     from var_plugin.watching import Retention, Watch
 
     clock = camera_clock(zone, clock_offset)
-    telling = Alerts(_saved(alerts), allow_host or ())
-    retention = Retention(keep_days, None if quota is None else round(quota * 1e9))
     stop = threading.Event()
+    raising = Alerts(_saved(alerts), allow_host or (), stop=stop)
+    retention = Retention(keep_days, None if quota is None else quota * 1e9)
+    interrupted = False
+    end = _End(stop)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _end(stop))
+        signal.signal(number, end)
     with opened(index, suite, new=True) as library:
-        watched = Watch(library, stop, camera, clock, telling, retention, _say)
-        if "://" in source:
-            watched.stream(source, recordings, seconds=minutes * 60)
-        else:
-            watched.folder(Path(source))
+        watched = Watch(library, stop, camera, clock, raising, retention, _say, _note)
+        try:
+            if "://" in source:
+                watched.stream(source, recordings, seconds=minutes * 60)
+            else:
+                watched.folder(Path(source))
+        except KeyboardInterrupt:  # the second one
+            interrupted = True
+    counts = {what: count for what, count in watched.counts.items() if count}
     if as_json:
-        print_json(watched.counts)
+        print_json(counts)
     else:
-        print(", ".join(f"{count} {what}" for what, count in watched.counts.items() if count) or "nothing came")
-    raise typer.Exit(1 if watched.counts["failed"] or watched.counts["undelivered"] else 0)
+        print(", ".join(f"{count} {what}" for what, count in counts.items()) or "no new files")
+    raise typer.Exit(130 if interrupted else 0 if watched.ok else 1)
 
 
 @alerts_app.command("add")
@@ -156,15 +163,25 @@ def _saved(file: Path | None) -> SavedQueries:
     return SavedQueries(file or settings().alerts)
 
 
-def _end(stop: threading.Event) -> None:
-    """The first time after the file at work, the second time at once."""
-    if stop.is_set():
-        raise KeyboardInterrupt
-    stop.set()
+class _End:
+    """Ends a watch in order at the first signal, and at once at the second."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._signals = stop, 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            raise KeyboardInterrupt
+        # Not here: the main thread may be inside the lock of the event.
+        threading.Thread(target=self._stop.set).start()
 
 
 def _say(line: VideoReceipt) -> None:
     from var_plugin.terminal import recording
 
-    detail = line.reason or recording(line)
-    print(printable(f"{line.status}: {line.path} {detail}"), file=sys.stderr, flush=True)
+    _note(f"{line.status}: {line.path} {line.reason or recording(line)}")
+
+
+def _note(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)

@@ -96,7 +96,7 @@ def prune(
     if keep_days is None and quota is None:
         raise InvalidInputError("nothing to prune by", fix="give --keep-days or --quota")
     with opened(index, suite) as library:
-        pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else round(quota * 1e9))
+        pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else quota * 1e9)
         if as_json:
             print_json(pruned.model_dump(mode="json"))
         else:

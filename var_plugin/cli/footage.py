@@ -52,7 +52,7 @@ def index(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Address of the Ray cluster; `auto` for that of RAY_ADDRESS or a running local one. Default: start one."
+            help="Address of the Ray cluster; `auto`: that of RAY_ADDRESS or a local one. Default: start one."
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
+from stat import S_ISREG
 
 from var_plugin.errors import InvalidInputError, StoreError
 from var_plugin.index.catalogue import Entry
-from var_plugin.index.filters import UNKNOWN_TIME, milliseconds
+from var_plugin.index.filters import UNKNOWN_TIME
 from var_plugin.index.location import is_local
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.reindex import reindex
@@ -35,13 +36,14 @@ def prune(
     index: VideoIndex,
     *,
     keep_days: float | None = None,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
     recordings: Collection[Path] = (),
     now: datetime | None = None,
 ) -> Pruned:
     """Delete videos that are too old, then the oldest ones until the index fits its quota.
 
-    A video is as old as its recording; where the clock time of that is unknown, as its addition to the index. Milvus
+    A video is as old as its recording; where the clock time of that is unknown or in the future of its addition to the
+    index, as its addition. Milvus
     Lite frees the room of deleted rows at its own time, so past the quota the index is rewritten without them; that
     needs room for the rest a second time while it lasts.
 
@@ -64,7 +66,7 @@ def prune(
     before = size_in_bytes(index) + own.bytes_of(left)
     doomed: list[Entry] = []
     if keep_days is not None:
-        oldest = milliseconds((now or datetime.now(UTC)) - timedelta(days=keep_days))
+        oldest = ((now or datetime.now(UTC)).timestamp() - keep_days * 86_400) * 1000
         own.delete_strays(index.all_entries(), oldest)
         doomed = [entry for entry in left if _born(entry) < oldest]
         left = left[len(doomed) :]
@@ -98,7 +100,7 @@ class _Recordings:
         for file in self._of(entry):
             file.unlink(missing_ok=True)
 
-    def delete_strays(self, entries: Sequence[Entry], oldest: int) -> None:
+    def delete_strays(self, entries: Sequence[Entry], oldest: float) -> None:
         held = {seen.path for entry in entries for seen in entry.sightings}
         for path, file in self._files.items():
             if path not in held and file.is_file() and file.stat().st_mtime * 1000 < oldest:
@@ -111,8 +113,17 @@ class _Recordings:
 def size_in_bytes(index: VideoIndex) -> int:
     """Return what the index takes on disk; on a server, an estimate from its rows."""
     if is_local(index.uri):
-        return sum(file.stat().st_size for file in Path(index.uri).rglob("*") if file.is_file())
+        return sum(_file_size(file) for file in Path(index.uri).rglob("*"))
     return _estimate(index, index.all_entries())
+
+
+def _file_size(path: Path) -> int:
+    """Return the bytes of a file; 0 for a folder, and for a file that is deleted meanwhile."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return 0
+    return state.st_size if S_ISREG(state.st_mode) else 0
 
 
 def _estimate(index: VideoIndex, entries: Sequence[Entry]) -> int:
@@ -123,4 +134,5 @@ def _estimate(index: VideoIndex, entries: Sequence[Entry]) -> int:
 
 def _born(entry: Entry) -> int:
     recorded_at = entry.sightings[-1].recorded_at
-    return entry.added_at if recorded_at == UNKNOWN_TIME else recorded_at
+    # A video recorded after it was added comes from a clock that is ahead; it would stay for years.
+    return entry.added_at if recorded_at == UNKNOWN_TIME else min(recorded_at, entry.added_at)

@@ -115,6 +115,7 @@ def record(
     connect: Connect = connect,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     wait: Callable[[float], Any] | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Record a stream until `stop` is set. After a failure, connect again after 1, 2, 4 … 60 s.
 
@@ -130,6 +131,7 @@ def record(
         connect: opens the stream.
         now: the clock time, with zone.
         wait: waits for some seconds, or until `stop` is set.
+        ready: called when the folder exists.
 
     Raises:
         InvalidInputError: the address is no RTSP address, the camera's name cannot be part of a file name, or the
@@ -147,6 +149,7 @@ def record(
         raise InvalidInputError(
             f"cannot record into {folder}", why=said(error), fix="name another folder: --recordings"
         ) from error
+    ready()
     recorder = _Recorder(url, folder, name, seconds, stop, connect, now)
     failures = 0
     while not stop.is_set():
