@@ -236,6 +236,32 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
         assert {file.name: file.read_bytes() for file in folder.glob("*.columns")} == whole
 
 
+@pytest.mark.parametrize("field", ["camera", "vector", "gone"])
+def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
+    tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its checksum is right: somebody else wrote it."""
+    database = tmp_path / "a.db"
+    with open_index(database, suite=color_suite()) as index:
+        add_video(index, 1)
+    path, state = database / "copies/footage__scene.columns", lite_files.state(database / "collections/footage__scene")
+    assert state is not None
+    held = columns.read(path, state.fingerprint)
+    assert held is not None
+    if field == "gone":
+        del held["anomaly"]
+    elif isinstance(texts := held["camera"], columns.Texts) and field == "camera":
+        held["camera"] = columns.Texts(texts.places + np.int32(1_000), texts._distinct)
+    else:
+        held["vector"] = np.zeros((4, 7), np.float32)
+    columns.write(path, held, state.fingerprint)
+    for damaged in (True, False):
+        caplog.clear()
+        with open_index(database, suite=color_suite()) as index:
+            assert found(index) == {f"{1:016x}"}
+        assert ("is damaged and not used" in caplog.text) == damaged
+
+
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.columns"
     held = {"start_ms": np.arange(20), "video_id": columns.Texts(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1"))}

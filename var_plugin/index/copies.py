@@ -70,10 +70,10 @@ class Copies:
             collection: its name.
             at_once: also if it was written to a moment ago.
         """
-        if self.find(collection) is not None or collection in self._damaged:
+        if self.find(collection) is not None:
             return
         state = lite_files.state(self._place(collection))
-        if state is None or not (at_once or _rests(state)):
+        if state is None or state.stamp == self._damaged.get(collection) or not (at_once or _rests(state)):
             return
         with ExitStack() as held:
             try:
@@ -109,9 +109,10 @@ class Copies:
         self._opened(collection, state)
 
     def distrust(self, collection: str) -> None:
-        """Answer nothing more from the copy of a collection until the collection changes: it is damaged."""
+        """Remove the copy of a collection, which is damaged; answer nothing from one until the collection changes."""
         known = self._open.get(collection)
         if known is not None:
+            self.forget(collection)
             self._damaged[collection] = known.stamp
 
     def _opened(self, collection: str, state: State) -> Copy | None:
