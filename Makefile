@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# Two commands do everything on a fresh Linux machine with Python 3.11 to 3.14: `make demo` and `make test`.
 
 PYTHON ?= python3
 VENV ?= .venv
