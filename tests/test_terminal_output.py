@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -117,3 +118,8 @@ def test_every_command_survives_any_name_in_any_encoding(
         ["reindex", "--suite", "colors"], ["search", "--image", film.folder / "a\x1b[2J.png"],
     ):  # fmt: skip
         run(*words)
+
+
+def test_a_log_record_is_one_line_of_visible_characters() -> None:
+    record = logging.makeLogRecord({"msg": "no thumbnail: %s", "args": ("a\nstored  b\x1b[2J\u202e",)})
+    assert cli.LogFormatter().format(record) == r"no thumbnail: a\nstored  b\x1b[2J\u202e"
