@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import av
+import numpy as np
 import pytest
 
 from tests.films import Film, textured
-from var_plugin.errors import BrokenTimestampsError
+from tests.media.test_frame_times import coded
+from var_plugin.errors import BrokenTimestampsError, UnreadableMediaError
 from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import probe
 from var_plugin.media.frames import FrameReader
@@ -36,3 +41,43 @@ def test_pictures_long_before_the_start_that_the_file_claims_are_an_error(film: 
     path = film("late.mkv", seconds=90_002, times=[0.0, 0.1], tone=440, tone_starts=90_000)
     with pytest.raises(BrokenTimestampsError):
         list(FrameReader(path))
+
+
+def test_what_of_a_file_is_not_used_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=10, width=w, height=h) for w, h in ((32, 32), (96, 64))]
+        for stream in streams:
+            stream.pix_fmt = "yuv420p"
+        tracks = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        for stream in streams:
+            image = np.zeros((stream.height, stream.width, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        for track in tracks:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), "s16", "mono")
+            frame.sample_rate = 16_000
+            container.mux(track.encode(frame))
+    assert probe(path).notes == (
+        "only the largest of its 2 video streams is used (96 x 64)",
+        "only one of its 2 audio tracks is used, the first that is not silent",
+    )
+
+
+def test_the_rate_of_a_bare_stream_is_noted(tmp_path: Path) -> None:
+    path = coded(tmp_path / "a.h264", "libx264", {})
+    assert probe(path).notes == ("it has no timestamps: its frames are placed at 25 frames a second",)
+
+
+def test_an_ordinary_file_has_no_notes(film: Film) -> None:
+    assert probe(film(tone=440)).notes == ()
+
+
+def test_a_format_that_is_not_read_is_refused_for_that_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.ivf"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=10, width=64, height=48)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(UnreadableMediaError, match="its format is none of those that are read"):
+        probe(path)

@@ -180,9 +180,11 @@ def export(
     if thumbnail:
         write_thumbnail(source, shown.key if shown else start, thumbnail)
     if as_json:
-        print_json({"path": str(clip.path), "start": clip.start, "end": clip.end})
+        print_json({"path": str(clip.path), "start": clip.start, "end": clip.end, "notes": clip.notes})
     else:
         print(printable(f"{clip.path}: {clip.start:.2f} s to {clip.end:.2f} s of {source}"))
+        for note in clip.notes:
+            print(f"note: {note}", file=sys.stderr)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from var_plugin.encoders.suites import load_suite
 from var_plugin.encoders.video import Grid, ReadRun, Run, Runs, read_together
 from var_plugin.errors import EngineError, FingerprintMismatchError, NoAudioStreamError, VarPluginError
 from var_plugin.ingest.file import Footage, Look
-from var_plugin.ingest.rows import SOUND_IS_BROKEN, Streams, sound_left_out
+from var_plugin.ingest.rows import SOUND_IS_BROKEN, Streams, reason, sound_left_out
 from var_plugin.ingest.video import failure
 from var_plugin.media.guard import decode_audio
 from var_plugin.types import VideoReceipt
@@ -118,7 +118,7 @@ class Decoder:
                 sent += 1
             seen.append(runs.end)
         heard: dict[str, int] = {}
-        left_out = None
+        notes: list[str] = []
         for space, (window, hop) in self.windows.items():
             cutter = Windows(decode_audio(path), window, hop)
             try:
@@ -129,8 +129,8 @@ class Decoder:
             except NoAudioStreamError:
                 continue
             except SOUND_IS_BROKEN as error:
-                left_out = sound_left_out(error)
-        yield End(sent, seen, heard, left_out)
+                notes.append(sound_left_out(error))
+        yield End(sent, seen, heard, reason(path, notes))
 
 
 class Embedder:

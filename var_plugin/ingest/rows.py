@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from var_plugin.errors import (
     UnreadableMediaError,
 )
 from var_plugin.ingest.sound_rows import hear_rows
+from var_plugin.media.guard import probe
 from var_plugin.media.segments import anomaly_spans, key_frame, static_runs, uniform_segments
 from var_plugin.settings import settings
 from var_plugin.types import Segment, SegmentKind
@@ -91,7 +92,7 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     """
     streams = Streams(suite)
     sounds: Rows = {}
-    left_out = None
+    notes: list[str] = []
     with _listening(file, streams) as listening:
         clips = [embed_clips(file, reader, rate=settings().clip_rate, progress=progress) for reader in streams.readers]
         for name, hearing in listening.items():
@@ -99,8 +100,13 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
                 if heard := hearing.result():
                     sounds[name] = heard
             except SOUND_IS_BROKEN as error:
-                left_out = sound_left_out(error)
-    return streams.represent(clips, sounds, left_out)
+                notes.append(sound_left_out(error))
+    return streams.represent(clips, sounds, reason(file, notes))
+
+
+def reason(file: Path, notes: Sequence[str]) -> str | None:
+    """Return what a receipt says of a stored file: what of it is not used, by its header and by notes on decoding."""
+    return "; ".join([*probe(file).notes, *dict.fromkeys(notes)]) or None
 
 
 def sound_left_out(error: Exception) -> str:

@@ -73,6 +73,7 @@ class Cut(Value):
 
     start: _Time
     end: _Time
+    notes: tuple[str, ...] = ()
 
 
 class Declared(Value):

@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from var_plugin.errors import NoAudioStreamError, TooLongMediaError, said
+from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError, said
 from var_plugin.media.container import (
     BACKWARD_SLACK_SECONDS,
     LONGEST_GAP_SECONDS,
@@ -33,6 +33,9 @@ MAX_SAMPLE_RATE = 10_000_000
 """Samples per second in a file. The memory of resampling grows with it."""
 SILENCE = 3e-4
 """Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
+
+BROKEN_AUDIO = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError)
+"""What decoding the audio of a video raises where its frames may be well."""
 
 # Timestamps are rounded, to milliseconds in Matroska, and packets jitter. A larger deviation is a gap or an overlap.
 _TIMESTAMP_SLACK_SECONDS = 0.04

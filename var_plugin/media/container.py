@@ -72,6 +72,9 @@ class MediaInfo:
     """Of the track that players take; None where there is no audio, empty where its codec is not known."""
     created_at: str | None
     """The clock time that the recorder wrote into the header, as it stands there."""
+    audio_tracks: int = 0
+    notes: tuple[str, ...] = ()
+    """What of the file is not used, and what is assumed of it."""
 
 
 @contextmanager
@@ -137,11 +140,7 @@ def main_video_stream(container: InputContainer, path: Path, limits: Limits = DE
         UnreadableMediaError: there is neither picture nor sound.
     """
     # FFmpeg may find a stream and know no decoder for it: then PyAV gives it no codec context.
-    pictures = [
-        stream
-        for stream in container.streams.video
-        if stream.codec_context and not stream.disposition & Disposition.attached_pic
-    ]
+    pictures = _video_streams(container)
     if pictures:
         stream = max(pictures, key=lambda stream: stream.width * stream.height)
         check_pixels(stream.width, stream.height, path, limits)
@@ -153,6 +152,14 @@ def main_video_stream(container: InputContainer, path: Path, limits: Limits = DE
             fix="search with it: var-plugin search --audio FILE",
         )
     raise unreadable(path, "it holds no pictures of a known kind")
+
+
+def _video_streams(container: InputContainer) -> list[VideoStream]:
+    return [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context and not stream.disposition & Disposition.attached_pic
+    ]
 
 
 def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
@@ -259,5 +266,17 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
             video_codec=stream.codec_context.name,
             pixel_format=stream.codec_context.pix_fmt or "",
             audio_codec=_codec_name(audio) if audio else None,
+            audio_tracks=len(container.streams.audio),
+            notes=tuple(_notes(container, stream)),
             created_at=container.metadata.get("creation_time") or stream.metadata.get("creation_time"),
         )
+
+
+def _notes(container: InputContainer, stream: VideoStream) -> Iterator[str]:
+    videos, tracks = len(_video_streams(container)), len(container.streams.audio)
+    if videos > 1:
+        yield f"only the largest of its {videos} video streams is used ({stream.width} x {stream.height})"
+    if tracks > 1:
+        yield f"only one of its {tracks} audio tracks is used, the first that is not silent"
+    if is_untimed(container) and (rate := stream.guessed_rate or stream.average_rate):
+        yield f"it has no timestamps: its frames are placed at {float(rate):g} frames a second"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from var_plugin.media.audio import SAMPLE_RATE, read_audio
+from var_plugin.media.aac import audio_part, mux_audio
+from var_plugin.media.audio import BROKEN_AUDIO, SAMPLE_RATE
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.export import Clip, check_cut, no_picture
-from var_plugin.media.frames import FrameReader, picture_at
+from var_plugin.media.frames import Frame, FrameReader, picture_at
 from var_plugin.media.guard import write_clip
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.output import OutputFile, Steps
@@ -24,7 +25,8 @@ from var_plugin.media.output import OutputFile, Steps
 _TIME_BASE = Fraction(1, 90_000)
 _USUAL_RATE = 30.0
 _RATES = (1, 240)
-_SOUND_FRAME = 1024
+_LEAST_RATE = 10.0
+_LONG_FRAME_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def encode_clip(
 ) -> Clip:
     """Encode the frames and the audio from `start` to `end` seconds into a file of their own, in the sandbox.
 
-    It holds the frames that begin in the part, turned as they are shown, and mono audio of 16 kHz. Its own clock begins
-    with the first of them: `Clip.start` says where that is, a fraction of a second behind `start` in most videos.
+    It holds the frames that are shown in the part, in the shape and turned as they are shown, and mono audio of 16 kHz.
+    It begins at `start`, or with the first frame after it where that follows within half a frame. Audio that cannot be
+    decoded is left out, and `Clip.notes` says so.
 
     Args:
         video: a local file.
@@ -94,25 +97,48 @@ def _encode(video: Path, start: float, end: float, output: OutputContainer, fini
     )
     pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
     pictures.codec_context.time_base = _TIME_BASE
-    sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if declared.has_audio else None
-    rate = min(usual, finish.fastest) if finish.fastest else None
-    frames = FrameReader(video, rate=rate, size=(height, width), start=start, end=end, limits=limits)
-    first = None
-    for frame in frames:
+    samples, notes = np.zeros(0, np.float32), list[str]()
+    if declared.has_audio:
+        try:
+            samples = yield from audio_part(video, start, end, limits)
+        except BROKEN_AUDIO as error:
+            notes.append(f"its audio is left out: {error}")
+    sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if len(samples) else None
+    frames = FrameReader(video, rate=finish.fastest, size=(height, width), start=start, end=end, limits=limits)
+    first = frame = None
+    for frame in _without_remnant(frames, 0.5 / max(usual, _LEAST_RATE)):
         first = frame.time if first is None else first
-        picture = av.VideoFrame.from_ndarray(frame.picture, format="rgb24")
-        picture.pts, picture.time_base = round((frame.time - first) / _TIME_BASE), _TIME_BASE
-        output.mux(pictures.encode(picture))
+        output.mux(pictures.encode(_image(frame.picture, frame.time - first)))
         yield frame.time
-    if first is None:
+    if first is None or frame is None:
         raise no_picture(video, start, end)
+    last = min(end, frames.end)
+    if last - frame.time > _LONG_FRAME_SECONDS:  # containers do not keep how long the last frame is shown
+        output.mux(pictures.encode(_image(frame.picture, last - first - 1 / _USUAL_RATE)))
     output.mux(pictures.encode(None))
     if sound is not None:
-        for piece in _pieces(read_audio(video, start=first, end=end)):
-            output.mux(sound.encode(piece))
-            yield frames.end
-        output.mux(sound.encode(None))
-    return first, min(end, frames.end)
+        mux_audio(output, sound, samples[round((first - start) * SAMPLE_RATE) :])
+    return first, last, tuple(notes)
+
+
+def _without_remnant(frames: Iterable[Frame], shortest: float) -> Iterator[Frame]:
+    """Leave out a first frame that is shown for less than `shortest` seconds in the part: players stumble over it."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return
+    second = next(frames, None)
+    if second is None or second.time - first.time >= shortest:
+        yield first
+    if second is not None:
+        yield second
+    yield from frames
+
+
+def _image(image: NDArray[np.uint8], time: float) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame.pts, frame.time_base = round(time / _TIME_BASE), _TIME_BASE
+    return frame
 
 
 def _size(picture: NDArray[np.uint8], widest: int | None) -> tuple[int, int]:
@@ -120,12 +146,3 @@ def _size(picture: NDArray[np.uint8], widest: int | None) -> tuple[int, int]:
     height, width, _ = picture.shape
     share = min(1.0, widest / width) if widest else 1.0
     return max(2, round(height * share) // 2 * 2), max(2, round(width * share) // 2 * 2)
-
-
-def _pieces(samples: NDArray[np.float32]) -> list[av.AudioFrame]:
-    pieces = []
-    for first in range(0, len(samples), _SOUND_FRAME):
-        piece = av.AudioFrame.from_ndarray(samples[None, first : first + _SOUND_FRAME], "fltp", "mono")
-        piece.sample_rate, piece.time_base, piece.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), first
-        pieces.append(piece)
-    return pieces

@@ -34,8 +34,8 @@ _CHECK_DISK = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what Windows' chkdsk
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".asf", ".avi", ".dav", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts",
-    ".vob", ".webm", ".wmv",
+    ".264", ".265", ".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+    ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
 

@@ -55,6 +55,8 @@ from var_plugin.media.wire import Wire
 
 logger = logging.getLogger(__name__)
 
+Span = tuple[float, float, tuple[str, ...]]
+"""Start and end of a part in seconds, and notes on the clip of it."""
 Result = tuple[Answer, NDArray[Any]]
 """What one result says and its array, which is empty where the job has none."""
 
@@ -135,8 +137,8 @@ def read_audio(
     return cut(decode_audio(path, limits), start, end)
 
 
-def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> tuple[float, float]:
-    """Let the child copy or encode a part of a video, and write what it hands over; return where the part lies.
+def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> Span:
+    """Let the child copy or encode a part of a video, and write what it hands over; return the span and notes on it.
 
     Args:
         job: "copy" or "encode".
@@ -158,7 +160,7 @@ def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: A
     return span
 
 
-def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limits) -> tuple[float, float] | None:
+def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limits) -> Span | None:
     """Write what the results say; return the part of the video that they hold."""
     span = None
     for answer, data in results:
@@ -168,8 +170,8 @@ def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limi
                     raise _too_large(target, limits)
                 file.seek(offset)
                 file.write(data.data)
-            case Cut(start=start, end=end):
-                span = (start, end)
+            case Cut(start=start, end=end, notes=notes):
+                span = (start, end, notes)
     return span
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidInputError, said
 
-Steps = Generator[float, None, tuple[float, float]]
-"""Yields how far a clip is done and returns where it begins and ends, all in seconds from the video's start."""
+Steps = Generator[float, None, tuple[float, float, tuple[str, ...]]]
+"""Yields how far a clip is done and returns where it begins and ends, all in seconds from the video's start, and what
+is to be said of it."""
 
 _BUFFER_BYTES = 1 << 18
 _PROGRESS_SECONDS = 0.25
@@ -88,7 +89,7 @@ def results(steps: Steps, output: OutputFile) -> Iterator[tuple[dict[str, Any], 
         if time.monotonic() - announced > _PROGRESS_SECONDS:
             announced = time.monotonic()
             yield {"reached": reached}, None
-    yield {"start": span[0], "end": span[1]}, None
+    yield {"start": span[0], "end": span[1], "notes": span[2]}, None
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -25,6 +25,8 @@ def plays_in_browsers(video: Path) -> bool:
         VarPluginError: as `guard.probe`.
     """
     info = probe(video)
+    if info.audio_tracks > 1:  # the first may be silent
+        return False
     return info.video_codec in _PICTURES and info.pixel_format in _PIXELS and info.audio_codec in {None, *_SOUND}
 
 
