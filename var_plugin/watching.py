@@ -45,7 +45,7 @@ from var_plugin.types import Filter, Moment, Receipt, VideoReceipt
 logger = logging.getLogger(__name__)
 
 ALERT_SECONDS = 20.0
-"""A file must stay unchanged for so long before its alerts are raised: uploads pause."""
+"""A file must stay unchanged for so long after it was stored before its alerts are raised: uploads pause."""
 _MOMENTS = 10
 """The number of moments of one video that an alert considers."""
 _DAY_SECONDS = 86_400.0

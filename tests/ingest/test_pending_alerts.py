@@ -96,7 +96,7 @@ def test_other_footage_at_the_same_path_raises_its_own_alert(footage: Footage) -
 
 def test_a_file_written_long_ago_raises_its_alert_at_once(footage: Footage) -> None:
     footage.file.write_bytes(CONTENT)
-    then = time.time() - 100
+    then = time.time() - 1_000
     os.utime(footage.file, (then, then))
     footage.moments["old"] = [(1, 2)]
     footage.pending.add(footage.file, "old")

@@ -16,6 +16,8 @@ from pathlib import Path
 from var_plugin.ingest.alerts import Alert, Alerts, Search
 
 _RETRY_SECONDS = 60.0
+_OLD_SECONDS = 600.0
+"""A file that was written longer ago is complete."""
 _SAMPLE_BYTES = 64 << 10
 _MAX_FILES = 1_000
 """Files whose alerts are remembered, in case they grow."""
@@ -62,7 +64,7 @@ class PendingAlerts:
     Args:
         alerts: raises them.
         search: as `Index.search`.
-        quiet_seconds: a file must stay unchanged for so long; 0 for files that are complete.
+        quiet_seconds: a file must stay unchanged for so long after it was stored; 0 for files that are complete.
         clock: seconds that only increase.
     """
 
@@ -76,8 +78,9 @@ class PendingAlerts:
     def add(self, file: Path, video_id: str) -> None:
         """Note that a file was stored as a new video, in place of what it was stored as before."""
         version = _Version.of(file)
-        idle = max(0.0, time.time() - version.changed_ns / 1e9) if version else 0.0
-        self._pending[file] = _Pending(video_id, version, self._clock() + max(0.0, self._quiet - idle))
+        # Not the time since the last change: embedding takes time, too, in which an upload may pause.
+        old = version is not None and time.time() - version.changed_ns / 1e9 > _OLD_SECONDS
+        self._pending[file] = _Pending(video_id, version, self._clock() + (0.0 if old else self._quiet))
 
     def __len__(self) -> int:
         """The number of videos whose alerts were not raised yet."""
