@@ -281,9 +281,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         "gone.png": MediaNotFoundError,
         "pipe.png": MediaNotFoundError,
         ".": MediaNotFoundError,
+        "x" * 300: UnreadableMediaError,
+        "a\0b": UnreadableMediaError,
+        "\udcff.png": MediaNotFoundError,
     }.items():
         with pytest.raises(kind):
             load_picture(tmp_path / name, (8, 8))
+    with pytest.raises(UnreadableMediaError, match="File name too long"):
+        load_picture("data:image/png;base64," + "A" * 5000, (8, 8))
 
 
 def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None:
