@@ -17,6 +17,7 @@ from var_plugin.app.conversation.request import chips, remove
 from var_plugin.types import Moment
 
 TABLE = json.loads((Path(__file__).parent / "follow_ups.json").read_text())
+PHRASES = json.loads((Path(__file__).parent / "phrases.json").read_text())
 
 
 def shown(number: int, camera: str, recorded_at: datetime | None) -> Moment:
@@ -102,6 +103,42 @@ def test_further_forms(say: str, changes: dict[str, Any]) -> None:
 )
 def test_a_subject_is_left_alone(say: str) -> None:
     assert understand(say, BASE.but(cameras=("lakeside",)), CONTEXT) == Understood(Request(text=say))
+
+
+CYCLIST = Request(text="a cyclist")
+FRIDAY = Context(
+    cameras=("front", "back-door", "door", "gate", "inside", "side", "back"),
+    now=datetime(2025, 4, 20, 12, tzinfo=UTC),
+    recorded_until=datetime(2025, 4, 18, 23, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(("say", "after", "before"), PHRASES["times"])
+def test_days_and_clock_times_become_bounds(say: str, after: str | None, before: str | None) -> None:
+    assert understand(say, CYCLIST, FRIDAY) == Understood(CYCLIST.but(after=after, before=before))
+
+
+@pytest.mark.parametrize(("say", "note"), PHRASES["unclear"])
+def test_a_time_that_is_unclear_is_named_in_a_note(say: str, note: str) -> None:
+    assert note in " ".join(understand(say, CYCLIST, FRIDAY).notes)
+
+
+@pytest.mark.parametrize("say", PHRASES["descriptions"])
+def test_words_of_a_description_set_no_condition(say: str) -> None:
+    understood = understand(say, Request(), FRIDAY)
+    assert understood.request == Request(text=understood.request.text)
+    assert understood.request.text in (say, say.removeprefix("view "))
+
+
+@pytest.mark.parametrize(("say", "cameras"), PHRASES["cameras"])
+def test_names_that_are_ordinary_words_mean_a_camera_alone_or_beside_that_word(say: str, cameras: list[str]) -> None:
+    assert understand(say, CYCLIST, FRIDAY) == Understood(CYCLIST.but(cameras=cameras))
+
+
+@pytest.mark.parametrize(("say", "conditions"), PHRASES["unusual"])
+def test_anything_unusual_is_a_question_over_the_whole_index(say: str, conditions: dict[str, Any]) -> None:
+    before = CYCLIST.but(after=FRIDAY.now, cameras=["gate"], without=["cars"])
+    assert understand(say, before, FRIDAY) == Understood(Request(**conditions))
 
 
 @pytest.mark.parametrize(

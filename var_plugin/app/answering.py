@@ -10,11 +10,13 @@ from pathlib import Path
 from var_plugin.app.conversation.request import Request
 from var_plugin.app.loudness import loudness
 from var_plugin.errors import InvalidInputError
+from var_plugin.index.rows import Hit
 from var_plugin.library import Index
-from var_plugin.retrievers.moments import parse_moment_id
+from var_plugin.retrievers.moments import moment_id, parse_moment_id
 from var_plugin.retrievers.search import search
+from var_plugin.retrievers.tools.scope import committed_videos
 from var_plugin.retrievers.tools.timeline import SUMMARISE_TIMELINE, TimelineArguments
-from var_plugin.types import Filter, Moment, Query, Span
+from var_plugin.types import Filter, Moment, Query, Span, Video
 
 # From so many deviations above unrelated footage on, what was to be left out counts as there.
 PRESENT_FROM = 2.0
@@ -125,11 +127,35 @@ def _ordered(moments: Sequence[Moment], request: Request) -> list[Moment]:
 
 
 def _unusual(index: Index, request: Request) -> list[Moment]:
+    """Return the anomalies within the conditions, or else the segments nearest to one: the highest score per video."""
     asked = TimelineArguments(after=request.after, before=request.before, bucket="minute")
     if request.cameras is not None:
         asked = asked.model_copy(update={"cameras": request.cameras})
     if request.min_anomaly is not None:
         asked = asked.model_copy(update={"min_anomaly": request.min_anomaly})
     rows = SUMMARISE_TIMELINE.run(index, asked).data.model_dump()["rows"]
-    strongest = sorted(rows, key=lambda row: -row["highest"])[: request.limit]
-    return _ordered([moment_of(index, row["moment_id"]) for row in strongest], request)
+    ids = [row["moment_id"] for row in sorted(rows, key=lambda row: -row["highest"])[: request.limit]]
+    if not ids and request.min_anomaly is None:
+        ids = _highest_segments(index, request)
+    return _ordered([moment_of(index, each) for each in ids], request)
+
+
+def _highest_segments(index: Index, request: Request) -> list[str]:
+    """Return the moment ids of the segment with the highest anomaly score of each video, the highest first."""
+    highest = []
+    for video in committed_videos(index):
+        if request.cameras is not None and video.camera not in request.cameras:
+            continue
+        segments = [segment for segment in index.segments(video.video_id) if _recorded_within(video, segment, request)]
+        if segments:
+            highest.append(max(segments, key=lambda segment: segment.anomaly))
+    highest.sort(key=lambda segment: -segment.anomaly)
+    return [moment_id(segment.video_id, segment.start, segment.end) for segment in highest[: request.limit]]
+
+
+def _recorded_within(video: Video, segment: Hit, request: Request) -> bool:
+    if video.recorded_at is None:
+        return request.after is None and request.before is None
+    begins = video.recorded_at + timedelta(seconds=segment.start)
+    ends = video.recorded_at + timedelta(seconds=segment.end)
+    return (request.after is None or ends > request.after) and (request.before is None or begins < request.before)

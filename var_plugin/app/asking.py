@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 import re
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamEr
 from var_plugin.media.guard import probe
 from var_plugin.retrievers.wording import plain
 
+logger = logging.getLogger(__name__)
+
 Media = Literal["image", "audio", "video"]
 
 _BY_ITS_LIGHT = re.compile(rf"\b(?:in the|at|by) {PART}\b", re.IGNORECASE)
@@ -32,11 +35,19 @@ _BY_THE_CLOCK = re.compile(rf"\b(?:{DAY}|{CLOCK})", re.IGNORECASE)
 
 
 def say(desk: Desk, session: Session, text: str, files: Sequence[str]) -> Session:
-    """Answer a message of words, files, or both."""
-    context = context_of(session, desk.index, desk.options.zone)
-    said = Turn(text, tuple(Path(file).name for file in files), "", "")
+    """Answer a message of words, files, or both; an unexpected error is an answer, too."""
     if not text.strip() and not files:
         return session
+    said = Turn(text, tuple(Path(file).name for file in files), "", "")
+    try:
+        return _reply(desk, session, text, files, said)
+    except Exception as error:
+        logger.exception("a message on the page could not be answered")
+        return session.told(said, words.unexpected(error))
+
+
+def _reply(desk: Desk, session: Session, text: str, files: Sequence[str], said: Turn) -> Session:
+    context = context_of(session, desk.index, desk.options.zone)
     try:
         before = Request(**_uploaded(files)) if files else session.request
     except InvalidInputError as error:

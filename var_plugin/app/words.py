@@ -7,6 +7,7 @@ from datetime import tzinfo
 
 from var_plugin.app.answering import Answer
 from var_plugin.app.conversation import Context, Request
+from var_plugin.app.conversation.rules import UNUSUAL_FROM
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import unlikely
 from var_plugin.retrievers.wording import plain
@@ -53,7 +54,9 @@ def sentence(answer: Answer, request: Request, context: Context) -> str:
     found = f"{number} moment{'s' if number > 1 else ''}"
     where = f"{plain(first.camera)}, {clock(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.browsed:
-        return f"The most unusual here: {found}, first {where}."
+        highest = max(moment.anomaly_score for moment in answer.moments)
+        none = "" if highest >= UNUSUAL_FROM else f"No anomaly score here reaches {UNUSUAL_FROM}. "
+        return f"{none}The most unusual here: {found}, first {where}."
     if all(unlikely(moment) for moment in answer.moments):
         return f"Nothing like that here, says the confidence; the nearest: {found}, first {where}."
     return f"{found}; the {'first' if request.order != 'best' else 'best'} is {where}."
@@ -76,6 +79,11 @@ def _nothing(request: Request, context: Context) -> str:
     if any(condition not in (None, ()) for condition in conditions):
         return "Nothing like that within these conditions; remove one of them below to look further."
     return "Nothing like that here."
+
+
+def unexpected(error: Exception) -> str:
+    """Return the sentence for an error that the package does not foresee; its message is left out for its paths."""
+    return f"This failed with an unexpected error ({type(error).__name__}); the log of the page has the details."
 
 
 def suite_line(description: SuiteDescription) -> str:

@@ -6,39 +6,62 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from var_plugin.app.conversation.draft import Draft, Rule, rule, said
+from var_plugin.app.conversation.draft import CLAUSE_END, CLAUSE_START, Draft, Rule, rule, said
 
-_CAMERA = r"(?:camera|cam|feed|view)s?"
+_CAMERA = r"(?:cameras?|cams?)"
 _PLACE = r"(?:on|at|from|in|by|near|for|across|over)"
 _SHORTEST = 3
+_ALL = r"(?:all|any|every)(?: of)?(?: the)?"
 
 
 def camera_rules(cameras: Sequence[str]) -> Iterator[Rule]:
-    """Yield the rules for these cameras, the more particular ones first."""
+    """Yield the rules for these cameras, the more particular ones first.
+
+    Many cameras are named by ordinary words: front, door, gate. Within a description such a word is the description's;
+    it means the camera beside the word "camera", or where a part of the message consists of nothing else. A name that
+    holds several words or a digit means the camera wherever it follows a word of place.
+    """
     yield rule(
-        rf"(?:{_PLACE} )?(?:all|any|every)(?: of)?(?: the)? {_CAMERA}|everywhere|anywhere"
+        rf"(?:{_PLACE} )?{_ALL} {_CAMERA}|{CLAUSE_START}(?:everywhere|anywhere){CLAUSE_END}"
         rf"|(?:forget|drop|remove|ignore|clear|reset)(?: about)? the {_CAMERA}(?: filter)?|(?:whichever|no matter which) {_CAMERA}",  # noqa: E501
         lambda found, draft: draft.change(cameras=None),
     )
-    yield rule(rf"(?:only )?(?:{_PLACE} )?(?:the )?(?:same|this|that) {_CAMERA}(?: only)?", _of_moment(same=True))
     yield rule(
-        rf"(?:{_PLACE} )?(?:the other|other|another|a different|different) {_CAMERA}|elsewhere", _of_moment(same=False)
+        rf"(?:only )?(?:{_PLACE}|{CLAUSE_START}) ?(?:the )?(?:same|this|that) {_CAMERA}(?: only)?{CLAUSE_END}",
+        _of_moment(same=True),
+    )
+    yield rule(
+        rf"(?:{_PLACE} )?(?:the other|other|another|a different|different) {_CAMERA}"
+        rf"|{CLAUSE_START}elsewhere{CLAUSE_END}",
+        _of_moment(same=False),
     )
     if cameras:
-        mention = _mention(cameras)
-        listed = rf"{mention}(?:(?:,? (?:and|or) |, ?)(?:{_PLACE} )?{mention})*"
-        yield rule(
-            rf"(?:but )?(?:not|nothing|none|except|excluding|exclude|without|other than|no|skip|hide|ignore)"
-            rf"(?: {_PLACE})? (?P<names>{listed})",
-            lambda found, draft: draft.change(cameras=_others(_named(said(found, "names"), cameras), cameras)),
-        )
+        clear, any_name = (_list(_mention(cameras, names)) for names in (_clear_names(cameras), cameras))
+        but = r"(?:but )?(?:not|nothing|none|except|excluding|exclude|without|other than|no|skip|hide|ignore)"
+        leave_out = _leave_out(cameras)
+        yield rule(rf"{but}(?: {_PLACE})? (?P<names>{clear}){CLAUSE_END}", leave_out)
+        yield rule(rf"{CLAUSE_START}{but}(?: {_PLACE}) (?P<names>{any_name}){CLAUSE_END}", leave_out)
+        yield rule(rf"^(?:but )?(?:not|except|excluding|exclude|hide|skip) (?P<names>{any_name})$", leave_out)
         take = _take(cameras)
-        yield rule(rf"(?:only |just )?{_PLACE} (?P<names>{listed})(?: (?:only|alone))?", take)
-        yield rule(rf"(?:only|just) (?P<names>{listed})|(?P<more>{listed}) (?:only|alone)", take)
-        yield rule(rf"(?P<names>{_with_word(cameras)})", take)
+        yield rule(rf"(?:only |just )?{_PLACE} (?P<names>{clear})(?: (?:only|alone))?{CLAUSE_END}", take)
+        yield rule(
+            rf"{CLAUSE_START}(?:only |just )?(?!in (?:the )?front)(?:on|at|from|in) (?P<names>{any_name})"
+            rf"(?: (?:only|alone))?{CLAUSE_END}",
+            take,
+        )
+        yield rule(
+            rf"{CLAUSE_START}(?:only|just) (?P<names>{any_name}){CLAUSE_END}"
+            rf"|{CLAUSE_START}(?P<more>{any_name}) (?:only|alone)",
+            take,
+        )
+        yield rule(rf"{CLAUSE_START}(?:the )?(?P<names>{_with_word(cameras)}){CLAUSE_END}", take)
         # Alone it can mean nothing else.
-        yield rule(rf"^(?:and |now |what about |how about |show me |show |try |then )*(?P<names>{listed})$", take)
-    yield rule(rf"{_PLACE} (?:the )?(?P<name>[\w-]+) {_CAMERA}|{_CAMERA} (?P<more>\d+|[A-Z]\b)", _unknown)
+        yield rule(rf"^(?:and |now |what about |how about |show me |show |try |then )*(?P<names>{any_name})$", take)
+    yield rule(
+        rf"{CLAUSE_START}(?:only |just )?{_PLACE} (?:the )?(?P<name>(?!the\b|a\b)[\w-]+) {_CAMERA}{CLAUSE_END}"
+        rf"|{CLAUSE_START}(?:only |just )?(?:{_PLACE} )?(?:the )?{_CAMERA} (?P<more>\d+|(?-i:[A-Z])\b){CLAUSE_END}",
+        _unknown,
+    )
 
 
 def _of_moment(*, same: bool) -> Callable[[re.Match[str], Draft], None]:
@@ -60,6 +83,13 @@ def _take(cameras: Sequence[str]) -> Callable[[re.Match[str], Draft], None]:
     return apply
 
 
+def _leave_out(cameras: Sequence[str]) -> Callable[[re.Match[str], Draft], None]:
+    def apply(found: re.Match[str], draft: Draft) -> None:
+        draft.change(cameras=_others(_named(said(found, "names"), cameras), cameras))
+
+    return apply
+
+
 def _unknown(found: re.Match[str], draft: Draft) -> None:
     name = found["name"] or found["more"]
     draft.notes.append(f"there is no camera “{name}”; there are {', '.join(draft.context.cameras) or 'none yet'}")
@@ -70,17 +100,29 @@ def _others(named: set[str], cameras: Sequence[str]) -> tuple[str, ...]:
 
 
 def _named(words: str, cameras: Sequence[str]) -> set[str]:
-    full = {camera for camera in cameras if re.search(rf"(?<!\w){_full(camera)}(?!\w)", words, re.IGNORECASE)}
-    rest = words
-    for camera in full:
-        rest = re.sub(_full(camera), " ", rest, flags=re.IGNORECASE)
-    return full | {camera for word, camera in _short(cameras).items() if re.search(rf"(?<!\w){word}(?!\w)", rest)}
+    """Return the cameras that a list of names means; the words of a longer name count for no shorter one."""
+    named = set()
+    for camera in sorted(cameras, key=lambda camera: len(_full(camera)), reverse=True):
+        pattern = rf"(?<!\w){_full(camera)}(?!\w)"
+        if re.search(pattern, words, re.IGNORECASE):
+            named.add(camera)
+            words = re.sub(pattern, " ", words, flags=re.IGNORECASE)
+    return named | {camera for word, camera in _short(cameras).items() if re.search(rf"(?<!\w){word}(?!\w)", words)}
 
 
-def _mention(cameras: Sequence[str]) -> str:
-    """Return a pattern for one camera: its name, or a word of it beside the word camera."""
-    names = "|".join(sorted(map(_full, cameras), key=len, reverse=True))
-    return rf"(?:the )?(?:{_with_word(cameras)}|(?:{names})(?: {_CAMERA})?)"
+def _clear_names(cameras: Sequence[str]) -> list[str]:
+    """Return the names that are no ordinary word: of several words, or with a digit."""
+    return [camera for camera in cameras if len(_words(camera)) > 1 or re.search(r"\d", camera)]
+
+
+def _mention(cameras: Sequence[str], names: Sequence[str]) -> str:
+    """Return a pattern for one camera: one of the names, or any name or a word of it beside the word camera."""
+    whole = "|".join(sorted(map(_full, names), key=len, reverse=True))
+    return rf"(?:the )?(?:{_with_word(cameras)}" + (rf"|(?:{whole})(?: {_CAMERA})?)" if whole else ")")
+
+
+def _list(mention: str) -> str:
+    return rf"{mention}(?:(?:,? (?:and|or) |, ?)(?:{_PLACE} )?{mention})*"
 
 
 def _with_word(cameras: Sequence[str]) -> str:

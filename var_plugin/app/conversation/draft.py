@@ -9,6 +9,7 @@ from typing import Any
 
 from var_plugin.app.conversation.context import Context
 from var_plugin.app.conversation.request import Request
+from var_plugin.app.conversation.times import UnclearTimeError
 
 _SAYS_NOTHING = re.compile(
     r"(?:[\s;,.!?:]|\b(?:only|just|show|me|us|the|this|that|those|these|them|it|ones?|please|find|give|get|can|could|you|"
@@ -16,6 +17,14 @@ _SAYS_NOTHING = re.compile(
     r"videos?|something|anything|everything|things?|all|of|with|for|about|how|at|on|in|from|limit|search|look|"
     r"filter|keep|restrict|narrow|down|same|a|bit|much)\b)*",
     re.IGNORECASE,
+)
+
+_SEPARATORS = (r"^", r"(?<=[;,.!?] )", r"(?<=\band )", r"(?<=\bbut )", r"(?<=\bonly )", r"(?<=\bjust )", r"(?<=\bnow )")
+CLAUSE_START = rf"(?:{'|'.join(_SEPARATORS)})"
+"""Where a part of a message can stand for itself; words in the middle of a description are left to the search."""
+CLAUSE_END = (
+    r"(?=\s*(?:$|[;,.!?])|\s+(?:and|or|but|on|at|in|from|before|after|between|until|since|only|please|with|without|first"
+    r"|then|too|also|instead|again)\b)"
 )
 
 # Stands where a part of the message was understood: words on both sides of it do not belong together.
@@ -37,6 +46,8 @@ class Draft:
     context: Context
     changes: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    movable: set[str] = field(default_factory=set)
+    """Which of `after` and `before` is a time of day without a day of its own."""
 
     def current(self, name: str) -> Any:
         """Return a part of the request as it stands after the rules so far."""
@@ -62,7 +73,10 @@ class Rule:
         """Apply the rule to every match in the message."""
         while found := self.pattern.search(draft.left):
             draft.left = (draft.left[: found.start()] + GAP + draft.left[found.end() :]).strip()
-            self.apply(found, draft)
+            try:
+                self.apply(found, draft)
+            except UnclearTimeError as unclear:
+                draft.notes.append(f"{unclear}; this part is left out")
 
 
 def rule(pattern: str, apply: Apply) -> Rule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from var_plugin.app.conversation.draft import Draft, rule, said, tidy
+from var_plugin.app.conversation.draft import CLAUSE_END, CLAUSE_START, Draft, rule, said, tidy
 from var_plugin.app.conversation.request import MOST_MOMENTS, Request
 from var_plugin.app.conversation.times import HOURS
 from var_plugin.types import Moment
@@ -17,12 +17,13 @@ REFERENCE = (
     rf"(?:(?:the |number |no\.? ?|#|moment |result |clip )*(?:{'|'.join(_ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)?|last)"
     rf"(?: {_THING})?|(?:the )?(?:this|that|it|these|same)(?: {_THING})?|the one playing)"
 )
-_UNUSUAL = r"(?:unusual|anomalous|suspicious|strange|abnormal|odd|weird)"
+UNUSUAL = r"(?:unusual|anomalous|suspicious|strange|abnormal|odd|weird)"
 _NOT_THE_THING = re.compile(
     r"^(?:(?:a|an|the|any|some)(?:more)? )+|(?: (?:in (?:it|them|there|the picture)|there|at all|either|anymore))+$",
     re.IGNORECASE,
 )
-_UNUSUAL_FROM = 0.5
+UNUSUAL_FROM = 0.5
+"""Anomaly score from which a moment counts as unusual."""
 _MORE = 5
 
 
@@ -71,7 +72,7 @@ def _loudness(louder: bool) -> Callable[[re.Match[str], Draft], None]:
 
 def _more_unusual(found: re.Match[str], draft: Draft) -> None:
     moment = draft.context.moment
-    draft.change(min_anomaly=round(moment.anomaly_score, 2) if moment else _UNUSUAL_FROM)
+    draft.change(min_anomaly=round(moment.anomaly_score, 2) if moment else UNUSUAL_FROM)
 
 
 def _anomaly_from(found: re.Match[str], draft: Draft) -> None:
@@ -97,6 +98,7 @@ def _keep_only_what_is_asked(found: re.Match[str], draft: Draft) -> None:
     draft.change(**{name: value for name, value in vars(Request()).items() if name not in asked})
 
 
+_COUNTED = rf"{CLAUSE_START}(?:only |just |show me |show |give me )*"
 _LIKE = r"(?:like|closer to|nearer to|more of|similar to|resembling|the same as|just like|looks? like|looking like|sounds? like)"  # noqa: E501
 COMMON_RULES = (
     rule(
@@ -127,19 +129,22 @@ COMMON_RULES = (
     ),
     rule(r"(?:any|forget the|drop the|ignore the|remove the) anomaly(?: score)?|(?:also )?usual ones too",
          lambda found, draft: draft.change(min_anomaly=None)),
-    rule(rf"(?:even )?more {_UNUSUAL}(?: {_THING})?", _more_unusual),
+    rule(rf"{CLAUSE_START}(?:even )?more {UNUSUAL}(?: {_THING})?{CLAUSE_END}", _more_unusual),
     rule(
-        rf"(?:only|just|show me|show) (?:the )?(?:most )?{_UNUSUAL}(?: {_THING})?|(?:only|just) (?:the )?anomalies"
-        rf"|(?:the )?(?:most )?{_UNUSUAL} {_THING}(?: only)?|anomalies only|(?:any ?thing|something|what is|what's) {_UNUSUAL}|^(?:most )?{_UNUSUAL}$|^(?:the )?anomalies$",  # noqa: E501
-        lambda found, draft: draft.change(min_anomaly=_UNUSUAL_FROM),
+        rf"(?:only|just|show me|show) (?:the )?(?:most )?{UNUSUAL}(?: {_THING})?{CLAUSE_END}"
+        rf"|(?:only|just) (?:the )?anomalies"
+        rf"|{CLAUSE_START}(?:the )?(?:most )?{UNUSUAL} {_THING}(?: only)?{CLAUSE_END}|anomalies only",
+        lambda found, draft: draft.change(min_anomaly=UNUSUAL_FROM),
     ),
     rule(r"(?:only |just )?(?:the )?(?:one|once|best) (?:per|for each|of each|in each) (?:video|camera)",
          lambda found, draft: draft.change(per_video=True)),
-    rule(rf"(?:only |just |show me |show )*(?:the )?(?:top|best|first) (?P<number>{_NUMBER})(?: {_THING})?", _at_most),
-    rule(r"(?:only|just) (?:the )?(?:best|top|first)(?: one| match| result| moment)?|(?:the )?best (?:one|match)|only one",  # noqa: E501
+    # A number in a description counts what is in the footage: "two men", "the first two cars".
+    rule(rf"{_COUNTED}(?:the )?(?:top|best|first) (?P<number>{_NUMBER})(?: {_THING})?{CLAUSE_END}", _at_most),
+    rule(rf"(?:only|just) (?:the )?(?:best|top|first)(?: one| match| result| moment)?{CLAUSE_END}"
+         rf"|{_COUNTED}(?:the )?best (?:one|match){CLAUSE_END}|{_COUNTED}only one{CLAUSE_END}", _at_most),
+    rule(rf"{_COUNTED}(?:up to |at most )?(?P<number>{_NUMBER}) (?:results|moments|clips|matches){CLAUSE_END}",
          _at_most),
-    rule(rf"(?:only |just |show me |show |up to |at most )*(?P<number>{_NUMBER}) (?:results|moments|clips|matches|of them)",  # noqa: E501
-         _at_most),
+    rule(rf"(?:only|just) (?P<number>{_NUMBER}) of them{CLAUSE_END}", _at_most),
     rule(rf"^(?:show|give)(?: me)? (?:only |just )?(?P<number>{_NUMBER})$", _at_most),
     rule(rf"^(?:show |give )?(?:me )?(?:fewer|less|not so many)(?: {_THING})?$",
          lambda found, draft: draft.change(limit=max(1, draft.current("limit") // 2))),
@@ -148,16 +153,19 @@ COMMON_RULES = (
          lambda found, draft: draft.change(limit=min(MOST_MOMENTS, draft.current("limit") + _MORE))),
     rule(rf"(?:the )?(?:newest|latest|most recent)(?: {_THING})?(?: (?:first|on top))",
          lambda found, draft: draft.change(order="newest")),
-    rule(rf"(?:the )?(?:oldest|earliest)(?: {_THING})?(?: (?:first|on top))|(?:sort(?:ed)? |ordered? )?by (?:time|date)"
+    rule(rf"(?:the )?(?:oldest|earliest)(?: {_THING})?(?: (?:first|on top))"
+         rf"|(?:sort(?:ed)? |ordered? |{CLAUSE_START})by (?:time|date){CLAUSE_END}"
          r"|(?:in )?chronological(?:ly)?(?: order)?|in order of time",
          lambda found, draft: draft.change(order="oldest")),
-    rule(r"(?:the )?best(?: ones?)? first|(?:sort(?:ed)? |ordered? )?by (?:score|relevance|match)",
+    rule(r"(?:the )?best(?: ones?)? first"
+         rf"|(?:sort(?:ed)? |ordered? |{CLAUSE_START})by (?:score|relevance|match){CLAUSE_END}",
          lambda found, draft: draft.change(order="best")),
 )  # fmt: skip
 
 NEGATION = rule(
-    r"(?:but |and |with |also )?(?:nothing|neither|none|not any|no|not|without|except|except for|excluding|exclude|minus|skip|hide"  # noqa: E501
-    r"|leave out|ignore|nobody|remove)(?: (?:ones|moments|results|clips))?(?: (?:with|of|showing|containing|like|in which there are))?"  # noqa: E501
+    r"(?:but |and |with |also )?(?:nothing|neither|none|not any|(?<!\ba )(?<!\bthe )no|not|without|except|except for"
+    r"|excluding|nobody"
+    rf"|{CLAUSE_START}(?:exclude|skip|hide|leave out|ignore|remove))(?: (?:ones|moments|results|clips))?(?: (?:with|of|showing|containing|like|in which there are))?"  # noqa: E501
     r" (?P<what>[^;.!?]+)",
     _without,
 )

@@ -1,6 +1,8 @@
-"""Clock times and days in words, as a span of time: "after 2 pm", "on Friday evening", "an hour before that".
+"""Clock times, days and longer periods in words, as spans of time: "after 2 pm", "from 28 to 30 March", "in March".
 
-Days are read by dateparser. A time of day without a day is meant on the day in view.
+dateparser turns a day in words into a date. What it would guess is refused here instead: days that do not exist, dates
+that mean another day in another country, weekdays that contradict their date. A time of day without a day is meant on
+the day in view.
 """
 
 from __future__ import annotations
@@ -19,71 +21,147 @@ Bounds = tuple[datetime | None, datetime | None]
 # Hours of the day; the night reaches into the next one.
 PARTS = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 22), "night": (22, 30)}
 AROUND = timedelta(minutes=10)
-_NAMED_CLOCKS = {"noon": time(12), "midday": time(12), "midnight": time(0)}
 HOURS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "eleven": 11, "twelve": 12,
 }  # fmt: skip
+_NAMED_CLOCKS = {"noon": time(12), "midday": time(12), "midnight": time(0)}
+_MINUTES = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20}
 _UNITS = {"second": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86_400}
 _AMOUNTS = {"a": 1.0, "an": 1.0, "the": 1.0, "half an": 0.5, "a few": 5.0, **HOURS}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LAST_MOMENT_NUMBER = 20
+"""Moments are numbered up to here: "the 21st" is always a day."""
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
-_WEEKDAY = r"(?:mon|tues?|wednes|thurs?|fri|satur|sun)day"
-_ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
-_YEAR = r"(?:,? \d{4})"
+FOLLOWED_BY_NO_NOUN = (
+    r"(?=\s*(?:$|[;,.!?)])|\s+(?:and|or|but|on|in|at|only|please|before|after|until|till|between|from|to|with|without"
+    r"|where|near|around|about|then|too|also|for|showing|- )\b)"
+)
 # fmt: off
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\b"
+)
+_WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day\b"
+ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?\b"
+_YEAR = r"(?:,? (?:of )?\d{4}\b|,? '\d\d\b)"
+DAY_AND_MONTH = rf"(?:{ORDINAL}\.? (?:of )?{MONTH}{_YEAR}?)"
+MONTH_AND_DAY = rf"(?:{MONTH} (?:the )?{ORDINAL}(?!:){_YEAR}?)"
+_DATE = (
+    rf"(?:(?:{_WEEKDAY}|(?:mon|tues?|wed|thu|thurs|fri|sat|sun)\.?),? (?:the )?)?(?:(?:the )?{DAY_AND_MONTH}|{MONTH_AND_DAY})"  # noqa: E501
+)
+_NUMERIC = r"(?:\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d\d))"
+_AGO = rf"(?:\d+|a|{'|'.join(HOURS)}) (?:days?|weeks?) ago"
+THE_NTH = rf"the \d{{1,2}}(?:st|nd|rd|th)\b{FOLLOWED_BY_NO_NOUN}"
 DAY = (
-    rf"(?:the day before yesterday|yesterday|today|\d+ days ago|\d{{4}}-\d\d-\d\d|\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}"
-    rf"|(?:{_WEEKDAY},? (?:the )?)?(?:{_MONTH} {_ORDINAL}|{_ORDINAL} (?:of )?{_MONTH}){_YEAR}?"
-    rf"|(?:last |this )?{_WEEKDAY}|the \d{{1,2}}(?:st|nd|rd|th))\b"
+    rf"(?:the day before yesterday|yesterday|today|{_AGO}|{_NUMERIC}|{_DATE}|(?:last |this )?{_WEEKDAY}"
+    rf"|the (?:2[1-9]|3[01])(?:st|nd|rd|th)\b{FOLLOWED_BY_NO_NOUN})(?!\w)"
 )
+_HOUR_WORD = rf"(?:{'|'.join(HOURS)})\b"
+_ANY_HOUR = rf"(?:\d{{1,2}}\b|{_HOUR_WORD})"
 CLOCK = (
-    r"(?:noon|midday|midnight|half past \w+|\d{1,2}(?:[:.]\d\d){0,2} ?(?:a\.?m\b\.?|p\.?m\b\.?|o'?clock|h\b)"
-    r"|\d{1,2}(?::\d\d){1,2})"
+    r"(?:noon|midday|midnight"
+    rf"|(?:half past|(?:a )?quarter (?:past|to)|(?:five|ten|twenty|\d{{1,2}})(?: minutes)? past|(?:five|ten|twenty|\d{{1,2}}) minutes to) "  # noqa: E501
+    rf"{_ANY_HOUR}(?: ?[ap]\.?m\b\.?)?"
+    rf"|{_HOUR_WORD} ?(?:[ap]\.?m\b\.?|o'?clock\b)|\d{{1,2}}h\d\d\b"
+    r"|\d{1,2}(?:[:.]\d\d){0,2} ?(?:[ap]\.?m\b\.?|o'?clock\b|h\b)|\d{1,2}(?::\d\d){1,2}(?![\d:]))"
 )
-SPAN = rf"(?:(?:this|last) (?:week|month)|{_MONTH}(?: \d{{4}})?)"
+MONTH_IN_WORDS = rf"(?:{MONTH}(?:,? (?:of )?\d{{4}}\b)?)"
+MONTH_WITH_YEAR = rf"(?:{MONTH},? (?:of )?\d{{4}}\b)"
+THIS_OR_LAST = r"(?:(?:this|last) (?:week|month))"
 PART = r"(?:morning|afternoon|evening|night)"
 # fmt: on
-_IN_PART = rf"(?:(?:in the|at|in|on that|that|this) )?{PART}"
-_HOUR = r"(?:\d{1,2}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b"
+_IN_PART = rf"(?:(?:(?:in the|at|in|on that|that|this) )?{PART})"
+_BARE_HOUR = r"(?:[01]?\d|2[0-4])(?![\d:./])\b"
 # A clock time with what can say which one: "8 o'clock in the evening", "Friday 8 am", "4" beside "5 pm".
-POINT = rf"(?:(?:{DAY},? (?:at )?)?(?:{CLOCK}|{_HOUR})(?: {_IN_PART})?|{DAY})"
+POINT = rf"(?:(?:{DAY},? (?:at )?)?(?:{CLOCK}|{_BARE_HOUR})(?: {_IN_PART})?(?:,? (?:on )?{DAY})?|{DAY})"
+LENGTH = rf"(?:(?:{'|'.join(sorted(_AMOUNTS, reverse=True))}|\d+) (?:{'|'.join(_UNITS)})s?)"
+
+_UNREAD = re.compile(
+    r"(?<![\w'])(?:tomorrow|(?:this |last |next |the |on )*weekends?|"
+    rf"(?:next|last|this) (?:week|month|year|{_WEEKDAY}|{MONTH})|"
+    rf"(?:early|mid|late|(?:beginning|start|middle|end) of)[ -]{MONTH}|"
+    rf"{_WEEKDAY}|{CLOCK}|{_NUMERIC}|\d{{1,2}}/\d{{1,2}}|"
+    rf"{ORDINAL}(?: of)? {MONTH}|(?:\d+|an?|{'|'.join(HOURS)}|half an) (?:seconds?|minutes?|hours?|months?|years?) ago|"
+    rf"(?:in|since|until|before|after|of) (?:the year )?(?:19|20)\d\d)(?!\w)",
+    re.IGNORECASE,
+)
+
+
+class UnclearTimeError(ValueError):
+    """Words that have the form of a time and name none, or more than one; the message is a note for the person."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A time in words, taken apart: the day, the clock time, and the part of the day that tells am from pm."""
+    """A time in words, taken apart: the day, the clock time, and whether it is in the second half of the day."""
 
     day: date | None
     clock: time | None
-    afternoon: bool | None
-    """None where neither am, pm nor a part of the day is told."""
+    is_pm: bool | None
+    """None where neither am, pm nor a part of the day is given, and the clock may have 12 or 24 hours."""
 
 
-def read_point(words: str, context: Context) -> Point:
-    """Take apart what `POINT` matched."""
+def unread_time(words: str) -> str | None:
+    """Return a part of a message that looks like a time and was not understood as one; None where there is none."""
+    match = _UNREAD.search(words)
+    return match[0] if match else None
+
+
+def read_point(words: str, context: Context, *, since: date | None = None) -> Point:
+    """Take apart what `POINT` matched; `since` as for `read_day`.
+
+    Raises:
+        UnclearTimeError: there is no such day or time of day.
+    """
     day_words = re.search(DAY, words)
     rest = words if day_words is None else words[: day_words.start()] + " " + words[day_words.end() :]
+    clock_words = re.search(rf"{CLOCK}|{_BARE_HOUR}", rest)
+    day = read_day(day_words[0], context, since=since) if day_words else None
+    if clock_words is None:
+        return Point(day, None, None)
     part = re.search(PART, rest)
-    found = re.search(rf"{CLOCK}|{_HOUR}", rest)
-    meridiem = re.search(r"\b(?:\d|:)*\s?(a|p)\.?m\b", rest)
-    afternoon = meridiem[1] == "p" if meridiem else part[0] != "morning" if part else None
-    return Point(
-        day=read_day(day_words[0], context) if day_words else None,
-        clock=_clock(found[0], afternoon) if found else None,
-        afternoon=afternoon,
-    )
+    clock, is_pm = _read_clock(clock_words[0], part[0] if part else None)
+    return Point(day, clock, is_pm)
 
 
-def read_day(words: str, context: Context) -> date | None:
-    """Return the day that `DAY` matched: counted from now where it says so, else the latest up to the footage's end."""
-    relative = re.search(r"yesterday|today|ago|last", words)
-    # One day on: "Saturday" may be the very last day of the footage.
-    base = context.now if relative else context.latest + timedelta(days=1)
-    found = dateparser.parse(
-        words, languages=["en"], settings={"RELATIVE_BASE": base.replace(tzinfo=None), "PREFER_DATES_FROM": "past"}
+def read_day(words: str, context: Context, *, since: date | None = None) -> date:
+    """Return the day that `DAY` or `THE_NTH` matched.
+
+    A day without a year is the latest one up to the end of the footage; with `since` the first one from there on.
+    "Yesterday" and "last Friday" count from now.
+
+    Raises:
+        UnclearTimeError: there is no such day, or it can be one of two.
+    """
+    words = re.sub(r"^the (?=\d)|(?<=\d)\.(?= )|'(?=\d\d\b)", "", words.strip())
+    _check_order(words)
+    if nth := re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)", words):
+        return _day_of_month(int(nth[1]), since or context.latest.date(), forwards=since is not None)
+    is_relative = re.search(r"yesterday|today|ago|last", words)
+    if since is not None and not is_relative:
+        base, prefer = datetime.combine(since, time()) - timedelta(days=1), "future"
+    else:
+        # One day on: "Saturday" may be the very last day of the footage.
+        now = context.now if is_relative else context.latest + timedelta(days=1)
+        base, prefer = now.replace(tzinfo=None), "past"
+    parsed = dateparser.parse(
+        _with_digits(words),
+        languages=["en"],
+        settings={"RELATIVE_BASE": base, "PREFER_DATES_FROM": prefer, "DATE_ORDER": _order(words)},
     )
-    return found.date() if found else None
+    if parsed is None:
+        raise UnclearTimeError(f"there is no day “{words}”")
+    weekday = re.match(r"(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? ", words)
+    if weekday and re.search(r"\d", words) and _WEEKDAYS[parsed.weekday()] != weekday[1]:
+        raise UnclearTimeError(f"{parsed:%d %B %Y} is a {parsed:%A}, so “{words}” can be two days")
+    day: date = parsed.date()
+    return day
+
+
+def has_year(words: str) -> bool:
+    """Return whether a day or month in words names its year."""
+    return re.search(r"\d{4}|'\d\d|\d[./-]\d\d$", words) is not None
 
 
 def day_in_view(context: Context, after: datetime | None = None) -> date:
@@ -98,43 +176,79 @@ def at(day: date, clock: time, context: Context) -> datetime:
     return datetime.combine(day, clock, tzinfo=context.zone)
 
 
-def whole_day(day: date, context: Context) -> Bounds:
+def whole_day(day: date, context: Context) -> tuple[datetime, datetime]:
     """Return from midnight to midnight."""
     return at(day, time(), context), at(day + timedelta(days=1), time(), context)
 
 
-def part_of_day(day: date, part: str, context: Context) -> Bounds:
+def part_of_day(day: date, part: str, context: Context) -> tuple[datetime, datetime]:
     """Return the hours that a part of the day means; a night begins on its day."""
     first, last = PARTS[part]
     midnight = at(day, time(), context)
     return midnight + timedelta(hours=first), midnight + timedelta(hours=last)
 
 
-def calendar_span(words: str, context: Context) -> Bounds:
-    """Return the week or the month that "this week", "last month", "march", "march 2025" means."""
-    if "week" in words:
-        monday = context.now.date() - timedelta(days=context.now.weekday() + (7 if "last" in words else 0))
+def read_period(words: str, context: Context, *, since: date | None = None) -> tuple[datetime, datetime]:
+    """Return from when to when a day, a week or a month lasts: "30 March", "last week", "March 2025".
+
+    Raises:
+        UnclearTimeError: as `read_day`.
+    """
+    today = context.now.date()
+    if "week" in words and "ago" not in words:
+        monday = today - timedelta(days=today.weekday() + (7 if "last" in words else 0))
         return at(monday, time(), context), at(monday + timedelta(days=7), time(), context)
-    first = context.now.date().replace(day=1)
-    if "month" not in words:
-        settings = {"RELATIVE_BASE": context.latest.replace(tzinfo=None), "PREFER_DATES_FROM": "past"}
-        named = dateparser.parse(f"1 {words}", languages=["en"], settings=settings)
-        first = named.date() if named else first
-    elif "last" in words:
-        first = (first - timedelta(days=1)).replace(day=1)
+    if re.fullmatch(r"(?:this|last) month", words):
+        first = today.replace(day=1)
+        if "last" in words:
+            first = (first - timedelta(days=1)).replace(day=1)
+    elif re.fullmatch(MONTH_IN_WORDS, words):
+        # The month in which `since` lies counts as well.
+        first = read_day(f"1 {words}", context, since=since.replace(day=1) if since else None)
+    else:
+        return whole_day(read_day(words, context, since=since), context)
     return at(first, time(), context), at((first + timedelta(days=31)).replace(day=1), time(), context)
 
 
-def between(first: str, last: str, fallback: date, context: Context) -> Bounds:
-    """Return the span between two points; what one leaves out, the other tells: "between 2 and 6 pm"."""
-    begin, end = read_point(first, context), read_point(last, context)
-    day = begin.day or end.day or fallback
+def read_range(first: str, last: str, context: Context) -> tuple[datetime, datetime]:
+    """Return from the beginning of one period to the end of another; the years that are not named fit together.
+
+    Raises:
+        UnclearTimeError: as `read_day`, or the range ends before it begins.
+    """
+    begins, _ = read_period(first, context)
+    if has_year(last) and not has_year(first):
+        _, ends = read_period(last, context)
+        year = re.search(r"\d{4}", last)
+        if year and re.search(MONTH, first):
+            begins, _ = read_period(f"{first} {year[0]}", context)
+            if begins >= ends:
+                begins, _ = read_period(f"{first} {int(year[0]) - 1}", context)
+    else:
+        _, ends = read_period(last, context, since=begins.date())
+    if begins >= ends:
+        raise UnclearTimeError(f"“{first} to {last}” ends before it begins")
+    return begins, ends
+
+
+def between(first: str, last: str, fallback: date, context: Context) -> tuple[datetime, datetime]:
+    """Return the span between two clock times; what one leaves out, the other says: "between 2 and 6 pm".
+
+    Raises:
+        UnclearTimeError: there is no such day or time of day.
+    """
+    begin = read_point(first, context)
+    end = read_point(last, context, since=begin.day)
     if begin.clock is None or end.clock is None:
-        return whole_day(begin.day or fallback, context)[0], whole_day(end.day or fallback, context)[1]
-    begins = begin.clock
-    if begin.afternoon is None and end.afternoon and begins.hour < 12 and _later(begins) <= end.clock:
+        raise UnclearTimeError(f"“{first} to {last}” is a clock time on one side only")
+    begins, ends = begin.clock, end.clock
+    if begin.is_pm is None and end.is_pm and begins.hour < 12 and _later(begins) < ends:
         begins = _later(begins)
-    since, until = at(begin.day or day, begins, context), at(end.day or day, end.clock, context)
+    if end.is_pm is None and begin.is_pm and ends.hour < 12 and begins < _later(ends):
+        ends = _later(ends)
+    first_day = begin.day or end.day or fallback
+    since = at(first_day, begins, context)
+    until = at(end.day or first_day, ends, context)
     return since, until if until > since else until + timedelta(days=1)
 
 
@@ -146,23 +260,74 @@ def offset(words: str) -> timedelta:
     return timedelta(seconds=number * _UNITS[unit.rstrip("s")])
 
 
-LENGTH = rf"(?:(?:{'|'.join(sorted(_AMOUNTS, reverse=True))}|\d+) (?:{'|'.join(_UNITS)})s?)"
+def _check_order(words: str) -> None:
+    """Raise `UnclearTimeError` for a date that is another day in another country: 3/4/2025."""
+    numeric = re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d\d)", words)
+    if numeric and int(numeric[1]) <= 12 and int(numeric[2]) <= 12 and numeric[1] != numeric[2]:
+        raise UnclearTimeError(f"“{words}” can be two days; write the month as a word, or the date as 2025-03-30")
 
 
-def _clock(words: str, afternoon: bool | None) -> time | None:
+def _order(words: str) -> str:
+    """Return the order of the parts of a numeric date: with dots, or where the first cannot be a month, day first."""
+    if re.match(r"\d{4}", words):
+        return "YMD"
+    numeric = re.match(r"(\d{1,2})([./-])(\d{1,2})", words)
+    return "MDY" if numeric and numeric[2] != "." and int(numeric[1]) <= 12 else "DMY"
+
+
+def _with_digits(words: str) -> str:
+    return re.sub(rf"^(?:{'|'.join(HOURS)})\b", lambda match: str(HOURS[match[0]]), words)
+
+
+def _day_of_month(number: int, base: date, *, forwards: bool) -> date:
+    """Return the latest day of that number up to a date, or the first one from it on."""
+    month = base.replace(day=1)
+    for _ in range(12):
+        try:
+            day = month.replace(day=number)
+        except ValueError:  # this month is shorter, or none has such a day
+            day = None
+        if day and (day >= base if forwards else day <= base):
+            return day
+        month = (month + timedelta(days=31)).replace(day=1) if forwards else (month - timedelta(days=1)).replace(day=1)
+    raise UnclearTimeError(f"no month has a day {number}")
+
+
+def _read_clock(words: str, part: str | None) -> tuple[time, bool | None]:
+    """Return a time of day, and whether it is in the second half of the day; None where nothing says so."""
     if words in _NAMED_CLOCKS:
-        return _NAMED_CLOCKS[words]
-    if words.startswith("half past"):
-        words = f"{HOURS.get(words.split()[-1], words.split()[-1])}:30"
-    elif words in HOURS:
-        words = str(HOURS[words])
+        return _NAMED_CLOCKS[words], True if words != "midnight" else None
+    hour, minute, second = _hour_minute_second(words)
+    meridiem = re.search(r"(?<![a-z])([ap])\.?m\b", words)
     try:
-        clock = time(*map(int, re.findall(r"\d+", words)[:3]))  # type: ignore[arg-type]
-    except ValueError:
-        return None
-    if afternoon and clock.hour < 12:
-        return _later(clock)
-    return clock.replace(hour=0) if afternoon is False and clock.hour == 12 else clock
+        clock = time(hour % 24 if hour == 24 else hour, minute, second)
+    except ValueError as error:
+        raise UnclearTimeError(f"“{words}” is no time of day") from error
+    if hour > 12:
+        return clock, None if meridiem is None else True
+    if meridiem:
+        is_pm = meridiem[1] == "p"
+    elif part == "night":
+        is_pm = 6 <= hour < 12
+    elif part:
+        is_pm = part != "morning"
+    else:
+        return clock, None
+    if is_pm:
+        return (_later(clock) if hour < 12 else clock), True
+    return (clock.replace(hour=0) if hour == 12 else clock), False
+
+
+def _hour_minute_second(words: str) -> tuple[int, int, int]:
+    if spoken := re.match(r"(?:a )?(\w+)(?: minutes)? (past|to) (\w+)", words):
+        amount = spoken[1]
+        minutes = _MINUTES[amount] if amount in _MINUTES else int(amount)
+        hour = HOURS.get(spoken[3]) or int(re.sub(r"\D", "", spoken[3]))
+        return (hour, minutes, 0) if spoken[2] == "past" else ((hour - 1) % 12 or 12, 60 - minutes, 0)
+    if word := re.match(_HOUR_WORD, words):
+        return HOURS[word[0]], 0, 0
+    hour, minute, second = [*map(int, re.findall(r"\d+", words)[:3]), 0, 0][:3]
+    return hour, minute, second
 
 
 def _later(clock: time) -> time:

@@ -14,10 +14,11 @@ from typing import Literal
 
 from var_plugin.app.conversation.camera_rules import camera_rules
 from var_plugin.app.conversation.context import Context
-from var_plugin.app.conversation.draft import Draft, Rule, tidy
+from var_plugin.app.conversation.draft import CLAUSE_END, Draft, Rule, tidy
 from var_plugin.app.conversation.request import Request
-from var_plugin.app.conversation.rules import COMMON_RULES, NEGATION, REFERENCE, place_of
-from var_plugin.app.conversation.time_rules import TIME_RULES
+from var_plugin.app.conversation.rules import COMMON_RULES, NEGATION, REFERENCE, UNUSUAL, place_of
+from var_plugin.app.conversation.time_rules import TIME_RULES, order_bounds
+from var_plugin.app.conversation.times import DAY, unread_time
 
 LONGEST_MESSAGE = 500
 """Letters of a message that are read."""
@@ -42,6 +43,14 @@ _UNDO = re.compile(r"(?:undo|go back|back|never ?mind|take that back|as before)(
 _ANEW = re.compile(
     r"(?:start|begin) (?:over|again|anew|afresh)|reset|clear(?: all| everything)?|(?:a )?new (?:search|question)"
     r"|forget (?:everything|all(?: of)?(?: that| it)?)|from scratch",
+    re.IGNORECASE,
+)
+_ANYTHING_UNUSUAL = re.compile(
+    r"(?:(?:is|was|are|were|show|find|list|tell|me|us|there|so|ok|and|now|hey),? )*"
+    r"(?:(?:any ?thing|something|what|what's|what (?:is|was|were)|any|the|all|most) )*"
+    rf"(?:{UNUSUAL}(?: (?:things?|events?|moments?|clips?|activity))?|anomaly|anomalies)"
+    r"(?: (?:going on|here|there|at all|to see|happen(?:s|ed|ing)?))*"
+    rf"(?:{CLAUSE_END}|(?= (?:yesterday|today|tonight|last|this|that day|during|around|{DAY})\b))",
     re.IGNORECASE,
 )
 _PLAY = re.compile(
@@ -88,8 +97,14 @@ def understand(message: str, before: Request, context: Context) -> Understood:
     draft = Draft(_RATHER.sub("make it ", words), before, context)
     if (place := _played(words, draft)) is not None:
         return Understood(before, "play", place)
+    if anything := _ANYTHING_UNUSUAL.match(words):
+        # A question of its own, over the whole index; only what it says itself narrows it.
+        draft = Draft(words[: anything.start()] + words[anything.end() :], Request(), context)
     for each in _rules(context):
         each.run(draft)
+    order_bounds(draft)
+    if time_words := unread_time(draft.left):
+        draft.notes.append(f"“{time_words}” is not understood as a time and is searched for as words")
     subject = " ".join(part for part in map(tidy, draft.left.split(";")) if part)
     return Understood(_request(subject, draft), notes=tuple(draft.notes))
 
