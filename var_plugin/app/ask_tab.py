@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,16 +15,41 @@ from var_plugin.app import results, words
 from var_plugin.app.asking import chips_of, drop, say, view
 from var_plugin.app.cards import chip_row, downloads, player, player_failed, player_waiting
 from var_plugin.app.desk import Desk
-from var_plugin.app.session import Session
+from var_plugin.app.session import Session, Turn
 from var_plugin.app.timeline import curve
 from var_plugin.errors import VarPluginError
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = ("anything unusual?", "a person on a bicycle", "somebody running", "a car")
 _ACCEPTED = ["image", "audio", "video"]
 _NOTHING = '<div class="vp-empty">The moment plays here.</div>'
 
 Update = dict[Any, Any]
-Inbox = deque[Callable[[Session], Session]]
+Action = Callable[[Session], Session]
+
+
+class Inbox:
+    """What a person did and the page has not answered yet, oldest first."""
+
+    def __init__(self) -> None:
+        self._actions: deque[Action] = deque()
+        self._received = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything has been taken."""
+        return not self._actions
+
+    def put(self, action: Action) -> int:
+        """Append an action; return how many there have been so far."""
+        self._actions.append(action)
+        self._received += 1
+        return self._received
+
+    def take(self) -> Action | None:
+        """Remove the oldest action and return it; None where there is none."""
+        return self._actions.popleft() if self._actions else None
 
 
 @dataclass(frozen=True)
@@ -80,47 +106,53 @@ def build_ask_tab(desk: Desk) -> AskTab:
 
 
 def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None:
-    """Let messages, examples and clicks be answered, in their order.
+    """Answer messages, examples and clicks in their order.
 
-    Gradio drops an event whose forerunner still runs, as it does while a clip is made. So whatever a person does is put
-    into an inbox at once, and one handler answers all that is in it.
+    Gradio drops an event while its predecessor still runs, as it does while a clip is cut. The handler of an event
+    therefore only puts an action into the inbox and changes `ticket`, whose one handler works through the inbox.
+
+    Each kind of event has its own handler. One handler for all could not tell them apart by `event.target`: Gradio
+    replaces a component by another object of the same id when a handler updates it.
     """
+    inbox = gr.State(Inbox())
+    ticket = gr.Number(0, visible="hidden", label="Actions received")
 
-    def put(event: gr.EventData, message: dict[str, Any], inbox: Inbox, request: gr.Request) -> Update:
-        if event.target is tab.message:
-            inbox.append(partial(say, desk, text=message.get("text") or "", files=message.get("files") or []))
-            # The box is emptied at once, so that the next message can be typed while this one is answered.
-            return {tab.message: {"text": "", "files": []}}
-        if event.target is bridge:
-            inbox.append(partial(_clicked, desk, str(event.action), str(event.id), request.username))
-        elif event._data:
-            inbox.append(partial(say, desk, text=event.value["text"], files=[]))
-        else:
-            inbox.append(lambda _: Session())
-        return {tab.message: gr.skip()}
+    def put_message(message: dict[str, Any], inbox: Inbox) -> tuple[dict[str, Any], int]:
+        action = partial(say, desk, text=message.get("text") or "", files=message.get("files") or [])
+        # The box is emptied at once, so that the next message can be typed while this one is answered.
+        return {"text": "", "files": []}, inbox.put(action)
+
+    def put_example(event: gr.EventData, inbox: Inbox) -> int:
+        return inbox.put(partial(say, desk, text=event.value["text"], files=[]))
+
+    def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
+        return inbox.put(partial(_clicked, desk, str(event.action), str(event.id), request.username))
+
+    def put_clear(inbox: Inbox) -> int:
+        return inbox.put(lambda _: Session())
 
     def answer(inbox: Inbox, before: Session) -> Iterator[Update]:
         yield {session: before}  # a generator that yields nothing, as where all is answered, would empty every output
         drawn = before
-        while inbox:
-            after = inbox.popleft()(before)
+        while (action := inbox.take()) is not None:
+            after = _after(action, before)
             yield {session: after, **_told(tab, desk, before, after)}
             before = after
-            if not inbox:
+            if inbox.is_empty:
                 yield from _in_view(tab, desk, drawn, after)
                 drawn = after
 
-    inbox = gr.State(deque())
-    gr.on(
-        [tab.message.submit, tab.chat.example_select, tab.chat.clear, bridge.click],
-        put,
-        [tab.message, inbox],
-        [tab.message],
-        queue=False,
-        show_progress="hidden",
-        trigger_mode="multiple",
-        api_visibility="private",
-    ).then(
+    at_once: dict[str, Any] = {
+        "queue": False,
+        "show_progress": "hidden",
+        "trigger_mode": "multiple",
+        "api_visibility": "private",
+    }
+    tab.message.submit(put_message, [tab.message, inbox], [tab.message, ticket], **at_once)
+    tab.chat.example_select(put_example, [inbox], [ticket], **at_once)
+    tab.chat.clear(put_clear, [inbox], [ticket], **at_once)
+    bridge.click(put_click, [inbox], [ticket], **at_once)
+    ticket.change(
         answer,
         [inbox, session],
         [session, *tab.outputs],
@@ -129,6 +161,15 @@ def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None
         concurrency_limit=8,
         api_visibility="private",
     )
+
+
+def _after(action: Action, before: Session) -> Session:
+    """Return the session after an action; an unexpected error becomes a message, so that the chat goes on."""
+    try:
+        return action(before)
+    except Exception as error:
+        logger.exception("an action on the page failed")
+        return before.told(Turn("", (), "", ""), words.unexpected(error))
 
 
 def _clicked(desk: Desk, action: str, which: str, user: str | None, session: Session) -> Session:
