@@ -1,15 +1,107 @@
+"""Commands of an extra, in an interpreter that has the packages of a plain installation only."""
+
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+
 import pytest
+from packaging.requirements import Requirement
 
-from var_plugin.errors import MissingDependencyError
-from var_plugin.extras import require
+from tests.films import Film
+
+ROOT = Path(__file__).parents[1]
+HIDE = """
+import os, sys
+hidden = set(os.environ["HIDDEN_MODULES"].split(","))
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *rest):
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, *rest)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
 
 
-def test_what_is_installed_is_enough() -> None:
-    require("server", "json", "email.message")
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_what_is_missing_is_named_with_the_command_that_brings_it() -> None:
-    with pytest.raises(MissingDependencyError, match=r"no_such_module is not .*pip install 'var-plugin\[server\]'"):
-        require("server", "json", "no_such_module")
+@cache
+def plain_installation() -> frozenset[str]:
+    """Return the distributions that `pip install var-plugin` brings without an extra."""
+    needed: set[tuple[str, frozenset[str]]] = set()
+    waiting = [("var-plugin", frozenset[str]())]
+    while waiting:
+        item = waiting.pop()
+        if item in needed:
+            continue
+        needed.add(item)
+        try:
+            requirements = distribution(item[0]).requires or ()
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, requirements):
+            environments = [{"extra": extra} for extra in item[1] or {""}]
+            if requirement.marker is None or any(map(requirement.marker.evaluate, environments)):
+                waiting.append((normalized(requirement.name), frozenset(requirement.extras)))
+    return frozenset(name for name, _ in needed)
+
+
+@cache
+def hidden_modules() -> str:
+    kept = plain_installation()
+    return ",".join(
+        module
+        for module, names in packages_distributions().items()
+        if module.isidentifier() and not kept & set(map(normalized, names))
+    )
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    (folder / "site").mkdir(exist_ok=True)
+    (folder / "site" / "sitecustomize.py").write_text(HIDE)
+    environment = os.environ | {
+        "HIDDEN_MODULES": hidden_modules(),
+        "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
+        "VAR_PLUGIN_INDEX": str(folder / "index.db"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "var_plugin", *command], env=environment, cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (["app"], "app"),
+        (["app", "--model", "openai:x"], "app"),
+        (["serve"], "server"),
+        (["mcp"], "mcp"),
+        (["mcp", "--http"], "mcp"),
+        (["demo"], "demo"),
+        (["index", "film.mp4", "--engine", "ray"], "ray"),
+    ],
+)
+def test_a_command_without_its_extra_names_the_command_that_installs_it(
+    command: list[str], extra: str, film: Film, tmp_path: Path
+) -> None:
+    film("film.mp4", seconds=2, fps=5)
+    ended = run(tmp_path, *command)
+    assert ended.returncode == 17, ended.stderr
+    assert f"pip install 'var-plugin[{extra}]'" in ended.stderr.replace('"', "'")
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+
+
+def test_searching_needs_no_extra(film: Film, tmp_path: Path) -> None:
+    film("film.mp4", seconds=4, fps=5)
+    assert run(tmp_path, "index", "film.mp4").returncode == 0
+    found = run(tmp_path, "search", "a red wall")
+    assert (found.returncode, "Traceback" in found.stderr) == (0, False), found.stderr

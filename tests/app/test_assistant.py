@@ -64,7 +64,7 @@ def test_what_the_model_searched_for_becomes_the_request(two_cameras: Index) -> 
     assert session.request.after == NOON.replace(hour=11)
     assert [chip.label for chip in chips_of(desk, session)] == ["looking for", "camera", "after"]
     assert (session.shown[0].camera, session.shown[0].start) == ("north", 8.0)
-    assert session.turns[-1].told == "It is on the &lt;b&gt;north&lt;/b&gt; camera."
+    assert session.turns[-1].told == "It is on the <b>north</b> camera."
     assert "no camera" in str(model.heard[1][-1].content), "the tool's error went back to the model"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from playwright.sync_api import Page
+import pytest
+from playwright.sync_api import FilePayload, Page
 
 from tests.browser.conftest import ask, cards, keep, playing
+from tests.films import Film
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]
@@ -94,8 +95,17 @@ def remove_chip(page: Page) -> None:
     page.wait_for_function("n => document.querySelectorAll('#vp-chat .vp-cards').length > n", arg=before)
 
 
-def remove_attachment(page: Page, picture: Path) -> None:
-    page.set_input_files("#vp-message input[type=file]", str(picture))
+def export_marks(page: Page) -> None:
+    tab(page, "Footage")
+    page.click("text=Refresh")
+    with page.expect_download():
+        page.click("text=evaluation data (JSON)")
+    tab(page, "Ask")
+
+
+def remove_attachment(page: Page) -> None:
+    file = FilePayload(name="a.png", mimeType="image/png", buffer=b"no image")
+    page.set_input_files("#vp-message input[type=file]", files=[file])
     page.wait_for_selector("#vp-message .thumbnail-item")
     page.locator("#vp-message .thumbnail-item button, #vp-message button.delete-button").first.click()
     page.wait_for_function("() => !document.querySelector('#vp-message .thumbnail-item')")
@@ -113,9 +123,11 @@ CLICKS: dict[str, Click] = {
     "refresh": refresh,
     "delete, dismissed": press_delete_and_think_again,
     "add without a file": add_nothing,
-    "CSV": download("text=CSV"),
-    "JSON": download("text=JSON"),
-    "clip": download("text=↓ clip"),
+    "CSV": download("#vp-side >> text=CSV"),
+    "JSON": download("#vp-side >> text=JSON"),
+    "clip": download("#vp-side >> text=↓ clip"),
+    "the marks as evaluation data": export_marks,
+    "an attachment, removed": remove_attachment,
     "play the second": say("play the second"),
     "next": say("next"),
     "more like the first": say("more like the first"),
@@ -150,9 +162,45 @@ def test_every_click_leaves_the_chat_alive(visit: Visit, colors: str) -> None:
     keep(page, "after-every-click")
 
 
+def test_the_tabs_are_in_one_row(visit: Visit, colors: str) -> None:
+    page = visit(colors)
+    assert page.locator("[role=tablist]").count() == 1
+    assert page.locator("[role=tablist] [role=tab]:visible").all_inner_texts() == ["Ask", "Over time", "Footage"]
+
+
+def test_clearing_begins_a_new_conversation(visit: Visit, colors: str) -> None:
+    page = visit(colors)
+    ask(page, "green")
+    ask(page, "on the south camera")
+    cards(page)
+    page.locator("#vp-chat button[aria-label*=lear]").click()
+    page.wait_for_function("() => !document.querySelector('#vp-chat .user-row, .vp-chip, video.vp-video')")
+    keep(page, "cleared")
+    still_answers(page, "the clear button")
+    ask(page, "red")
+    assert questions(page) == ["green", "red"]
+
+
 def test_examples_leave_the_chat_alive(visit: Visit, colors: str) -> None:
     for place in range(4):
         page = visit(colors)
         page.locator("#vp-chat .example").nth(place).click()
         cards(page)
         still_answers(page, f"example {place}")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "report.pdf", "broken.png", "song.png", "no ending"])
+def test_an_attachment_that_cannot_be_used_is_answered(visit: Visit, colors: str, film: Film, name: str) -> None:
+    path = film.folder / name
+    if name == "song.png":
+        film("song.mp4", seconds=1, tone=440.0, pictures=False).rename(path)
+    else:
+        path.write_bytes(b"%PDF-1.7 neither an image nor audio")
+    page = visit(colors)
+    ask(page, "green")
+    ask(page, "", files=[path])
+    answer = page.locator("#vp-chat [data-testid=bot]").last.inner_text()
+    assert name in answer
+    assert "send one of these" in answer or "cannot be answered" in answer
+    keep(page, f"attachment-{path.stem}")
+    still_answers(page, name)

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, keep, playing
 from tests.colors import DESCRIPTION, NAMES, AnyWords, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.app.adding import upload_folder
+from var_plugin.app.adding import Job, upload_folder
 from var_plugin.encoders.base import Picture, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.library import Index, open_index
@@ -53,6 +54,29 @@ def test_upload_then_ask_then_delete(visit: Visit, serve: Serve, any_colors: Ind
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('no footage')")
     assert not kept.exists()
     assert any_colors.videos() == []
+    tab(page, "Ask")
+    page.wait_for_selector("#vp-welcome", state="visible")
+    ask(page, "red")
+    assert page.locator("#vp-chat .user-row").all_inner_texts() == ["green", "red"]
+
+
+def test_a_question_without_footage_is_answered_when_there_is_some(
+    visit: Visit, serve: Serve, any_colors: Index, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film("porch.mp4", seconds=16, fps=5, paint=scene("blue", "green"))
+    monkeypatch.setattr("var_plugin.app.welcome.from_demo", lambda: [Job(path, "porch")])
+    page = visit(serve(any_colors))
+    ask(page, "green")
+    assert "no footage yet" in page.locator("#vp-chat [data-testid=bot]").last.inner_text()
+    page.click("#vp-demo")
+    assert "camera porch" in cards(page)[0]
+    assert "There is footage now" in page.inner_text("#vp-chat")
+    page.wait_for_selector("#vp-welcome", state="hidden")
+    ask(page, "blue")
+    keep(page, "after-demo")
+    assert page.locator("#vp-chat .user-row").all_inner_texts() == ["green", "blue"]
+    tab(page, "Footage")
+    page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('porch.mp4')")
 
 
 class StopsAtYellow(MeanColor):

@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from var_plugin.app import results, words
-from var_plugin.app.asking import chips_of, drop, say, view
+from var_plugin.app.asking import ask_again, chips_of, drop, say, view
 from var_plugin.app.cards import chip_row, downloads, player, player_failed, player_waiting
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session, Turn
@@ -22,7 +23,6 @@ from var_plugin.errors import VarPluginError
 logger = logging.getLogger(__name__)
 
 EXAMPLES = ("anything unusual?", "a person on a bicycle", "somebody running", "a car")
-_ACCEPTED = ["image", "audio", "video"]
 _NOTHING = '<div class="vp-empty">The moment plays here.</div>'
 
 Update = dict[Any, Any]
@@ -81,6 +81,7 @@ def build_ask_tab(desk: Desk) -> AskTab:
                 buttons=[],
                 feedback_options=None,
                 group_consecutive_messages=False,
+                render_markdown=False,  # what people, a model and names of cameras say is text: no link, no image
                 placeholder="### What are you looking for?\nDescribe it, or send a picture, a sound or a clip.",
                 examples=[{"text": example} for example in EXAMPLES],
                 elem_id="vp-chat",
@@ -90,14 +91,14 @@ def build_ask_tab(desk: Desk) -> AskTab:
                 label="Your message",
                 show_label=False,
                 placeholder="Describe a moment, or go on: only after 2 pm",
-                file_types=_ACCEPTED,
                 file_count="multiple",
                 sources=["upload", "microphone"],
                 autofocus=True,
                 max_plain_text_length=1000,
                 elem_id="vp-message",
             )
-            gr.HTML(f'<p class="vp-downloads">{words.suite_line(desk.index.suite.description)}</p>')
+            lines = [words.suite_line(desk.index.suite.description), words.model_line(desk.options.model)]
+            gr.HTML("".join(f'<p class="vp-downloads">{escape(line)}</p>' for line in lines if line))
         with gr.Column(scale=5, min_width=320, elem_id="vp-side"):
             shown = gr.HTML(_NOTHING, elem_id="vp-now")
             links = gr.HTML()
@@ -105,8 +106,8 @@ def build_ask_tab(desk: Desk) -> AskTab:
     return AskTab(chat, chips, message, shown, links, plot)
 
 
-def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None:
-    """Answer messages, examples and clicks in their order.
+def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML, added: Sequence[Any]) -> None:
+    """Answer messages, examples and clicks in their order; `added` are the events of adding footage.
 
     Gradio drops an event while its predecessor still runs, as it does while a clip is cut. The handler of an event
     therefore only puts an action into the inbox and changes `ticket`, whose one handler works through the inbox.
@@ -127,6 +128,9 @@ def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None
 
     def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
         return inbox.put(partial(_clicked, desk, str(event.action), str(event.id), request.username))
+
+    def put_news(inbox: Inbox) -> int:
+        return inbox.put(partial(ask_again, desk))
 
     def put_clear(inbox: Inbox) -> int:
         return inbox.put(lambda _: Session())
@@ -152,6 +156,8 @@ def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML) -> None
     tab.chat.example_select(put_example, [inbox], [ticket], **at_once)
     tab.chat.clear(put_clear, [inbox], [ticket], **at_once)
     bridge.click(put_click, [inbox], [ticket], **at_once)
+    for event in added:
+        event.then(put_news, [inbox], [ticket], **at_once)
     ticket.change(
         answer,
         [inbox, session],
@@ -213,7 +219,7 @@ def _in_view(tab: AskTab, desk: Desk, before: Session, after: Session) -> Iterat
     try:
         html = player(moment, token, desk.shelf.clip(moment), zone, desk.marks.of(moment, after.request), scope)
     except VarPluginError as error:
-        html = player_failed(moment, token, zone, scope, error.what.rpartition("/")[2])
+        html = player_failed(moment, token, zone, scope, words.valid(error.what.rpartition("/")[2]))
     yield {**updates, tab.player: html}
 
 
@@ -222,8 +228,8 @@ def _messages(session: Session) -> list[dict[str, Any]]:
     for turn in session.turns:
         said = " ".join(filter(None, [turn.said, *(f"📎 {name}" for name in turn.files)]))
         if said:
-            messages.append({"role": "user", "content": said})
-        messages.append({"role": "assistant", "content": turn.told})
+            messages.append({"role": "user", "content": words.valid(said)})
+        messages.append({"role": "assistant", "content": words.valid(turn.told)})
         if turn.cards:
             messages.append({"role": "assistant", "content": gr.HTML(turn.cards)})
     return messages

@@ -7,7 +7,6 @@ import mimetypes
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Literal
 
@@ -92,6 +91,14 @@ def drop(desk: Desk, session: Session, key: str) -> Session:
     return _answered(desk, session, request, Turn("", (), "", ""), context)
 
 
+def ask_again(desk: Desk, session: Session) -> Session:
+    """Answer the last question again where it had no answer for want of footage."""
+    context = context_of(session, desk.index, desk.options.zone)
+    if not context.cameras or not session.turns or words.NO_FOOTAGE not in session.turns[-1].told:
+        return session
+    return _answered(desk, session, session.request, Turn("", (), "", ""), context, ["there is footage now"])
+
+
 def view(desk: Desk, session: Session, moment_id: str) -> Session:
     """Bring a moment that is known by its id into view: a click on the timeline."""
     known = next((moment for moment in session.shown if moment.id == moment_id), None)
@@ -134,7 +141,7 @@ def _answered(
     if request.parts and (curve := calibrate(desk.marks.all(), request.parts, desk.index.suite.fingerprint)):
         found = replace(found, moments=curve.told(found.moments))
     told = [
-        escape(model_says) if model_says else words.sentence(found, request, context),
+        model_says or words.sentence(found, request, context),
         *filter(None, [_sentences(notes), warning]),
     ]
     tokens = [desk.shelf.token(moment) for moment in found.moments]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -17,21 +19,35 @@ from var_plugin.app.desk import Desk
 from var_plugin.app.marks import evaluation_data
 from var_plugin.app.media import Download
 from var_plugin.app.timeline import MOST_VIDEOS
-from var_plugin.errors import InvalidInputError, UnknownVideoError
+from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
 from var_plugin.ingest.add import check_one_time
 from var_plugin.media.files import VIDEO_SUFFIXES
 from var_plugin.retrievers.tools.scope import committed_videos
 from var_plugin.retrievers.wording import plain
 from var_plugin.types import Video
 
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.5
 
 
-def build_footage_tab(desk: Desk, page: gr.Blocks, bridge: gr.HTML) -> None:
+@dataclass(frozen=True)
+class FootageTab:
+    """The parts of the tab that others connect to."""
+
+    progress: gr.HTML
+    listing: list[Any]
+    list_again: Callable[[], Any]
+    added: Any
+    """The event of adding footage; None on a read-only page."""
+    deleted: Any
+    """The event of deleting a video."""
+
+
+def build_footage_tab(desk: Desk, page: gr.Blocks, bridge: gr.HTML) -> FootageTab:
     """Lay the tab out and connect it."""
     progress = gr.HTML(elem_id="vp-adding", render=False)
-    if not desk.options.read_only:
-        _build_form(desk, progress)
+    added = None if desk.options.read_only else _build_form(desk, progress)
     progress.render()  # type: ignore[no-untyped-call]
     with gr.Row():
         gr.Markdown("### Videos in the index")
@@ -52,16 +68,22 @@ def build_footage_tab(desk: Desk, page: gr.Blocks, bridge: gr.HTML) -> None:
                 remove_upload(Path(seen.path))
         except UnknownVideoError:
             pass  # somebody else was faster
+        except Exception as error:
+            logger.exception("a video could not be deleted")
+            reason = str(error) if isinstance(error, VarPluginError) else words.unexpected(error)
+            problem = f'<p class="vp-problem" role="alert">Not deleted: {escape(words.valid(reason))}</p>'
+            return problem + videos_table(desk), _marks_link(desk)
         return listed()
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     again.click(listed, None, [table, marks], **private)
     progress.change(listed, None, [table, marks], **private)
     page.load(listed, None, [table, marks], **private)
-    bridge.click(delete, None, [table, marks], **private)
+    deleted = bridge.click(delete, None, [table, marks], **private)
+    return FootageTab(progress, [table, marks], listed, added, deleted)
 
 
-def _build_form(desk: Desk, progress: gr.HTML) -> None:
+def _build_form(desk: Desk, progress: gr.HTML) -> Any:
     gr.Markdown("### Add footage\nVideos are searchable one by one, as soon as each is done; the page goes on working.")
     with gr.Row():
         uploads = gr.File(
@@ -95,7 +117,7 @@ def _build_form(desk: Desk, progress: gr.HTML) -> None:
         for html in watched(desk, jobs):
             yield html, None
 
-    add.click(
+    return add.click(
         start,
         [uploads, folder, camera, recorded],
         [progress, uploads],
@@ -123,13 +145,13 @@ def watched(desk: Desk, jobs: Callable[[], Iterable[Job]]) -> Iterator[str]:
 def progress_list(batch: Batch) -> str:
     """Return how far each video is."""
     if batch.problem:
-        return f'<p class="vp-problem" role="alert">{escape(batch.problem)}</p>'
+        return f'<p class="vp-problem" role="alert">{escape(words.valid(batch.problem))}</p>'
     if not batch.jobs:
         told = "Nothing to add: upload videos, or name a folder." if batch.finished else "Preparing …"
         return f'<p role="status">{told}</p>'
     rows = "".join(
         f"<tr><td>{escape(plain(job.path.name))}</td><td>{escape(plain(job.camera or ''))}</td>"
-        f"<td>{_bar(job)}</td><td>{escape(job.told)}</td></tr>"
+        f"<td>{_bar(job)}</td><td>{escape(words.valid(job.told))}</td></tr>"
         for job in batch.jobs
     )
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
@@ -9,6 +10,8 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.settings import is_loopback, settings
 
 LOOPBACK = "127.0.0.1"
+READ_ONLY_FILE_BYTES = 50 * 2**20
+"""Largest file that a visitor of a read-only page can send with a question."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,13 @@ class PageOptions:
     read_only: bool = False
     """Nothing is added or deleted on the page."""
     max_upload: str = "2gb"
-    """Per file."""
+    """Largest file, as a number and one of the units b, kb, mb, gb, tb; at most 50 MB on a read-only page."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names that browsers use for the page, such as that of a proxy."""
+    framed_by: tuple[str, ...] = ()
+    """Origins whose pages may show the page in a frame, such as `https://huggingface.co`."""
+    notice: str = ""
+    """A sentence that stands at the top of the page, for its visitors."""
     mcp: bool = False
     """Offer the tools to assistants at /gradio_api/mcp; on this machine only."""
     model: str | None = None
@@ -40,12 +49,23 @@ class PageOptions:
         """Whether only this machine can reach the page."""
         return not self.share and is_loopback(self.host)
 
+    @property
+    def max_file_bytes(self) -> int:
+        """Largest file that can be uploaded.
+
+        Raises:
+            InvalidInputError: `max_upload` is not a size.
+        """
+        size = parse_size(self.max_upload)
+        return min(size, READ_ONLY_FILE_BYTES) if self.read_only else size
+
     def check(self) -> None:
         """Refuse what would let strangers in unasked.
 
         Raises:
             InvalidInputError: as it says.
         """
+        parse_size(self.max_upload)
         if not self.local and not self.users and not self.open_to_all:
             raise InvalidInputError(
                 f"the page at {'a shared address' if self.share else self.host} would be open to everybody",
@@ -58,6 +78,18 @@ class PageOptions:
                 why="assistants cannot fill in the page's form",
                 fix="leave --mcp for a page on this machine without users, or run var-plugin mcp behind a proxy",
             )
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as "500mb" or "2 GB"; 1 kB is 1024 bytes.
+
+    Raises:
+        InvalidInputError: it is not a size.
+    """
+    match = re.fullmatch(r"(\d{1,6}) ?([kmgt]?b)", text.strip().lower())
+    if match is None or int(match[1]) == 0:
+        raise InvalidInputError(f"'{text}' is not the size of an upload", fix="write a number and a unit, as in 500mb")
+    return int(match[1]) << 10 * ("b", "kb", "mb", "gb", "tb").index(match[2])
 
 
 def parse_users(text: str) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,9 @@
-"""What a first visitor sees: the demo footage where there is none, and examples that fit the footage there is."""
+"""What a first visitor sees: the demo footage where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,27 +14,38 @@ from var_plugin.app.footage_tab import watched
 from var_plugin.retrievers.tools.scope import committed_videos
 
 
-def build_welcome(desk: Desk, page: gr.Blocks) -> None:
+@dataclass(frozen=True)
+class Welcome:
+    """The offer of demo footage; `added` is the event of adding it, None on a read-only page."""
+
+    offer: gr.Column
+    progress: gr.HTML
+    added: Any
+
+
+def build_welcome(desk: Desk, page: gr.Blocks) -> Welcome:
     """Offer the demo footage on an empty index."""
     with gr.Column(visible=False, elem_id="vp-welcome") as offer:
-        told = "### There is no footage yet\nAdd your own in the tab **Footage**"
         if desk.options.read_only:
-            gr.Markdown("### There is no footage yet")
+            gr.Markdown("### There is no footage yet\nThis page is read-only: whoever runs it adds the footage.")
         else:
             gr.Markdown(
-                f"{told}, or look around with four short cameras that are composed on the spot (a minute or two)."
+                "### There is no footage yet\nAdd your own in the tab **Footage**, or look around with four short "
+                "cameras that are composed on the spot (a minute or two)."
             )
             button = gr.Button("Try it with the demo footage", variant="primary", elem_id="vp-demo")
-            progress = gr.HTML(elem_id="vp-demo-progress")
+        progress = gr.HTML(elem_id="vp-demo-progress")
 
-            def start() -> Iterator[tuple[Any, str]]:
-                for html in watched(desk, from_demo):
-                    yield gr.skip(), html
-                yield gr.Column(visible=not committed_videos(desk.index)), gr.skip()
+    def start() -> Iterator[str]:
+        yield from watched(desk, from_demo)
 
-            button.click(start, None, [offer, progress], show_progress="hidden", api_visibility="private")
+    added = None
+    if not desk.options.read_only:
+        added = button.click(start, None, [progress], show_progress="hidden", api_visibility="private")
+    page.load(lambda: offered(desk), None, [offer], show_progress="hidden", api_visibility="private")
+    return Welcome(offer, progress, added)
 
-    def visible() -> Any:
-        return gr.Column(visible=not committed_videos(desk.index))
 
-    page.load(visible, None, [offer], show_progress="hidden", api_visibility="private")
+def offered(desk: Desk) -> Any:
+    """Return the update that shows the offer while there is no footage, and hides it afterwards."""
+    return gr.Column(visible=not committed_videos(desk.index))

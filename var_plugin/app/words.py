@@ -13,6 +13,7 @@ from var_plugin.retrievers.moments import unlikely
 from var_plugin.retrievers.wording import plain
 from var_plugin.types import Moment
 
+NO_FOOTAGE = "There is no footage yet: add some, or try the demo footage."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
 _MODALITIES = {"text": "words", "image": "pictures", "audio": "sounds", "video": "clips"}
 
@@ -64,7 +65,7 @@ def sentence(answer: Answer, request: Request, context: Context) -> str:
 
 def _nothing(request: Request, context: Context) -> str:
     if not context.cameras:
-        return "There is no footage yet: add some, or try the demo footage."
+        return NO_FOOTAGE
     asked_time = request.after or request.before
     if asked_time and context.recorded_until is None:
         return "Nothing: no footage here has a known clock time, so no time can be asked for."
@@ -79,6 +80,12 @@ def _nothing(request: Request, context: Context) -> str:
     if any(condition not in (None, ()) for condition in conditions):
         return "Nothing like that within these conditions; remove one of them below to look further."
     return "Nothing like that here."
+
+
+def valid(text: str) -> str:
+    """Return a text without what has no UTF-8 form, as parts of a file name may have none, and without controls."""
+    encodable = text.encode("utf-8", "replace").decode()
+    return "".join(" " if unicodedata.category(letter) == "Cc" and letter != "\n" else letter for letter in encodable)
 
 
 def unexpected(error: Exception) -> str:
@@ -96,6 +103,17 @@ def suite_line(description: SuiteDescription) -> str:
         f"Suite {description.name}: understands {languages}; takes {known}"
         + (f"; no {' and no '.join(missing)} yet" if missing else "")
         + "."
+    )
+
+
+def model_line(model: str | None) -> str:
+    """Return what leaves this machine where a language model reads the messages; empty without one."""
+    if not model:
+        return ""
+    provider = model.partition(":")[0]
+    return (
+        f"The language model {model} reads the messages. They, the names of cameras and what searches find, as text, "
+        f"go to its provider, {provider}. Images, audio and video do not."
     )
 
 

@@ -104,6 +104,7 @@ def page(
         bool, typer.Option("--read-only", help="Let nobody add or delete footage on the page.")
     ] = False,
     max_upload: Annotated[str, typer.Option(help="Largest file that can be uploaded.")] = "2gb",
+    allow_host: AllowHostOption = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the tools to assistants at /gradio_api/mcp.")] = False,
     model: Annotated[
         str | None, typer.Option(metavar="PROVIDER:NAME", help="A chat model of LangChain that reads the messages.")
@@ -124,6 +125,7 @@ def page(
         open_to_all=open_to_all,
         read_only=read_only,
         max_upload=max_upload,
+        allowed_hosts=tuple(allow_host or ()),
         mcp=mcp,
         model=model,
     )

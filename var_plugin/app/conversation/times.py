@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-import dateparser
-
 from var_plugin.app.conversation.context import Context
 
 Bounds = tuple[datetime | None, datetime | None]
@@ -134,6 +132,8 @@ def read_day(words: str, context: Context, *, since: date | None = None) -> date
     Raises:
         UnclearTimeError: there is no such day, or it can be one of two.
     """
+    import dateparser  # belongs to the extra `app`, and takes a second to load
+
     words = re.sub(r"^the (?=\d)|(?<=\d)\.(?= )|'(?=\d\d\b)", "", words.strip())
     _check_order(words)
     if nth := re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)", words):
