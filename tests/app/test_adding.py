@@ -96,4 +96,60 @@ def test_uploads_are_moved_to_where_they_are_kept(film: Film, tmp_path: Path) ->
     assert not upload.exists()
     assert job.path == upload_folder() / "hash of content" / "porch.mp4"
     assert job.path.stat().st_size > 0
-    assert [path.stat().st_mode & 0o777 for path in (upload_folder(), job.path.parent)] == [0o700, 0o700]
+
+
+class Failing:
+    """An index whose every call fails in a way that nobody foresaw."""
+
+    def add(self, *_: object, **__: object) -> None:
+        raise RuntimeError("the decoder has a fault")
+
+
+def test_an_unforeseen_error_is_the_outcome_of_its_video(film: Film) -> None:
+    adder = Adder(Failing())  # type: ignore[arg-type]
+    job = Job(film("yard.mp4", seconds=1, fps=5), "yard")
+    html = progress_list(finished(adder.start(lambda: [job])))
+    adder.close()
+    assert job.state == "failed"
+    assert "the decoder has a fault" in html
+    assert "progressbar" not in html
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "\udcff", "x" * 300])
+def test_a_name_that_no_folder_can_have_is_told(adder: Adder, folder: str) -> None:
+    html = progress_list(finished(adder.start(lambda: from_folder(folder, None, None))))
+    assert 'role="alert"' in html
+    html.encode()
+
+
+def test_an_upload_folder_that_cannot_be_written_is_told(
+    adder: Adder, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+    monkeypatch.setattr("var_plugin.app.adding.upload_folder", lambda: tmp_path / "file" / "uploads")
+    upload = str(film("porch.mp4", seconds=1))
+    html = progress_list(finished(adder.start(lambda: from_uploads([upload], None, None))))
+    assert "cannot be stored" in html
+    assert "VAR_PLUGIN_DATA" in html
+
+
+def test_an_upload_that_cannot_be_moved_fails_and_the_others_are_added(
+    adder: Adder, film: Film, tmp_path: Path
+) -> None:
+    film.folder = tmp_path / "one hash"
+    good = str(film("good.mp4", seconds=4, fps=5))
+    film.folder = tmp_path / "another hash"
+    other = str(film("other.mp4", seconds=4, fps=5))
+    upload_folder().mkdir(parents=True, exist_ok=True)
+    (upload_folder() / "another hash").write_text("a file where the folder should be")
+    batch = finished(adder.start(lambda: from_uploads([good, other], None, None)))
+    (upload_folder() / "another hash").unlink()
+    assert {job.path.name: job.state for job in batch.jobs} == {"good.mp4": "stored", "other.mp4": "failed"}
+    assert "cannot be stored" in progress_list(batch)
+
+
+def test_uploads_are_for_their_user_only(film: Film, tmp_path: Path) -> None:
+    film.folder = tmp_path / "hash"
+    (job,) = from_uploads([str(film("porch.mp4", seconds=1))], None, None)
+    modes = [path.stat().st_mode & 0o777 for path in (upload_folder(), job.path.parent, job.path)]
+    assert modes == [0o700, 0o700, 0o600]

@@ -137,12 +137,23 @@ def test_clips_of_the_page_fit_the_quota_of_the_cache(two_cameras: Index, small_
 
 def test_deleting_footage_on_the_page_touches_uploads_only(index: Index, tmp_path: Path) -> None:
     from var_plugin.app.adding import remove_upload, upload_folder
+    from var_plugin.private_files import mark_folder
 
-    uploaded, elsewhere = upload_folder() / "hash" / "a.mp4", tmp_path / "b.mp4"
-    for path in (uploaded, elsewhere):
+    uploaded, elsewhere = upload_folder() / "deleted" / "a.mp4", tmp_path / "b.mp4"
+    link = upload_folder() / "linked" / "c.mp4"
+    for path in (uploaded, elsewhere, link):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-        remove_upload(path)
+    uploaded.write_bytes(b"x")
+    elsewhere.write_bytes(b"x")
+    link.symlink_to(elsewhere)
+    mark_folder(upload_folder())
+    for named in (uploaded, elsewhere, link, upload_folder() / "deleted" / ".." / ".." / "b.mp4", Path("a\0b")):
+        remove_upload(named)
     assert not uploaded.exists()
     assert not uploaded.parent.exists()
     assert elsewhere.exists()
+    (upload_folder() / ".var-plugin").unlink()
+    uploaded.parent.mkdir()
+    uploaded.write_bytes(b"x")
+    remove_upload(uploaded)
+    assert uploaded.exists(), "nothing is deleted in a folder without the mark"

@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 
 import httpx
 from packaging.requirements import Requirement
 
+from var_plugin.app.launch import running_page
+from var_plugin.app.space import space_options
 from var_plugin.demo.run import Outcome
-from var_plugin.library import open_index
+from var_plugin.library import Index, open_index
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "huggingface_space"
@@ -70,6 +73,33 @@ def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> No
         running.wait()
     with open_index(tmp_path / "var-plugin" / "index.db") as index:
         assert {Path(video.uri).parent for video in index.videos()} == {footage}, "it knows the footage of its folder"
+
+
+def test_a_space_without_a_demo_video_ends_with_the_reasons(tmp_path: Path, demo: tuple[Path, Outcome]) -> None:
+    """The footage is there by its manifest, and none of its files is a video any more."""
+    copied = tmp_path / "space"
+    shutil.copytree(SPACE, copied)
+    footage = tmp_path / "var-plugin" / "footage"
+    footage.mkdir(parents=True)
+    shutil.copy(demo[0] / "manifest.json", footage)
+    for file in demo[0].glob("*.mp4"):
+        (footage / file.name).write_bytes(b"no video")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAR_PLUGIN_")}
+    environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "app.py"], cwd=copied, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "no demo video could be indexed" in ended.stderr
+    assert ended.stdout.count("failed: ") == 4
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_page_of_a_space_says_what_failed(two_cameras: Index) -> None:
+    options = space_options(["north.mp4: cannot <read> it"], 4, {"SPACE_HOST": "ours-find.hf.space"})
+    assert (options.read_only, options.open_to_all, options.allowed_hosts) == (True, True, ("ours-find.hf.space",))
+    with running_page(two_cameras, replace(options, host="127.0.0.1", port=None)) as address:
+        page = httpx.get(f"{address}config", headers={"Host": "ours-find.hf.space"}).json()
+    notices = [part for part in page["components"] if part["props"].get("elem_id") == "vp-notice"]
+    assert "1 of 4 demo videos could not be indexed: north.mp4: cannot &lt;read&gt; it" in str(notices)
 
 
 def _answers(address: str, running: subprocess.Popen[bytes], seconds: float = 400) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,13 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from var_plugin.errors import InvalidInputError, VarPluginError
+from var_plugin.errors import InvalidInputError, VarPluginError, said
 from var_plugin.ingest.add import camera_name, check_one_time
 from var_plugin.library import Index
 from var_plugin.media.files import scan_videos
 from var_plugin.media.guard import probe
-from var_plugin.private_files import make_private_folder
+from var_plugin.private_files import is_marked, make_private_folder, mark_folder
 from var_plugin.settings import settings
+
+logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "working", "stored", "unchanged", "failed"]
 
@@ -79,11 +82,14 @@ class Adder:
             batch.jobs = list(jobs())
         except VarPluginError as error:
             batch.problem = str(error)
+        except Exception as error:
+            batch.problem = f"the footage cannot be listed: {_reason(error)}"
         for job in batch.jobs:
             if job.state == "waiting":
                 self._add(job)
 
     def _add(self, job: Job) -> None:
+        """Add one video. Whatever goes wrong is its outcome: the page shows it, and the next video is added."""
         job.state = "working"
         try:
             job.duration = probe(job.path).duration
@@ -95,10 +101,18 @@ class Adder:
             ).videos
         except VarPluginError as error:
             job.state, job.told = "failed", public(str(error), job.path)
-            return
-        job.state = line.status
-        stored = ", ".join(f"{count} {space}" for space, count in line.verified.items())
-        job.told = f"{stored} rows" if line.status == "stored" else public(line.reason or "", job.path)
+        except Exception as error:
+            job.state, job.told = "failed", public(_reason(error), job.path)
+        else:
+            stored = ", ".join(f"{count} {space}" for space, count in line.verified.items())
+            job.told = f"{stored} rows" if line.status == "stored" else public(line.reason or "", job.path)
+            job.state = line.status
+
+
+def _reason(error: Exception) -> str:
+    """Return what the person reads of an error that the package does not foresee; the log has all of it."""
+    logger.error("footage could not be added", exc_info=error)
+    return said(error) if isinstance(error, OSError) else f"unexpected error, {type(error).__name__}: {error}"
 
 
 def from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
@@ -116,24 +130,43 @@ def from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -
 
 
 def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: datetime | None) -> list[Job]:
-    """Move uploaded files to where they are kept, and return a job for each.
+    """Move uploaded files to the upload folder, and return a job for each; a file that cannot be moved is a failed one.
 
     Raises:
-        InvalidInputError: there is no room for them.
+        InvalidInputError: the folder cannot be written, or the disk is nearly full.
     """
+    if not uploads:
+        return []
     folder = upload_folder()
-    make_private_folder(folder)
-    needed = sum(Path(upload).stat().st_size for upload in uploads)
-    if shutil.disk_usage(folder).free - needed < KEPT_FREE_BYTES:
-        raise InvalidInputError("the disk is nearly full", why="uploads are kept there", fix="delete videos first")
-    jobs = []
-    for upload in map(Path, uploads):
-        # The name of its folder is a hash of the content: equal names do not meet.
-        kept = folder / upload.parent.name / upload.name
-        make_private_folder(kept.parent)
-        shutil.move(upload, kept)
-        jobs.append(Job(kept, camera or kept.stem, recorded_at))
-    return jobs
+    try:
+        make_private_folder(folder)
+        mark_folder(folder)
+        device = folder.stat().st_dev
+        statuses = [Path(upload).stat() for upload in uploads]
+        needed = sum(status.st_size for status in statuses if status.st_dev != device)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise InvalidInputError(
+            "the uploaded files cannot be stored",
+            why=said(error),
+            fix="set VAR_PLUGIN_DATA to a folder that can be written",
+        ) from error
+    if free - needed < KEPT_FREE_BYTES:
+        raise InvalidInputError("the disk is nearly full", why="uploads are stored there", fix="delete videos first")
+    return [_from_upload(Path(upload), folder, camera, recorded_at) for upload in uploads]
+
+
+def _from_upload(upload: Path, folder: Path, camera: str | None, recorded_at: datetime | None) -> Job:
+    # The name of its folder is a hash of the content: equal names do not meet.
+    stored = folder / upload.parent.name / upload.name
+    job = Job(stored, camera or stored.stem, recorded_at)
+    try:
+        make_private_folder(stored.parent)
+        shutil.move(upload, stored)
+        stored.chmod(0o600)
+    except OSError as error:
+        job.state, job.told = "failed", f"it cannot be stored: {said(error)}"
+    return job
 
 
 def from_demo() -> list[Job]:
@@ -148,11 +181,19 @@ def from_demo() -> list[Job]:
 
 
 def remove_upload(path: Path) -> None:
-    """Delete the file of a video that was added by upload; footage that lies elsewhere is never touched."""
-    if path.resolve().is_relative_to(upload_folder().resolve()):
-        path.unlink(missing_ok=True)
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
+    """Delete the file of a video that was added by upload; footage elsewhere is never touched.
+
+    The path comes from the index: only a file in a folder of the upload folder is deleted, never what a link names.
+    """
+    folder = upload_folder().resolve()
+    try:
+        is_upload = path.parent.resolve().parent == folder and is_marked(folder) and path.name not in ("", "..")
+        if is_upload:
+            (path.parent.resolve() / path.name).unlink(missing_ok=True)
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    except (OSError, ValueError) as error:  # no path at all, or the file stays where it is
+        logger.warning("an uploaded file was not deleted: %s", error)
 
 
 def upload_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ class Marks:
         )  # fmt: skip
         with self._lock:
             make_private_folder(self._path.parent)
-            with self._path.open("a", encoding="utf-8") as file:
+            with open(self._path, "a", encoding="utf-8", opener=_open_private) as file:
                 file.write(mark.model_dump_json() + "\n")
 
     def of(self, moment: Moment, request: Request) -> bool | None:
@@ -91,6 +92,10 @@ class Marks:
                 yield Mark.model_validate_json(line)
             except ValidationError:  # a line that was not written to its end
                 continue
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def evaluation_data(marks: Iterable[Mark], files: dict[str, Path]) -> str:

@@ -128,7 +128,8 @@ class Shelf:
         if not self._allowed(request) or not isinstance(item, Download) or item.name != request.path_params["name"]:
             return _missing()
         headers = {**_PRIVATE, "Content-Disposition": f'attachment; filename="{item.name}"'}
-        return Response(item.content, media_type=item.media_type, headers=headers)
+        content = item.content.encode("utf-8", "replace")  # a file name may have no UTF-8 form
+        return Response(content, media_type=item.media_type, headers=headers)
 
     def _asked(self, request: Request) -> Moment | None:
         return self.moment(request.path_params["token"]) if self._allowed(request) else None
