@@ -177,6 +177,8 @@ def _some_file(backup: Path, chance: Random) -> Path:
 
 def _list_files(backup: Path) -> None:
     """Let the manifest list the SHA-256 that the files have now."""
+    if not (backup / MANIFEST).is_file():  # a FIFO would block
+        return
     try:
         manifest = json.loads((backup / MANIFEST).read_bytes())
         for name in manifest["files"]:
