@@ -135,7 +135,7 @@ async def test_allowed_hosts_and_the_bound_address_are_answered() -> None:
 
 
 async def test_a_refusal_is_one_line_that_names_the_option() -> None:
-    start, body = await answers(("Host", "evil.example:80"))
+    start, body, _ = await answers(("Host", "evil.example:80"))
     assert start["status"] == 421
     assert body["body"].decode().count("\n") == 1
     assert "--allow-host evil.example" in body["body"].decode()
@@ -146,7 +146,7 @@ async def test_a_server_formats_its_refusals() -> None:
     def render(code: int, reason: str) -> tuple[str, bytes]:
         return "application/json", json.dumps({"status": code, "reason": reason}).encode()
 
-    _, body = await answers(("Host", "evil.example"), render=render)
+    _, body, _ = await answers(("Host", "evil.example"), render=render)
     assert json.loads(body["body"])["status"] == 421
 
 

@@ -8,9 +8,11 @@ MCP server use the same middleware.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from var_plugin.errors import InvalidInputError
@@ -35,6 +37,8 @@ _SAME_SITE = re.compile(rb";\s*samesite\s*(=\s*[^;]*)?(?=;|$)", re.IGNORECASE)
 _OWN_SITES = frozenset({b"same-origin", b"none"})
 _POLICY_VIOLATION = 1008
 _CLOSE_REASON = 120
+_DROP_SECONDS = 1.0
+_DROP_BYTES = 8 << 20
 
 
 class Authority(NamedTuple):
@@ -63,8 +67,14 @@ def plain_text(status: int, reason: str) -> tuple[str, bytes]:
     return "text/plain; charset=utf-8", f"{reason}\n".encode()
 
 
-async def send_refusal(refusal: RefusedRequestError, scope: Scope, send: Send, render: Render = plain_text) -> None:
-    """Answer a request that is not passed on, and close its connection; close a WebSocket before it is accepted."""
+async def send_refusal(
+    refusal: RefusedRequestError, scope: Scope, send: Send, render: Render = plain_text, receive: Receive | None = None
+) -> None:
+    """Answer a request that is not passed on, and close its connection; close a WebSocket before it is accepted.
+
+    With `receive`, a part of the body is read and dropped before the connection is closed: a client that still sends
+    its body could lose the answer.
+    """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal.reason[:_CLOSE_REASON]})
         return
@@ -76,7 +86,26 @@ async def send_refusal(refusal: RefusedRequestError, scope: Scope, send: Send, r
         *refusal.headers,
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body, "more_body": True})
+    if receive and _sends_body(scope["headers"]):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_drop_body(receive), _DROP_SECONDS)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _sends_body(headers: Headers) -> bool:
+    has_body = header_values(headers, b"content-length") not in ([], [b"0"])
+    has_body = has_body or bool(header_values(headers, b"transfer-encoding"))
+    return has_body and not header_values(headers, b"expect")  # such a client waits for the answer first
+
+
+async def _drop_body(receive: Receive) -> None:
+    dropped = 0
+    while dropped < _DROP_BYTES:
+        message = await receive()
+        dropped += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 class HttpGate:
@@ -142,7 +171,7 @@ class HttpGate:
         try:
             self._check(scope)
         except RefusedRequestError as refusal:
-            await send_refusal(refusal, scope, self._guarded(send), self._render)
+            await send_refusal(refusal, scope, self._guarded(send), self._render, receive)
         else:
             await self._app(scope, receive, self._guarded(send))
 

@@ -67,7 +67,7 @@ class LimitedRequests:
             check_key(scope["headers"], self._api_keys)
             body = await read_body(scope, receive, self._limits) if scope["type"] == "http" else b""
         except RefusedRequestError as refusal:
-            await send_refusal(refusal, scope, send)
+            await send_refusal(refusal, scope, send, receive=receive)
         except ClientLeftError:
             return
         else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import uvicorn
+from uvicorn.logging import DefaultFormatter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from var_plugin.http_gate import MAX_HEADER_BYTES, MAX_TARGET_BYTES, ASGIApp
@@ -17,15 +19,27 @@ HEADER_SECONDS = 15.0
 """Time that a client has to send the headers of a request."""
 
 
+STALL_SECONDS = 30.0
+"""Time in which a client must read something of an answer that waits for it."""
+
+
 class BoundedH11Protocol(H11Protocol):
-    """Closes a connection whose client does not send the headers of a request in time."""
+    """Closes a connection whose client sends the headers of a request, or reads an answer, too slowly."""
 
     _header_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        self._unread = 0
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Stop the timer when the headers are complete; start it when a new request begins."""
@@ -39,12 +53,53 @@ class BoundedH11Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
         self._stop_timer()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         super().connection_lost(exc)
+
+    def _check_reading(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if 0 < self._unread <= unread:
+            self.transport.abort()
+            return
+        self._unread = unread
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+
+class EscapingFormatter(DefaultFormatter):
+    """Escapes control characters: a client cannot forge lines of the log or control the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line of a record."""
+        record.message = _escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return a traceback, indented so that none of its lines looks like one of the log."""
+        return "\n".join(f"    {_escaped(line)}" for line in super().formatException(ei).split("\n"))
+
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"default": {"()": EscapingFormatter, "fmt": "%(levelprefix)s %(message)s", "use_colors": False}},
+    "handlers": {"default": {"formatter": "default", "class": "logging.StreamHandler", "stream": "ext://sys.stderr"}},
+    "loggers": {
+        "uvicorn": {"handlers": ["default"], "level": "INFO", "propagate": False},
+        "var_plugin": {"handlers": ["default"], "level": "WARNING", "propagate": False},
+    },
+    "root": {"handlers": ["default"], "level": "WARNING"},
+}
+"""Configuration of logging: everything goes to stderr through `EscapingFormatter`."""
+
+
+def _escaped(text: str) -> str:
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
@@ -66,7 +121,7 @@ def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
         h11_max_incomplete_event_size=MAX_HEADER_BYTES + MAX_TARGET_BYTES,
         access_log=False,
         server_header=False,
-        use_colors=False,  # `escaping.SafeStream` shows escape sequences as text
+        log_config=LOGGING,
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )

@@ -77,6 +77,8 @@ def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
         ("text", "red", {}, InvalidInputError),
         ("text", [" "], {}, InvalidInputError),
         ("text", [3], {}, InvalidInputError),
+        ("text", ["red", "half an emoji \ud83d"], {}, InvalidInputError),
+        ("text", ["not UTF-8 \udce4"], {}, InvalidInputError),
         ("text", ["nothing known"], {}, Exception),
         ("image", [np.zeros((4, 4), np.uint8)], {}, InvalidInputError),
         ("image", [np.zeros((4, 4, 3))], {}, InvalidInputError),

@@ -85,7 +85,7 @@ def test_what_is_no_base64_is_refused(embed: Callable[..., httpx.Response], text
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "file:///etc/passwd", "C:\\boot.ini"])
-@pytest.mark.parametrize("modality", ["image", "video", "audio"])
+@pytest.mark.parametrize("modality", ["image", "video"])
 def test_paths_are_not_opened(embed: Callable[..., httpx.Response], path: str, modality: str) -> None:
     assert refusal(embed(path, modality=modality)) == (400, "invalid_input_error")
 
@@ -110,7 +110,7 @@ def test_errors_do_not_tell_where_files_lie(embed: Callable[..., httpx.Response]
 def test_a_request_holds_so_many_media(embed: Callable[..., httpx.Response], green_png: bytes) -> None:
     picture = data_uri("image/png", green_png)
     assert embed(*[picture] * MOST_MEDIA).status_code == 200
-    assert embed(*[picture] * (MOST_MEDIA + 1)).status_code == 400
+    assert embed(*[picture] * (MOST_MEDIA + 1)).status_code == 413
 
 
 async def test_a_turned_picture_is_put_upright_and_shrunk(tmp_path: Path) -> None:

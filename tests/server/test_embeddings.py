@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.server.conftest import MODEL, data_uri
+from tests.server.conftest import KEY, MODEL, data_uri
 
 
 @pytest.fixture
@@ -61,3 +62,55 @@ def test_more_texts_than_a_batch_keep_their_order(serving: Callable[..., str]) -
 
 def test_a_server_without_an_index_has_no_search(client: httpx.Client) -> None:
     assert client.post("/v1/search", json={"text": "red"}).status_code == 404
+
+
+def test_optional_fields_may_be_null(server: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    null = {"encoding_format": None, "dimensions": None, "user": None, "modality": None}
+    answer = httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **null}, headers=headers)
+    assert answer.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+    null = dict.fromkeys(("image", "audio", "video", "k", "filter", "min_score", "group_by", "weights"))
+    answer = httpx.post(f"{server}/v1/search", json={"text": "red", **null}, headers=headers)
+    assert len(answer.json()["data"]) > 0
+
+
+def test_unknown_fields_are_named(server: str) -> None:
+    asked = {"model": MODEL, "input": "red", "top_k": 3}
+    answer = httpx.post(f"{server}/v1/embeddings", json=asked, headers={"Authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "top_k")
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/embeddings", {"model": MODEL, "input": ["fine", "a \ud83d"]}),
+        ("/v1/embeddings", {"model": "\ud83d", "input": "red"}),
+        ("/v1/search", {"text": "a \ude00"}),
+        ("/v1/search", {"text": "red", "filter": {"cameras": ["\ud83d"]}}),
+        ("/v1/search", {"text": "red", "filter": {"metadata": {"\ud83d": 1}}}),
+    ],
+)
+def test_half_an_emoji_is_refused(server: str, path: str, document: dict[str, object]) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    answer = httpx.post(server + path, content=json.dumps(document), headers=headers)
+    assert answer.status_code == 400
+    assert "half of a surrogate pair" in answer.json()["error"]["message"]
+
+
+def test_the_length_of_texts_is_bounded_on_every_path(server: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    long = "red " * 10_000
+    answers = [
+        httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": long}, headers=headers),
+        httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ["red " * 8000] * 40}, headers=headers),
+        httpx.post(
+            f"{server}/v1/embeddings/files",
+            data={"model": MODEL, "modality": "text"},
+            files={"files": long.encode()},
+            headers=headers,
+        ),
+        httpx.post(f"{server}/v1/search", json={"text": long}, headers=headers),
+        httpx.post(f"{server}/v1/search", json={"text": "red", "filter": {"cameras": [long]}}, headers=headers),
+        httpx.post(f"{server}/v1/search", json={"text": "red", "filter": {"metadata": {"a": long}}}, headers=headers),
+    ]
+    assert [answer.status_code for answer in answers] == [413] * 6

@@ -38,6 +38,8 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(descript
         def holds(case: schemathesis.Case) -> None:
             if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
                 case.body["model"] = MODEL  # no other name gets past the first check
+            if isinstance(case.body, dict) and isinstance(case.body.get("text"), str):
+                case.body = {name: part for name, part in case.body.items() if name not in ("image", "audio", "video")}
             answered.add((case.operation.label, case.call_and_validate(headers=headers, checks=CHECKS).status_code))
 
         holds()

@@ -147,16 +147,28 @@ def serve(
         typer.Option(metavar="HOST", help="A host that media may be fetched from; may be repeated."),
     ] = None,
     max_requests: Annotated[
-        int | None, typer.Option(min=1, help="Requests worked on at once; more get 429.", show_default="128")
+        int | None, typer.Option(min=1, help="Requests in progress at once; more get 429.", show_default="128")
     ] = None,
     max_body: Annotated[
-        float | None, typer.Option(min=0.001, metavar="MB", help="Size of a request.", show_default="64")
+        float | None, typer.Option(min=0.001, metavar="MB", help="Size of an upload.", show_default="64")
+    ] = None,
+    max_json: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, metavar="MB", help="Size of a JSON request; never more than --max-body.", show_default="32"
+        ),
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=1, metavar="MB", help="Memory for bodies and decoded media of all requests.", show_default="1024"
+        ),
     ] = None,
     max_batch: Annotated[
         int | None, typer.Option(min=1, help="Items encoded together; 1 turns batching off.", show_default="64")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Length of a sound or video.", show_default="600")
+        float | None, typer.Option(min=0.1, help="Length of an audio file or a video.", show_default="600")
     ] = None,
 ) -> None:
     """Serve embeddings, search and videos over HTTP; API keys come from VAR_PLUGIN_API_KEYS, separated by commas."""
@@ -173,6 +185,8 @@ def serve(
         host_names=frozenset(allow_host or ()),
         allowed_hosts=frozenset(fetch_host or ()),
         max_body_bytes=usual.max_body_bytes if max_body is None else round(max_body * 2**20),
+        max_json_bytes=usual.max_json_bytes if max_json is None else round(max_json * 2**20),
+        memory_bytes=usual.memory_bytes if max_memory is None else round(max_memory * 2**20),
         max_in_flight=max_requests or usual.max_in_flight,
         max_batch=max_batch or usual.max_batch,
         limits=replace(usual.limits, duration=max_seconds or usual.limits.duration),

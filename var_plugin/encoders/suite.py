@@ -205,6 +205,14 @@ def _texts(items: Sequence[Any]) -> list[str]:
     for item in items:
         if not isinstance(item, str) or not item.strip():
             raise InvalidInputError(f"not a text: {item!r}", fix="pass non-empty strings")
+        try:
+            item.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                f"a text is not Unicode: {item[:80]!a}",
+                why="it holds half of a surrogate pair, such as half an emoji, or bytes that are not UTF-8",
+                fix="remove them",
+            ) from error
     return list(items)
 
 

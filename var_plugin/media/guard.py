@@ -14,10 +14,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from contextvars import ContextVar, Token
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack, cast
@@ -190,21 +192,81 @@ def _only_result(job: str, path: Path, limits: Limits, **options: Any) -> Result
 
 def _results(job: str, path: Path, limits: Limits, **options: Any) -> Generator[Result, None, None]:
     """Run one job in an idle child or a new one; keep the child only if it has answered to the end."""
+    cancellation = _cancellation.get()
     child = _idle_child() or _Child()
     answered = False
     try:
+        if cancellation:
+            cancellation.start(child)
         yield from child.run(job, path, limits, options)
         answered = True
-    except (DecodingTimeoutError, DecodingMemoryError, DecoderCrashedError):
+    except DecoderCrashedError as error:
+        if cancellation and cancellation.is_cancelled:
+            raise DecodingCancelledError(f"decoding {path} was cancelled") from error
+        raise
+    except (DecodingTimeoutError, DecodingMemoryError):
         raise
     except VarPluginError:
         answered = True
         raise
     finally:
+        if cancellation:
+            cancellation.end(child)
         if answered and child.jobs < _JOBS_PER_CHILD and len(_idle) < _MOST_IDLE:
             _idle.append(child)
         else:
             child.kill()
+
+
+class DecodingCancelledError(Exception):
+    """The results of a decoding job are no longer needed."""
+
+
+class Cancellation:
+    """Ends all decoding inside a block from another thread.
+
+    A block that is cancelled ends with DecodingCancelledError in its current or next decoding job.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._token: Token[Cancellation | None] | None = None
+        self.is_cancelled = False
+
+    def __enter__(self) -> Cancellation:
+        self._token = _cancellation.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._token is not None:
+            _cancellation.reset(self._token)
+
+    def cancel(self) -> None:
+        """End the current decoding jobs, and refuse further ones."""
+        with self._lock:
+            self.is_cancelled = True
+            for child in self._children:
+                child.interrupt()
+
+    def start(self, child: _Child) -> None:
+        """Register a process that begins a job.
+
+        Raises:
+            DecodingCancelledError: it must not begin.
+        """
+        with self._lock:
+            if self.is_cancelled:
+                raise DecodingCancelledError("decoding was cancelled")
+            self._children.add(child)
+
+    def end(self, child: _Child) -> None:
+        """Unregister a process that has ended its job."""
+        with self._lock:
+            self._children.discard(child)
+
+
+_cancellation: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)
 
 
 class _Child:
@@ -273,6 +335,10 @@ class _Child:
             else:
                 self._printed()
                 return
+
+    def interrupt(self) -> None:
+        """End the process from another thread; the one that waits for its results gets a DecoderCrashedError."""
+        self._process.kill()
 
     def kill(self) -> str:
         """End the process; return what it printed since it last finished a job."""

@@ -24,8 +24,10 @@ from var_plugin.server.fetching import Fetcher
 from var_plugin.server.footage import footage_router
 from var_plugin.server.gate import Gate
 from var_plugin.server.health import Readiness, health_router
+from var_plugin.server.memory import MemoryBudget
 from var_plugin.server.metrics import Metrics, MetricsMiddleware
 from var_plugin.server.options import ServerOptions
+from var_plugin.server.threads import Pools
 
 _DESCRIPTION = """Vectors for texts, pictures, sounds and videos, as OpenAI's clients ask for them, and search for the
 moments of indexed footage. Every failure has the same body; `429` and `503` mean: later."""
@@ -52,16 +54,27 @@ def build_app(suite: Suite, index: VideoIndex | None = None, options: ServerOpti
     """
     options = options or ServerOptions()
     metrics = Metrics()
-    readiness = Readiness(suite, index)
+    pools = Pools()
+    bodies, decoded = MemoryBudget(options.memory_bytes // 2), MemoryBudget(options.memory_bytes // 2)
+    readiness = Readiness(suite, index, pools.health)
     # Removed with the app: what a request leaves there is gone with the request.
     workspace = tempfile.TemporaryDirectory(prefix="var-plugin-")
-    contents = Contents(Fetcher(options.allowed_hosts, options.max_body_bytes), options.limits, Path(workspace.name))
+    contents = Contents(
+        Fetcher(options.allowed_hosts, options.max_body_bytes),
+        options.limits,
+        Path(workspace.name),
+        pools=pools,
+        bodies=bodies,
+        decoded=decoded,
+        most_fetched=options.max_body_bytes,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(readiness.warm_up())
         yield
-        await warming
+        warming.cancel()
+        pools.close()
         workspace.cleanup()
 
     app = FastAPI(
@@ -79,13 +92,13 @@ def build_app(suite: Suite, index: VideoIndex | None = None, options: ServerOpti
     app.state.workspace = workspace.name
     # Only describes that keys are bearer tokens; the gate checks them, before a body is read.
     keys = [Depends(HTTPBearer(auto_error=False, description="one of the server's API keys"))]
-    encoding = Encoding(suite, contents, metrics, options.max_batch)
+    encoding = Encoding(suite, contents, metrics, pools, options.max_batch)
     app.include_router(health_router(readiness, metrics))
-    app.include_router(embeddings_router(encoding, contents), dependencies=keys)
+    app.include_router(embeddings_router(encoding, contents, pools), dependencies=keys)
     if index is not None:
-        app.include_router(footage_router(index, contents), dependencies=keys)
+        app.include_router(footage_router(index, contents, pools), dependencies=keys)
     add_handlers(app)
-    app.add_middleware(Gate, options=options)
+    app.add_middleware(Gate, options=options, bodies=bodies)
     app.add_middleware(HttpGate, allowed_hosts=options.host_names, render=render_error)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     return app

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from var_plugin.encoders.base import Vectors
+from var_plugin.server.threads import Pool
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Batcher:
 
     Args:
         encode: from a list of items to vectors (len(items), dim) float32.
+        pool: runs `encode`.
         max_items: items per batch; a request with more is encoded in parts.
         observe: is told the size of each batch.
     """
 
     def __init__(
-        self, encode: Callable[[list[Any]], Vectors], *, max_items: int, observe: Callable[[int], None]
+        self, encode: Callable[[list[Any]], Vectors], pool: Pool, *, max_items: int, observe: Callable[[int], None]
     ) -> None:
+        self._pool = pool
         self._encode, self._max_items, self._observe = encode, max_items, observe
         self._waiting: deque[_Job] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -55,8 +58,9 @@ class Batcher:
         return np.concatenate(await asyncio.gather(*(job.answer for job in jobs)))
 
     async def _work(self) -> None:
-        while batch := self._next_batch():
-            await self._answer(batch)
+        while self._waiting:
+            if batch := self._next_batch():
+                await self._answer(batch)
 
     def _next_batch(self) -> list[_Job]:
         batch: list[_Job] = []
@@ -68,11 +72,31 @@ class Batcher:
                 room -= len(job.items)
         return batch
 
+    async def _run(self, batch: list[_Job], items: list[Any]) -> Vectors:
+        """Encode in a thread; cancel it when no client of the batch waits any more."""
+        encoding = asyncio.ensure_future(self._pool.run(self._encode, items))
+
+        def check(_: asyncio.Future[Vectors]) -> None:
+            if all(job.answer.cancelled() for job in batch):
+                encoding.cancel()
+
+        for job in batch:
+            job.answer.add_done_callback(check)
+        try:
+            return await encoding
+        finally:
+            for job in batch:
+                job.answer.remove_done_callback(check)
+
     async def _answer(self, batch: list[_Job]) -> None:
         items = [item for job in batch for item in job.items]
         self._observe(len(items))
         try:
-            vectors = await asyncio.to_thread(self._encode, items)
+            vectors = await self._run(batch, items)
+        except asyncio.CancelledError:
+            if not all(job.answer.done() for job in batch):  # the batcher itself is cancelled
+                raise
+            return
         except Exception as error:
             if len(batch) > 1:  # one bad item must not fail its neighbours
                 for job in batch:

@@ -11,8 +11,9 @@ from fastapi.responses import Response
 
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.errors import InvalidInputError
-from var_plugin.server.contents import MOST_MEDIA, Content, Contents
+from var_plugin.server.contents import MOST_MEDIA, Content, Contents, check_amount
 from var_plugin.server.encoding import Encoding
+from var_plugin.server.json_body import bounded_route
 from var_plugin.server.schemas import (
     Dimensions,
     Embedding,
@@ -23,12 +24,13 @@ from var_plugin.server.schemas import (
     Models,
     Usage,
 )
+from var_plugin.server.threads import Pools
 from var_plugin.types import Modality
 
 
-def embeddings_router(encoding: Encoding, contents: Contents) -> APIRouter:
+def embeddings_router(encoding: Encoding, contents: Contents, pools: Pools) -> APIRouter:
     """Return the routes that turn content into vectors."""
-    router = APIRouter(prefix="/v1", tags=["embeddings"])
+    router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=bounded_route(pools.documents))
     started = int(time.time())
     models = {name: _model(name, space, started) for name, space in encoding.spaces.items()}
 
@@ -36,9 +38,11 @@ def embeddings_router(encoding: Encoding, contents: Contents) -> APIRouter:
     async def embed(asked: EmbeddingsRequest) -> Response:
         """Return one vector per input; inputs of several modalities may stand in one request."""
         space = _checked_space(encoding, asked.model, asked.dimensions)
-        given = [await contents.read(item, asked.modality) for item in asked.items()]
-        vectors = await encoding.encode(given, space)
-        return _answer(asked.model, given, vectors, asked.encoding_format)
+        inputs = [(item, asked.modality) for item in asked.items()]
+        async with contents.read(inputs, encoding.suite, space.name) as given:
+            vectors = await encoding.encode(given, space)
+            words = _words(given)
+        return await pools.documents.run(_answer, asked.model, words, vectors, asked.encoding_format or "float")
 
     @router.post("/embeddings/files", response_model=EmbeddingsAnswer, summary="Embed uploaded files")
     async def embed_files(
@@ -53,7 +57,10 @@ def embeddings_router(encoding: Encoding, contents: Contents) -> APIRouter:
         """Return one vector per file: pictures, sounds, videos, or texts in UTF-8."""
         space = _checked_space(encoding, model, dimensions)
         given = [_uploaded(modality, await file.read()) for file in files]
-        return _answer(model, given, await encoding.encode(given, space), encoding_format)
+        texts = [content.data if isinstance(content.data, str) else "" for content in given]
+        check_amount([(modality, text) for text in texts], encoding.suite, space.name)
+        vectors = await encoding.encode(given, space)
+        return await pools.documents.run(_answer, model, _words(given), vectors, encoding_format)
 
     @router.get("/models", summary="List the models")
     async def list_models() -> Models:
@@ -100,19 +107,21 @@ def _uploaded(modality: Modality, data: bytes) -> Content:
         raise InvalidInputError("a text file is not UTF-8", why=str(error), fix="convert it") from error
 
 
-def _answer(model: str, given: list[Content], vectors: Vectors, encoding_format: EncodingFormat) -> Response:
-    words = sum(len(content.data.split()) for content in given if isinstance(content.data, str))
-    answer = EmbeddingsAnswer(
-        data=[
-            Embedding(
-                index=index,
-                embedding=vector.tolist()
-                if encoding_format == "float"
-                else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-            )
-            for index, vector in enumerate(vectors)
-        ],
-        model=model,
-        usage=Usage(prompt_tokens=words, total_tokens=words),
+def _words(given: list[Content]) -> int:
+    return sum(len(content.data.split()) for content in given if isinstance(content.data, str))
+
+
+def _answer(model: str, words: int, vectors: Vectors, encoding_format: EncodingFormat) -> Response:
+    """Write the answer vector by vector: written as a whole, a large one would keep all threads waiting."""
+    data = ",".join(
+        Embedding(
+            index=index,
+            embedding=vector.tolist()
+            if encoding_format == "float"
+            else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
+        ).model_dump_json()
+        for index, vector in enumerate(vectors)
     )
-    return Response(answer.model_dump_json(), media_type="application/json")
+    empty = EmbeddingsAnswer(data=[], model=model, usage=Usage(prompt_tokens=words, total_tokens=words))
+    head, _, tail = empty.model_dump_json().partition('"data":[]')
+    return Response(f'{head}"data":[{data}]{tail}', media_type="application/json")

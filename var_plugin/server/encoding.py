@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,12 @@ from var_plugin.errors import UnknownSuiteError
 from var_plugin.server.batching import Batcher
 from var_plugin.server.contents import Content, Contents
 from var_plugin.server.metrics import Metrics
+from var_plugin.server.schemas import MOST_INPUTS
+from var_plugin.server.threads import Pools
 from var_plugin.types import Modality
+
+# Media are decoded and encoded in parts, so that a request holds a few of them decoded at a time.
+_OPENED_AT_ONCE = {"text": MOST_INPUTS, "image": 8, "audio": 1, "video": 1}
 
 
 class Encoding:
@@ -23,12 +28,14 @@ class Encoding:
     Args:
         suite: what encodes.
         contents: opens media.
-        metrics: are told the sizes of batches.
+        metrics: count the sizes of batches.
+        pools: where batches are encoded.
         max_batch: items encoded together.
     """
 
-    def __init__(self, suite: Suite, contents: Contents, metrics: Metrics, max_batch: int) -> None:
+    def __init__(self, suite: Suite, contents: Contents, metrics: Metrics, pools: Pools, max_batch: int) -> None:
         self.suite = suite
+        self._pools = pools
         self.spaces: dict[str, Space] = {f"{suite.name}/{name}": space for name, space in suite.spaces.items()}
         """The spaces by model id."""
         self._contents, self._metrics, self._max_batch = contents, metrics, max_batch
@@ -49,10 +56,9 @@ class Encoding:
     async def encode(self, contents: Sequence[Content], space: Space) -> Vectors:
         """Return (len(contents), dim) float32, in the order given; errors as `Contents.opened` and `Suite.encode`."""
         vectors = np.empty((len(contents), space.dim), np.float32)
-        async with self._contents.opened(contents, self.suite, space.name) as items:
-            for modality in dict.fromkeys(content.modality for content in contents):
-                places = [place for place, content in enumerate(contents) if content.modality == modality]
-                vectors[places] = await self._batcher(space, modality).encode([items[place] for place in places])
+        for places in _groups(contents):
+            async with self._contents.opened([contents[place] for place in places], self.suite, space.name) as items:
+                vectors[places] = await self._batcher(space, contents[places[0]].modality).encode(items)
         return vectors
 
     def _batcher(self, space: Space, modality: Modality) -> Batcher:
@@ -61,6 +67,7 @@ class Encoding:
         if key not in self._batchers:
             self._batchers[key] = Batcher(
                 partial(self._encode, modality, space.name),
+                self._pools.encoder(),
                 max_items=self._max_batch if modality in ("text", "image") else 1,
                 observe=self._metrics.batches.labels(space.name, modality).observe,
             )
@@ -68,3 +75,12 @@ class Encoding:
 
     def _encode(self, modality: Modality, space: str, items: list[Any]) -> Vectors:
         return self.suite.encode(modality, items, space=space)
+
+
+def _groups(contents: Sequence[Content]) -> Iterator[list[int]]:
+    """Yield the places of contents that are opened and encoded together."""
+    for modality in dict.fromkeys(content.modality for content in contents):
+        places = [place for place, content in enumerate(contents) if content.modality == modality]
+        size = _OPENED_AT_ONCE[modality]
+        for start in range(0, len(places), size):
+            yield places[start : start + size]

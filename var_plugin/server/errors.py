@@ -39,6 +39,7 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.UnknownSuiteError: 404,
     errors.UnknownVideoError: 404,
     errors.MediaNotFoundError: 404,
+    errors.ChangedMediaError: 404,
     errors.IndexUnavailableError: 503,
     errors.StoreError: 503,
     errors.EngineError: 503,
@@ -51,7 +52,16 @@ STATUS: Mapping[type[VarPluginError], int] = {
 }
 """The status of each error of the package; 500 for one that is not listed."""
 
+_LONGEST_MESSAGE = 1000
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class RequestTooLargeError(errors.InvalidInputError):
+    """A request holds more than the limits of the server."""
+
+
+_TOO_LARGE = frozenset({"too_long", "string_too_long", "bytes_too_long"})
+"""Kinds of pydantic's errors that stand for a limit."""
 
 
 class ErrorDetail(Value):
@@ -99,12 +109,12 @@ def add_handlers(app: FastAPI) -> None:
 async def _own_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, VarPluginError):  # the handler is registered for nothing else
         raise TypeError(type(error))
-    status = STATUS.get(type(error), 500)
+    status = 413 if isinstance(error, RequestTooLargeError) else STATUS.get(type(error), 500)
     if status >= 500:
         return _internal(request, error, status)
     # Where this server put a file for decoding is nobody's business.
     message = str(error).replace(f"{request.app.state.workspace}/", "")
-    return error_response(status, message, code=_code(error))
+    return error_response(status, _cut(message), code=_code(error))
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -112,13 +122,14 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         raise TypeError(type(error))
     # A place begins with the part of the request: body, query, path.
     first = complaints(error, inside=1)[0]
-    return error_response(400, str(first), param=first.place or None)
+    status = 413 if error.errors()[0]["type"] in _TOO_LARGE else 400
+    return error_response(status, _cut(str(first)), param=_cut(first.place) or None)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError(type(error))
-    return error_response(error.status_code, error.detail, headers=error.headers)
+    return error_response(error.status_code, _cut(error.detail), headers=error.headers)
 
 
 async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
@@ -128,9 +139,16 @@ async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
 def _internal(request: Request, error: Exception, status: int) -> JSONResponse:
     """Tell the log everything and the client only where in the log it is: causes hold paths and addresses."""
     reference = uuid4().hex[:12]
-    logger.error("%s %s failed (%s)", request.method, request.url.path, reference, exc_info=error)
+    # ascii: a path may hold line breaks and other control characters.
+    logger.error("%s %s failed (%s)", request.method, ascii(request.url.path), reference, exc_info=error)
     message = f"the server could not answer; its log says why under {reference}"
     return error_response(status, message, code=_code(error))
+
+
+def _cut(text: str) -> str:
+    """Return a text without control characters and of a bounded length: it may quote what a client sent."""
+    printable = "".join(character if character.isprintable() else "?" for character in text[: _LONGEST_MESSAGE + 1])
+    return printable if len(printable) <= _LONGEST_MESSAGE else printable[:_LONGEST_MESSAGE] + "…"
 
 
 def _code(error: Exception) -> str:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
 from var_plugin.errors import InvalidInputError
+from var_plugin.server.errors import RequestTooLargeError
 
 _MOST_REDIRECTS = 3
 _SECONDS = 20.0
 _PORTS = {"http": 80, "https": 443}
 # Addresses of IPv4 behind translators.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Reserve = Callable[[int], None]
 
 
 class Fetcher:
@@ -35,13 +38,19 @@ class Fetcher:
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._max_bytes = max_bytes
 
-    async def fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str, *, max_bytes: int | None = None, reserve: Reserve | None = None) -> bytes:
         """Return what is at the URL.
+
+        Args:
+            url: with a host that is allowed.
+            max_bytes: largest file taken, where that is less than the fetcher's own limit.
+            reserve: called with the size of each part before it is kept; may raise.
 
         Raises:
             InvalidInputError: the host is not allowed, its address is not public, it does not answer in time or not
                 with a file, or the file is too large.
         """
+        largest = self._max_bytes if max_bytes is None else max_bytes
         try:
             async with (
                 asyncio.timeout(_SECONDS),
@@ -51,7 +60,7 @@ class Fetcher:
                     self._check(url)
                     async with pool.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                         if not 300 <= response.status < 400:
-                            return await self._body(response, url)
+                            return await _body(response, url, min(self._max_bytes, largest), reserve)
                         url = urljoin(url, _header(response, b"location"))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, TimeoutError) as error:
             raise InvalidInputError(f"cannot fetch {url}", why=str(error) or type(error).__name__) from error
@@ -71,15 +80,18 @@ class Fetcher:
                 fix="send the file itself: as a data: URI or an upload",
             )
 
-    async def _body(self, response: httpcore.Response, url: str) -> bytes:
-        if response.status != 200:
-            raise InvalidInputError(f"cannot fetch {url}", why=f"it answers with status {response.status}")
-        body = bytearray()
-        async for piece in response.aiter_stream():
-            body += piece
-            if len(body) > self._max_bytes:
-                raise InvalidInputError(f"the file at {url} is too large", why=f"the limit is {self._max_bytes} bytes")
-        return bytes(body)
+
+async def _body(response: httpcore.Response, url: str, max_bytes: int, reserve: Reserve | None) -> bytes:
+    if response.status != 200:
+        raise InvalidInputError(f"cannot fetch {url}", why=f"it answers with status {response.status}")
+    body = bytearray()
+    async for piece in response.aiter_stream():
+        if len(body) + len(piece) > max_bytes:
+            raise RequestTooLargeError(f"the file at {url} is too large", why=f"the limit is {max_bytes} bytes")
+        if reserve:
+            reserve(len(piece))
+        body += piece
+    return bytes(body)
 
 
 class _PublicNetwork(httpcore.AsyncNetworkBackend):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathPart
-from fastapi.responses import FileResponse
+from fastapi.responses import Response
 
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.retrievers.search import search
-from var_plugin.server.contents import Content, Contents
-from var_plugin.server.schemas import FoundMoment, IndexedVideo, IndexedVideos, SearchAnswer, SearchRequest
+from var_plugin.server.contents import Contents
+from var_plugin.server.json_body import bounded_route
+from var_plugin.server.schemas import FoundMoment, IndexedVideo, IndexedVideos, Input, SearchAnswer, SearchRequest
+from var_plugin.server.threads import Pools
 from var_plugin.types import Modality, Moment, Video
 from var_plugin.types import Query as Sought
 
@@ -24,24 +25,32 @@ VideoId = Annotated[
 ]
 
 
-def footage_router(index: VideoIndex, contents: Contents) -> APIRouter:
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+def footage_router(index: VideoIndex, contents: Contents, pools: Pools) -> APIRouter:
     """Return the routes over an index; all of them only read."""
-    router = APIRouter(prefix="/v1", tags=["footage"])
+    router = APIRouter(prefix="/v1", tags=["footage"], route_class=bounded_route(pools.documents))
 
     @router.post("/search", summary="Find moments")
     async def search_moments(asked: SearchRequest) -> SearchAnswer:
         """Return the k best moments for what is looked for, best first."""
-        given = await _given(asked, contents)
-        async with contents.opened(given, index.suite, None) as items:
+        async with (
+            contents.read(_inputs(asked), index.suite, None) as given,
+            contents.opened(given, index.suite, None) as items,
+        ):
             parts = {content.modality: item for content, item in zip(given, items, strict=True)}
-            moments = await asyncio.to_thread(
+            pool = pools.searches if set(parts) == {"text"} else pools.media_searches
+            moments = await pool.run(
                 search,
                 index,
                 Sought(**parts),
-                k=asked.k,
+                k=asked.k or 5,
                 wanted=asked.filter,
                 min_score=asked.min_score,
-                group_by=asked.group_by,
+                group_by=asked.group_by or "moment",
                 weights=asked.weights,
             )
         return SearchAnswer(data=[_moment(moment) for moment in moments])
@@ -49,10 +58,12 @@ def footage_router(index: VideoIndex, contents: Contents) -> APIRouter:
     @router.get("/videos", summary="List the videos")
     async def list_videos(
         limit: Annotated[int, Query(ge=1, le=1000, description="so many at most")] = 100,
-        after: Annotated[str | None, Query(description="id of the last video of the page before")] = None,
+        after: Annotated[
+            str | None, Query(max_length=64, description="id of the last video of the page before")
+        ] = None,
     ) -> IndexedVideos:
         """Return the videos that can be found, in order of addition."""
-        videos = [video for video in await asyncio.to_thread(index.videos) if video.state == "committed"]
+        videos = [video for video in await pools.reads.run(index.videos) if video.state == "committed"]
         start = 0
         if after is not None:
             start = next((place for place, video in enumerate(videos, 1) if video.video_id == after), -1)
@@ -64,35 +75,41 @@ def footage_router(index: VideoIndex, contents: Contents) -> APIRouter:
     @router.get("/videos/{video_id}", summary="Describe one video")
     async def describe_video(video_id: VideoId) -> IndexedVideo:
         """Return one video of the index."""
-        return _video((await asyncio.to_thread(_entry, index, video_id)).video())
+        return _video((await pools.reads.run(_entry, index, video_id)).video())
 
-    @router.get("/videos/{video_id}/thumbnail", summary="A picture of a video", response_class=FileResponse)
+    @router.get("/videos/{video_id}/thumbnail", summary="An image of a video", response_class=Response, responses=_JPEG)
     async def thumbnail(
         video_id: VideoId, at: Annotated[float, Query(ge=0, le=1e6, description="seconds from its start")] = 0.0
-    ) -> FileResponse:
+    ) -> Response:
         """Return the frame shown at a time, as a JPEG 320 pixels wide."""
-        entry = await asyncio.to_thread(_entry, index, video_id)
+        entry = await pools.reads.run(_entry, index, video_id)
         if at > entry.duration:
             raise InvalidInputError(f"the video ends at {entry.duration:.1f} s", fix="ask for an earlier time")
-        picture = await asyncio.to_thread(index.thumbnail, entry, at)
-        if picture is None:
-            raise MediaNotFoundError("there is no picture of the video", why="its file cannot be read any more")
-        return FileResponse(picture, media_type="image/jpeg")
+        return Response(await pools.thumbnails.run(_thumbnail, index, entry, at), media_type="image/jpeg")
 
     return router
 
 
-async def _given(asked: SearchRequest, contents: Contents) -> list[Content]:
+def _thumbnail(index: VideoIndex, entry: Entry, time: float) -> bytes:
+    file = index.thumbnail(entry, time)
+    if file is None:
+        raise MediaNotFoundError("there is no image of the video", why="its file cannot be read any more")
+    return file.read_bytes()
+
+
+def _inputs(asked: SearchRequest) -> list[tuple[Input, Modality | None]]:
     parts: dict[Modality, str | None] = {
         "text": asked.text,
         "image": asked.image,
         "audio": asked.audio,
         "video": asked.video,
     }
-    given = [await contents.read(part, modality) for modality, part in parts.items() if part is not None]
-    if not given:
+    inputs: list[tuple[Input, Modality | None]] = [
+        (part, modality) for modality, part in parts.items() if part is not None
+    ]
+    if not inputs:
         raise InvalidInputError("nothing to search for", fix="give a text, an image, an audio or a video")
-    return given
+    return inputs
 
 
 def _entry(index: VideoIndex, video_id: str) -> Entry:

@@ -1,86 +1,126 @@
-"""What is refused before anything is read: requests without a key, too many at once, too large, or packed."""
+"""Admission of requests: API keys, a bounded number at once, bounded bodies, and an end when the client leaves."""
 
 from __future__ import annotations
 
-import hmac
-import math
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from var_plugin.server.errors import error_response
+from var_plugin.http_gate import RefusedRequestError, send_refusal
+from var_plugin.http_limits import BodyLimits, ClientLeftError, check_body_headers, check_key, read_body
+from var_plugin.server.errors import render_error
+from var_plugin.server.memory import MemoryBudget, OverBudgetError
 from var_plugin.server.options import ServerOptions
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
 """What answers without a key, and also when the server is full."""
 
-_RETRY_AFTER_SECONDS = 1
+RETRY_AFTER_SECONDS = 1
+
+_SMALL_BODY_BYTES = 64 * 1024
+# Bodies that are being received occupy no place among the requests in progress, but their number is bounded, too.
+_RECEIVED_PER_PLACE = 4
+# A JSON body, its strings and the media in them exist side by side; so do an upload and its files.
+_COPIES = 3
 
 
 class Gate:
-    """Lets through who holds a key, as many at once and as much each as the options say."""
+    """ASGI middleware that enforces API keys, concurrency and limits of bodies.
 
-    def __init__(self, app: ASGIApp, options: ServerOptions) -> None:
-        self._app, self._options = app, options
-        self._in_flight = 0
+    A request occupies a place from the end of its body to the end of its answer. It is cancelled when its client
+    leaves.
+
+    Args:
+        app: the application behind it.
+        options: keys and limits.
+        bodies: memory for the bodies of all requests.
+    """
+
+    def __init__(self, app: ASGIApp, options: ServerOptions, bodies: MemoryBudget) -> None:
+        self._app, self._options, self._bodies = app, options, bodies
+        self._in_flight = self._receiving = 0
+        self._body_bytes: Mapping[str, int] = {
+            "/v1/embeddings": options.json_bytes,
+            "/v1/search": options.json_bytes,
+            "/v1/embeddings/files": options.max_body_bytes,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with 401, 413, 415 or 429."""
+        """Pass the request on, or answer with 401, 408, 413, 415 or 429."""
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         try:
-            self._check(Headers(scope=scope))
-        except HTTPException as error:
-            refusal = error_response(error.status_code, error.detail, headers=error.headers)
-            await refusal(scope, receive, send)
+            await self._admit(scope, receive, send)
+        except RefusedRequestError as refusal:
+            await send_refusal(refusal, scope, send, render_error, receive)
+        except ClientLeftError:
             return
-        self._in_flight += 1
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limits = BodyLimits(self._body_bytes.get(scope["path"], _SMALL_BODY_BYTES))
+        check_key(scope["headers"], self._options.api_keys)
+        check_body_headers(scope["headers"], limits.max_bytes)
+        self._check_places()
+        with self._bodies.opened() as memory:
+
+            def reserve(size: int) -> None:
+                try:
+                    memory.add(size * _COPIES)
+                except OverBudgetError:
+                    raise _busy("the server holds as many bytes of requests as it can") from None
+
+            self._receiving += 1
+            try:
+                body = await read_body(scope, receive, limits, reserve)
+            finally:
+                self._receiving -= 1
+            self._check_places()
+            self._in_flight += 1
+            try:
+                await self._answer(body, scope, receive, send)
+            finally:
+                self._in_flight -= 1
+
+    def _check_places(self) -> None:
+        places = self._options.max_in_flight
+        if self._in_flight >= places or self._receiving >= places * _RECEIVED_PER_PLACE:
+            raise _busy("the server is working on as many requests as it can")
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application until it has answered or the client has left."""
+        leaving = asyncio.create_task(_disconnected(receive))
+        is_sent = False
+
+        async def replay() -> Message:
+            nonlocal is_sent
+            if is_sent:
+                return await asyncio.shield(leaving)
+            is_sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def answer() -> None:
+            await self._app(scope, replay, send)
+
+        answering = asyncio.create_task(answer())
         try:
-            await self._app(scope, self._bounded(receive), send)
+            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._in_flight -= 1
+            leaving.cancel()
+            answering.cancel()  # no effect where it has ended
+        with suppress(asyncio.CancelledError):
+            await answering
 
-    def _check(self, headers: Headers) -> None:
-        if self._options.api_keys and not self._has_key(headers.get("authorization", "")):
-            raise HTTPException(
-                401, "no valid API key: send it as 'Authorization: Bearer KEY'", {"WWW-Authenticate": "Bearer"}
-            )
-        if self._in_flight >= self._options.max_in_flight:
-            raise HTTPException(
-                429, "the server is working on as many requests as it can", {"Retry-After": str(_RETRY_AFTER_SECONDS)}
-            )
-        # A packed body could be a thousand times larger inside.
-        if headers.get("content-encoding", "identity") != "identity":
-            raise HTTPException(415, "requests are taken without Content-Encoding")
-        if _declared_length(headers) > self._options.max_body_bytes:
-            raise self._too_large()
 
-    def _has_key(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        # Every key is compared, in constant time each.
-        matches = [hmac.compare_digest(key.encode(), given.strip().encode()) for key in self._options.api_keys]
-        return scheme.lower() == "bearer" and any(matches)
-
-    def _bounded(self, receive: Receive) -> Receive:
-        """Count what is really sent: a length may be missing or a lie."""
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._options.max_body_bytes:
-                raise self._too_large()
+async def _disconnected(receive: Receive) -> Message:
+    """Wait until the client leaves."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
             return message
 
-        return counted
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the request is larger than {self._options.max_body_bytes} bytes")
-
-
-def _declared_length(headers: Headers) -> float:
-    length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdigit() else math.inf
+def _busy(reason: str) -> RefusedRequestError:
+    return RefusedRequestError(429, reason, [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())])

@@ -15,15 +15,21 @@ from var_plugin.errors import VarPluginError
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.server.metrics import Metrics
 from var_plugin.server.schemas import Health
+from var_plugin.server.threads import Pool
 
 logger = logging.getLogger(__name__)
+
+_INDEX_SECONDS = 5.0
+# A suite may encode single texts and batches by different weights.
+_WARM_UP_TEXTS = (1, 32)
 
 
 class Readiness:
     """Whether the server can answer: the text encoders have worked once, and the index answers now."""
 
-    def __init__(self, suite: Suite, index: VideoIndex | None) -> None:
-        self._suite, self._index = suite, index
+    def __init__(self, suite: Suite, index: VideoIndex | None, pool: Pool) -> None:
+        self._suite, self._index, self._pool = suite, index, pool
+        self._check: asyncio.Task[str] | None = None
         self._obstacle = "the encoders are loading"
 
     async def warm_up(self) -> None:
@@ -31,7 +37,8 @@ class Readiness:
         try:
             for name, space in self._suite.spaces.items():
                 if "text" in space.modalities:
-                    await asyncio.to_thread(self._suite.encode, "text", ["a red car"], space=name)
+                    for count in _WARM_UP_TEXTS:
+                        await asyncio.to_thread(self._suite.encode, "text", ["a red car"] * count, space=name)
         except Exception:  # whatever it is, the server must not say "loading" for ever
             logger.exception("the encoders cannot be used")
             self._obstacle = "the encoders cannot be used; the server's log says why"
@@ -42,8 +49,15 @@ class Readiness:
         """Return why the server cannot answer, or an empty string."""
         if self._obstacle or self._index is None:
             return self._obstacle
+        # Concurrent requests share one check; while one is unanswered, no other begins.
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._check_index(self._index))
+        done, _ = await asyncio.wait({self._check}, timeout=_INDEX_SECONDS)
+        return self._check.result() if done else f"the index did not answer within {_INDEX_SECONDS:.0f} s"
+
+    async def _check_index(self, index: VideoIndex) -> str:
         try:
-            await asyncio.to_thread(self._index.size)
+            await self._pool.run(index.size)
         except VarPluginError:
             logger.exception("the index does not answer")
             return "the index does not answer; the server's log says why"

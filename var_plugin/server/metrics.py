@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
@@ -58,5 +59,6 @@ class MetricsMiddleware:
                 await self._app(scope, receive, watch)
             finally:
                 route = getattr(scope.get("route"), "path", "none")
-                self._metrics.requests.labels(route, scope["method"], str(status)).inc()
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # clients may invent methods
+                self._metrics.requests.labels(route, method, str(status)).inc()
                 self._metrics.seconds.labels(route).observe(time.perf_counter() - start)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from var_plugin.retrievers.search import GroupBy
 from var_plugin.types import ClockOrigin, Filter, Finite, Modality, Scalar, Value
@@ -15,6 +16,20 @@ Dimensions = Annotated[int, Field(ge=1)]
 
 MOST_INPUTS = 2048
 
+LONGEST_TEXT = 32_768
+"""Characters of one text."""
+
+LONGEST_NAME = 256
+"""Characters of a name: of a model, a camera, a key or a value of metadata, a user."""
+
+MOST_NAMES = 1000
+"""Values of one list of a filter."""
+
+MOST_KEYS = 64
+"""Keys of the metadata of a filter."""
+
+MOST_WEIGHTS = 64
+
 _URI = "a data: URI with base64; or an https: URL, where the server allows its host"
 
 
@@ -22,14 +37,18 @@ class MediaUrl(Value):
     """Where a picture, a sound or a video is."""
 
     url: str = Field(description=_URI)
-    detail: str | None = Field(default=None, description="accepted from OpenAI's clients; changes nothing")
+    detail: str | None = Field(
+        default=None, max_length=LONGEST_NAME, description="accepted from OpenAI's clients; changes nothing"
+    )
 
 
 class SoundData(Value):
     """A sound as OpenAI's chat takes it."""
 
     data: str = Field(description="the file in base64")
-    format: str = Field(description="its kind, such as wav or mp3; the file itself is believed")
+    format: str = Field(
+        max_length=LONGEST_NAME, description="its kind, such as wav or mp3; the file itself is believed"
+    )
 
 
 class TextPart(Value):
@@ -76,18 +95,22 @@ Input = str | ContentPart
 class EmbeddingsRequest(Value):
     """What to embed; every item becomes one vector."""
 
-    model: str = Field(description="an id that /v1/models lists", examples=["lite/scene"])
+    model: str = Field(max_length=LONGEST_NAME, description="an id that /v1/models lists", examples=["lite/scene"])
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
         description=f"texts, content parts, or media as strings: {_URI}", examples=[["a man falls off a bicycle"]]
     )
     modality: Modality | None = Field(
         default=None, description="what the strings are; by default data: URIs are what they declare, the rest is text"
     )
-    encoding_format: EncodingFormat = Field(default="float", description="base64: little-endian float32")
+    encoding_format: EncodingFormat | None = Field(
+        default=None, description="base64: little-endian float32; null: float"
+    )
     dimensions: Dimensions | None = Field(
         default=None, description="the model's own number of dimensions; vectors are not cut"
     )
-    user: str | None = Field(default=None, description="accepted from OpenAI's clients; changes nothing")
+    user: str | None = Field(
+        default=None, max_length=LONGEST_NAME, description="accepted from OpenAI's clients; changes nothing"
+    )
 
     @field_validator("input", mode="before")
     @classmethod
@@ -148,21 +171,37 @@ class Models(Value):
     data: list[Model]
 
 
+def _bounded(given: Filter) -> Filter:
+    """Refuse a filter with more or longer names than the limits."""
+    lists = [given.cameras or (), given.video_ids or (), given.kinds or ()]
+    texts = [value for value in given.metadata.values() if isinstance(value, str)]
+    names = [*given.metadata, *texts, *(name for names in lists for name in names)]
+    if any(len(names) > MOST_NAMES for names in lists) or len(given.metadata) > MOST_KEYS:
+        raise PydanticCustomError("too_long", f"a filter holds at most {MOST_NAMES} names in a list, {MOST_KEYS} keys")
+    if any(len(name) > LONGEST_NAME for name in names):
+        raise PydanticCustomError("too_long", f"a name in a filter has at most {LONGEST_NAME} characters")
+    return given
+
+
 class SearchRequest(Value):
     """What is looked for: a text, a picture, a sound, a video, or several of them at once."""
 
-    text: str | None = Field(default=None, max_length=32_768, examples=["a man smashes a window"])
+    text: str | None = Field(default=None, max_length=LONGEST_TEXT, examples=["a man smashes a window"])
     image: str | None = Field(default=None, description=_URI)
     audio: str | None = Field(default=None, description=_URI)
     video: str | None = Field(default=None, description=_URI)
-    k: int = Field(default=5, ge=1, le=100, description="so many moments")
-    filter: Filter = Field(default=Filter(), description="what the moments must satisfy")
+    k: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="number of moments; null: 5")
+    filter: Annotated[Filter, AfterValidator(_bounded)] | None = Field(
+        default=None, description="what the moments must satisfy"
+    )
     min_score: Finite | None = Field(
         default=None, description="leave out moments below it, in deviations above unrelated footage"
     )
-    group_by: GroupBy = Field(default="moment", description="video: the best moment of each video only")
-    weights: dict[str, Annotated[Finite, Field(ge=0)]] = Field(
-        default={}, description="per space, what its scores count against those of the others; 0 leaves it out"
+    group_by: GroupBy | None = Field(
+        default=None, description="video: the best moment of each video only; null: every moment"
+    )
+    weights: Annotated[dict[str, Annotated[Finite, Field(ge=0)]], Field(max_length=MOST_WEIGHTS)] | None = Field(
+        default=None, description="per space, what its scores count against those of the others; 0 leaves it out"
     )
 
 

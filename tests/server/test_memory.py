@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from var_plugin.server.memory import MemoryBudget, OverBudgetError
+
+
+async def test_a_reservation_is_given_back_when_its_block_ends() -> None:
+    budget = MemoryBudget(10)
+    for _ in range(3):
+        with budget.opened() as held:
+            held.add(6)
+            held.add(4)
+            with pytest.raises(OverBudgetError):
+                held.add(1)
+    with pytest.raises(RuntimeError), budget.opened() as held:
+        held.add(10)
+        raise RuntimeError
+    budget.take(10)
+
+
+async def test_waiting_reservations_are_admitted_in_order() -> None:
+    budget = MemoryBudget(10)
+    admitted: list[str] = []
+    go = asyncio.Event()
+
+    async def hold(name: str, size: int) -> None:
+        async with budget.reserved(size):
+            admitted.append(name)
+            await go.wait()
+
+    tasks = [asyncio.create_task(hold(name, size)) for name, size in (("a", 6), ("b", 6), ("c", 1), ("d", 100))]
+    await asyncio.sleep(0)
+    assert admitted == ["a"]
+    go.set()
+    await asyncio.gather(*tasks)
+    assert admitted == ["a", "b", "c", "d"]
+
+
+async def test_a_reservation_can_shrink() -> None:
+    budget = MemoryBudget(10)
+    async with budget.reserved(10) as held:
+        held.shrink(3)
+        held.shrink(5)
+        async with budget.reserved(7):
+            with pytest.raises(OverBudgetError):
+                budget.take(1)
+    budget.take(10)
+
+
+async def test_cancelled_reservations_hold_nothing() -> None:
+    budget = MemoryBudget(10)
+
+    async def hold() -> None:
+        async with budget.reserved(10):
+            await asyncio.Event().wait()
+
+    first, second, third = (asyncio.create_task(hold()) for _ in range(3))
+    await asyncio.sleep(0)
+    second.cancel()
+    first.cancel()
+    await asyncio.sleep(0)
+    third.cancel()
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    budget.take(10)
