@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,9 @@ from packaging.requirements import Requirement
 
 from var_plugin.app.launch import running_page
 from var_plugin.app.space import space_options
+from var_plugin.demo.footage import script_hash
 from var_plugin.demo.run import Outcome
+from var_plugin.demo.script import CAMERAS
 from var_plugin.library import Index, open_index
 
 ROOT = Path(__file__).parents[2]
@@ -75,21 +78,21 @@ def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> No
         assert {Path(video.uri).parent for video in index.videos()} == {footage}, "it knows the footage of its folder"
 
 
-def test_a_space_without_a_demo_video_ends_with_the_reasons(tmp_path: Path, demo: tuple[Path, Outcome]) -> None:
+def test_a_space_without_a_demo_video_ends_with_the_reasons(tmp_path: Path) -> None:
     """The footage is there by its manifest, and none of its files is a video any more."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)
     footage = tmp_path / "var-plugin" / "footage"
     footage.mkdir(parents=True)
-    shutil.copy(demo[0] / "manifest.json", footage)
-    for file in demo[0].glob("*.mp4"):
-        (footage / file.name).write_bytes(b"no video")
+    (footage / "manifest.json").write_text(json.dumps({"script": script_hash(CAMERAS)}))
+    for camera in CAMERAS:
+        (footage / f"{camera.name}.mp4").write_bytes(b"no video")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VAR_PLUGIN_")}
     environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "app.py"], cwd=copied, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "no demo video could be indexed" in ended.stderr
-    assert ended.stdout.count("failed: ") == 4
+    assert ended.stdout.count("failed: ") == len(CAMERAS)
     assert "Traceback" not in ended.stderr
 
 
