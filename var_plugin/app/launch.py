@@ -70,7 +70,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
     gates: list[HttpGate] = []
     lifespans: list[Lifespan] = [_gated(lambda app: page_gate(app, options, quota), gates)]
     if options.mcp:
-        mcp_routes, mcp_lifespan = mcp_endpoint(index, options.host)
+        mcp_routes, mcp_lifespan = mcp_endpoint(index)
         routes += mcp_routes
         lifespans.append(mcp_lifespan)
     try:

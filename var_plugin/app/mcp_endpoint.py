@@ -1,6 +1,7 @@
 """The tools for assistants, at the address at which Gradio would offer its own.
 
-Gradio would turn every event of the page into a tool; these are the package's five, which only read.
+Gradio would turn every event of the page into a tool; these are the package's five, which only read. The
+page's gate checks the host and the origin of requests.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ PATH = "/gradio_api/mcp"
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
-def mcp_endpoint(index: VideoIndex, host: str) -> tuple[list[BaseRoute], Lifespan]:
+def mcp_endpoint(index: VideoIndex) -> tuple[list[BaseRoute], Lifespan]:
     """Return the routes of the MCP server over an index, and what must run while they are served.
 
     Raises:
         MissingDependencyError: the package mcp is not installed.
     """
-    from var_plugin.retrievers.tools.mcp import mcp_server
+    from var_plugin.retrievers.tools.mcp import http_app
 
-    app = mcp_server(index).streamable_http_app(streamable_http_path=PATH, host=host)
+    app = http_app(index, path=PATH)
     return app.routes, lambda _: app.router.lifespan_context(app)
