@@ -26,7 +26,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import CollectionNotFoundError, DataDirLockedError
