@@ -195,7 +195,7 @@ def outcome(backup: Path, target: Path) -> str:
 
     Raises:
         AssertionError: the index does not verify, a failure left something, or something outside was touched.
-            Any error that is none of the package's own comes through.
+            Errors of other types than the package's own propagate.
     """
     outside = target.parent / "outside"
     outside.write_text("precious")
@@ -219,7 +219,7 @@ def outcome(backup: Path, target: Path) -> str:
 
 
 def fuzz(inputs: int, folder: Path, seed: int = 1) -> Counter[str]:
-    """Restore so many changed backups; return how often each outcome occurred."""
+    """Restore `inputs` changed backups; return how often each outcome occurred."""
     original = make_backup(folder)
     counted: Counter[str] = Counter()
     for number in range(inputs):

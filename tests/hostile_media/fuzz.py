@@ -100,7 +100,7 @@ def outcome(path: Path) -> str:
     """Decode pictures, what moves after them, and sound in the guard; return the name of how the pictures ended.
 
     Raises:
-        AssertionError: it took too long. Any error that is none of the package's own comes through.
+        AssertionError: it took too long. Errors of other types than the package's own propagate.
     """
     started = time.monotonic()
     ends = []
@@ -119,7 +119,7 @@ def outcome(path: Path) -> str:
 
 
 def generating(inputs: int) -> settings:
-    """Settings that generate so many inputs, without looking for smaller ones that fail."""
+    """Settings that generate a number of inputs and do not shrink failing ones."""
     return settings(
         max_examples=inputs,
         database=None,
@@ -130,7 +130,7 @@ def generating(inputs: int) -> settings:
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Decode so many damaged films; return how often each outcome occurred.
+    """Decode damaged films; return how often each outcome occurred.
 
     Args:
         inputs: number of damaged films.

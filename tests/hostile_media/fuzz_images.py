@@ -86,7 +86,7 @@ def outcome(path: Path) -> str:
     """Decode an image in the guard; return the name of how it ended.
 
     Raises:
-        AssertionError: it took too long. Any error that is none of the package's own comes through.
+        AssertionError: it took too long. Errors of other types than the package's own propagate.
     """
     started = time.monotonic()
     try:
@@ -100,7 +100,7 @@ def outcome(path: Path) -> str:
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Decode so many damaged images; return how often each outcome occurred; arguments as `fuzz.fuzz`."""
+    """Decode damaged images; return how often each outcome occurred; arguments as `fuzz.fuzz`."""
     images = make_images()
     counted: Counter[str] = Counter()
 

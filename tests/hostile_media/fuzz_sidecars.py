@@ -82,7 +82,7 @@ def outcome(video: Path) -> str:
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Read so many sidecars; return how often the time was known; nothing is kept."""
+    """Read damaged sidecars; return how often the time was known. No input is saved."""
     counted: Counter[str] = Counter()
     video = folder / "north.mp4"
 

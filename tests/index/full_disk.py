@@ -36,7 +36,7 @@ class Disk:
         self._mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder))
 
     def fill(self, spare: int) -> None:
-        """Leave so many bytes."""
+        """Leave this number of bytes free."""
         self.free()
         used = int(subprocess.check_output(["df", "-B1", "--output=used", str(self.folder)]).split()[-1])
         self._mount("-o", f"remount,size={-(-(used + spare) // 4096) * 4}k", str(self.folder))

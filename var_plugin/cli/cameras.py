@@ -152,7 +152,7 @@ def list_alerts(alerts: AlertsOption = None, as_json: JsonOption = False) -> Non
 def remove_alert(
     name: Annotated[str, typer.Argument(help="As `alerts list` names it.")], alerts: AlertsOption = None
 ) -> None:
-    """Forget a saved query."""
+    """Delete a saved query."""
     _saved(alerts).remove(name)
 
 

@@ -85,7 +85,7 @@ def search(
     image: Annotated[Path | None, typer.Option(help="A picture of what to look for.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A recording of what to listen for.")] = None,
     video: Annotated[Path | None, typer.Option(help="A clip of what to look for.")] = None,
-    k: Annotated[int, typer.Option("-k", help="So many moments.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Number of moments to return.")] = 5,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
         list[str] | None,
