@@ -191,9 +191,9 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     for path, code, complaint in [
         (tmp_path / "missing.mp4", 3, "does not exist"),
         (tmp_path / "empty.mp4", 4, "is empty"),
-        (tmp_path / "text.mp4", 5, "as a video or a sound: Invalid data found when processing input;"),
+        (tmp_path / "text.mp4", 5, "as video or audio: Invalid data found when processing input;"),
         (cut, 6, "is truncated"),
-        (sound, 7, "has no moving pictures"),
+        (sound, 7, "has no video stream"),
         (tmp_path / "folder", 9, "no videos in"),
     ]:
         found, out, _ = shell("index", path, whole)

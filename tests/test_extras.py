@@ -88,12 +88,16 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         (["mcp", "--http"], "mcp"),
         (["demo"], "demo"),
         (["index", "film.mp4", "--engine", "ray"], "ray"),
+        (["train", "own", "--videos", ".", "--annotations", "captions.csv", "--out", "suite"], "train"),
+        (["train", "ucfcrime-ar", "--rgb", ".", "--annotations", ".", "--out", "model"], "train"),
+        (["evaluate", "own", "--videos", ".", "--annotations", "captions.csv"], "train"),
     ],
 )
 def test_a_command_without_its_extra_names_the_command_that_installs_it(
     command: list[str], extra: str, film: Film, tmp_path: Path
 ) -> None:
     film("film.mp4", seconds=2, fps=5)
+    (tmp_path / "captions.csv").write_text("video,caption,anomalous\nfilm.mp4,a wall,0\n")
     ended = run(tmp_path, *command)
     assert ended.returncode == 17, ended.stderr
     assert f"pip install 'var-plugin[{extra}]'" in ended.stderr.replace('"', "'")

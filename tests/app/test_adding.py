@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.app.adding import Adder, Batch, Job, from_folder, from_uploads, upload_folder
@@ -16,7 +17,9 @@ from var_plugin.app.answering import answer
 from var_plugin.app.conversation import Request
 from var_plugin.app.footage_tab import progress_list
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.library import Index
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.video_index import VideoIndex
+from var_plugin.library import Index, open_index
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -96,6 +99,51 @@ def test_uploads_are_moved_to_where_they_are_kept(film: Film, tmp_path: Path) ->
     assert not upload.exists()
     assert job.path == upload_folder() / "hash of content" / "porch.mp4"
     assert job.path.stat().st_size > 0
+
+
+def test_a_stored_video_says_what_it_replaced_and_what_is_unknown(adder: Adder, index: Index, film: Film) -> None:
+    def add() -> Job:
+        return finished(adder.start(lambda: [Job(path, "yard")])).jobs[0]
+
+    path = film("secret/yard.mp4", seconds=4, fps=5, paint=scene("red"))
+    assert add().told == "2 scene rows; no time could be read from name or header"
+    (before,) = index.videos()
+    film("secret/yard.mp4", seconds=4, fps=5, paint=scene("blue"))
+    told = add().told
+    assert "2 scene rows" in told
+    assert f"it replaces video {before.video_id}, which lay there before and left the index" in told
+    path = film("elsewhere/yard.mp4", seconds=4, fps=5, paint=scene("blue"))
+    job = add()
+    assert job.state == "unchanged"
+    assert "it was last seen at yard.mp4" in job.told
+
+
+def test_an_unfinished_reindex_fails_beside_the_video_that_is_added(
+    tmp_path: Path, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, late, new = (
+        film(f"cams/{name}.mp4", seconds=2, fps=4, paint=scene(name)) for name in ("red", "green", "blue")
+    )
+    switch = VideoIndex.switch_to
+    with open_index(tmp_path / "re.db", suite=color_suite("old")) as index:
+        assert index.add(late).ok
+
+        def interrupted_after(self: VideoIndex, built: VideoGeneration) -> None:
+            with open_index(tmp_path / "re.db", suite=color_suite("old")) as other:
+                assert other.add(lost).ok
+            switch(self, built)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(VideoIndex, "switch_to", interrupted_after)
+        assert index.reindex(color_suite("new")).interrupted
+        lost.unlink()
+        adder = Adder(index)
+        batch = finished(adder.start(lambda: [Job(new, "blue"), Job(late, "green")]))
+        adder.close()
+        assert [(job.path.name, job.state) for job in batch.jobs] == [
+            ("blue.mp4", "stored"), ("green.mp4", "unchanged"), ("red.mp4", "failed"),
+        ]  # fmt: skip
+        assert batch.jobs[-1].told.startswith("not re-indexed: red.mp4")
 
 
 class Failing:

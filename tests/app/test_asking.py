@@ -62,6 +62,13 @@ def test_files_that_make_no_question(desk: Desk, names: tuple[str, ...], tmp_pat
     assert "send one of" in session.turns[-1].told
 
 
+@pytest.mark.parametrize("name", ["empty.png", "empty.wav", "empty.mp4", "empty.webm"])
+def test_an_empty_file_is_answered_in_one_sentence(desk: Desk, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    session = say(desk, Session(), "", [str(tmp_path / name)])
+    assert session.turns[-1].told == f"{name} is empty: it holds no bytes; copy or record it again"
+
+
 def test_no_folder_is_told(desk: Desk, tmp_path: Path) -> None:
     session = say(desk, Session(), "", [str(tmp_path / "a secret" / "gone.png")])
     assert "gone.png" in session.turns[-1].told

@@ -151,8 +151,28 @@ def playing(page: Page) -> dict[str, float]:
     )  # fmt: skip
 
 
+def comes_into_view(page: Page, selector: str) -> None:
+    """Wait until the last element of a kind is in view as a whole, in the window and in the chat."""
+    page.locator(selector).last.wait_for()
+    page.wait_for_function(
+        """element => {
+          const box = element.getBoundingClientRect();
+          const chat = element.closest('.bubble-wrap')?.getBoundingClientRect();
+          const top = Math.max(0, chat?.top ?? 0), bottom = Math.min(innerHeight, chat?.bottom ?? innerHeight);
+          return box.top >= top - 1 && box.bottom <= bottom + 1;
+        }""",
+        arg=page.locator(selector).last.element_handle(),
+    )
+
+
 def keep(page: Page, name: str) -> None:
-    """Keep a picture of the page, for people to look at."""
+    """Store a screenshot of the page, for people to look at, once its images and plots are drawn."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(600)
+    page.wait_for_function(
+        """() => {
+          const shown = element => element.checkVisibility() && element.getBoundingClientRect().top < innerHeight;
+          return [...document.images].filter(shown).every(image => image.complete)
+            && [...document.querySelectorAll('.vp-plot')].filter(shown).every(plot => plot.querySelector('.main-svg'));
+        }"""
+    )
     page.screenshot(path=str(PICTURES / f"{name}.png"))

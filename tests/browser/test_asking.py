@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ask, cards, keep, playing
+from tests.browser.conftest import ask, cards, comes_into_view, keep, playing
 from var_plugin.app.media import Shelf
 from var_plugin.media.export import Clip
 from var_plugin.types import Moment
@@ -18,20 +18,6 @@ Visit = Callable[..., Page]
 
 def chips(page: Page) -> list[str]:
     return [" ".join(chip.removesuffix("×").split()) for chip in page.locator(".vp-chip").all_inner_texts()]
-
-
-def in_view(page: Page, selector: str) -> bool:
-    """Whether the last element of a kind can be seen: neither the window nor the chat has scrolled it away."""
-    return bool(
-        page.locator(selector).last.evaluate(
-            """element => {
-              const box = element.getBoundingClientRect();
-              const chat = element.closest('.bubble-wrap')?.getBoundingClientRect();
-              const top = Math.max(0, chat?.top ?? 0), bottom = Math.min(innerHeight, chat?.bottom ?? innerHeight);
-              return box.top >= top && box.top < bottom - 20;
-            }"""
-        )
-    )
 
 
 def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
@@ -53,7 +39,8 @@ def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
     assert chips(page) == ["looking for green", "after Sun 01 Nov 2026, 14:00:00 UTC"]
     assert playing(page)["start"] == 24
     keep(page, "follow-up")
-    assert in_view(page, "#vp-chat .user-row"), "the chat stands at the question"
+    comes_into_view(page, "#vp-chat .user-row")
+    comes_into_view(page, "#vp-chat .vp-cards >> nth=-1 >> .vp-card >> nth=0")
 
     page.locator(".vp-chip button").last.click()
     page.wait_for_function("() => document.querySelectorAll('.vp-chip').length === 1")
@@ -122,7 +109,7 @@ def test_a_picture_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: 
     page = visit(colors)
     ask(page, "", files=[picture])
     assert "0:00 – 0:08" in cards(page)[0]
-    assert chips(page) == ["picture yours"]
+    assert chips(page) == ["image attached"]
     ask(page, "on the south camera")
     assert "camera south-yard" in cards(page)[0]
     assert "0:16 – 0:24" in cards(page)[0]
@@ -185,8 +172,8 @@ def test_on_a_phone_and_in_the_dark(visit: Visit, colors: str) -> None:
     phone = visit(colors, width=390, height=844)
     ask(phone, "green")
     playing(phone)
-    assert in_view(phone, "video.vp-video")
-    assert in_view(phone, ".vp-card >> nth=0")
+    comes_into_view(phone, "video.vp-video")
+    comes_into_view(phone, ".vp-card >> nth=0 >> .vp-thumb")
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing sticks out"
     keep(phone, "phone")
     dark = visit(colors, dark=True)

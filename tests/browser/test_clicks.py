@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import FilePayload, Page
 
-from tests.browser.conftest import ask, cards, keep, playing
+from tests.browser.conftest import ask, cards, comes_into_view, keep, playing
 from tests.films import Film
+from tests.ingest.test_add import scene
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]
@@ -24,7 +24,7 @@ def click_curve(page: Page) -> None:
     box = page.locator("#vp-curve .js-plotly-plot .nsewdrag").first.bounding_box()
     assert box
     page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.9)
-    page.wait_for_timeout(300)
+    page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
 
 
 def click_diamond(page: Page) -> None:
@@ -40,7 +40,7 @@ def click_diamond(page: Page) -> None:
 def look_at(name: str) -> Click:
     def click(page: Page) -> None:
         tab(page, name)
-        page.wait_for_timeout(300)
+        page.wait_for_selector(f"[role=tab][aria-selected=true]:has-text('{name}')")
         tab(page, "Ask")
 
     return click
@@ -182,25 +182,54 @@ def test_clearing_begins_a_new_conversation(visit: Visit, colors: str) -> None:
 
 
 def test_examples_leave_the_chat_alive(visit: Visit, colors: str) -> None:
+    page = visit(colors)
     for place in range(4):
-        page = visit(colors)
         page.locator("#vp-chat .example").nth(place).click()
         cards(page)
         still_answers(page, f"example {place}")
+        page.locator("#vp-chat button[aria-label*=lear]").click()
+        page.wait_for_selector("#vp-chat .user-row", state="detached")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "report.pdf", "broken.png", "song.png", "no ending"])
-def test_an_attachment_that_cannot_be_used_is_answered(visit: Visit, colors: str, film: Film, name: str) -> None:
-    path = film.folder / name
-    if name == "song.png":
-        film("song.mp4", seconds=1, tone=440.0, pictures=False).rename(path)
-    else:
-        path.write_bytes(b"%PDF-1.7 neither an image nor audio")
+def test_uploading_and_deleting_leave_the_chat_alive(visit: Visit, colors: str, film: Film) -> None:
     page = visit(colors)
     ask(page, "green")
-    ask(page, "", files=[path])
-    answer = page.locator("#vp-chat [data-testid=bot]").last.inner_text()
-    assert name in answer
-    assert "send one of these" in answer or "cannot be answered" in answer
-    keep(page, f"attachment-{path.stem}")
-    still_answers(page, name)
+    tab(page, "Footage")
+    page.set_input_files("#vp-upload input[type=file]", film("porch.mp4", seconds=8, fps=5, paint=scene("yellow")))
+    page.wait_for_selector("#vp-upload .file-preview")
+    page.click("#vp-add")
+    delete = page.locator("#vp-videos .vp-delete[aria-label='Delete porch.mp4']")
+    delete.wait_for()
+    tab(page, "Ask")
+    still_answers(page, "add")
+    ask(page, "yellow")
+    assert "camera porch" in cards(page)[0]
+    tab(page, "Footage")
+    page.once("dialog", lambda dialog: dialog.accept())
+    delete.click()
+    delete.wait_for(state="detached")
+    tab(page, "Ask")
+    still_answers(page, "delete")
+
+
+def test_attachments_that_cannot_be_used_are_answered(visit: Visit, colors: str, film: Film) -> None:
+    names = ("notes.txt", "report.pdf", "broken.png", "song.png", "no ending", "empty.wav", "empty.png", "empty.mp4")
+    film("song.mp4", seconds=1, tone=440.0, pictures=False).rename(film.folder / "song.png")
+    page = visit(colors)
+    ask(page, "green")
+    for name in names:
+        path = film.folder / name
+        if name.startswith("empty"):
+            path.touch()
+        elif name != "song.png":
+            path.write_bytes(b"%PDF-1.7 neither an image nor audio")
+        ask(page, "", files=[path])
+        comes_into_view(page, "#vp-chat [data-testid=bot]")
+        answer = page.locator("#vp-chat [data-testid=bot]").last.inner_text()
+        assert name in answer
+        if name.startswith("empty"):
+            assert "is empty" in answer
+        else:
+            assert "send one of these" in answer or "cannot be answered" in answer
+        keep(page, f"attachment-{path.name}")
+        still_answers(page, name)

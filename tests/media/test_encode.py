@@ -71,7 +71,7 @@ def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
     target = tmp_path / "cut" / "clip.mp4"
     for wrong, start, kind, complaint in [
         (target, 1.0, InvalidInputError, "no clip from"),
-        (target, 50.0, UnreadableMediaError, "no picture at 50"),
+        (target, 50.0, UnreadableMediaError, "no frame at 50"),
         (target.with_suffix(".gif"), 0.0, InvalidInputError, r"as a \.gif file"),
         (target.with_suffix(".xyz"), 0.0, InvalidInputError, r"as a \.xyz file: Could not determine output format;"),
         (video, 0.0, InvalidInputError, "would replace"),

@@ -88,7 +88,7 @@ def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
         export_clip(tmp_path / "gone.mp4", 0.0, 1.0, target)
     with pytest.raises(InvalidInputError, match=r"ends in \.mkv"):
         export_clip(video, 0.0, 1.0, target.with_suffix(".gif"))
-    with pytest.raises(UnreadableMediaError, match="no picture from 50"):
+    with pytest.raises(UnreadableMediaError, match="no frame from 50"):
         export_clip(video, 50.0, 51.0, target)
     assert list(target.parent.iterdir()) == []
 

@@ -121,7 +121,7 @@ def test_the_last_frame_is_shown_until_the_audio_ends(name: str, film: Film) -> 
     part = FrameReader(path, start=5.0, end=7.0)
     assert [frame.time for frame in part] == [5.0]
     assert part.end == 7.0
-    with pytest.raises(UnreadableMediaError, match="no picture at 30"):
+    with pytest.raises(UnreadableMediaError, match="no frame at 30"):
         frame_at(path, 30.0)
 
 

@@ -160,7 +160,7 @@ def test_picture_at_keeps_the_shape(film: Film) -> None:
     picture = picture_at(path, 2.0, width=32)
     assert picture.shape == (24, 32, 3)
     assert picture.mean() == pytest.approx(60, abs=3)
-    with pytest.raises(UnreadableMediaError, match="no picture at 9"):
+    with pytest.raises(UnreadableMediaError, match="no frame at 9"):
         picture_at(path, 9.0, width=32)
 
 

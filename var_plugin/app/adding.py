@@ -18,6 +18,7 @@ from var_plugin.media.files import scan_videos
 from var_plugin.media.guard import probe
 from var_plugin.private_files import is_marked, make_private_folder, mark_folder
 from var_plugin.settings import settings
+from var_plugin.types import VideoReceipt
 
 logger = logging.getLogger(__name__)
 
@@ -86,27 +87,43 @@ class Adder:
             batch.problem = f"the footage cannot be listed: {_reason(error)}"
         for job in batch.jobs:
             if job.state == "waiting":
-                self._add(job)
+                self._add(job, batch)
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job, batch: Batch) -> None:
         """Add one video. Whatever goes wrong is its outcome: the page shows it, and the next video is added."""
         job.state = "working"
         try:
             job.duration = probe(job.path).duration
-            (line,) = self._index.add(
+            # The last receipt is of this video; those before it are of an unfinished re-index.
+            *unfinished, receipt = self._index.add(
                 job.path,
                 camera=job.camera,
                 recorded_at=job.recorded_at,
                 progress=lambda _, seconds: setattr(job, "reached", seconds),
             ).videos
+            job.told = self._outcome(receipt)
+            job.state = receipt.status
+            known = {each.path for each in batch.jobs}
+            batch.jobs += [self._failed(line) for line in unfinished if Path(line.path) not in known]
         except VarPluginError as error:
             job.state, job.told = "failed", public(str(error), job.path)
         except Exception as error:
             job.state, job.told = "failed", public(_reason(error), job.path)
-        else:
-            stored = ", ".join(f"{count} {space}" for space, count in line.verified.items())
-            job.told = f"{stored} rows" if line.status == "stored" else public(line.reason or "", job.path)
-            job.state = line.status
+
+    def _failed(self, receipt: VideoReceipt) -> Job:
+        """Return a failed job for a video that an unfinished re-index cannot bring into the new index."""
+        return Job(Path(receipt.path), None, state="failed", told=f"not re-indexed: {self._outcome(receipt)}")
+
+    def _outcome(self, receipt: VideoReceipt) -> str:
+        """Return the stored rows and the reason of a receipt, without the folders of videos."""
+        stored = ", ".join(f"{count} {space}" for space, count in receipt.verified.items())
+        parts = [f"{stored} rows"] if receipt.status == "stored" else []
+        if receipt.reason:
+            sightings = [seen.path for entry in self._index.all_entries() for seen in entry.sightings]
+            parts.append(public(receipt.reason, Path(receipt.path), *map(Path, sightings)))
+        if receipt.clock and receipt.status == "stored":
+            parts.extend(public(note, Path(receipt.path)) for note in receipt.clock.notes)
+        return "; ".join(parts)
 
 
 def _reason(error: Exception) -> str:
@@ -201,6 +218,9 @@ def upload_folder() -> Path:
     return settings().data / "uploads"
 
 
-def public(text: str, path: Path) -> str:
-    """Return a message without the folder that a file lies in."""
-    return text.replace(f"{path.absolute().parent}/", "").replace(f"{path.parent}/", "")
+def public(text: str, *paths: Path) -> str:
+    """Return a message without the folders of the files that it may name."""
+    folders = {str(folder) for path in paths for folder in (path.absolute().parent, path.parent)}
+    for folder in sorted(folders - {"/", "."}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    return text

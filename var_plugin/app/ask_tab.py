@@ -77,12 +77,12 @@ def build_ask_tab(desk: Desk) -> AskTab:
                 label="Conversation",
                 show_label=False,
                 height="56vh",
-                autoscroll=False,  # the bridge brings the question into view, not the last card
+                autoscroll=False,  # the bridge scrolls to the question, not to the last card
                 buttons=[],
                 feedback_options=None,
                 group_consecutive_messages=False,
                 render_markdown=False,  # what people, a model and names of cameras say is text: no link, no image
-                placeholder="### What are you looking for?\nDescribe it, or send a picture, a sound or a clip.",
+                placeholder="### What are you looking for?\nDescribe it, or attach an image, audio or video.",
                 examples=[{"text": example} for example in EXAMPLES],
                 elem_id="vp-chat",
             )

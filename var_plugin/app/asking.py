@@ -22,6 +22,7 @@ from var_plugin.app.conversation.times import CLOCK, DAY, PART
 from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session, Turn, context_of
 from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamError, VarPluginError
+from var_plugin.media.files import check_file
 from var_plugin.media.guard import probe
 from var_plugin.retrievers.wording import plain
 
@@ -49,8 +50,8 @@ def _reply(desk: Desk, session: Session, text: str, files: Sequence[str], said: 
     context = context_of(session, desk.index, desk.options.zone)
     try:
         before = Request(**_uploaded(files)) if files else session.request
-    except InvalidInputError as error:
-        return session.told(said, str(error))
+    except VarPluginError as error:
+        return session.told(said, public(str(error), *map(Path, files)))
     if not text.strip():
         return _answered(desk, session, before, said, context)
     if desk.assistant and not files:
@@ -65,7 +66,7 @@ def _reply(desk: Desk, session: Session, text: str, files: Sequence[str], said: 
     notes = list(understood.notes)
     if understood.request == before and notes and not files:
         return session.told(said, _sentences(notes))
-    # A picture stays what is looked for when the words beside it only set conditions.
+    # An image stays the query when the text beside it only sets conditions.
     request = understood.request.but(**_uploaded(files)) if files else understood.request
     answered = _answered(desk, session, request, said, context, notes)
     look = _look(text)
@@ -162,18 +163,19 @@ def _uploaded(files: Sequence[str]) -> dict[Media, str]:
     """Return the files by what they are.
 
     Raises:
-        InvalidInputError: one is neither picture, sound nor video, or two are of a kind.
+        InvalidInputError: one is neither image, audio nor video, or two are of a kind.
+        VarPluginError: as `check_file`; one is empty.
     """
     found: dict[Media, str] = {}
     for file in files:
         kind = _kind(file)
         if kind not in ("image", "audio", "video"):
-            raise InvalidInputError(
-                f"{Path(file).name} is neither a picture, a sound nor a video", fix="send one of these"
-            )
+            raise InvalidInputError(f"{Path(file).name} is neither image, audio nor video", fix="send one of these")
         if kind in found:
             raise InvalidInputError(f"two files are of the kind {kind}", fix="send one of each kind at most")
         found[kind] = file  # type: ignore[index]
+    for file in files:
+        check_file(Path(file))
     return found
 
 
@@ -197,6 +199,5 @@ def _without_folders(error: VarPluginError, session: Session, request: Request) 
     """Return an error's message without the folders of the files that it can be about."""
     told = str(error)
     files = [request.image, request.audio, request.video, *(moment.uri for moment in session.shown)]
-    for file in filter(None, files):
-        told = public(told, Path(file))
+    told = public(told, *map(Path, filter(None, files)))
     return " ".join(Path(word).name if word.count("/") > 1 else word for word in told.split(" "))

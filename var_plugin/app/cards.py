@@ -77,8 +77,8 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | No
 
 def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
     """Return what stands in the player's place while the clip is made."""
-    picture = f'<img class="vp-video" src="media/{token}/picture.jpg" alt="The moment as a picture; its clip follows">'
-    return f'<div class="vp-player" aria-busy="true">{picture}{_caption(moment, token, zone, None, scope)}</div>'
+    image = f'<img class="vp-video" src="media/{token}/picture.jpg" alt="Frame of the moment; its clip follows">'
+    return f'<div class="vp-player" aria-busy="true">{image}{_caption(moment, token, zone, None, scope)}</div>'
 
 
 def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, why: str) -> str:

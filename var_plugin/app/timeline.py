@@ -57,7 +57,7 @@ def curve(index: VideoIndex, chosen: Moment, shown: Sequence[Moment]) -> go.Figu
 
 
 def overview(index: VideoIndex, shown: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
-    """Return all cameras over time, and what is left out of the picture, in words."""
+    """Return all cameras over time, and a sentence about the videos that are not drawn."""
     videos = committed_videos(index)
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
     drawn = timed[-MOST_VIDEOS:]

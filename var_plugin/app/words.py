@@ -15,7 +15,7 @@ from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet: add some, or try the demo footage."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
-_MODALITIES = {"text": "words", "image": "pictures", "audio": "sounds", "video": "clips"}
+_MODALITIES = ("text", "image", "audio", "video")
 
 
 def span(moment: Moment) -> str:
@@ -97,8 +97,8 @@ def suite_line(description: SuiteDescription) -> str:
     """Return what the suite is, knows and takes."""
     languages = " and ".join(_LANGUAGES.get(language, language) for language in description.languages)
     taken = {modality for modalities in description.spaces.values() for modality in modalities}
-    known = ", ".join(word for modality, word in _MODALITIES.items() if modality in taken)
-    missing = [word for modality, word in _MODALITIES.items() if modality not in taken]
+    known = ", ".join(modality for modality in _MODALITIES if modality in taken)
+    missing = [modality for modality in _MODALITIES if modality not in taken]
     return (
         f"Suite {description.name}: understands {languages}; takes {known}"
         + (f"; no {' and no '.join(missing)} yet" if missing else "")

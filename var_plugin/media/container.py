@@ -102,7 +102,7 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
             raise TooManyStreamsError(
                 f"{path} holds {len(container.streams)} streams",
                 why=f"the limit is {limits.streams}",
-                fix="keep the pictures and the sound with: ffmpeg -i FILE -c copy SMALLER.mp4",
+                fix="keep one video and one audio stream with: ffmpeg -i FILE -c copy SMALLER.mp4",
             )
         yield container
 
@@ -125,7 +125,7 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
 def unreadable(path: Path, why: str) -> UnreadableMediaError:
     """The error for a file that opens but makes no sense, or does not open."""
     return UnreadableMediaError(
-        f"cannot read {path} as a video or a sound",
+        f"cannot read {path} as video or audio",
         why=why,
         fix="check that it plays in a media player, or convert it with ffmpeg",
     )
@@ -147,11 +147,11 @@ def main_video_stream(container: InputContainer, path: Path, limits: Limits = DE
         return stream
     if container.streams.audio and not container.streams.video:
         raise NoVideoStreamError(
-            f"{path} has no moving pictures",
-            why="it holds sound only",
+            f"{path} has no video stream",
+            why="it holds audio only",
             fix="search with it: var-plugin search --audio FILE",
         )
-    raise unreadable(path, "it holds no pictures of a known kind")
+    raise unreadable(path, "it holds no video stream of a known codec")
 
 
 def _video_streams(container: InputContainer) -> list[VideoStream]:

@@ -97,7 +97,7 @@ def check_cut(video: Path, start: float, end: float, target: Path) -> None:
 
 def no_picture(video: Path, start: float, end: float) -> UnreadableMediaError:
     """The error for a part of a video in which nothing is shown."""
-    return UnreadableMediaError(f"{video} has no picture from {start} to {end} s", fix="name a part inside it")
+    return UnreadableMediaError(f"{video} has no frame from {start} to {end} s", fix="name a part inside it")
 
 
 def copy_clip(video: Path, limits: Limits, output: OutputFile, start: float, end: float) -> Steps:

@@ -340,7 +340,7 @@ def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limit
         height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
         scaled = VideoFrame.from_ndarray(frame.picture, format="rgb24").reformat(width, height, interpolation="AREA")
         return replace(frame, picture=np.asarray(scaled.to_ndarray(), np.uint8))
-    raise UnreadableMediaError(f"{path} has no picture at {time:.3f} s", fix="name a time inside it")
+    raise UnreadableMediaError(f"{path} has no frame at {time:.3f} s", fix="name a time inside it")
 
 
 def _frame_duration(frame: VideoFrame, stream: VideoStream) -> float:

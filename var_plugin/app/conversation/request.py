@@ -20,7 +20,7 @@ class Request(Value):
 
     text: str | None = None
     image: str | None = None
-    """Path of an uploaded picture, as the page keeps it; so for `audio` and `video`."""
+    """Path of an uploaded image, as the page keeps it; so for `audio` and `video`."""
     audio: str | None = None
     video: str | None = None
     like: str | None = None
@@ -64,9 +64,9 @@ def chips(request: Request, name_moment: NameMoment) -> list[Chip]:
     """Return the parts of a request that differ from an empty one, in the order in which they are read."""
     found = [
         ("text", "looking for", request.text),
-        ("image", "picture", request.image and "yours"),
-        ("audio", "sound", request.audio and "yours"),
-        ("video", "clip", request.video and "yours"),
+        ("image", "image", request.image and "attached"),
+        ("audio", "audio", request.audio and "attached"),
+        ("video", "video", request.video and "attached"),
         ("like", "like", request.like and name_moment(request.like)),
         *((f"without:{words}", "without", words) for words in request.without),
         ("cameras", "camera", request.cameras and " or ".join(request.cameras)),
