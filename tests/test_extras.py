@@ -65,16 +65,23 @@ def hidden_modules() -> str:
     )
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def environment(folder: Path) -> dict[str, str]:
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(HIDE)
-    environment = os.environ | {
+    return os.environ | {
         "HIDDEN_MODULES": hidden_modules(),
         "PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)]),
         "VAR_PLUGIN_INDEX": str(folder / "index.db"),
     }
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "var_plugin", *command], env=environment, cwd=folder, capture_output=True, text=True
+        [sys.executable, "-m", "var_plugin", *command],
+        env=environment(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -88,16 +95,13 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         (["mcp", "--http"], "mcp"),
         (["demo"], "demo"),
         (["index", "film.mp4", "--engine", "ray"], "ray"),
-        (["train", "own", "--videos", ".", "--annotations", "captions.csv", "--out", "suite"], "train"),
         (["train", "ucfcrime-ar", "--rgb", ".", "--annotations", ".", "--out", "model"], "train"),
-        (["evaluate", "own", "--videos", ".", "--annotations", "captions.csv"], "train"),
     ],
 )
 def test_a_command_without_its_extra_names_the_command_that_installs_it(
     command: list[str], extra: str, film: Film, tmp_path: Path
 ) -> None:
     film("film.mp4", seconds=2, fps=5)
-    (tmp_path / "captions.csv").write_text("video,caption,anomalous\nfilm.mp4,a wall,0\n")
     ended = run(tmp_path, *command)
     assert ended.returncode == 17, ended.stderr
     assert f"pip install 'var-plugin[{extra}]'" in ended.stderr.replace('"', "'")
@@ -109,3 +113,17 @@ def test_searching_needs_no_extra(film: Film, tmp_path: Path) -> None:
     assert run(tmp_path, "index", "film.mp4").returncode == 0
     found = run(tmp_path, "search", "a red wall")
     assert (found.returncode, "Traceback" in found.stderr) == (0, False), found.stderr
+
+
+def test_watching_without_its_extra_scans_and_names_the_command_that_installs_it(tmp_path: Path) -> None:
+    (tmp_path / "footage").mkdir()
+    watch = [sys.executable, "-m", "var_plugin", "watch", "footage"]
+    with subprocess.Popen(watch, env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "var-plugin[watch]" in line:
+                process.terminate()
+    assert any("scanning every" in line and "pip install 'var-plugin[watch]'" in line for line in lines), lines
+    assert "Traceback" not in "".join(lines)
