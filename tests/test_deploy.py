@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def test_the_server_understands_its_command_and_settings(compose: dict[str, Any]
     known = {f"VAR_PLUGIN_{name.upper()}" for name in Settings.model_fields}
     assert server["environment"].keys() <= known
     assert not is_local(milvus_uri(server["environment"]["VAR_PLUGIN_INDEX"]))
+
+
+def test_other_containers_reach_the_server_by_the_name_of_its_service(compose: dict[str, Any]) -> None:
+    command = compose["services"]["server"]["command"]
+    allowed = [value for option, value in pairwise(command) if option == "--allow-host"]
+    assert allowed == ["server"]
 
 
 def test_no_secret_is_written_down(compose: dict[str, Any]) -> None:
