@@ -15,6 +15,8 @@ from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
 from var_plugin.encoders import suites
+from var_plugin.errors import StoreError
+from var_plugin.index.video_index import VideoIndex
 from var_plugin.media.guard import Frames
 
 
@@ -171,6 +173,43 @@ def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeyp
     code, _, err = shell("index", film("b.mp4", paint=lambda time: textured(2)))
     assert code == 0
     assert "4 rows in one space; the embedded Milvus Lite gets slow near 4" in err
+
+
+@pytest.fixture
+def undeletable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Ids of videos whose deletion fails, as it does where the store has no room."""
+    ids: set[str] = set()
+    delete = VideoIndex.delete
+
+    def guarded(index: VideoIndex, video_id: str) -> None:
+        if video_id in ids:
+            raise StoreError("the rows were not deleted", why="no space left on device")
+        delete(index, video_id)
+
+    monkeypatch.setattr(VideoIndex, "delete", guarded)
+    return ids
+
+
+def test_a_deletion_that_fails_midway_names_what_was_deleted(shell: Shell, film: Film, undeletable: set[str]) -> None:
+    paths = [film("a.mp4"), film("b.mp4", paint=lambda time: textured(2))]
+    first, second = (shell.json("index", path)["videos"][0]["video_id"] for path in paths)
+    undeletable.add(second)
+    code, out, err = shell("delete", first, second)
+    assert (code, f"{first} deleted" in out, second in out) == (1, True, False)
+    assert "no space left on device" in err
+    assert "stopped after 1 videos, 1 not deleted" in err
+    assert [video["video_id"] for video in shell.json("videos")] == [second]
+
+
+def test_pruning_that_fails_midway_reports_what_was_deleted(shell: Shell, film: Film, undeletable: set[str]) -> None:
+    for name, day, paint in (("a.mp4", 1, textured(1)), ("b.mp4", 2, textured(2))):
+        path = film(name, paint=lambda time, paint=paint: paint)
+        video_id = shell.json("index", path, "--recorded-at", f"2020-01-0{day}T00:00Z")["videos"][0]["video_id"]
+    undeletable.add(video_id)
+    code, out, err = shell("prune", "--keep-days", "30", "--json")
+    assert (code, len(json.loads(out)["deleted"])) == (1, 1)
+    assert "not everything was pruned: the rows were not deleted: no space left on device" in err
+    assert [video["video_id"] for video in shell.json("videos")] == [video_id]
 
 
 def test_delete(shell: Shell, film: Film) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -15,6 +18,19 @@ from var_plugin.http_gate import Receive, Scope, Send
 from var_plugin.http_serving import BoundedH11Protocol, EscapingFormatter
 
 LARGE = 30_000_000
+
+
+WORKING_SERVER = """
+import shutil, sys, time
+from var_plugin import http_serving
+
+async def application(scope, receive, send):
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(100)  # as a call into C that takes long
+
+http_serving.GRACE_SECONDS, http_serving.EXIT_SECONDS = 1, 0.5
+http_serving.run_app(application, host="127.0.0.1", port=0, lifespan="off", cleanup=lambda: shutil.rmtree(sys.argv[1]))
+"""
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +92,24 @@ def test_a_client_that_reads_gets_everything(port: int) -> None:
             size += len(piece)
             time.sleep(0.02)
     assert size > LARGE
+
+
+def test_the_process_ends_after_the_grace_whatever_is_at_work(tmp_path: Path) -> None:
+    left = tmp_path / "uploads"
+    left.mkdir()
+    started = subprocess.Popen([sys.executable, "-c", WORKING_SERVER, str(left)], stderr=subprocess.PIPE, text=True)
+    assert started.stderr
+    port = next(line for line in started.stderr if "running on" in line).split(":")[-1].split()[0]
+    with socket.create_connection(("127.0.0.1", int(port))) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        next(line for line in started.stderr if "at work" in line)
+        signalled = time.monotonic()
+        started.terminate()
+        _, log = started.communicate(timeout=60)
+    assert started.returncode == 128 + signal.SIGTERM
+    assert 1.5 < time.monotonic() - signalled < 15, "the work takes 100 s"
+    assert "Work did not end within 1 s" in log
+    assert not left.exists()
 
 
 def test_log_lines_hold_no_control_characters() -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -14,6 +19,9 @@ from var_plugin.http_gate import MAX_HEADER_BYTES, MAX_TARGET_BYTES, ASGIApp
 
 GRACE_SECONDS = 20
 """Time that requests have to end after SIGTERM; then they are cancelled."""
+
+EXIT_SECONDS = 1.0
+"""Time after the grace in which the process must end, whatever its threads do."""
 
 HEADER_SECONDS = 15.0
 """Time that a client has to send the headers of a request."""
@@ -102,8 +110,36 @@ def _escaped(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
-    """Serve until a signal comes. Requests in progress have `GRACE_SECONDS` to end, then they are cancelled.
+class BoundedServer(uvicorn.Server):
+    """Ends the process after a signal within `GRACE_SECONDS` and `EXIT_SECONDS`, also while threads still work."""
+
+    def __init__(self, config: uvicorn.Config, cleanup: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._cleanup = cleanup
+        self._deadline: threading.Timer | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Start the shutdown and its deadline."""
+        if self._deadline is None:
+            self._deadline = threading.Timer(GRACE_SECONDS + EXIT_SECONDS, self._exit, [sig])
+            self._deadline.daemon = True
+            self._deadline.start()
+        super().handle_exit(sig, frame)
+
+    def _exit(self, sig: int) -> None:
+        # Python cannot stop a thread, and would wait for it.
+        try:
+            sys.stderr.write(f"WARNING:  Work did not end within {GRACE_SECONDS} s of the signal; the server exits.\n")
+            self._cleanup()
+        finally:
+            os._exit(128 + sig)
+
+
+def run_app(app: ASGIApp, *, host: str, port: int, cleanup: Callable[[], None] = lambda: None, **options: Any) -> None:
+    """Serve until a signal comes.
+
+    Requests in progress have `GRACE_SECONDS` to end, then they are cancelled. Where threads work on, the process exits
+    without them `EXIT_SECONDS` later: `app` must write nothing that may not be cut short.
 
     h11 is used rather than httptools: it bounds the size of headers and tells absolute request targets apart.
 
@@ -111,9 +147,10 @@ def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
         app: what answers.
         host: address to listen at.
         port: port to listen at.
-        options: passed on to `uvicorn.run`.
+        cleanup: runs before the process exits without its threads.
+        options: passed on to `uvicorn.Config`.
     """
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -125,3 +162,4 @@ def run_app(app: ASGIApp, *, host: str, port: int, **options: Any) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         **options,
     )
+    BoundedServer(config, cleanup).run()

@@ -169,7 +169,8 @@ class Index(VideoIndex):
 
         Raises:
             InvalidInputError: a limit that is not above zero.
-            StoreError: the store failed.
+            IncompletePruneError: the store failed after some videos were deleted.
+            StoreError: the store failed before.
         """
         return prune(self, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
 

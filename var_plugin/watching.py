@@ -31,6 +31,7 @@ from var_plugin.ingest.add import camera_name
 from var_plugin.ingest.alerts import Alerts
 from var_plugin.ingest.clock import recorded_at
 from var_plugin.ingest.pending_alerts import PendingAlerts
+from var_plugin.ingest.retention import IncompletePruneError, Pruned
 from var_plugin.ingest.rtsp import SEGMENT_SECONDS, check_camera_name, record, recordings
 from var_plugin.ingest.rtsp import camera_name as stream_name
 from var_plugin.ingest.video import failure
@@ -265,10 +266,15 @@ class Watch:
         try:
             pruned = self.index.prune(keep_days=limits.keep_days, max_bytes=limits.max_bytes, recordings=owned())
         except Exception as error:  # it is tried again an hour later
+            if isinstance(error, IncompletePruneError):
+                self._note_deleted(error.pruned)
             logger.debug("housekeeping failed", exc_info=error)
             self.counts["failed housekeeping"] += 1
             self.note(f"housekeeping failed: {said(error) or type(error).__name__}")
             return
+        self._note_deleted(pruned)
+
+    def _note_deleted(self, pruned: Pruned) -> None:
         self.counts["deleted"] += len(pruned.deleted)
         for video in pruned.deleted:
             self.note(f"deleted: {video.uri} from the index")

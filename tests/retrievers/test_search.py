@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from PIL import Image
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import unit
-from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.library import Index
+from var_plugin.media.guard import probe
 from var_plugin.types import Filter, Segment, Span
 
 
@@ -100,6 +102,28 @@ def test_a_lost_file_costs_the_thumbnail_only(filled: Index) -> None:
     assert best.camera == "north"
     assert best.thumbnail is None
     assert filled.search("green", thumbnails=True)[0].thumbnail is not None
+
+
+def test_a_query_longer_than_an_hour_is_refused(filled: Index, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TooLongMediaError, match="the video of the query lasts 3700 s"):
+        filled.search(video=Span(Path(filled.videos()[0].uri), 0.0, 3700.0))
+    monkeypatch.setattr("var_plugin.retrievers.search.MAX_QUERY_SECONDS", 10.0)
+    long = film("long.mp4", seconds=12, fps=5, paint=scene("red"))
+    for part in (long, str(long)):
+        with pytest.raises(TooLongMediaError, match="the limit is 10 s; cut the video"):
+            filled.search(video=part)
+    assert filled.search(video=Span(long, 2.0, 11.0))
+
+
+def test_a_query_of_unknown_length_is_read_up_to_the_limit(
+    filled: Index, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header may say nothing, and a small file may hold days."""
+    monkeypatch.setattr("var_plugin.retrievers.search.MAX_QUERY_SECONDS", 10.0)
+    long = film("long.mp4", seconds=12, fps=5, paint=scene("red"))
+    monkeypatch.setattr("var_plugin.retrievers.search.guard.probe", lambda path: replace(probe(path), duration=None))
+    with pytest.raises(TooLongMediaError, match="goes on for too long"):
+        filled.search(video=long)
 
 
 def test_questions_that_make_no_sense(filled: Index, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -92,14 +93,23 @@ def prune(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old videos from an index; their files stay."""
+    """Delete old videos from an index; their files stay. Exit code 1 when only some were deleted."""
+    from var_plugin.ingest.retention import IncompletePruneError
+
     if keep_days is None and quota is None:
         raise InvalidInputError("nothing to prune by", fix="give --keep-days or --quota")
     with opened(index, suite) as library:
-        pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else quota * 1e9)
+        failure = None
+        try:
+            pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else quota * 1e9)
+        except IncompletePruneError as error:
+            pruned, failure = error.pruned, error
         if as_json:
             print_json(pruned.model_dump(mode="json"))
         else:
             print(
                 f"{len(pruned.deleted)} videos deleted, {pruned.bytes_before} bytes before, {pruned.bytes_after} after"
             )
+    if failure:
+        print(f"var-plugin: not everything was pruned: {printable(str(failure))}", file=sys.stderr)
+        raise typer.Exit(1)

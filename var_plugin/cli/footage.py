@@ -24,7 +24,7 @@ from var_plugin.cli.shared import (
     print_json,
     progress_bars,
 )
-from var_plugin.errors import InvalidInputError, StoreError, complaints
+from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, complaints
 from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
@@ -193,10 +193,19 @@ def delete(
     index: IndexOption = None,
     suite: SuiteOption = None,
 ) -> None:
-    """Delete videos from an index; their files stay."""
+    """Delete videos from an index; their files stay. Exit code 1 when only some of several were deleted."""
     with opened(index, suite) as library:
-        for video_id in video_ids:
-            library.delete(video_id)
+        for count, video_id in enumerate(video_ids):
+            try:
+                library.delete(video_id)
+            except VarPluginError as error:
+                if count == 0:
+                    raise
+                print(f"var-plugin: {printable(str(error))}", file=sys.stderr)
+                remaining = len(video_ids) - count
+                print(f"var-plugin: stopped after {count} videos, {remaining} not deleted", file=sys.stderr)
+                raise typer.Exit(1) from error
+            print(printable(f"{video_id} deleted"), flush=True)
 
 
 def _engine(name: str, address: str | None) -> Engine | None:

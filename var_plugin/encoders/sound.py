@@ -18,6 +18,7 @@ from var_plugin.encoders.timed import Timed
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.guard import decode_audio
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.types import Span
 
 _BATCH = 32
@@ -118,18 +119,19 @@ def pool_sound(heard: Heard, spans: Sequence[tuple[float, float]]) -> Vectors:
     return unit(np.stack(vectors))
 
 
-def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder) -> Vectors:
+def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:
     """Return (dim,) of unit length for one sound, as `pool_sound` does for a span, or as the encoder hears it whole.
 
     Args:
         item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
         encoder: what turns windows, or all of them, into vectors.
+        limits: limits of decoding.
 
     Raises:
         InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
         NoAudioStreamError: the file has no sound; besides the other errors of `media.guard.decode_audio`.
     """
-    heard = listen(_pieces(item), encoder)
+    heard = listen(_pieces(item, limits), encoder)
     if isinstance(encoder, WholeSoundEncoder):
         return encoder.whole(heard.vectors)
     return np.asarray(pool_sound(heard, [(0.0, math.inf)])[0], np.float32)
@@ -179,11 +181,11 @@ class Windows:
             yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
 
 
-def _pieces(item: Any) -> Iterator[Sound]:
+def _pieces(item: Any, limits: Limits) -> Iterator[Sound]:
     if isinstance(item, str | Path):
-        yield from decode_audio(Path(item))
+        yield from decode_audio(Path(item), limits)
     elif isinstance(item, Span):
-        yield from _part(item)
+        yield from _part(item, limits)
     elif isinstance(item, tuple) and len(item) == 2:
         yield _resampled(*item)
     else:
@@ -192,10 +194,10 @@ def _pieces(item: Any) -> Iterator[Sound]:
         )
 
 
-def _part(span: Span) -> Iterator[Sound]:
+def _part(span: Span, limits: Limits) -> Iterator[Sound]:
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     position = 0
-    for piece in decode_audio(Path(span.path)):
+    for piece in decode_audio(Path(span.path), limits):
         wanted = piece[max(0, first - position) : max(0, last - position)]
         if len(wanted):
             yield wanted

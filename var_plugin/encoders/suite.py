@@ -27,6 +27,7 @@ from var_plugin.encoders.pictures import load_picture
 from var_plugin.encoders.sound import sound_vector
 from var_plugin.encoders.video import StillsEncoder, embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.settings import settings
 from var_plugin.types import Modality, Span
 
@@ -121,7 +122,14 @@ class Suite:
         parts = [f"{name}={space.fingerprint}" for name, space in sorted(self.spaces.items())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def encode(self, modality: Modality, items: Sequence[Any], *, space: str | None = None) -> Vectors:
+    def encode(
+        self,
+        modality: Modality,
+        items: Sequence[Any],
+        *,
+        space: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Vectors:
         """Turn content into vectors, exactly as the store would hold them.
 
         Args:
@@ -130,6 +138,7 @@ class Suite:
                 float32 in -1…1 and their rate in Hz.
             items: the content; may be empty.
             space: name of the space; may be left out where only one takes the modality.
+            limits: limits of decoding a file.
 
         Returns:
             (len(items), dim) float32.
@@ -150,11 +159,12 @@ class Suite:
             vectors = _required(target.text).encode(_texts(items))
         elif modality == "image":
             encoder = _required(target.picture)
-            vectors = encoder.encode([load_picture(item, encoder.size) for item in items])
+            vectors = encoder.encode([load_picture(item, encoder.size, limits) for item in items])
         elif modality == "audio":
-            vectors = np.stack([sound_vector(item, _required(target.sound or target.listening)) for item in items])
+            listener = _required(target.sound or target.listening)
+            vectors = np.stack([sound_vector(item, listener, limits) for item in items])
         else:
-            vectors = np.stack([_video_vector(item, _required(target.frames)) for item in items])
+            vectors = np.stack([_video_vector(item, _required(target.frames), limits) for item in items])
         check_vectors(vectors, target.space)
         return vectors
 
@@ -216,12 +226,12 @@ def _texts(items: Sequence[Any]) -> list[str]:
     return list(items)
 
 
-def _video_vector(item: Any, encoder: VideoEncoder) -> Vectors:
+def _video_vector(item: Any, encoder: VideoEncoder, limits: Limits) -> Vectors:
     span = item if isinstance(item, Span) else None
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
-    clips = embed_clips(path, encoder.reader, rate=settings().clip_rate, start=start, end=end)
+    clips = embed_clips(path, encoder.reader, rate=settings().clip_rate, start=start, end=end, limits=limits)
     if not len(clips.times):
         raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
     return np.asarray(encoder.pool(clips.vectors, [slice(None)])[0], np.float32)

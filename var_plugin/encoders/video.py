@@ -16,6 +16,7 @@ from var_plugin.encoders.gathered import gathered
 from var_plugin.encoders.timed import Timed
 from var_plugin.media.frames import Frame
 from var_plugin.media.guard import Frames
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.segments import shows_something
 
 FRAMES_AT_ONCE = 16
@@ -93,11 +94,22 @@ class Runs:
         path: the video.
         grid: which frames, and how they make clips.
         start, end: the part of the video, in seconds.
+        limits: limits of decoding.
     """
 
-    def __init__(self, path: Path, grid: Grid, *, start: float = 0.0, end: float = math.inf) -> None:
+    def __init__(
+        self,
+        path: Path,
+        grid: Grid,
+        *,
+        start: float = 0.0,
+        end: float = math.inf,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._grid = grid
-        self._decoded = Frames(path, rate=grid.rate, size=grid.size, motion=grid.motion, start=start, end=end)
+        self._decoded = Frames(
+            path, limits=limits, rate=grid.rate, size=grid.size, motion=grid.motion, start=start, end=end
+        )
 
     @property
     def end(self) -> float:
@@ -184,6 +196,7 @@ def embed_clips(
     rate: float,
     start: float = 0.0,
     end: float = math.inf,
+    limits: Limits = DEFAULT_LIMITS,
     progress: Callable[[float], None] | None = None,
 ) -> Clips:
     """Decode the frames that a reader wants and make clips of them, a few at a time, as `Runs`.
@@ -194,12 +207,13 @@ def embed_clips(
         rate: frames per second, where the reader does not say.
         start: where the part of the video begins, in seconds.
         end: where it ends.
+        limits: limits of decoding.
         progress: is told the time reached, in seconds of the video.
 
     Raises:
         VarPluginError: one child for each way in which decoding can fail, see `media.guard.Frames`.
     """
-    runs = Runs(path, Grid.of(reader, rate), start=start, end=end)
+    runs = Runs(path, Grid.of(reader, rate), start=start, end=end, limits=limits)
 
     def read() -> Iterator[ReadRun]:
         for run in runs:

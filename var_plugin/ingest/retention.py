@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
 
-from var_plugin.errors import InvalidInputError, StoreError
+from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, said
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import UNKNOWN_TIME
 from var_plugin.index.location import is_local
@@ -30,6 +30,19 @@ class Pruned(Value):
     deleted: tuple[Video, ...]
     bytes_before: int
     bytes_after: int
+
+
+class IncompletePruneError(StoreError):
+    """Only some of the old videos were deleted.
+
+    Args:
+        pruned: what was done before the failure.
+        cause: the failure.
+    """
+
+    def __init__(self, pruned: Pruned, cause: VarPluginError) -> None:
+        super().__init__(cause.what, why=cause.why, fix=cause.fix)
+        self.pruned = pruned
 
 
 def prune(
@@ -57,7 +70,8 @@ def prune(
 
     Raises:
         InvalidInputError: a limit that is not above zero.
-        StoreError: the store failed.
+        IncompletePruneError: the store failed after some videos were deleted.
+        StoreError: the store failed before.
     """
     if any(limit is not None and not limit > 0 for limit in (keep_days, max_bytes)):
         raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
@@ -76,15 +90,25 @@ def prune(
         kept = accumulate(reversed(sizes))
         gone = len(left) - sum(size <= _SHARE * max_bytes for size in kept)
         doomed, left = doomed + left[:gone], left[gone:]
-    for entry in doomed:
-        index.delete(entry.video_id)
-        own.delete(entry)
-    if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
-        raise StoreError(
-            "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
-        )
+    deleted: list[Video] = []
+    try:
+        for entry in doomed:
+            index.delete(entry.video_id)
+            deleted.append(entry.video())
+            own.delete(entry)
+        if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
+            raise StoreError(
+                "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
+            )
+    except (VarPluginError, OSError) as error:
+        if not deleted:
+            raise
+        cause = error if isinstance(error, VarPluginError) else StoreError("pruning stopped", why=said(error))
+        remaining = own.bytes_of(doomed[len(deleted) :] + left)
+        done = Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=size_in_bytes(index) + remaining)
+        raise IncompletePruneError(done, cause) from error
     after = size_in_bytes(index) + own.bytes_of(left)
-    return Pruned(deleted=tuple(entry.video() for entry in doomed), bytes_before=before, bytes_after=after)
+    return Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=after)
 
 
 class _Recordings:

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.video_index import Hit, VideoIndex
+from var_plugin.media import guard
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
 from var_plugin.settings import settings
-from var_plugin.types import Filter, Modality, Moment, Query
+from var_plugin.types import Filter, Modality, Moment, Query, Span
 
 GroupBy = Literal["moment", "video"]
 """What an answer lists: every moment, or of each video the best one."""
 
 Reranker = Callable[[Query, Sequence[Moment]], Sequence[Moment]]
 """Puts the best candidates of a search into an order of its own; it may leave some out."""
+
+MAX_QUERY_SECONDS = 3600.0
+"""Length of the audio or the video of a query. A small file can declare days of audio."""
 
 # Segments fetched per moment wanted: neighbours of a peak and weaker moments of the same video come along.
 _SEGMENTS_PER_MOMENT = 20
@@ -81,6 +87,7 @@ def search(
     Raises:
         InvalidInputError: k is below 1, a weight makes no sense, or the filter cannot be expressed.
         UnsupportedModalityError: the suite of the index cannot embed a part of the query.
+        TooLongMediaError: the audio or the video of the query is longer than `MAX_QUERY_SECONDS`.
         StoreError: the store failed.
     """
     if k < 1:
@@ -131,8 +138,9 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
         }
         weight = weights.get(name, 1.0)
         if backgrounds and weight > 0:
+            limits = {modality: _query_limits(modality, parts[modality]) for modality in backgrounds}
             scaled = [
-                suite.encode(modality, [parts[modality]], space=name)[0] / background.std
+                suite.encode(modality, [parts[modality]], space=name, limits=limits[modality])[0] / background.std
                 for modality, background in backgrounds.items()
             ]
             offset = float(np.mean([background.mean / background.std for background in backgrounds.values()]))
@@ -145,6 +153,31 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
             f"no space took the {modality}", why="the weights leave out every space that does", fix="raise a weight"
         )
     return probes
+
+
+def _query_limits(modality: Modality, part: Any) -> Limits:
+    """Return the limits of decoding a part of a query.
+
+    Raises:
+        TooLongMediaError: its length is known, and beyond the limit.
+    """
+    if modality not in ("audio", "video"):
+        return DEFAULT_LIMITS
+    seconds = 0.0
+    match part:
+        case Span():  # of a file that may be longer
+            seconds = part.end - part.start
+        case (np.ndarray() as samples, int() | float() as rate) if rate > 0:
+            seconds = samples.size / rate
+        case str() | Path() if modality == "video":
+            seconds = guard.probe(Path(part)).duration or 0.0
+    if seconds > MAX_QUERY_SECONDS:
+        raise TooLongMediaError(
+            f"the {modality} of the query lasts {seconds:.0f} s",
+            why=f"the limit is {MAX_QUERY_SECONDS:.0f} s",
+            fix=f"cut the {modality} to the part to search for",
+        )
+    return DEFAULT_LIMITS if isinstance(part, Span) else replace(DEFAULT_LIMITS, duration=MAX_QUERY_SECONDS)
 
 
 def _confidence(

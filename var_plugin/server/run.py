@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import ExitStack
+from functools import partial
 from typing import cast
 
 from var_plugin.encoders.suites import load_suite
@@ -50,7 +52,9 @@ def serve(
         opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
         options = options.model_copy(update={"host_names": options.host_names | {host}})
         app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)
-        run_app(cast(ASGIApp, app), host=host, port=port)
+        # Removes what clients sent, where the server cannot end in order.
+        cleanup = partial(shutil.rmtree, app.state.workspace, ignore_errors=True)
+        run_app(cast(ASGIApp, app), host=host, port=port, cleanup=cleanup)
 
 
 def leave_a_core() -> None:
