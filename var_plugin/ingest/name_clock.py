@@ -30,17 +30,20 @@ _HALF = re.compile(
 )
 _ZULU = re.compile(r"[ _]?[Zz](?![A-Za-z0-9])")
 _NAMED_OFFSET = re.compile(
-    r"[ _.-]?[(\[]?(?:UTC|GMT)(?:[ _]?(?P<sign>[+-])(?P<hours>\d{1,2}?)(?:[:._-]?(?P<minutes>\d\d))?)?(?![A-Za-z0-9])",
+    r"[ _.-]?[(\[]?(?:UTC|GMT)"
+    r"(?:[ _]?(?P<sign>[+\u2212-])(?P<hours>\d{1,2}?)(?:[:._-]?(?P<minutes>\d\d))?)?(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
-_OFFSET = re.compile(r"[ _]?[(\[]?(?P<sign>[+-])(?P<hours>\d\d)(?:(?P<colon>[:_-]?)(?P<minutes>\d\d))?(?!\d)")
+_OFFSET = re.compile(r"[ _]?[(\[]?(?P<sign>[+\u2212-])(?P<hours>\d\d)(?:(?P<colon>[:_-]?)(?P<minutes>\d\d))?(?!\d)")
 # Zones by name. An abbreviation may mean different zones in different countries.
 _ZONE_NAME = re.compile(
     r"[ _.-]?[(\[]?(?P<name>"
     r"(?:ACDT|ACST|ADT|AEDT|AEST|AKDT|AKST|AST|AWST|BRT|BST|CAT|CDT|CEST|CET|CST|EAT|EDT|EEST|EET|EST|HKT|HST|IDT|IST|"
     r"JST|KST|MDT|MSK|MST|NDT|NST|NZDT|NZST|PDT|PHT|PKT|PST|SAST|SGT|TRT|WAT|WEST|WET|WIB|WIT|WITA)(?![A-Za-z])"
     r"|(?:Africa|America|Asia|Atlantic|Australia|Europe|Indian|Pacific)[-_][A-Z][A-Za-z_]+"
-    r"|(?:Eastern|Central|Mountain|Pacific)[ _-](?:Standard[ _-]|Daylight[ _-])?Time"
+    r"|(?:cest|cet|jst|msk|pdt|pst)(?![A-Za-z])"
+    r"|(?:Eastern|Central|Mountain|Pacific)[ _-]Time"
+    r"|[A-Z][A-Za-z]*\.?(?:[ _-][A-Z][A-Za-z]*\.?){0,3}[ _-](?:Standard|Daylight|Summer)[ _-]Time"
     r"|(?:UTC|GMT)\d{1,2}(?!\d))"
 )
 _LONGEST = timedelta(hours=48)
@@ -164,7 +167,8 @@ def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, def
                 notes=(f"the file name says {time}; {written} may be its time zone or a number, so it is not used",)
             )
     elif match := _ZONE_NAME.match(rest):
-        if zone is None or match["name"] not in (time.replace(tzinfo=zone).tzname(), re.sub("/", "-", str(zone))):
+        name = match["name"].upper() if match["name"].islower() else match["name"]
+        if zone is None or name not in (time.replace(tzinfo=zone).tzname(), re.sub("/", "-", str(zone))):
             return _zoned(time, None, match["name"])
     elif re.match(r" ?\+\d", rest):
         return _zoned(time, None, rest[:8])
