@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import socketserver
 import stat
@@ -350,6 +351,12 @@ def test_after_the_end_nothing_is_repeated(tmp_path: Path, monkeypatch: pytest.M
     saved.save(SavedQuery(name="a", text="x", threshold=1, command=("false",)))
     (alert,) = Alerts(saved, stop=stop).check(["a"], lambda text, only: [MOMENT])
     assert alert.failures
+
+
+def test_a_fifo_in_place_of_the_saved_queries_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alerts.json")
+    with pytest.raises(InvalidInputError, match="it is not a regular file"):
+        _ = SavedQueries(tmp_path / "alerts.json").queries
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"x" * (5 << 20), b"{}"])

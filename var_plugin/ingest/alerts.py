@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -99,7 +100,11 @@ class SavedQueries:
             InvalidInputError: the file cannot be read, or does not hold saved queries.
         """
         try:
-            with self._file.open("rb") as file:
+            # Not blocking: a FIFO in its place would never end.
+            descriptor = os.open(self._file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise self._unusable("it is not a regular file")
                 content = file.read(_MAX_FILE_BYTES + 1)
             if len(content) > _MAX_FILE_BYTES:
                 raise self._unusable(f"it is larger than {_MAX_FILE_BYTES >> 20} MiB")
