@@ -59,6 +59,15 @@ def test_an_overwritten_file_is_refused_everywhere(index: Index, path: Path, fil
         check_footage(path, moment.video_id)
 
 
+def test_an_overwritten_file_of_the_same_size_and_mtime_is_refused(index: Index, path: Path) -> None:
+    content, times = bytearray(path.read_bytes()), path.stat()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ChangedMediaError):
+        find_footage(entry(index))
+
+
 def test_a_thumbnail_made_before_stays(index: Index, path: Path, film: Film) -> None:
     before = index.thumbnail(entry(index), 1.0)
     film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
@@ -85,7 +94,8 @@ def test_rows_of_earlier_versions_are_compared_by_content_where_the_file_is_youn
 ) -> None:
     row = entry(index)
     (seen,) = row.sightings
-    old = row.model_copy(update={"sightings": (seen.model_copy(update={"size": None, "modified_ms": None}),)})
+    unknown = {"size": None, "modified_ms": None, "changed_ms": None}
+    old = row.model_copy(update={"sightings": (seen.model_copy(update=unknown),)})
     assert find_footage(old) == path
     film("north.mp4", seconds=8, fps=4, paint=lambda time: textured(1))
     with pytest.raises(ChangedMediaError):
@@ -93,12 +103,12 @@ def test_rows_of_earlier_versions_are_compared_by_content_where_the_file_is_youn
 
 
 def test_a_reindex_reads_the_content_in_any_case(index: Index, path: Path) -> None:
-    row = entry(index)
-    state = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert find_footage(row) == path, "the same size and time"
+    state, row = path.stat(), entry(index)
+    times = {"modified_ms": state.st_mtime_ns // 1_000_000, "changed_ms": state.st_ctime_ns // 1_000_000}
+    row = row.model_copy(update={"sightings": (row.sightings[-1].model_copy(update=times),)})
+    assert find_footage(row) == path, "the same size and times"
     with pytest.raises(ChangedMediaError):
         find_footage(row, always_hash=True)

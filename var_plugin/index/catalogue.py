@@ -82,7 +82,9 @@ class Sighting(Value):
     size: int | None = None
     """Bytes of the file when it was hashed; None in rows of before it was kept."""
     modified_ms: int | None = None
-    """When the file was last changed then, in milliseconds since 1970 UTC."""
+    """When its content was modified, by its own time stamp, in milliseconds since 1970 UTC."""
+    changed_ms: int | None = None
+    """When the system last changed the file or its time stamps: unlike those, nobody can set it."""
 
 
 def _storable(metadata: dict[str, Scalar]) -> dict[str, Scalar]:

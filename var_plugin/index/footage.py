@@ -14,8 +14,8 @@ from var_plugin.media.files import check_file, content_hash
 def find_footage(entry: Entry, *, always_hash: bool = False) -> Path:
     """Return a file that holds the footage of a video, the one seen last first.
 
-    A file of the size and time of change that it had when it was indexed is taken for the same. Where one of them
-    differs, its SHA-256 decides.
+    A file of the size and the times (mtime and ctime) that it had when it was indexed is taken for the same. Where one
+    of them differs, its SHA-256 decides.
 
     Args:
         entry: the video's row.
@@ -67,10 +67,11 @@ def check_footage(path: Path, content: str) -> None:
 
 def _looks_the_same(path: Path, sighting: Sighting, entry: Entry) -> bool:
     state = check_file(path)
-    modified_ms = state.st_mtime_ns // 1_000_000
-    if sighting.size is None or sighting.modified_ms is None:  # indexed by a version that did not note them
-        return max(modified_ms, state.st_ctime_ns // 1_000_000) < entry.added_at
-    return (state.st_size, modified_ms) == (sighting.size, sighting.modified_ms)
+    modified_ms, changed_ms = state.st_mtime_ns // 1_000_000, state.st_ctime_ns // 1_000_000
+    # A copy may keep the size and the mtime of the file that it overwrites (cp -p, rsync -t), but not its ctime.
+    if sighting.changed_ms is None:  # indexed by a version that did not note it
+        return max(modified_ms, changed_ms) < entry.added_at
+    return (state.st_size, modified_ms, changed_ms) == (sighting.size, sighting.modified_ms, sighting.changed_ms)
 
 
 def _known_hash(path: Path) -> str:

@@ -55,6 +55,7 @@ class Footage:
             clock=recorded.origin,
             size=state.st_size,
             modified_ms=state.st_mtime_ns // 1_000_000,
+            changed_ms=state.st_ctime_ns // 1_000_000,
         )
         clock = Clock()
         with clock.stage("hash"):
@@ -142,7 +143,8 @@ def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], E
 def _check_unchanged(path: Path, look: Look) -> None:
     """Raise unless the file is what it was at the look: vectors of other footage must not be stored under its hash."""
     state = check_file(path)
-    if (state.st_size, state.st_mtime_ns // 1_000_000) == (look.sighting.size, look.sighting.modified_ms):
+    times = (state.st_mtime_ns // 1_000_000, state.st_ctime_ns // 1_000_000)
+    if (state.st_size, *times) == (look.sighting.size, look.sighting.modified_ms, look.sighting.changed_ms):
         return
     if state.st_size != look.sighting.size or content_hash(path) != look.content:
         raise ChangedMediaError(
@@ -202,7 +204,7 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
     """Remember a new path; the camera and clock time that the segments carry stay as they were first given."""
     last = known.sightings[-1]
     reason = "this content is in the index already"
-    moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms"}))
+    moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
     if moved != last:
         others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
         index.update(known.model_copy(update={"sightings": (*others, moved), "brought": False}))
