@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from var_plugin.demo.run import Outcome, run_demo
 from var_plugin.library import Index, open_index
 
 ROOT = Path(__file__).parents[1]
+
+# A shell that starts the tests in the background has SIGINT ignored in them and in every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared and slow at times; no test depends on the wall clock.
 hypothesis_settings.register_profile("default", deadline=None)

@@ -231,7 +231,8 @@ class StoreContract:
         now = datetime(2026, 11, 1, tzinfo=UTC)
         for days in (1, 9, 40):
             moment = round((now - timedelta(days=days)).timestamp() * 1000)
-            index.write(entry(f"day{days}", recorded_at=moment), rows(RED))
+            video = entry(f"day{days}", recorded_at=moment)
+            index.write(video.model_copy(update={"added_at": moment}), rows(RED))
         added_at = round(now.timestamp() * 1000)
         index.write(entry("unknown", recorded_at=-1).model_copy(update={"added_at": added_at}), rows(RED))
         pruned = prune(index, keep_days=10, now=now)

@@ -49,16 +49,17 @@ def test_limits_hold_and_a_request_that_was_taken_is_answered_before_the_end(
     process: tuple[subprocess.Popen[bytes], str], film: Film
 ) -> None:
     started, address = process
-    assert httpx.post(f"{address}/v1/embeddings", content=bytes(5 * 2**20 + 1)).status_code == 413
+    assert httpx.post(f"{address}/v1/embeddings", content=bytes(5 * 2**20 + 1), timeout=60).status_code == 413
     longer = film("longer.mp4", seconds=252, fps=1, paint=lambda _: plain(0, 0, 255)).read_bytes()
-    refused = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": data_uri("video/mp4", longer)})
+    body = {"model": MODEL, "input": data_uri("video/mp4", longer)}
+    refused = httpx.post(f"{address}/v1/embeddings", json=body, timeout=60)
     assert (refused.status_code, "the limit is 250 s" in refused.text) == (413, True)
     # So many pictures that it is at work when it is looked for, on quick cores as well.
     long = film("long.mp4", seconds=120, fps=25, paint=lambda _: plain(0, 0, 255)).read_bytes()
     asked = {"model": MODEL, "input": data_uri("video/mp4", long)}
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(httpx.post, f"{address}/v1/embeddings", json=asked, timeout=60)
-        while "requests_in_flight 2.0" not in httpx.get(f"{address}/metrics").text:  # it, and this question
+        while "requests_in_flight 2.0" not in httpx.get(f"{address}/metrics", timeout=60).text:  # it, and this question
             assert not answer.done(), "answered before the signal could come"
         started.send_signal(signal.SIGTERM)
         assert answer.result().status_code == 200
