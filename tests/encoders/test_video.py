@@ -136,7 +136,22 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[1], rows[2])
 
 
-def test_pooling_takes_a_span_and_falls_back_to_the_nearest_clip() -> None:
+def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None:
     clips = Clips(times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0)
     pooled = pool(clips, StillsEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
-    assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], float)))
+    assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], float)))
+
+
+@pytest.mark.parametrize(
+    ("span", "clips"),
+    [((0.0, 10.0), [0]), ((10.0, 20.0), [0]), ((20.0, 30.0), [0]), ((30.0, 40.0), [1]), ((55.0, 65.0), [2])],
+)
+def test_a_span_without_a_clip_takes_the_one_that_is_shown(span: tuple[float, float], clips: list[int]) -> None:
+    times = np.array([0.0, 30.0, 60.0])
+    seen = Clips(times=times, vectors=np.zeros((3, 3), np.float32), usable=np.ones(3, bool), end=90.0)
+    assert list(range(3))[seen.within(*span)] == clips
+
+
+def test_a_span_before_the_first_clip_takes_the_first() -> None:
+    seen = Clips(times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0)
+    assert seen.within(0.0, 2.0) == slice(0, 1)

@@ -19,6 +19,7 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.ingest import engines
 from var_plugin.library import Index, open_index
+from var_plugin.media.guard import picture_at
 from var_plugin.types import Filter
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -383,3 +384,25 @@ def test_folders_passed_over_are_counted_in_the_receipt(index: Index, film: Film
     assert [Path(line.path).name for line in receipt.videos] == ["a.mp4"]
     assert receipt.passed_over == {"#recycle": 1}
     assert receipt.ok
+
+
+def test_frames_far_apart_are_shown_until_the_next(index: Index, film: Film) -> None:
+    """A screen recording with a frame in 30 s: the thumbnail of each segment is the frame shown at that time."""
+    times = [0.0, 30.0, 60.0, 90.0]
+    colors = ["red", "green", "blue", "red"]
+
+    def paint(time: float) -> np.ndarray:
+        return scene(*colors, seconds=30)(time + 0.1)
+
+    path = film("screen.mkv", times=times, fps=1, paint=paint)
+    assert index.add(path).ok
+    (video,) = index.videos()
+    segments = index.segments(video.video_id)
+    assert len(segments) > 3
+    for segment in segments:
+        assert segment.start <= segment.key <= segment.end
+        expected = paint(times[int(segment.key // 30)])
+        assert np.abs(picture_at(path, segment.key).mean((0, 1)) - expected.mean((0, 1))).max() < 30
+    for color, start, end in (("green", 30, 60), ("blue", 60, 90)):
+        peak = index.search(color, k=1)[0].peak
+        assert start <= peak < end

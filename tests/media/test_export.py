@@ -13,7 +13,7 @@ import pytest
 
 from tests.films import Film, plain
 from tests.media.test_frame_times import coded, number_of, with_pixels
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnreadableMediaError
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnreadableMediaError, VarPluginError
 from var_plugin.media.audio import read_audio
 from var_plugin.media.container import probe
 from var_plugin.media.encode import encode_clip
@@ -246,3 +246,32 @@ def test_a_copied_clip_keeps_the_shape_that_is_shown(source: str, suffix: str, t
     video = with_pixels(tmp_path / source, 352, 144, 11, 5)
     clip = export_clip(video, 0.0, 1.0, tmp_path / f"clip{suffix}")
     assert next(iter(FrameReader(clip.path))).picture.shape == (144, 160, 3)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_damaged_avi_gives_a_clip_or_an_error_of_its_own(
+    place: float, is_cut: bool, film: Film, tmp_path: Path
+) -> None:
+    video = film("film.avi", seconds=6, fps=10, paint=brightness_is_time, codec="mjpeg")
+    content = bytearray(video.read_bytes())
+    first = round(place * len(content))
+    content[first : None if is_cut else first + 500] = b"" if is_cut else b"\xff" * 500
+    video.write_bytes(content)
+    for start in (0.0, 2.4, 5.0):
+        try:
+            clip = export_clip(video, start, start + 0.8, tmp_path / "clip.mkv")
+        except VarPluginError as error:
+            assert "doctor" not in str(error)
+        else:
+            assert next(iter(FrameReader(clip.path))).time == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_file_that_cannot_be_searched_is_encoded(film: Film, tmp_path: Path) -> None:
+    video = film("film.avi", seconds=3, fps=10, codec="mjpeg")
+    content = bytearray(video.read_bytes())
+    index = content.rfind(b"idx1")
+    video.write_bytes(content[:index])
+    clip = export_clip(video, 1.2, 2.0, tmp_path / "clip.mkv")
+    assert clip.start <= 1.3
+    assert list(FrameReader(clip.path))

@@ -31,6 +31,14 @@ class Clips(Timed):
     usable: NDArray[np.bool_]
     """(n,) whether the first frame shows something: neither black nor of one colour."""
 
+    def within(self, start: float, end: float) -> slice:
+        """Return the clips that begin in start…end, the end left out; without one, the clip shown at `start`."""
+        first, last = np.searchsorted(self.times, [start, end])
+        if first == last:
+            first = max(0, int(np.searchsorted(self.times, start, side="right")) - 1)
+            last = first + 1
+        return slice(int(first), int(last))
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -154,10 +154,11 @@ def _seen(segment: Segment, last_frame: float) -> Segment:
 
 def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:
     inside = clips.within(*span)
+    key = key_frame(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist())
     return Segment(
         start=span[0],
         end=span[1],
-        key=key_frame(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist()),
+        key=min(max(key, span[0]), span[1]),  # a frame may be shown since before the span
         kind=kind,
         anomaly=float(anomaly[inside].max()),
     )

@@ -111,7 +111,7 @@ def copy_clip(video: Path, limits: Limits, output: OutputFile, start: float, end
             plan = _plan(source, stream, output, start + zero, end + zero)
         except OUT_OF_MEMORY:
             raise
-        except OSError as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             plan = _Plan(start, end, obstacle=f"it cannot be searched: {said(error)}")
         if plan.obstacle is None and plan.end <= start + zero:
             raise no_picture(video, start, end)
