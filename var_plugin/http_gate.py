@@ -37,8 +37,8 @@ _SAME_SITE = re.compile(rb";\s*samesite\s*(=\s*[^;]*)?(?=;|$)", re.IGNORECASE)
 _OWN_SITES = frozenset({b"same-origin", b"none"})
 _POLICY_VIOLATION = 1008
 _CLOSE_REASON = 120
-_DROP_SECONDS = 1.0
-_DROP_BYTES = 8 << 20
+_DROP_SECONDS = 5.0
+_DROP_BYTES = 64 << 20
 
 
 class Authority(NamedTuple):
