@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -39,6 +40,8 @@ BROKEN_AUDIO = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, Un
 
 # Timestamps are rounded, to milliseconds in Matroska, and packets jitter. A larger deviation is a gap or an overlap.
 _TIMESTAMP_SLACK_SECONDS = 0.04
+# Shorter blocks cost more calls, longer ones follow a channel that turns its phase more coarsely.
+_BLOCK_SECONDS = 0.25
 # The mean of opposite channels is silent. Independent channels lose half of their power in it, a single one three
 # quarters; below this share of the power the channels cancel each other.
 _CANCELLED_POWER_SHARE = 0.01
@@ -153,16 +156,26 @@ def _check_length(path: Path, samples: int, limits: Limits) -> None:
 
 
 class _Timeline:
-    """Places decoded frames at their timestamps, in runs without a gap, overlap or change of format."""
+    """Places decoded frames at their timestamps, in runs without a gap, overlap or change of format.
+
+    The frames of a run are joined to blocks before they are looked at and resampled: a frame holds some 20 ms, and each
+    call costs more than its samples.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.position = 0
         """Samples yielded so far."""
+        self._frames = AudioFifo()
+        """Frames of the run that are not resampled yet."""
         self._resampler: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
+        self._layout = ""
+        """Channels that the resampler takes."""
         self._due = 0.0
         """Seconds at which the next frame of the run begins."""
+        self._block_start = 0.0
+        """Seconds at which the next block begins."""
         self._overlap = 0
         """Samples of the run that were yielded already, by an earlier run."""
 
@@ -173,41 +186,59 @@ class _Timeline:
             frame: the next decoded frame.
             time: seconds from the start of the file; None: right after the frame before.
         """
-        frame = _audible(frame)
         format_ = (frame.format.name, frame.layout.name, frame.sample_rate)
         time = self._due if time is None else time
         is_in_time = abs(time - self._due) <= _TIMESTAMP_SLACK_SECONDS
         if format_ != self._format or not is_in_time:
             yield from self.flush()
-            yield from self._begin(self._due if is_in_time else time)
-            # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            self._format = format_
-        yield from self._resampled(frame)
+            backward = -math.inf if self._format is None else -BACKWARD_SLACK_SECONDS
+            if not backward <= time - self._due <= LONGEST_GAP_SECONDS:
+                raise clock_jumps(self._path, time, self._due)
+            self._due = self._block_start = self._due if is_in_time else time
+            self._frames, self._format = AudioFifo(), format_
         self._due += frame.samples / frame.sample_rate
+        frame.pts = None  # the run has its time already
+        self._frames.write(frame)
+        if self._frames.samples >= _BLOCK_SECONDS * frame.sample_rate:
+            yield from self._resample_block()
 
     def flush(self) -> Iterator[NDArray[np.float32]]:
-        """End the run: yield what the resampler still holds."""
-        yield from self._resampled(None)
+        """End the run: yield what waits for the next frame."""
+        yield from self._resample_block()
+        yield from self._drain()
+
+    def _resample_block(self) -> Iterator[NDArray[np.float32]]:
+        block = self._frames.read()
+        if block is None:
+            return
+        seconds = block.samples / block.sample_rate
+        block = _audible(block)
+        if self._resampler is None or block.layout.name != self._layout:
+            yield from self._drain()
+            yield from self._fill_gap()
+            # In s16, FFmpeg's downmix is the mean of the channels; in float it is 3 dB louder and can pass 1.0.
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._layout = block.layout.name
+        yield from self._samples(self._resampler.resample(block))
+        self._block_start += seconds
+
+    def _drain(self) -> Iterator[NDArray[np.float32]]:
+        if self._resampler:
+            yield from self._samples(self._resampler.resample(None))
         self._resampler = None
 
-    def _begin(self, time: float) -> Iterator[NDArray[np.float32]]:
-        """Begin a run at `time` seconds, after silence where there is a gap."""
-        is_first = self._format is None
-        backward = -BACKWARD_SLACK_SECONDS if not is_first else -math.inf
-        if not backward <= time - self._due <= LONGEST_GAP_SECONDS:
-            raise clock_jumps(self._path, time, self._due)
+    def _fill_gap(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the silence up to the next block, or remember how far it overlaps with the samples before it."""
         # Resampling may round a run up to one sample more: that is no overlap.
-        missing = round(time * SAMPLE_RATE) - self.position
+        missing = round(self._block_start * SAMPLE_RATE) - self.position
         if missing > 1:
             self.position += missing
             yield from _zeros(missing)
         self._overlap = -missing if missing < -1 else 0
-        self._due = time
 
-    def _resampled(self, frame: AudioFrame | None) -> Iterator[NDArray[np.float32]]:
-        for resampled in self._resampler.resample(frame) if self._resampler else ():
-            samples = resampled.to_ndarray().reshape(-1).astype(np.float32) / 32768.0
+    def _samples(self, frames: Iterable[AudioFrame]) -> Iterator[NDArray[np.float32]]:
+        for frame in frames:
+            samples = frame.to_ndarray().reshape(-1).astype(np.float32) / 32768.0
             left = samples[self._overlap :]
             self._overlap -= len(samples) - len(left)
             self.position += len(left)
