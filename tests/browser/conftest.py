@@ -152,14 +152,14 @@ def playing(page: Page) -> dict[str, float]:
 
 
 def comes_into_view(page: Page, selector: str) -> None:
-    """Wait until the last element of a kind begins in view, in the window and in the chat."""
+    """Wait until the last element of a kind is in view as a whole, in the window and in the chat."""
     page.locator(selector).last.wait_for()
     page.wait_for_function(
         """element => {
           const box = element.getBoundingClientRect();
           const chat = element.closest('.bubble-wrap')?.getBoundingClientRect();
           const top = Math.max(0, chat?.top ?? 0), bottom = Math.min(innerHeight, chat?.bottom ?? innerHeight);
-          return box.top >= top - 1 && box.top < bottom - 8;
+          return box.top >= top - 1 && box.bottom <= bottom + 1;
         }""",
         arg=page.locator(selector).last.element_handle(),
     )

@@ -18,18 +18,46 @@ const bindPlots = () => {
   }
 };
 
-// After an answer the chat stands at its question, so that the sentence and the best cards are in view.
+// After an answer the chat stands at its question, so that the sentence and the best cards are in view. The answer grows
+// while it is drawn, so the position is set again whenever its size changes, until the person scrolls or clicks.
 let shown = "0 0";
-const showAnswer = () => {
+let follows = false;
+
+const scrollToQuestion = () => {
   const rows = [...document.querySelectorAll("#vp-chat .message-row")];
-  const now = `${rows.length} ${document.querySelectorAll("#vp-chat .vp-card").length}`;
-  if (now === shown || !rows.length) return;
-  shown = now;
+  if (!follows || !rows.length) return;
   const asked = rows.findLastIndex((row) => row.classList.contains("user-row"));
   // A chip that is removed asks without a message.
   const first = rows[asked >= rows.length - 3 ? asked : rows.length - 2];
   const chat = document.querySelector("#vp-chat .bubble-wrap");
   chat.scrollTop += first.getBoundingClientRect().top - chat.getBoundingClientRect().top - 8;
+};
+
+// To observe an element again reports its size again, which would never end.
+const observed = new WeakSet();
+const sizes = new ResizeObserver(scrollToQuestion);
+for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+  document.addEventListener(
+    event,
+    ({ target }) => {
+      if (target.closest?.("#vp-chat")) follows = false;
+    },
+    { capture: true, passive: true },
+  );
+}
+
+const showAnswer = () => {
+  for (const part of document.querySelectorAll("#vp-chat .bubble-wrap, #vp-chat .message-row")) {
+    if (observed.has(part)) continue;
+    observed.add(part);
+    sizes.observe(part);
+  }
+  const rows = document.querySelectorAll("#vp-chat .message-row").length;
+  const now = `${rows} ${document.querySelectorAll("#vp-chat .vp-card").length}`;
+  if (now === shown) return;
+  shown = now;
+  follows = true;
+  scrollToQuestion();
 };
 
 const pageChanged = () => {
