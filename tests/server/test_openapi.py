@@ -40,6 +40,8 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(descript
                 case.body["model"] = MODEL  # no other name gets past the first check
             if isinstance(case.body, dict) and isinstance(case.body.get("text"), str):
                 case.body = {name: part for name, part in case.body.items() if name not in ("image", "audio", "video")}
+            if isinstance(case.body, dict) and case.body.get("modality") == "text":
+                case.body.pop("dimensions", None)  # hardly ever the model's own
             answered.add((case.operation.label, case.call_and_validate(headers=headers, checks=CHECKS).status_code))
 
         holds()

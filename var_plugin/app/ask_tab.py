@@ -110,7 +110,8 @@ def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML, added: 
     """Answer messages, examples and clicks in their order; `added` are the events of adding footage.
 
     Gradio drops an event while its predecessor still runs, as it does while a clip is cut. The handler of an event
-    therefore only puts an action into the inbox and changes `ticket`, whose one handler works through the inbox.
+    therefore only puts an action into the inbox and changes `ticket`, whose one handler works through the inbox. These
+    handlers are coroutines: in threads, two quick clicks could change places.
 
     Each kind of event has its own handler. One handler for all could not tell them apart by `event.target`: Gradio
     replaces a component by another object of the same id when a handler updates it.
@@ -118,21 +119,21 @@ def connect(tab: AskTab, desk: Desk, session: gr.State, bridge: gr.HTML, added: 
     inbox = gr.State(Inbox())
     ticket = gr.Number(0, visible="hidden", label="Actions received")
 
-    def put_message(message: dict[str, Any], inbox: Inbox) -> tuple[dict[str, Any], int]:
+    async def put_message(message: dict[str, Any], inbox: Inbox) -> tuple[dict[str, Any], int]:
         action = partial(say, desk, text=message.get("text") or "", files=message.get("files") or [])
         # The box is emptied at once, so that the next message can be typed while this one is answered.
         return {"text": "", "files": []}, inbox.put(action)
 
-    def put_example(event: gr.EventData, inbox: Inbox) -> int:
+    async def put_example(event: gr.EventData, inbox: Inbox) -> int:
         return inbox.put(partial(say, desk, text=event.value["text"], files=[]))
 
-    def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
+    async def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
         return inbox.put(partial(_clicked, desk, str(event.action), str(event.id), request.username))
 
-    def put_news(inbox: Inbox) -> int:
+    async def put_news(inbox: Inbox) -> int:
         return inbox.put(partial(ask_again, desk))
 
-    def put_clear(inbox: Inbox) -> int:
+    async def put_clear(inbox: Inbox) -> int:
         return inbox.put(lambda _: Session())
 
     def answer(inbox: Inbox, before: Session) -> Iterator[Update]:
