@@ -18,6 +18,8 @@ async def test_work_that_has_not_started_is_dropped_with_its_caller() -> None:
     dropped = asyncio.create_task(pool.run(ran.append, "dropped"))
     await asyncio.sleep(0)
     dropped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dropped
     go.set()
     await busy
     await pool.run(ran.append, "later")

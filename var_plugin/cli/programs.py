@@ -111,7 +111,7 @@ def page(
     ] = None,
 ) -> None:
     """Open the page: chat with the cameras. Users come from VAR_PLUGIN_APP_USERS, as name:password."""
-    import threading
+    import time
 
     from var_plugin.app.launch import running_page
     from var_plugin.app.options import PageOptions, parse_users
@@ -132,7 +132,8 @@ def page(
     with opened(index, suite, new=True) as library, running_page(library, options) as address:
         print(f"The page is at {address}; Ctrl-C ends it.", flush=True)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while True:  # a wait without an end misses a signal that the kernel gives to another thread
+                time.sleep(1)
 
 
 @app.command()
