@@ -18,6 +18,12 @@ SegmentKind = Literal["uniform", "anomaly", "video"]
 Scalar = str | int | float | bool
 ClockSource = Literal["caller", "sidecar", "file name", "container", "unknown"]
 
+MAX_QUERY_LENGTH = 32_768
+"""Characters of the text of a query."""
+
+MAX_WEIGHT = 1000.0
+"""Weight of a space in a search. Weighted scores stay finite."""
+
 
 def _finite(value: float) -> float:
     if value != value or value in (float("inf"), float("-inf")):

@@ -131,8 +131,16 @@ def test_weights_scale_scores_and_leave_spaces_out(footage: Index) -> None:
         retriever.invoke("red", weights={"scene": 0.0})
     with pytest.raises(InvalidInputError, match="a weight for the space 'smell'"):
         retriever.invoke("red", weights={"smell": 1.0})
-    with pytest.raises(InvalidInputError, match="from 0 on"):
+    with pytest.raises(InvalidInputError, match="from 0 to 1000"):
         retriever.invoke("red", weights={"scene": -1.0})
+
+
+def test_too_long_queries_and_too_large_weights_are_refused(footage: Index) -> None:
+    retriever = AnomalyRetriever(index=footage, k=1)
+    with pytest.raises(InvalidInputError, match="has 32769 characters: the limit is 32768"):
+        retriever.invoke("r" * 32_769)
+    with pytest.raises(InvalidInputError, match="from 0 to 1000"):
+        retriever.invoke("red", weights={"scene": 1e308})
 
 
 def test_a_reranker_decides_among_more_than_k(footage: Index) -> None:

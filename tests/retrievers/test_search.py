@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedM
 from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.library import Index
 from var_plugin.media.guard import probe
-from var_plugin.types import Filter, Segment, Span
+from var_plugin.types import MAX_QUERY_LENGTH, Filter, Segment, Span
 
 
 @pytest.fixture
@@ -135,3 +136,23 @@ def test_questions_that_make_no_sense(filled: Index, tmp_path: Path) -> None:
         filled.search("red", k=0)
     with pytest.raises(UnsupportedModalityError, match="cannot encode audio"):
         filled.search("red", audio=tmp_path / "scream.wav")
+
+
+def test_weights_are_numbers_that_keep_scores_finite(filled: Index) -> None:
+    (best,) = filled.search("red", k=1, weights={"scene": np.float32(1000)})
+    assert best.score == pytest.approx(1000 * best.matched["scene"])
+    weights: tuple[Any, ...] = (1e308, 1000.1, -1, np.nan, np.inf, 10**400, "1", None)
+    for weight in weights:
+        with pytest.raises(InvalidInputError, match=r"the weight of 'scene' is .*; give a number from 0 to 1000"):
+            filled.search("red", weights={"scene": weight})
+
+
+def test_the_length_of_the_text_is_limited(filled: Index) -> None:
+    assert filled.search("red" + " " * (MAX_QUERY_LENGTH - 3), k=1)
+    with pytest.raises(InvalidInputError, match="the text of the query has 32769 characters: the limit is 32768"):
+        filled.search("red" * 10_923)
+
+
+def test_a_minimum_score_that_is_not_a_number_is_refused(filled: Index) -> None:
+    with pytest.raises(InvalidInputError, match="min_score is not a number"):
+        filled.search("red", min_score=np.nan)

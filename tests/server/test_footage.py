@@ -48,7 +48,7 @@ def test_weak_moments_and_further_ones_of_a_video_can_be_left_out(client: httpx.
     assert len(videos) == len(set(videos)) == 2
     (doubled,) = search(client, text="red", k=1, weights={"scene": 2})
     assert doubled["score"] == pytest.approx(2 * everything[0]["score"], rel=1e-5)
-    for weights in ({"smell": 1}, {"scene": -1}, {"scene": 0}):
+    for weights in ({"smell": 1}, {"scene": -1}, {"scene": 0}, {"scene": 1e308}):
         assert client.post("/v1/search", json={"text": "red", "weights": weights}).status_code == 400
 
 

@@ -30,7 +30,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from var_plugin.errors import InvalidInputError, complaints, said
 from var_plugin.private_files import create_private_file, make_private_folder
-from var_plugin.types import Filter, Finite, Moment, Value
+from var_plugin.types import MAX_QUERY_LENGTH, Filter, Finite, Moment, Value
 
 if TYPE_CHECKING:
     import httpx
@@ -51,7 +51,7 @@ class SavedQuery(Value):
     """A text that is searched for in new footage."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    text: Annotated[str, Field(min_length=1)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_LENGTH)]
     threshold: Finite
     """A moment of at least this score raises the alert. `search` with the same text shows which scores are usual."""
     filter: Filter = Filter()

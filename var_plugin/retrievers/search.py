@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import takewhile
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from var_plugin.media import guard
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
 from var_plugin.settings import settings
-from var_plugin.types import Filter, Modality, Moment, Query, Span
+from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, Filter, Modality, Moment, Query, Span
 
 GroupBy = Literal["moment", "video"]
 """What an answer lists: every moment, or of each video the best one."""
@@ -85,13 +86,22 @@ def search(
         thumbnails: make a picture of each moment.
 
     Raises:
-        InvalidInputError: k is below 1, a weight makes no sense, or the filter cannot be expressed.
+        InvalidInputError: k is below 1, the text is longer than `MAX_QUERY_LENGTH`, a weight is not a number from 0 to
+            `MAX_WEIGHT`, `min_score` is not a number, or the filter cannot be expressed.
         UnsupportedModalityError: the suite of the index cannot embed a part of the query.
         TooLongMediaError: the audio or the video of the query is longer than `MAX_QUERY_SECONDS`.
         StoreError: the store failed.
     """
     if k < 1:
         raise InvalidInputError(f"cannot return {k} moments", fix="ask for at least 1")
+    if query.text is not None and len(query.text) > MAX_QUERY_LENGTH:
+        raise InvalidInputError(
+            f"the text of the query has {len(query.text)} characters",
+            why=f"the limit is {MAX_QUERY_LENGTH}",
+            fix="describe the moment in a sentence",
+        )
+    if min_score is not None and math.isnan(min_score):
+        raise InvalidInputError("min_score is not a number", fix="give a number, or leave it out")
     index.renew()
     wanted = wanted or Filter()
     if wanted.kinds is None:
@@ -136,7 +146,7 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
             for modality in parts
             if modality in encoders.space.modalities
         }
-        weight = weights.get(name, 1.0)
+        weight = float(weights.get(name, 1.0))
         if backgrounds and weight > 0:
             limits = {modality: _query_limits(modality, parts[modality]) for modality in backgrounds}
             scaled = [
@@ -199,8 +209,10 @@ def _check_weights(suite: Suite, weights: Mapping[str, float]) -> None:
                 why=f"suite '{suite.name}' has the spaces {', '.join(suite.spaces)}",
                 fix="name one of them",
             )
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InvalidInputError(f"the weight of '{name}' is {weight}", fix="give a number from 0 on")
+        if not (isinstance(weight, Real) and 0 <= weight <= MAX_WEIGHT):  # false for NaN
+            raise InvalidInputError(
+                f"the weight of '{name}' is {str(weight)[:20]}", fix=f"give a number from 0 to {MAX_WEIGHT:.0f}"
+            )
 
 
 def _fetch(

@@ -24,9 +24,9 @@ from var_plugin.media.limits import Limits
 from var_plugin.server.errors import RequestTooLargeError
 from var_plugin.server.fetching import Fetcher
 from var_plugin.server.memory import MemoryBudget
-from var_plugin.server.schemas import LONGEST_TEXT, AudioPart, ImagePart, Input, InputAudioPart, TextPart
+from var_plugin.server.schemas import AudioPart, ImagePart, Input, InputAudioPart, TextPart
 from var_plugin.server.threads import Pools
-from var_plugin.types import Modality, Span
+from var_plugin.types import MAX_QUERY_LENGTH, Modality, Span
 
 MOST_MEDIA = 32
 """Images, audio files and videos of one request: small files may be large when decoded."""
@@ -197,9 +197,9 @@ def check_amount(parts: Sequence[tuple[Modality, str]], suite: Suite, space: str
     for text in texts:
         if not text.strip():
             raise InvalidInputError("a text is empty", fix="send at least a word")
-        if len(text) > LONGEST_TEXT:
+        if len(text) > MAX_QUERY_LENGTH:
             raise RequestTooLargeError(
-                f"a text has {len(text)} characters", why=f"the limit is {LONGEST_TEXT}", fix="send it in parts"
+                f"a text has {len(text)} characters", why=f"the limit is {MAX_QUERY_LENGTH}", fix="send it in parts"
             )
     if sum(map(len, texts)) > MOST_TEXT:
         raise RequestTooLargeError(

@@ -9,15 +9,13 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from var_plugin.retrievers.search import GroupBy
-from var_plugin.types import ClockOrigin, Filter, Finite, Modality, Scalar, Value
+from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, ClockOrigin, Filter, Finite, Modality, Scalar, Value
 
 EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
+Weight = Annotated[Finite, Field(ge=0, le=MAX_WEIGHT)]
 
 MOST_INPUTS = 2048
-
-LONGEST_TEXT = 32_768
-"""Characters of one text."""
 
 LONGEST_NAME = 256
 """Characters of a name: of a model, a camera, a key or a value of metadata, a user."""
@@ -186,7 +184,7 @@ def _bounded(given: Filter) -> Filter:
 class SearchRequest(Value):
     """What is looked for: a text, a picture, a sound, a video, or several of them at once."""
 
-    text: str | None = Field(default=None, max_length=LONGEST_TEXT, examples=["a man smashes a window"])
+    text: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH, examples=["a man smashes a window"])
     image: str | None = Field(default=None, description=_URI)
     audio: str | None = Field(default=None, description=_URI)
     video: str | None = Field(default=None, description=_URI)
@@ -200,7 +198,7 @@ class SearchRequest(Value):
     group_by: GroupBy | None = Field(
         default=None, description="video: the best moment of each video only; null: every moment"
     )
-    weights: Annotated[dict[str, Annotated[Finite, Field(ge=0)]], Field(max_length=MOST_WEIGHTS)] | None = Field(
+    weights: Annotated[dict[str, Weight], Field(max_length=MOST_WEIGHTS)] | None = Field(
         default=None, description="per space, what its scores count against those of the others; 0 leaves it out"
     )
 
