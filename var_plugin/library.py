@@ -165,7 +165,8 @@ class Index(VideoIndex):
         """Delete videos older than `keep_days`, then the oldest ones until the index takes at most `max_bytes`.
 
         A video is as old as its recording; where that clock time is unknown, as its addition to the index. The files in
-        `recordings` count as part of the index and are deleted with their videos; all others stay.
+        `recordings` count as part of the index and are deleted with their videos; all others stay, and so does a
+        recording that was replaced since it was indexed: `not_deleted` of the result lists it.
 
         Raises:
             InvalidInputError: a limit that is not above zero.

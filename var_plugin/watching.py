@@ -278,6 +278,8 @@ class Watch:
         self.counts["deleted"] += len(pruned.deleted)
         for video in pruned.deleted:
             self.note(f"deleted: {video.uri} from the index")
+        for reason in pruned.not_deleted:
+            self.note(f"not deleted: {reason}")
 
     def _raise(self, pending: PendingAlerts, *, at_once: bool = False) -> None:
         try:

@@ -27,15 +27,12 @@ def find_footage(entry: Entry, *, always_hash: bool = False) -> Path:
     """
     problems: list[VarPluginError] = []
     for sighting in reversed(entry.sightings):
-        path = Path(sighting.path)
         try:
-            if not always_hash and _looks_the_same(path, sighting, entry):
-                return path
-            check_footage(path, entry.content)
+            check_sighting(entry, sighting, always_hash=always_hash)
         except VarPluginError as error:
             problems.append(error)
         else:
-            return path
+            return Path(sighting.path)
     worst = min(problems, key=lambda problem: not isinstance(problem, ChangedMediaError))
     if isinstance(worst, MediaNotFoundError):
         worst = MediaNotFoundError(
@@ -44,6 +41,23 @@ def find_footage(entry: Entry, *, always_hash: bool = False) -> Path:
             fix=f"index the file where it lies now, or delete the video: var-plugin delete {entry.video_id}",
         )
     raise worst
+
+
+def check_sighting(entry: Entry, sighting: Sighting, *, always_hash: bool = False) -> None:
+    """Raise unless the file of one sighting of a video still holds its footage, as `find_footage` decides that.
+
+    Args:
+        entry: the video's row.
+        sighting: one of its sightings.
+        always_hash: compare the SHA-256 in any case.
+
+    Raises:
+        ChangedMediaError: the file holds something else.
+        MediaNotFoundError, EmptyMediaError, UnreadableMediaError: there is none, or it cannot be read.
+    """
+    path = Path(sighting.path)
+    if always_hash or not _looks_the_same(path, sighting, entry):
+        check_footage(path, entry.content)
 
 
 def check_footage(path: Path, content: str) -> None:

@@ -8,9 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
 
-from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, said
-from var_plugin.index.catalogue import Entry
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, StoreError, VarPluginError, said
+from var_plugin.index.catalogue import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME
+from var_plugin.index.footage import check_sighting
 from var_plugin.index.location import is_local
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.reindex import reindex
@@ -30,6 +31,8 @@ class Pruned(Value):
     deleted: tuple[Video, ...]
     bytes_before: int
     bytes_after: int
+    not_deleted: tuple[str, ...] = ()
+    """One line per recording that stays: its file and why. It does not hold the footage that was indexed."""
 
 
 class IncompletePruneError(StoreError):
@@ -65,7 +68,7 @@ def prune(
         keep_days: delete what is older; None keeps all.
         max_bytes: room the index may take on disk; on a server, which tells nobody, an estimate counts. None: any.
         recordings: files that are the index's own: they count as part of it, and are deleted with their videos, or when
-            they are too old and no video of the index.
+            they are too old and no video of the index. A file that was replaced since it was indexed stays.
         now: the time from which age counts; default: the clock.
 
     Raises:
@@ -91,11 +94,12 @@ def prune(
         gone = len(left) - sum(size <= _SHARE * max_bytes for size in kept)
         doomed, left = doomed + left[:gone], left[gone:]
     deleted: list[Video] = []
+    not_deleted: list[str] = []
     try:
         for entry in doomed:
             index.delete(entry.video_id)
             deleted.append(entry.video())
-            own.delete(entry)
+            not_deleted += own.delete(entry)
         if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
             raise StoreError(
                 "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
@@ -105,10 +109,15 @@ def prune(
             raise
         cause = error if isinstance(error, VarPluginError) else StoreError("pruning stopped", why=said(error))
         remaining = own.bytes_of(doomed[len(deleted) :] + left)
-        done = Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=size_in_bytes(index) + remaining)
+        done = Pruned(
+            deleted=tuple(deleted),
+            bytes_before=before,
+            bytes_after=size_in_bytes(index) + remaining,
+            not_deleted=tuple(not_deleted),
+        )
         raise IncompletePruneError(done, cause) from error
     after = size_in_bytes(index) + own.bytes_of(left)
-    return Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=after)
+    return Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=after, not_deleted=tuple(not_deleted))
 
 
 class _Recordings:
@@ -118,11 +127,21 @@ class _Recordings:
         self._files = {str(file.absolute()): file for file in files}
 
     def bytes_of(self, entries: Sequence[Entry]) -> int:
-        return sum(file.stat().st_size for entry in entries for file in self._of(entry) if file.is_file())
+        return sum(file.stat().st_size for entry in entries for _, file in self._of(entry) if file.is_file())
 
-    def delete(self, entry: Entry) -> None:
-        for file in self._of(entry):
+    def delete(self, entry: Entry) -> list[str]:
+        """Delete the recordings that hold the footage of a video; return a line for each that holds something else."""
+        not_deleted = []
+        for sighting, file in self._of(entry):
+            try:
+                check_sighting(entry, sighting)
+            except MediaNotFoundError:
+                continue
+            except VarPluginError as error:
+                not_deleted.append(str(error))
+                continue
             file.unlink(missing_ok=True)
+        return not_deleted
 
     def delete_strays(self, entries: Sequence[Entry], oldest: float) -> None:
         held = {seen.path for entry in entries for seen in entry.sightings}
@@ -130,8 +149,8 @@ class _Recordings:
             if path not in held and file.is_file() and file.stat().st_mtime * 1000 < oldest:
                 file.unlink(missing_ok=True)
 
-    def _of(self, entry: Entry) -> list[Path]:
-        return [self._files[seen.path] for seen in entry.sightings if seen.path in self._files]
+    def _of(self, entry: Entry) -> list[tuple[Sighting, Path]]:
+        return [(seen, self._files[seen.path]) for seen in entry.sightings if seen.path in self._files]
 
 
 def size_in_bytes(index: VideoIndex) -> int:
