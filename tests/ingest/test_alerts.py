@@ -379,6 +379,28 @@ def test_a_file_of_queries_that_cannot_be_used_is_an_error(tmp_path: Path) -> No
         SavedQueries(tmp_path / "file/alerts.json").save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_saving_writes_through_a_link(tmp_path: Path, exists: bool) -> None:
+    link, file = tmp_path / "alerts.json", tmp_path / "elsewhere" / "queries.json"
+    if exists:
+        file.parent.mkdir()
+        file.write_text("[]")
+    link.symlink_to(file)
+    SavedQueries(link).save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
+    assert link.is_symlink()
+    assert [query.name for query in SavedQueries(file).queries] == ["a"]
+    assert sorted(file.parent.iterdir()) == [file]
+    SavedQueries(link).remove("a")
+    assert (link.is_symlink(), SavedQueries(file).queries) == (True, ())
+
+
+def test_a_link_that_leads_to_itself_is_an_error(tmp_path: Path) -> None:
+    link = tmp_path / "alerts.json"
+    link.symlink_to(link)
+    with pytest.raises(InvalidInputError, match="symbolic link"):
+        SavedQueries(link).save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
+
+
 def test_content_reaches_no_shell(index: Index, film: Film, tmp_path: Path) -> None:
     """A camera's name full of shell syntax comes through as it is, and does nothing."""
     evil = "$(touch owned); `touch owned`; 'x' && touch owned"
@@ -398,6 +420,8 @@ def test_a_query_without_receiver_and_a_file_of_something_else_are_refused(tmp_p
     file = tmp_path / "alerts.json"
     with pytest.raises(InvalidInputError, match="has no webhook or command"):
         SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5))
+    with pytest.raises(InvalidInputError, match="has 32769 characters: the limit is 32768"):
+        SavedQueries(file).save(SavedQuery(name="a", text="r" * 32_769, threshold=0.5, command=("true",)))
     with pytest.raises(InvalidInputError, match="not the address of a web server"):
         SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5, webhook="file:///etc/passwd"))
     assert not file.exists()

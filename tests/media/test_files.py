@@ -6,9 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from var_plugin.errors import EmptyMediaError, MediaNotFoundError, NoVideosFoundError, UnreadableMediaError
+from var_plugin.errors import (
+    EmptyMediaError,
+    InvalidInputError,
+    MediaNotFoundError,
+    NoVideosFoundError,
+    UnreadableMediaError,
+)
 from var_plugin.media import files
-from var_plugin.media.files import HIDDEN_FILES, _spelling, canonical, content_hash, find_videos, scan_videos
+from var_plugin.media.files import (
+    HIDDEN_FILES,
+    _spelling,
+    canonical,
+    content_hash,
+    find_videos,
+    scan_videos,
+    written_whole,
+)
 
 
 def test_folders_give_their_videos_sorted(tmp_path: Path) -> None:
@@ -157,3 +171,34 @@ def test_of_a_file_that_grows_the_first_bytes_count(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(files, "check_file", growing)
     assert content_hash(file) == hashlib.sha256(b"x" * 10).hexdigest()
+
+
+def test_a_named_file_is_written_through_a_link(tmp_path: Path) -> None:
+    link, file = tmp_path / "clip.mp4", tmp_path / "share" / "clip.mp4"
+    link.symlink_to("share/clip.mp4")
+    for content in ("new", "newer"):
+        with written_whole(link) as unfinished:
+            unfinished.write_text(content)
+        assert (link.is_symlink(), file.read_text()) == (True, content)
+    with pytest.raises(RuntimeError), written_whole(link):
+        raise RuntimeError
+    assert file.read_text() == "newer"
+    assert sorted(file.parent.iterdir()) == [file]
+
+
+def test_a_private_file_replaces_a_link(tmp_path: Path) -> None:
+    """Other programs could lay a link into a cache."""
+    link, file = tmp_path / "cache" / "1000.jpg", tmp_path / "other.jpg"
+    link.parent.mkdir()
+    file.write_text("other")
+    link.symlink_to(file)
+    with written_whole(link, private=True) as unfinished:
+        unfinished.write_text("new")
+    assert (link.is_symlink(), link.read_text(), file.read_text()) == (False, "new", "other")
+
+
+def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InvalidInputError, match="it is not a regular file"), written_whole(tmp_path / "pipe.jpg"):
+        pytest.fail("it is written")
+    assert (tmp_path / "pipe.jpg").is_fifo()

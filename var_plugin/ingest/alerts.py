@@ -29,6 +29,7 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic import Field, TypeAdapter, ValidationError
 
 from var_plugin.errors import InvalidInputError, complaints, said
+from var_plugin.media.files import replaceable
 from var_plugin.private_files import create_private_file, make_private_folder
 from var_plugin.types import MAX_QUERY_LENGTH, Filter, Finite, Moment, Value
 
@@ -51,7 +52,7 @@ class SavedQuery(Value):
     """A text that is searched for in new footage."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    text: Annotated[str, Field(min_length=1, max_length=MAX_QUERY_LENGTH)]
+    text: Annotated[str, Field(min_length=1)]
     threshold: Finite
     """A moment of at least this score raises the alert. `search` with the same text shows which scores are usual."""
     filter: Filter = Filter()
@@ -122,12 +123,18 @@ class SavedQueries:
         """Store a query, in place of the one of the same name.
 
         Raises:
-            InvalidInputError: it has no receiver, its webhook is not the address of a web server, or the file cannot be
-                written.
+            InvalidInputError: it has no receiver, its text is too long for a search, its webhook is not the address of
+                a web server, or the file cannot be written.
         """
         if query.webhook is None and not query.command:
             raise InvalidInputError(
                 f"saved query '{query.name}' has no webhook or command", fix="add --webhook or --command"
+            )
+        if len(query.text) > MAX_QUERY_LENGTH:
+            raise InvalidInputError(
+                f"the text of saved query '{query.name}' has {len(query.text)} characters",
+                why=f"the limit is {MAX_QUERY_LENGTH}",
+                fix="describe the moment in a sentence",
             )
         if query.webhook is not None:
             _address(query.webhook)
@@ -146,14 +153,15 @@ class SavedQueries:
         self._write(others)
 
     def _write(self, queries: tuple[SavedQuery, ...]) -> None:
-        unfinished = self._file.with_name(f".{os.getpid()}.{self._file.name}")
         try:
-            if not self._file.parent.exists():
-                make_private_folder(self._file.parent)
+            file = replaceable(self._file)  # a link to it stays a link
+            unfinished = file.with_name(f".{os.getpid()}.{file.name}")
+            if not file.parent.exists():
+                make_private_folder(file.parent)
             # Addresses and commands may hold secrets.
-            with create_private_file(unfinished) as file:
-                file.write(_QUERIES.dump_json(queries, indent=2))
-            unfinished.replace(self._file)
+            with create_private_file(unfinished) as opened:
+                opened.write(_QUERIES.dump_json(queries, indent=2))
+            unfinished.replace(file)
         except OSError as error:
             raise InvalidInputError(
                 f"cannot write {self._file}", why=said(error), fix="name another file: --alerts"

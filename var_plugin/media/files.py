@@ -276,11 +276,26 @@ def _no_file(path: Path) -> MediaNotFoundError:
     )
 
 
+def replaceable(path: Path) -> Path:
+    """Return the file to replace in order to write a file that a user names: of a link, what it leads to.
+
+    Raises:
+        OSError: something else than a file lies there, or the system does not let this user follow the link.
+    """
+    try:
+        # Not `resolve` alone: the kernel refuses links of other users in shared folders, such as /tmp.
+        if not S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    except FileNotFoundError:
+        pass
+    return path.resolve()
+
+
 @contextmanager
 def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
     """Give the block a file to write; it becomes the target when the block ends well, and is gone when it does not.
 
-    Several may write the same target at once: the last one to end wins.
+    Several may write the same target at once: the last one to end wins. A link is followed, except to a private file.
 
     Args:
         target: the file.
@@ -289,17 +304,18 @@ def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         InvalidInputError: nothing can be written there.
     """
-    unfinished = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     with writing(target):
+        file = target if private else replaceable(target)
         if private:
-            make_private_folder(target.parent)
+            make_private_folder(file.parent)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(f".{secrets.token_hex(4)}.{file.name}")
         unfinished.touch(mode=0o600 if private else 0o666)
     try:
         yield unfinished
         with writing(target):
-            unfinished.replace(target)
+            unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
 
