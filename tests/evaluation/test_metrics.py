@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.evaluation.metrics import chance, frame_auc, pair_ranks, ranks, retrieval
+from var_plugin.evaluation.metrics import chance, frame_auc, from_ranks, pair_ranks, ranks, retrieval
 
 
 def brute_force_rank(row: np.ndarray, target: int) -> float:
@@ -55,6 +55,15 @@ def test_chance_is_what_random_scores_give() -> None:
     expected = chance(50)
     assert expected.query_to_video.median_rank == 25.5
     assert np.mean([one.recall_sum for one in drawn]) == pytest.approx(expected.recall_sum, rel=0.05)
+
+
+def test_a_single_query_or_video_has_no_interval() -> None:
+    single = retrieval(np.ones((1, 1)), resamples=50)
+    assert (single.recall_sum, single.intervals) == (600, None)
+    one, two = np.ones(1), np.ones(2)
+    assert from_ranks(two, one, resamples=50).intervals is None
+    assert from_ranks(one, two, resamples=50).intervals is None
+    assert retrieval(np.eye(2), resamples=50).intervals is not None
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_queries() -> None:

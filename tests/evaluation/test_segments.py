@@ -90,3 +90,13 @@ def test_intervals_hold_the_value_and_draw_whole_videos() -> None:
     found = segments.summary(hits, queries, resamples=500)
     interval = found.intervals["IoU 0.5 R@1"]
     assert (interval.low, found.values["IoU 0.5 R@1"], interval.high) == (0, 50, 100)
+
+
+def test_a_single_span_gives_finite_numbers_and_no_interval() -> None:
+    clips = {Path("b"): CLIPS[Path("b")]}
+    spans = segments.cut(clips, StillsEncoder(MeanColor()))
+    assert len(spans.times) == 1
+    wanted = segments.numbered([Path("b")], clips, [(0.0, 3.0)])
+    chance = segments.summary(segments.chance(wanted, spans), wanted, resamples=50)
+    assert set(chance.values.values()) == {100.0}
+    assert chance.intervals == {}

@@ -314,7 +314,8 @@ def test_a_command_is_limited_and_killed_with_its_children(
     pid = tmp_path / "pid"
     saved = SavedQueries(tmp_path / "alerts.json")
     command = ("sh", "-c", f"echo $$ > {pid}; {script}", "hush")
-    saved.save(SavedQuery(name="a", text="x" * 200_000, threshold=1, command=command))
+    # A body that no pipe holds: the command has to read it.
+    saved.save(SavedQuery(name="a", text="\N{SNOWMAN}" * 32_000, threshold=1, command=command))
     (alert,) = Alerts(saved).check(["a"], lambda text, only: [MOMENT])
     assert bool(alert.failures) == bool(failure)
     assert not failure or failure in alert.failures[0]

@@ -131,6 +131,8 @@ def evaluate(
 ) -> None:
     """Print a results table: published rows, chance, and what was measured here, with 95 % intervals.
 
+    Intervals need at least two queries and two videos.
+
     With --videos a suite is measured, zero-shot and, for a trained folder, trained; with --model a model on features.
     """
     from var_plugin.evaluation.moments_report import moments_as_json, moments_markdown

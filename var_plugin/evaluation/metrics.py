@@ -129,7 +129,7 @@ def retrieval(
         scores: (n, n), queries by videos.
         merge_equal: See `pair_ranks`.
         resamples: Bootstrap resamples of the pairs for 95 % percentile intervals; 0 for none. The gallery stays
-            whole: the intervals say how much another draw of queries would move the numbers.
+            whole: the intervals say how much another draw of queries would move the numbers. A single pair has none.
         seed: Of the bootstrap.
     """
     return from_ranks(*pair_ranks(scores, merge_equal=merge_equal), resamples=resamples, seed=seed)
@@ -140,11 +140,12 @@ def from_ranks(
 ) -> Retrieval:
     """R@1/5/10, median rank and SumR from the ranks (queries,) and (videos,) of both directions; see `retrieval`.
 
-    Where there are as many queries as videos they are taken to be pairs, and are drawn together.
+    Where there are as many queries as videos they are taken to be pairs, and are drawn together. There are no
+    intervals for a single query or a single video.
     """
     values = _statistics(forward, backward)
     measured = Retrieval(_direction(values[:4]), _direction(values[4:8]))
-    if resamples == 0:
+    if resamples == 0 or min(len(forward), len(backward)) < 2:
         return measured
     from scipy.stats import bootstrap
 

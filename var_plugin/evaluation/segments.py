@@ -82,7 +82,7 @@ def chance(wanted: Wanted, spans: Spans) -> NDArray[np.float64]:
     from scipy.stats import hypergeom
 
     right = np.stack([[(_overlaps(*one, spans) >= least).sum() for least in _LEAST] for one in _each(wanted)])
-    depths = np.array(DEPTHS)[None, :, None]
+    depths = np.minimum(DEPTHS, len(spans.times))[None, :, None]
     probability: NDArray[np.float64] = 1 - hypergeom.pmf(0, len(spans.times), right[:, None, :], depths)
     return probability
 
@@ -98,15 +98,16 @@ def summary(
 ) -> Moments:
     """Average over the queries (queries, K, θ), with 95 % intervals.
 
-    Videos are drawn, with all their queries: sentences of one video resemble each other.
+    Videos are drawn, with all their queries: sentences of one video resemble each other. A single video has no
+    intervals.
     """
     names = [f"IoU {least:g} R@{depth}" for depth in DEPTHS for least in _LEAST]
     flat = 100 * hits.reshape(len(hits), -1).astype(float)
     values = dict(zip(names, flat.mean(axis=0).tolist(), strict=True))
-    if resamples == 0:
-        return Moments(values)
     _, video = np.unique(wanted.videos, return_inverse=True)
     count = np.bincount(video)
+    if resamples == 0 or len(count) < 2:
+        return Moments(values)
     sums = np.stack([np.bincount(video, weights=column) for column in flat.T], axis=1)
     drawn = np.random.default_rng(seed).integers(0, len(count), (resamples, len(count)))
     means = sums[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
