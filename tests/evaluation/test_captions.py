@@ -50,12 +50,26 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
         (["video,caption,start,end", "a,b,1,"], "'1' to '' are no times"),
         (["video,caption,start,end", "a,b,4,4"], "4 to 4 s is no span"),
         (["video,caption,start,end", "a,b,nan,4"], "is no span"),
+        (["video,caption,start,end", "a,b,1,inf"], "is no span"),
+        (["video,caption", "a,a man, running"], "row 2: it has more cells .* put a caption with commas in quotes"),
+        (["video,caption", f'a,"{"b" * 200_000}"'], "cannot read .* as CSV: field larger"),
     ],
 )
 def test_a_table_that_says_something_else_is_refused(lines: list[str], complaint: str, tmp_path: Path) -> None:
     cams = videos(tmp_path, "a.mp4")
     with pytest.raises(InvalidInputError, match=complaint):
         captioned("own", cams, table(tmp_path, *lines), "test")
+
+
+def test_tables_that_cannot_be_decoded_are_one_error(tmp_path: Path) -> None:
+    cams, path = videos(tmp_path, "a.mp4"), tmp_path / "captions.csv"
+    path.write_bytes(b"video,caption\na,caf\xe9\n")
+    with pytest.raises(InvalidInputError, match=r"cannot read .* save it as CSV in UTF-8"):
+        captioned("own", cams, path, "test")
+    for content in (b"\xff", b"{", b"[" * 100_000):
+        (tmp_path / "UCFCrime_Test.json").write_bytes(content)
+        with pytest.raises(InvalidInputError, match="as JSON"):
+            captioned("uca", cams, tmp_path, "test")
 
 
 def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, said
 from var_plugin.evaluation.benchmarks.pairs import LISTED, Split
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 from var_plugin.evaluation.benchmarks.xdviolence_ar import NORMAL_MARK, read_names
@@ -93,9 +94,12 @@ class _Found:
 def _read_table(path: Path, found: _Found) -> list[Captioned]:
     if not path.is_file():
         raise MediaNotFoundError(f"{path} does not exist", fix="pass a table in CSV with the columns video and caption")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns, rows = table.fieldnames or [], list(table)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns, rows = table.fieldnames or [], list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"cannot read {path} as CSV", why=said(error), fix="save it as CSV in UTF-8") from error
     if not {"video", "caption"} <= set(columns) <= set(_COLUMNS):
         raise InvalidInputError(
             f"{path} has the columns {', '.join(columns)}",
@@ -104,6 +108,12 @@ def _read_table(path: Path, found: _Found) -> list[Captioned]:
         )
     if not rows:
         raise InvalidInputError(f"{path} has no row below its names")
+    for number, row in enumerate(rows, start=2):
+        if None in row:
+            raise InvalidInputError(
+                f"{path}, row {number}: it has more cells than there are columns",
+                fix="put a caption with commas in quotes",
+            )
     files = found.named(row["video"] for row in rows)
     return [_from_row(row, files, f"{path}, row {number}") for number, row in enumerate(rows, start=2)]
 
@@ -129,7 +139,7 @@ def _span(start: str, end: str, place: str) -> tuple[float, float] | None:
         raise InvalidInputError(
             f"{place}: '{start}' to '{end}' are no times", fix="write seconds, such as 12.5, or neither"
         ) from error
-    if not 0 <= span[0] < span[1]:
+    if not 0 <= span[0] < span[1] < math.inf:
         raise InvalidInputError(f"{place}: {start} to {end} s is no span", fix="let it end after it starts")
     return span
 
@@ -140,7 +150,10 @@ def _read_uca(folder: Path, found: _Found, split: Split) -> list[Captioned]:
         raise MediaNotFoundError(
             f"{path} does not exist", why="it holds sentences and times", fix="get UCF-Crime Annotation (CVPR 2024)"
         )
-    listed = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"cannot read {path} as JSON", why=said(error), fix="get the file again") from error
     files = found.named(listed)
     return [
         Captioned(files[name], " ".join(sentence.split()), (start, end))
