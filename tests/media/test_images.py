@@ -182,10 +182,58 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, bomb: str
     assert "\n" not in str(caught.value)
 
 
-def test_text_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+PACKED = zlib.compress(bytes(100_000_000))
+TEXT_BOMBS = {
+    "text": chunk(b"zTXt", b"Comment\0\0" + PACKED),
+    "international text": chunk(b"iTXt", b"Comment\0\1\0\0\0" + PACKED),
+    "colour profile": chunk(b"iCCP", b"profile\0\0" + PACKED),
+    "many texts": b"".join(
+        chunk(b"zTXt", b"%d\0\0" % number + zlib.compress(bytes(1_000_000))) for number in range(100)
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize("bomb", TEXT_BOMBS)
+def test_metadata_that_unpack_to_gigabytes_are_refused(tmp_path: Path, bomb: str, place: str) -> None:
     path = tmp_path / "bomb.png"
-    path.write_bytes(png(8, 8, extra=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000)))))
-    with pytest.raises(UnreadableMediaError):
+    image, end = png(8, 8)[:-12], png(8, 8)[-12:]
+    before = place == "before the pixels"
+    path.write_bytes(png(8, 8, extra=TEXT_BOMBS[bomb]) if before else image + TEXT_BOMBS[bomb] + end)
+    with pytest.raises(
+        UnreadableMediaError, match=r"cannot read .*bomb\.png as an image: .*[Tt]oo (large|much memory)"
+    ) as caught:
+        guard.decode_image(path, limits=replace(DEFAULT_LIMITS, memory=1 << 30))
+    assert "\n" not in str(caught.value)
+
+
+def animation(kind: str) -> bytes:
+    """A small file of images that take much memory when all of them are decoded."""
+    if kind == "GIF":
+        frame = saved(Image.new("P", (4000, 4000)), "GIF")
+        start = frame.index(b",\0\0\0\0")
+        return frame[:start] + frame[start:-1] * 300 + b";"
+    side, count = {"TIFF": (2500, 60), "WebP": (1000, 40), "AVIF": (1000, 40)}[kind]
+    images = [Image.new("1" if kind == "TIFF" else "RGB", (side, side), number % 2) for number in range(count)]
+    options = {"TIFF": {"compression": "group4"}, "AVIF": {"speed": 10}}.get(kind, {})
+    return saved(images[0], kind, save_all=True, append_images=images[1:], **options)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WebP", "AVIF"])
+def test_of_many_large_images_one_is_decoded(tmp_path: Path, kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = tmp_path / "moving"
+    path.write_bytes(animation(kind))
+    assert guard.decode_image(path, size=(8, 8), limits=replace(DEFAULT_LIMITS, memory=1 << 30)).shape == (8, 8, 3)
+
+
+def test_an_avif_image_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = tmp_path / "large.avif"
+    path.write_bytes(saved(Image.new("RGB", (8192, 4096)), "AVIF", speed=10))
+    with pytest.raises(TooManyPixelsError, match="it has 8192 x 4096 pixels"):
         guard.decode_image(path)
 
 
