@@ -74,6 +74,31 @@ def test_optional_fields_may_be_null(server: str) -> None:
     assert len(answer.json()["data"]) > 0
 
 
+def test_empty_optional_fields_count_as_absent(server: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    empty = {"encoding_format": "", "dimensions": "", "user": "", "modality": ""}
+    form = {"model": MODEL, "encoding_format": "", "dimensions": "", "user": ""}
+    for answer in (
+        httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **empty}, headers=headers),
+        httpx.post(
+            f"{server}/v1/embeddings/files", data=form | {"modality": "text"}, files={"files": b"red"}, headers=headers
+        ),
+    ):
+        assert answer.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+    empty = dict.fromkeys(("image", "audio", "video", "k", "filter", "min_score", "group_by", "weights"), "")
+    answer = httpx.post(f"{server}/v1/search", json={"text": "red", **empty}, headers=headers)
+    assert len(answer.json()["data"]) > 0
+    assert httpx.get(f"{server}/v1/videos?after=", headers=headers).json()["data"]
+    refused = [
+        httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ""}, headers=headers),
+        httpx.post(f"{server}/v1/search", json={"text": "", "image": ""}, headers=headers),
+    ]
+    messages = [answer.json()["error"]["message"] for answer in refused]
+    assert [answer.status_code for answer in refused] == [400, 400]
+    assert messages[0].startswith("a text is empty")
+    assert messages[1].startswith("nothing to search for")
+
+
 def test_unknown_fields_are_named(server: str) -> None:
     asked = {"model": MODEL, "input": "red", "top_k": 3}
     answer = httpx.post(f"{server}/v1/embeddings", json=asked, headers={"Authorization": f"Bearer {KEY}"})

@@ -65,7 +65,7 @@ def footage_router(index: VideoIndex, contents: Contents, pools: Pools) -> APIRo
         """Return the videos that can be found, in order of addition."""
         videos = [video for video in await pools.reads.run(index.videos) if video.state == "committed"]
         start = 0
-        if after is not None:
+        if after:
             start = next((place for place, video in enumerate(videos, 1) if video.video_id == after), -1)
             if start < 0:
                 raise UnknownVideoError(f"the index holds no video '{after}'")

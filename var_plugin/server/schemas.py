@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from var_plugin.retrievers.search import GroupBy
@@ -90,7 +90,19 @@ ContentPart = Annotated[
 Input = str | ContentPart
 
 
-class EmbeddingsRequest(Value):
+class _Request(Value):
+    """A body in which an empty string in an optional field means that the field is absent, as in a form."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in given.items() if value != "" or name not in optional}
+
+
+class EmbeddingsRequest(_Request):
     """What to embed; every item becomes one vector."""
 
     model: str = Field(max_length=LONGEST_NAME, description="an id that /v1/models lists", examples=["lite/scene"])
@@ -181,7 +193,7 @@ def _bounded(given: Filter) -> Filter:
     return given
 
 
-class SearchRequest(Value):
+class SearchRequest(_Request):
     """What is looked for: a text, a picture, a sound, a video, or several of them at once."""
 
     text: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH, examples=["a man smashes a window"])
