@@ -12,7 +12,7 @@ import pytest
 from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.app.adding import Adder, Batch, Job, from_folder, from_uploads, upload_folder
+from var_plugin.app.adding import Adder, Batch, Job, from_folder, from_form, from_uploads, upload_folder
 from var_plugin.app.answering import answer
 from var_plugin.app.conversation import Request
 from var_plugin.app.footage_tab import progress_list
@@ -81,6 +81,11 @@ def test_one_clock_time_for_several_videos_is_the_problem_of_the_batch(
     batch = finished(adder.start(lambda: from_folder(str(tmp_path / "cams"), None, NOON)))
     assert batch.jobs == []
     assert "one clock time is given for several files" in batch.problem
+    upload = film("upload.mp4", seconds=1)
+    batch = finished(adder.start(lambda: from_form([str(upload)], str(tmp_path / "cams/a.mp4"), None, NOON)))
+    assert "one clock time is given for several files (2): upload.mp4, a.mp4" in batch.problem
+    assert upload.exists(), "a refused upload stays"
+    assert [job.recorded_at for job in from_form([], str(tmp_path / "cams/a.mp4"), None, NOON)] == [NOON]
 
 
 def test_what_cannot_be_listed_is_the_problem_of_the_batch(adder: Adder, tmp_path: Path) -> None:

@@ -347,6 +347,19 @@ def test_one_clock_time_for_several_files_is_refused(index: Index, film: Film) -
     assert index.add(films[0].parent, recorded_at=NOON).videos[0].recorded_at == NOON
 
 
+def test_a_file_named_several_times_is_one_file(index: Index, film: Film, tmp_path: Path) -> None:
+    path = film("cams/north.mp4", seconds=1)
+    link, cams = tmp_path / "link.mp4", tmp_path / "all"
+    link.symlink_to(path)
+    cams.symlink_to(path.parent)
+    for paths in ([path.parent, path], [path, path.parent, path], [cams, link, path], [link, path]):
+        (line,) = index.add(paths, recorded_at=NOON).videos
+        assert (line.status, line.recorded_at) == ("stored" if paths[0] == path.parent else "unchanged", NOON)
+    other = film("cams/south.mp4", seconds=1, paint=scene("red"))
+    with pytest.raises(InvalidInputError, match=r"several files \(2\)"):
+        index.add([path.parent, other], recorded_at=NOON)
+
+
 def test_what_a_path_held_before_is_told_where_it_leaves_the_index(index: Index, film: Film) -> None:
     first = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("red"))).videos[0]
     second = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("blue"))).videos[0]

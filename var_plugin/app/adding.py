@@ -132,6 +132,18 @@ def _reason(error: Exception) -> str:
     return said(error) if isinstance(error, OSError) else f"unexpected error, {type(error).__name__}: {error}"
 
 
+def from_form(uploads: Sequence[str], folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
+    """Return the jobs for uploaded files and for the videos at a path on this machine, which may be empty.
+
+    Raises:
+        As `from_folder` and `from_uploads`; one clock time is refused for several videos of both together.
+    """
+    named = from_folder(folder, camera, recorded_at) if folder else []
+    videos = [job.path for job in named if job.state != "failed"]
+    check_one_time(recorded_at, [*map(Path, uploads), *videos])
+    return [*from_uploads(uploads, camera, recorded_at), *named]
+
+
 def from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
     """Return a job for each video at a path on this machine, and a failed one for whatever cannot be looked at.
 

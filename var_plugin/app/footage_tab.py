@@ -14,13 +14,12 @@ from typing import Any
 import gradio as gr
 
 from var_plugin.app import words
-from var_plugin.app.adding import Batch, Job, from_folder, from_uploads, remove_upload
+from var_plugin.app.adding import Batch, Job, from_form, remove_upload
 from var_plugin.app.desk import Desk
 from var_plugin.app.marks import evaluation_data
 from var_plugin.app.media import Download
 from var_plugin.app.timeline import MOST_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
-from var_plugin.ingest.add import check_one_time
 from var_plugin.media.files import VIDEO_SUFFIXES
 from var_plugin.retrievers.tools.scope import committed_videos
 from var_plugin.retrievers.wording import plain
@@ -107,11 +106,8 @@ def _build_form(desk: Desk, progress: gr.HTML) -> Any:
     def start(files: list[str] | None, where: str, name: str, at: str) -> Iterator[tuple[Any, Any]]:
         def jobs() -> Iterable[Job]:
             clock = _clock_time(at, desk)
-            check_one_time(clock, [Path(file) for file in files or []])
-            named = (
-                from_folder(where.strip(), name.strip() or None, clock) if where.strip() and desk.options.local else []
-            )
-            return [*from_uploads(files or [], name.strip() or None, clock), *named]
+            folder = where.strip() if desk.options.local else ""
+            return from_form(files or [], folder, name.strip() or None, clock)
 
         # The uploads are taken over: they are moved to where they are kept.
         for html in watched(desk, jobs):

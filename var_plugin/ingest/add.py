@@ -103,9 +103,10 @@ def _finish_deletions(index: VideoIndex) -> None:
 
 
 def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]) -> list[Footage | VideoReceipt]:
-    """Return the files in order, and a failed line for whatever cannot be looked at; each place once."""
+    """Return the files in order, and a failed line for whatever cannot be looked at; each file once."""
     plan: list[Footage | VideoReceipt] = []
     places: set[str] = set()
+    planned: set[str] = set()
     for root in map(Path, paths):
         try:
             place = canonical(root)
@@ -121,6 +122,14 @@ def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]
         passed_over.update(scan.passed_over)
         plan.extend(failure(path, problem) for path, problem in scan.problems)
         for file in scan.videos:
+            try:
+                own_place = canonical(file)
+            except VarPluginError as error:  # deleted meanwhile
+                plan.append(failure(file, error))
+                continue
+            if own_place in planned:
+                continue
+            planned.add(own_place)
             camera = origin.camera if origin.camera is not None else camera_name(file, start)
             clock = origin.clock or settings().clock(camera)
             plan.append(Footage(file, camera, origin.recorded_at, clock, origin.metadata))
