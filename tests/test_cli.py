@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from var_plugin import cli
 from var_plugin.encoders import suites
 from var_plugin.errors import StoreError
 from var_plugin.index.video_index import VideoIndex
+from var_plugin.library import open_index
 from var_plugin.media.guard import Frames
 
 
@@ -370,6 +372,32 @@ def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, mon
     assert shell.json("videos") == []
     assert shell("restore", tmp_path / "saved", "--index", tmp_path / "again.db")[0] == 0
     assert len(shell.json("videos", "--index", tmp_path / "again.db")) == 1
+
+
+def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: Film, tmp_path: Path) -> None:
+    gone, pending = (film(f"{n}.mp4", seconds=2, paint=scene(color)) for n, color in enumerate(("red", "blue")))
+    place = str(tmp_path / "my index.db")
+    assert shell("index", gone, pending, "--index", place)[0] == 0
+    with open_index(place) as index:
+        store, scene_rows = index._store, index._collection("scene")
+        first, second = index.all_entries()
+        (row, *_) = store.rows(scene_rows, f'video_id == "{first.video_id}"', ["*"])
+        store.write(scene_rows, [{**row, "video_id": "feed", "id": "x"}])
+        store.delete(scene_rows, f'id == "{row["id"]}"')
+        store.write(scene_rows, [{**row, "video_id": "no\nid", "id": "y"}])
+        index.update(second.model_copy(update={"state": "pending"}))
+    gone.unlink()
+    code, out, err = shell("verify", "--index", place)
+    assert (code, "4 problems" in out, len(err.splitlines())) == (1, True, 1)
+    code, out, err = shell(*shlex.split("verify" + err.partition("var-plugin verify")[2]))
+    assert (code, "2 problems" in out) == (1, True), "the footage of one video is gone"
+    code, out, _ = shell(*shlex.split("delete" + err.partition("var-plugin delete")[2]))
+    assert (code, out) == (0, f"{first.video_id} deleted\n")
+    code, out, err = shell("verify", "--repair", "--index", place)
+    assert (code, "1 problems" in out) == (1, True), "no filter takes the id of these rows"
+    code, out, _ = shell(*shlex.split("reindex" + err.partition("var-plugin reindex")[2]))
+    assert code == 0, out
+    assert shell("verify", "--index", place)[::2] == (0, "")
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from var_plugin.cli.footage import print_receipt
 from var_plugin.cli.shared import IndexOption, JsonOption, SuiteOption, app, opened, print_json, progress_bars
 from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
+
+if TYPE_CHECKING:
+    from var_plugin.index.verify import Verification
 
 
 @app.command()
@@ -36,7 +40,23 @@ def verify(
             print(printable(str(problem)))
         rows = ", ".join(f"{count} rows in {space}" for space, count in found.rows.items())
         print(f"{found.videos} videos, {rows}: {'all is well' if found.ok else f'{len(found.problems)} problems'}")
+    if not found.ok:
+        print(printable(f"var-plugin: {_advice(found, index, library.suite.name, repaired=repair)}"), file=sys.stderr)
     raise typer.Exit(0 if found.ok else 1)
+
+
+def _advice(found: Verification, index: str | None, suite: str, *, repaired: bool) -> str:
+    """Return in one line what to do about the problems."""
+    place = f" --index {shlex.quote(index)}" if index else ""
+    if not repaired:
+        return f"repair the index, with the footage where it was indexed: var-plugin verify --repair{place}"
+    video_ids = dict.fromkeys(problem.video_id for problem in found.problems if problem.kind != "orphan")
+    if not video_ids:
+        return f"make the index anew without the orphaned rows: var-plugin reindex --suite {shlex.quote(suite)}{place}"
+    return (
+        "bring the footage back where it was indexed and repair again, or delete the videos: "
+        f"var-plugin delete {shlex.join(video_ids)}{place}"
+    )
 
 
 @app.command()

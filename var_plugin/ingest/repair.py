@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
-from var_plugin.errors import UnknownVideoError
+from var_plugin.errors import InvalidInputError, UnknownVideoError
 from var_plugin.index.catalogue import Entry
 from var_plugin.index.verify import Verification
 from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.video import Progress, RunProgress, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
+
+logger = logging.getLogger(__name__)
 
 
 def repair(index: VideoIndex, found: Verification, progress: Progress | None = None) -> Receipt:
@@ -23,7 +26,10 @@ def repair(index: VideoIndex, found: Verification, progress: Progress | None = N
     """
     for problem in found.problems:
         if problem.kind == "orphan" and problem.space:
-            index.delete_orphans(problem.space, problem.video_id)
+            try:
+                index.delete_orphans(problem.space, problem.video_id)
+            except InvalidInputError as error:  # an id that no filter takes, written by another program
+                logger.warning("the orphaned rows of a video stay; re-index to remove them: %s", error)
     damaged = dict.fromkeys(problem.video_id for problem in found.problems if problem.kind != "orphan")
     entries = [entry for entry in map(index.entry, damaged) if entry is not None]  # None: deleted meanwhile
     if isinstance(progress, RunProgress):
