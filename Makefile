@@ -6,8 +6,8 @@ VENV ?= .venv
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 NEWEST_VENV ?= .venv-newest
-NEWEST_TESTS := tests/media tests/index/test_video_index.py tests/ingest/test_add.py tests/retrievers/test_search.py \
-	tests/retrievers/test_langchain.py tests/retrievers/tools tests/encoders/test_lite.py tests/app/test_asking.py \
+NEWEST_TESTS := tests/media tests/index/test_index.py tests/ingest/test_add.py tests/retrievers/test_search.py \
+	tests/retrievers/test_langchain.py tests/tools tests/encoders/lite/test_image_text.py tests/app/test_chat.py \
 	tests/server/test_embeddings.py tests/test_cli.py tests/test_doctor.py
 
 BIN := $(VENV)/bin

@@ -24,9 +24,9 @@ from var_plugin.encoders.alan import AlanModel
 from var_plugin.encoders.alan.encodings import VideoEncoding
 from var_plugin.encoders.alan.folding import fold_videos
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
-from var_plugin.evaluation.benchmarks.planted import Planted, plant
-from var_plugin.training.planted import SETTINGS, planted_model
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.training.config import TrainingSettings
+from var_plugin.training.synthetic_benchmark import SETTINGS, planted_model
 from var_plugin.training.train import train
 
 CLIPS = 12

@@ -5,7 +5,7 @@
 Speed does not depend on what weights say, so none is downloaded. A frame is what the decoder delivers; its preparation
 is counted. Texts have 13 words, one at a time (a query) and 32 together. `lite` stands beside the others as the
 baseline. I3D and VGGish, the paper's, stand below: networks alone, since I3D's preparation is the optical flow of every
-frame, whose time has a line. With --compare, these and the picture tower of each CLIP-like model are also run by
+frame, whose time has a line. With --compare, these and the image tower of each CLIP-like model are also run by
 torch.compile and by ONNX Runtime, in turn with the plain one: the ratio of the medians says whether they win.
 """
 
@@ -39,13 +39,12 @@ from transformers import (
 )
 
 from var_plugin.encoders.backbones import clap, clip, xclip
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
-from var_plugin.encoders.backbones.i3d import I3d
-from var_plugin.encoders.backbones.optical_flow import OpticalFlow
+from var_plugin.encoders.backbones.i3d import I3d, OpticalFlow
 from var_plugin.encoders.backbones.vggish import VGGish
 from var_plugin.encoders.base import ClipReader, TextEncoder
+from var_plugin.encoders.hub import Checkpoint
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.suites import load_suite
 from var_plugin.media.frames import Frame
 
 RUNS = 5
@@ -71,7 +70,7 @@ CLIP_TEXT_L = _ENDS | B32
 
 @dataclass(frozen=True)
 class Published:
-    """A model by its published shape: the configuration, and what prepares pictures or sounds."""
+    """A model by its published shape: the configuration, and what prepares images or sounds."""
 
     config: Any
     preparation: Any
@@ -80,13 +79,13 @@ class Published:
 def published() -> dict[str, Published]:
     """Return the models by name."""
     square = {"height": 224, "width": 224}
-    pictures = CLIPImageProcessor(size={"shortest_edge": 224}, crop_size=square)
+    images = CLIPImageProcessor(size={"shortest_edge": 224}, crop_size=square)
     return {
         "CLIP ViT-B/32, 224": Published(
-            CLIPConfig(text_config=CLIP_TEXT, vision_config=B32 | {"patch_size": 32}, projection_dim=512), pictures
+            CLIPConfig(text_config=CLIP_TEXT, vision_config=B32 | {"patch_size": 32}, projection_dim=512), images
         ),
         "CLIP ViT-L/14, 224": Published(
-            CLIPConfig(text_config=CLIP_TEXT_L, vision_config=L14 | {"patch_size": 14}, projection_dim=768), pictures
+            CLIPConfig(text_config=CLIP_TEXT_L, vision_config=L14 | {"patch_size": 14}, projection_dim=768), images
         ),
         "X-CLIP B/32, 224, 8 frames": Published(
             XCLIPConfig(text_config=CLIP_TEXT, vision_config=B32 | {"patch_size": 32} | _OVER_TIME, projection_dim=512),
@@ -183,8 +182,8 @@ def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
         network = encoders.text._network.model  # type: ignore[union-attr]
         millions = sum(weights.numel() for weights in network.parameters()) / 1e6
         yield row(name, f"{millions:.0f} M", encoders)
-        if compare and encoders.picture and not encoders.video:
-            yield from comparison(PictureTower(network), torch.rand(FRAMES, 3, 224, 224))
+        if compare and encoders.image and not encoders.video:
+            yield from comparison(ImageTower(network), torch.rand(FRAMES, 3, 224, 224))
     for name, network, inputs, frames in paper():
         if wanted(name, only):
             network.eval().requires_grad_(False)
@@ -194,9 +193,9 @@ def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
             if compare:
                 yield from comparison(network, inputs)
     if wanted("TV-L1 flow of 224x224", only):
-        pictures = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
+        images = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
         flow = OpticalFlow("tvl1")
-        yield f"| TV-L1 flow of 224x224 | | {2 / seconds(lambda: flow(pictures)):.1f} | – | – | – |"
+        yield f"| TV-L1 flow of 224x224 | | {2 / seconds(lambda: flow(images)):.1f} | – | – | – |"
 
 
 def paper() -> Iterator[tuple[str, torch.nn.Module, torch.Tensor, int]]:
@@ -216,9 +215,9 @@ def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
     """Measure one backbone."""
     random = np.random.default_rng(0)
     cells = [name, parameters, "–", *texts(encoders.text), "–"]
-    if encoders.picture:
-        frames = list(random.integers(0, 256, (FRAMES, *encoders.picture.size, 3), np.uint8))
-        cells[2] = f"{per_second(encoders.picture.encode, frames):.1f}"
+    if encoders.image:
+        frames = list(random.integers(0, 256, (FRAMES, *encoders.image.size, 3), np.uint8))
+        cells[2] = f"{per_second(encoders.image.encode, frames):.1f}"
         if encoders.video:
             cells[2] = f"{per_second(encoders.video.reader.encode, moving(encoders.video.reader, random)):.1f}"
     if encoders.sound:
@@ -240,7 +239,7 @@ def texts(encoder: TextEncoder | None) -> list[str]:
 
 
 def moving(reader: ClipReader, random: np.random.Generator) -> list[Frame]:
-    """Return frames as a reader of videos wants them, with motion pictures where it looks at them."""
+    """Return frames as a reader of videos wants them, with motion images where it looks at them."""
 
     def noise(height: int, width: int) -> np.ndarray:
         return random.integers(0, 256, (height, width, 3), np.uint8)
@@ -251,7 +250,7 @@ def moving(reader: ClipReader, random: np.random.Generator) -> list[Frame]:
     ]
 
 
-class PictureTower(torch.nn.Module):
+class ImageTower(torch.nn.Module):
     """From pixels to the vector, as a module of its own."""
 
     def __init__(self, network: torch.nn.Module) -> None:

@@ -2,9 +2,9 @@
 
     python benchmarks/decoding.py FILM [--runs 5]
 
-FILM is made 320x240 and 1920x1080 first, H.264 at 25 pictures a second, a key frame every two seconds as cameras send
+FILM is made 320x240 and 1920x1080 first, H.264 at 25 images a second, a key frame every two seconds as cameras send
 them. All decode on one thread in turn; CPU seconds, medians. The command `ffmpeg` takes part where it is installed. At
-one picture in two seconds the key frames are enough; the line below has the same with all pictures decoded.
+one image in two seconds the key frames are enough; the line below has the same with all images decoded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEEN = (224, 224)
 
 
 def by_pyav(film: Path) -> None:
-    """Decode every picture and keep none."""
+    """Decode every image and keep none."""
     with av.open(str(film)) as container:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
@@ -40,13 +40,13 @@ def by_pyav(film: Path) -> None:
 
 
 def by_ffmpeg(film: Path) -> None:
-    """Decode every picture by the command."""
+    """Decode every image by the command."""
     command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(film), "-map", "0:v", "-f", "null", "-"]
     subprocess.run(command, check=True)  # noqa: S603
 
 
 def ours(film: Path, rate: float, *, all_of_them: bool = False) -> None:
-    """Read the pictures of a rate at the size of a network."""
+    """Read the images of a rate at the size of a network."""
     only_dense = patch.object(our_frames, "enough_key_frames", lambda *_: None)
     one_thread = patch.object(our_frames, "_THREADS", 1)
     with one_thread:
@@ -79,17 +79,17 @@ def main() -> None:
         for name, (width, height) in SIZES.items():
             film = Path(folder, f"{name}.mp4")
             seconds = make_film(arguments.film, film, width=width, height=height, key_frames=2 * FPS)
-            ways: dict[str, Callable[[], None]] = {"PyAV alone, all pictures": lambda film=film: by_pyav(film)}
+            ways: dict[str, Callable[[], None]] = {"PyAV alone, all images": lambda film=film: by_pyav(film)}
             if shutil.which("ffmpeg"):
-                ways["ffmpeg alone, all pictures"] = lambda film=film: by_ffmpeg(film)
-            ways["ours, two pictures a second"] = lambda film=film: ours(film, 2)
+                ways["ffmpeg alone, all images"] = lambda film=film: by_ffmpeg(film)
+            ways["ours, two images a second"] = lambda film=film: ours(film, 2)
             ways["ours, one in two seconds: key frames"] = lambda film=film: ours(film, 0.5)
             ways["ours, one in two seconds, all decoded"] = lambda film=film: ours(film, 0.5, all_of_them=True)
             took: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(arguments.runs):
                 for way, work in ways.items():
                     took[way].append(spent(work))
-            first = median(took["PyAV alone, all pictures"])
+            first = median(took["PyAV alone, all images"])
             lines = [f"\n| {seconds:.0f} s of {name} | CPU, s | times real time | × PyAV alone |", "|---|---|---|---|"]
             for way, runs in took.items():
                 middle = median(runs)

@@ -50,9 +50,9 @@ def main() -> None:
                     found, _ = index.search(query, k_neighbors=NEIGHBOURS, complexity=effort, beam_width=4)
                     times.append(time.perf_counter() - began)
                     shares.append(len(set(found.tolist()) & set(wanted.tolist())) / NEIGHBOURS)
-            picture, text = np.mean(np.reshape(shares, (2, -1)), axis=1)
+            image, text = np.mean(np.reshape(shares, (2, -1)), axis=1)
             sys.stderr.write(
-                f"| {count:,} | DISKANN, search_list {effort} | {seconds:.0f} | {picture:.3f} | {text:.3f} | - "
+                f"| {count:,} | DISKANN, search_list {effort} | {seconds:.0f} | {image:.3f} | {text:.3f} | - "
                 f"| {CODES * 4 * dim:.0f}; {disk:.0f} on disk | {1e3 * median(times):.2f} |\n"
             )
 

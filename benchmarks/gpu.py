@@ -31,22 +31,21 @@ from backbones import RandomCheckpoint, published, wanted
 from ingest import decode, make_film
 
 import var_plugin as vp
+from var_plugin.config import settings
+from var_plugin.encoders.audio_features import Windows
 from var_plugin.encoders.backbones import clap, clip, xclip
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.pretrained import CLAP
-from var_plugin.encoders.sound import Windows
+from var_plugin.encoders.hub import Checkpoint, moved
+from var_plugin.encoders.registry import CLAP, descriptions
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.suites import descriptions
 from var_plugin.media.audio import read_audio
 from var_plugin.media.frames import Frame, FrameReader
-from var_plugin.settings import settings
 
 RUNS = 20
 COMPARED = 128
 FEW = 8
 """Films for one process; Ray gets all of them."""
-RUN = {"picture": 16, "video": 16, "sound": 8}
+RUN = {"image": 16, "video": 16, "sound": 8}
 BATCHES = (16, 64, 256)
 TYPES = ("float32", "bfloat16", "float16")
 NAMES = {
@@ -85,8 +84,8 @@ def encoder(encoders: SpaceEncoders) -> tuple[str, Callable[[Any], Vectors], Any
     """Return the kind of what footage is read with, what reads it, and its network."""
     if encoders.video:
         return "video", encoders.video.reader.encode, encoders.video.network.model  # type: ignore[attr-defined]
-    if encoders.picture:
-        return "picture", encoders.picture.encode, encoders.picture._network.model  # type: ignore[attr-defined]
+    if encoders.image:
+        return "image", encoders.image.encode, encoders.image._network.model  # type: ignore[attr-defined]
     if encoders.sound is None:
         raise SystemExit("no footage is read with it")
     return "sound", encoders.sound.encode, encoders.sound._network.model  # type: ignore[attr-defined]
@@ -97,7 +96,7 @@ def inputs(kind: str, encoders: SpaceEncoders, frames: list[Frame], sound: Any) 
     if encoders.sound:
         window, hop = encoders.sound.window, encoders.sound.hop
         return np.stack([part for _, part in Windows([sound], window, hop)])
-    return frames if kind == "video" else [frame.picture for frame in frames]
+    return frames if kind == "video" else [frame.image for frame in frames]
 
 
 def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
@@ -115,11 +114,11 @@ def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
 
 def alone(kind: str, network: Any, batch: int) -> float:
     """Return how many frames or sounds a second a network takes that are on its device already."""
-    shape = {"picture": (batch, 3, 224, 224), "video": (batch // 8, 8, 3, 224, 224), "sound": (batch, 1, 1001, 64)}
+    shape = {"image": (batch, 3, 224, 224), "video": (batch // 8, 8, 3, 224, 224), "sound": (batch, 1, 1001, 64)}
     given = torch.rand(shape[kind], device=network.device, dtype=network.dtype)
     longer = torch.zeros(batch, 1, dtype=torch.bool, device=network.device)
     work = {
-        "picture": lambda: network.get_image_features(pixel_values=given),
+        "image": lambda: network.get_image_features(pixel_values=given),
         "video": lambda: network.get_video_features(pixel_values=given),
         "sound": lambda: network.get_audio_features(input_features=given, is_longer=longer),
     }
@@ -172,7 +171,7 @@ def transfers(where: str) -> Iterator[str]:
 
 
 def copies(film: Path, folder: Path, count: int) -> list[Path]:
-    """Write films with the same pictures and sound, told apart by a box that players skip."""
+    """Write films with the same images and sound, told apart by a box that players skip."""
     made = [folder / f"copy{number}.mp4" for number in range(count)]
     for number, path in enumerate(made):
         shutil.copy(film, path)

@@ -3,8 +3,8 @@
     python benchmarks/ingest.py FILM [--runs 5]
 
 FILM is made 320x240 at 25 frames a second first, H.264 with its sound. The floor is measured in the same run: the CPU
-seconds of decoding every picture and every sound once (PyAV, nothing else), and of the networks on frames, motion
-pictures and windows of sound that are ready in memory. Two cores could do both in half their sum; the ratio says how
+seconds of decoding every image and every sound once (PyAV, nothing else), and of the networks on frames, motion
+images and windows of sound that are ready in memory. Two cores could do both in half their sum; the ratio says how
 near the whole of indexing comes to that, writing to Milvus Lite and all checks included. Runs alternate; medians.
 """
 
@@ -23,10 +23,10 @@ import numpy as np
 from cpu import cpu_seconds
 
 import var_plugin as vp
-from var_plugin.encoders.sound import Windows
+from var_plugin.config import settings
+from var_plugin.encoders.audio_features import Windows
 from var_plugin.media.audio import read_audio
 from var_plugin.media.frames import FrameReader
-from var_plugin.settings import settings
 
 WIDTH, HEIGHT, FPS = 320, 240, 25
 CORES = 2
@@ -34,20 +34,20 @@ BATCH = 16
 
 
 def make_film(source: Path, target: Path, *, width: int = WIDTH, height: int = HEIGHT, key_frames: int = 250) -> float:
-    """Write the pictures of `source` at 25 a second, and its sound; return the seconds."""
+    """Write the images of `source` at 25 a second, and its sound; return the seconds."""
     frames = FrameReader(source, rate=FPS, size=(height, width))
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
-        pictures = made.add_stream("libx264", rate=FPS, width=width, height=height)
-        pictures.pix_fmt = "yuv420p"
-        pictures.codec_context.gop_size = key_frames
+        images = made.add_stream("libx264", rate=FPS, width=width, height=height)
+        images.pix_fmt = "yuv420p"
+        images.codec_context.gop_size = key_frames
         heard = given.streams.best("audio")
         sound = made.add_stream_from_template(heard) if heard else None
         written = 0
         for frame in frames:
             while written / FPS <= frame.time + 0.5 / FPS:  # footage of fewer frames repeats them
-                made.mux(pictures.encode(av.VideoFrame.from_ndarray(frame.picture, format="rgb24")))
+                made.mux(images.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
                 written += 1
-        made.mux(pictures.encode(None))
+        made.mux(images.encode(None))
         for packet in given.demux(heard) if sound else ():
             if packet.dts is not None:
                 packet.stream = sound

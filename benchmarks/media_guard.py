@@ -3,7 +3,7 @@
     python benchmarks/media_guard.py [FILM ...]
 
 Without films it encodes two of its own, 320x240 and 1080p. Each is decoded --runs times both ways, 2 frames a second at
-224x224, first without motion pictures, then with those of 320x320 that the `lite` suite looks at. The ratio of the
+224x224, first without motion images, then with those of 320x320 that the `lite` suite looks at. The ratio of the
 medians is the price; the range is that of the pairs. Both the wall time of the consumer and the CPU time of both
 processes are shown: on idle cores the child also works ahead while its parent embeds, which is not counted here.
 """
@@ -23,8 +23,8 @@ import numpy as np
 from cpu import cpu_seconds
 
 from var_plugin.encoders.backbones.motion import SIDE
-from var_plugin.media import guard
 from var_plugin.media.frames import FrameReader
+from var_plugin.media.sandbox import client as guard
 
 MOTIONS = {"stills": None, "stills and motion": SIDE}
 
@@ -40,10 +40,8 @@ def encode(path: Path, width: int, height: int, seconds: int) -> Path:
             chance.integers(0, 255, (height // 40, width // 40, 3), np.uint8), np.ones((40, 40, 1), np.uint8)
         )
         for i in range(seconds * 30):
-            picture = np.roll(base, (i, 2 * i), axis=(0, 1)) ^ chance.integers(
-                0, 16, (height // 40 * 40, 1, 1), np.uint8
-            )
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(width, height)
+            image = np.roll(base, (i, 2 * i), axis=(0, 1)) ^ chance.integers(0, 16, (height // 40 * 40, 1, 1), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(width, height)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -31,16 +31,15 @@ import av
 import numpy as np
 
 import var_plugin as vp
+from var_plugin.config import CameraClock
+from var_plugin.encoders.audio_features import Heard
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.lite import LitePictureEncoder
-from var_plugin.encoders.lite_sound import LiteSoundEncoder
-from var_plugin.encoders.sound import Heard
-from var_plugin.encoders.video import Clips
-from var_plugin.ingest.file import Footage, begin
-from var_plugin.ingest.rows import Embedded, Streams
-from var_plugin.ingest.sound_rows import sound_rows
-from var_plugin.settings import CameraClock
+from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.lite.audio import LiteSoundEncoder
+from var_plugin.encoders.lite.image_text import LiteImageEncoder
+from var_plugin.ingest.embed import Embedded, Streams, sound_rows
+from var_plugin.ingest.pipeline import Footage, begin
 
 _PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
 
@@ -82,7 +81,7 @@ def stand_in() -> None:
 
         setattr(type(encoder), method, noise)
 
-    replace(LitePictureEncoder(), "encode", np.zeros((1, 224, 224, 3), np.uint8))
+    replace(LiteImageEncoder(), "encode", np.zeros((1, 224, 224, 3), np.uint8))
     replace(MotionBackbone(), "features", np.zeros((1, SIDE, SIDE, 3), np.uint8))
     replace(LiteSoundEncoder(), "encode", np.zeros((1, LiteSoundEncoder.window), np.float32))
 

@@ -19,7 +19,7 @@ import pytest
 from langchain_milvus import Milvus
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
-from var_plugin.retrievers.notes import NoteStore
+from var_plugin.retrievers.vectorstore import NoteStore
 
 STORES: dict[str, Callable[..., Any]] = {
     f"langchain-milvus {version('langchain-milvus')}": Milvus,

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
-from var_plugin.app.launch import running_page
+from var_plugin.api import Index, open_index
+from var_plugin.app.serve import running_page
 from var_plugin.demo.script import DEMO_QUERIES
-from var_plugin.library import Index, open_index
 
 # Two frames after the answer came: the browser has painted it. Its cards come in the same change of the page.
 _WATCH = """() => {

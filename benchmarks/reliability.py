@@ -21,9 +21,9 @@ import numpy as np
 from var_plugin.encoders.base import Space, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 from var_plugin.index.backup import backup, restore
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
+from var_plugin.index.index import VideoIndex
 from var_plugin.index.verify import verify
-from var_plugin.index.video_index import VideoIndex
 from var_plugin.ingest.reindex import reindex
 from var_plugin.types import Filter, Segment
 

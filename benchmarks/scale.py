@@ -6,7 +6,7 @@
 `ASSUMED` holds what was not measured, prices among it; change them and run again. The simulation draws segments as the
 `lite` suite spreads them over videos (mean cosine within a video and between videos, of the demo's index), builds each
 kind of index on two threads, and compares its ten best with exact search, without and with a filter by camera. Queries
-are of two kinds: pictures near a segment, and texts, which lie far from all of them. The efforts are 64 and our default
+are of two kinds: images near a segment, and texts, which lie far from all of them. The efforts are 64 and our default
 of 256. What was drawn for the smaller size is kept for `diskann.py`, which faiss does not have.
 """
 
@@ -24,7 +24,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
 
@@ -90,7 +90,7 @@ _STORAGE = (
     "space", "index", "bytes a row", "memory, GiB", "nodes", "nodes, $ a month", "disk, GB", "disk, $ a month",
 )  # fmt: skip
 _RECALL = (
-    "segments", "index", "build, s", "picture", "text", "picture, one camera of 20", "bytes a vector", "ms a query",
+    "segments", "index", "build, s", "image", "text", "image, one camera of 20", "bytes a vector", "ms a query",
 )  # fmt: skip
 
 KINDS = (

@@ -22,11 +22,9 @@ from pymilvus import MilvusClient
 from search_rows import CAMERA, CAMERAS, COLLECTION, VIDEO_ROWS, Array, camera_of, unit
 
 import var_plugin as vp
-from var_plugin.index import columns
-from var_plugin.index.columns import Column, Texts
-from var_plugin.index.copies import Copies
-from var_plugin.index.copy import Copy
 from var_plugin.index.filters import Condition
+from var_plugin.index.milvus import snapshot as columns
+from var_plugin.index.milvus.snapshot import Column, Copies, Copy, Texts
 from var_plugin.index.rows import HIT_FIELDS
 
 K = 10

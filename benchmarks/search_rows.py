@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
 import var_plugin as vp
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
 

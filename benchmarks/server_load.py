@@ -60,7 +60,7 @@ def run_server(suite: str, port: int, max_batch: int) -> None:
     leave_a_core()
     import uvicorn
 
-    from var_plugin.encoders.suites import load_suite
+    from var_plugin.encoders.registry import load_suite
     from var_plugin.server.application import build_app
     from var_plugin.server.options import ServerOptions
 

@@ -19,11 +19,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from var_plugin.encoders.lite_sound import LiteSoundEncoder
-from var_plugin.encoders.lite_sound_towers import LogMel
-from var_plugin.encoders.sound import listen
+from recipes.lite.yamnet import Yamnet
+from var_plugin.encoders.audio_features import listen
+from var_plugin.encoders.lite.audio import LiteSoundEncoder, LogMel
 from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.training.yamnet import Yamnet
 
 SECONDS, TURNS = 60, 9
 

@@ -2,9 +2,9 @@
 
     python benchmarks/tutorial.py FILM [--runs 5]
 
-"By the tutorial": what tutorials of frame search with Milvus do: OpenCV reads every picture, two a second become JPEG
+"By the tutorial": what tutorials of frame search with Milvus do: OpenCV reads every image, two a second become JPEG
 files, each is opened with Pillow, embedded alone by PyTorch and inserted as a row of Milvus Lite. "Batched", as
-clip-video-encode does it: OpenCV reads every picture, two a second are scaled, embedded together by PyTorch, and
+clip-video-encode does it: OpenCV reads every image, two a second are scaled, embedded together by PyTorch, and
 inserted in one call. Both run the network as its public package has it and store the mean of its last maps; they look
 at no motion, hear nothing, check nothing and resume nowhere. "Stills only" is this package with the same network alone,
 "all streams" with what `lite` does by default: motion, anomaly scores, sound. Runs alternate; medians.
@@ -30,11 +30,11 @@ from PIL import Image
 from pymilvus import MilvusClient
 
 import var_plugin as vp
+from var_plugin.config import settings
 from var_plugin.encoders.base import Space
-from var_plugin.encoders.lite import LitePictureEncoder
+from var_plugin.encoders.lite.image_text import LiteImageEncoder
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.encoders.suites import load_suite
-from var_plugin.settings import settings
 
 SIDE, DIM = 224, 1280
 BATCH = 32
@@ -50,55 +50,55 @@ class ByHand:
         self.store, self.client = store, MilvusClient(str(store))
         self.client.create_collection("frames", dimension=DIM, metric_type="COSINE", auto_id=True)
 
-    def embed(self, pictures: np.ndarray) -> np.ndarray:
+    def embed(self, images: np.ndarray) -> np.ndarray:
         """Return (n, 1280) for (n, 224, 224, 3) uint8."""
-        pixels = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128
+        pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128
         with torch.no_grad():
             return self.network.extract_features(pixels).mean(dim=(2, 3)).numpy()
 
     def by_the_tutorial(self, film: Path) -> None:
-        """Frame files; one picture, one embedding, one row at a time."""
+        """Frame files; one image, one embedding, one row at a time."""
         with tempfile.TemporaryDirectory() as folder:
-            for number, (second, picture) in enumerate(sampled(film)):
-                cv2.imwrite(f"{folder}/{number:06}_{second:.2f}.jpg", picture)
+            for number, (second, image) in enumerate(sampled(film)):
+                cv2.imwrite(f"{folder}/{number:06}_{second:.2f}.jpg", image)
             for path in sorted(Path(folder).glob("*.jpg")):
                 with Image.open(path) as opened:
-                    picture = np.asarray(opened.convert("RGB").resize((SIDE, SIDE)))
-                (vector,) = self.embed(picture[None])
+                    image = np.asarray(opened.convert("RGB").resize((SIDE, SIDE)))
+                (vector,) = self.embed(image[None])
                 self.client.insert("frames", {"vector": vector, "filename": path.name})
 
     def batched(self, film: Path) -> None:
         """All at once."""
-        seconds, pictures = [], []
-        for second, picture in sampled(film):
+        seconds, images = [], []
+        for second, image in sampled(film):
             seconds.append(second)
-            pictures.append(cv2.cvtColor(cv2.resize(picture, (SIDE, SIDE)), cv2.COLOR_BGR2RGB))
-        vectors = [self.embed(np.stack(pictures[at : at + BATCH])) for at in range(0, len(pictures), BATCH)]
+            images.append(cv2.cvtColor(cv2.resize(image, (SIDE, SIDE)), cv2.COLOR_BGR2RGB))
+        vectors = [self.embed(np.stack(images[at : at + BATCH])) for at in range(0, len(images), BATCH)]
         rows = zip(seconds, np.concatenate(vectors), strict=True)
         self.client.insert("frames", [{"vector": vector, "second": second} for second, vector in rows])
 
 
 def sampled(film: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Read every picture; yield as many a second as `lite` looks at."""
+    """Read every image; yield as many a second as `lite` looks at."""
     capture = cv2.VideoCapture(str(film))
     every = round(capture.get(cv2.CAP_PROP_FPS) / settings().clip_rate)
     number = 0
     while True:
-        there, picture = capture.read()
+        there, image = capture.read()
         if not there:
             break
         if number % every == 0:
-            yield number * settings().clip_rate / every, picture
+            yield number * settings().clip_rate / every, image
         number += 1
     capture.release()
 
 
 def stills_only() -> Suite:
     """Return the suite without motion, detector and sound."""
-    lite, pictures = load_suite("lite"), LitePictureEncoder()
-    (vector,) = pictures.encode([np.zeros((SIDE, SIDE, 3), np.uint8)])
+    lite, images = load_suite("lite"), LiteImageEncoder()
+    (vector,) = images.encode([np.zeros((SIDE, SIDE, 3), np.uint8)])
     space = Space("scene", len(vector), "IP", frozenset({"image", "video"}), "stills")
-    return Suite(lite.description, {"scene": SpaceEncoders(space, picture=pictures)})
+    return Suite(lite.description, {"scene": SpaceEncoders(space, image=images)})
 
 
 def indexing(folder: Path, suite: Suite) -> Callable[[Path], None]:

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 import var_plugin as vp
-from var_plugin.retrievers.tools.langchain import langchain_tools
+from var_plugin.tools.langchain import langchain_tools
 
 
 class Script(BaseChatModel):

@@ -5,7 +5,7 @@ import sys
 from langchain_core.documents import Document
 
 from var_plugin.encoders.functions.langchain import SuiteEmbeddings
-from var_plugin.retrievers.notes import NoteStore
+from var_plugin.retrievers.vectorstore import NoteStore
 
 name, question, store, *notes = sys.argv[1:]
 documents = [Document(id=f"note-{number}", page_content=note) for number, note in enumerate(notes)]

@@ -9,7 +9,7 @@ import sys
 from mcp import Client
 
 import var_plugin as vp
-from var_plugin.retrievers.tools.mcp import mcp_server
+from var_plugin.tools.mcp import mcp_server
 
 
 async def main(location, question):

@@ -1,4 +1,4 @@
-"""A suite of colours: small enough to reason about, real enough to index films and search them by word or picture."""
+"""A suite of colours: small enough to reason about, real enough to index films and search them by word or image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.base import Background, Picture, Space, TextEncoder, Vectors, unit
+from var_plugin.encoders.base import Background, ImageArray, Space, TextEncoder, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
 NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
@@ -41,12 +41,12 @@ class AnyWords(ColorNames):
 
 
 class MeanColor:
-    """The mean colour of a picture."""
+    """The mean colour of an image."""
 
     size = (8, 8)
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        return unit(np.stack([picture.mean(axis=(0, 1)) + 1e-3 for picture in pictures]))
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        return unit(np.stack([image.mean(axis=(0, 1)) + 1e-3 for image in images]))
 
 
 def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
@@ -55,7 +55,7 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
         "scene": SpaceEncoders(
             space,
             text=ColorNames(),
-            picture=MeanColor(),
+            image=MeanColor(),
             backgrounds={"text": Background(0.5, 0.2), "image": Background(0.5, 0.2)},
         )
     }
@@ -68,7 +68,7 @@ def color_suite(fingerprint: str = "colors-1") -> Suite:
 def suite_with(words: TextEncoder) -> Suite:
     """The suite of colours with another encoder of texts."""
     scene = build()["scene"]
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=words, picture=scene.picture)})
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=words, image=scene.image)})
 
 
 def install_colors(site: Path) -> Path:

@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.colors import color_suite, install_colors
 from tests.films import Film
+from var_plugin.api import Index, open_index
 from var_plugin.demo.run import Outcome, run_demo
-from var_plugin.library import Index, open_index
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the caches and the default index of the person who runs the tests out of them; converted weights stay."""
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     home = tmp_path_factory.mktemp("home")
     before = dict(os.environ)
@@ -59,7 +59,7 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def small_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of thumbnails and clips, with room for no more than the newest file."""
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     monkeypatch.setenv("VAR_PLUGIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("VAR_PLUGIN_CACHE_BYTES", "1")

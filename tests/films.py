@@ -1,4 +1,4 @@
-"""Small real films, encoded with PyAV: pictures of known colours at known times, with or without sound."""
+"""Small real films, encoded with PyAV: images of known colours at known times, with or without sound."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Painter = Callable[[float], NDArray[np.uint8]]
-"""From a time in seconds to a picture (height, width, 3)."""
+"""From a time in seconds to an image (height, width, 3)."""
 
 TIME_BASE = Fraction(1, 90_000)
 
 
 def plain(*color: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A picture of one colour."""
+    """An image of one colour."""
     return np.full((height, width, 3), color, np.uint8)
 
 
 def textured(seed: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A picture of coarse random blocks, like no other seed's."""
+    """An image of coarse random blocks, like no other seed's."""
     blocks = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     return np.kron(blocks, np.ones((8, 8, 1), np.uint8))
 
@@ -43,7 +43,7 @@ class Film:
         times: Sequence[float] | None = None,
         tone: float | None = None,
         tone_starts: float = 0.0,
-        pictures: bool = True,
+        images: bool = True,
         options: dict[str, str] | None = None,
         codec: str = "libx264",
         pixel_format: str = "yuv420p",
@@ -56,7 +56,7 @@ class Film:
             times: presentation times of the frames; default: a constant rate.
             tone: frequency of a sine in the right channel of a stereo track, the left one silent; None: no sound.
             tone_starts: seconds at which the sound track begins.
-            pictures: False for a film of sound only.
+            images: False for a film of sound only.
         """
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class Film:
             container.metadata.update(metadata or {})
             stamps = [i / fps for i in range(round(seconds * fps))] if times is None else list(times)
             video = None
-            if pictures:
+            if images:
                 height, width, _ = paint(0.0).shape
                 video = container.add_stream(codec, rate=fps, width=width, height=height)
                 video.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixel_format

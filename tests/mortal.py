@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests import colors, tones
-from var_plugin.encoders.base import Picture, Vectors
+from var_plugin.encoders.base import ImageArray, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 
 DESCRIPTION = replace(tones.DESCRIPTION, name="mortal", build="tests.mortal:build")
@@ -21,15 +21,15 @@ class MortalColor(colors.MeanColor):
 
     calls = 0
 
-    def encode(self, pictures: list[Picture]) -> Vectors:
+    def encode(self, images: list[ImageArray]) -> Vectors:
         self.calls += 1
         grave = Path(os.environ[GRAVE])
         if self.calls == 2 and not any(grave.iterdir()):
             (grave / str(os.getpid())).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().encode(pictures)
+        return super().encode(images)
 
 
 def build() -> dict[str, SpaceEncoders]:
     encoders = tones.build()
-    return encoders | {"scene": replace(encoders["scene"], picture=MortalColor())}
+    return encoders | {"scene": replace(encoders["scene"], image=MortalColor())}

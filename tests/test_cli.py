@@ -15,11 +15,11 @@ from tests.colors import DESCRIPTION, build
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
-from var_plugin.encoders import suites
+from var_plugin.api import open_index
+from var_plugin.encoders import registry as suites
 from var_plugin.errors import StoreError
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.library import open_index
-from var_plugin.media.guard import Frames
+from var_plugin.index.index import VideoIndex
+from var_plugin.media.sandbox.client import Frames
 
 
 class Shell:
@@ -46,7 +46,7 @@ class Shell:
 def shell(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path
 ) -> Shell:
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     monkeypatch.setattr(suites, "_BUILT_IN", (*suites._BUILT_IN, DESCRIPTION))
     monkeypatch.setenv("VAR_PLUGIN_SUITE", "colors")
@@ -91,7 +91,7 @@ def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
 
 
 def test_a_local_time_without_its_zone_is_not_used(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     (line,) = shell.json("index", film("20251101_130500.mp4"))["videos"]
     assert (line["recorded_at"], line["clock"]["certainty"]) == (None, "unknown")
@@ -170,7 +170,7 @@ def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
 
 
 def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("var_plugin.index.location.LITE_CEILING", 4)
+    monkeypatch.setattr("var_plugin.index.milvus.options.LITE_CEILING", 4)
     assert shell("index", film("a.mp4"))[2] == ""
     code, _, err = shell("index", film("b.mp4", paint=lambda time: textured(2)))
     assert code == 0
@@ -225,7 +225,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no film " * 1000)
     (tmp_path / "folder").mkdir()
-    sound = film("sound.mp4", tone=440, pictures=False)
+    sound = film("sound.mp4", tone=440, images=False)
     cut = film("cut.mp4", seconds=30, paint=lambda time: textured(int(time * 10)), options={"movflags": "faststart"})
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     whole = film("whole.mp4")
@@ -290,7 +290,7 @@ def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: in
 def test_a_wrong_setting_is_told_in_a_line(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
 ) -> None:
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     monkeypatch.setenv(name, value)
     settings.cache_clear()
@@ -317,7 +317,7 @@ def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest
 def test_an_index_is_opened_with_the_suite_that_made_it(
     shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     shell("index", film())
     monkeypatch.delenv("VAR_PLUGIN_SUITE")
@@ -345,9 +345,9 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     exact = shell.json("export", best["id"], tmp_path / "x.mkv", "--exact", "--thumbnail", tmp_path / "made/x.jpg")
     assert (exact["start"], exact["end"]) == (8.0, 16.0)
     assert sum(1 for _ in Frames(tmp_path / "x.mkv")) == 40
-    with Image.open(tmp_path / "made/x.jpg") as picture:
-        red, green, blue = np.asarray(picture).mean(axis=(0, 1))
-    assert red > 100 > green + blue, "the moment's picture"
+    with Image.open(tmp_path / "made/x.jpg") as image:
+        red, green, blue = np.asarray(image).mean(axis=(0, 1))
+    assert red > 100 > green + blue, "the moment's image"
     code, _, err = shell("export", best["id"], path, "--exact")
     assert (code, f"the clip would replace {path}" in err) == (2, True)
     assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
@@ -424,7 +424,7 @@ def test_the_receipt_is_printed_though_the_server_goes_away_afterwards(
     from milvus_lite.db import MilvusLite
     from pymilvus.grpc_gen import milvus_pb2_grpc
 
-    from var_plugin.library import Index
+    from var_plugin.api import Index
 
     server = grpc.server(ThreadPoolExecutor(4))
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(MilvusLite(str(tmp_path / "s.db"))), server)

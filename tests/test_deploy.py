@@ -15,9 +15,9 @@ import yaml
 from typer.testing import CliRunner
 
 from var_plugin.cli import app
-from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.config import Settings
+from var_plugin.index.milvus.options import is_local, milvus_uri
 from var_plugin.server.health import health_router
-from var_plugin.settings import Settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"

@@ -82,7 +82,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_and_sdist_hold_the_package_and_no_links(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"var_plugin/py.typed", "var_plugin/encoders/weights/lite/scene.safetensors"} <= names
+    assert {"var_plugin/py.typed", "var_plugin/encoders/lite/weights/scene.safetensors"} <= names
     assert {name.split("/")[0] for name in names} == {"var_plugin", wheel.name.rsplit("-py3", 1)[0] + ".dist-info"}
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

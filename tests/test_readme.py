@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from var_plugin.demo.run import Outcome
-from var_plugin.media.export import export_clip
+from var_plugin.media.clips import export_clip
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
@@ -21,7 +21,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 
 @pytest.fixture(scope="module")
 def desk(demo: tuple[Path, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the README's names exist: `cams/` with footage and a picture `bike.jpg`."""
+    """A folder in which the README's names exist: `cams/` with footage and an image `bike.jpg`."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "cams").mkdir()
     for video in sorted(demo[0].glob("*.mp4"))[:2]:

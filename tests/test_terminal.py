@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from var_plugin.index.video_index import Hit
+from var_plugin.index.index import Hit
 from var_plugin.terminal import anomaly_bar, clock, moment_lines
 from var_plugin.types import Moment
 

@@ -18,12 +18,12 @@ import pytest
 from tests.colors import DESCRIPTION
 from tests.films import Film, textured
 from var_plugin import cli
-from var_plugin.encoders import suites
+from var_plugin.encoders import registry as suites
 
 
 @pytest.fixture(autouse=True)
 def colors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path) -> None:
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
 
     monkeypatch.setattr(suites, "_BUILT_IN", (*suites._BUILT_IN, DESCRIPTION))
     monkeypatch.setenv("VAR_PLUGIN_SUITE", "colors")

@@ -1,4 +1,4 @@
-"""Video anomaly retrieval as a plugin: index footage, ask with a sentence, a picture or a clip, get the moment.
+"""Video anomaly retrieval as a plugin: index footage, ask with a sentence, an image or a clip, get the moment.
 
 Names load when they are first used: importing the package costs next to nothing.
 """
@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from var_plugin.encoders.suites import load_suite
+    from var_plugin.api import Index, open_index
+    from var_plugin.config import CameraClock
+    from var_plugin.encoders.registry import load_suite
     from var_plugin.errors import VarPluginError
-    from var_plugin.ingest.ray_engine import RayEngine
-    from var_plugin.library import Index, open_index
+    from var_plugin.ingest.ray import RayEngine
     from var_plugin.retrievers.langchain import AnomalyRetriever
-    from var_plugin.settings import CameraClock
     from var_plugin.types import Filter, Moment, Query, Receipt, Span
 
 __version__ = "0.1.0"
@@ -35,17 +35,17 @@ for _name, _value in _NO_TELEMETRY.items():
 
 _HOMES = {
     "AnomalyRetriever": "var_plugin.retrievers.langchain",
-    "CameraClock": "var_plugin.settings",
+    "CameraClock": "var_plugin.config",
     "Filter": "var_plugin.types",
-    "Index": "var_plugin.library",
+    "Index": "var_plugin.api",
     "Moment": "var_plugin.types",
     "Query": "var_plugin.types",
-    "RayEngine": "var_plugin.ingest.ray_engine",
+    "RayEngine": "var_plugin.ingest.ray",
     "Receipt": "var_plugin.types",
     "Span": "var_plugin.types",
     "VarPluginError": "var_plugin.errors",
-    "load_suite": "var_plugin.encoders.suites",
-    "open_index": "var_plugin.library",
+    "load_suite": "var_plugin.encoders.registry",
+    "open_index": "var_plugin.api",
 }
 
 __all__ = [

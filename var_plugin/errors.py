@@ -99,13 +99,13 @@ class TruncatedMediaError(VarPluginError):
 
 
 class NoVideoStreamError(VarPluginError):
-    """The file has sound, but no moving pictures."""
+    """The file has sound, but no moving images."""
 
     exit_code = 7
 
 
 class NoAudioStreamError(VarPluginError):
-    """The file has pictures, but no sound."""
+    """The file has images, but no sound."""
 
     exit_code = 8
 
@@ -177,7 +177,7 @@ class BrokenInstallationError(VarPluginError):
 
 
 class TooManyPixelsError(VarPluginError):
-    """The pictures of a video are larger than the limit."""
+    """The images of a video are larger than the limit."""
 
     exit_code = 20
 

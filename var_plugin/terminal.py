@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from var_plugin.escaping import printable
-from var_plugin.index.video_index import Hit
+from var_plugin.index.index import Hit
 from var_plugin.types import Moment, Video, VideoReceipt
 
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -85,7 +85,7 @@ class Filter(Value):
 
 
 class Query(Value):
-    """What is looked for: text, a picture, a sound, a video span, or several of them at once."""
+    """What is looked for: text, an image, a sound, a video span, or several of them at once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

@@ -11,9 +11,9 @@ home = Path("/data" if os.access("/data", os.W_OK) else tempfile.gettempdir()) /
 for name in ("index.db", "cache", "data"):
     os.environ.setdefault(f"VAR_PLUGIN_{name.removesuffix('.db').upper()}", str(home / name))
 
-from var_plugin.app.launch import running_page  # noqa: E402
+from var_plugin.api import open_index  # noqa: E402
+from var_plugin.app.serve import running_page  # noqa: E402
 from var_plugin.app.space import index_demo, space_options  # noqa: E402
-from var_plugin.library import open_index  # noqa: E402
 
 with open_index() as index:
     failed, total = index_demo(index, home / "footage", say=lambda line: print(line, flush=True))

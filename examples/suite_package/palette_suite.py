@@ -1,7 +1,7 @@
-"""A suite in one file: pictures by how much of each colour they show, texts by the colours that they name.
+"""A suite in one file: images by how much of each colour they show, texts by the colours that they name.
 
 Two encoders and a description are all that a suite needs. The methods are those of `var_plugin.encoders.base`:
-`TextEncoder` and `PictureEncoder`; videos are seen as their frames. A suite on a network of your own looks the same:
+`TextEncoder` and `ImageEncoder`; videos are seen as their frames. A suite on a network of your own looks the same:
 load its weights at the first `encode`, and let the fingerprint change whenever a vector could.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageColor
 
-from var_plugin.encoders.base import Background, Picture, Space, Vectors, unit
+from var_plugin.encoders.base import Background, ImageArray, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, SuiteDescription
 
 COLOURS = ("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "brown", "pink")
@@ -41,15 +41,15 @@ class ColourNames:
 
 
 class ColourShares:
-    """Pictures to the space."""
+    """Images to the space."""
 
     size = (24, 32)
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        return unit(np.array([self._shares(picture) for picture in pictures]).reshape(-1, len(COLOURS)))
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        return unit(np.array([self._shares(image) for image in images]).reshape(-1, len(COLOURS)))
 
-    def _shares(self, picture: Picture) -> Vectors:
-        distances = np.linalg.norm(picture.reshape(-1, 1, 3).astype(np.float32) - RGB, axis=2)
+    def _shares(self, image: ImageArray) -> Vectors:
+        distances = np.linalg.norm(image.reshape(-1, 1, 3).astype(np.float32) - RGB, axis=2)
         return np.bincount(distances.argmin(axis=1), minlength=len(COLOURS)) / len(distances)
 
 
@@ -60,7 +60,7 @@ def build() -> dict[str, SpaceEncoders]:
         "scene": SpaceEncoders(
             space,
             text=ColourNames(),
-            picture=ColourShares(),
+            image=ColourShares(),
             # Optional: how similar a query is to footage that has nothing to do with it. Else an index measures it.
             backgrounds={"text": Background(mean=0.1, std=0.2)},
         )

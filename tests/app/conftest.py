@@ -11,7 +11,7 @@ from tests.colors import AnyWords, suite_with
 from tests.films import Film
 from tests.ingest.test_add import scene
 from tests.retrievers.conftest import NOON
-from var_plugin.library import Index, open_index
+from var_plugin.api import Index, open_index
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,16 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
 from tests.retrievers.conftest import NOON
-from var_plugin.app.adding import Adder
-from var_plugin.app.asking import chips_of, say
+from var_plugin.api import Index
 from var_plugin.app.assistant import Assistant, load_assistant
-from var_plugin.app.desk import Desk
-from var_plugin.app.marks import Marks
-from var_plugin.app.media import Shelf
+from var_plugin.app.chat import chips_of, say
+from var_plugin.app.feedback import Marks
+from var_plugin.app.ingest_queue import Adder
+from var_plugin.app.media_registry import Shelf
 from var_plugin.app.options import PageOptions
 from var_plugin.app.session import Session
+from var_plugin.app.state import Desk
 from var_plugin.errors import InvalidInputError
-from var_plugin.library import Index
 
 
 class Scripted(GenericFakeChatModel):

@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from var_plugin.api import Index
 from var_plugin.app.gate import UploadQuota, credential_check
-from var_plugin.app.launch import check_address, running_page
 from var_plugin.app.options import PageOptions, parse_size
+from var_plugin.app.serve import check_address, running_page
 from var_plugin.errors import InvalidInputError
-from var_plugin.http_gate import RefusedRequestError
-from var_plugin.library import Index
+from var_plugin.web.gate import RefusedRequestError
 
 USERS = (("ann", "open sesame"), ("bob", "other"))
 

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from mcp import Client
 
-from var_plugin.app.answering import answer
+from var_plugin.api import Index
+from var_plugin.app.chat_search import answer
 from var_plugin.app.conversation import Request
-from var_plugin.app.launch import running_page
-from var_plugin.app.media import Shelf
+from var_plugin.app.media_registry import Shelf
 from var_plugin.app.options import PageOptions, parse_users
+from var_plugin.app.serve import running_page
 from var_plugin.errors import InvalidInputError
-from var_plugin.library import Index
-from var_plugin.retrievers.tools import TOOLS
+from var_plugin.tools import TOOLS
 
 Serve = Callable[..., str]
 
@@ -62,7 +62,7 @@ def test_no_event_of_the_page_is_an_open_endpoint(address: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "media/made-up/clip.mp4", "media/made-up/picture.jpg", "media/made-up/moments.csv",
+        "media/made-up/clip.mp4", "media/made-up/image.jpg", "media/made-up/moments.csv",
         "media/..%2f..%2fetc%2fpasswd/clip.mp4", "gradio_api/file=/etc/passwd",
         "gradio_api/file=pyproject.toml", "gradio_api/file={secret}", "docs", "openapi.json",
     ],
@@ -97,7 +97,7 @@ def test_a_token_is_worth_nothing_without_the_login(two_cameras: Index) -> None:
     for allowed, wanted in ((True, 200), (False, 404)):
         shelf = Shelf(two_cameras, lambda _, allowed=allowed: allowed)
         client = TestClient(Starlette(routes=[*shelf.routes()]))
-        for file in ("clip.mp4", "picture.jpg"):
+        for file in ("clip.mp4", "image.jpg"):
             assert client.get(f"/media/{shelf.token(moment)}/{file}").status_code == wanted
 
 
@@ -136,7 +136,7 @@ def test_clips_of_the_page_fit_the_quota_of_the_cache(two_cameras: Index, small_
 
 
 def test_deleting_footage_on_the_page_touches_uploads_only(index: Index, tmp_path: Path) -> None:
-    from var_plugin.app.adding import remove_upload, upload_folder
+    from var_plugin.app.ingest_queue import remove_upload, upload_folder
     from var_plugin.private_files import mark_folder
 
     uploaded, elsewhere = upload_folder() / "deleted" / "a.mp4", tmp_path / "b.mp4"

@@ -10,13 +10,14 @@ from datetime import UTC
 import pytest
 
 from tests.retrievers.conftest import NOON
-from var_plugin.app import results, words
-from var_plugin.app.answering import Answer, answer
+from var_plugin.api import Index
+from var_plugin.app import export as results
+from var_plugin.app import formatting as words
 from var_plugin.app.cards import cards
+from var_plugin.app.chat_search import Answer, answer
 from var_plugin.app.conversation import Context, Request
-from var_plugin.app.marks import Marks, evaluation_data
+from var_plugin.app.feedback import Marks, evaluation_data
 from var_plugin.app.timeline import curve, overview
-from var_plugin.library import Index
 
 
 def test_a_hostile_name_stays_text(two_cameras: Index) -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 from packaging.requirements import Requirement
 
-from var_plugin.app.launch import running_page
+from var_plugin.api import Index, open_index
+from var_plugin.app.serve import running_page
 from var_plugin.app.space import space_options
 from var_plugin.demo.footage import script_hash
 from var_plugin.demo.run import Outcome
 from var_plugin.demo.script import CAMERAS
-from var_plugin.library import Index, open_index
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "huggingface_space"

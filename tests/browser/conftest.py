@@ -1,4 +1,4 @@
-"""The page in a real Chromium, over an index that knows its colours; pictures of what was seen are kept."""
+"""The page in a real Chromium, over an index that knows its colours; images of what was seen are kept."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.colors import AnyWords, suite_with
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.app.launch import running_page
+from var_plugin.api import Index, open_index
 from var_plugin.app.options import PageOptions
-from var_plugin.library import Index, open_index
+from var_plugin.app.serve import running_page
 
 CHROMIUM = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-PICTURES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
+IMAGES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
 _NOTHING_LOADS = "() => !document.querySelector('#vp-chat [aria-label=\"Loading response\"]')"
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -167,7 +167,7 @@ def comes_into_view(page: Page, selector: str) -> None:
 
 def keep(page: Page, name: str) -> None:
     """Store a screenshot of the page, for people to look at, once its images and plots are drawn."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     page.wait_for_function(
         """() => {
           const shown = element => element.checkVisibility() && element.getBoundingClientRect().top < innerHeight;
@@ -175,4 +175,4 @@ def keep(page: Page, name: str) -> None:
             && [...document.querySelectorAll('.vp-plot')].filter(shown).every(plot => plot.querySelector('.main-svg'));
         }"""
     )
-    page.screenshot(path=str(PICTURES / f"{name}.png"))
+    page.screenshot(path=str(IMAGES / f"{name}.png"))

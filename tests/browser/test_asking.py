@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, comes_into_view, keep, playing
-from var_plugin.app.media import Shelf
-from var_plugin.media.export import Clip
+from var_plugin.app.media_registry import Shelf
+from var_plugin.media.clips import Clip
 from var_plugin.types import Moment
 
 Visit = Callable[..., Page]
@@ -101,19 +101,19 @@ def test_messages_sent_while_a_clip_is_made_are_all_answered(
     assert len(chips(page)) == 4
 
 
-def test_a_picture_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:
+def test_a_image_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:
     from PIL import Image
 
-    picture = tmp_path / "what i look for.png"
-    Image.new("RGB", (64, 48), (220, 20, 20)).save(picture)
+    image = tmp_path / "what i look for.png"
+    Image.new("RGB", (64, 48), (220, 20, 20)).save(image)
     page = visit(colors)
-    ask(page, "", files=[picture])
+    ask(page, "", files=[image])
     assert "0:00 – 0:08" in cards(page)[0]
     assert chips(page) == ["image attached"]
     ask(page, "on the south camera")
     assert "camera south-yard" in cards(page)[0]
     assert "0:16 – 0:24" in cards(page)[0]
-    keep(page, "picture")
+    keep(page, "image")
     ask(page, "more like the first")
     assert chips(page)[0].startswith("like south-yard 0:16 – 0:24")
 

@@ -223,7 +223,7 @@ def test_uploading_and_deleting_leave_the_chat_alive(visit: Visit, colors: str, 
 
 def test_attachments_that_cannot_be_used_are_answered(visit: Visit, colors: str, film: Film) -> None:
     names = ("notes.txt", "report.pdf", "broken.png", "song.png", "no ending", "empty.wav", "empty.png", "empty.mp4")
-    film("song.mp4", seconds=1, tone=440.0, pictures=False).rename(film.folder / "song.png")
+    film("song.mp4", seconds=1, tone=440.0, images=False).rename(film.folder / "song.png")
     page = visit(colors)
     ask(page, "green")
     for name in names:

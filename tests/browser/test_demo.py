@@ -1,4 +1,4 @@
-"""The page over the demo footage with the real `lite` suite, and the pictures of the README."""
+"""The page over the demo footage with the real `lite` suite, and the images of the README."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, keep, playing
+from var_plugin.api import open_index
 from var_plugin.demo.run import Outcome
-from var_plugin.library import open_index
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]

@@ -12,10 +12,10 @@ from tests.browser.conftest import ask, cards, keep, playing
 from tests.colors import DESCRIPTION, NAMES, AnyWords, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.app.adding import Job, upload_folder
-from var_plugin.encoders.base import Picture, Vectors, unit
+from var_plugin.api import Index, open_index
+from var_plugin.app.ingest_queue import Job, upload_folder
+from var_plugin.encoders.base import ImageArray, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.library import Index, open_index
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]
@@ -64,7 +64,7 @@ def test_a_question_without_footage_is_answered_when_there_is_some(
     visit: Visit, serve: Serve, any_colors: Index, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = film("porch.mp4", seconds=16, fps=5, paint=scene("blue", "green"))
-    monkeypatch.setattr("var_plugin.app.welcome.from_demo", lambda: [Job(path, "porch")])
+    monkeypatch.setattr("var_plugin.app.empty_state.from_demo", lambda: [Job(path, "porch")])
     page = visit(serve(any_colors))
     ask(page, "green")
     assert "no footage yet" in page.locator("#vp-chat [data-testid=bot]").last.inner_text()
@@ -80,13 +80,13 @@ def test_a_question_without_footage_is_answered_when_there_is_some(
 
 
 class StopsAtYellow(MeanColor):
-    """Goes on with a yellow picture only when it is told to."""
+    """Goes on with a yellow image only when it is told to."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        vectors = super().encode(pictures)
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        vectors = super().encode(images)
         if (vectors @ unit(np.array([NAMES["yellow"]], np.float32)).T > 0.95).any():
             assert self.go.wait(60)
         return vectors
@@ -95,8 +95,8 @@ class StopsAtYellow(MeanColor):
 def test_ask_while_a_video_is_being_indexed(visit: Visit, serve: Serve, film: Film, tmp_path: Path) -> None:
     folder = film("cams/first.mp4", seconds=16, fps=5, paint=scene("green", "red")).parent
     film("cams/second.mp4", seconds=24, fps=5, paint=scene("blue", "yellow", "green"))
-    pictures = StopsAtYellow()
-    suite = Suite(DESCRIPTION, {"scene": SpaceEncoders(build()["scene"].space, text=AnyWords(), picture=pictures)})
+    images = StopsAtYellow()
+    suite = Suite(DESCRIPTION, {"scene": SpaceEncoders(build()["scene"].space, text=AnyWords(), image=images)})
     with open_index(tmp_path / "index.db", suite=suite) as index:
         page = visit(serve(index))
         tab(page, "Footage")
@@ -113,7 +113,7 @@ def test_ask_while_a_video_is_being_indexed(visit: Visit, serve: Serve, film: Fi
             assert playing(page)["start"] == 0
             assert page.locator("#vp-adding [role=progressbar]").count() == 1, "the second is not done"
         finally:
-            pictures.go.set()
+            images.go.set()
         tab(page, "Footage")
         page.wait_for_function("() => document.querySelector('#vp-adding').innerText.split('stored').length === 3")
 

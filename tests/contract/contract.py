@@ -13,13 +13,13 @@ import pytest
 
 from tests.colors import color_suite
 from tests.films import Film, textured
+from var_plugin.api import Index, open_index, restore_index
 from var_plugin.encoders.base import unit
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, StoreError, UnknownVideoError
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
+from var_plugin.index.milvus.client import Store
 from var_plugin.index.schema import segment_schema
-from var_plugin.index.store import Store
 from var_plugin.ingest.retention import prune
-from var_plugin.library import Index, open_index, restore_index
 from var_plugin.types import Filter, Segment
 
 RED, GREEN, BLUE = np.eye(3)

@@ -12,8 +12,8 @@ import pytest
 from tests.colors import color_suite
 from tests.contract.contract import StoreContract
 from tests.films import Film, textured
+from var_plugin.api import open_index
 from var_plugin.errors import StoreError
-from var_plugin.library import open_index
 from var_plugin.types import Filter
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -19,10 +19,10 @@ import numpy as np
 
 from tests.colors import DESCRIPTION, build
 from tests.films import Film, textured
+from var_plugin.api import Index, open_index
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import DecodingTimeoutError, FingerprintMismatchError
 from var_plugin.index.verify import Problem, verify
-from var_plugin.library import Index, open_index
 from var_plugin.types import Filter, Receipt
 
 SUITES = ("first", "second")

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.crash import life
+from var_plugin.api import Index
 from var_plugin.errors import StoreError
-from var_plugin.index.store import Store
-from var_plugin.library import Index
+from var_plugin.index.milvus.client import Store
 
 WRITES = ("ensure", "write", "flush", "delete", "drop")
 Act = Callable[[life.World, Index], Any]

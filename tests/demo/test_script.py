@@ -41,7 +41,7 @@ def test_every_event_happens_once_and_is_seen_or_heard() -> None:
 
 
 def test_no_two_events_and_backgrounds_show_the_same_thing() -> None:
-    # The film of the street has several shots: its parts count as different pictures.
+    # The film of the street has several shots: its parts count as different images.
     assert len({(shot.media, shot.film) for shot in SHOTS}) == len(SHOTS)
 
 
@@ -61,7 +61,7 @@ def test_held_out_wordings_are_not_those_of_the_demo() -> None:
 
 
 @pytest.mark.parametrize("media", sorted({shot.media for shot in SHOTS}, key=str), ids=lambda media: media.path)
-def test_views_lie_inside_their_picture(media: Media) -> None:
+def test_views_lie_inside_their_image(media: Media) -> None:
     with av.open(locate(media)) as container:
         width, height = container.streams.video[0].width, container.streams.video[0].height
     for view in (view for shot in SHOTS if shot.media == media for view in shot.views):

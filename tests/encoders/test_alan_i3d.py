@@ -17,18 +17,18 @@ from tests.encoders.backbones.tiny import save_alan
 from tests.films import Film, textured
 from tests.tolerances import FLOAT32
 from tests.tones import sine
+from var_plugin.config import settings
 from var_plugin.encoders.alan import AlanModel, AlanProcessor
-from var_plugin.encoders.backbones.i3d_clips import I3dClips
-from var_plugin.encoders.backbones.optical_flow import OpticalFlow
-from var_plugin.encoders.backbones.published import WEIGHTS, load_network
+from var_plugin.encoders.backbones.i3d import OpticalFlow
+from var_plugin.encoders.backbones.i3d_features import I3dClips
 from var_plugin.encoders.backbones.vggish import log_mel
+from var_plugin.encoders.convert import WEIGHTS, load_network
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import InvalidInputError, MissingWeightsError, UnsupportedModalityError
 from var_plugin.evaluation.features import extract_paper_features
 from var_plugin.media.frames import Frame
-from var_plugin.media.guard import read_audio
-from var_plugin.settings import settings
+from var_plugin.media.sandbox.client import read_audio
 
 TEXTS = ["a man smashes a window", "a dog runs"]
 NETWORKS = ("i3d-rgb", "i3d-flow", "vggish")
@@ -140,12 +140,12 @@ def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path, su
 
 
 def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch, suite: Suite) -> None:
-    pictures = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
+    images = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
     reader = suite.encoders["alan-text"].video.reader
     assert isinstance(reader, I3dClips)
-    found = reader.encode([Frame(i / 24, picture) for i, picture in enumerate(pictures)])
-    middle = np.stack(pictures)[:16, 16:240, 58:282].astype(np.float32)
-    flow = OpticalFlow("dis")(pictures)[:, 16:240, 58:282]
+    found = reader.encode([Frame(i / 24, image) for i, image in enumerate(images)])
+    middle = np.stack(images)[:16, 16:240, 58:282].astype(np.float32)
+    flow = OpticalFlow("dis")(images)[:, 16:240, 58:282]
     with torch.no_grad():
         expected = [
             load_network(name)(torch.from_numpy(stack).permute(3, 0, 1, 2)[None])

@@ -12,10 +12,10 @@ from tests.films import Film, textured
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.anomaly import Anomaly
 from var_plugin.encoders.base import VideoEncoder
-from var_plugin.encoders.lite_suite import scene
-from var_plugin.encoders.weight_folder import LITE
+from var_plugin.encoders.lite.build import scene
+from var_plugin.encoders.weights import LITE
 from var_plugin.media.frames import Frame
-from var_plugin.media.motion import motion_picture
+from var_plugin.media.motion import motion_image
 
 
 def test_what_is_usual_is_as_the_detector_says_and_what_is_only_unusual_counts_by_half() -> None:
@@ -57,7 +57,7 @@ def test_a_still_scene_is_no_event(film: Film) -> None:
 
 
 def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
-    """A picture that shakes for three seconds within half a minute of stillness."""
+    """An image that shakes for three seconds within half a minute of stillness."""
 
     def paint(time: float) -> np.ndarray:
         shift = int(40 * np.sin(40 * time)) if 15 <= time < 18 else 0
@@ -93,7 +93,7 @@ def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:
     """A clip of a still scene, or with another scene behind a cut."""
     folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.reader.motion or 0
     before, after = (np.asarray(Image.open(folder / name).convert("RGB")) for name in ("cheetah.jpg", "tower.jpg"))
-    greys = [np.asarray(Image.fromarray(picture).convert("L").resize((side, side))) for picture in (before, after)]
+    greys = [np.asarray(Image.fromarray(image).convert("L").resize((side, side))) for image in (before, after)]
     shown = [greys[0], greys[0], greys[int(cut)], greys[int(cut)]]
-    picture = np.asarray(Image.fromarray(before).resize(video.reader.size))
-    return np.asarray(video.reader.encode([Frame(0.0, picture, motion_picture(shown))])[0])
+    image = np.asarray(Image.fromarray(before).resize(video.reader.size))
+    return np.asarray(video.reader.encode([Frame(0.0, image, motion_image(shown))])[0])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from var_plugin.encoders.gathered import gathered
+from var_plugin.encoders.clip_features import gathered
 
 
 @pytest.mark.parametrize("sizes", [[], [3], [16] * 700, [5_000, 1, 0, 5_000]])

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.colors import DESCRIPTION, color_suite
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
-from var_plugin.encoders import suites
+from var_plugin.encoders import registry as suites
 from var_plugin.errors import (
     EmptyMediaError,
     InvalidInputError,
@@ -35,7 +35,7 @@ def test_the_fingerprint_follows_the_spaces() -> None:
     assert color_suite("a").fingerprint == color_suite("a").fingerprint != color_suite("b").fingerprint
 
 
-def test_pictures_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
+def test_images_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
     array = plain(255, 0, 0)
     Image.fromarray(array).save(tmp_path / "red.png")
     vectors = SUITE.encode("image", [tmp_path / "red.png", str(tmp_path / "red.png"), Image.fromarray(array), array])
@@ -43,16 +43,16 @@ def test_pictures_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
     assert vectors == pytest.approx(np.tile(SUITE.encode("text", ["red"]), (4, 1)), abs=1e-4)
 
 
-def test_pictures_are_shown_as_they_were_taken(tmp_path: Path) -> None:
-    """A phone's picture carries its turn in EXIF; transparency is not colour."""
-    from var_plugin.encoders.pictures import load_picture
+def test_images_are_shown_as_they_were_taken(tmp_path: Path) -> None:
+    """A phone's image carries its turn in EXIF; transparency is not colour."""
+    from var_plugin.media.image_input import load_image
 
     half = np.zeros((40, 40, 3), np.uint8)
     half[:, 20:] = 255
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to view: right becomes bottom
     Image.fromarray(half).save(tmp_path / "turned.jpg", exif=exif)
-    shown = load_picture(tmp_path / "turned.jpg", (8, 8))
+    shown = load_image(tmp_path / "turned.jpg", (8, 8))
     assert shown[:3].mean() < 10 < 245 < shown[5:].mean()
 
 
@@ -70,7 +70,7 @@ def test_no_items_no_vectors() -> None:
 
 def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     cases = [
         ("audio", ["a.wav"], {}, UnsupportedModalityError),
         ("text", ["red"], {"space": "sound"}, UnsupportedModalityError),
@@ -93,7 +93,7 @@ def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
             SUITE.encode(modality, items, **options)
 
 
-def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+def test_a_image_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     with pytest.raises(TooManyPixelsError, match="20000 x 20000 pixels"):
         SUITE.encode("image", [tmp_path / "bomb.png"])

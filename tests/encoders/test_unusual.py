@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from var_plugin.encoders.anomaly import unusualness
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.unusual import unusualness
 
 
 def footage(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from var_plugin.evaluation.metrics import retrieval
-from var_plugin.evaluation.published import ABLATIONS, RESULTS
+from var_plugin.evaluation.paper_results import ABLATIONS, RESULTS
 from var_plugin.evaluation.report import Row, as_json, markdown, results_table
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.colors import MeanColor
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.video import Clips, StillsEncoder
+from var_plugin.encoders.clip_features import Clips, StillsEncoder
 from var_plugin.evaluation import segments
 
 

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from tests.colors import color_suite
+from var_plugin.api import open_index, restore_index
 from var_plugin.encoders.base import unit
 from var_plugin.errors import FingerprintMismatchError, VarPluginError
-from var_plugin.index.catalogue import Entry, Sighting
-from var_plugin.library import open_index, restore_index
+from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.types import Segment
 
 STRANGE: tuple[Any, ...] = (

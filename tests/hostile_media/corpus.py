@@ -40,7 +40,7 @@ class Case:
 
 
 def moving(time: float) -> np.ndarray:
-    """A picture that differs from frame to frame, so that the film has bytes to damage."""
+    """An image that differs from frame to frame, so that the film has bytes to damage."""
     return textured(round(time * 10))
 
 
@@ -78,7 +78,7 @@ def _nothing_to_see(film: Film) -> Iterator[Case]:
     empty = film.folder / "empty.mp4"
     empty.touch()
     yield Case(empty, errors=(EmptyMediaError,))
-    yield Case(film("audio_only.mp4", tone=440, pictures=False), errors=(NoVideoStreamError,))
+    yield Case(film("audio_only.mp4", tone=440, images=False), errors=(NoVideoStreamError,))
     for suffix in (".avi", ".mkv", ".mp4", ".ts"):
         path = film.folder / f"zero_frames{suffix}"
         with av.open(str(path), "w") as container:

@@ -25,14 +25,14 @@ from hypothesis import strategies as st
 
 from tests.films import Film, textured
 from var_plugin.errors import DecoderCrashedError, VarPluginError
-from var_plugin.media import guard
 from var_plugin.media.limits import DEFAULT_LIMITS
+from var_plugin.media.sandbox import client as guard
 
 LIMITS = replace(DEFAULT_LIMITS, silence=10.0)
 LONGEST_SECONDS = 60.0
 """Twice the silence allowed, a second child, and a machine that has other work."""
 SIDE = 32
-"""Pixels of the pictures: so small, they come through the memory that the guard shares with its child."""
+"""Pixels of the images: so small, they come through the memory that the guard shares with its child."""
 FILMS = {
     "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
     "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",
@@ -45,7 +45,7 @@ class Original:
 
     content: bytes
     packet_bytes: list[int]
-    """Where in the content the packets of pictures lie, byte by byte."""
+    """Where in the content the packets of images lie, byte by byte."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def make_films(folder: Path) -> dict[str, Original]:
 
 
 def outcome(path: Path) -> str:
-    """Decode pictures, what moves after them, and sound in the guard; return the name of how the pictures ended.
+    """Decode images, what moves after them, and sound in the guard; return the name of how the images ended.
 
     Raises:
         AssertionError: it took too long. Errors of other types than the package's own propagate.

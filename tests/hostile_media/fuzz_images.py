@@ -21,7 +21,7 @@ from PIL import Image, features
 from tests.films import textured
 from tests.hostile_media.fuzz import LIMITS, LONGEST_SECONDS, SIDE, Edit, Original, edits, generating, run
 from var_plugin.errors import DecoderCrashedError, VarPluginError
-from var_plugin.media import guard
+from var_plugin.media.sandbox import client as guard
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -17,7 +17,7 @@ from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from tests.hostile_media.fuzz import Edit, Original, edits, generating, run
-from var_plugin.ingest.clock import recorded_at
+from var_plugin.ingest.timestamps import recorded_at
 
 TIMES = [
     "2026-11-01T14:30:00+01:00", "2026-11-01T14:30Z", "2026-11-01", "20261101T143000Z", "2026-W44-7T14:30:00+01:00",

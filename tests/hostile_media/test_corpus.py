@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.hostile_media.corpus import Case, build
+from var_plugin.api import Index
 from var_plugin.errors import DecoderCrashedError, PlaylistError, VarPluginError
-from var_plugin.library import Index
-from var_plugin.media import guard
+from var_plugin.media.sandbox import client as guard
 
 LONGEST_SECONDS = 20.0
 

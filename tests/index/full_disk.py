@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.colors import color_suite
-from tests.index.test_copies import add_video
+from tests.index.milvus.test_snapshot import add_video
+from var_plugin.api import Index, open_index, restore_index
 from var_plugin.errors import StoreError, VarPluginError
-from var_plugin.library import Index, open_index, restore_index
 from var_plugin.types import Filter
 
 FULL = "no space left on the disk"

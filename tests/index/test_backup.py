@@ -12,9 +12,9 @@ import pytest
 
 from tests.colors import color_suite
 from tests.hostile_backups.fuzz import _list_files, make_backup
-from tests.index.test_copies import add_video
+from tests.index.milvus.test_snapshot import add_video
+from var_plugin.api import open_index, restore_index
 from var_plugin.errors import IndexUnavailableError, InvalidInputError
-from var_plugin.library import open_index, restore_index
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,8 +72,8 @@ def test_a_killed_restore_is_no_index_and_not_in_the_way(saved: Path, tmp_path: 
             add_video(index, 1)
     script = """
 import os, sys
-from var_plugin.index.catalogue import Catalogue
-from var_plugin.library import restore_index
+from var_plugin.index.catalog import Catalogue
+from var_plugin.api import restore_index
 Catalogue.put_generations = lambda *_: os.kill(os.getpid(), 9)
 restore_index(sys.argv[1], sys.argv[2])
 """

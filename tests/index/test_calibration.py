@@ -12,10 +12,10 @@ from tests.colors import MeanColor, suite_with
 from tests.films import Film
 from tests.ingest.test_add import scene
 from tests.tolerances import FLOAT32
+from var_plugin.api import Index, open_index
+from var_plugin.config import settings
 from var_plugin.encoders.base import Background, Vectors, unit
 from var_plugin.index.calibration import FEWEST_ROWS, PLAIN, UNRELATED
-from var_plugin.library import Index, open_index
-from var_plugin.settings import settings
 
 
 class AnySentence:
@@ -57,7 +57,7 @@ def test_texts_are_compared_with_sentences_about_other_things(footage: Index) ->
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=FLOAT32)
 
 
-def test_sounds_that_search_pictures_are_not_measured_on_pictures(footage: Index) -> None:
+def test_sounds_that_search_images_are_not_measured_on_images(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     assert encoders.sound is None
     assert footage.calibration.background(encoders, "audio") == PLAIN
@@ -86,4 +86,4 @@ def test_what_a_suite_ships_counts_and_little_footage_tells_nothing(index: Index
     with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:
         other.add(film(seconds=10))
         assert other.calibration.background(other.suite.encoders["scene"], "text") == PLAIN
-        assert isinstance(other.suite.encoders["scene"].picture, MeanColor)
+        assert isinstance(other.suite.encoders["scene"].image, MeanColor)

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.columns import columns_of
-from var_plugin.index.copy import Copy
 from var_plugin.index.filters import (
     UNKNOWN_TIME,
     check_text,
@@ -27,8 +25,9 @@ from var_plugin.index.filters import (
     milliseconds,
     stored_metadata,
 )
+from var_plugin.index.milvus.client import Store
+from var_plugin.index.milvus.snapshot import Copy, columns_of
 from var_plugin.index.schema import segment_schema
-from var_plugin.index.store import Store
 from var_plugin.types import Filter
 
 HOSTILE = [

@@ -10,12 +10,12 @@ import pytest
 
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
+from var_plugin.api import Index
 from var_plugin.errors import ChangedMediaError, MediaNotFoundError
 from var_plugin.index import footage
-from var_plugin.index.catalogue import Entry
+from var_plugin.index.catalog import Entry
 from var_plugin.index.footage import check_footage, find_footage
-from var_plugin.library import Index
-from var_plugin.retrievers.tools.moments import GET_MOMENT, SIMILAR_MOMENTS, MomentArguments, SimilarArguments
+from var_plugin.tools.moments import GET_MOMENT, SIMILAR_MOMENTS, MomentArguments, SimilarArguments
 
 
 @pytest.fixture

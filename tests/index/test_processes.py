@@ -19,18 +19,18 @@ import pytest
 
 from tests.colors import color_suite
 from tests.films import Film, textured
+from var_plugin.api import open_index
 from var_plugin.errors import IndexUnavailableError
-from var_plugin.index import local
-from var_plugin.index.store import Store
-from var_plugin.library import open_index
+from var_plugin.index.milvus import lite_server as local
+from var_plugin.index.milvus.client import Store
 from var_plugin.types import Filter
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys
 from tests.colors import color_suite
-from var_plugin.index.store import Store
-from var_plugin.library import open_index
+from var_plugin.index.milvus.client import Store
+from var_plugin.api import open_index
 from var_plugin.types import Filter
 index = open_index(sys.argv[1], suite=color_suite())
 print("open", flush=True)
@@ -220,8 +220,8 @@ def test_the_end_of_a_log_may_be_damaged(tmp_path: Path, damage: str) -> None:
     database = tmp_path / "a.db"
     script = """
 import os, signal, sys
-from tests.index.test_copies import ensure, made_row
-from var_plugin.index.store import Store
+from tests.index.milvus.test_snapshot import ensure, made_row
+from var_plugin.index.milvus.client import Store
 store = Store(sys.argv[1])
 ensure(store, "rows")
 store.write("rows", [made_row(number) for number in range(10)])

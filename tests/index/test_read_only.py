@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.colors import color_suite
-from tests.index.test_copies import add_video
-from var_plugin.library import open_index
+from tests.index.milvus.test_snapshot import add_video
+from var_plugin.api import open_index
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, logging, shutil, subprocess, sys
 from pathlib import Path
 from tests.colors import color_suite
-from tests.index.test_copies import add_video
+from tests.index.milvus.test_snapshot import add_video
 from var_plugin.errors import VarPluginError
-from var_plugin.library import open_index
+from var_plugin.api import open_index
 folder = sys.argv[1]
 if subprocess.run(["mount", "--bind", folder, folder]).returncode: sys.exit(77)
 if subprocess.run(["mount", "-o", "remount,ro,bind", folder]).returncode: sys.exit(77)

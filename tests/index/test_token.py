@@ -10,10 +10,10 @@ import grpc
 import pytest
 
 from tests.colors import color_suite
+from var_plugin.api import open_index
+from var_plugin.config import Settings, settings
 from var_plugin.errors import IndexUnavailableError
-from var_plugin.index.location import milvus_uri
-from var_plugin.library import open_index
-from var_plugin.settings import Settings, settings
+from var_plugin.index.milvus.options import milvus_uri
 
 
 class Doorkeeper(grpc.GenericRpcHandler):

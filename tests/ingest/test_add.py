@@ -15,11 +15,11 @@ import pytest
 
 from tests.colors import NAMES, color_suite
 from tests.films import Film, plain, textured
+from var_plugin.api import Index, open_index
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.generation import VideoGeneration
-from var_plugin.ingest import engines
-from var_plugin.library import Index, open_index
-from var_plugin.media.guard import picture_at
+from var_plugin.ingest import pipeline as engines
+from var_plugin.media.sandbox.client import image_at
 from var_plugin.types import Filter
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -30,9 +30,9 @@ def scene(*names: str, seconds: float = 8.0):
 
     def paint(time: float) -> np.ndarray:
         color = np.array(NAMES[names[min(int(time / seconds), len(names) - 1)]]) * 200 + 20
-        picture = plain(*color)
-        picture[:, :16] //= 2  # a picture of one colour shows nothing
-        return picture
+        image = plain(*color)
+        image[:, :16] //= 2  # an image of one colour shows nothing
+        return image
 
     return paint
 
@@ -128,7 +128,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.colors import color_suite
 from var_plugin.index.generation import VideoGeneration
-from var_plugin.library import open_index
+from var_plugin.api import open_index
 
 def interrupt(file):
     if file.name == sys.argv[4]:
@@ -200,7 +200,7 @@ def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_pat
     (tmp_path / "in").mkdir()
     (tmp_path / "in/empty.mp4").touch()
     (tmp_path / "in/text.mp4").write_text("no film " * 1000)
-    film("in/sound.mp4", tone=440, pictures=False)
+    film("in/sound.mp4", tone=440, images=False)
     cut = film(
         "in/cut.mp4", seconds=30, fps=5, paint=lambda time: textured(int(time * 5)), options={"movflags": "faststart"}
     )
@@ -415,7 +415,7 @@ def test_frames_far_apart_are_shown_until_the_next(index: Index, film: Film) -> 
     for segment in segments:
         assert segment.start <= segment.key <= segment.end
         expected = paint(times[int(segment.key // 30)])
-        assert np.abs(picture_at(path, segment.key).mean((0, 1)) - expected.mean((0, 1))).max() < 30
+        assert np.abs(image_at(path, segment.key).mean((0, 1)) - expected.mean((0, 1))).max() < 30
     for color, start, end in (("green", 30, 60), ("blue", 60, 90)):
         moment = index.search(color, k=1)[0]
         assert start <= moment.peak < end

@@ -20,26 +20,23 @@ from tests.films import Film, textured
 from tests.mortal import GRAVE, build
 from tests.tolerances import FLOAT32
 from tests.tones import tone_suite
+from var_plugin.api import Index, open_index
 from var_plugin.cli import app
+from var_plugin.config import settings
+from var_plugin.encoders.clip_features import Grid, ReadRun, Run
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.suites import load_suite
-from var_plugin.encoders.video import Grid, ReadRun, Run
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
-from var_plugin.ingest import ray_engine
+from var_plugin.ingest import ray as ray_engine
 from var_plugin.ingest.add import Origin, _plan
-from var_plugin.ingest.engines import Here, Tell
-from var_plugin.ingest.file import Footage
-from var_plugin.ingest.gather import gather
-from var_plugin.ingest.ray_engine import RayEngine
-from var_plugin.ingest.ray_workers import Cut, Decoder, Embedder, Row
-from var_plugin.ingest.rows import Streams
-from var_plugin.library import Index, open_index
-from var_plugin.settings import settings
+from var_plugin.ingest.embed import Streams
+from var_plugin.ingest.pipeline import Footage, Here, Tell
+from var_plugin.ingest.ray import Cut, Decoder, Embedder, RayEngine, Row, gather
 from var_plugin.types import Receipt, VideoReceipt
 
 
 def footage(film: Film, films: int = 3, seconds: float = 40) -> Path:
-    """A folder of films of changing pictures, one of them with sound, one twice, and a file that is none."""
+    """A folder of films of changing images, one of them with sound, one twice, and a file that is none."""
     for number in range(films):
         film(
             f"cams/{number}.mkv",
@@ -173,7 +170,7 @@ def test_a_suite_that_workers_cannot_load_is_refused(film: Film, tmp_path: Path,
 
 
 def test_without_ray_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("var_plugin.extras.find_spec", lambda module: None)
+    monkeypatch.setattr("var_plugin.config.find_spec", lambda module: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'var-plugin\[ray\]'"):
         RayEngine()
 

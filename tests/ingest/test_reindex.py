@@ -10,11 +10,11 @@ import pytest
 
 from tests.colors import color_suite
 from tests.films import Film, textured
+from var_plugin.api import Index, open_index
 from var_plugin.errors import FingerprintMismatchError
-from var_plugin.index.catalogue import Entry, Videos
+from var_plugin.index.catalog import Entry, Videos
 from var_plugin.index.generation import VideoGeneration
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.library import Index, open_index
+from var_plugin.index.index import VideoIndex
 
 OLD, NEW = color_suite("old"), color_suite("new")
 

@@ -8,26 +8,26 @@ import numpy as np
 
 from tests.colors import DESCRIPTION
 from tests.films import Film, textured
+from var_plugin.api import Index, open_index
 from var_plugin.encoders.base import Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.ingest.retention import prune, size_in_bytes
-from var_plugin.ingest.rtsp import recordings
-from var_plugin.library import Index, open_index
+from var_plugin.watch.rtsp import recordings
 
 
-class WidePictures:
-    """A thousand random directions of each picture, so that vectors take room."""
+class WideImages:
+    """A thousand random directions of each image, so that vectors take room."""
 
     size = (8, 8)
 
-    def encode(self, pictures: list[np.ndarray]) -> Vectors:
-        flat = np.stack(pictures).reshape(len(pictures), -1).astype(np.float32)
+    def encode(self, images: list[np.ndarray]) -> Vectors:
+        flat = np.stack(images).reshape(len(images), -1).astype(np.float32)
         return unit(flat @ np.random.default_rng(1).normal(size=(flat.shape[1], 1_000)))
 
 
 def wide_suite() -> Suite:
     space = Space("scene", 1_000, "IP", frozenset({"image", "video"}), "wide-1")
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, picture=WidePictures(), backgrounds={})})
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=WideImages(), backgrounds={})})
 
 
 def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:

@@ -15,7 +15,7 @@ from var_plugin.media.frames import FrameReader
 
 
 def test_a_film_that_begins_late_is_not_truncated(film: Film) -> None:
-    """Matroska counts its duration from zero, not from its first picture."""
+    """Matroska counts its duration from zero, not from its first image."""
     path = film("late.mkv", times=[20 + i / 10 for i in range(50)], paint=lambda time: textured(round(time * 10)))
     reader = FrameReader(path)
     assert len(list(reader)) == 50
@@ -36,8 +36,8 @@ def test_sound_that_begins_hours_late_is_an_error_and_no_endless_silence(film: F
         list(decode_audio(path))
 
 
-def test_pictures_long_before_the_start_that_the_file_claims_are_an_error(film: Film) -> None:
-    """FFmpeg takes the late sound for the start of this file; the pictures must not all end up at second zero."""
+def test_images_long_before_the_start_that_the_file_claims_are_an_error(film: Film) -> None:
+    """FFmpeg takes the late sound for the start of this file; the images must not all end up at second zero."""
     path = film("late.mkv", seconds=90_002, times=[0.0, 0.1], tone=440, tone_starts=90_000)
     with pytest.raises(BrokenTimestampsError):
         list(FrameReader(path))

@@ -11,8 +11,7 @@ from tests.films import Film, plain
 from tests.hostile_media.corpus import overwrite
 from var_plugin.errors import InvalidInputError, UnreadableMediaError
 from var_plugin.media.audio import read_audio
-from var_plugin.media.encode import FULL, SMALL, encode_clip
-from var_plugin.media.export import export_clip
+from var_plugin.media.clips import FULL, SMALL, encode_clip, export_clip
 from var_plugin.media.frames import FrameReader
 
 
@@ -22,7 +21,7 @@ def brightness_is_time(time: float) -> np.ndarray:
 
 def shown(path: Path) -> list[tuple[float, float]]:
     """The time of each frame of a clip, and the one in the original, by its brightness."""
-    return [(frame.time, (frame.picture.mean() - 20) / 20) for frame in FrameReader(path)]
+    return [(frame.time, (frame.image.mean() - 20) / 20) for frame in FrameReader(path)]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -46,15 +45,15 @@ def test_it_ends_with_the_video(film: Film, tmp_path: Path) -> None:
     assert (clip.start, clip.end) == (1.5, pytest.approx(2.0, abs=0.02))
 
 
-def test_pictures_stay_as_large_as_they_are_shown(film: Film, tmp_path: Path) -> None:
+def test_images_stay_as_large_as_they_are_shown(film: Film, tmp_path: Path) -> None:
     """Turned upright, not blown up to the width that they have lying down."""
     turned = film("turned.mp4", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=96, width=130))
     overwrite(turned, b"tkhd", 40, struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
     wide = film("wide.mkv", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=1080, width=1920))
     for video, finish, size in ((turned, FULL, (96, 130)), (wide, FULL, (1920, 1080)), (wide, SMALL, (1280, 720))):
         with av.open(str(encode_clip(video, 0.0, 1.0, tmp_path / "clip.mp4", finish).path)) as container:
-            pictures = container.streams.video[0].codec_context
-            assert (pictures.width, pictures.height) == size
+            images = container.streams.video[0].codec_context
+            assert (images.width, images.height) == size
 
 
 def test_frames_that_come_rarely_keep_their_times(film: Film, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tests.films import TIME_BASE, Film, textured
 from tests.media.test_frames import write_display_matrix
 from var_plugin.errors import TruncatedMediaError, UnreadableMediaError
-from var_plugin.media import guard
+from var_plugin.media.clips import write_thumbnail
 from var_plugin.media.frames import Frame, FrameReader, frame_at
-from var_plugin.media.thumbnails import write_thumbnail
+from var_plugin.media.sandbox import client as guard
 
 FORMATS = [
     ("a.mp4", "libx264", {}),
@@ -69,7 +69,7 @@ def coded(
 
 def number_of(frame: Frame, count: int) -> int:
     """Which of the first frames it is."""
-    return min(range(count), key=lambda number: np.abs(slowly(number).astype(int) - frame.picture).mean())
+    return min(range(count), key=lambda number: np.abs(slowly(number).astype(int) - frame.image).mean())
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), FORMATS)
@@ -84,7 +84,7 @@ def test_a_frame_is_shown_from_its_time_until_the_next(
         for time in (frames[number].time, frames[number].time + 0.025):
             shown = frame_at(path, time)
             assert shown.time == pytest.approx(frames[number].time, abs=1e-3)
-            assert np.array_equal(shown.picture, frames[number].picture), (number, time)
+            assert np.array_equal(shown.image, frames[number].image), (number, time)
     part = list(FrameReader(path, start=frames[50].time, end=frames[60].time))
     assert [frame.time for frame in part] == pytest.approx([frame.time for frame in frames[50:60]], abs=0.0021)
 
@@ -141,7 +141,7 @@ def test_times_go_on_where_the_clock_of_mpeg_ts_begins_anew(film: Film) -> None:
     for number in (3, 22, 27, 45, 58):
         shown = frame_at(path, number / 10 + 0.03)
         assert shown.time == pytest.approx(number / 10, abs=0.002)
-        assert np.array_equal(shown.picture, frames[number].picture)
+        assert np.array_equal(shown.image, frames[number].image)
 
 
 def with_pixels(path: Path, width: int, height: int, tall: int, wide: int) -> Path:
@@ -171,12 +171,12 @@ def test_images_have_the_shape_that_is_shown(
     name: str, width: int, height: int, tall: int, wide: int, shown: tuple[int, int], tmp_path: Path
 ) -> None:
     path = with_pixels(tmp_path / name, width, height, tall, wide)
-    image = next(iter(FrameReader(path))).picture
+    image = next(iter(FrameReader(path))).image
     assert image.shape[:2] == shown
     if tall != wide and wide < 200:
         white = image[..., 0] > 128
         assert white[2].sum() == pytest.approx(white[:, 2].sum(), abs=3), "a square is a square"
-    assert guard.picture_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
+    assert guard.image_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
     guard._kill_idle()
 
 
@@ -185,7 +185,7 @@ def test_pixels_that_are_not_square_are_turned_with_the_image(tmp_path: Path) ->
 
     path = with_pixels(tmp_path / "a.mp4", 352, 144, 11, 5)
     write_display_matrix(path, (0, 1, -1, 0))
-    assert next(iter(FrameReader(path))).picture.shape == (160, 144, 3)
+    assert next(iter(FrameReader(path))).image.shape == (160, 144, 3)
     with Image.open(write_thumbnail(path, 0.5, tmp_path / "a.jpg")) as image:
         assert image.width / image.height == pytest.approx(144 / 160, abs=0.01)
     guard._kill_idle()

@@ -16,7 +16,7 @@ from var_plugin.errors import (
     UnreadableMediaError,
 )
 from var_plugin.media.container import probe
-from var_plugin.media.frames import FrameReader, picture_at
+from var_plugin.media.frames import FrameReader, image_at
 
 
 def brightness_is_time(time: float) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_every_frame_has_its_true_time(film: Film) -> None:
     path = film(seconds=3, fps=10, paint=brightness_is_time)
     frames = list(FrameReader(path))
     assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(30)], abs=1e-3)
-    assert [frame.picture.mean() for frame in frames] == pytest.approx([20 + 2 * i for i in range(30)], abs=3)
+    assert [frame.image.mean() for frame in frames] == pytest.approx([20 + 2 * i for i in range(30)], abs=3)
 
 
 def test_the_end_is_that_of_the_last_frame(film: Film) -> None:
@@ -48,23 +48,23 @@ def test_variable_frame_rate_keeps_presentation_times(film: Film) -> None:
     path = film("vfr.mkv", times=stamps, paint=brightness_is_time)
     frames = list(FrameReader(path))
     assert [frame.time for frame in frames] == pytest.approx(stamps, abs=0.002)
-    assert [frame.picture.mean() for frame in frames] == pytest.approx([20 + 20 * s for s in stamps], abs=4)
+    assert [frame.image.mean() for frame in frames] == pytest.approx([20 + 20 * s for s in stamps], abs=4)
     assert [frame.time for frame in FrameReader(path, rate=1)] == pytest.approx([0.0, 1.0, 2.7, 3.9], abs=0.002)
 
 
-def test_pictures_come_at_the_size_asked_for(film: Film) -> None:
+def test_images_come_at_the_size_asked_for(film: Film) -> None:
     half = np.zeros((90, 160, 3), np.uint8)
     half[:, 80:] = 255
     path = film(paint=lambda time: half)
-    picture = next(iter(FrameReader(path, size=(32, 32)))).picture
-    assert picture.shape == (32, 32, 3)
-    assert picture.dtype == np.uint8
-    assert picture[:, :14].mean() < 10 < 240 < picture[:, 18:].mean()
+    image = next(iter(FrameReader(path, size=(32, 32)))).image
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == np.uint8
+    assert image[:, :14].mean() < 10 < 240 < image[:, 18:].mean()
 
 
 def test_odd_sizes_are_decoded(film: Film) -> None:
     path = film("odd.avi", codec="mjpeg", paint=lambda time: textured(3, 56, 72)[:51, :67])
-    assert next(iter(FrameReader(path))).picture.shape == (51, 67, 3)
+    assert next(iter(FrameReader(path))).image.shape == (51, 67, 3)
 
 
 def test_mpeg_ts_begins_at_zero(film: Film) -> None:
@@ -76,7 +76,7 @@ def test_the_part_asked_for(film: Film) -> None:
     path = film(seconds=6, fps=10, paint=brightness_is_time)
     frames = list(FrameReader(path, rate=5, start=2.0, end=3.0))
     assert [frame.time for frame in frames] == pytest.approx([2.0, 2.2, 2.4, 2.6, 2.8], abs=1e-3)
-    assert frames[0].picture.mean() == pytest.approx(60, abs=3)
+    assert frames[0].image.mean() == pytest.approx(60, abs=3)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_the_part_asked_for(film: Film) -> None:
 )
 def test_rotation_is_applied(film: Film, matrix: tuple[int, ...], bright: str) -> None:
     """The upper half is bright; the matrix is the header's own, so the expectation does not come from PyAV."""
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:24] = 255
-    path = film(paint=lambda time: picture)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24] = 255
+    path = film(paint=lambda time: image)
     write_display_matrix(path, matrix)
-    shown = next(iter(FrameReader(path))).picture
+    shown = next(iter(FrameReader(path))).image
     assert shown.shape[:2] == ((48, 64) if bright == "bottom" else (64, 48))
     half = {"right": shown[:, 28:], "left": shown[:, :20], "bottom": shown[28:]}[bright]
     assert half.mean() > 240
@@ -117,14 +117,14 @@ def test_the_largest_stream_is_the_video(tmp_path: Path) -> None:
             stream.pix_fmt = "yuv420p"
         for i in range(10):
             for stream in streams:
-                picture = textured(i, stream.height, stream.width)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                image = textured(i, stream.height, stream.width)
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts = i
                 container.mux(stream.encode(frame))
         for stream in streams:
             container.mux(stream.encode(None))
     assert probe(path).width == 96
-    assert next(iter(FrameReader(path))).picture.shape == (64, 96, 3)
+    assert next(iter(FrameReader(path))).image.shape == (64, 96, 3)
 
 
 def test_probe_reads_the_header(film: Film) -> None:
@@ -155,13 +155,13 @@ def test_damaged_packets_are_passed_over(film: Film) -> None:
     assert times[-1] > 7.5
 
 
-def test_picture_at_keeps_the_shape(film: Film) -> None:
+def test_image_at_keeps_the_shape(film: Film) -> None:
     path = film(seconds=4, fps=10, paint=brightness_is_time)
-    picture = picture_at(path, 2.0, width=32)
-    assert picture.shape == (24, 32, 3)
-    assert picture.mean() == pytest.approx(60, abs=3)
+    image = image_at(path, 2.0, width=32)
+    assert image.shape == (24, 32, 3)
+    assert image.mean() == pytest.approx(60, abs=3)
     with pytest.raises(UnreadableMediaError, match="no frame at 9"):
-        picture_at(path, 9.0, width=32)
+        image_at(path, 9.0, width=32)
 
 
 def test_each_bad_file_has_its_own_error(film: Film, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_each_bad_file_has_its_own_error(film: Film, tmp_path: Path) -> None:
         (text, UnreadableMediaError),
         (noise, UnreadableMediaError),
         (headless, UnreadableMediaError),
-        (film("sound.mp4", tone=440, pictures=False), NoVideoStreamError),
+        (film("sound.mp4", tone=440, images=False), NoVideoStreamError),
     ]
     for path, expected in cases:
         with pytest.raises(expected) as caught:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from tests.films import plain, textured
-from var_plugin.encoders.pictures import load_picture
 from var_plugin.errors import (
     DecodingMemoryError,
     EmptyMediaError,
@@ -27,9 +26,10 @@ from var_plugin.errors import (
     TooManyPixelsError,
     UnreadableMediaError,
 )
-from var_plugin.media import guard
+from var_plugin.media.image_input import load_image
 from var_plugin.media.images import FORMATS, decode_image
 from var_plugin.media.limits import DEFAULT_LIMITS
+from var_plugin.media.sandbox import client as guard
 
 HALVES = np.concatenate([plain(200, 30, 30, height=16), plain(30, 30, 200, height=32)])
 """Red above blue; neither square nor symmetric, so that each turn can be told from the others."""
@@ -125,7 +125,7 @@ def test_every_mode_becomes_its_colour(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "image"
     path.write_bytes(saved(image, kind))
     np.testing.assert_allclose(guard.decode_image(path).mean(axis=(0, 1)), color, atol=4)
-    np.testing.assert_allclose(load_picture(image, (8, 8)).mean(axis=(0, 1)), color, atol=4)
+    np.testing.assert_allclose(load_image(image, (8, 8)).mean(axis=(0, 1)), color, atol=4)
 
 
 def test_16_bits_keep_their_range(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "holiday.png"
     path.write_bytes(POSTSCRIPT)
     with pytest.raises(UnreadableMediaError):
-        load_picture(path, (8, 8))
+        load_image(path, (8, 8))
     assert not log.exists()
 
 
@@ -308,7 +308,7 @@ import sys
 from pathlib import Path
 from var_plugin.errors import UnreadableMediaError
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media import worker
+from var_plugin.media.sandbox import worker
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
         list(worker.JOBS["image"](path, DEFAULT_LIMITS, size=[8, 8]))
@@ -334,9 +334,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         "\udcff.png": MediaNotFoundError,
     }.items():
         with pytest.raises(kind):
-            load_picture(tmp_path / name, (8, 8))
+            load_image(tmp_path / name, (8, 8))
     with pytest.raises(UnreadableMediaError, match="File name too long"):
-        load_picture("data:image/png;base64," + "A" * 5000, (8, 8))
+        load_image("data:image/png;base64," + "A" * 5000, (8, 8))
 
 
 def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None:
@@ -345,14 +345,14 @@ def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None
     exif = Image.Exif()
     exif[0x0112] = 3
     file = io.BytesIO(saved(Image.fromarray(HALVES[::-1, ::-1]), "PNG", exif=exif))
-    assert mean_colors(load_picture(Image.open(file), (48, 64)))[0][0] > 180
-    assert load_picture(HALVES, (8, 8)).shape == (8, 8, 3)
+    assert mean_colors(load_image(Image.open(file), (48, 64)))[0][0] > 180
+    assert load_image(HALVES, (8, 8)).shape == (8, 8, 3)
     assert not guard._idle, "no child was started"
     with pytest.raises(InvalidInputError, match="cannot read a PIL image"):
-        load_picture(Image.open(io.BytesIO(saved(Image.fromarray(textured(1)), "PNG")[:-40])), (8, 8))
+        load_image(Image.open(io.BytesIO(saved(Image.fromarray(textured(1)), "PNG")[:-40])), (8, 8))
 
 
 @pytest.mark.parametrize("item", [b"bytes", 3, None, HALVES[..., 0], HALVES.astype(np.float32), HALVES[:0]])
 def test_other_things_are_no_images(item: object) -> None:
     with pytest.raises(InvalidInputError, match="not an image"):
-        load_picture(item, (8, 8))
+        load_image(item, (8, 8))

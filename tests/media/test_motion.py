@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from tests.films import Film, plain, textured
-from var_plugin.media import guard
 from var_plugin.media.frames import Frame, FrameReader
-from var_plugin.media.motion import motion_picture
+from var_plugin.media.motion import motion_image
+from var_plugin.media.sandbox import client as guard
 
 
 def walking_square(time: float) -> np.ndarray:
     """A white square that moves 40 pixels a second to the right."""
-    picture = plain(0, 0, 0, height=96, width=96)
+    image = plain(0, 0, 0, height=96, width=96)
     left = round(10 + 40 * time) % 80
-    picture[40:56, left : left + 16] = 255
-    return picture
+    image[40:56, left : left + 16] = 255
+    return image
 
 
 def moving(film: Film, **options: object) -> list[Frame]:
@@ -42,14 +42,14 @@ def test_it_is_twice_the_differences_around_grey(given: int) -> None:
     greys = list(np.random.default_rng(given).integers(0, 256, (given, 8, 8), np.uint8))
     shown = np.array([*greys, *[greys[-1]] * (4 - given)], int)
     wanted = np.clip(128 + 2 * np.diff(shown, axis=0), 0, 255)
-    assert (motion_picture(greys) == np.moveaxis(wanted, 0, -1)).all()
+    assert (motion_image(greys) == np.moveaxis(wanted, 0, -1)).all()
 
 
-def test_the_picture_and_its_time_are_those_without_motion(film: Film) -> None:
+def test_the_image_and_its_time_are_those_without_motion(film: Film) -> None:
     path = film(seconds=2, fps=25, paint=walking_square)
     still, together = (list(FrameReader(path, rate=2, size=(32, 32), motion=motion)) for motion in (None, 64))
     assert [frame.time for frame in still] == [frame.time for frame in together]
-    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(still, together, strict=True))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(still, together, strict=True))
     assert all(frame.motion is None for frame in still)
 
 
@@ -60,7 +60,7 @@ def test_the_end_of_the_video_stands_still(film: Film) -> None:
 
 
 @pytest.mark.parametrize("fps", [1, 5, 10, 30, 60])
-def test_every_frame_rate_has_motion_pictures(film: Film, fps: int) -> None:
+def test_every_frame_rate_has_motion_images(film: Film, fps: int) -> None:
     frames = list(FrameReader(film(seconds=4, fps=fps, paint=walking_square), rate=2, motion=96))
     assert [frame.time for frame in frames] == sorted(frame.time for frame in frames)
     assert all(frame.motion is not None for frame in frames)
@@ -68,9 +68,9 @@ def test_every_frame_rate_has_motion_pictures(film: Film, fps: int) -> None:
     assert all(moved) if fps >= 5 else not any(moved)  # a second apart says nothing about motion
 
 
-def test_missing_pictures_repeat_the_last() -> None:
+def test_missing_images_repeat_the_last() -> None:
     first, second = np.full((2, 2), 10, np.uint8), np.full((2, 2), 40, np.uint8)
-    assert motion_picture([first, second])[0, 0].tolist() == [188, 128, 128]
+    assert motion_image([first, second])[0, 0].tolist() == [188, 128, 128]
 
 
 def test_the_guard_hands_over_the_same(film: Film) -> None:
@@ -79,5 +79,5 @@ def test_the_guard_hands_over_the_same(film: Film) -> None:
     there = list(guard.Frames(path, rate=2, size=(32, 32), motion=64))
     assert [frame.time for frame in here] == [frame.time for frame in there]
     for a, b in zip(here, there, strict=True):
-        assert np.array_equal(a.picture, b.picture)
+        assert np.array_equal(a.image, b.image)
         assert np.array_equal(a.motion, b.motion)

@@ -9,8 +9,8 @@ import pytest
 from tests.films import Film, plain
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
 from var_plugin.media.audio import read_audio
+from var_plugin.media.clips import playable_clip, plays_in_browsers
 from var_plugin.media.frames import FrameReader
-from var_plugin.media.playable import playable_clip, plays_in_browsers
 
 
 def brightness_is_time(time: float) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_what_no_browser_plays_is_made_anew(name: str, codec: str, pixels: str, 
     clip = playable_clip(video, 2.0, 4.0, tmp_path / "made" / "clip.mp4")
     assert plays_in_browsers(clip.path)
     assert (clip.start, clip.end) == pytest.approx((2.0, 4.0), abs=0.11)
-    shown = [(frame.time, (frame.picture.mean() - 20) / 20) for frame in FrameReader(clip.path)]
+    shown = [(frame.time, (frame.image.mean() - 20) / 20) for frame in FrameReader(clip.path)]
     assert len(shown) == pytest.approx(20, abs=1)
     assert [original - time for time, original in shown] == pytest.approx([2.0] * len(shown), abs=0.2)
     assert np.abs(read_audio(clip.path)).max() > 0.1
@@ -47,13 +47,13 @@ def test_what_browsers_play_is_copied(film: Film, tmp_path: Path) -> None:
         assert container.streams.video[0].codec_context.name == "h264"
 
 
-def test_wide_pictures_become_narrower(film: Film, tmp_path: Path) -> None:
+def test_wide_images_become_narrower(film: Film, tmp_path: Path) -> None:
     video = film(
         "wide.mov", seconds=1, fps=5, codec="mjpeg", paint=lambda time: plain(9, 99, 9, height=1080, width=1920)
     )
     with av.open(str(playable_clip(video, 0.0, 1.0, tmp_path / "clip.mp4").path)) as container:
-        pictures = container.streams.video[0].codec_context
-        assert (pictures.width, pictures.height) == (1280, 720)
+        images = container.streams.video[0].codec_context
+        assert (images.width, images.height) == (1280, 720)
 
 
 def test_errors(film: Film, tmp_path: Path) -> None:

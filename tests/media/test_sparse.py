@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tests.films import Film, textured
 from var_plugin.errors import TruncatedMediaError
-from var_plugin.media import frames, sparse
-from var_plugin.media.frames import FrameReader
+from var_plugin.media import frames
+from var_plugin.media import frames as sparse
+from var_plugin.media.frames import FrameReader, enough_key_frames
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sparse import enough_key_frames
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def slowly(time: float) -> NDArray[np.uint8]:
-    """A picture that changes a little with time: none begins a new scene, which would make it a key frame."""
-    picture = textured(1)
-    picture[:16] = round(time * 30) % 256
-    return picture
+    """An image that changes a little with time: none begins a new scene, which would make it a key frame."""
+    image = textured(1)
+    image[:16] = round(time * 30) % 256
+    return image
 
 
 def numbered(film: Film, name: str = "film.mp4", seconds: float = 6.0, codec: str = "libx264") -> Path:
@@ -63,7 +63,7 @@ def test_the_same_frames_are_found_in_fewer(
     wanted = list(dense)
     assert [frame.time for frame in found] == [frame.time for frame in wanted]
     for ours, theirs in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(ours.picture, theirs.picture)
+        np.testing.assert_array_equal(ours.image, theirs.image)
     assert by_keys.end == pytest.approx(dense.end, abs=0.11), "a container may not tell how long its last packet lasts"
     assert (looked_at, len(counted) - looked_at) == (6, 60)
 
@@ -84,7 +84,7 @@ def test_a_large_file_is_not_read_in_silence(film: Film, monkeypatch: pytest.Mon
 
 
 def test_a_gap_anywhere_asks_for_all_frames(film: Film) -> None:
-    """Pictures that come after a pause, with no key frame of their own time."""
+    """Images that come after a pause, with no key frame of their own time."""
     whole = film("whole.mp4", seconds=6, fps=10)
     found = enough_key_frames(whole, 1.0, DEFAULT_LIMITS)
     assert found and found.end == pytest.approx(6.0)
@@ -93,14 +93,14 @@ def test_a_gap_anywhere_asks_for_all_frames(film: Film) -> None:
 
 
 def test_key_frames_that_come_a_little_late_count_for_their_time(film: Film, counted: list[float]) -> None:
-    """An AVI has no times of its own; pictures come out a frame later than they were put in."""
+    """An AVI has no times of its own; images come out a frame later than they were put in."""
     found = list(FrameReader(numbered(film, "a.avi"), rate=1.0))
     assert [frame.time for frame in found] == pytest.approx([0.1, 1.1, 2.1, 3.1, 4.1, 5.1])
     assert len(counted) == 6
 
 
 def test_key_frames_on_which_others_before_them_depend(film: Film, counted: list[float], tmp_path: Path) -> None:
-    """Open groups of pictures: the decoder has not seen what lies between their key frames."""
+    """Open groups of images: the decoder has not seen what lies between their key frames."""
     path = tmp_path / "open.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, width=64, height=48)
@@ -112,17 +112,17 @@ def test_key_frames_on_which_others_before_them_depend(film: Film, counted: list
     found = list(FrameReader(path, rate=0.5))
     assert len(found) == 3 and len(counted) <= 8
     for frame in found:
-        assert abs(int(frame.picture[4, 4, 0]) - int(slowly(frame.time)[4, 4, 0])) < 12
+        assert abs(int(frame.image[4, 4, 0]) - int(slowly(frame.time)[4, 4, 0])) < 12
 
 
 def waves(time: float) -> NDArray[np.uint8]:
-    """A picture that moves everywhere."""
+    """An image that moves everywhere."""
     rows, columns = np.mgrid[:96, :320]
     light = 128 + 60 * np.sin((columns + 30 * time) / 17) + 40 * np.sin((rows - 10 * time) / 11)
     return np.repeat(light[..., None], 3, axis=2).astype(np.uint8)
 
 
-def test_pictures_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, tmp_path: Path) -> None:
+def test_images_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, tmp_path: Path) -> None:
     """What is marked as a key frame there shows the first strip alone."""
     path = tmp_path / "strips.mkv"
     with av.open(str(path), "w") as container:
@@ -132,11 +132,11 @@ def test_pictures_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
         container.mux(stream.encode(None))
     assert enough_key_frames(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
-    every = {frame.time: frame.picture for frame in FrameReader(path)}
+    every = {frame.time: frame.image for frame in FrameReader(path)}
     found = list(FrameReader(path, rate=0.25))
     assert [frame.time for frame in found] == [0.0, 4.0, 8.0]
     for frame in found:
-        np.testing.assert_array_equal(frame.picture, every[frame.time])
+        np.testing.assert_array_equal(frame.image, every[frame.time])
 
 
 def test_what_is_missing_at_the_end_is_told(film: Film, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_what_is_missing_at_the_end_is_told(film: Film, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "mpeg4"])
 def test_a_download_that_stopped_half_way_is_told(tmp_path: Path, codec: str) -> None:
-    """Packets of nothing stand where pictures should: the header, at the front, knows them all."""
+    """Packets of nothing stand where images should: the header, at the front, knows them all."""
     path = tmp_path / "half.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(codec, rate=10, width=320, height=96)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.films import Film, plain
 from var_plugin.media.cache import MediaCache
-from var_plugin.media.thumbnails import cached_thumbnail, write_thumbnail
+from var_plugin.media.clips import cached_thumbnail, write_thumbnail
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.colors import color_suite, install_colors
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
-from var_plugin.library import open_index
+from var_plugin.api import open_index
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "plugs.md").read_text()
@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "plugs.md").read_text()
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `footage.db`, the film in it, a picture, and an installed suite of colours."""
+    """A folder with `footage.db`, the film in it, an image, and an installed suite of colours."""
     folder = tmp_path_factory.mktemp("desk")
     install_colors(folder / "site")
     film = Film(folder)(seconds=40, fps=5, paint=scene("blue", "red", "blue", "green", "blue"))
@@ -51,7 +51,7 @@ def test_the_page_runs_from_top_to_bottom(run: Callable[..., str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     assert len(blocks) >= 5
     lines = run("-c", "\n".join(blocks).replace("SuiteEmbeddings()", 'SuiteEmbeddings("colors")')).splitlines()
-    assert lines[2:4] == ["8.0", "8.0"], "the picture and the span find what the words do"
+    assert lines[2:4] == ["8.0", "8.0"], "the image and the span find what the words do"
     assert "Footage search" in lines
     assert "a red van at the gate" in lines[-1]
 

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from tests.colors import ColorNames, suite_with
 from tests.films import plain
 from var_plugin import AnomalyRetriever, Filter
+from var_plugin.api import Index
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.library import Index
+from var_plugin.index.index import VideoIndex
 from var_plugin.types import Moment, Query, Span
 
 
@@ -57,11 +57,11 @@ def test_documents_can_be_read_and_cited(footage: Index) -> None:
     assert Path(document.metadata["uri"]).name in document.page_content
 
 
-def test_pictures_are_made_when_asked_for(footage: Index) -> None:
+def test_images_are_made_when_asked_for(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     assert retriever.invoke("green")[0].metadata["thumbnail"] is None
-    picture = retriever.invoke("green", thumbnails=True)[0].metadata["thumbnail"]
-    assert Path(picture).read_bytes().startswith(b"\xff\xd8")
+    image = retriever.invoke("green", thumbnails=True)[0].metadata["thumbnail"]
+    assert Path(image).read_bytes().startswith(b"\xff\xd8")
 
 
 def test_fields_can_be_set_when_a_chain_runs(footage: Index) -> None:
@@ -70,7 +70,7 @@ def test_fields_can_be_set_when_a_chain_runs(footage: Index) -> None:
     assert chain.with_config(configurable={"k": 1}).invoke("red") == 1
 
 
-def test_pictures_and_spans_ask_as_words_do(footage: Index) -> None:
+def test_images_and_spans_ask_as_words_do(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=2)
     green = [(d.metadata["camera"], d.metadata["start"]) for d in retriever.invoke("green")]
     north = next(video for video in footage.videos() if video.camera == "north")
@@ -78,7 +78,7 @@ def test_pictures_and_spans_ask_as_words_do(footage: Index) -> None:
         found = retriever.invoke("", **asked)
         assert sorted((d.metadata["camera"], d.metadata["start"]) for d in found) == sorted(green)
     (mixed,) = retriever.invoke("green", image=plain(220, 20, 20), k=1)
-    assert mixed.metadata["uri"].endswith("yard.mp4"), "green words and a red picture mean yellow"
+    assert mixed.metadata["uri"].endswith("yard.mp4"), "green words and a red image mean yellow"
 
 
 def test_what_the_suite_cannot_embed_is_a_typed_error(footage: Index, tmp_path: Path) -> None:

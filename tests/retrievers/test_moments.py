@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.video_index import Hit
+from var_plugin.index.index import Hit
 from var_plugin.retrievers.moments import (
     Peak,
     Scored,

@@ -1,4 +1,4 @@
-"""Search over pictures and sounds at once: what is found in either space, and what the weights decide."""
+"""Search over images and sounds at once: what is found in either space, and what the weights decide."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.films import Film
 from tests.ingest.test_add import scene
 from tests.tones import sine, tone_suite
 from var_plugin import AnomalyRetriever
+from var_plugin.api import Index, open_index
 from var_plugin.errors import UnsupportedModalityError
-from var_plugin.library import Index, open_index
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_index_itself_takes_weights_and_a_reranker(footage: Index) -> None:
     assert turned == by_sound[::-1]
 
 
-def test_a_sound_and_a_picture_ask_together(footage: Index) -> None:
+def test_a_sound_and_a_image_ask_together(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     red = next(video.uri for video in footage.videos() if "red" in video.uri)
     (found,) = retriever.invoke("", video=red, audio=(sine(300, 1), 16_000))

@@ -20,8 +20,8 @@ from PIL import Image
 from tests.colors import AnyWords, suite_with
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
+from var_plugin.api import Index, open_index
 from var_plugin.encoders.suite import Suite
-from var_plugin.library import Index, open_index
 from var_plugin.server.application import build_app
 from var_plugin.server.options import ServerOptions
 
@@ -75,9 +75,9 @@ def serving() -> Iterator[Callable[..., str]]:
         )
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 

@@ -25,7 +25,7 @@ import httpx
 from tests.colors import AnyWords, suite_with
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.library import Index, open_index
+from var_plugin.api import Index, open_index
 from var_plugin.server.application import build_app
 
 SECONDS = 10.0

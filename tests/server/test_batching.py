@@ -10,7 +10,7 @@ import pytest
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import InvalidInputError
 from var_plugin.server.batching import Batcher
-from var_plugin.server.threads import Pool
+from var_plugin.server.pools import Pool
 
 
 class Encoder:

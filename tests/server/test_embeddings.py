@@ -16,12 +16,12 @@ def client(serving: Callable[..., str]) -> httpx.Client:
 
 
 def test_files_are_uploaded(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
-    pictures = client.post(
+    images = client.post(
         "/v1/embeddings/files",
         data={"model": MODEL, "modality": "image"},
         files=[("files", ("../../evil.mp4", green_png, "video/mp4")), ("files", green_png)],
     ).json()
-    assert [item["embedding"][1] for item in pictures["data"]] == pytest.approx([1, 1], abs=1e-3)
+    assert [item["embedding"][1] for item in images["data"]] == pytest.approx([1, 1], abs=1e-3)
     with blue_film.open("rb") as file:
         form = {"model": MODEL, "modality": "video", "encoding_format": "base64"}
         video = client.post("/v1/embeddings/files", data=form, files={"files": file}).json()

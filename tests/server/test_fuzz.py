@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.server.fuzz import MEGABYTES, fuzz
-from var_plugin.library import Index
+from var_plugin.api import Index
 
 
 async def test_no_body_makes_the_server_fail(footage: Index) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.colors import suite_with
 from tests.server.conftest import KEY, MODEL
 from tests.server.test_errors import Broken
-from tests.server.test_gate import Waiting
+from tests.server.test_middleware import Waiting
 from var_plugin.errors import MissingWeightsError
 
 

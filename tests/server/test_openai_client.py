@@ -46,10 +46,10 @@ async def test_the_asynchronous_client_works_as_well(server: str) -> None:
     assert answer.data[0].embedding == [0.0, 0.0, 1.0]
 
 
-def test_pictures_and_videos_go_as_data_uris(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
+def test_images_and_videos_go_as_data_uris(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
     inputs = [data_uri("image/png", green_png), "red", data_uri("video/mp4", blue_film.read_bytes())]
-    picture, text, video = client.embeddings.create(model=MODEL, input=inputs).data
-    assert picture.embedding[1] == pytest.approx(1, abs=1e-3)
+    image, text, video = client.embeddings.create(model=MODEL, input=inputs).data
+    assert image.embedding[1] == pytest.approx(1, abs=1e-3)
     assert text.embedding[0] == 1
     assert video.embedding[2] == pytest.approx(1, abs=1e-2)
 
@@ -96,12 +96,12 @@ def test_mistakes_become_the_clients_own_errors(client: openai.OpenAI, server: s
         openai.OpenAI(base_url=f"{server}/v1", api_key="guessed").embeddings.create(model=MODEL, input="red")
 
 
-def test_the_example_finds_the_picture(
+def test_the_example_finds_the_image(
     server: str, green_png: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures = {"red.png": png(plain(255, 0, 0)), "green.png": green_png}
-    for name, picture in pictures.items():
-        (tmp_path / name).write_bytes(picture)
+    images = {"red.png": png(plain(255, 0, 0)), "green.png": green_png}
+    for name, image in images.items():
+        (tmp_path / name).write_bytes(image)
     script = Path(__file__).parents[2] / "examples" / "openai_client.py"
     monkeypatch.setattr(sys, "argv", ["", f"{server}/v1", KEY, MODEL, "green", *map(str, tmp_path.iterdir())])
     runpy.run_path(str(script), run_name="__main__")

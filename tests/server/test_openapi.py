@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.server.conftest import KEY, MODEL
-from var_plugin.library import Index
+from var_plugin.api import Index
 from var_plugin.server.application import build_app
 from var_plugin.server.options import ServerOptions
 

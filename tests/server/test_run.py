@@ -54,7 +54,7 @@ def test_limits_hold_and_a_request_that_was_taken_is_answered_before_the_end(
     body = {"model": MODEL, "input": data_uri("video/mp4", longer)}
     refused = httpx.post(f"{address}/v1/embeddings", json=body, timeout=60)
     assert (refused.status_code, "the limit is 250 s" in refused.text) == (413, True)
-    # So many pictures that it is at work when it is looked for, on quick cores as well.
+    # So many images that it is at work when it is looked for, on quick cores as well.
     long = film("long.mp4", seconds=120, fps=25, paint=lambda _: plain(0, 0, 255)).read_bytes()
     asked = {"model": MODEL, "input": data_uri("video/mp4", long)}
     with ThreadPoolExecutor(1) as pool:

@@ -14,7 +14,7 @@ from tests.films import Film
 from tests.ingest.test_add import scene
 from tests.server.conftest import data_uri, running
 from tests.tones import tone_suite
-from var_plugin.library import open_index
+from var_plugin.api import open_index
 from var_plugin.server.application import build_app
 
 MODEL = "tones/sound"
@@ -22,7 +22,7 @@ MODEL = "tones/sound"
 
 @pytest.fixture
 def high_tone(film: Film) -> bytes:
-    return film("high.mp4", seconds=1, tone=3_000.0, pictures=False).read_bytes()
+    return film("high.mp4", seconds=1, tone=3_000.0, images=False).read_bytes()
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.benchmarks.pairs import Pair
-from var_plugin.evaluation.benchmarks.planted import Planted, plant
-from var_plugin.training.planted import VOCABULARY
+from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.training.synthetic_benchmark import VOCABULARY
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from var_plugin.evaluation.benchmarks.planted import Planted, plant
-from var_plugin.training.planted import planted_model
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.training.config import TrainingSettings
+from var_plugin.training.synthetic_benchmark import planted_model
 from var_plugin.training.train import TrainingResult, train
 from var_plugin.training.trainer import AlanTrainer
 

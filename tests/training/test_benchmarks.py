@@ -11,10 +11,10 @@ from var_plugin.encoders.alan import AlanConfig, AlanModel
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.evaluate import OURS, benchmark_rows, measure_model
-from var_plugin.evaluation.published import ABLATIONS
+from var_plugin.evaluation.paper_results import ABLATIONS
 from var_plugin.evaluation.report import markdown
 from var_plugin.training.ablations import ablation_table, switches
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.training.config import TrainingSettings
 from var_plugin.training.train import train_benchmark
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=8, validation_share=0.25, progress=False)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
+from recipes.lite.audio_eval import evaluate
+from recipes.lite.audio_sources import read_recordings, select
 from tests.data import data_folder
-from var_plugin.encoders.weight_folder import LITE
-from var_plugin.training.sound_measures import evaluate
-from var_plugin.training.sounds import read_recordings, select
+from var_plugin.encoders.weights import LITE
 
 LEAST = {
     "esc10": {"text to audio": 0.93, "audio to audio": 0.88},

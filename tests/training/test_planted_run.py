@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from var_plugin.evaluation.benchmarks.planted import Planted, plant
+from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
 from var_plugin.training.ablations import FULL
-from var_plugin.training.planted import ROWS, SETTINGS, Measurement, measure, run, table
+from var_plugin.training.synthetic_benchmark import ROWS, SETTINGS, Measurement, measure, run, table
 
 
 def test_one_row_is_trained_and_measured_on_its_world() -> None:

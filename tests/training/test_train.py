@@ -17,10 +17,10 @@ import torch
 
 from var_plugin.encoders.alan import AlanModel, AlanProcessor
 from var_plugin.errors import InvalidInputError
+from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair
 from var_plugin.evaluation.metrics import retrieval
-from var_plugin.evaluation.scoring import score_pairs
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.training.config import TrainingSettings
 from var_plugin.training.train import TrainingResult, hold_out, last_complete_checkpoint
 
 SCRIPT = Path(__file__).with_name("small_training.py")

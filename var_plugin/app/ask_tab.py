@@ -12,11 +12,12 @@ from typing import Any
 
 import gradio as gr
 
-from var_plugin.app import results, words
-from var_plugin.app.asking import ask_again, chips_of, drop, say, view
+from var_plugin.app import export as results
+from var_plugin.app import formatting as words
 from var_plugin.app.cards import chip_row, downloads, player, player_failed, player_waiting
-from var_plugin.app.desk import Desk
+from var_plugin.app.chat import ask_again, chips_of, drop, say, view
 from var_plugin.app.session import Session, Turn
+from var_plugin.app.state import Desk
 from var_plugin.app.timeline import curve
 from var_plugin.errors import VarPluginError
 

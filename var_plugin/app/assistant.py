@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from var_plugin.app.conversation import Context, Request
+from var_plugin.config import require
 from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
-from var_plugin.extras import require
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.retrievers.tools.langchain import langchain_tools
-from var_plugin.retrievers.tools.moments import SEARCH_MOMENTS, SIMILAR_MOMENTS, SearchArguments, SimilarArguments
-from var_plugin.retrievers.tools.scope import committed_videos, stored_cameras
-from var_plugin.retrievers.wording import plain
+from var_plugin.index.index import VideoIndex
+from var_plugin.retrievers.text import plain
+from var_plugin.tools.base import committed_videos, stored_cameras
+from var_plugin.tools.langchain import langchain_tools
+from var_plugin.tools.moments import SEARCH_MOMENTS, SIMILAR_MOMENTS, SearchArguments, SimilarArguments
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from html import escape
 
-from var_plugin.app import words
+from var_plugin.app import formatting as words
 from var_plugin.app.conversation.request import Chip
-from var_plugin.media.export import Clip
-from var_plugin.retrievers.wording import plain
+from var_plugin.media.clips import Clip
+from var_plugin.retrievers.text import plain
 from var_plugin.types import Moment
 
 
@@ -28,7 +28,7 @@ def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> st
     told = f"Play moment {rank}: camera {camera}, {when}, {where}, {sure}, anomaly {moment.anomaly_score:.2f}"
     return (
         f'<button type="button" class="vp-card" data-vp="play" data-vp-id="{token}" aria-label="{told}">'
-        f'<span class="vp-thumb"><img src="media/{token}/picture.jpg" alt="" loading="lazy">'
+        f'<span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
         f'<span class="vp-rank">{rank}</span><span class="vp-span">{where}</span></span>'
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
         f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment, scope)}</span></button>'  # noqa: E501
@@ -68,7 +68,7 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | No
     begins, ends = max(0.0, moment.start - clip.start), clip.end - clip.start
     source = f"media/{token}/clip.mp4#t={begins:.2f},{ends:.2f}"
     video = (
-        f'<video class="vp-video" src="{source}" poster="media/{token}/picture.jpg" controls autoplay muted playsinline '  # noqa: E501
+        f'<video class="vp-video" src="{source}" poster="media/{token}/image.jpg" controls autoplay muted playsinline '
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
         f'aria-label="Clip of camera {escape(plain(moment.camera))}"></video>'
     )
@@ -77,7 +77,7 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | No
 
 def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
     """Return what stands in the player's place while the clip is made."""
-    image = f'<img class="vp-video" src="media/{token}/picture.jpg" alt="Frame of the moment; its clip follows">'
+    image = f'<img class="vp-video" src="media/{token}/image.jpg" alt="Frame of the moment; its clip follows">'
     return f'<div class="vp-player" aria-busy="true">{image}{_caption(moment, token, zone, None, scope)}</div>'
 
 

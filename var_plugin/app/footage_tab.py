@@ -13,16 +13,16 @@ from typing import Any
 
 import gradio as gr
 
-from var_plugin.app import words
-from var_plugin.app.adding import Batch, Job, from_form, remove_upload
-from var_plugin.app.desk import Desk
-from var_plugin.app.marks import evaluation_data
-from var_plugin.app.media import Download
+from var_plugin.app import formatting as words
+from var_plugin.app.feedback import evaluation_data
+from var_plugin.app.ingest_queue import Batch, Job, from_form, remove_upload
+from var_plugin.app.media_registry import Download
+from var_plugin.app.state import Desk
 from var_plugin.app.timeline import MOST_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
 from var_plugin.media.files import VIDEO_SUFFIXES
-from var_plugin.retrievers.tools.scope import committed_videos
-from var_plugin.retrievers.wording import plain
+from var_plugin.retrievers.text import plain
+from var_plugin.tools.base import committed_videos
 from var_plugin.types import Video
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from var_plugin.app.options import PageOptions
-from var_plugin.http_gate import (
+from var_plugin.web.gate import (
     ASGIApp,
     HttpGate,
     Message,
@@ -32,7 +32,7 @@ from var_plugin.http_gate import (
     header_values,
     send_refusal,
 )
-from var_plugin.http_limits import BodyLimits, ClientLeftError, check_body_headers, declared_length, read_body, replayed
+from var_plugin.web.limits import BodyLimits, ClientLeftError, check_body_headers, declared_length, read_body, replayed
 
 MIN_FREE_BYTES = 10**9
 """Free space that uploads leave on the disk."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from var_plugin.index.video_index import VideoIndex
+from var_plugin.index.index import VideoIndex
 
 PATH = "/gradio_api/mcp"
 
@@ -25,7 +25,7 @@ def mcp_endpoint(index: VideoIndex) -> tuple[list[BaseRoute], Lifespan]:
     Raises:
         MissingDependencyError: the package mcp is not installed.
     """
-    from var_plugin.retrievers.tools.mcp import http_app
+    from var_plugin.tools.mcp import http_app
 
     app = http_app(index, path=PATH)
     return app.routes, lambda _: app.router.lifespan_context(app)

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
+from var_plugin.config import is_loopback, settings
 from var_plugin.errors import InvalidInputError
-from var_plugin.settings import is_loopback, settings
 
 LOOPBACK = "127.0.0.1"
 READ_ONLY_FILE_BYTES = 50 * 2**20

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from var_plugin.app.desk import Desk
 from var_plugin.app.session import Session
+from var_plugin.app.state import Desk
 from var_plugin.app.timeline import overview
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 
+from var_plugin.api import Index
 from var_plugin.app.conversation import Context, Request
-from var_plugin.library import Index
-from var_plugin.retrievers.tools.scope import committed_videos
+from var_plugin.tools.base import committed_videos
 from var_plugin.types import Moment, Video
 
 _MOST_REMEMBERED = 50

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from var_plugin.api import Index
 from var_plugin.app.options import PageOptions
 from var_plugin.demo import compose
-from var_plugin.library import Index
 
 _FRAMED_BY = "https://huggingface.co"
 

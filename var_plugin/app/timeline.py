@@ -9,13 +9,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from var_plugin.app import words
-from var_plugin.app.media import LONGEST_CLIP
+from var_plugin.app import formatting as words
+from var_plugin.app.media_registry import LONGEST_CLIP
+from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import Hit
-from var_plugin.index.video_index import VideoIndex
 from var_plugin.retrievers.moments import moment_id
-from var_plugin.retrievers.tools.scope import committed_videos
-from var_plugin.retrievers.wording import plain
+from var_plugin.retrievers.text import plain
+from var_plugin.tools.base import committed_videos
 from var_plugin.types import Moment, Video
 
 MOST_VIDEOS = 300

@@ -10,8 +10,13 @@ import logging
 import sys
 import traceback
 
-from var_plugin.cli import cameras, care, footage, learning, models, programs
-from var_plugin.cli.shared import app
+from var_plugin.cli import index as footage
+from var_plugin.cli import maintenance as care
+from var_plugin.cli import models
+from var_plugin.cli import serve as programs
+from var_plugin.cli import training as learning
+from var_plugin.cli import watch as cameras
+from var_plugin.cli.options import app
 from var_plugin.errors import VarPluginError, told_in_a_line
 from var_plugin.escaping import printable, safe_streams
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from var_plugin.cli.shared import JsonOption, SuiteOption, app, print_json
+from var_plugin.cli.options import JsonOption, SuiteOption, app, print_json
 from var_plugin.escaping import printable
 
 
@@ -17,7 +17,7 @@ def suites(as_json: JsonOption = False) -> None:
     """List the suites: what each takes, weighs and permits."""
     from dataclasses import asdict
 
-    from var_plugin.encoders.suites import descriptions
+    from var_plugin.encoders.registry import descriptions
 
     listed = descriptions().values()
     if as_json:
@@ -42,8 +42,8 @@ def encode(
     as_json: JsonOption = False,
 ) -> None:
     """Print the vectors that a store would hold, one line each, or as JSON."""
-    from var_plugin.encoders.suites import load_suite
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
+    from var_plugin.encoders.registry import load_suite
 
     chosen = load_suite(suite or settings().suite)
     vectors = chosen.encode(modality, items, space=space).tolist()
@@ -66,9 +66,9 @@ def extract(
     without_flow: Annotated[bool, typer.Option("--without-flow", help="With --paper: no I3D-Flow.")] = False,
 ) -> None:
     """Write clip features of one's own videos, as `train` and `evaluate` read them."""
-    from var_plugin.encoders.suites import load_suite
+    from var_plugin.config import settings
+    from var_plugin.encoders.registry import load_suite
     from var_plugin.evaluation.features import extract_features, extract_paper_features
-    from var_plugin.settings import settings
 
     def report(video: Path, problem: str) -> None:
         print(printable(f"{video}: {problem or 'done'}"), file=sys.stderr)
@@ -93,6 +93,6 @@ def convert(
     sha256: Annotated[str | None, typer.Option(help="Of the file, if it is not the pinned one.")] = None,
 ) -> None:
     """Convert a published checkpoint of the paper's networks to safetensors, once."""
-    from var_plugin.encoders.backbones.published import convert as convert_checkpoint
+    from var_plugin.encoders.convert import convert as convert_checkpoint
 
     print(convert_checkpoint(name, file, out, sha256))

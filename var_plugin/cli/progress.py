@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from var_plugin.errors import VarPluginError
 from var_plugin.escaping import printable
-from var_plugin.ingest.video import RunProgress
+from var_plugin.ingest.pipeline import RunProgress
 from var_plugin.media.files import file_state
-from var_plugin.media.guard import probe
+from var_plugin.media.sandbox.client import probe
 from var_plugin.types import VideoReceipt
 
 _NAME_WIDTH = 24

@@ -1,6 +1,6 @@
 """One camera of the script, rendered to an mp4: moving views, sensor noise, drifting exposure, a sound track.
 
-The noise is seeded with the camera's name, so that the same script gives the same pictures and sounds every time.
+The noise is seeded with the camera's name, so that the same script gives the same images and sounds every time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from var_plugin.demo.script import Camera, Event, Shot
-from var_plugin.demo.sources import load_pictures, load_sound
+from var_plugin.demo.sources import load_images, load_sound
 
 WIDTH, HEIGHT = 480, 270
 FRAME_RATE = Fraction(25, 2)
@@ -30,7 +30,7 @@ SWEEP_SECONDS = 45.0
 FADE_SECONDS = 0.5
 EXPOSURE_PERIOD_SECONDS = 97.0
 EXPOSURE_SWING = 0.06
-PICTURE_NOISE = 2.0
+IMAGE_NOISE = 2.0
 """Standard deviation in steps of 8-bit luma."""
 SOUND_NOISE = 0.002
 """Standard deviation where full scale is 1; about -54 dB."""
@@ -61,9 +61,9 @@ def _write(camera: Camera, path: Path) -> None:
         video.thread_count = 1
         audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
         for number in range(round(camera.duration * FRAME_RATE)):
-            picture = scene.frame(number)
-            picture.pts, picture.time_base = number, 1 / FRAME_RATE
-            container.mux(video.encode(picture))
+            image = scene.frame(number)
+            image.pts, image.time_base = number, 1 / FRAME_RATE
+            container.mux(video.encode(image))
             first = number * SAMPLES_PER_FRAME
             samples = av.AudioFrame.from_ndarray(sound[None, first : first + SAMPLES_PER_FRAME], "fltp", "mono")
             samples.pts, samples.time_base, samples.sample_rate = first, Fraction(1, SOUND_RATE), SOUND_RATE
@@ -94,18 +94,18 @@ class _Scene:
         self._random = np.random.default_rng(_seed(camera))
         self._converter = VideoReformatter()
         # Drawing fresh noise for every frame would take longer than all the rest; nobody sees it return.
-        self._noise = self._random.normal(0, PICTURE_NOISE, (16, HEIGHT, WIDTH)).astype(np.float32)
+        self._noise = self._random.normal(0, IMAGE_NOISE, (16, HEIGHT, WIDTH)).astype(np.float32)
 
     def frame(self, number: int) -> av.VideoFrame:
         """Return one yuv420p frame."""
         seconds = float(number / FRAME_RATE)
-        picture = self._background.picture(seconds, seconds / SWEEP_SECONDS)
+        image = self._background.image(seconds, seconds / SWEEP_SECONDS)
         for event, player in self._events:
             presence = float(_presence(event, seconds))
             if presence > 0:
                 elapsed = seconds - event.start
-                picture = Image.blend(picture, player.picture(elapsed, elapsed / event.length), presence)
-        rgb = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+                image = Image.blend(image, player.image(elapsed, elapsed / event.length), presence)
+        rgb = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
         planes = self._converter.reformat(rgb, format="yuv420p").to_ndarray()
         exposure = 1 + EXPOSURE_SWING * math.sin(2 * math.pi * seconds / EXPOSURE_PERIOD_SECONDS)
         luma = planes[:HEIGHT] * np.float32(exposure) + self._random.choice(self._noise)
@@ -114,19 +114,19 @@ class _Scene:
 
 
 class _ShotPlayer:
-    """Gives the picture that a shot shows at a time."""
+    """Gives the image that a shot shows at a time."""
 
     def __init__(self, shot: Shot) -> None:
-        pictures = load_pictures(shot, float(FRAME_RATE))
-        self._to_and_fro = pictures + pictures[-2:0:-1]
+        images = load_images(shot, float(FRAME_RATE))
+        self._to_and_fro = images + images[-2:0:-1]
         self._views = shot.views
 
-    def picture(self, seconds: float, sweep: float) -> Image.Image:
-        """Return the (HEIGHT, WIDTH) picture: the first view at sweep 0, the second at 1, the first again at 2."""
-        picture = self._to_and_fro[round(seconds * FRAME_RATE) % len(self._to_and_fro)]
+    def image(self, seconds: float, sweep: float) -> Image.Image:
+        """Return the (HEIGHT, WIDTH) image: the first view at sweep 0, the second at 1, the first again at 2."""
+        image = self._to_and_fro[round(seconds * FRAME_RATE) % len(self._to_and_fro)]
         first, second = self._views
         view = first.towards(second, (1 - math.cos(math.pi * sweep)) / 2)
-        return picture.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=view.box(picture.size))
+        return image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=view.box(image.size))
 
 
 def _presence(event: Event, seconds: float | NDArray[np.floating]) -> NDArray[np.floating]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from var_plugin.api import Index, open_index
 from var_plugin.demo.footage import DemoVideo, compose
 from var_plugin.demo.script import DEMO_QUERIES, SOUND_QUERIES, DemoQuery, Event
 from var_plugin.demo.sources import locate
 from var_plugin.errors import StoreError
-from var_plugin.ingest.video import Progress, RunProgress
-from var_plugin.library import Index, open_index
+from var_plugin.ingest.pipeline import Progress, RunProgress
 from var_plugin.terminal import clock, moment_lines
 from var_plugin.types import Moment, Value
 

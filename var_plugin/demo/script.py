@@ -1,6 +1,6 @@
 """What the demo cameras see and hear, as data: who watches what, when something happens, and how one asks for it.
 
-All pictures, films and recordings lie inside packages of the ``demo`` extra; nothing is downloaded for them. The
+All images, films and recordings lie inside packages of the ``demo`` extra; nothing is downloaded for them. The
 wordings of the queries were written by looking at the media, before any search had been run on them.
 """
 
@@ -20,7 +20,7 @@ class Media:
 
 @dataclass(frozen=True)
 class View:
-    """A 16:9 part of a picture: its left edge and its width as parts of the picture's width, its top of the height."""
+    """A 16:9 part of an image: its left edge and its width as parts of the image's width, its top of the height."""
 
     left: float
     top: float
@@ -35,7 +35,7 @@ class View:
         )
 
     def box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Return left, top, right and bottom in pixels of a picture of that (width, height)."""
+        """Return left, top, right and bottom in pixels of an image of that (width, height)."""
         width, height = size
         left, top = self.left * width, self.top * height
         return left, top, left + self.width * width, top + self.width * width * 9 / 16
@@ -43,12 +43,12 @@ class View:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture, or a part of a film, over which a camera moves from one view to another."""
+    """An image, or a part of a film, over which a camera moves from one view to another."""
 
     media: Media
     views: tuple[View, View]
     film: tuple[float, float] | None = None
-    """From and to in seconds, played to and fro; the same second twice is a still. None for a picture."""
+    """From and to in seconds, played to and fro; the same second twice is a still. None for an image."""
 
 
 @dataclass(frozen=True)

@@ -34,27 +34,27 @@ def locate(media: Media) -> Path:
     )
 
 
-def load_pictures(shot: Shot, rate: float) -> list[Image.Image]:
-    """Return the RGB pictures that a shot shows: one, or those of its film at `rate` a second.
+def load_images(shot: Shot, rate: float) -> list[Image.Image]:
+    """Return the RGB images that a shot shows: one, or those of its film at `rate` a second.
 
-    Pictures of a film are at most `MAX_FILM_WIDTH` pixels wide, so that seconds of it fit into memory.
+    Images of a film are at most `MAX_FILM_WIDTH` pixels wide, so that seconds of it fit into memory.
     """
     path = locate(shot.media)
     if shot.film is None:
-        with Image.open(path) as picture:
-            return [picture.convert("RGB")]
+        with Image.open(path) as image:
+            return [image.convert("RGB")]
     start, end = shot.film
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     with av.open(path) as container:
         stream = container.streams.video[0]
         width = min(stream.width, MAX_FILM_WIDTH)
         height = round(stream.height * width / stream.width)
         for frame in container.decode(stream):
-            if frame.time > end and pictures:
+            if frame.time > end and images:
                 break
-            if frame.time >= start + len(pictures) / rate:
-                pictures.append(Image.fromarray(frame.to_ndarray(format="rgb24", width=width, height=height)))
-    return pictures
+            if frame.time >= start + len(images) / rate:
+                images.append(Image.fromarray(frame.to_ndarray(format="rgb24", width=width, height=height)))
+    return images
 
 
 def load_sound(media: Media, rate: int) -> NDArray[np.float32]:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.i3d import WIDTH
-from var_plugin.encoders.backbones.i3d_clips import I3dClips
+from var_plugin.encoders.backbones.i3d_features import I3dClips
 from var_plugin.encoders.backbones.vggish import WIDTH as SOUND_WIDTH
-from var_plugin.encoders.backbones.vggish_windows import VGGishWindows
+from var_plugin.encoders.backbones.vggish_features import VGGishWindows
 from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.hub import Checkpoint, moved
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weight_folder import in_batches
+from var_plugin.encoders.weights import in_batches
 from var_plugin.errors import InvalidInputError, MissingWeightsError
-from var_plugin.settings import settings
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:

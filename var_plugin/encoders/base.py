@@ -21,7 +21,7 @@ from var_plugin.types import Modality
 Vectors = NDArray[np.float32]
 """(n, dim) float32, one row per item."""
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 """(height, width, 3) RGB."""
 
 Sound = NDArray[np.float32]
@@ -76,16 +76,16 @@ class TextEncoder(Protocol):
         ...
 
 
-class PictureEncoder(Protocol):
-    """Pictures, among them the frames of a video, to vectors of one space."""
+class ImageEncoder(Protocol):
+    """Images, among them the frames of a video, to vectors of one space."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants pictures in; the decoder delivers frames like that."""
+        """(height, width) it wants images in; the decoder delivers frames like that."""
         ...
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        """Return (n, dim) float32; every picture is `size`."""
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        """Return (n, dim) float32; every image is `size`."""
         ...
 
 
@@ -99,7 +99,7 @@ class ClipReader(Protocol):
 
     @property
     def motion(self) -> int | None:
-        """Height and width it wants motion pictures in; None where it has no use for them."""
+        """Height and width it wants motion images in; None where it has no use for them."""
         ...
 
     @property

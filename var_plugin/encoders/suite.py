@@ -10,11 +10,13 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from var_plugin.config import settings
 from var_plugin.encoders.anomaly import scope, score_clips
+from var_plugin.encoders.audio_features import sound_vector
 from var_plugin.encoders.base import (
     Background,
     Confidence,
-    PictureEncoder,
+    ImageEncoder,
     SoundEncoder,
     Space,
     TextEncoder,
@@ -23,12 +25,10 @@ from var_plugin.encoders.base import (
     WholeSoundEncoder,
     check_vectors,
 )
-from var_plugin.encoders.pictures import load_picture
-from var_plugin.encoders.sound import sound_vector
-from var_plugin.encoders.video import StillsEncoder, embed_clips
+from var_plugin.encoders.clip_features import StillsEncoder, embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.settings import settings
 from var_plugin.types import Modality, Span
 
 T = TypeVar("T")
@@ -64,9 +64,9 @@ class SpaceEncoders:
 
     space: Space
     text: TextEncoder | None = None
-    picture: PictureEncoder | None = None
+    image: ImageEncoder | None = None
     video: VideoEncoder | None = None
-    """None where the suite sees a video as stills; then `frames` makes one of `picture`."""
+    """None where the suite sees a video as stills; then `frames` makes one of `image`."""
     sound: SoundEncoder | None = None
     listening: WholeSoundEncoder | None = None
     """Instead of `sound` where sounds are queries only, for what is seen."""
@@ -78,7 +78,7 @@ class SpaceEncoders:
     @property
     def frames(self) -> VideoEncoder | None:
         """What turns the frames of a video into vectors, if anything does."""
-        return self.video or (StillsEncoder(self.picture) if self.picture else None)
+        return self.video or (StillsEncoder(self.image) if self.image else None)
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class Suite:
         if modality == "text":
             vectors = _required(target.text).encode(_texts(items))
         elif modality == "image":
-            encoder = _required(target.picture)
-            vectors = encoder.encode([load_picture(item, encoder.size, limits) for item in items])
+            encoder = _required(target.image)
+            vectors = encoder.encode([load_image(item, encoder.size, limits) for item in items])
         elif modality == "audio":
             listener = _required(target.sound or target.listening)
             vectors = np.stack([sound_vector(item, listener, limits) for item in items])

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
+from var_plugin.config import require
 from var_plugin.encoders.alan import AlanProcessor
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, device
+from var_plugin.encoders.hub import Checkpoint, device
 from var_plugin.errors import InvalidInputError, MissingWeightsError
+from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.metrics import Retrieval, chance, retrieval
-from var_plugin.evaluation.published import BenchmarkName
+from var_plugin.evaluation.paper_results import BenchmarkName
 from var_plugin.evaluation.report import Row, results_table
-from var_plugin.evaluation.scoring import score_pairs
-from var_plugin.extras import require
 
 OURS = "ALAN, this implementation"
 

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.backbones.i3d import WIDTH
-from var_plugin.encoders.backbones.i3d_clips import RATE, I3dClips
-from var_plugin.encoders.backbones.optical_flow import Method
-from var_plugin.encoders.backbones.vggish_windows import VGGishWindows
+from var_plugin.encoders.audio_features import listen
+from var_plugin.encoders.backbones.i3d import WIDTH, Method
+from var_plugin.encoders.backbones.i3d_features import RATE, I3dClips
+from var_plugin.encoders.backbones.vggish_features import VGGishWindows
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.sound import listen
+from var_plugin.encoders.clip_features import embed_clips
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.video import embed_clips
 from var_plugin.errors import NoAudioStreamError, UnsupportedModalityError
-from var_plugin.ingest.video import failure
+from var_plugin.ingest.pipeline import failure
 from var_plugin.media.files import find_videos
-from var_plugin.media.guard import decode_audio
+from var_plugin.media.sandbox.client import decode_audio
 
 Report = Callable[[Path, str], None]
 """Told each video, and what went wrong with it or an empty text."""

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from var_plugin.evaluation.captions import CollectionName
-from var_plugin.evaluation.measure_suite import CEILING, CHANCE, Measured
-from var_plugin.evaluation.published import RESULTS
+from var_plugin.evaluation.evaluate_suite import CEILING, CHANCE, Measured
+from var_plugin.evaluation.paper_results import RESULTS
 from var_plugin.evaluation.report import Row, Status, results_table
 
 

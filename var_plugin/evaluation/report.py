@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from var_plugin.evaluation.metrics import DEPTHS, Retrieval
-from var_plugin.evaluation.published import RESULTS, BenchmarkName
+from var_plugin.evaluation.paper_results import RESULTS, BenchmarkName
 
 Status = Literal["published", "computed", "measured", "untested"]
 

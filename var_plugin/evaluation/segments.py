@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Vectors, VideoEncoder
-from var_plugin.encoders.video import Clips, pool
+from var_plugin.encoders.clip_features import Clips, pool
 from var_plugin.evaluation.metrics import DEPTHS, Interval
 
 OVERLAPS = (0.3, 0.5, 0.7)

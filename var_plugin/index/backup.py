@@ -28,14 +28,14 @@ from pydantic import Field, ValidationError
 
 from var_plugin.encoders.base import NORM_TOLERANCE
 from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, complaints, said
-from var_plugin.index.catalogue import Catalogue, Checksum, Count, Entry, Generation, Generations, Id, Text
+from var_plugin.index.catalog import Catalogue, Checksum, Count, Entry, Generation, Generations, Id, Text
 from var_plugin.index.failures import file_failure
 from var_plugin.index.generation import collection_name
-from var_plugin.index.location import is_local, milvus_uri
+from var_plugin.index.index import VideoIndex
+from var_plugin.index.milvus.client import Store
+from var_plugin.index.milvus.options import is_local, milvus_uri
 from var_plugin.index.rows import NO_ROWS, checksum, fault, join_checksums
 from var_plugin.index.schema import Row, segment_schema
-from var_plugin.index.store import Store
-from var_plugin.index.video_index import VideoIndex
 from var_plugin.private_files import create_private_file, keep_folder, open_regular_file, unfinished_folder
 from var_plugin.types import Value
 

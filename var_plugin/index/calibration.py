@@ -2,7 +2,7 @@
 
 A suite that ships such statistics is taken at its word. For others (any model of the hub) they come from a sample of
 the index's own segments: for texts, against sentences about everyday things, few of which are in any one footage; for
-pictures and sounds, between segments of different videos.
+images and sounds, between segments of different videos.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from var_plugin.errors import ChangedMediaError, MediaNotFoundError, VarPluginError
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.media.files import check_file, content_hash
 
 

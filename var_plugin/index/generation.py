@@ -12,12 +12,11 @@ import numpy as np
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
-from var_plugin.index.catalogue import Catalogue, Entry, Generation, Videos
+from var_plugin.index.catalog import Catalogue, Entry, Generation, Videos
 from var_plugin.index.filters import Condition, conditions, literal, since_1970
-from var_plugin.index.reader import Reader
+from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
 from var_plugin.index.schema import Row, segment_schema
-from var_plugin.index.store import Store
 from var_plugin.media.cache import media_cache
 from var_plugin.types import Filter, Segment
 

@@ -11,7 +11,7 @@ from typing import cast, get_args, overload
 import numpy as np
 
 from var_plugin.encoders.base import Vectors
-from var_plugin.index.catalogue import Entry
+from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import (
     EARLIEST_MS,
     LATEST_MS,

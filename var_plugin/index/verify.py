@@ -11,7 +11,7 @@ from pydantic import computed_field
 
 from var_plugin.encoders.base import Space, check_vectors
 from var_plugin.errors import InvalidVectorError
-from var_plugin.index.catalogue import Entry
+from var_plugin.index.catalog import Entry
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.rows import NO_ROWS, checksum, fault, join_checksums
 from var_plugin.index.schema import Row, is_id

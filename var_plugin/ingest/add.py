@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from var_plugin.config import CameraClock, settings
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
 from var_plugin.index.filters import check_metadata, check_text
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.clock import check_known
-from var_plugin.ingest.engines import Engine, Here
-from var_plugin.ingest.file import Footage
-from var_plugin.ingest.interruption import let_through
+from var_plugin.index.index import VideoIndex
+from var_plugin.ingest.pipeline import Engine, Footage, Here, Progress, RunProgress, failure
 from var_plugin.ingest.reindex import finish_reindex
-from var_plugin.ingest.video import Progress, RunProgress, failure
+from var_plugin.ingest.signals import let_through
+from var_plugin.ingest.timestamps import check_known
 from var_plugin.media.files import canonical, scan_videos
-from var_plugin.settings import CameraClock, settings
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
 __all__ = ["Origin", "Progress", "add"]

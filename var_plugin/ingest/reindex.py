@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import StoreError
-from var_plugin.index.catalogue import Entry, Generation
+from var_plugin.index.catalog import Entry, Generation
 from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.index import VideoIndex
 from var_plugin.index.verify import verify
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.video import Progress, RunProgress, failure, last_path, store_again
+from var_plugin.ingest.pipeline import Progress, RunProgress, failure, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
 
 logger = logging.getLogger(__name__)

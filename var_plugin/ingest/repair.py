@@ -6,10 +6,10 @@ import logging
 from contextlib import suppress
 
 from var_plugin.errors import InvalidInputError, UnknownVideoError
-from var_plugin.index.catalogue import Entry
+from var_plugin.index.catalog import Entry
+from var_plugin.index.index import VideoIndex
 from var_plugin.index.verify import Verification
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.ingest.video import Progress, RunProgress, last_path, store_again
+from var_plugin.ingest.pipeline import Progress, RunProgress, last_path, store_again
 from var_plugin.types import Receipt, VideoReceipt
 
 logger = logging.getLogger(__name__)

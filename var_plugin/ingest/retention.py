@@ -9,11 +9,11 @@ from pathlib import Path
 from stat import S_ISREG
 
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, StoreError, VarPluginError, said
-from var_plugin.index.catalogue import Entry, Sighting
+from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME
 from var_plugin.index.footage import check_sighting
-from var_plugin.index.location import is_local
-from var_plugin.index.video_index import VideoIndex
+from var_plugin.index.index import VideoIndex
+from var_plugin.index.milvus.options import is_local
 from var_plugin.ingest.reindex import reindex
 from var_plugin.types import Value, Video
 

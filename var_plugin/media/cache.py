@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from var_plugin.config import settings
 from var_plugin.private_files import delete_inside, make_private_folder, mark_folder
-from var_plugin.settings import settings
 
 _FILL_AFTER_TRIM = 0.9
 # Other processes write, too: the folder is measured again before this share of the free bytes is used up.

@@ -50,7 +50,7 @@ OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
 BACKWARD_SLACK_SECONDS = 2.0
 """A frame may come a little late in an untidy file; beyond this the clock was set anew."""
 LONGEST_GAP_SECONDS = 3600.0
-"""A picture may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
+"""An image may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
 # How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
 _PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
 
@@ -132,17 +132,17 @@ def unreadable(path: Path, why: str) -> UnreadableMediaError:
 
 
 def main_video_stream(container: InputContainer, path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoStream:
-    """Return the stream a player would show: the largest picture that is not a cover image.
+    """Return the stream a player would show: the largest image that is not a cover image.
 
     Raises:
         NoVideoStreamError: there is sound only.
-        TooManyPixelsError: the picture is larger than `limits` admits.
-        UnreadableMediaError: there is neither picture nor sound.
+        TooManyPixelsError: the image is larger than `limits` admits.
+        UnreadableMediaError: there is neither image nor sound.
     """
     # FFmpeg may find a stream and know no decoder for it: then PyAV gives it no codec context.
-    pictures = _video_streams(container)
-    if pictures:
-        stream = max(pictures, key=lambda stream: stream.width * stream.height)
+    images = _video_streams(container)
+    if images:
+        stream = max(images, key=lambda stream: stream.width * stream.height)
         check_pixels(stream.width, stream.height, path, limits)
         return stream
     if container.streams.audio and not container.streams.video:
@@ -163,10 +163,10 @@ def _video_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
-    """Raise TooManyPixelsError for pictures that are larger than `limits` admits."""
+    """Raise TooManyPixelsError for images that are larger than `limits` admits."""
     if width * height > limits.pixels:
         raise TooManyPixelsError(
-            f"the pictures of {path} are too large",
+            f"the images of {path} are too large",
             why=f"they have {width} x {height} pixels, the limit is {limits.pixels} in all",
             fix="scale them down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
@@ -239,7 +239,7 @@ def _codec_name(stream: Stream) -> str:
 
 
 def declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return how long the header says the pictures go on, in seconds."""
+    """Return how long the header says the images go on, in seconds."""
     if is_untimed(container):
         return None
     if stream.duration and stream.time_base:

@@ -4,7 +4,7 @@ The file is decoded once, forward: seeking per sample costs more than decoding e
 are wanted that the key frames are enough, only they are decoded. Only the chosen frames pass the filter graph that
 scales, turns and converts them, so memory holds one frame at a time.
 
-This decodes in the process that calls it; `media.guard` does the same in a process of its own.
+This decodes in the process that calls it; `media.sandbox.client` does the same in a process of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict
@@ -21,6 +22,7 @@ from typing import TypedDict
 import av
 import numpy as np
 from av.container import InputContainer
+from av.filter import Graph
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -43,12 +45,10 @@ from var_plugin.media.container import (
     unreadable,
 )
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.media.motion import MotionPictures
-from var_plugin.media.scaling import Scaler
-from var_plugin.media.sparse import KeyFrames, enough_key_frames
+from var_plugin.media.motion import MotionImages
 
 # Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
-# pictures of its own, so memory bounds their number.
+# images of its own, so memory bounds their number.
 _THREADED_FROM_HEIGHT = 720
 _THREADS = min(4, os.cpu_count() or 1)
 # A time that names a frame was rounded to milliseconds when it was stored.
@@ -62,12 +62,12 @@ _TRUNCATION_SLACK_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture, (height, width, 3) uint8 RGB, and its presentation time in seconds from the start."""
+    """A decoded image, (height, width, 3) uint8 RGB, and its presentation time in seconds from the start."""
 
     time: float
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     motion: NDArray[np.uint8] | None = None
-    """What changes right after it, where that was asked for: `motion.motion_picture`."""
+    """What changes right after it, where that was asked for: `motion.motion_image`."""
 
 
 class Wanted(TypedDict, total=False):
@@ -85,18 +85,18 @@ class _SeekError(Exception):
 
 
 class _NotWholeError(Exception):
-    """Key frames show a part only, as where a camera renews its picture strip by strip, or cannot be decoded."""
+    """Key frames show a part only, as where a camera renews its image strip by strip, or cannot be decoded."""
 
 
 class FrameReader:
-    """Reads the frames of one video once; afterwards `end` is where the pictures really stopped.
+    """Reads the frames of one video once; afterwards `end` is where the images really stopped.
 
     Args:
         path: a local file.
         rate: frames per second wanted; one frame is returned for each 1/rate seconds in which there are any, the first
-            one, or of a whole video without motion pictures the first key frame, if each has one. None: every frame.
+            one, or of a whole video without motion images the first key frame, if each has one. None: every frame.
         size: (height, width) of the images returned, whatever their shape in the file. None: as they are shown.
-        motion: height and width of the motion picture that goes with each frame. None: none is made.
+        motion: height and width of the motion image that goes with each frame. None: none is made.
         start, end: only this part, in seconds. A frame is shown until the next one; the frame that is shown at `start`
             comes first, with the time `start`.
         limits: what the file may ask for.
@@ -157,7 +157,7 @@ class FrameReader:
                 yield from self._selected(container, stream, key_frames, seek)
             except OUT_OF_MEMORY:
                 raise
-            except (av.FFmpegError, ValueError) as error:  # a picture that cannot be scaled or converted
+            except (av.FFmpegError, ValueError) as error:  # an image that cannot be scaled or converted
                 raise unreadable(self._path, said(error)) from error
             if by_keys:
                 if self._decoded_count < by_keys.count:
@@ -180,7 +180,7 @@ class FrameReader:
         scale = Scaler(stream, self._size, self._limits)
         moving = None
         if self._motion:
-            moving = MotionPictures(Scaler(stream, (self._motion, self._motion), self._limits, "gray"))
+            moving = MotionImages(Scaler(stream, (self._motion, self._motion), self._limits, "gray"))
         for time, frame in self._part(container, stream, key_frames, seek):
             # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
             slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
@@ -312,16 +312,16 @@ class FrameReader:
             return
         raise TruncatedMediaError(
             f"{self._path} is truncated",
-            why=f"it declares {declared:.1f} s of pictures or more but stops at {self.end:.1f} s",
+            why=f"it declares {declared:.1f} s of images or more but stops at {self.end:.1f} s",
             fix="copy it again, or keep what is there with: ffmpeg -i FILE -c copy REPAIRED.mp4",
         )
 
 
-def picture_at(
+def image_at(
     path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
     """Return the image of `frame_at`."""
-    return frame_at(path, time, width=width, limits=limits).picture
+    return frame_at(path, time, width=width, limits=limits).image
 
 
 def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Frame:
@@ -337,9 +337,9 @@ def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limit
         frame = shown if reader.first_time is None else replace(shown, time=reader.first_time)
         if width is None:
             return frame
-        height = max(2, round(frame.picture.shape[0] * width / frame.picture.shape[1]))
-        scaled = VideoFrame.from_ndarray(frame.picture, format="rgb24").reformat(width, height, interpolation="AREA")
-        return replace(frame, picture=np.asarray(scaled.to_ndarray(), np.uint8))
+        height = max(2, round(frame.image.shape[0] * width / frame.image.shape[1]))
+        scaled = VideoFrame.from_ndarray(frame.image, format="rgb24").reformat(width, height, interpolation="AREA")
+        return replace(frame, image=np.asarray(scaled.to_ndarray(), np.uint8))
     raise UnreadableMediaError(f"{path} has no frame at {time:.3f} s", fix="name a time inside it")
 
 
@@ -365,3 +365,125 @@ def _others_end(container: InputContainer, stream: VideoStream, start: float) ->
     except (av.FFmpegError, ValueError):
         return 0.0
     return end
+
+
+# Recorders' pixels are at most a few times as high as wide, or as wide as high.
+_NARROWEST_PIXEL = 8
+_QUARTER_TURNS = (90, -90)
+_TURNS = {90: "transpose=cclock", -90: "transpose=clock", 180: "hflip,vflip", -180: "hflip,vflip"}
+
+
+class Scaler:
+    """A filter graph that turns, scales and converts frames; built again when the frames change their shape.
+
+    Args:
+        stream: where the frames come from.
+        size: (height, width) of the images; None: that in which the frames are shown, with square pixels.
+        limits: how large a frame may be shown.
+        pixels: FFmpeg's name of the pixel format: "rgb24" for (height, width, 3), "gray" for (height, width).
+    """
+
+    def __init__(
+        self, stream: VideoStream, size: tuple[int, int] | None, limits: Limits, pixels: str = "rgb24"
+    ) -> None:
+        self._stream, self._size, self._limits, self._pixels = stream, size, limits, pixels
+        self._made_for: tuple[object, ...] | None = None
+        self._graph: Graph
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return the frame as uint8."""
+        shape = (frame.width, frame.height, frame.format.name, frame.rotation)
+        if shape != self._made_for:
+            self._graph, self._made_for = self._build(frame), shape
+        self._graph.vpush(frame)
+        result = self._graph.vpull()
+        if not isinstance(result, VideoFrame):  # the graph has one video sink
+            raise TypeError(type(result))
+        return np.asarray(result.to_ndarray(format=self._pixels), np.uint8)
+
+    def _build(self, frame: VideoFrame) -> Graph:
+        steps = [_TURNS[frame.rotation]] if frame.rotation in _TURNS else []
+        size = self._size or self._display_size(frame)
+        if size:
+            height, width = size
+            steps.append(f"scale={width}:{height}:flags=area")
+        steps.append(f"format={self._pixels}")
+        graph = Graph()
+        last = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=self._stream.time_base
+        )
+        for step in ",".join(steps).split(","):
+            name, _, arguments = step.partition("=")
+            node = graph.add(name, arguments)
+            last.link_to(node)
+            last = node
+        last.link_to(graph.add("buffersink"))
+        graph.configure()
+        return graph
+
+    def _display_size(self, frame: VideoFrame) -> tuple[int, int] | None:
+        """Return (height, width) in square pixels, turned; None where the pixels are square, or absurdly narrow."""
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or aspect == 1 or not 1 / _NARROWEST_PIXEL <= aspect <= _NARROWEST_PIXEL:
+            return None
+        height, width = frame.height, max(1, round(frame.width * aspect))
+        if height * width > self._limits.pixels:
+            height, width = max(1, round(frame.height / aspect)), frame.width
+        return (width, height) if frame.rotation in _QUARTER_TURNS else (height, width)
+
+
+_MOST_BYTES, _MOST_PACKETS = 256 << 20, 1_000_000
+"""A larger file might be read for longer than a decoder may keep silent (`Limits.silence`)."""
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """The key frames of a file, which are enough."""
+
+    count: int
+    end: float
+    """Seconds to the end of the last image, if all of them can be decoded."""
+
+
+def enough_key_frames(path: Path, rate: float, limits: Limits) -> KeyFrames | None:
+    """Return the key frames if each 1/rate seconds with images has one; None: decode all images.
+
+    Packets are read, not decoded, and only up to the first gap; none of a file of over 256 MB. Where nothing but key
+    frames is there, or some are not to be shown, nothing would be gained.
+
+    Args:
+        path: a local file.
+        rate: frames per second wanted.
+        limits: what the file may ask for.
+
+    Raises:
+        As `open_media` and `main_video_stream`.
+    """
+    with open_media(path, limits) as container:
+        stream = main_video_stream(container, path, limits)
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        zero = start_time(container)
+        end, covered, waiting, count = 0.0, -1, -1, 0
+        try:
+            for number, packet in enumerate(container.demux(stream)):
+                if packet.size == 0:
+                    continue  # the mark behind the last one
+                if packet.pts is None or packet.is_corrupt or packet.is_discard or number >= _MOST_PACKETS:
+                    return None
+                time = float(packet.pts * packet.time_base) - zero
+                end = max(end, time + float((packet.duration or 0) * (packet.time_base or Fraction(0))))
+                slot = math.floor(max(0.0, time) * rate + 1e-6)
+                if packet.is_keyframe:
+                    if slot > covered + 1:
+                        return None
+                    covered, count = max(covered, slot), count + 1
+                else:
+                    waiting = max(waiting, slot)
+                if waiting > covered + 1:
+                    return None
+        except OUT_OF_MEMORY:
+            raise
+        except (av.FFmpegError, ValueError):
+            return None  # decoding says what is wrong
+    return KeyFrames(count, end) if 0 <= waiting <= covered and end > 0 else None

@@ -4,7 +4,7 @@ The format is recognised by the first bytes of the file, not by its name, and on
 Each is opened by its own class of Pillow: `Image.open` would load every format that Pillow knows, and some of them
 start other programs.
 
-`decode_image` decodes in the process that calls it; `media.guard` does the same in the sandbox.
+`decode_image` decodes in the process that calls it; `media.sandbox.client` does the same in the sandbox.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ class Limits:
     """Limits for decoding one file; beyond each of them decoding ends with an error of its own."""
 
     pixels: int = 7680 * 4320
-    """Pixels of one picture (TooManyPixelsError)."""
+    """Pixels of one image (TooManyPixelsError)."""
     frames: int = 10_000_000
     """Frames of one video, decoded, whether they were asked for or not (TooManyFramesError)."""
     duration: float = 48 * 3600.0

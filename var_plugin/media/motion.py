@@ -1,6 +1,6 @@
-"""Motion pictures: what changes within a quarter of a second after a frame, as a picture that an image network can see.
+"""Motion images: what changes within a quarter of a second after a frame, as an image that an image network can see.
 
-Three differences of neighbouring grey pictures, one per colour channel, around mid-grey. What stands still is grey;
+Three differences of neighbouring grey images, one per colour channel, around mid-grey. What stands still is grey;
 what moves leaves coloured edges, whose order of colours is its direction.
 """
 
@@ -18,7 +18,7 @@ Grey = NDArray[np.uint8]
 """(side, side) uint8."""
 
 STEP = 0.08
-"""Seconds between neighbouring pictures: two frames at 25 frames a second."""
+"""Seconds between neighbouring images: two frames at 25 frames a second."""
 
 _DIFFERENCES = 3
 _AMPLIFICATION = 2
@@ -26,43 +26,43 @@ _AMPLIFICATION = 2
 _LONGEST_WAIT = 0.6
 
 
-def motion_picture(greys: Sequence[Grey]) -> NDArray[np.uint8]:
-    """Return (side, side, 3) uint8 from up to four grey pictures in order of time; missing ones repeat the last."""
+def motion_image(greys: Sequence[Grey]) -> NDArray[np.uint8]:
+    """Return (side, side, 3) uint8 from up to four grey images in order of time; missing ones repeat the last."""
     shown = [*greys] + [greys[-1]] * (_DIFFERENCES + 1 - len(greys))
     # Channel by channel and in place: several times as fast as with an array of all differences.
-    picture = np.empty((*greys[0].shape, _DIFFERENCES), np.uint8)
+    image = np.empty((*greys[0].shape, _DIFFERENCES), np.uint8)
     for channel, (earlier, later) in enumerate(pairwise(shown)):
         difference = np.subtract(later, earlier, dtype=np.int16)
         difference *= _AMPLIFICATION
         difference += 128
-        picture[..., channel] = difference.clip(0, 255)
-    return picture
+        image[..., channel] = difference.clip(0, 255)
+    return image
 
 
 @dataclass
 class _Waiting:
     time: float
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     greys: list[Grey] = field(default_factory=list)
 
 
-class MotionPictures:
+class MotionImages:
     """Holds each chosen frame back until the frames that follow it were seen.
 
     Args:
-        grey: makes a decoded frame a grey picture.
+        grey: makes a decoded frame a grey image.
     """
 
     def __init__(self, grey: Callable[[VideoFrame], Grey]) -> None:
         self._grey = grey
         self._waiting: list[_Waiting] = []
 
-    def choose(self, time: float, picture: NDArray[np.uint8]) -> None:
+    def choose(self, time: float, image: NDArray[np.uint8]) -> None:
         """Remember a chosen frame; the same frame is to be passed to `see` next."""
-        self._waiting.append(_Waiting(time, picture))
+        self._waiting.append(_Waiting(time, image))
 
     def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Take in a decoded frame; yield time, picture and motion picture of the chosen ones that are complete now."""
+        """Take in a decoded frame; yield time, image and motion image of the chosen ones that are complete now."""
         grey: Grey | None = None
         for waiting in list(self._waiting):
             late = time - waiting.time > _LONGEST_WAIT
@@ -82,4 +82,4 @@ class MotionPictures:
 
     @staticmethod
     def _complete(waiting: _Waiting) -> tuple[float, NDArray[np.uint8], NDArray[np.uint8]]:
-        return waiting.time, waiting.picture, motion_picture(waiting.greys)
+        return waiting.time, waiting.image, motion_image(waiting.greys)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from var_plugin.errors import UnreadableMediaError
-from var_plugin.media.guard import Frames
+from var_plugin.media.sandbox.client import Frames
 
 _RATE = 10
 _BRIGHTNESS = (60, 180)
@@ -27,7 +27,7 @@ def check_round_trip() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder, "clip.mp4")
         _encode(clip)
-        frames = [(frame.time, float(frame.picture.mean())) for frame in Frames(clip)]
+        frames = [(frame.time, float(frame.image.mean())) for frame in Frames(clip)]
     expected = [(number / _RATE, brightness) for number, brightness in enumerate(_BRIGHTNESS)]
     if not np.shape(frames) == np.shape(expected) or not np.allclose(frames, expected, rtol=0, atol=(0.01, _TOLERANCE)):
         raise UnreadableMediaError(

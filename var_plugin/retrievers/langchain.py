@@ -12,14 +12,14 @@ from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, ValidationError
 
 from var_plugin.errors import InvalidInputError, complaints
-from var_plugin.index.video_index import VideoIndex
+from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.search import GroupBy, Reranker, search
-from var_plugin.retrievers.wording import describe
+from var_plugin.retrievers.text import describe
 from var_plugin.types import Filter, Moment, Query, Span
 
 
 class AnomalyRetriever(BaseRetriever):
-    """Finds the moments of indexed footage that a sentence, a picture, a sound or a part of a video describes.
+    """Finds the moments of indexed footage that a sentence, an image, a sound or a part of a video describes.
 
     Each document is a moment: `page_content` is a sentence, `metadata` is the moment itself (`video_id`, `uri`,
     `camera`, `start`, `end`, `score`, `anomaly_score`, `matched`, …; seconds from the start of the video), `id` is the
@@ -52,7 +52,7 @@ class AnomalyRetriever(BaseRetriever):
     weights: dict[str, float] = Field(default_factory=dict)
     """Per space, what its scores count against those of the others; 1 where nothing is said."""
     thumbnails: bool = False
-    """Make a picture of each moment; `metadata["thumbnail"]` is its path, else null."""
+    """Make an image of each moment; `metadata["thumbnail"]` is its path, else null."""
     rerank: Reranker | None = Field(default=None, exclude=True)
     """Gets the query and several times k moments, best first; its order is that of the documents."""
 

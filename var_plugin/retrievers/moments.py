@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from heapq import merge
 from itertools import takewhile
 
+from var_plugin.config import settings
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.video_index import Hit
-from var_plugin.settings import settings
+from var_plugin.index.index import Hit
 from var_plugin.types import Moment
 
 # Spans that are this near touch; times are stored in milliseconds.

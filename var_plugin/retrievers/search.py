@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from var_plugin.config import settings
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
-from var_plugin.index.catalogue import Entry
+from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import clock_time
-from var_plugin.index.video_index import Hit, VideoIndex
-from var_plugin.media import guard
+from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.sandbox import client as guard
 from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
-from var_plugin.settings import settings
 from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, Filter, Modality, Moment, Query, Span
 
 GroupBy = Literal["moment", "video"]
@@ -48,7 +48,7 @@ class _Probe:
     """A query in one space, so scaled that `vector · v - offset` is the mean of the calibrated scores of its parts.
 
     Calibrated: deviations above the similarity to footage that has nothing to do with the query. Several parts of a
-    query in one space (a text and a picture) add up to one vector, since the inner product is linear.
+    query in one space (a text and an image) add up to one vector, since the inner product is linear.
     """
 
     space: Space
@@ -83,7 +83,7 @@ def search(
         weights: per space, what its scores count against those of the others; 1 where nothing is said, 0 leaves the
             space out.
         rerank: gets the query and several times k candidates, best first; its order is the answer's.
-        thumbnails: make a picture of each moment.
+        thumbnails: make an image of each moment.
 
     Raises:
         InvalidInputError: k is below 1, the text is longer than `MAX_QUERY_LENGTH`, a weight is not a number from 0 to

@@ -14,22 +14,22 @@ from fastapi.security import HTTPBearer
 
 import var_plugin
 from var_plugin.encoders.suite import Suite
-from var_plugin.http_gate import HttpGate
-from var_plugin.index.video_index import VideoIndex
-from var_plugin.server.contents import Contents
+from var_plugin.index.index import VideoIndex
+from var_plugin.server.batch_encoder import Encoding
 from var_plugin.server.embeddings import embeddings_router
-from var_plugin.server.encoding import Encoding
 from var_plugin.server.errors import ErrorBody, add_handlers, render_error
-from var_plugin.server.fetching import Fetcher
-from var_plugin.server.footage import footage_router
-from var_plugin.server.gate import Gate
+from var_plugin.server.fetch import Fetcher
 from var_plugin.server.health import Readiness, health_router
+from var_plugin.server.inputs import Contents
 from var_plugin.server.memory import MemoryBudget
 from var_plugin.server.metrics import Metrics, MetricsMiddleware
+from var_plugin.server.middleware import Gate
 from var_plugin.server.options import ServerOptions
-from var_plugin.server.threads import Pools
+from var_plugin.server.pools import Pools
+from var_plugin.server.search import footage_router
+from var_plugin.web.gate import HttpGate
 
-_DESCRIPTION = """Vectors for texts, pictures, sounds and videos, as OpenAI's clients ask for them, and search for the
+_DESCRIPTION = """Vectors for texts, images, sounds and videos, as OpenAI's clients ask for them, and search for the
 moments of indexed footage. Every failure has the same body; `429` and `503` mean: later."""
 
 _FAILURES: dict[int | str, dict[str, Any]] = {

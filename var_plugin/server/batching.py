@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from var_plugin.encoders.base import Vectors
-from var_plugin.server.threads import Pool
+from var_plugin.server.pools import Pool
 
 
 @dataclass(frozen=True)

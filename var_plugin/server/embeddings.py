@@ -11,9 +11,10 @@ from fastapi.responses import Response
 
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.errors import InvalidInputError
-from var_plugin.server.contents import MOST_MEDIA, Content, Contents, check_amount
-from var_plugin.server.encoding import Encoding
+from var_plugin.server.batch_encoder import Encoding
+from var_plugin.server.inputs import MOST_MEDIA, Content, Contents, check_amount
 from var_plugin.server.json_body import bounded_route
+from var_plugin.server.pools import Pools
 from var_plugin.server.schemas import (
     Dimensions,
     Embedding,
@@ -24,7 +25,6 @@ from var_plugin.server.schemas import (
     Models,
     Usage,
 )
-from var_plugin.server.threads import Pools
 from var_plugin.types import Modality
 
 
@@ -34,7 +34,7 @@ def embeddings_router(encoding: Encoding, contents: Contents, pools: Pools) -> A
     started = int(time.time())
     models = {name: _model(name, space, started) for name, space in encoding.spaces.items()}
 
-    @router.post("/embeddings", response_model=EmbeddingsAnswer, summary="Embed texts, pictures, sounds and videos")
+    @router.post("/embeddings", response_model=EmbeddingsAnswer, summary="Embed texts, images, sounds and videos")
     async def embed(asked: EmbeddingsRequest) -> Response:
         """Return one vector per input; inputs of several modalities may stand in one request."""
         space = _checked_space(encoding, asked.model, asked.dimensions)
@@ -54,7 +54,7 @@ def embeddings_router(encoding: Encoding, contents: Contents, pools: Pools) -> A
         encoding_format: Annotated[EncodingFormat, Form()] = "float",
         dimensions: Annotated[Dimensions | None, Form()] = None,
     ) -> Response:
-        """Return one vector per file: pictures, sounds, videos, or texts in UTF-8."""
+        """Return one vector per file: images, sounds, videos, or texts in UTF-8."""
         space = _checked_space(encoding, model, dimensions)
         given = [_uploaded(modality, await file.read()) for file in files]
         texts = [content.data if isinstance(content.data, str) else "" for content in given]

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import VarPluginError
-from var_plugin.index.video_index import VideoIndex
+from var_plugin.index.index import VideoIndex
 from var_plugin.server.metrics import Metrics
+from var_plugin.server.pools import Pool
 from var_plugin.server.schemas import Health
-from var_plugin.server.threads import Pool
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from var_plugin.server.threads import Pool
+from var_plugin.server.pools import Pool
 
 MAX_VALUES = 20_000
 """Members of all objects and elements of all arrays of one body."""

@@ -34,7 +34,7 @@ class ServerOptions(Value):
     max_in_flight: int = Field(default=128, ge=1, description="requests worked on at once; more are told to come back")
     max_batch: int = Field(default=64, ge=1, description="items encoded together; 1 turns batching off")
     limits: Limits = Field(
-        default=Limits(pixels=7680 * 4320, duration=600.0), description="what one picture, video or sound may ask for"
+        default=Limits(pixels=7680 * 4320, duration=600.0), description="what one image, video or sound may ask for"
     )
 
     @property

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import cast
 
-from var_plugin.encoders.suites import load_suite
-from var_plugin.extras import require
-from var_plugin.http_gate import ASGIApp
-from var_plugin.http_limits import check_reachable
-from var_plugin.library import open_index
+from var_plugin.api import open_index
+from var_plugin.config import require, settings
+from var_plugin.encoders.registry import load_suite
 from var_plugin.server.options import ServerOptions
-from var_plugin.settings import settings
+from var_plugin.web.gate import ASGIApp
+from var_plugin.web.limits import check_reachable
 
 
 def serve(
@@ -26,7 +25,7 @@ def serve(
     token: str | None = None,
     options: ServerOptions | None = None,
 ) -> None:
-    """Serve until a signal comes; requests in progress have `http_serving.GRACE_SECONDS` to end.
+    """Serve until a signal comes; requests in progress have `web.serving.GRACE_SECONDS` to end.
 
     Args:
         host: address to listen on.
@@ -45,8 +44,8 @@ def serve(
     options = options or ServerOptions()
     check_reachable(host, options.api_keys)
     leave_a_core()
-    from var_plugin.http_serving import run_app
     from var_plugin.server.application import build_app
+    from var_plugin.web.serving import run_app
 
     with ExitStack() as stack:
         opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None

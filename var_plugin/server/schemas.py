@@ -32,7 +32,7 @@ _URI = "a data: URI with base64; or an https: URL, where the server allows its h
 
 
 class MediaUrl(Value):
-    """Where a picture, a sound or a video is."""
+    """Where an image, a sound or a video is."""
 
     url: str = Field(description=_URI)
     detail: str | None = Field(
@@ -57,7 +57,7 @@ class TextPart(Value):
 
 
 class ImagePart(Value):
-    """A picture."""
+    """An image."""
 
     type: Literal["image_url"]
     image_url: MediaUrl
@@ -194,7 +194,7 @@ def _bounded(given: Filter) -> Filter:
 
 
 class SearchRequest(_Request):
-    """What is looked for: a text, a picture, a sound, a video, or several of them at once."""
+    """What is looked for: a text, an image, a sound, a video, or several of them at once."""
 
     text: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH, examples=["a man smashes a window"])
     image: str | None = Field(default=None, description=_URI)
@@ -231,7 +231,7 @@ class FoundMoment(Value):
     anomaly_score: float
     matched: dict[str, float] = Field(description="best similarity per space")
     recorded_at: datetime | None = Field(description="clock time at `start`; null when unknown")
-    thumbnail: str = Field(description="a picture of the peak, on this server")
+    thumbnail: str = Field(description="an image of the peak, on this server")
 
 
 class SearchAnswer(Value):

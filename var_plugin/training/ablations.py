@@ -15,8 +15,8 @@ from var_plugin.errors import told_in_a_line
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.evaluate import measure_model
 from var_plugin.evaluation.metrics import Retrieval
-from var_plugin.evaluation.published import ABLATIONS, BenchmarkName
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.evaluation.paper_results import ABLATIONS, BenchmarkName
+from var_plugin.training.config import TrainingSettings
 from var_plugin.training.train import TEXT_BACKBONE, train_benchmark
 
 FULL = "full"

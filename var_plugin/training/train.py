@@ -10,13 +10,13 @@ from typing import Any
 
 from transformers import set_seed
 
+from var_plugin.config import require
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor, PhraseFinder, Phrases
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.hub import Checkpoint
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
-from var_plugin.extras import require
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.training.config import TrainingSettings
 from var_plugin.training.trainer import SELECTION_METRIC, AlanTrainer, training_arguments
 
 SETTINGS_FILE = "training.json"

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, StepLR
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
+from var_plugin.config import require
 from var_plugin.encoders.alan import AlanModel, AlanProcessor, Phrases
 from var_plugin.errors import InvalidInputError
+from var_plugin.evaluation.alan_scoring import PairCollator, score_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair
 from var_plugin.evaluation.metrics import retrieval
-from var_plugin.evaluation.scoring import PairCollator, score_pairs
-from var_plugin.extras import require
-from var_plugin.training.settings import TrainingSettings
+from var_plugin.training.config import TrainingSettings
 
 SELECTION_METRIC = "eval_SumR"
 

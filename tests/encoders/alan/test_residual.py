@@ -50,11 +50,11 @@ def test_untrained_a_text_scores_by_appearance_alone() -> None:
     assert torch.allclose(scores, clips[..., :16] @ texts.T, atol=FLOAT32)
 
 
-def test_a_picture_finds_clips_by_appearance_alone() -> None:
+def test_a_image_finds_clips_by_appearance_alone() -> None:
     alan = model()
     clips, _ = films(alan)
-    pictures = F.normalize(torch.randn(2, 16), dim=-1)
-    assert torch.allclose(clips @ alan.clips(pictures).T, clips[..., :16] @ pictures.T / 2**0.5, atol=FLOAT32)
+    images = F.normalize(torch.randn(2, 16), dim=-1)
+    assert torch.allclose(clips @ alan.clips(images).T, clips[..., :16] @ images.T / 2**0.5, atol=FLOAT32)
 
 
 def test_a_trained_text_listens_to_motion_by_as_much_as_it_says() -> None:

@@ -55,7 +55,7 @@ class Canonical(TypedDict):
 def hub_vectors(folder: Path) -> Found:
     """Return what the suites for models of the hub make of tiny ones, which are saved below a folder."""
     from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
-    from var_plugin.encoders.backbones.checkpoint import Checkpoint
+    from var_plugin.encoders.hub import Checkpoint
 
     spaces = {
         "CLIP": clip.scene_space(Checkpoint(str(tiny.save_clip(folder / "clip")))),
@@ -73,14 +73,14 @@ def hub_vectors(folder: Path) -> Found:
 
 
 def space_vectors(name: str, space: SpaceEncoders) -> Found:
-    """Return what a space makes of texts, of a picture that must be scaled, of frames and of a sound."""
-    from var_plugin.encoders.pictures import load_picture
+    """Return what a space makes of texts, of an image that must be scaled, of frames and of a sound."""
+    from var_plugin.media.image_input import load_image
 
     found: Found = {}
     if space.text:
         found["texts"] = space.text.encode(inputs.TEXTS)
-    if space.picture:
-        found["picture"] = space.picture.encode([load_picture(inputs.picture(300, 400), space.picture.size)])
+    if space.image:
+        found["image"] = space.image.encode([load_image(inputs.image(300, 400), space.image.size)])
     if space.video:
         reader = space.video.reader
         frames = inputs.frames(3 * reader.stack, *reader.size, rate=2.0, motion=reader.motion)
@@ -101,13 +101,13 @@ def shipped_vectors() -> Found:
 
     from var_plugin.encoders.backbones.efficientnet_lite import SIZE, EfficientNetLite
     from var_plugin.encoders.backbones.minilm import MiniLM
-    from var_plugin.encoders.suites import load_suite
+    from var_plugin.encoders.registry import load_suite
 
     minilm = MiniLM()
     with torch.inference_mode():
         sentences = minilm.sentence(*minilm.trunk(inputs.TEXTS)).numpy()
-    (pooled,) = EfficientNetLite().features([inputs.picture(SIZE, SIZE)], ["pooled"])
-    found: Found = {"MiniLM: texts": sentences, "EfficientNet-Lite0: picture": pooled}
+    (pooled,) = EfficientNetLite().features([inputs.image(SIZE, SIZE)], ["pooled"])
+    found: Found = {"MiniLM: texts": sentences, "EfficientNet-Lite0: image": pooled}
     suite = load_suite("lite")
     for name, space in suite.encoders.items():
         found |= space_vectors(f"lite {name}", space)
@@ -118,7 +118,7 @@ def shipped_vectors() -> Found:
 
 def save_paper_models(folder: Path) -> None:
     """Save what `alan-i3d` stands on to a folder of models: its networks in full size, and two tiny ALANs."""
-    from var_plugin.encoders.backbones.published import WEIGHTS
+    from var_plugin.encoders.convert import WEIGHTS
 
     for name in ("i3d-rgb", "i3d-flow", "vggish"):
         (folder / name).mkdir(parents=True)
@@ -190,8 +190,8 @@ def _some(vectors: Vectors) -> NDArray[np.float32]:
 
 def main() -> None:
     """Write the file anew."""
-    from var_plugin.encoders.suites import load_suite
-    from var_plugin.settings import settings
+    from var_plugin.config import settings
+    from var_plugin.encoders.registry import load_suite
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -1,4 +1,4 @@
-"""Fixed pictures, sounds and texts by formulas, so that no library's random numbers are in what is made of them."""
+"""Fixed images, sounds and texts by formulas, so that no library's random numbers are in what is made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from var_plugin.media.frames import Frame
 TEXTS = ["a red car", "a blue dog barks"]
 
 
-def picture(height: int, width: int, *, shift: float = 0.0) -> NDArray[np.uint8]:
+def image(height: int, width: int, *, shift: float = 0.0) -> NDArray[np.uint8]:
     """Waves of other lengths and directions in each colour, moved to the right by `shift` pixels."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     waves = [np.sin((x - shift) / 5), np.cos((x - shift + y) / 7), np.sin((x - shift - 2 * y) / 11)]
@@ -19,12 +19,12 @@ def picture(height: int, width: int, *, shift: float = 0.0) -> NDArray[np.uint8]
 
 
 def frames(count: int, height: int, width: int, *, rate: float, motion: int | None = None) -> list[Frame]:
-    """Pictures that move, two pixels from frame to frame, with motion pictures of that size where they are wanted."""
+    """Images that move, two pixels from frame to frame, with motion images of that size where they are wanted."""
     return [
         Frame(
             number / rate,
-            picture(height, width, shift=2.0 * number),
-            motion=picture(motion, motion, shift=3.0 * number) if motion else None,
+            image(height, width, shift=2.0 * number),
+            motion=image(motion, motion, shift=3.0 * number) if motion else None,
         )
         for number in range(count)
     ]

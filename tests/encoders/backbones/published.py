@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.encoders.backbones.weights import weights_of
-from var_plugin.encoders.backbones.published import PUBLISHED, convert
+from var_plugin.encoders.convert import PUBLISHED, convert
 
 
 def random_weights(name: str) -> dict[str, Tensor]:

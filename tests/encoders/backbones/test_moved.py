@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from var_plugin.encoders.backbones.checkpoint import moved
+from var_plugin.encoders.hub import moved
 
 
 @pytest.mark.parametrize("where", ["cpu", "cuda"])

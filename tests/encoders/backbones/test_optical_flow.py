@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.optical_flow import Method, OpticalFlow
+from var_plugin.encoders.backbones.i3d import Method, OpticalFlow
 
 
 def landscape(*, right: int = 0, down: int = 0) -> NDArray[np.uint8]:
-    """A smooth picture (64, 80, 3), moved by so many pixels."""
+    """A smooth image (64, 80, 3), moved by so many pixels."""
     y, x = np.mgrid[:64, :80]
     waves = np.sin((x - right) / 6.0) + np.cos((y - down) / 5.0) + np.sin((x - right + 2 * (y - down)) / 9.0)
     return np.repeat(np.uint8((waves + 3) * 42)[:, :, None], 3, axis=2)

@@ -11,10 +11,10 @@ from transformers import ClapFeatureExtractor, CLIPImageProcessor, SiglipImagePr
 from tests.films import textured
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.clap import spectrograms
-from var_plugin.encoders.backbones.pixels import pixels
+from var_plugin.encoders.backbones.clip import pixels
 
 SQUARE = {"height": 48, "width": 48}
-PICTURES = [textured(seed, 48, 48) for seed in range(3)]
+IMAGES = [textured(seed, 48, 48) for seed in range(3)]
 CPU = torch.device("cpu")
 
 
@@ -29,11 +29,11 @@ CPU = torch.device("cpu")
     ],
     ids=["clip", "siglip", "xclip", "not rescaled", "not normalised"],
 )
-def test_pictures(processor: CLIPImageProcessor) -> None:
-    expected = processor(PICTURES, return_tensors="pt")["pixel_values"].float()
-    found = pixels(PICTURES, processor, CPU, torch.float32)
+def test_images(processor: CLIPImageProcessor) -> None:
+    expected = processor(IMAGES, return_tensors="pt")["pixel_values"].float()
+    found = pixels(IMAGES, processor, CPU, torch.float32)
     torch.testing.assert_close(found, expected.reshape(found.shape), atol=FLOAT32, rtol=1e-5)
-    assert pixels(PICTURES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
+    assert pixels(IMAGES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("truncation", ["rand_trunc", "fusion"])

@@ -13,17 +13,17 @@ from torchaudio.functional import resample
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
-from tests.encoders.test_sound import sine
+from tests.encoders.test_audio_features import sine
 from tests.films import textured
 from tests.tolerances import ATOL, FLOAT32
+from var_plugin.config import settings
 from var_plugin.encoders.base import Vectors, unit
-from var_plugin.encoders.suites import descriptions, load_suite
+from var_plugin.encoders.registry import descriptions, load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
-from var_plugin.settings import settings
 
 DTYPES = ["float32", "bfloat16", "float16"]
 TEXTS = ["a red car", "a blue dog", "a dog barks"]
-PICTURES = [textured(seed, 32, 32) for seed in range(3)]
+IMAGES = [textured(seed, 32, 32) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def normalised(features: object) -> Vectors:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_texts_and_pictures_are_those_of_the_library(
+def test_texts_and_images_are_those_of_the_library(
     configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str
 ) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
@@ -64,24 +64,24 @@ def test_texts_and_pictures_are_those_of_the_library(
     tokens = AutoTokenizer.from_pretrained(folder)(
         TEXTS, padding=padding, truncation=True, max_length=8, return_tensors="pt", return_token_type_ids=False
     )
-    pixels = AutoImageProcessor.from_pretrained(folder)(PICTURES, return_tensors="pt")["pixel_values"]
+    pixels = AutoImageProcessor.from_pretrained(folder)(IMAGES, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         texts = normalised(model.get_text_features(**tokens))
-        pictures = normalised(model.get_image_features(pixel_values=pixels.to(model.dtype)))
+        images = normalised(model.get_image_features(pixel_values=pixels.to(model.dtype)))
     suite = load_suite(name)
     assert suite.spaces["scene"].dim == texts.shape[1]
     np.testing.assert_allclose(suite.encode("text", TEXTS, space="scene"), texts, atol=ATOL[dtype])
-    np.testing.assert_allclose(suite.encode("image", PICTURES), pictures, atol=ATOL[dtype])
+    np.testing.assert_allclose(suite.encode("image", IMAGES), images, atol=ATOL[dtype])
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_pictures_of_its_size_reach_the_network_pixel_by_pixel(configured: pytest.MonkeyPatch, name: str) -> None:
-    encoder = load_suite(name).encoders["scene"].picture
-    processor = encoder._network.picture_processor
+def test_images_of_its_size_reach_the_network_pixel_by_pixel(configured: pytest.MonkeyPatch, name: str) -> None:
+    encoder = load_suite(name).encoders["scene"].image
+    processor = encoder._network.image_processor
     assert encoder.size == (32, 32)
-    prepared = processor(PICTURES, return_tensors="np")["pixel_values"]
+    prepared = processor(IMAGES, return_tensors="np")["pixel_values"]
     mean, deviation = np.array(processor.image_mean), np.array(processor.image_std)
-    by_hand = (np.stack(PICTURES) / 255 - mean) / deviation
+    by_hand = (np.stack(IMAGES) / 255 - mean) / deviation
     np.testing.assert_allclose(prepared, by_hand.transpose(0, 3, 1, 2), atol=FLOAT32)
 
 
@@ -122,7 +122,7 @@ def test_a_gpu_and_half_precision_see_and_hear_nearly_the_same(
         suite = load_suite(name)
         sounds = [(sine(frequency, 1.0), 16_000) for frequency in (300, 3_000)]
         return [
-            suite.encode("image", PICTURES),
+            suite.encode("image", IMAGES),
             suite.encode("audio", sounds),
             suite.encode("text", TEXTS, space="scene"),
         ]
@@ -150,7 +150,7 @@ def test_weights_that_would_be_random_are_refused(configured: pytest.MonkeyPatch
     del weights["visual_projection.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(MissingWeightsError, match=r"lacks 1 weights .*visual_projection"):
-        load_suite(f"clip:{folder}").encode("image", PICTURES)
+        load_suite(f"clip:{folder}").encode("image", IMAGES)
 
 
 def test_a_model_that_is_nowhere_is_one_error_with_the_command(configured: pytest.MonkeyPatch) -> None:
@@ -194,6 +194,6 @@ def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_pa
     settings.cache_clear()
     suite = load_suite(f"sentence-transformers:{folder}")
     np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=ATOL[dtype])
-    big = [np.kron(picture, np.ones((12, 12, 1), np.uint8)) for picture in PICTURES]
-    expected = unit(library.encode([Image.fromarray(picture) for picture in big]))
+    big = [np.kron(image, np.ones((12, 12, 1), np.uint8)) for image in IMAGES]
+    expected = unit(library.encode([Image.fromarray(image) for image in big]))
     np.testing.assert_allclose(suite.encode("image", big), expected, atol=ATOL[dtype])

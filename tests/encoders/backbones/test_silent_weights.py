@@ -16,14 +16,14 @@ from transformers import AutoModel, AutoTokenizer
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.films import textured
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
 from var_plugin.encoders.backbones.clap import sound_space
 from var_plugin.encoders.backbones.clip import scene_space
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.hub import Checkpoint
+from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import MissingWeightsError
 
-PICTURES = [textured(seed, 32, 32) for seed in range(3)]
+IMAGES = [textured(seed, 32, 32) for seed in range(3)]
 TEXTS = ["a red car", "a blue dog barks"]
 
 
@@ -73,18 +73,18 @@ def test_nor_is_one_that_lies_beside(tmp_path: Path, family: str) -> None:
         load_suite(f"{family}:{folder}")
 
 
-def test_pictures_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_path: Path) -> None:
+def test_images_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     torch.nn.init.normal_(model.vision_model.post_layernorm.weight)
     model.save_pretrained(folder)
     scene = scene_space(Checkpoint(str(folder)))
-    pixels = scene.picture._network.picture_processor(PICTURES, return_tensors="pt")["pixel_values"]
+    pixels = scene.image._network.image_processor(IMAGES, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         first = model.vision_model(pixels).last_hidden_state[:, 0]
         expected = model.visual_projection(model.vision_model.post_layernorm(first))
         before_the_norm = model.visual_projection(first)
-    found = scene.picture.encode(PICTURES)
+    found = scene.image.encode(IMAGES)
     np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(before_the_norm.numpy())).max() > 0.1
 
@@ -106,15 +106,15 @@ def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) 
     assert np.abs(found - unit(wrong.numpy())).max() > 0.05
 
 
-def test_pictures_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Path) -> None:
+def test_images_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Path) -> None:
     folder = save_siglip(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     scene = scene_space(Checkpoint(str(folder)))
-    pixels = scene.picture._network.picture_processor(PICTURES, return_tensors="pt")["pixel_values"]
+    pixels = scene.image._network.image_processor(IMAGES, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         states = model.vision_model(pixels).last_hidden_state
         expected = model.vision_model.head(states)
-    found = scene.picture.encode(PICTURES)
+    found = scene.image.encode(IMAGES)
     np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
     assert np.abs(found - unit(states.mean(1).numpy())).max() > 0.1
 
@@ -162,7 +162,7 @@ def test_weights_in_parts_behind_links_load_as_in_one_file(tmp_path: Path, monke
     found = scene_space(Checkpoint("someone/clip"))
     expected = scene_space(Checkpoint(str(whole)))
     np.testing.assert_allclose(found.text.encode(TEXTS), expected.text.encode(TEXTS), atol=FLOAT32)
-    np.testing.assert_allclose(found.picture.encode(PICTURES), expected.picture.encode(PICTURES), atol=FLOAT32)
+    np.testing.assert_allclose(found.image.encode(IMAGES), expected.image.encode(IMAGES), atol=FLOAT32)
 
 
 def test_the_commit_found_on_the_hub_becomes_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.backbones.sound_network import SoundNetwork
-from var_plugin.encoders.weight_folder import LITE, WeightFolder
+from var_plugin.encoders.lite.audio import SoundNetwork
+from var_plugin.encoders.weights import LITE, WeightFolder
 
 SHIPPED = WeightFolder(LITE, "sound", stands_on="")
 

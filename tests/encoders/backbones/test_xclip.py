@@ -15,13 +15,13 @@ from tests.encoders.backbones.test_silent_weights import renamed
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_xclip
 from tests.films import Film, textured
 from tests.tolerances import ATOL, FLOAT32
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.xclip import scene_space
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.suites import load_suite
+from var_plugin.encoders.hub import Checkpoint
+from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
 from var_plugin.media.frames import Frame
-from var_plugin.settings import settings
 
 TEXTS = ["a red car", "a blue dog barks"]
 FRAMES = [Frame(i / 2, textured(seed, 32, 32)) for i, seed in enumerate([1, 1, 2, 2, 3, 4, 5, 6])]
@@ -56,7 +56,7 @@ def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch
     )
     processor = AutoImageProcessor.from_pretrained(folder)
     assert "VideoMAE" in type(processor).__name__
-    clips = [[frame.picture for frame in FRAMES[:4]], [frame.picture for frame in FRAMES[4:]]]
+    clips = [[frame.image for frame in FRAMES[:4]], [frame.image for frame in FRAMES[4:]]]
     pixels = torch.cat([processor(clip, return_tensors="pt")["pixel_values"] for clip in clips])
     assert pixels.shape == (2, 4, 3, 32, 32)
     with torch.no_grad():
@@ -73,8 +73,8 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
     """The visual projection's mean is no vector of the space, though it has its width."""
     model = AutoModel.from_pretrained(models / "microsoft/xclip-base-patch32").eval()
     scene = load_suite("xclip").encoders["scene"]
-    pictures = [frame.picture for frame in FRAMES[:4]]
-    pixels = scene.video.network.picture_processor(pictures, return_tensors="pt")["pixel_values"].reshape(4, 3, 32, 32)
+    images = [frame.image for frame in FRAMES[:4]]
+    pixels = scene.video.network.image_processor(images, return_tensors="pt")["pixel_values"].reshape(4, 3, 32, 32)
     with torch.no_grad():
         frames = model.visual_projection(model.vision_model(pixels).pooler_output)
         expected = model.mit(frames[None]).pooler_output
@@ -83,11 +83,11 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
     assert np.abs(found - unit(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
 
 
-def test_a_picture_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
+def test_a_image_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
     suite = load_suite("xclip")
-    still = [Frame(i / 2, FRAMES[0].picture) for i in range(4)]
-    pictures = suite.encode("image", [FRAMES[0].picture], space="scene")
-    np.testing.assert_allclose(pictures, suite.encoders["scene"].video.encode(still), atol=FLOAT32)
+    still = [Frame(i / 2, FRAMES[0].image) for i in range(4)]
+    images = suite.encode("image", [FRAMES[0].image], space="scene")
+    np.testing.assert_allclose(images, suite.encoders["scene"].video.encode(still), atol=FLOAT32)
 
 
 def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:

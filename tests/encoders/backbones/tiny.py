@@ -124,7 +124,7 @@ def save_alan(folder: Path, query: str, **fields: Any) -> Path:
 
 
 def save_sentence_transformers(folder: Path, clip: Path) -> Path:
-    """A model for texts and pictures as sentence-transformers saves it, on a CLIP in another folder."""
+    """A model for texts and images as sentence-transformers saves it, on a CLIP in another folder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
 

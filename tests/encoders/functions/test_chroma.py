@@ -20,11 +20,11 @@ def test_chroma_accepts_the_function_and_its_vectors() -> None:
     validate_embeddings(function(["red", "green"]))
 
 
-def test_words_and_pictures_may_be_mixed() -> None:
+def test_words_and_images_may_be_mixed() -> None:
     function = ChromaEmbeddingFunction(color_suite())
-    word, picture, other = function(["red", plain(0, 255, 0), "blue"])
+    word, image, other = function(["red", plain(0, 255, 0), "blue"])
     assert word.tolist() == [1, 0, 0]
-    assert picture.argmax() == 1
+    assert image.argmax() == 1
     assert other.tolist() == [0, 0, 1]
 
 

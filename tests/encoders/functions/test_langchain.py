@@ -38,19 +38,19 @@ class TestIntegration(EmbeddingsIntegrationTests):
         return {"suite": suite_with(AnyWords())}
 
 
-def test_words_pictures_and_videos_meet_in_one_space(clips: list[str]) -> None:
+def test_words_images_and_videos_meet_in_one_space(clips: list[str]) -> None:
     embeddings = SuiteEmbeddings(color_suite())
     assert embeddings.dim == 3
     texts = np.array(embeddings.embed_documents(["red", "green", "blue"]))
-    pictures = np.array(embeddings.embed_image([plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]))
+    images = np.array(embeddings.embed_image([plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]))
     videos = np.array(embeddings.embed_video(clips))
-    assert (texts @ pictures.T).argmax(axis=1).tolist() == [0, 1, 2]
+    assert (texts @ images.T).argmax(axis=1).tolist() == [0, 1, 2]
     assert (texts @ videos.T).argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_words_and_sounds_meet_in_theirs(film: Film) -> None:
     embeddings = SuiteEmbeddings(tone_suite(), space="sound")
-    tones = [film(f"{tone:.0f}.mp4", tone=tone, pictures=False) for tone in (300.0, 3_000.0)]
+    tones = [film(f"{tone:.0f}.mp4", tone=tone, images=False) for tone in (300.0, 3_000.0)]
     sounds = np.array(embeddings.embed_audio([*tones, (sine(5_000, 1), 16_000)]))
     texts = np.array(embeddings.embed_documents(["low", "high"]))
     assert (sounds @ texts.T).argmax(axis=1).tolist() == [0, 1, 1]

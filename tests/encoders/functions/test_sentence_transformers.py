@@ -44,7 +44,7 @@ def test_it_tells_what_it_takes(model: SentenceTransformer) -> None:
     assert model.get_embedding_dimension() == 3
 
 
-def test_all_kinds_of_pictures_are_understood(model: SentenceTransformer) -> None:
+def test_all_kinds_of_images_are_understood(model: SentenceTransformer) -> None:
     green = plain(0, 255, 0)
     channels_first = torch.from_numpy(green.transpose(2, 0, 1))
     vectors = model.encode([Image.fromarray(green), green, channels_first, {"image": green}, plain(0, 0, 255)])
@@ -94,10 +94,10 @@ class Backwards(ColorNames):
 
 
 def test_a_route_can_be_replaced() -> None:
-    """Words of another suite, pictures of the first one."""
+    """Words of another suite, images of the first one."""
     router = suite_router(color_suite())
     scene = build()["scene"]
-    backwards = SpaceEncoders(scene.space, text=Backwards(), picture=scene.picture)
+    backwards = SpaceEncoders(scene.space, text=Backwards(), image=scene.image)
     router.sub_modules["text"] = torch.nn.Sequential(SuiteModule(Suite(DESCRIPTION, {"scene": backwards})))
     model = SentenceTransformer(modules=[router], device="cpu")
     assert model.encode("red").tolist() == [0, 0, 1]
@@ -131,4 +131,4 @@ def test_what_cannot_be_encoded_is_refused(model: SentenceTransformer) -> None:
     with pytest.raises(ValueError, match="Modality 'audio' is not supported"):
         model.encode([np.zeros(16_000, np.float32)])
     with pytest.raises(InvalidInputError, match="nothing is fetched"):
-        model.encode(["https://example.org/picture.jpg"])
+        model.encode(["https://example.org/image.jpg"])

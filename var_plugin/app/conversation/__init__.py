@@ -7,7 +7,7 @@ in docs/page.md and held by the table in tests/app/follow_ups.json.
 from __future__ import annotations
 
 from var_plugin.app.conversation.context import Context
+from var_plugin.app.conversation.parser import Understood, understand
 from var_plugin.app.conversation.request import Request
-from var_plugin.app.conversation.understand import Understood, understand
 
 __all__ = ["Context", "Request", "Understood", "understand"]

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from var_plugin.app.conversation.draft import CLAUSE_END, CLAUSE_START, Draft, Rule, rule, said
+from var_plugin.app.conversation.parser_state import CLAUSE_END, CLAUSE_START, Draft, Rule, rule, said
 
 _CAMERA = r"(?:cameras?|cams?)"
 _PLACE = r"(?:on|at|from|in|by|near|for|across|over)"

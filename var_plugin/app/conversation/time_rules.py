@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 
 from var_plugin.app.conversation.context import clock_span
-from var_plugin.app.conversation.draft import CLAUSE_END, CLAUSE_START, Draft, rule, said
-from var_plugin.app.conversation.rules import REFERENCE, moment_of
+from var_plugin.app.conversation.parser_state import CLAUSE_END, CLAUSE_START, Draft, rule, said
+from var_plugin.app.conversation.search_rules import REFERENCE, moment_of
 from var_plugin.app.conversation.times import (
     AROUND,
     CLOCK,

@@ -21,7 +21,7 @@ from var_plugin.encoders.alan.losses import max_margin_loss, total_loss
 from var_plugin.encoders.alan.prompting import MaskedPhraseModeling, PromptingDecoder
 from var_plugin.encoders.alan.text_encoder import TextEncoder
 from var_plugin.encoders.alan.video_encoder import VideoEncoder
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
+from var_plugin.encoders.hub import Checkpoint
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
 

@@ -157,7 +157,7 @@ def _same_length(video: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
     if length < max(len(video), len(motion)) - 1:
         raise InvalidInputError(
             f"a video has {len(video)} object clips and {len(motion)} motion clips",
-            why="optical flow is at most one clip shorter than the pictures",
+            why="optical flow is at most one clip shorter than the images",
             fix="check that both files belong to the same video and crop",
         )
     return video[:length], motion[:length]

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector, topk_loss
 from var_plugin.encoders.alan.embeddings import pool_sequence
+from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.losses import max_margin_loss
-from var_plugin.encoders.alan.residual_layers import Crossing, Reading, Stream
 from var_plugin.encoders.alan.sampling import ClipSampler
 from var_plugin.errors import InvalidInputError
 
@@ -83,7 +83,7 @@ class ResidualAlanConfig(AlanConfig):
 
     @property
     def completing(self) -> int:
-        """How many coordinates complete the length of clips and pictures."""
+        """How many coordinates complete the length of clips and images."""
         return 0 if self.motion_dim is None else 2
 
 
@@ -102,8 +102,8 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
 
-    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; a picture, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`,
-      so that a picture finds clips by appearance alone;
+    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; an image, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`,
+      so that an image finds clips by appearance alone;
     * a text is `[√(1-|u|²)·t ; u ; 0 ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
 
     Every vector has length one, so inner product and cosine rank alike.
@@ -144,7 +144,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
         Args:
             objects: (..., hidden_size) of length one.
-            motion_features: (..., motion_dim); None where nothing is known of motion, as of a picture.
+            motion_features: (..., motion_dim); None where nothing is known of motion, as of an image.
 
         Returns:
             (..., embedding_dim).
@@ -284,3 +284,74 @@ def _completing(vectors: Tensor) -> Tensor:
     lengths = vectors.square().sum(-1, keepdim=True)
     completing: Tensor = (1 - lengths).clamp(min=0).sqrt()
     return completing
+
+
+class Stream(nn.Module):
+    """Position and segment embeddings and a pre-norm encoder layer, all of which begin as zero."""
+
+    def __init__(self, config: ResidualAlanConfig, width: int) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(config.num_position_bins, width)
+        self.segments = nn.Embedding(2, width)
+        heads = config.num_attention_heads if width % config.num_attention_heads == 0 else 1
+        self.layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, config.dropout, batch_first=True, norm_first=True
+        )
+
+    def start_without_effect(self) -> None:
+        """Set what the layer ends in to zero."""
+        for weight in (
+            self.positions.weight, self.segments.weight, self.layer.self_attn.out_proj.weight,
+            self.layer.self_attn.out_proj.bias, self.layer.linear2.weight, self.layer.linear2.bias,
+        ):  # fmt: skip
+            nn.init.zeros_(weight)
+
+    def forward(self, sequence: Tensor, positions: Tensor, lengths: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Encode (batch, length, width); `positions` as `_positions`, `sizes` the N of each part."""
+        bins = (positions * self.positions.num_embeddings // (lengths + 1)).clamp(max=self.positions.num_embeddings - 1)
+        segment = torch.cat([torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)])
+        encoded: Tensor = self.layer(sequence + self.positions(bins) + self.segments(segment))
+        return encoded
+
+
+class Crossing(nn.Module):
+    """One stream looks at the other (section III-B), pre-norm; begins without effect."""
+
+    def __init__(self, config: ResidualAlanConfig, own: int, other: int) -> None:
+        super().__init__()
+        heads = config.num_attention_heads if own % config.num_attention_heads == 0 else 1
+        self.norm, self.other_norm = nn.LayerNorm(own), nn.LayerNorm(other)
+        self.attention = nn.MultiheadAttention(
+            own, heads, dropout=config.dropout, kdim=other, vdim=other, batch_first=True
+        )
+        self.linear = nn.Linear(own, own)
+
+    def start_without_effect(self) -> None:
+        """Set what the layer ends in to zero."""
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """(batch, length, own) and (batch, length, other) to (batch, length, own)."""
+        seen = self.other_norm(other)
+        attended, _ = self.attention(self.norm(own), seen, seen, need_weights=False)
+        crossed: Tensor = own + self.linear(attended)
+        return crossed
+
+
+class Reading(nn.Module):
+    """A text's vector, moved by what a gated embedding unit makes of it (section III-C); begins without effect."""
+
+    def __init__(self, config: ResidualAlanConfig) -> None:
+        super().__init__()
+        self.unit = GatedEmbeddingUnit(config.hidden_size, config.hidden_size)
+        self.linear = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def start_without_effect(self) -> None:
+        """Set what the layer ends in to zero."""
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, texts: Tensor) -> Tensor:
+        """(batch, hidden_size) to (batch, hidden_size), both of length one."""
+        return F.normalize(texts + self.linear(self.unit(texts)), dim=-1)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, moved
-from var_plugin.encoders.backbones.two_towers import TextTower, TwoTowers, pooled
+from var_plugin.encoders.backbones.clip import TextTower, TwoTowers, pooled
 from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.hub import Checkpoint, moved
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weight_folder import in_batches
+from var_plugin.encoders.weights import in_batches
 from var_plugin.media.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le 2019; the Lite variants: Google, 2020) on ONNX Runtime: pictures to features.
+"""EfficientNet-Lite0 (Tan and Le 2019; the Lite variants: Google, 2020) on ONNX Runtime: images to features.
 
 Why not timm or the package written for these weights: timm pulls in torchvision, whose wheels are tied to one torch
 release and which nothing else here needs; `efficientnet-lite-pytorch` has been unmaintained since 2020 and runs
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.graphs import graph_file
-from var_plugin.encoders.base import Picture
+from var_plugin.encoders.base import ImageArray
+from var_plugin.encoders.onnx import graph_file
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 Weights = Mapping[str, NDArray[np.float32]]
 
 SIZE = 224
-"""Height and width of the pictures in pixels that the network was trained on."""
+"""Height and width of the images in pixels that the network was trained on."""
 
 OUTPUTS = {"trunk": (192, 7, 7), "features": (1280, 7, 7), "pooled": (1280,), "logits": (1000,)}
-"""What the graph returns, with the shape per picture: the output of block 12, where fine-tuning begins; the output of
+"""What the graph returns, with the shape per image: the output of block 12, where fine-tuning begins; the output of
 the head convolution; its mean over space; the ImageNet class scores."""
 
 TUNABLE_BLOCKS = (13, 14, 15)
@@ -55,35 +55,35 @@ class EfficientNetLite:
         """Take note of the wish; nothing is loaded yet.
 
         Args:
-            size: height and width of the pictures, a multiple of 32.
+            size: height and width of the images, a multiple of 32.
             deltas: to be added to the folded weights of the same names.
         """
         self._size, self._deltas = size, deltas or {}
 
-    def features(self, pictures: Sequence[Picture], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+    def features(self, images: Sequence[ImageArray], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return the outputs asked for, in that order.
 
         Args:
-            pictures: each (size, size, 3) uint8 RGB.
+            images: each (size, size, 3) uint8 RGB.
             outputs: names out of `OUTPUTS`.
 
         Returns:
             One float32 array (n, *shape) per output; the shape is that in `OUTPUTS`, with size / 32 for 7.
 
         Raises:
-            InvalidInputError: a picture has another shape or type.
+            InvalidInputError: an image has another shape or type.
             MissingWeightsError: the graph is not cached yet and the weights package is missing or not the pinned one.
         """
-        for picture in pictures:
-            if picture.shape != (self._size, self._size, 3) or picture.dtype != np.uint8:
+        for image in images:
+            if image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
                 raise InvalidInputError(
-                    f"a picture has shape {picture.shape} and type {picture.dtype}",
+                    f"an image has shape {image.shape} and type {image.dtype}",
                     why=f"EfficientNet-Lite0 was asked to take ({self._size}, {self._size}, 3) uint8 RGB",
                     fix="resize it first",
                 )
         batches = [
-            self._session.run(list(outputs), {"pictures": np.stack(pictures[start : start + _BATCH])})
-            for start in range(0, len(pictures), _BATCH)
+            self._session.run(list(outputs), {"images": np.stack(images[start : start + _BATCH])})
+            for start in range(0, len(images), _BATCH)
         ]
         shapes = _output_shapes(self._size)
         empty = [np.empty((0, *shapes[name]), np.float32) for name in outputs]
@@ -148,7 +148,7 @@ def _fold(state: Weights) -> dict[str, NDArray[np.float32]]:
 
 
 def _output_shapes(size: int) -> dict[str, tuple[int, ...]]:
-    """Return `OUTPUTS` for pictures of another size."""
+    """Return `OUTPUTS` for images of another size."""
     cells = size // _STRIDE
     return {name: (shape[0], cells, cells) if len(shape) == 3 else shape for name, shape in OUTPUTS.items()}
 
@@ -169,7 +169,7 @@ def _graph_file(size: int, deltas: Weights) -> Path:
 
 
 class _Graph:
-    """Builds `pictures` (n, size, size, 3) uint8 to `OUTPUTS`: every method adds steps and names the result."""
+    """Builds `images` (n, size, size, 3) uint8 to `OUTPUTS`: every method adds steps and names the result."""
 
     def __init__(self, weights: Weights, size: int) -> None:
         from onnx import helper, numpy_helper
@@ -182,24 +182,24 @@ class _Graph:
     def build(self) -> onnx.ModelProto:
         from onnx import TensorProto, checker
 
-        self._blocks(self._preprocess("pictures"))
+        self._blocks(self._preprocess("images"))
         classifier = [self._constant(self._weights[name]) for name in ("_fc.weight", "_fc.bias")]
         self._add("Gemm", ["pooled", *classifier], "logits", transB=1)
 
         describe = self._helper.make_tensor_value_info
-        pictures = describe("pictures", TensorProto.UINT8, ["n", self._size, self._size, 3])
+        images = describe("images", TensorProto.UINT8, ["n", self._size, self._size, 3])
         shapes = _output_shapes(self._size)
         outputs = [describe(name, TensorProto.FLOAT, ["n", *shape]) for name, shape in shapes.items()]
-        graph = self._helper.make_graph(self._nodes, "efficientnet-lite0", [pictures], outputs, self._constants)
+        graph = self._helper.make_graph(self._nodes, "efficientnet-lite0", [images], outputs, self._constants)
         model = self._helper.make_model(graph, opset_imports=[self._helper.make_opsetid("", 17)], ir_version=8)
         checker.check_model(model)
         return model
 
-    def _preprocess(self, pictures: str) -> str:
+    def _preprocess(self, images: str) -> str:
         """Map uint8 to (x - 127) / 128, channels first."""
         from onnx import TensorProto
 
-        x = self._add("Cast", [pictures], to=TensorProto.FLOAT)
+        x = self._add("Cast", [images], to=TensorProto.FLOAT)
         x = self._add("Sub", [x, self._constant(np.float32(127))])
         x = self._add("Div", [x, self._constant(np.float32(128))])
         return self._add("Transpose", [x], perm=[0, 3, 1, 2])

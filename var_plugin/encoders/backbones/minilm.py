@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 (sentence-transformers; a six-layer BERT of width 384) from its PyPI package, through transformers.
 
 The lower layers are shared by two readings of a text: the sentence vector as published, and the token states of upper
-layers that were adjusted to pictures.
+layers that were adjusted to images.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A motion stream that a CPU can afford: the image network on motion pictures (`media.motion`).
+"""A motion stream that a CPU can afford: the image network on motion images (`media.motion`).
 
-Each motion picture is seen twice at 160 × 160 pixels: whole, at half its size, and at full size where most moves, since
+Each motion image is seen twice at 160 × 160 pixels: whole, at half its size, and at full size where most moves, since
 people are small in a camera's view.
 """
 
@@ -12,10 +12,10 @@ from functools import cached_property
 import numpy as np
 
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, EfficientNetLite
-from var_plugin.encoders.base import Picture, Vectors
+from var_plugin.encoders.base import ImageArray, Vectors
 
 SIDE = 320
-"""Height and width of the motion pictures in pixels."""
+"""Height and width of the motion images in pixels."""
 WIDTH = 4 * OUTPUTS["features"][0]
 """Width of a motion feature: mean and maximum over the liveliest part, then over the whole, 1280 each."""
 
@@ -27,8 +27,8 @@ _GREY = np.uint8(128)
 class MotionBackbone:
     """The network, made ready at its first use."""
 
-    def features(self, motions: Sequence[Picture]) -> Vectors:
-        """Return (n, 5120) float32 for motion pictures of (320, 320, 3) uint8."""
+    def features(self, motions: Sequence[ImageArray]) -> Vectors:
+        """Return (n, 5120) float32 for motion images of (320, 320, 3) uint8."""
         if not len(motions):
             return np.empty((0, WIDTH), np.float32)
         parts = [motion[liveliest_part(motion)] for motion in motions]
@@ -42,8 +42,8 @@ class MotionBackbone:
         return EfficientNetLite(size=_SIZE)
 
 
-def liveliest_part(motion: Picture) -> tuple[slice, slice]:
-    """Return rows and columns of the quarter of a motion picture (320, 320, 3) in which most moves.
+def liveliest_part(motion: ImageArray) -> tuple[slice, slice]:
+    """Return rows and columns of the quarter of a motion image (320, 320, 3) in which most moves.
 
     What the median cell shows is noise, or a camera that moves, and does not count.
     """
@@ -63,8 +63,8 @@ def liveliest_part(motion: Picture) -> tuple[slice, slice]:
     return slice(top, top + _SIZE), slice(left, left + _SIZE)
 
 
-def halved(motion: Picture) -> Picture:
-    """Return a motion picture (320, 320, 3) at half its size: means of four pixels, rounded, halves to the even."""
+def halved(motion: ImageArray) -> ImageArray:
+    """Return a motion image (320, 320, 3) at half its size: means of four pixels, rounded, halves to the even."""
     lines = motion[::2].astype(np.uint16) + motion[1::2]
     sums = lines[:, ::2] + lines[:, 1::2]
     return np.asarray(np.rint(sums * np.float32(0.25)), np.uint8)

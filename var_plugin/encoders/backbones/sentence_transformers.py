@@ -1,4 +1,4 @@
-"""Any multi-modal model of sentence-transformers: sentences and pictures to one space."""
+"""Any multi-modal model of sentence-transformers: sentences and images to one space."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint, device, refusing_random_weights
-from var_plugin.encoders.base import Picture, Space, Vectors, unit
+from var_plugin.config import require, settings
+from var_plugin.encoders.base import ImageArray, Space, Vectors, unit
+from var_plugin.encoders.hub import Checkpoint, device, refusing_random_weights
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import UnsupportedModalityError
-from var_plugin.extras import require
-from var_plugin.settings import settings
 
 
 def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
@@ -20,7 +19,7 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
     Raises:
         MissingDependencyError: sentence-transformers is not installed.
         MissingWeightsError: as `Checkpoint.folder`.
-        UnsupportedModalityError: the model takes no pictures.
+        UnsupportedModalityError: the model takes no images.
     """
     require("sentence-transformers", "sentence_transformers")
     encoder = SentenceTransformersEncoder(checkpoint)
@@ -32,7 +31,7 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
         )
     dim = int(encoder.model.get_embedding_dimension())
     space = Space("scene", dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=encoder, picture=_Pictures(encoder))
+    return SpaceEncoders(space, text=encoder, image=_Images(encoder))
 
 
 class SentenceTransformersEncoder:
@@ -60,8 +59,8 @@ class SentenceTransformersEncoder:
         return unit(self.model.encode_query(list(texts), show_progress_bar=False))
 
 
-class _Pictures:
-    """Pictures to the space of the model; satisfies `PictureEncoder`."""
+class _Images:
+    """Images to the space of the model; satisfies `ImageEncoder`."""
 
     size = (384, 384)
     """The model scales them to what it wants."""
@@ -69,9 +68,9 @@ class _Pictures:
     def __init__(self, encoder: SentenceTransformersEncoder) -> None:
         self._encoder = encoder
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB pictures."""
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        """Return (n, dim) float32 of length one for `size` RGB images."""
         from PIL import Image
 
-        images = [Image.fromarray(picture) for picture in pictures]
-        return unit(self._encoder.model.encode_document(images, show_progress_bar=False))
+        items = [Image.fromarray(image) for image in images]
+        return unit(self._encoder.model.encode_document(items, show_progress_bar=False))

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.checkpoint import Checkpoint
-from var_plugin.encoders.backbones.clip import ClipNetwork, require_kind
-from var_plugin.encoders.backbones.pixels import pixels
-from var_plugin.encoders.backbones.two_towers import TextTower, pooled
-from var_plugin.encoders.base import Picture, Space, Vectors
+from var_plugin.encoders.backbones.clip import ClipNetwork, TextTower, pixels, pooled, require_kind
+from var_plugin.encoders.base import ImageArray, Space, Vectors
+from var_plugin.encoders.clip_features import EachFrame, mean_directions
+from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.video import EachFrame, mean_directions
-from var_plugin.encoders.weight_folder import in_batches
+from var_plugin.encoders.weights import in_batches
 from var_plugin.media.frames import Frame
 
 
@@ -38,7 +36,7 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
         modalities=frozenset(("text", "image", "video")),
         fingerprint=checkpoint.fingerprint,
     )
-    return SpaceEncoders(space, text=TextTower(video.network), picture=XClipPictures(video), video=video)
+    return SpaceEncoders(space, text=TextTower(video.network), image=XClipImages(video), video=video)
 
 
 class XClipVideo(EachFrame):
@@ -53,15 +51,15 @@ class XClipVideo(EachFrame):
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames that the network looks at."""
-        return self.network.picture_size
+        return self.network.image_size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return (n, dim) float32 of length one."""
-        pictures = [frame.picture for frame in frames]
-        return self.encode_stacks([pictures[start : start + self.stack] for start in range(0, len(frames), self.hop)])
+        images = [frame.image for frame in frames]
+        return self.encode_stacks([images[start : start + self.stack] for start in range(0, len(frames), self.hop)])
 
-    def encode_stacks(self, stacks: Sequence[Sequence[Picture]]) -> Vectors:
-        """Return (len(stacks), dim) float32 of length one for clips of `stack` pictures."""
+    def encode_stacks(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
+        """Return (len(stacks), dim) float32 of length one for clips of `stack` images."""
         return in_batches(self._encode, stacks, self.network.dim)
 
     def anomaly(self, clips: Vectors) -> None:
@@ -71,25 +69,25 @@ class XClipVideo(EachFrame):
         """Return the mean direction of the clips, (dim,)."""
         return np.asarray(mean_directions(clips, [slice(None)])[0], np.float32)
 
-    def _encode(self, stacks: Sequence[Sequence[Picture]]) -> Vectors:
+    def _encode(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
         model = self.network.model
-        pictures = [picture for stack in stacks for picture in stack]
-        prepared = pixels(pictures, self.network.picture_processor, model.device, model.dtype)
+        images = [image for stack in stacks for image in stack]
+        prepared = pixels(images, self.network.image_processor, model.device, model.dtype)
         clips = prepared.reshape(len(stacks), self.stack, *prepared.shape[-3:])
         return pooled(model.get_video_features(pixel_values=clips))
 
 
-class XClipPictures:
-    """Pictures as clips in which nothing moves; satisfies `PictureEncoder`."""
+class XClipImages:
+    """Images as clips in which nothing moves; satisfies `ImageEncoder`."""
 
     def __init__(self, video: XClipVideo) -> None:
         self._video = video
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the pictures that the network looks at."""
+        """(height, width) of the images that the network looks at."""
         return self._video.size
 
-    def encode(self, pictures: Sequence[Picture]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB pictures."""
-        return self._video.encode_stacks([[picture] * self._video.stack for picture in pictures])
+    def encode(self, images: Sequence[ImageArray]) -> Vectors:
+        """Return (n, dim) float32 of length one for `size` RGB images."""
+        return self._video.encode_stacks([[image] * self._video.stack for image in images])

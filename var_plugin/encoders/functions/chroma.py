@@ -19,14 +19,14 @@ from var_plugin.types import Modality
 
 @register_embedding_function
 class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
-    """Texts and pictures, also mixed in one list, as vectors of one space.
+    """Texts and images, also mixed in one list, as vectors of one space.
 
     Chroma has no type for videos and sounds: encode those with `encode` and pass them as `embeddings=`. It restores
     only functions of suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
     """
 
     def __call__(self, input: Embeddable) -> Embeddings:  # noqa: A002  (Chroma checks the name)
-        """Return one vector (dim,) float32 per text or (height, width, 3) uint8 picture."""
+        """Return one vector (dim,) float32 per text or (height, width, 3) uint8 image."""
         return list(self.encode_mixed([(_modality(item), item) for item in input]))
 
     @staticmethod

@@ -12,7 +12,7 @@ from var_plugin.types import Modality
 
 
 class SuiteEmbeddings(OneSpace, Embeddings):
-    """Text, and through methods of their own pictures, videos and sounds, as vectors of one space.
+    """Text, and through methods of their own images, videos and sounds, as vectors of one space.
 
     LangChain has no base class for anything but text. `embed_image` is what its stores look for in
     `add_images` and `similarity_search_by_image`; the other two follow its shape. The asynchronous methods of the base
@@ -28,7 +28,7 @@ class SuiteEmbeddings(OneSpace, Embeddings):
         return self.embed_documents([text])[0]
 
     def embed_image(self, uris: Sequence[Any]) -> list[list[float]]:
-        """Return one vector per picture: paths, PIL images or (height, width, 3) uint8 arrays."""
+        """Return one vector per image: paths, PIL images or (height, width, 3) uint8 arrays."""
         return self._embed("image", uris)
 
     def embed_video(self, uris: Sequence[Any]) -> list[list[float]]:

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.suites import load_suite
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError
 from var_plugin.types import Modality
 

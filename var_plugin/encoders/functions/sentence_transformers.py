@@ -1,6 +1,6 @@
 """A suite as a model of sentence-transformers, 5.4 or newer: whatever loads such models, loads this one.
 
-`SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` takes texts, pictures, videos and sounds
+`SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` takes texts, images, videos and sounds
 as far as the space does. A saved model holds the name and fingerprint of the suite, not its weights;
 sentence-transformers imports modules from outside its own package only with `trust_remote_code=True`.
 """

@@ -9,7 +9,7 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.benchmarks.pairs import Pair, Split
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import ucfcrime_ar
 from var_plugin.evaluation.benchmarks.xdviolence_ar import xdviolence_ar
-from var_plugin.evaluation.published import BenchmarkName
+from var_plugin.evaluation.paper_results import BenchmarkName
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from var_plugin.config import require
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
 from var_plugin.evaluation.benchmarks.pairs import Pair, Split, find_features
-from var_plugin.extras import require
 
 COLUMNS = ("Video Name", "Chinese Text", "English Text")
 

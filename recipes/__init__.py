@@ -1,0 +1,1 @@
+"""Scripts that train weights. They are not part of the package."""

@@ -1,0 +1,1 @@
+"""The scripts that made the weights of the suite `lite`."""

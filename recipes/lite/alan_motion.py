@@ -1,0 +1,210 @@
+"""Fit the motion stream: what moves (from motion features), and how much a text listens to it (from sentences)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.lite.alan_examples import Examples, Samples
+from recipes.lite.flickr8k import CaptionedImages
+from recipes.lite.motion_prompts import MOTION_WORDINGS, NOT_FIGHTS
+from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.encoders.base import Vectors
+from var_plugin.errors import MediaNotFoundError
+
+KINDS = tuple(MOTION_WORDINGS)
+"""What the coordinates of the motion stream stand for."""
+
+_SHARES = {"fight": 1.0, "calm": 1.0, "still": 0.5, "camera": 0.5, "cut": 0.5}
+_STRENGTH = 5e-4  # inverse regularisation of the classifier
+_SCALE = 0.4  # its logits are some 2.5 long; vectors are to stay below one without all being cut off
+_LEAST_SPREAD = 0.02
+
+# Where texts of a kind point, and how much of their length is motion: what remains speaks of appearance.
+_DIRECTIONS = {
+    "fight": (1.0, -0.7, 0.0, 0.0, 0.0), "calm": (-0.5, 1.0, 0.0, 0.0, 0.0), "still": (0.0, 0.0, 1.0, 0.0, 0.0),
+    "camera": (0.0, 0.0, 0.0, 1.0, 0.0), "cut": (0.0, 0.0, 0.0, 0.0, 1.0),
+}  # fmt: skip
+_HEARD = {"fight": 0.9, "calm": 0.3, "still": 0.7, "camera": 0.7, "cut": 0.7}
+_RIDGE = 3.0
+
+_VIOLENCE = re.compile(
+    r"\b(fight|fights|fighting|fought|punch\w*|kick\w*|beats?|beating|slap\w*|brawl\w*|attack\w*|assault\w*|scuffl\w*|"
+    r"knock\w* (him|her|down))\b",
+    re.IGNORECASE,
+)
+_VIOLENT_CLASSES = ("Abuse", "Arrest", "Assault", "Fighting", "Normal", "Robbery")
+_ORDINARY = 1500
+_CAPTIONS_READ = 1500
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y = weight · x + bias."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def __call__(self, features: Vectors) -> Vectors:
+        """Map (n, inputs) to (n, outputs)."""
+        return np.asarray(features @ self.weight.T + self.bias, np.float32)
+
+
+def fit_motion(examples: Examples, chosen: Sequence[int]) -> Linear:
+    """Tell the kinds of motion apart: a multinomial regression on the chosen clips, in which every source counts alike.
+
+    Returns:
+        Features (5120,) to the centred, scaled logits of `KINDS`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows = [*_clip_rows(examples, chosen), *_scene_rows(examples, chosen)]
+    features = np.concatenate([row.features for row in rows])
+    kinds = np.concatenate([np.full(len(row.features), KINDS.index(row.kind)) for row in rows])
+    weights = np.concatenate([np.full(len(row.features), row.weight / len(row.features)) for row in rows])
+    for number, kind in enumerate(KINDS):
+        weights[kinds == number] *= _SHARES[kind] / weights[kinds == number].sum()
+    mean = np.average(features, axis=0, weights=weights)
+    spread = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=weights)) + _LEAST_SPREAD
+    weights *= 2 * len(chosen) / weights.sum()
+    fitted = LogisticRegression(C=_STRENGTH, max_iter=200).fit((features - mean) / spread, kinds, sample_weight=weights)
+    weight, bias = fitted.coef_ - fitted.coef_.mean(axis=0), fitted.intercept_ - fitted.intercept_.mean()
+    weight = weight / spread
+    return Linear(np.asarray(_SCALE * weight, np.float32), np.asarray(_SCALE * (bias - weight @ mean), np.float32))
+
+
+def cross_fitted(examples: Examples, chosen: Sequence[int], parts: int = 4) -> Examples:
+    """Replace motion features by what `fit_motion` makes of them, for each chosen clip from clips of other sources.
+
+    Trained on what was fitted to the same clips, a detector would take the motion stream to be surer than it is.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fights = np.array([examples.clips[index].fight for index in chosen])
+    sources = np.array([examples.clips[index].source for index in chosen])
+    samples = list(examples.samples)
+    for fitted, left in StratifiedGroupKFold(parts, shuffle=True, random_state=0).split(fights, fights, sources):
+        motion = fit_motion(examples, [chosen[row] for row in fitted])
+        for index in (chosen[row] for row in left):
+            samples[index] = _moved(examples.samples[index], motion)
+    whole = fit_motion(examples, chosen)
+    return replace(
+        examples,
+        samples=tuple(samples),
+        still=_moved(examples.still, whole),
+        camera=_moved(examples.camera, whole),
+        cuts=_moved(examples.cuts, whole),
+    )
+
+
+def _moved(samples: Samples, motion: Linear) -> Samples:
+    return Samples(samples.objects, motion(samples.motion))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    kind: str
+    features: Vectors
+    weight: float
+
+
+def _clip_rows(examples: Examples, chosen: Sequence[int]) -> list[_Rows]:
+    clips = [examples.clips[index] for index in chosen]
+    counts = Counter((clip.source, clip.fight) for clip in clips)
+    return [
+        _Rows("fight" if clip.fight else "calm", examples.samples[index].motion, 1 / counts[clip.source, clip.fight])
+        for index, clip in zip(chosen, clips, strict=True)
+    ]
+
+
+def _scene_rows(examples: Examples, chosen: Sequence[int]) -> list[_Rows]:
+    inside = np.isin(examples.cut_between, chosen).all(axis=1)
+    return [
+        _Rows("still", examples.still.motion, 1.0),
+        _Rows("camera", examples.camera.motion, 1.0),
+        _Rows("cut", examples.cuts.motion[inside], 1.0),
+    ]
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentence vectors (n, 384) and where the motion part of each is to point, (n, 5), with their weights (n,)."""
+
+    vectors: Vectors
+    targets: Vectors
+    weights: Vectors
+
+
+def read_sentences(uca: Path, stills: CaptionedImages) -> Sentences:
+    """Collect sentences that speak of motion, and others that do not.
+
+    Args:
+        uca: folder of UCF-Crime Annotation; its training part is used.
+        stills: whose captions do not speak of motion; the first of each of the first 1,500 is used.
+
+    Raises:
+        MediaNotFoundError: the folder holds no UCA.
+    """
+    violent, ordinary = _uca_sentences(uca)
+    captions = [captions[0] for captions in stills.captions[:_CAPTIONS_READ]]
+    texts: list[str] = []
+    targets: list[NDArray[np.float64]] = []
+    weights: list[float] = []
+    groups: list[tuple[Sequence[str], NDArray[np.float64], float]] = [
+        (MOTION_WORDINGS[kind].trained, _target(kind), 1.0) for kind in KINDS
+    ]
+    groups += [(violent, _target("fight"), 1.0), (NOT_FIGHTS, np.zeros(len(KINDS)), 1.0)]
+    groups += [(ordinary, np.zeros(len(KINDS)), 2.0), (captions, np.zeros(len(KINDS)), 2.0)]
+    for group, target, weight in groups:
+        texts += group
+        targets += [target] * len(group)
+        weights += [weight / len(group)] * len(group)
+    return Sentences(sentence_vectors(texts), np.array(targets, np.float32), np.array(weights, np.float32))
+
+
+def fit_listening(sentences: Sentences) -> Linear:
+    """Regress the motion part of a text on its sentence vector (ridge, closed form)."""
+    from sklearn.linear_model import Ridge
+
+    weights = sentences.weights / sentences.weights.mean()
+    fitted = Ridge(alpha=_RIDGE).fit(sentences.vectors, sentences.targets, sample_weight=weights)
+    return Linear(np.asarray(fitted.coef_, np.float32), np.asarray(fitted.intercept_, np.float32))
+
+
+def sentence_vectors(texts: Sequence[str]) -> Vectors:
+    """Return the published MiniLM vectors (n, 384) of length one."""
+    import torch
+
+    model, batch = MiniLM(), 64
+    with torch.inference_mode():
+        parts = [model.sentence(*model.trunk(texts[i : i + batch])) for i in range(0, len(texts), batch)]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def _target(kind: str) -> NDArray[np.float64]:
+    direction = np.array(_DIRECTIONS[kind])
+    # The model shortens a length l to tanh(l).
+    return np.asarray(np.arctanh(_HEARD[kind]) * direction / np.linalg.norm(direction))
+
+
+def _uca_sentences(folder: Path) -> tuple[list[str], list[str]]:
+    table = folder / "UCFCrime_Train.json"
+    if not table.is_file():
+        raise MediaNotFoundError(f"no {table}", why="UCA is not there", fix="see recipes/lite/README.md")
+    violent, ordinary = [], []
+    for name, video in json.loads(table.read_text()).items():
+        for sentence in video["sentences"]:
+            if _VIOLENCE.search(sentence):
+                if name.startswith(_VIOLENT_CLASSES):  # elsewhere cars and machines are hit
+                    violent.append(sentence)
+            elif name.startswith("Normal"):
+                ordinary.append(sentence)
+    order = np.random.default_rng(0).permutation(len(ordinary))[:_ORDINARY]
+    return violent, [ordinary[number] for number in order]

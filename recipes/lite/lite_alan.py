@@ -1,0 +1,274 @@
+"""Train the lite ALAN on fights and ordinary life, or measure it; how to run it stands in README.md beside this file.
+
+In order: the motion stream, how much texts listen to it, the detector, its calibration. Every figure is measured on
+sources that were not trained on; the shipped weights are then trained on all of them by the same recipe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from recipes.lite.alan_data import data_parser, read_data
+from recipes.lite.alan_detector import DetectorRecipe, train_detector
+from recipes.lite.alan_examples import RATE, Examples, Samples
+from recipes.lite.alan_motion import (
+    KINDS,
+    Linear,
+    Sentences,
+    cross_fitted,
+    fit_listening,
+    fit_motion,
+    read_sentences,
+)
+from recipes.lite.flickr8k import CaptionedImages, read_image
+from recipes.lite.long_video_eval import CLIP_RATE, StreamMaker
+from recipes.lite.motion_prompts import MOTION_WORDINGS
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.backbones.minilm import WIDTH as SENTENCE_WIDTH
+from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
+from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder
+from var_plugin.encoders.weights import LITE
+from var_plugin.errors import told_in_a_line
+
+_BACKGROUND = 500
+_FOLDS = 6
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of the training; chosen by cross-validation over sources."""
+
+    detector: DetectorRecipe = field(default_factory=DetectorRecipe)
+    model: dict[str, Any] = field(
+        default_factory=lambda: {
+            "detector_stream": "motion", "detector_kernel_size": 3, "detector_channels": (32, 16),
+            "detector_dropout": 0.3, "detector_shortcut": True, "topk_divisor": 32,
+            "selection_temperature": 0.15, "least_heard": 0.5,
+        }
+    )  # fmt: skip
+    shortcut: float = 2.0
+    """How much the detector's logit is what the motion regression says for a fight and against calm."""
+    anomaly_share: float = 0.5
+    """How far the vector of a whole video moves towards its anomaly-led clips."""
+
+
+def fit(examples: Examples, chosen: Sequence[int], sentences: Sentences, recipe: Recipe) -> ResidualAlanModel:
+    """Train a model on the chosen clips."""
+    torch.manual_seed(recipe.detector.seed)
+    model: ResidualAlanModel = ResidualAlanModel(
+        ResidualAlanConfig(
+            hidden_size=examples.still.objects.shape[1], motion_dim=MOTION_WIDTH, motion_width=len(KINDS),
+            sentence_dim=SENTENCE_WIDTH, **recipe.model,
+        )
+    )  # fmt: skip
+    _fill(model.motion, fit_motion(examples, chosen))
+    _fill(model.listening, fit_listening(sentences))
+    if model.shortcut is not None:  # it sees folded clips, whose motion is divided by √2
+        torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("fight")], recipe.shortcut * 2**0.5)
+        torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("calm")], -recipe.shortcut * 2**0.5)
+    torch.nn.init.constant_(model.anomaly_share, recipe.anomaly_share)
+    random = np.random.default_rng(recipe.detector.seed)
+    train_detector(model, StreamMaker(cross_fitted(examples, chosen), chosen, random), recipe.detector)
+    model.eval()
+    return model
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What models trained on other sources make of every clip."""
+
+    vectors: Vectors
+    """(clips, dim): each as one video vector."""
+    logits: tuple[Vectors, ...]
+    """Per clip, the detector's logits at its samples, before calibration."""
+    fights: NDArray[np.bool_]
+    sources: tuple[str, ...]
+
+
+def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> HeldOut:
+    """Train a model on five sixths of the sources, apply it to the rest, six times."""
+    vectors: dict[int, Vectors] = {}
+    logits: dict[int, Vectors] = {}
+    for model, left in fold_models(examples, sentences, recipe):
+        for index in left:
+            clips = fold_clips(model, as_looked_at(examples.samples[index]))
+            vectors[index] = unit(clips.mean(axis=0))
+            logits[index] = detector_logits(model, clips)
+    order = range(len(examples.clips))
+    return HeldOut(
+        vectors=np.stack([vectors[index] for index in order]),
+        logits=tuple(logits[index] for index in order),
+        fights=np.array([clip.fight for clip in examples.clips]),
+        sources=tuple(clip.source for clip in examples.clips),
+    )
+
+
+def fold_models(
+    examples: Examples, sentences: Sentences, recipe: Recipe
+) -> Iterator[tuple[ResidualAlanModel, list[int]]]:
+    """Yield a model for each fold, with the indices of the clips whose sources it was not trained on."""
+    for number, (chosen, left) in enumerate(folds(examples)):
+        yield fit(examples, chosen, sentences, recipe), left
+        print(f"fold {number + 1} of {_FOLDS} done", flush=True)
+
+
+def folds(examples: Examples) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield indices of clips to train on and of clips of all other sources."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fights = np.array([clip.fight for clip in examples.clips])
+    sources = [clip.source for clip in examples.clips]
+    for chosen, left in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(fights, fights, sources):
+        yield chosen.tolist(), left.tolist()
+
+
+def calibrate(held_out: HeldOut) -> tuple[float, float]:
+    """Return slope and offset that turn the detector's logits into even odds of a fight (Platt 1999)."""
+    from sklearn.linear_model import LogisticRegression
+
+    logits = np.concatenate(held_out.logits)
+    fights = np.repeat(held_out.fights, [len(part) for part in held_out.logits])
+    weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in held_out.logits])
+    fitted = LogisticRegression(class_weight="balanced").fit(logits[:, None], fights, sample_weight=weights)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def measure(held_out: HeldOut, model: ResidualAlanModel, text: LiteTextEncoder) -> dict[str, Any]:
+    """Return the area under the curve of fights against no fights, with intervals over sources.
+
+    The texts' vectors do not depend on the fold: no clip takes part in them.
+    """
+    found = {"clip anomaly score": np.array([logits.max() for logits in held_out.logits])}
+    for query in (MOTION_WORDINGS["fight"].trained[0], *MOTION_WORDINGS["fight"].held_out):
+        found[f'text "{query}"'] = held_out.vectors @ encode_texts(model, text, [query])[0]
+    return {name: _with_interval(scores, held_out) for name, scores in found.items()}
+
+
+def _with_interval(scores: Vectors, held_out: HeldOut, draws: int = 1000) -> dict[str, float]:
+    """Return the area and its 95 % interval; whole sources are drawn, since clips of one source resemble each other."""
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(0)
+    names, source = np.unique(held_out.sources, return_inverse=True)
+    areas = []
+    for _ in range(draws):
+        rows = np.concatenate([np.flatnonzero(source == name) for name in random.integers(0, len(names), len(names))])
+        areas.append(roc_auc_score(held_out.fights[rows], scores[rows]))
+    low, high = np.percentile(areas, [2.5, 97.5])
+    found = {"area": roc_auc_score(held_out.fights, scores), "low": low, "high": high}
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def measure_background(
+    model: ResidualAlanModel,
+    text: LiteTextEncoder,
+    stills: LiteImageEncoder,
+    data: CaptionedImages,
+    examples: Examples,
+) -> dict[str, dict[str, float]]:
+    """Return mean and deviation of the similarity of queries to footage that has nothing to do with them."""
+    footage = np.concatenate(
+        [fold_clips(model, examples.still)]
+        + [fold_clips(model, s) for s, clip in zip(examples.samples, examples.clips, strict=True) if not clip.fight]
+    )
+    captions = [captions[0] for captions in data.captions[:_BACKGROUND]]
+    images = torch.from_numpy(stills.encode([read_image(path) for path in data.paths[:_BACKGROUND]]))
+    with torch.inference_mode():
+        queries = {
+            "text": encode_texts(model, text, captions),
+            "image": model.clips(images).numpy(),
+            "video": fold_clips(model, examples.camera),
+        }
+    similarities = {name: vectors @ footage.T for name, vectors in queries.items()}
+    return {
+        name: {"mean": round(float(found.mean()), 5), "std": round(float(found.std()), 5)}
+        for name, found in similarities.items()
+    }
+
+
+def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
+    """Return the clip vectors (n, dim) of samples."""
+    with torch.inference_mode():
+        return np.asarray(model.clips(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion)).numpy())
+
+
+def detector_logits(model: ResidualAlanModel, clips: Vectors) -> Vectors:
+    """Return the detector's logits (n,) of one video's clip vectors (n, dim)."""
+    with torch.inference_mode():
+        scores = model.score_clips(torch.from_numpy(clips)[None], torch.ones(1, len(clips), dtype=torch.bool))[0]
+        return np.asarray(torch.logit(scores, eps=1e-6).numpy())
+
+
+def encode_texts(model: ResidualAlanModel, text: LiteTextEncoder, queries: Sequence[str]) -> Vectors:
+    """Return the texts' vectors (n, dim)."""
+    with torch.inference_mode():
+        objects, sentences = text.read(queries)
+        return np.asarray(model.texts(torch.from_numpy(objects), sentences).numpy())
+
+
+def save(
+    model: ResidualAlanModel,
+    folder: Path,
+    recipe: Recipe,
+    calibration: tuple[float, float],
+    background: dict[str, dict[str, float]],
+) -> None:
+    """Write `alan.safetensors` (float16) and `alan.json`; the confidence is fitted to them afterwards (`no_match`)."""
+    save_tensors(model, folder)
+    names = ("hidden_size", "motion_dim", "motion_width", "sentence_dim", *recipe.model)
+    configuration = {
+        "dim": model.config.embedding_dim,
+        "model": {name: getattr(model.config, name) for name in names},
+        "motion": list(KINDS),
+        "calibration": [round(value, 5) for value in calibration],
+        "background": background,
+        "recipe": asdict(recipe),
+    }
+    (folder / "alan.json").write_text(json.dumps(configuration, indent=2) + "\n")
+
+
+def save_tensors(model: ResidualAlanModel, folder: Path) -> None:
+    """Write `alan.safetensors` alone."""
+    tensors = {f"alan.{name}": value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / "alan.safetensors")
+
+
+def _fill(layer: torch.nn.Linear, values: Linear) -> None:
+    layer.load_state_dict({"weight": torch.from_numpy(values.weight), "bias": torch.from_numpy(values.bias)})
+
+
+def as_looked_at(samples: Samples) -> Samples:
+    """Return the samples at the rate at which footage is looked at."""
+    return samples[slice(0, None, RATE // CLIP_RATE)]
+
+
+def main() -> None:
+    """Train, or measure the recipe on held-out sources."""
+    parser = data_parser("lite_alan", main.__doc__)
+    parser.add_argument("--out", type=Path, default=LITE, help="folder with the scene weights; here the others go")
+    parser.add_argument("--evaluate", action="store_true", help="only measure: six models on sources they never saw")
+    arguments = parser.parse_args()
+    data, text, recipe = read_data(arguments, arguments.out), LiteTextEncoder(arguments.out), Recipe()
+    images, stills, examples = data.images, data.stills, data.examples
+    sentences = read_sentences(arguments.uca, images["train"])
+    held_out = cross_validate(examples, sentences, recipe)
+    model = fit(examples, range(len(examples.clips)), sentences, recipe)
+    print(json.dumps(measure(held_out, model, text), indent=2))
+    if not arguments.evaluate:
+        background = measure_background(model, text, stills, images["validation"], examples)
+        save(model, arguments.out, recipe, calibrate(held_out), background)
+
+
+if __name__ == "__main__":
+    with told_in_a_line("lite_alan"):
+        main()

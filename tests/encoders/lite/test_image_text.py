@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.lite.rejection_eval import write
+from tests.data import data_folder
+from var_plugin.encoders.base import Confidence, ImageEncoder, TextEncoder, Vectors, check_vectors
+from var_plugin.encoders.lite import build as lite_suite
+from var_plugin.encoders.lite.image_text import LiteTextEncoder
+from var_plugin.encoders.registry import load_suite
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.weights import LITE
+from var_plugin.errors import MissingWeightsError
+
+TEXTS = ["a dog runs through the snow", "two men in red jackets", "lion"]
+IMAGES = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def flickr8k() -> Path:
+    return data_folder("flickr8k")
+
+
+@pytest.fixture(scope="module")
+def scene() -> SpaceEncoders:
+    return lite_suite.scene(LITE)
+
+
+@pytest.fixture(scope="module")
+def texts(scene: SpaceEncoders) -> TextEncoder:
+    assert scene.text is not None
+    return scene.text
+
+
+@pytest.fixture(scope="module")
+def images(scene: SpaceEncoders) -> ImageEncoder:
+    assert scene.image is not None
+    return scene.image
+
+
+def test_vectors_are_what_the_space_declares(texts: TextEncoder, images: ImageEncoder) -> None:
+    space = lite_suite.scene(LITE).space
+    assert space.dim <= 256
+    for vectors in (texts.encode(TEXTS), images.encode(IMAGES), texts.encode([]), images.encode([])):
+        assert vectors.dtype == np.float32
+        check_vectors(vectors, space)
+
+
+def test_a_vector_does_not_depend_on_its_company(texts: TextEncoder, images: ImageEncoder) -> None:
+    together = np.concatenate([texts.encode(TEXTS), images.encode(IMAGES)])
+    alone = np.concatenate([texts.encode([text]) for text in TEXTS] + [images.encode([p]) for p in IMAGES])
+    assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_more_than_one_batch_keeps_the_order(texts: TextEncoder) -> None:
+    many = [f"{number} people on a street" for number in range(70)]
+    assert texts.encode(many)[69] == pytest.approx(texts.encode(many[69:])[0], abs=1e-4)
+
+
+def test_captions_find_their_images(texts: TextEncoder, images: ImageEncoder, flickr8k: Path) -> None:
+    """Guards the whole chain, on images that the weights have never seen; the measured figures are in the card."""
+    from recipes.lite.flickr8k import read_flickr8k, read_image
+
+    held_out = read_flickr8k(flickr8k)["test"]
+    shown = images.encode([read_image(path) for path in held_out.paths[:100]])
+    asked = texts.encode([captions[0] for captions in held_out.captions[:100]])
+    assert recall_at_10(asked, shown) > 0.9  # chance: 0.1
+
+
+def recall_at_10(asked: Vectors, shown: Vectors) -> float:
+    similarity = asked @ shown.T
+    return float(((similarity > similarity.diagonal()[:, None]).sum(1) < 10).mean())
+
+
+def test_a_colour_is_seen_right(texts: TextEncoder, images: ImageEncoder) -> None:
+    """Red and blue swapped would go unnoticed by shapes alone."""
+    sides = [np.asarray(Image.new("RGB", (224, 224), color)) for color in ("red", "blue")]
+    similarity = texts.encode(["a red wall", "a blue wall"]) @ images.encode(sides).T
+    assert similarity.argmax(0).tolist() == [0, 1]
+
+
+def test_the_suite_is_made_of_these_encoders() -> None:
+    suite = load_suite("lite")
+    assert suite.spaces["scene"].fingerprint == lite_suite.scene(LITE).space.fingerprint
+    assert suite.encode("text", TEXTS).shape == suite.encode("image", IMAGES).shape
+
+
+@pytest.mark.parametrize("changed", ["scene.json", "alan.json"])
+def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, changed: str) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(LITE, folder)
+    before = lite_suite.scene(folder).space.fingerprint
+    assert before == lite_suite.scene(LITE).space.fingerprint
+    configuration = json.loads((folder / changed).read_text())
+    (folder / changed).write_text(json.dumps(configuration | {"note": "changed"}))
+    assert lite_suite.scene(folder).space.fingerprint != before
+
+
+def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(LITE, folder)
+    before = lite_suite.scene(folder).space.fingerprint
+    write(Confidence(slope=1.0, size=0.5, offset=-3.0), folder / "alan.json")
+    assert lite_suite.scene(folder).confidences["text"].size == 0.5
+    assert lite_suite.scene(folder).space.fingerprint == before
+
+
+def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeightsError, match=r"scene\.json is not there"):
+        LiteTextEncoder(tmp_path).encode(TEXTS)
+
+
+def test_building_loads_no_network() -> None:
+    script = "import sys; from var_plugin.encoders import lite_suite; lite_suite.build(); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

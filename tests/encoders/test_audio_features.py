@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.films import Film
+from tests.tones import LowOrHigh, sine
+from var_plugin.encoders.audio_features import Windows, hear_together, listen, pool_sound, sound_vector
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, NoAudioStreamError
+from var_plugin.types import Span
+
+
+@pytest.mark.parametrize("length", [1, 1_599, 1_600, 1_601, 2_400, 5_003, 16_000])
+@pytest.mark.parametrize("piece", [7, 1_024, 100_000])
+def test_windows_cover_the_sound_however_it_arrives(length: int, piece: int) -> None:
+    sound = np.arange(1, length + 1, dtype=np.float32)
+    cut = Windows([sound[first : first + piece] for first in range(0, length, piece)], 1_600, 800)
+    found = list(cut)
+    assert cut.samples == length
+    starts = [start for start, _ in found]
+    assert starts == sorted(set(starts)) and starts[0] == 0
+    assert starts[-1] + 1_600 == max(length, 1_600)
+    assert all(second - first <= 800 for first, second in pairwise(starts))
+    for start, window in found:
+        expected = sound[start : start + 1_600]
+        assert np.array_equal(window[: len(expected)], expected) and not window[len(expected) :].any()
+
+
+def test_runs_of_several_sounds_are_heard_at_once() -> None:
+    encoder = LowOrHigh()
+    sounds = [sine(300, 3), sine(3_000, 2)]
+    runs = [run for sound in sounds for run in Windows([sound], encoder.window, encoder.hop).runs()]
+    for found, run in zip(hear_together(runs, encoder), runs, strict=True):
+        wanted = run.heard(encoder)
+        assert found.starts == wanted.starts
+        np.testing.assert_array_equal(found.loudness, wanted.loudness)
+        np.testing.assert_array_equal(found.vectors, wanted.vectors)
+
+
+def test_a_loud_second_outweighs_twenty_quiet_ones() -> None:
+    sound = np.concatenate([sine(300, 10, amplitude=0.01), sine(3_000, 1.0), sine(300, 10, amplitude=0.01)])
+    heard = listen([sound], LowOrHigh())
+    assert heard.end == pytest.approx(21.0)
+    whole, quiet = pool_sound(heard, [(0.0, math.inf), (0.0, 9.0)])
+    assert whole[1] > 0.8 > whole[0]
+    assert quiet[0] > 0.99
+
+
+def test_the_rate_of_samples_does_not_matter() -> None:
+    at_16, at_44 = (sound_vector((sine(3_000, 2, rate=rate), rate), LowOrHigh()) for rate in (16_000, 44_100))
+    assert at_16 @ at_44 > 0.999
+    double = sound_vector((sine(3_000, 2).astype(np.float64), 16_000), LowOrHigh())
+    assert np.allclose(double, at_16, atol=1e-5)
+
+
+def test_films_and_parts_of_them_are_sounds(film: Film) -> None:
+    path = film("late.mkv", seconds=6, tone=3_000, tone_starts=3.0)
+    whole = sound_vector(path, LowOrHigh())
+    late = sound_vector(Span(path, 3.5, 5.5), LowOrHigh())
+    assert whole[1] > 0.9 and late[1] > 0.99
+    assert np.array_equal(whole, sound_vector(str(path), LowOrHigh()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        3,
+        (sine(300, 1), 0),
+        (sine(300, 1), 16_000.5),
+        (np.zeros((2, 16_000), np.float32), 16_000),
+        (np.zeros(16_000, np.int16), 16_000),
+        ([0.0, 0.1], 16_000),
+        (np.zeros(0, np.float32), 16_000),
+        (np.full(16_000, np.nan, np.float32), 16_000),
+    ],
+)
+def test_what_is_no_sound_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidInputError):
+        sound_vector(wrong, LowOrHigh())
+
+
+def test_files_without_sound_say_so(film: Film, tmp_path: Path) -> None:
+    with pytest.raises(NoAudioStreamError):
+        sound_vector(film(seconds=1), LowOrHigh())
+    with pytest.raises(MediaNotFoundError):
+        sound_vector(tmp_path / "nothing.wav", LowOrHigh())
+    with pytest.raises(InvalidInputError, match="no sound from 50"):
+        sound_vector(Span(film("tone.mp4", seconds=2, tone=440), 50.0, 60.0), LowOrHigh())

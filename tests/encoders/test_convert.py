@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from tests.encoders.backbones.published import convert_random, random_weights, save_published, sha256_of
+from var_plugin.cli import app
+from var_plugin.config import settings
+from var_plugin.encoders.convert import PUBLISHED, WEIGHTS, convert, load_network
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models that the settings name."""
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    settings.cache_clear()
+    yield tmp_path / "models"
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow", "vggish-pca"])
+def test_a_converted_checkpoint_is_the_published_one(models: Path, tmp_path: Path, name: str) -> None:
+    assert convert_random(name, models, tmp_path) == models / name
+    assert [path.name for path in (models / name).iterdir()] == [WEIGHTS]
+    network = load_network(name)
+    assert not network.training
+    state, expected = network.state_dict(), random_weights(name)
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key].float()) for key in state)
+
+
+def test_counters_of_newer_files_are_left_out(models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "saved_again.pt"
+    counters = {"Mixed_3b.b0.bn.num_batches_tracked": torch.tensor(3)}
+    torch.save(random_weights("i3d-rgb") | counters, path)
+    convert("i3d-rgb", path, sha256=sha256_of(path))
+    assert load_network("i3d-rgb").state_dict().keys() == random_weights("i3d-rgb").keys()
+
+
+@pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow"])
+def test_a_pickle_that_nobody_vouches_for_is_not_read(models: Path, tmp_path: Path, name: str) -> None:
+    path = save_published(name, tmp_path)
+    with pytest.raises(MissingWeightsError, match=f"its sha256 is {sha256_of(path)}.*--sha256"):
+        convert(name, path)
+    with pytest.raises(MissingWeightsError, match="not trusted"):
+        convert(name, path, sha256="0" * 64)
+    assert not models.exists()
+
+
+class Runs:
+    """What a pickle could do if one let it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("/tmp/var-plugin-was-here"),)  # noqa: S108
+
+
+def test_code_in_a_pickle_is_not_run_even_if_it_is_vouched_for(models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rgb_imagenet.pt"
+    torch.save({"logits.conv3d.bias": Runs()}, path)
+    with pytest.raises(MissingWeightsError, match="holds more than weights"):
+        convert("i3d-rgb", path, sha256=sha256_of(path))
+
+
+def test_weights_of_another_network_are_refused(models: Path, tmp_path: Path) -> None:
+    """Key and shape mismatches would leave layers at random, without an error."""
+    path = save_published("i3d-flow", tmp_path)
+    with pytest.raises(MissingWeightsError, match=r"1 differ, among them Conv3d_1a_7x7.*\(64, 2, 7, 7, 7\)"):
+        convert("i3d-rgb", path, sha256=sha256_of(path))
+    wrapped = tmp_path / "wrapped.pt"
+    torch.save({f"module.{key}": value for key, value in random_weights("i3d-rgb").items()}, wrapped)
+    with pytest.raises(MissingWeightsError, match="574 differ"):
+        convert("i3d-rgb", wrapped, sha256=sha256_of(wrapped))
+
+
+@pytest.mark.parametrize("change", ["missing", "more", "shape"])
+def test_converted_weights_are_checked_when_they_load(models: Path, tmp_path: Path, change: str) -> None:
+    path = convert_random("vggish-pca", models, tmp_path) / WEIGHTS
+    tensors = load_file(path)
+    if change == "missing":
+        del tensors["pca_means"]
+    elif change == "more":
+        tensors["more"] = torch.zeros(1)
+    else:
+        tensors["pca_means"] = torch.zeros(127)
+    save_file(tensors, path)
+    with pytest.raises(MissingWeightsError, match="1 differ"):
+        load_network("vggish-pca")
+
+
+def test_the_command_converts(models: Path, tmp_path: Path) -> None:
+    path = save_published("vggish-pca", tmp_path)
+    run = CliRunner().invoke(app, ["convert", "vggish-pca", str(path), "--sha256", sha256_of(path).upper()])
+    assert run.exit_code == 0 and run.stdout.strip() == str(models / "vggish-pca")
+    assert (models / "vggish-pca" / WEIGHTS).is_file()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_missing_names_the_command_that_makes_it(models: Path, name: str) -> None:
+    with pytest.raises(MissingWeightsError, match=f"run: var-plugin convert {name} {PUBLISHED[name].file}"):
+        load_network(name)
+
+
+def test_wrong_arguments(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="choose from i3d-rgb"):
+        convert("resnet", tmp_path)
+    with pytest.raises(MediaNotFoundError, match="torchvggish"):
+        convert("vggish", tmp_path / "nothing.pth")

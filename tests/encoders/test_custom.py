@@ -1,0 +1,162 @@
+"""Suites that a folder makes: what `suite.json` changes, and towers that begin as the space they stand on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.colors import color_suite
+from tests.encoders.backbones.tiny import save_clap, save_clip, save_xclip
+from tests.films import Film, textured
+from tests.ingest.test_add import scene
+from tests.tolerances import FLOAT32
+from var_plugin.api import open_index
+from var_plugin.config import settings
+from var_plugin.encoders import custom as suite_folder
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.base import unit
+from var_plugin.encoders.clip_features import embed_clips
+from var_plugin.encoders.registry import load_suite
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError
+
+
+def made(folder: Path, **fields: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "suite.json").write_text(json.dumps({"base": "colors"} | fields))
+    return folder
+
+
+def with_towers(folder: Path, **options: object) -> Path:
+    torch.manual_seed(0)
+    config = ResidualAlanConfig(hidden_size=3, motion_dim=None, adapted_texts=True, num_attention_heads=1, **options)
+    ResidualAlanModel(config).save_pretrained(folder / "alan")
+    return folder
+
+
+def opened(folder: Path) -> Suite:
+    return suite_folder.open_folder(folder, lambda name: color_suite())
+
+
+def test_untrained_towers_are_the_base_to_the_last_digit(film: Film, tmp_path: Path) -> None:
+    suite, base = opened(with_towers(made(tmp_path / "mine"))), color_suite()
+    path = film(seconds=16, fps=5, paint=scene("red", "blue"))
+    image = textured(3)
+    np.testing.assert_array_equal(suite.encode("image", [image]), base.encode("image", [image]))
+    np.testing.assert_array_equal(suite.encode("video", [path]), base.encode("video", [path]))
+    np.testing.assert_allclose(suite.encode("text", ["red"]), base.encode("text", ["red"]), atol=FLOAT32)
+    encoder = suite.encoders["scene"].frames
+    clips = embed_clips(path, encoder.reader, rate=2)
+    zero_shot = unit(clips.vectors.mean(axis=0))
+    scores = np.linspace(0, 1, len(clips.times), dtype=np.float32)
+    np.testing.assert_allclose(encoder.whole(clips.vectors, scores), zero_shot, atol=FLOAT32)
+    assert suite.fingerprint != base.fingerprint
+    assert suite.base.fingerprint == base.fingerprint
+
+
+def test_an_anomaly_score_counts_only_where_it_was_trained(film: Film, tmp_path: Path) -> None:
+    path = film(seconds=4)
+    folder = with_towers(made(tmp_path / "mine"))
+    assert opened(folder).anomaly(path)[0].event is None
+    assert "label-free" in opened(folder).anomaly_scope
+    made(folder, anomaly={"scope": "fights in one car park", "calibration": [2.0, 0.0]})
+    assert 0 < opened(folder).anomaly(path)[0].event < 1
+    assert "fights in one car park" in opened(folder).anomaly_scope
+
+
+def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
+    suite = opened(made(tmp_path / "mine", prompts=["{}", "{} blue"], crops=5))
+    assert suite.encoders["scene"].image.size == (9, 9)
+    np.testing.assert_allclose(
+        suite.encode("text", ["red"])[0, 2], unit(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5
+    )
+    fingerprints = {opened(made(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])}
+    assert len(fingerprints) == 3
+
+
+def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
+    suite = opened(made(tmp_path / "mine", backgrounds={"text": {"mean": 0.25, "std": 0.05}}))
+    assert suite.encoders["scene"].backgrounds["text"].mean == 0.25
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('{"base": "colors", "crop": 5}', "crop: Extra inputs"),
+        ('{"base": "colors", "crops": 4}', "crops: Input should be 1, 5 or 10"),
+        ('{"prompts": []}', "base: Field required"),
+        ('{"base": "colors", "backgrounds": {"text": {"mean": 0, "std": 0}}}', "greater than 0"),
+        ("no json", "Invalid JSON"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(content: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "suite.json").write_text(content)
+    with pytest.raises(InvalidInputError, match=why):
+        opened(tmp_path)
+
+
+def test_towers_of_another_base_and_random_towers_are_refused(tmp_path: Path) -> None:
+    folder = with_towers(made(tmp_path / "mine", base_fingerprint="something else"))
+    with pytest.raises(FingerprintMismatchError, match="trained on 'colors' of fingerprint something else"):
+        opened(folder)
+    from safetensors.torch import load_file, save_file
+
+    made(folder)
+    weights = load_file(folder / "alan/model.safetensors")
+    del weights["reading.linear.weight"]
+    save_file(weights, folder / "alan/model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match="lacks 1 weights of its towers"):
+        opened(folder)
+
+
+def test_a_folder_on_clip_is_named_indexed_and_found_again(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder to an index and back, with a model of the kind that the hub has."""
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    settings.cache_clear()
+    save_clap(tmp_path / "models/laion/larger_clap_general")
+    base = load_suite(f"clip:{save_clip(tmp_path / 'clip')}")
+    folder = tmp_path / "mine"
+    made(folder, base=base.name, base_fingerprint=base.spaces["scene"].fingerprint)
+    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, adapted_texts=True, num_attention_heads=4)
+    ResidualAlanModel(config).save_pretrained(folder / "alan")
+    suite = load_suite(folder)
+    assert suite.name == str(folder)
+    assert set(suite.spaces) == {"scene", "sound"}
+    np.testing.assert_allclose(
+        suite.encode("text", ["a red car"], space="scene"),
+        base.encode("text", ["a red car"], space="scene"),
+        atol=FLOAT32,
+    )
+    with open_index(tmp_path / "index.db", suite=suite) as index:
+        assert index.add(film(seconds=3)).ok
+    with open_index(tmp_path / "index.db") as index:
+        assert index.suite.name == str(folder), "an index knows its folder"
+        assert index.search("a red car", k=1)
+    settings.cache_clear()
+
+
+def test_towers_stand_on_clips_of_several_frames_as_well(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    settings.cache_clear()
+    save_clap(tmp_path / "models/laion/larger_clap_general")
+    base = load_suite(f"xclip:{save_xclip(tmp_path / 'xclip')}")
+    made(tmp_path / "mine", base=base.name)
+    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, adapted_texts=True, num_attention_heads=4)
+    ResidualAlanModel(config).save_pretrained(tmp_path / "mine/alan")
+    suite = load_suite(tmp_path / "mine")
+    path = film(seconds=8, fps=4, paint=scene("red", "blue", seconds=4))
+    np.testing.assert_allclose(suite.encode("video", [path]), base.encode("video", [path]), atol=FLOAT32)
+    encoder, below = suite.encoders["scene"].frames, base.encoders["scene"].frames
+    clips = embed_clips(path, encoder.reader, rate=2)
+    assert len(clips.times) == 4, "four frames a clip"
+    scores = np.zeros(4, np.float32)
+    np.testing.assert_allclose(encoder.whole(clips.vectors, scores), below.whole(clips.vectors, scores), atol=FLOAT32)
+    settings.cache_clear()

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.colors import ColorNames, MeanColor
+from tests.films import plain
+from tests.tolerances import FLOAT32
+from var_plugin.encoders.base import unit
+from var_plugin.encoders.ensembling import CroppedPictures, PromptedText
+
+
+def test_a_text_is_the_mean_of_its_wordings() -> None:
+    names = ColorNames()
+    prompted = PromptedText(names, ["{}", "{} and blue", "a picture of something {} ."])
+    red, green = prompted.encode(["red", "green"])
+    expected = names.encode(["red", "red blue", "red"]).mean(axis=0)
+    np.testing.assert_allclose(red, unit(expected), atol=FLOAT32)
+    assert green @ red < 0.5
+
+
+@pytest.mark.parametrize(("crops", "seen"), [(1, {(2, 2)}), (5, {(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)})])
+def test_crops_are_the_centre_and_the_corners(crops: int, seen: set[tuple[int, int]]) -> None:
+    """Every pixel tells its place, so the first pixel of a crop tells the crop's."""
+    looked_at: list[np.ndarray] = []
+
+    class Watching(MeanColor):
+        size = (28, 28)
+
+        def encode(self, pictures: list[np.ndarray]) -> np.ndarray:
+            looked_at.extend(pictures)
+            return super().encode(pictures)
+
+    encoder = CroppedPictures(Watching(), crops)
+    assert encoder.size == (32, 32), "as 256 pixels to crops of 224"
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[..., 0], picture[..., 1] = np.mgrid[:32, :32]
+    assert encoder.encode([picture, picture]).shape == (2, 3)
+    assert all(crop.shape == (28, 28, 3) for crop in looked_at)
+    assert {tuple(crop[0, 0, :2].tolist()) for crop in looked_at} == seen
+    assert len(looked_at) == 2 * crops
+
+
+def test_ten_crops_see_both_sides_of_the_mirror() -> None:
+    class Left(MeanColor):
+        size = (28, 28)
+
+        def encode(self, pictures: list[np.ndarray]) -> np.ndarray:
+            return super().encode([picture[:, :14] for picture in pictures])
+
+    half = plain(250, 0, 0, height=32, width=32)
+    half[:, 16:] = (0, 0, 250)
+    np.testing.assert_allclose(
+        CroppedPictures(Left(), 10).encode([half]), CroppedPictures(Left(), 10).encode([half[:, ::-1]]), atol=FLOAT32
+    )
+    assert not np.allclose(
+        CroppedPictures(Left(), 5).encode([half]), CroppedPictures(Left(), 5).encode([half[:, ::-1]])
+    )

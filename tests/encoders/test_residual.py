@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tolerances import FLOAT32
+from var_plugin.encoders import residual as towers
+from var_plugin.encoders.base import unit
+from var_plugin.encoders.lite import build as lite_suite
+from var_plugin.encoders.weights import LITE
+
+
+def test_long_videos_are_scored_in_parts_as_they_are_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = lite_suite.scene(LITE).frames
+    assert frames is not None
+    clips = unit(np.random.default_rng(0).normal(size=(500, 231)))
+    at_once = frames.anomaly(clips)
+    monkeypatch.setattr(towers, "_CHUNK", 64)
+    in_parts = frames.anomaly(clips)
+    assert at_once is not None and in_parts is not None
+    assert in_parts.shape == (500,)
+    np.testing.assert_allclose(in_parts, at_once, atol=FLOAT32)

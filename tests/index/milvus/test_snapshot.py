@@ -1,0 +1,407 @@
+"""Copies for searching: they say what the store says, or nothing, whoever wrote and whatever happened to the files."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.colors import color_suite
+from tests.index.test_filters import HOSTILE, filters
+from var_plugin.api import Index, open_index
+from var_plugin.errors import InvalidInputError
+from var_plugin.index.catalog import Entry, Sighting
+from var_plugin.index.filters import conditions, expression, stored_metadata
+from var_plugin.index.milvus import snapshot as columns
+from var_plugin.index.milvus import snapshot as copies
+from var_plugin.index.milvus import snapshot as lite_files
+from var_plugin.index.milvus.client import Reader, Store
+from var_plugin.index.rows import HIT_FIELDS
+from var_plugin.index.schema import Row, segment_schema
+from var_plugin.types import Filter, Segment
+
+ROOT = Path(__file__).parents[2]
+DIM = 8
+ALL = Filter()
+
+
+def made_row(number: int, seed: int = 0) -> Row:
+    noise = np.random.default_rng(seed * 1_000 + number)
+    vector = noise.standard_normal(DIM)
+    metadata = {"place": HOSTILE[number % 7], "floor": number % 3, "lit": number % 2 == 0}
+    return {
+        "id": hashlib.sha256(str(number).encode()).hexdigest()[:32],
+        "video_id": f"v{number % 5}",
+        "camera": HOSTILE[number % len(HOSTILE)],
+        "kind": ("uniform", "anomaly", "video")[number % 3],
+        "start_ms": 1_000 * number,
+        "end_ms": 1_000 * number + 500,
+        "key_ms": 1_000 * number + 200,
+        "recorded_at": -1 if number % 4 == 0 else 1_000 * number,
+        "anomaly": float(noise.random()),
+        "metadata": stored_metadata(metadata if number % 6 else {}),
+        "vector": (vector / np.linalg.norm(vector)).astype(np.float32).tolist(),
+    }
+
+
+def ensure(store: Store, name: str, metric: str = "IP") -> None:
+    store.ensure(name, lambda: segment_schema(DIM), vector="vector", metric=metric)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = Store(tmp_path_factory.mktemp("copies") / "rows.db")
+    for name, metric in (("ip", "IP"), ("cosine", "COSINE")):
+        ensure(opened, name, metric)
+        for first in (0, 60):  # two files of rows, and one of deletions
+            opened.write(name, [made_row(number) for number in range(first, first + 80)])
+            opened.flush(name)
+        opened.delete(name, 'video_id == "v4" and start_ms > 100000')
+        opened.flush(name)
+        assert opened.copies
+        opened.copies.renew(name)
+        assert opened.copies.find(name) is not None
+    yield opened
+    opened.close()
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filters, st.sampled_from(["ip", "cosine"]), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_a_copy_finds_what_milvus_lite_finds(store: Store, wanted: Filter, name: str, limit: int, seed: int) -> None:
+    vector = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    asked = conditions(wanted)
+    truth = store.search(name, vector, limit=limit, expression=expression(asked), fields=HIT_FIELDS)
+    assert store.copies
+    copy = store.copies.find(name)
+    assert copy is not None
+    found = copy.search(vector, metric=name.upper(), limit=limit, conditions=asked, fields=HIT_FIELDS)
+    np.testing.assert_allclose([score for score, _ in found], [score for score, _ in truth], rtol=1e-4, atol=1e-5)
+    assert [row for _, row in found] == [row for _, row in truth]
+    in_store = store.rows(name, expression(asked), ("id", *HIT_FIELDS, "metadata"))
+    in_copy = copy.rows(asked, ("id", *HIT_FIELDS, "metadata"))
+    assert sorted(in_copy, key=lambda row: str(row["id"])) == sorted(in_store, key=lambda row: str(row["id"]))
+
+
+def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path: Path) -> None:
+    """Random writes, deletions, flushes and openings anew; after each one, what is read is what the store holds."""
+    path, choose = tmp_path / "a.db", random.Random(3)
+    held: dict[str, Row] = {}
+    fresh = 0
+    store = Store(path)
+    for step in range(40):
+        ensure(store, "rows")
+        action = choose.choice(["write", "write", "delete", "flush", "flush", "reopen"])
+        if action == "write":
+            rows = [made_row(number, seed=step) for number in choose.sample(range(60), 12)]
+            store.write("rows", rows)
+            held |= {str(row["id"]): row for row in rows}
+        elif action == "delete":
+            video = f"v{choose.randrange(5)}"
+            store.delete("rows", f'video_id == "{video}"')
+            held = {key: row for key, row in held.items() if row["video_id"] != video}
+        elif action == "flush":
+            store.flush("rows")
+        else:
+            store.close()
+            store = Store(path)
+        reader = Reader(store)
+        reader.renew("rows")
+        assert store.copies
+        fresh += store.copies.find("rows") is not None
+        fields = ("id", "video_id", "start_ms", "anomaly", "vector")
+        found = {str(row["id"]): row for row in reader.rows("rows", [], fields)}
+        assert found.keys() == held.keys()
+        assert all(np.array_equal(found[key]["vector"], np.float32(held[key]["vector"])) for key in held)
+        assert reader.count("rows") == len(held)
+    store.close()
+    assert fresh > 12, "the copies were hardly asked"
+
+
+def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, ...] | None = None) -> None:
+    """Store a video without a film: its vectors are `like`, or directions of its own."""
+    noise = np.random.default_rng(number)
+    vectors = np.array([like] * segments if like else noise.standard_normal((segments, 3)), np.float32)
+    vectors += noise.normal(0, 1e-3, vectors.shape).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    video_id = f"{number:016x}"
+    entry = Entry(
+        video_id=video_id, state="pending", content=f"{number:064x}", duration=10.0 * segments, metadata={},
+        sightings=(Sighting(path=f"/footage/{number}.mp4", camera="north", recorded_at=-1),),
+        settings="test", rows={}, added_at=number,
+    )  # fmt: skip
+    cut = [Segment(start=20.0 * i, end=20.0 * i + 10, key=20.0 * i + 5) for i in range(segments)]
+    with index.exclusive(video_id):
+        index.write(entry, {"scene": (cut, vectors)})
+
+
+def found(index: Index, k: int = 50) -> set[str]:
+    return {moment.video_id for moment in index.search("red", k=k)}
+
+
+def test_searching_does_not_open_milvus_lite(tmp_path: Path) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        for number in range(3):
+            add_video(index, number)
+        expected = index.search("red")
+    assert expected
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        assert index.search("red") == expected
+        assert index.segments(expected[0].video_id)
+        assert not (tmp_path / "a.db/owner.json").exists(), "nobody owns the database"
+        add_video(index, 7)
+        assert (tmp_path / "a.db/owner.json").exists()
+        assert len(found(index)) == 4
+
+
+def test_an_index_without_copies_gets_them_at_its_first_search(tmp_path: Path) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        add_video(index, 1)
+    shutil.rmtree(tmp_path / "a.db/copies")
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        assert len(found(index)) == 1
+    assert {file.name for file in (tmp_path / "a.db/copies").glob("*.columns")} == {
+        "footage__scene.columns",
+        "footage__videos.columns",
+    }
+
+
+def test_what_others_write_and_delete_is_seen_at_once(tmp_path: Path) -> None:
+    """One of the two owns Milvus Lite, the other reads copies and connects when it writes."""
+    with (
+        open_index(tmp_path / "a.db", suite=color_suite()) as writer,
+        open_index(tmp_path / "a.db", suite=color_suite()) as reader,
+    ):
+        for number in range(4):
+            add_video(writer, number)
+            assert len(found(reader)) == number + 1
+        writer.delete(f"{2:016x}")
+        assert found(reader) == {f"{number:016x}" for number in (0, 1, 3)}
+        reader.delete(f"{3:016x}")
+        assert found(writer) == found(reader) == {f"{number:016x}" for number in (0, 1)}
+        assert writer.verify().ok
+
+
+def test_one_video_does_not_hide_the_others(tmp_path: Path) -> None:
+    """Six videos of hundreds of nearer segments each, and eight of a few: each of the fourteen is found."""
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        for number in range(6):
+            add_video(index, number, segments=200, like=(1.0, 0.0, 0.0))
+        for number in range(6, 14):
+            add_video(index, number, segments=2, like=(0.9, 0.1 * number, 0.2))
+        moments = index.search("red", k=14, group_by="video")
+    assert len({moment.video_id for moment in moments}) == 14
+    assert [moment.score for moment in moments] == sorted((moment.score for moment in moments), reverse=True)
+
+
+def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
+    folder, other = tmp_path / "a.db/copies", tmp_path / "other.db/copies"
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        add_video(index, 1)
+        index.search("red")
+        older = {file.name: file.read_bytes() for file in folder.glob("*.columns")}
+        add_video(index, 2)
+        expected = found(index)
+    assert expected == {f"{number:016x}" for number in (1, 2)}
+    with open_index(tmp_path / "other.db", suite=color_suite()) as index:
+        for number in (3, 4):
+            add_video(index, number)
+    whole = {file.name: file.read_bytes() for file in folder.glob("*.columns")}
+    assert len(whole) == len(older) == 2
+
+    def one_bit(content: bytes) -> bytes:
+        place = len(content.rstrip(b"\0")) - 1
+        return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+    for damage in (
+        {name: content[: len(content) // 2] for name, content in whole.items()},
+        {name: one_bit(content) for name, content in whole.items()},
+        dict.fromkeys(whole, b""),
+        {name: (other / name).read_bytes() for name in whole},
+        older,
+    ):
+        for name, content in damage.items():
+            (folder / name).write_bytes(content)
+        with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+            assert found(index) == expected
+        assert {file.name: file.read_bytes() for file in folder.glob("*.columns")} == whole
+
+
+@pytest.mark.parametrize("field", ["camera", "vector", "gone"])
+def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
+    tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its checksum is right: somebody else wrote it."""
+    database = tmp_path / "a.db"
+    with open_index(database, suite=color_suite()) as index:
+        add_video(index, 1)
+    path, state = database / "copies/footage__scene.columns", lite_files.state(database / "collections/footage__scene")
+    assert state is not None
+    held = columns.read(path, state.fingerprint)
+    assert held is not None
+    if field == "gone":
+        del held["anomaly"]
+    elif isinstance(texts := held["camera"], columns.Texts) and field == "camera":
+        held["camera"] = columns.Texts(texts.places + np.int32(1_000), texts._distinct)
+    else:
+        held["vector"] = np.zeros((4, 7), np.float32)
+    columns.write(path, held, state.fingerprint)
+    for damaged in (True, False):
+        caplog.clear()
+        with open_index(database, suite=color_suite()) as index:
+            assert found(index) == {f"{1:016x}"}
+        assert ("is damaged and not used" in caplog.text) == damaged
+
+
+def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.columns"
+    held = {"start_ms": np.arange(20), "video_id": columns.Texts(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1"))}
+    columns.write(path, held, "state")
+    content = path.read_bytes()
+    whole = columns.read(path, "state")
+    assert whole is not None
+    assert isinstance(whole["start_ms"], np.ndarray)
+    assert whole["start_ms"].tolist() == list(range(20))
+    assert columns.read(path, "another state") is None
+
+    def same(read: dict[str, columns.Column] | None, whole: dict[str, columns.Column]) -> bool:
+        return read is None or all(
+            np.array_equal(getattr(read[name], "places", read[name]), getattr(whole[name], "places", whole[name]))
+            for name in whole
+        )
+
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        # The bytes between the columns, which align them, mean nothing.
+        assert same(columns.read(path, "state"), whole)
+        path.write_bytes(content[:place])
+        assert same(columns.read(path, "state"), whole)
+
+
+def test_whoever_is_killed_while_copying_leaves_nothing_wrong(tmp_path: Path) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        add_video(index, 1)
+    shutil.rmtree(tmp_path / "a.db/copies")
+    script = """
+import os, signal, sys
+from var_plugin.index.milvus import snapshot as columns
+from tests.colors import color_suite
+from var_plugin.api import open_index
+class Dying:
+    def __init__(self, file): self.file = file
+    def __getattr__(self, name): return getattr(self.file, name)
+    def __enter__(self): return self
+    def __exit__(self, *error): self.file.close()
+    def write(self, content):
+        self.file.write(content); self.file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+created = columns.create_private_file
+columns.create_private_file = lambda path: Dying(created(path))
+open_index(sys.argv[1], suite=color_suite()).search("red")
+"""
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.db")], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list((tmp_path / "a.db/copies").glob("*.partial"))
+    assert not list((tmp_path / "a.db/copies").glob("*.columns"))
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        assert len(found(index)) == 1
+    assert not list((tmp_path / "a.db/copies").glob("*.partial"))
+
+
+def test_rows_that_only_the_log_holds_are_answered_by_the_store(tmp_path: Path) -> None:
+    """A process killed between writing and flushing leaves them there."""
+    script = """
+import os, signal, sys
+from var_plugin.index.milvus.client import Store
+store = Store(sys.argv[1])
+ensure(store, "rows")
+store.write("rows", [made_row(number) for number in range(10)])
+store.flush("rows")
+store.copies.renew("rows")
+assert store.copies.find("rows") is not None
+store.write("rows", [made_row(number) for number in range(10, 13)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.db")], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    for _ in range(2):  # the second time from the copy that was made when the first one closed
+        store = Store(tmp_path / "a.db")
+        ensure(store, "rows")
+        assert Reader(store).count("rows") == 13
+        store.close()
+
+
+def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_SMALL_BYTES", 0)
+    store = Store(tmp_path / "a.db")
+    ensure(store, "rows")
+    store.write("rows", [made_row(1)])
+    store.flush("rows")
+    assert store.copies
+    store.copies.renew("rows")
+    assert store.copies.find("rows") is None
+    assert Reader(store).count("rows") == 1
+    monkeypatch.setattr(copies, "_REST_SECONDS", 0.0)
+    store.copies.renew("rows")
+    assert store.copies.find("rows") is not None
+    store.close()
+
+
+def test_a_copy_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        (tmp_path / "a.db/copies").write_text("in the way")
+        add_video(index, 1)
+        assert len(found(index)) == 1
+        assert index._store.copies
+        assert index._store.copies.find("footage__scene") is not None
+    assert (tmp_path / "a.db/copies").read_text() == "in the way"
+
+
+def test_an_unknown_form_of_the_files_is_left_to_milvus_lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite_files, "FORMAT", lite_files.FORMAT + 1)
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        add_video(index, 1)
+        assert len(found(index)) == 1
+    assert not (tmp_path / "a.db/copies").exists()
+
+
+def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
+    """Whoever asks sees every video that was committed before."""
+    committed, wrong = 0, []
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        done = threading.Event()
+
+        def ask() -> None:
+            while not done.is_set():
+                before = committed
+                seen = len(found(index))
+                if not before <= seen <= committed + 1:
+                    wrong.append((before, seen, committed))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(6):
+            add_video(index, number)
+            committed += 1
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def test_filters_that_cannot_be_asked_raise_before_anything_is_read() -> None:
+    with pytest.raises(InvalidInputError):
+        conditions(Filter(metadata={"a": float("nan")}))

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import socket
+import struct
+
+import numpy as np
+import pytest
+
+from var_plugin.media.sandbox.connection import Wire
+
+
+@pytest.fixture
+def ends() -> tuple[socket.socket, Wire]:
+    """A raw end that may send anything, and the wire at the other."""
+    raw, end = socket.socketpair()
+    return raw, Wire(end, patience=0.2)
+
+
+def packed(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + content
+
+
+def test_messages_and_arrays_come_as_they_were_sent() -> None:
+    one, two = map(Wire, socket.socketpair())
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    one.send({"values": {"time": 1.5}}, image[:, ::-1])
+    one.send({"done": True})
+    one.send({"values": {}}, np.zeros(0, np.float32))
+    message, array = two.receive(24)
+    assert message["values"] == {"time": 1.5}
+    assert np.array_equal(array, image[:, ::-1])
+    assert array.flags.writeable
+    message, array = two.receive()
+    assert (message, array.size) == ({"done": True}, 0)
+    assert two.receive()[1].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no json", b"[]", b'{"shape": [4, 4, 4]}', b'{"shape": [-1, -1]}', b'{"shape": "many"}', b'{"shape": [1.5]}',
+        json.dumps({"shape": [1 << 40]}).encode(), b'{"shape": [1], "dtype": "object"}',
+    ],
+)  # fmt: skip
+def test_whatever_breaks_the_form_is_refused(ends: tuple[socket.socket, Wire], content: bytes) -> None:
+    raw, wire = ends
+    raw.sendall(packed(content))
+    with pytest.raises(ValueError):
+        wire.receive(10)
+
+
+def test_a_length_out_of_all_proportion_is_not_believed(ends: tuple[socket.socket, Wire]) -> None:
+    raw, wire = ends
+    raw.sendall(b"\xff\xff\xff\xff")
+    with pytest.raises(ValueError, match="too long"):
+        wire.receive()
+
+
+def test_an_end_that_goes_away_or_stops_in_the_middle(ends: tuple[socket.socket, Wire]) -> None:
+    raw, wire = ends
+    raw.sendall(packed(b"{}")[:-1])
+    assert wire.wait(1.0)
+    with pytest.raises(TimeoutError):
+        wire.receive()
+    raw.close()
+    with pytest.raises(EOFError):
+        wire.receive()
+
+
+def test_waiting_ends_with_a_message_or_in_time() -> None:
+    one, two = map(Wire, socket.socketpair())
+    assert not two.wait(0.01)
+    one.send({})
+    assert two.wait(10.0)

@@ -1,0 +1,54 @@
+"""The share of anomaly-led sampling in the vector of a whole video, measured on a model that is made up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recipes.lite.alan_examples import Samples
+from recipes.lite.whole_videos import similarities
+from tests.tolerances import FLOAT32
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.base import Vectors, unit
+
+_OBJECTS, _MOTION = 8, 12
+
+
+@pytest.fixture
+def model() -> ResidualAlanModel:
+    """Its motion stream is the first three motion features, its detector the first of them."""
+    config = ResidualAlanConfig(
+        hidden_size=_OBJECTS, motion_dim=_MOTION, motion_width=3, sentence_dim=4, detector_stream="motion",
+        detector_kernel_size=1, detector_channels=(1, 1), selection_temperature=0.1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: ResidualAlanModel = ResidualAlanModel(config).eval()
+    with torch.no_grad():
+        model.motion.weight.copy_(torch.eye(3, _MOTION))
+        model.motion.bias.zero_()
+        for convolution in model.detector.convolutions:
+            convolution.weight.zero_()
+            convolution.weight[0, 0] = 4.0
+            convolution.bias.zero_()
+        model.detector.convolutions[-1].bias.fill_(-8.0)
+    return model
+
+
+def test_a_larger_share_brings_a_video_nearer_to_what_its_detector_found(model: ResidualAlanModel) -> None:
+    random = np.random.default_rng(0)
+    objects = unit(random.normal(size=(40, _OBJECTS)))
+    motion = np.zeros((40, _MOTION), np.float32)
+    motion[17:20, 0] = 1.5
+    words = np.zeros(model.config.embedding_dim, np.float32)
+    words[_OBJECTS] = 1
+    near, far = similarities(model, [Samples(objects, motion), Samples(objects, 0 * motion)], words, (0.0, 0.5, 1.0)).T
+    assert near[0] < near[1] < near[2]
+    assert far == pytest.approx([0, 0, 0], abs=FLOAT32)
+    assert near[0] == pytest.approx(_mean_of_all(model, objects, motion) @ words, abs=FLOAT32)
+
+
+def _mean_of_all(model: ResidualAlanModel, objects: Vectors, motion: Vectors) -> Vectors:
+    with torch.inference_mode():
+        clips = model.clips(torch.from_numpy(objects), torch.from_numpy(motion)).numpy()
+    return unit(clips.mean(axis=0))

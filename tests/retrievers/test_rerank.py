@@ -1,0 +1,123 @@
+"""A vision-language model puts moments in its own order: a tiny random one, against the library's own forward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from tests.encoders.backbones.tiny import save_clip
+from tests.films import Film, textured
+from tests.ingest.test_add import scene
+from var_plugin.api import Index
+from var_plugin.errors import InvalidInputError, MissingWeightsError
+from var_plugin.media.files import content_hash
+from var_plugin.retrievers.rerank import FRAMES, QUESTION, VisionLanguageReranker
+from var_plugin.types import Moment, Query
+
+WORDS = ["<pad>", "<unk>", "<image>", "USER", "ANSWER", "yes", "no", "a", "red", "car", "video", "show", "or"]
+TEMPLATE = (
+    "{% for message in messages %}USER {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %} ANSWER{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", additional_special_tokens=["<image>"]
+    )
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **small, "image_size": 16, "patch_size": 8},
+        text_config={"model_type": "llama", **small, "vocab_size": len(WORDS), "num_key_value_heads": 2},
+        image_token_index=WORDS.index("<image>"),
+    )
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("vlm")
+    model = LlavaForConditionalGeneration(config)
+    for weights in model.parameters():  # the usual small ones would make all answers alike
+        torch.nn.init.normal_(weights, std=0.3)
+    model.save_pretrained(place)
+    LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    ).save_pretrained(place)
+    return place
+
+
+def by_hand(folder: Path, text: str, images: list[np.ndarray]) -> float:
+    """The same from the library's parts: text and images prepared apart, one forward, two words of the vocabulary."""
+    model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+    processor = LlavaProcessor.from_pretrained(folder)
+    prompt = "USER " + "<image> " * len(images) + QUESTION.format(text) + " ANSWER"
+    inputs = processor(text=prompt, images=[Image.fromarray(image) for image in images], return_tensors="pt")
+    with torch.no_grad():
+        last = model(**inputs).logits[0, -1]
+    return float(last[WORDS.index("yes")] - last[WORDS.index("no")])
+
+
+def test_the_odds_are_those_of_the_next_word(folder: Path) -> None:
+    reranker = VisionLanguageReranker(str(folder))
+    for seeds in ([1], [1, 2, 3, 4]):
+        images = [textured(seed) for seed in seeds]
+        assert reranker.odds("a red car", images) == pytest.approx(by_hand(folder, "a red car", images), abs=1e-4)
+
+
+def test_a_search_comes_back_in_the_model_s_order(folder: Path, index: Index, film: Film) -> None:
+    for number, colors in enumerate((("red", "blue"), ("blue", "green"), ("green", "red"), ("yellow", "blue"))):
+        index.add(film(f"{number}.mp4", seconds=16, fps=4, paint=scene(*colors)))
+    reranker = VisionLanguageReranker(str(folder))
+    plain = index.search("red", k=4, group_by="video")
+    found = index.search("red", k=4, group_by="video", rerank=reranker)
+    assert {moment.video_id for moment in found} == {moment.video_id for moment in plain}
+    odds = [reranker._odds("red", moment) for moment in found]
+    assert odds == sorted(odds, reverse=True)
+    assert max(odds) - min(odds) > 0.01
+    assert FRAMES == 4
+
+
+def moment(path: Path, score: float = 1.0) -> Moment:
+    video_id = content_hash(path)[:32] if path.exists() else "gone"
+    return Moment(
+        id=path.name, video_id=video_id, uri=str(path), camera="c", start=0, end=2, peak=1, score=score,
+        anomaly_score=0, matched={},
+    )  # fmt: skip
+
+
+def test_footage_that_is_gone_or_overwritten_comes_last_and_images_are_not_asked_about(
+    folder: Path, film: Film, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reranker = VisionLanguageReranker(str(folder))
+    there, gone = moment(film()), moment(tmp_path / "gone.mp4", 2.0)
+    overwritten = moment(film("b.mp4", paint=lambda time: textured(2)), 3.0)
+    film("b.mp4", paint=lambda time: textured(3))
+    assert reranker(Query(text="red"), [overwritten, gone, there]) == [there, overwritten, gone]
+    assert caplog.text.count("was not looked at again") == 2
+    assert reranker(Query(image="a.png"), [gone, there]) == [gone, there]
+
+
+def test_what_cannot_be_asked_is_refused(tmp_path: Path, film: Film) -> None:
+    candidate = moment(film())
+    with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot be asked"):
+        VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [candidate])
+    with pytest.raises(MissingWeightsError, match="neither on this machine nor"):
+        VisionLanguageReranker("nobody/nothing")(Query(text="red"), [candidate])

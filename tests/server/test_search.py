@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.conftest import KEY, data_uri
+from var_plugin.api import Index
+
+
+@pytest.fixture(scope="module")
+def client(server: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
+        yield client
+
+
+def search(client: httpx.Client, **asked: object) -> list[dict[str, object]]:
+    answer = client.post("/v1/search", json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def test_a_text_finds_its_moment(client: httpx.Client) -> None:
+    best = search(client, text="green", k=1)[0]
+    assert (best["camera"], best["name"], best["start"], best["end"]) == ("north", "north.mp4", 8, 16)
+
+
+def test_a_image_and_a_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
+    by_image = search(client, image=data_uri("image/png", green_png), k=1)
+    by_video = search(client, video=data_uri("video/mp4", blue_film.read_bytes()), k=1)
+    assert by_image[0]["start"] == 8
+    assert by_video[0]["start"] == 16
+
+
+def test_filters_hold(client: httpx.Client) -> None:
+    assert {moment["camera"] for moment in search(client, text="red", filter={"cameras": ["south"]})} == {"south"}
+    assert search(client, text="red", filter={"cameras": ['south" or camera != "']}) == []
+    assert client.post("/v1/search", json={"text": "red", "filter": {"camera": "south"}}).status_code == 400
+
+
+def test_weak_moments_and_further_ones_of_a_video_can_be_left_out(client: httpx.Client) -> None:
+    everything = search(client, text="red", k=20)
+    threshold = everything[1]["score"]
+    assert len(search(client, text="red", k=20, min_score=threshold)) == 2 < len(everything)
+    videos = [moment["video_id"] for moment in search(client, text="red", k=20, group_by="video")]
+    assert len(videos) == len(set(videos)) == 2
+    (doubled,) = search(client, text="red", k=1, weights={"scene": 2})
+    assert doubled["score"] == pytest.approx(2 * everything[0]["score"], rel=1e-5)
+    for weights in ({"smell": 1}, {"scene": -1}, {"scene": 0}, {"scene": 1e308}):
+        assert client.post("/v1/search", json={"text": "red", "weights": weights}).status_code == 400
+
+
+def test_what_is_found_can_be_looked_at(client: httpx.Client) -> None:
+    best = search(client, text="blue", k=1)[0]
+    assert client.get(str(best["uri"])).json()["name"] == "north.mp4"
+    image = client.get(str(best["thumbnail"]))
+    assert image.headers["content-type"] == "image/jpeg"
+    assert image.content.startswith(b"\xff\xd8")
+
+
+def test_no_answer_holds_a_path(client: httpx.Client, footage: Index) -> None:
+    place = "a secret place"
+    assert place in footage.videos()[0].uri
+    for answer in (client.post("/v1/search", json={"text": "red"}), client.get("/v1/videos")):
+        assert answer.status_code == 200
+        assert place not in answer.text
+
+
+def test_videos_come_in_pages(client: httpx.Client) -> None:
+    first = client.get("/v1/videos", params={"limit": 1}).json()
+    second = client.get("/v1/videos", params={"limit": 1, "after": first["data"][0]["id"]}).json()
+    assert [video["camera"] for video in first["data"] + second["data"]] == ["north", "south"]
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert client.get("/v1/videos", params={"after": "0"}).status_code == 404
+
+
+@pytest.mark.parametrize("video_id", ["..%2f..%2fetc%2fpasswd", "....//", "%2e%2e", "x' or 1==1", "0" * 32])
+@pytest.mark.parametrize("rest", ["", "/thumbnail"])
+def test_only_ids_of_videos_lead_anywhere(client: httpx.Client, video_id: str, rest: str) -> None:
+    answer = client.get(f"/v1/videos/{video_id}{rest}")
+    assert answer.status_code in (400, 404)
+    assert answer.json()["error"]["type"] in ("invalid_request_error", "not_found_error")
+
+
+def test_a_time_after_the_end_has_no_image(client: httpx.Client) -> None:
+    video = client.get("/v1/videos").json()["data"][0]["id"]
+    assert client.get(f"/v1/videos/{video}/thumbnail", params={"at": 1000}).status_code == 400
+
+
+def test_nothing_asked_is_nothing_found(client: httpx.Client) -> None:
+    answer = client.post("/v1/search", json={})
+    assert answer.status_code == 400
+    assert "nothing to search for" in answer.json()["error"]["message"]

@@ -1,0 +1,337 @@
+"""Cameras followed as their owner does: the commands in real processes, with a real stream and a real web server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.films import Film, textured
+from tests.ingest.rtsp_server import Camera
+from tests.ingest.test_add import scene
+from tests.test_cli import Shell, shell
+from tests.watch.test_alerts import Receiver, receiver
+from tests.watch.test_rtsp import serving, until
+from var_plugin.api import Index, open_index
+from var_plugin.errors import StoreError
+from var_plugin.types import Receipt, VideoReceipt
+from var_plugin.watch import folder as folder_watch
+from var_plugin.watch.alerts import Alerts, SavedQueries, SavedQuery
+from var_plugin.watch.watcher import Watch
+
+__all__ = ["receiver", "shell"]
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "var_plugin", *map(str, words)]
+
+
+def answer(*words: str | Path) -> Any:
+    """Run a command in a process of its own; return its JSON."""
+    done = subprocess.run(command(*words, "--json"), capture_output=True, text=True, cwd=ROOT, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Watching:
+    """A `watch` in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self._log = process, log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def end(self) -> dict[str, int]:
+        """Press Ctrl-C; return the counts it prints."""
+        self.process.send_signal(signal.SIGINT)
+        out, _ = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0, self.log
+        return json.loads(out)
+
+
+@contextmanager
+def watching(log: Path, *words: str | Path) -> Iterator[Watching]:
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command("watch", *words, "--json"), stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT
+        )
+    try:
+        yield Watching(process, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_stream_is_recorded_indexed_and_told_of(
+    film: Film, tmp_path: Path, installed_colors: str, receiver: Receiver
+) -> None:
+    database, saved, folder, told = (tmp_path / name for name in ("index.db", "alerts.json", "recorded", "told.json"))
+    red = film("source.mp4", seconds=20, fps=5, paint=scene("red"))
+    writes = f"{sys.executable} -c 'import sys; open(sys.argv[1], \"w\").write(sys.stdin.read())' {told}"
+    for name, text, more in [("fire", "red", ["--webhook", receiver.url, "--command", writes]), ("sea", "blue", [])]:
+        words = ["alerts", "add", name, text, "--threshold", "2", "--alerts", str(saved)]
+        subprocess.run(command(*words, *(more or ["--command", "false"])), check=True, cwd=ROOT)
+    with (
+        serving(Camera(red, speed=10, user="joe:hush")) as camera,
+        watching(
+            tmp_path / "log", camera.url("joe:hush"), "--camera", "door", "--recordings", folder, "--minutes", "0.1",
+            "--alerts", saved, "--allow-host", "127.0.0.1", "--index", database, "--suite", installed_colors,
+        ) as watch,
+    ):  # fmt: skip
+        assert until(lambda: watch.log.count("stored: ") >= 2, 120), watch.log
+        counts = watch.end()
+    assert "hush" not in watch.log
+    videos = answer("videos", "--index", database)
+    assert counts["stored"] == len(videos) >= 2
+    assert counts["alerts"] == len(receiver.bodies) >= 2, "the blue query found nothing"
+    for video in videos:
+        assert video["camera"] == "door"
+        assert (video["clock"]["certainty"], video["clock"]["source"]) == ("derived", "file name")
+        assert re.fullmatch(r"door_\d{8}T\d{6}Z(_\d+)?\.mkv", Path(video["uri"]).name)
+    for content in (json.loads(receiver.bodies[0]), json.loads(told.read_text())):
+        assert content["query"] == "fire"
+        assert content["moment"]["camera"] == "door"
+        assert content["moment"]["video_id"] in {video["video_id"] for video in videos}
+    assert answer("verify", "--index", database)["ok"] is True
+
+
+def test_a_watch_keeps_its_days(film: Film, tmp_path: Path, installed_colors: str) -> None:
+    """Of a folder the files stay, and what was thrown out does not come back."""
+    folder = tmp_path / "cams"
+    options = ["--index", tmp_path / "index.db", "--suite", installed_colors, "--zone", "UTC"]
+    for name, seed in [("20200101_120000", 1), ("a", 2)]:
+        path = film(f"cams/{name}.mp4", paint=lambda time, seed=seed: textured(seed))
+        os.utime(path, (time.time() - 3600,) * 2)
+    with watching(tmp_path / "log", folder, *options) as watch:
+        assert until(lambda: watch.log.count("stored: ") == 2, 120), watch.log
+        assert "recorded 2020-01-01 12:00:00 UTC (derived: file name)" in watch.log
+        assert watch.end() == {"stored": 2}
+    os.utime(film("cams/lost.mp4", paint=lambda time: textured(3)), (1.6e9, 1.6e9))
+    with watching(tmp_path / "log", folder, "--keep-days", "30", *options) as watch:
+        assert until(lambda: "unchanged: " in watch.log, 120), watch.log
+        assert watch.end() == {"deleted": 1, "skipped": 2, "unchanged": 1}
+        assert "skipped: " in watch.log
+        assert "was recorded on 2020-01-01 by its file name, more than 30 days ago, but was last written" in watch.log
+        assert f"{folder}/lost.mp4 was last written on 2020-09-13, more than 30 days ago" in watch.log
+    assert len(list(folder.glob("*.mp4"))) == 3
+    done = subprocess.run(
+        command("watch", folder, "--keep-days", "0", *options), capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 2
+    assert "a limit must be above zero" in done.stderr
+
+
+def test_the_day_of_a_camera_owner(film: Film, tmp_path: Path, installed_colors: str) -> None:
+    """`watch` in one terminal, `search` in another, Python in a third, one local index; the owner ends, all go on."""
+    database, folder = tmp_path / "index.db", tmp_path / "cams"
+    film("cams/a.mp4", seconds=16, fps=5, paint=scene("blue", "red"))
+    script = (
+        "import sys, var_plugin as vp\n"
+        "with vp.open_index(sys.argv[1]) as index:\n"
+        "    for line in sys.stdin:\n"
+        "        print(len(index.videos()), len(index.search(line.strip(), k=9)), flush=True)\n"
+    )
+    with watching(tmp_path / "log", folder, "--index", database, "--suite", installed_colors) as watch:
+        assert until(lambda: "stored: " in watch.log, 120), watch.log
+        third = subprocess.Popen(
+            [sys.executable, "-c", script, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert third.stdin
+        assert third.stdout
+
+        def ask(text: str) -> list[int]:
+            print(text, file=third.stdin, flush=True)
+            return list(map(int, third.stdout.readline().split()))
+
+        assert ask("red")[0] == 1
+        best = answer("search", "red", "--index", database)[0]
+        assert (Path(best["uri"]).name, best["start"]) == ("a.mp4", 8.0)
+        film("cams/b.mp4", seconds=16, fps=5, paint=scene("green", "red"))
+        assert until(lambda: watch.log.count("stored: ") == 2, 120), watch.log
+        assert ask("green")[0] == 2, "what came in is found at once"
+        watch.end()
+    assert ask("green")[0] == 2, "the third took over"
+    assert len(answer("videos", "--index", database)) == 2, "and serves others"
+    with watching(tmp_path / "log", folder, "--index", database) as watch:
+        film("cams/c.mp4", seconds=16, fps=5, paint=scene("yellow", "red"))
+        assert until(lambda: "c.mp4" in watch.log, 120), watch.log
+        third.kill()
+        third.communicate()
+        film("cams/d.mp4", seconds=16, fps=5, paint=scene("white", "red"))
+        assert until(lambda: "d.mp4" in watch.log, 120), watch.log
+        found = answer("search", "red", "--index", database, "-k", "9")
+        assert {Path(moment["uri"]).name for moment in found} == {f"{name}.mp4" for name in "abcd"}
+        watch.process.kill()
+    with open_index(database) as index:
+        assert index.verify().ok, "after the watch was killed as the owner"
+        assert len(index.videos()) == 4
+
+
+def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from var_plugin.config import settings
+
+    monkeypatch.setenv("VAR_PLUGIN_ALERTS", str(tmp_path / "alerts.json"))
+    settings.cache_clear()
+    assert shell("alerts", "list") == (0, "", "")
+    assert shell("alerts", "add", "fire", "red", "--threshold", "2.5", "--command", "notify-send 'a fire'")[0] == 0
+    web = ["--webhook", "https://a.example/", "--camera", "n"]
+    assert shell("alerts", "add", "sea", "blue", "--threshold", "1", *web)[0] == 0
+    assert "fire  'red' from 2.5 on  notify-send 'a fire'" in shell("alerts", "list")[1]
+    (fire, sea) = json.loads(shell("alerts", "list", "--json")[1])
+    assert (fire["command"], sea["filter"]["cameras"]) == (["notify-send", "a fire"], ["n"])
+    hook = ["--webhook", "https://ann:hush@b.example/hook?token=hush", "--camera", "n"]
+    assert shell("alerts", "add", "door", "blue", "--threshold", "1", *hook)[0] == 0
+    for listed in (shell("alerts", "list")[1], shell("alerts", "list", "--json")[1]):
+        assert "https://***@b.example/hook?***" in listed
+        assert "hush" not in listed
+    assert shell("alerts", "remove", "door")[0] == 0
+    code, _, err = shell("watch", tmp_path)
+    assert code == 2
+    assert "no webhook may be sent to a.example" in err
+    assert "--allow-host a.example" in err
+    assert shell("alerts", "remove", "sea")[0] == 0
+    assert [query["name"] for query in json.loads(shell("alerts", "list", "--json")[1])] == ["fire"]
+    for words, complaint in [
+        (["remove", "sea"], "no saved query is called sea"),
+        (["add", "x", "red", "--threshold", "1"], "has no webhook or command"),
+        (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot be split into words"),
+        (["add", "x", "red", "--threshold", "nan", "--command", "true"], "threshold"),
+        (["add", "x", "red", "--threshold", "1", "--webhook", "file:///etc/passwd"], "not the address of a web server"),
+    ]:
+        code, out, err = shell("alerts", *words)
+        assert (code, out) == (2, "")
+        assert complaint in err
+
+
+@pytest.mark.parametrize("source", ["rtsp:///no-host", "http://camera/", "nowhere"])
+def test_a_source_that_is_none_is_told_at_once(shell: Shell, tmp_path: Path, source: str) -> None:
+    code, out, err = shell("watch", source)
+    assert (code, out) == (2 if "://" in source else 3, "")
+    assert "Traceback" not in err
+    assert err.startswith("var-plugin: ")
+
+
+class Owner:
+    """Runs a `Watch` of a folder in a thread."""
+
+    def __init__(self, index: Index, folder: Path, **options: Any) -> None:
+        self.lines: list[VideoReceipt] = []
+        self.notes: list[str] = []
+        self.watch = Watch(index, threading.Event(), say=self.lines.append, note=self.notes.append, **options)
+        self.thread = threading.Thread(target=self.watch.folder, args=(folder,))
+
+    def __enter__(self) -> Owner:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.watch.stop.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+    def statuses(self) -> list[tuple[str, str]]:
+        return [(Path(line.path).name, line.status) for line in self.lines]
+
+
+def settled(path: Path) -> Path:
+    """A file that was written a while ago."""
+    then = time.time() - 60
+    os.utime(path, (then, then))
+    return path
+
+
+def test_a_file_that_fails_is_counted_tried_again_and_ends_nothing(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away comes back; what is no video stays failed and is not tried again."""
+    monkeypatch.setattr(folder_watch, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(folder_watch, "PATIENCE_SECONDS", 5.0)
+    settled(film("cams/a.mp4"))
+    (tmp_path / "cams/broken.mp4").write_bytes(b"no video")
+    settled(tmp_path / "cams/broken.mp4")
+    add, failures = index.add, iter([StoreError("the store is away"), RecursionError("too deep")])
+
+    def fails_twice(file: Path, **options: Any) -> Receipt:
+        if file.name == "a.mp4" and (failure := next(failures, None)):
+            raise failure
+        return add(file, **options)
+
+    monkeypatch.setattr(index, "add", fails_twice)
+    with Owner(index, tmp_path / "cams") as owner:
+        assert until(lambda: ("a.mp4", "stored") in owner.statuses())
+        assert until(lambda: ("broken.mp4", "failed") in owner.statuses())
+    own = [status for name, status in owner.statuses() if name == "a.mp4"]
+    assert own == ["failed", "failed", "stored"]
+    assert owner.statuses().count(("broken.mp4", "failed")) == 1
+    assert {what: count for what, count in owner.watch.counts.items() if count} == {"stored": 1, "failed": 1}
+    assert not owner.watch.ok
+
+
+def test_a_video_at_work_is_given_up_at_the_end(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(film("cams/long.mp4", seconds=60, fps=5))
+    began = threading.Event()
+    with Owner(index, tmp_path / "cams") as owner:
+        check = owner.watch._check_stop
+
+        def wait_for_the_end(file: Path, reached: float) -> None:
+            began.set()
+            owner.watch.stop.wait(30)
+            check(file, reached)
+
+        monkeypatch.setattr(owner.watch, "_check_stop", wait_for_the_end)
+        assert began.wait(30)
+    assert owner.lines == []
+    assert ["stopped: " in note for note in owner.notes] == [True]
+    assert index.videos() == []
+    assert index.verify().ok
+
+
+def test_footage_embedded_anew_and_files_added_again_raise_no_alert(
+    film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = SavedQueries(tmp_path / "alerts.json")
+    saved.save(SavedQuery(name="any", text="red", threshold=-100, command=("true",)))
+    path = settled(film("cams/a.mp4", paint=scene("red")))
+    for expected, change in [(1, lambda: None), (0, lambda: path.rename(path.with_name("b.mp4"))), (0, lambda: None)]:
+        change()
+        with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
+            assert until(lambda owner=owner: owner.lines)
+        assert owner.watch.counts["alerts"] == expected
+    (entry,) = index.all_entries()
+    index.update(entry.model_copy(update={"settings": "of before"}))
+    with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
+        assert until(lambda: owner.lines)
+    assert owner.statuses() == [("b.mp4", "stored")]
+    assert owner.watch.counts["alerts"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_watch_with_its_receipt(
+    film: Film, tmp_path: Path, installed_colors: str, number: signal.Signals
+) -> None:
+    settled(film("cams/a.mp4"))
+    options = ["--index", tmp_path / "index.db", "--suite", installed_colors]
+    with watching(tmp_path / "log", tmp_path / "cams", *options) as watch:
+        assert until(lambda: "stored: " in watch.log, 120), watch.log
+        watch.process.send_signal(number)
+        out, _ = watch.process.communicate(timeout=60)
+    assert json.loads(out) == {"stored": 1}
+    assert watch.process.returncode == 0
+    assert "Traceback" not in watch.log

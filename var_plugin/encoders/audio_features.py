@@ -1,0 +1,233 @@
+"""Sound as windows with vectors, and spans of it as one vector each: how recordings of any length are heard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, WholeSoundEncoder, unit
+from var_plugin.encoders.clip_features import Timed, gathered
+from var_plugin.errors import InvalidInputError
+from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.sandbox.client import decode_audio
+from var_plugin.types import Span
+
+_BATCH = 32
+# Digital silence has a vector, too, where there is nothing else.
+_LEAST_LOUDNESS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard(Timed):
+    """What an encoder heard: a vector per window; the time of a window is its middle."""
+
+    loudness: NDArray[np.float32]
+    """(n,) root mean square, where full scale is 1."""
+
+
+@dataclass(frozen=True)
+class SoundRun:
+    """Neighbouring windows of a sound."""
+
+    starts: list[int]
+    """First sample of each."""
+    samples: NDArray[np.float32]
+    """(n, window)."""
+
+    def heard(self, encoder: SoundEncoder) -> HeardRun:
+        """Turn the windows into vectors."""
+        (heard,) = hear_together([self], encoder)
+        return heard
+
+
+@dataclass(frozen=True)
+class HeardRun:
+    """What an encoder made of a run of n windows."""
+
+    starts: list[int]
+    loudness: NDArray[np.float32]
+    vectors: Vectors
+
+
+def hear_together(runs: Sequence[SoundRun], encoder: SoundEncoder) -> list[HeardRun]:
+    """Turn the windows of runs, of one sound or several, into vectors at once."""
+    vectors = encoder.encode(np.concatenate([run.samples for run in runs]))
+    ends = np.cumsum([len(run.starts) for run in runs])
+    return [
+        HeardRun(run.starts, root_mean_square(run.samples), part)
+        for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
+    ]
+
+
+def listen(pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard:
+    """Embed a sound that arrives in neighbouring pieces of (samples,), a few windows at a time.
+
+    The windows begin `encoder.hop` samples after each other; the last one ends with the sound, and a sound shorter than
+    a window is followed by silence.
+
+    Args:
+        pieces: float32 in -1…1 at 16 kHz, at least one sample in all.
+        encoder: what turns windows into vectors.
+        progress: is told the time reached, in seconds.
+
+    Raises:
+        InvalidInputError: there is no sample, or one is NaN or infinite.
+    """
+    windows = Windows(pieces, encoder.window, encoder.hop)
+
+    def heard() -> Iterator[HeardRun]:
+        for run in windows.runs():
+            yield run.heard(encoder)
+            if progress:
+                progress(run.starts[-1] / SAMPLE_RATE)
+
+    return join_heard(heard(), encoder.window, lambda: windows.samples)
+
+
+def join_heard(runs: Iterable[HeardRun], window: int, samples: Callable[[], int]) -> Heard:
+    """Return what was heard in a whole sound from its runs in order; its length in `samples` is asked afterwards."""
+    starts: list[int] = []
+    loudness: list[NDArray[np.float32]] = []
+
+    def vectors() -> Iterator[Vectors]:
+        for run in runs:
+            starts.extend(run.starts)
+            loudness.append(run.loudness)
+            yield run.vectors
+
+    joined = gathered(vectors())
+    return Heard(
+        times=(np.array(starts) + min(window, samples()) / 2) / SAMPLE_RATE,
+        vectors=joined,
+        loudness=np.concatenate(loudness),
+        end=samples() / SAMPLE_RATE,
+    )
+
+
+def pool_sound(heard: Heard, spans: Sequence[tuple[float, float]]) -> Vectors:
+    """Return (len(spans), dim) of unit length: the mean of a span's windows, the loud ones counting more."""
+    vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
+    return unit(np.stack(vectors))
+
+
+def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:
+    """Return (dim,) of unit length for one sound, as `pool_sound` does for a span, or as the encoder hears it whole.
+
+    Args:
+        item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
+        encoder: what turns windows, or all of them, into vectors.
+        limits: limits of decoding.
+
+    Raises:
+        InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
+        NoAudioStreamError: the file has no sound; besides the other errors of `media.sandbox.client.decode_audio`.
+    """
+    heard = listen(_pieces(item, limits), encoder)
+    if isinstance(encoder, WholeSoundEncoder):
+        return encoder.whole(heard.vectors)
+    return np.asarray(pool_sound(heard, [(0.0, math.inf)])[0], np.float32)
+
+
+def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the loudness of windows (n, samples) as (n,)."""
+    return np.asarray(np.sqrt(np.square(windows).mean(axis=1)), np.float32)
+
+
+def _weighted(heard: Heard, windows: slice) -> Vectors:
+    return np.asarray((heard.loudness[windows] + _LEAST_LOUDNESS) @ heard.vectors[windows])
+
+
+class Windows:
+    """Cuts a sound that arrives in pieces into windows; afterwards `samples` is the length of all."""
+
+    def __init__(self, pieces: Iterable[Sound], window: int, hop: int) -> None:
+        self._pieces, self._window, self._hop = pieces, window, hop
+        self.samples = 0
+
+    def runs(self) -> Iterator[SoundRun]:
+        """Yield the windows, a few at a time; raises as `listen`."""
+        cut = iter(self)
+        while batch := list(islice(cut, _BATCH)):
+            yield SoundRun([start for start, _ in batch], np.stack([window for _, window in batch]))
+
+    def __iter__(self) -> Iterator[tuple[int, Sound]]:
+        """Yield (first sample, (window,) float32) in order; raises as `listen`."""
+        kept, first = np.zeros(0, np.float32), 0  # the samples from `first` on
+        start = covered = 0
+        for piece in self._pieces:
+            if not np.isfinite(piece).all():
+                raise InvalidInputError("the sound holds NaN or infinity", fix="mend it where it is made")
+            self.samples += len(piece)
+            kept = np.concatenate([kept, piece])
+            while start + self._window <= self.samples:
+                yield start, kept[start - first :][: self._window]
+                covered = start + self._window
+                start += self._hop
+            needed = min(start, max(0, self.samples - self._window))
+            kept, first = kept[needed - first :], needed
+        if self.samples == 0:
+            raise InvalidInputError("the sound has no samples", fix="pass at least one")
+        if covered < self.samples:
+            last = kept[-self._window :]
+            yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
+
+
+def _pieces(item: Any, limits: Limits) -> Iterator[Sound]:
+    if isinstance(item, str | Path):
+        yield from decode_audio(Path(item), limits)
+    elif isinstance(item, Span):
+        yield from _part(item, limits)
+    elif isinstance(item, tuple) and len(item) == 2:
+        yield _resampled(*item)
+    else:
+        raise InvalidInputError(
+            f"not a sound: {type(item).__name__}", fix="pass a path, a var_plugin.Span, or a pair (samples, rate)"
+        )
+
+
+def _part(span: Span, limits: Limits) -> Iterator[Sound]:
+    first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
+    position = 0
+    for piece in decode_audio(Path(span.path), limits):
+        wanted = piece[max(0, first - position) : max(0, last - position)]
+        if len(wanted):
+            yield wanted
+        position += len(piece)
+        if position >= last:
+            return
+    if position <= first:
+        raise InvalidInputError(
+            f"{span.path} has no sound from {span.start} to {span.end} s", fix="name a span inside it"
+        )
+
+
+def _resampled(samples: Any, rate: Any) -> Sound:
+    """Return samples at 16 kHz.
+
+    Raises:
+        InvalidInputError: the samples are no floating-point array of one channel, or the rate makes no sense.
+    """
+    if not (isinstance(samples, np.ndarray) and samples.ndim == 1 and np.issubdtype(samples.dtype, np.floating)):
+        kind = f"{samples.shape} {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise InvalidInputError(
+            f"samples of another kind: {kind}",
+            why="a sound is one channel, a float array (samples,) in -1…1",
+            fix="take the mean of the channels, and divide 16-bit integers by 32768",
+        )
+    if not 1_000 <= rate <= 768_000 or rate != int(rate):
+        raise InvalidInputError(f"a rate of {rate} samples per second", fix="give it in Hz, 1,000 to 768,000")
+    if rate == SAMPLE_RATE or not len(samples):
+        return np.asarray(samples, np.float32)
+    import torch
+    from torchaudio.functional import resample
+
+    given = torch.from_numpy(np.asarray(samples, np.float32))
+    return np.asarray(resample(given, int(rate), SAMPLE_RATE).numpy())

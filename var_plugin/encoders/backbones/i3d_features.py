@@ -1,0 +1,85 @@
+"""Clips of I3D features: what is seen, and what moves, in sixteen frames at 24 a second, as in the anomaly data sets.
+
+Frames are scaled to 340 × 256 pixels, of which the middle 224 × 224 count: the centre crop of the published features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.i3d import FRAMES, SIDE, Method, OpticalFlow
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.convert import checkpoint, inference, load_fastest
+from var_plugin.media.frames import Frame
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T", bound=np.generic)
+
+RATE = 24.0
+"""Frames per second."""
+
+_HEIGHT, _WIDTH = 256, 340
+
+
+class I3dClips:
+    """Reads I3D-RGB features (1024), and behind them those of I3D-Flow (1024) where wanted; a `ClipReader`.
+
+    Args:
+        flow: how optical flow is computed; None: no Flow features.
+
+    Raises:
+        MissingDependencyError: what computes optical flow is not installed.
+        MissingWeightsError: a network was not converted yet.
+    """
+
+    size = (_HEIGHT, _WIDTH)
+    motion = None
+    rate = RATE
+    hop = FRAMES
+
+    def __init__(self, flow: Method | None) -> None:
+        self._flow = OpticalFlow(flow) if flow else None
+        self.stack = FRAMES + 1 if flow else FRAMES
+        names = ["i3d-rgb", "i3d-flow"] if flow else ["i3d-rgb"]
+        self.fingerprint = " ".join([*(checkpoint(name).fingerprint for name in names), flow or ""])
+        """What features depend on."""
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return (n, 1024 or 2048) float32."""
+        images = [frame.image for frame in frames]
+        count = (len(images) - self.stack) // self.hop + 1
+        colours = np.stack([_middle(image) for image in images[: count * FRAMES]]).astype(np.float32) / 127.5 - 1
+        features = _features(self._rgb_network, colours)
+        if self._flow is None:
+            return features
+        return np.hstack([features, _features(self._flow_network, _middle(self._flow(images)))])
+
+    @cached_property
+    def _rgb_network(self) -> Callable[[Tensor], Tensor]:
+        return load_fastest("i3d-rgb")
+
+    @cached_property
+    def _flow_network(self) -> Callable[[Tensor], Tensor]:
+        return load_fastest("i3d-flow")
+
+
+def _features(network: Callable[[Tensor], Tensor], frames: NDArray[np.float32]) -> Vectors:
+    """Return (n, 1024) float32 for 16·n frames (height, width, channels)."""
+    import torch
+
+    clips = torch.from_numpy(frames.reshape(-1, FRAMES, *frames.shape[1:])).permute(0, 4, 1, 2, 3)
+    with inference() as where:
+        return np.asarray(network(clips.to(where)).float().numpy(force=True))
+
+
+def _middle(images: NDArray[T]) -> NDArray[T]:
+    """Cut the middle out of (…, 256, 340, channels)."""
+    top, left = (_HEIGHT - SIDE) // 2, (_WIDTH - SIDE) // 2
+    return images[..., top : top + SIDE, left : left + SIDE, :]

@@ -1,0 +1,54 @@
+"""VGGish features of a sound, as XD-Violence has them: overlapping windows, one for every I3D clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.backbones.i3d import FRAMES
+from var_plugin.encoders.backbones.i3d_features import RATE
+from var_plugin.encoders.backbones.vggish import WIDTH, WINDOW, log_mel
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.convert import checkpoint, inference, is_converted, load_fastest
+from var_plugin.encoders.weights import in_batches
+from var_plugin.media.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class VGGishWindows:
+    """Windows of sound to features; whitened as AudioSet's own where `vggish-pca` was converted as well.
+
+    Raises:
+        MissingWeightsError: the network was not converted yet.
+    """
+
+    window = WINDOW
+    hop = round(SAMPLE_RATE * FRAMES / RATE)
+
+    def __init__(self) -> None:
+        self._names = ["vggish", *(["vggish-pca"] if is_converted("vggish-pca") else [])]
+        self.fingerprint = " ".join(checkpoint(name).fingerprint for name in self._names)
+        """What features depend on."""
+
+    def encode(self, windows: NDArray[np.float32]) -> Vectors:
+        """Return (n, 128) float32 for (n, window) float32 in -1…1, 16 kHz mono."""
+        return in_batches(self._encode, windows, WIDTH)
+
+    def _encode(self, windows: NDArray[np.float32]) -> Vectors:
+        import torch
+
+        with inference() as where:
+            features = self._networks[0](log_mel(torch.from_numpy(windows).to(where))).float()
+        for whitening in self._networks[1:]:
+            features = whitening(features)
+        return np.asarray(features.numpy(force=True), np.float32)
+
+    @cached_property
+    def _networks(self) -> list[Callable[[Tensor], Tensor]]:
+        return [load_fastest(name) for name in self._names]

@@ -1,0 +1,277 @@
+"""Pretrained models of others: a folder on this machine, or a repository of the Hugging Face hub.
+
+Only safetensors are loaded and no code of a repository is run: a model that brings code is refused. A name is looked
+up, in this order, as a folder, below the folder of the setting `models`, and on the hub (its own cache first;
+`HF_HUB_OFFLINE=1` keeps off the network).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from var_plugin.config import settings
+from var_plugin.errors import InvalidInputError, MissingWeightsError, said
+
+if TYPE_CHECKING:
+    import torch
+
+# All that vectors can depend on; neither pickles nor code.
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+# What a training leaves beside its result, and may be deleted.
+_TRAINING_STATE = "checkpoint-"
+# What peft saves beside a model, and what it calls weights inside one.
+_ADAPTER, _LORA = "adapter_config.json", "lora_"
+# Where a model names classes of its own: the key of transformers, and the file of sentence-transformers.
+_CONFIGURATIONS, _CODE_KEY = "*config*.json", "auto_map"
+_MODULES_FILE, _MODULES_PACKAGE = "modules.json", "sentence_transformers."
+# The same weights once more, for another library.
+_DOUBLES = ("open_clip*",)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
+
+    name: str
+    made_by: str = ""
+    """What to run where it is missing, if it is not on the hub; MODELS stands for the folder of models."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are; fetched from the hub where they are nowhere else.
+
+        Raises:
+            MissingWeightsError: the model is nowhere, has no safetensors, or an adapter that would be left out.
+            InvalidInputError: it needs code that it brings, or a configuration is no JSON.
+        """
+        repository, _, revision = self.name.partition("@")
+        places = [Path(self.name), settings().models_folder / repository]
+        folder = next((place for place in places if place.is_dir()), None)
+        if folder is None and self.made_by:
+            raise MissingWeightsError(
+                f"the model '{self.name}' is missing",
+                why=f"it is neither a folder nor in {settings().models_folder}",
+                fix=self.made_by.replace("MODELS", str(settings().models_folder)),
+            )
+        folder = folder or _fetched(repository, revision or "main")
+        if not any(folder.rglob("*.safetensors")):
+            raise MissingWeightsError(
+                f"{folder} holds no safetensors",
+                why="other formats can run code while they are loaded",
+                fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
+            )
+        if any(folder.rglob(_ADAPTER)):
+            raise _adapter(folder, _ADAPTER)
+        _check_code(folder)
+        return folder
+
+    @property
+    def pinned(self) -> str:
+        """Its name with the commit that was found on the hub; of a folder, the folder, wherever one stands.
+
+        Raises:
+            MissingWeightsError: as `folder`.
+        """
+        # The hub's cache keeps what it fetched as models--organisation--name/snapshots/commit.
+        if Path(self.name).is_dir():
+            return str(Path(self.name).absolute())
+        if self.folder.parent.name != "snapshots":
+            return self.name
+        return f"{self.name.partition('@')[0]}@{self.folder.name}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over the content of all files that vectors can depend on."""
+        digest = hashlib.sha256()
+        for path in sorted(path for pattern in _FILES for path in self.folder.rglob(pattern)):
+            inside = path.relative_to(self.folder)
+            if inside.parts[0].startswith(_TRAINING_STATE):
+                continue
+            digest.update(str(inside).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def config(self) -> Any:
+        """The model's configuration, as transformers has it.
+
+        Raises:
+            MissingWeightsError: as `folder`.
+            InvalidInputError: transformers knows no such model.
+        """
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"cannot read the configuration of {self.folder}",
+                why=str(error).partition("\n")[0],
+                fix="choose a model that the installed transformers supports",
+            ) from error
+
+    def model(self, kind: str = "AutoModel") -> Any:
+        """Load the network, ready to run on `device()` in the settings' data type; arguments and errors as `load`."""
+        import torch
+
+        return self.load(kind, dtype=getattr(torch, settings().dtype)).eval().to(device())
+
+    def load(self, kind: str = "AutoModel", *, without: str | None = None, **options: Any) -> Any:
+        """Load the network as it is, on the CPU.
+
+        Args:
+            kind: transformers' class for what it is used for.
+            without: name of a part that is of no use and may be missing.
+            options: for transformers, among them fields of its configuration.
+
+        Raises:
+            InvalidInputError: it is no network of that kind.
+            MissingWeightsError: the files lack weights of the network, which would be random instead; or hold such of
+                an adapter, which would be left out.
+        """
+        import transformers
+
+        wanted = getattr(transformers, kind)
+        if type(self.config) not in wanted._model_mapping:
+            raise InvalidInputError(
+                f"the model {self.name} is of the kind '{self.config.model_type}'",
+                why=f"transformers has no {kind} for it",
+                fix="choose another model",
+            )
+        model, report = wanted.from_pretrained(
+            self.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+        lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+        lacking = [key for key in lacking if without is None or not key.startswith(f"{without}.")]
+        if lacking:
+            raise _random_weights(self.folder, f"{len(lacking)} weights of its network, among them {lacking[0]}")
+        adapted = sorted(key for key in report["unexpected_keys"] if _LORA in key)
+        if adapted:
+            raise _adapter(self.folder, adapted[0])
+        return model
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def refusing_random_weights(folder: Path) -> Iterator[None]:
+    """Watch over a library that loads networks with transformers by itself, and tells missing weights only in its log.
+
+    Raises:
+        MissingWeightsError: a network was loaded whose files lack weights.
+    """
+    reports: list[str] = []
+    watcher = logging.Handler(logging.WARNING)
+    watcher.emit = lambda record: reports.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(watcher)
+    try:
+        yield
+    finally:
+        logger.removeHandler(watcher)
+        logger.setLevel(level)
+    if any("MISSING" in report for report in reports):
+        raise _random_weights(folder, "weights of its network")
+
+
+def _check_code(folder: Path) -> None:
+    """Raise InvalidInputError if a configuration names classes that the model brings.
+
+    The calls of transformers and sentence-transformers pass `trust_remote_code=False`, too, but sentence-transformers
+    before version 6 imports such classes from local folders all the same.
+    """
+    for path in sorted(folder.rglob(_CONFIGURATIONS)):
+        configuration = _json(path)
+        if isinstance(configuration, dict) and _CODE_KEY in configuration:
+            raise _code(folder, f"{path.relative_to(folder)} has an {_CODE_KEY}")
+    for path in sorted(folder.rglob(_MODULES_FILE)):
+        modules = _json(path)
+        for module in modules if isinstance(modules, list) else []:
+            name = module.get("type") if isinstance(module, dict) else None
+            if not str(name).startswith(_MODULES_PACKAGE):
+                raise _code(folder, f"{path.relative_to(folder)} names the class {name}")
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"cannot read {path} as JSON", why=said(error), fix="fetch the model again") from error
+
+
+def _code(folder: Path, where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the model {folder} brings code of its own",
+        why=f"{where}, and code from a model is not run",
+        fix="choose a model that transformers or sentence-transformers supports by itself",
+    )
+
+
+def _random_weights(folder: Path, lacking: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{folder} lacks {lacking}",
+        why="they would be random numbers",
+        fix="save the whole model with save_pretrained",
+    )
+
+
+def _adapter(folder: Path, what: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"{folder} holds an adapter ({what})",
+        why="it would be left out, and the model would be what it was before its last training",
+        fix="merge it into the model, by merge_and_unload() of peft, and save that with save_pretrained",
+    )
+
+
+def device() -> torch.device:
+    """Return where networks run: the setting `device`, or the GPU where there is one."""
+    import torch
+
+    return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def moved(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor where a network is and in its data type.
+
+    To a GPU it goes from pinned memory, which need not be waited for, and takes its type there, where that is quick.
+    """
+    if where.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(where, non_blocking=True).to(dtype)
+
+
+def _fetched(repository: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES)
+            )
+        )
+    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
+        raise MissingWeightsError(
+            f"the model '{repository}' is neither on this machine nor to be had from the hub",
+            why=str(error).partition("\n")[0],
+            fix=f"run: hf download {repository} --revision {revision}, or name a folder that holds it",
+        ) from error

@@ -1,0 +1,1 @@
+"""The encoders of the default suite `lite`, with their weights."""

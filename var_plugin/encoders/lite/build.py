@@ -1,0 +1,47 @@
+"""The lite suite put together: which encoders reach which of its spaces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from var_plugin.encoders.backbones.motion import MotionBackbone
+from var_plugin.encoders.base import Space
+from var_plugin.encoders.lite import audio as lite_sound
+from var_plugin.encoders.lite.audio import LiteSoundWeights
+from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
+from var_plugin.encoders.lite.text_onnx import FewTexts, QuickTexts
+from var_plugin.encoders.lite.video import LiteAlan, LiteVideo
+from var_plugin.encoders.residual import MovingStills, TowerImages, TowerText
+from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.encoders.weights import LITE
+
+
+def build() -> dict[str, SpaceEncoders]:
+    """Return the encoders per space; nothing is loaded before their first use."""
+    text = LiteTextEncoder()
+    spaces = {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
+    quick = QuickTexts(LiteWeights(), LiteAlan(), LiteSoundWeights())
+    return {
+        name: replace(encoders, text=FewTexts(getattr(quick, name), encoders.text)) if encoders.text else encoders
+        for name, encoders in spaces.items()
+    }
+
+
+def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
+    """Return the encoders of the `scene` space from a folder of weights."""
+    alan, images = LiteAlan(folder), LiteImageEncoder(folder)
+    return SpaceEncoders(
+        Space(
+            name="scene",
+            dim=alan.dim,
+            metric="IP",
+            modalities=frozenset(("text", "image", "video")),
+            fingerprint=alan.fingerprint,
+        ),
+        text=TowerText((text or LiteTextEncoder(folder)).read, alan),
+        image=TowerImages(images, alan),
+        video=LiteVideo(MovingStills(images, alan, MotionBackbone()), alan),
+        backgrounds=alan.backgrounds(),
+        confidences=alan.confidences(),
+    )

@@ -1,0 +1,254 @@
+"""Texts of the lite suite without torch: what `lite.py`, `towers.py` and `lite_sound.py` compute, in NumPy.
+
+A command that searches would spend most of its time on importing torch. For a few texts NumPy is also not slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from var_plugin.encoders.backbones.minilm import MAX_TOKENS, TUNABLE_LAYERS, model_folder
+from var_plugin.encoders.base import TextEncoder, Vectors
+from var_plugin.encoders.lite.audio import FULLY_AUDIBLE
+from var_plugin.encoders.weights import WeightFolder
+
+_FEW = 4
+_TINY = np.float32(1e-6)
+
+
+class FewTexts:
+    """A `TextEncoder` that leaves more than a few texts to another one, which computes the same in batches.
+
+    Args:
+        quick: the vector (dim,) of one text.
+        full: the other one.
+    """
+
+    def __init__(self, quick: Callable[[str], Array], full: TextEncoder) -> None:
+        self._quick, self.full = quick, full
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Return (n, dim) float32; raises as the other encoder."""
+        if not 0 < len(texts) <= _FEW:
+            return self.full.encode(texts)
+        return np.stack([self._quick(text) for text in texts]).astype(np.float32)
+
+
+class QuickTexts:
+    """The vectors of single texts in the suite's spaces; weights load at first use.
+
+    Args:
+        scene: weights of the stills.
+        alan: weights of the ALAN on top.
+        sound: weights of the sounds.
+    """
+
+    def __init__(self, scene: WeightFolder, alan: WeightFolder, sound: WeightFolder) -> None:
+        self._folders = {"scene": scene, "alan": alan, "sound": sound}
+
+    def scene(self, text: str) -> Array:
+        """Return (dim,) in the space `scene`; the text decides how much its general part and motion count."""
+        sentence, tokens = self._network.read(text)
+        configuration = self._folders["scene"].configuration
+        low, high = configuration["general_share"]["text"]
+        share = low + (high - low) * self._strangeness(sentence)
+        general = self._weights("scene", "general")
+        projected = normalized(np.asarray((sentence - general["centre"]) @ general["projection"], np.float32))
+        objects = np.concatenate([(1 - share) ** 0.5 * self._learned(tokens), share**0.5 * projected])
+        return self._with_motion(normalized(objects), sentence)
+
+    def sound(self, text: str) -> Array:
+        """Return (dim,) in the space `sound`; the last coordinate is that of what cannot be heard."""
+        sentence, _ = self._network.read(text)
+        tower = self._weights("sound", "sentence_tower")
+        vector = normalized(linear(sentence, part(tower, "project")) + _residual(sentence, tower))
+        found = 1 / (1 + np.exp(-linear(sentence, self._weights("sound", "audible.linear"))))
+        audible = np.minimum(found / np.float32(FULLY_AUDIBLE), 1)
+        return np.concatenate([vector * audible, np.sqrt(np.maximum(1 - np.square(audible), 0))])
+
+    def _learned(self, tokens: Array) -> Array:
+        """Return the vector of token states (time, 384), as `lite_towers.Tower`."""
+        tower = self._weights("scene", "text_tower")
+        scores = np.pad(linear(tokens, part(tower, "attention")), ((0, 0), (1, 0)))
+        pooled = layer_norm(softmax(scores, axis=0).T @ tokens, part(tower, "norm"))
+        return normalized(linear(pooled.reshape(-1), part(tower, "project")) + _residual(pooled[0], tower))
+
+    def _strangeness(self, sentence: Array) -> float:
+        """As `GeneralPart.strangeness`."""
+        general = self._weights("scene", "general")
+        name, caption = general["familiar"]
+        centred = sentence - general["caption_centre"]
+        found = np.square(centred @ general["caption_directions"]).sum() / np.square(centred).sum()
+        return float(np.clip((caption - found) / (caption - name), 0, 1))
+
+    def _with_motion(self, objects: Array, sentence: Array) -> Array:
+        """As `ResidualAlanModel.texts`."""
+        motion = linear(sentence, self._weights("alan", "alan.listening"))
+        length = max(np.linalg.norm(motion), _TINY)
+        motion = motion * (np.tanh(length) / length)
+        length = max(np.linalg.norm(motion), _TINY)
+        least = self._folders["alan"].configuration["model"]["least_heard"]
+        motion = motion * np.float32(max(length - least, 0) / (1 - least) / length)
+        rest = np.sqrt(np.maximum(1 - np.square(motion).sum(), 0))
+        vector = np.concatenate([rest * objects, motion])
+        return np.pad(vector, (0, self._folders["alan"].configuration["dim"] - len(vector)))
+
+    @cached_property
+    def _network(self) -> NumpyMiniLM:
+        factors = self._weights("scene", "layers")
+        layers = [name.removesuffix(".up") for name in factors if name.endswith(".up")]
+        return NumpyMiniLM({layer: factors[f"{layer}.up"] @ factors[f"{layer}.down"] for layer in layers})
+
+    def _weights(self, space: str, name: str) -> dict[str, Array]:
+        return part(self._tensors[space], name)
+
+    @cached_property
+    def _tensors(self) -> dict[str, dict[str, Array]]:
+        return {
+            space: {name: array.astype(np.float32) for name, array in load_file(folder.tensors).items()}
+            for space, folder in self._folders.items()
+        }
+
+
+def _residual(vector: Array, tower: dict[str, Array]) -> Array:
+    return linear(gelu(linear(vector, part(tower, "residual.0"))), part(tower, "residual.3"))
+
+
+Array = NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+_HEADS = 12
+_LAYERS = 6
+_EPSILON = 1e-12
+_WORDS = "embeddings.word_embeddings"
+# Abramowitz and Stegun 7.1.26: the error function to 1.5e-7, which is float32's own.
+_ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+_ERF_SCALE = 0.3275911
+# Spaces ask for the same text one after the other.
+_REMEMBERED = 8
+
+
+class NumpyMiniLM:
+    """Tokenizer and network; loads at construction.
+
+    Args:
+        deltas: added to the weights of the upper layers in the second reading, as for `MiniLM`.
+
+    Raises:
+        MissingWeightsError: the package with the weights is not installed.
+    """
+
+    def __init__(self, deltas: Weights) -> None:
+        from safetensors import safe_open
+        from tokenizers import Tokenizer
+
+        folder = model_folder()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        file: Any = safe_open(folder / "model.safetensors", framework="np")
+        # Half of the file, of which a text needs a few rows.
+        self._words = file.get_slice(f"{_WORDS}.weight")
+        weights = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(_WORDS)}  # noqa: SIM118
+        self._embeddings = part(weights, "embeddings")
+        layers = [part(weights, f"encoder.layer.{number}") for number in range(_LAYERS)]
+        tuned = [
+            {name: weight + deltas.get(f"{place}.{name}", np.float32(0)) for name, weight in layers[number].items()}
+            for place, number in enumerate(TUNABLE_LAYERS)
+        ]
+        self._layers, self._tuned = [_grouped(layer) for layer in layers], [_grouped(layer) for layer in tuned]
+        self.read = lru_cache(_REMEMBERED)(self._read)
+
+    def _read(self, text: str) -> tuple[Array, Array]:
+        """Return the published sentence vector, (384,) of length one, and the token states of the adjusted layers."""
+        states = self._embedded(self._tokenizer.encode(text).ids)
+        for layer in self._layers[: TUNABLE_LAYERS[0]]:
+            states = _layer(states, layer)
+        published = tuned = states
+        for layer in self._layers[TUNABLE_LAYERS[0] :]:
+            published = _layer(published, layer)
+        for layer in self._tuned:
+            tuned = _layer(tuned, layer)
+        return normalized(published.mean(axis=0)), tuned
+
+    def _embedded(self, tokens: list[int]) -> Array:
+        states = (
+            np.concatenate([self._words[token : token + 1] for token in tokens])
+            + self._embeddings["position_embeddings.weight"][: len(tokens)]
+            + self._embeddings["token_type_embeddings.weight"][0]
+        )
+        return layer_norm(states, part(self._embeddings, "LayerNorm"), _EPSILON)
+
+
+def _layer(states: Array, weights: Mapping[str, Weights]) -> Array:
+    """Run one BERT layer over the states (time, 384) of one text."""
+
+    def heads(name: str) -> Array:
+        return linear(states, weights[f"attention.self.{name}"]).reshape(len(states), _HEADS, -1).swapaxes(0, 1)
+
+    query, key, value = (heads(name) for name in ("query", "key", "value"))
+    attention = softmax(query @ key.swapaxes(1, 2) / np.float32(query.shape[-1] ** 0.5), axis=-1)
+    mixed = (attention @ value).swapaxes(0, 1).reshape(states.shape)
+    attended = states + linear(mixed, weights["attention.output.dense"])
+    attended = layer_norm(attended, weights["attention.output.LayerNorm"], _EPSILON)
+    output = attended + linear(gelu(linear(attended, weights["intermediate.dense"])), weights["output.dense"])
+    return layer_norm(output, weights["output.LayerNorm"], _EPSILON)
+
+
+def _grouped(weights: Weights) -> dict[str, dict[str, Array]]:
+    """Return the weights by the layers that they belong to."""
+    groups: dict[str, dict[str, Array]] = {}
+    for name, array in weights.items():
+        layer, _, kind = name.rpartition(".")
+        groups.setdefault(layer, {})[kind] = array
+    return groups
+
+
+def part(weights: Weights, name: str) -> dict[str, Array]:
+    """Return the arrays whose names begin with `name.`, without it."""
+    return {key.removeprefix(f"{name}."): array for key, array in weights.items() if key.startswith(f"{name}.")}
+
+
+def linear(inputs: Array, weights: Weights) -> Array:
+    """Apply a linear layer to (..., width)."""
+    found: Array = inputs @ weights["weight"].T + weights["bias"]
+    return found
+
+
+def layer_norm(inputs: Array, weights: Weights, epsilon: float = 1e-5) -> Array:
+    """Apply a layer norm over the last axis."""
+    centred = inputs - inputs.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
+    found: Array = centred / deviation * weights["weight"] + weights["bias"]
+    return found
+
+
+def softmax(inputs: Array, axis: int) -> Array:
+    """Return exponentials that add up to one along an axis."""
+    powers = np.exp(inputs - inputs.max(axis=axis, keepdims=True))
+    found: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return found
+
+
+def gelu(inputs: Array) -> Array:
+    """Return the inputs times the share of a normal distribution below them."""
+    size = np.abs(inputs) * np.float32(0.5**0.5)
+    step = 1 / (1 + np.float32(_ERF_SCALE) * size)
+    sums = np.zeros_like(step)
+    for factor in _ERF:
+        sums = (sums + np.float32(factor)) * step
+    error = np.copysign(1 - sums * np.exp(-size * size), inputs)
+    found: Array = inputs * np.float32(0.5) * (1 + error)
+    return found
+
+
+def normalized(vector: Array) -> Array:
+    """Return a vector with length one."""
+    found: Array = vector / max(np.linalg.norm(vector), np.float32(1e-12))
+    return found

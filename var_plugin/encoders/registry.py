@@ -1,0 +1,163 @@
+"""The suites there are, as data. Other packages add theirs through the entry-point group `var_plugin.suites`.
+
+A new suite is one entry here (or one `SuiteDescription` behind an entry point) and a function that builds its encoders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
+from var_plugin.encoders.custom import is_suite_folder, open_folder
+from var_plugin.encoders.hub import Checkpoint
+from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
+from var_plugin.errors import UnknownSuiteError
+
+_LITE = SuiteDescription(
+    name="lite",
+    summary="a small ALAN on EfficientNet-Lite0, MiniLM and a network for sounds; works at once on a CPU, offline",
+    spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
+    code_licence="Apache-2.0",
+    weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; "
+    "EfficientNet-Lite0: not stated",
+    revision="3",
+    megabytes=121,
+    languages=("en",),
+    needs_network=False,
+    build="var_plugin.encoders.lite.build:build",
+)
+
+_HUB = SuiteDescription(
+    name="sentence-transformers",
+    summary="`sentence-transformers:NAME`, any model for texts and images from the hub or a folder",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the model",
+    revision="of the model",
+    megabytes=0,
+    languages=("of the model",),
+    needs_network=True,
+    build="var_plugin.encoders.registry:build_sentence_transformers",
+    model="required",
+)
+_CLIP = replace(
+    _HUB,
+    name="clip",
+    summary="CLIP and CLAP; `clip:NAME` takes another CLIP model from the hub or a folder",
+    spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
+    weights_licence="of the models: MIT (CLIP ViT-B/32 of LAION), Apache-2.0 (CLAP of LAION)",
+    megabytes=1380,
+    languages=("en",),
+    build="var_plugin.encoders.registry:build_clip_like",
+    model="optional",
+    default_model="laion/CLIP-ViT-B-32-laion2B-s34B-b79K@1a25a446712ba5ee05982a381eed697ef9b435cf",
+)
+_SIGLIP2 = replace(
+    _CLIP,
+    name="siglip2",
+    summary="SigLIP 2 and CLAP; `siglip2:NAME` takes another SigLIP model from the hub or a folder",
+    weights_licence="of the models: Apache-2.0 (SigLIP 2 of Google, CLAP of LAION)",
+    megabytes=2280,
+    languages=("many; sounds: en",),
+    default_model="google/siglip2-base-patch16-224@75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+)
+
+_XCLIP = replace(
+    _CLIP,
+    name="xclip",
+    summary="X-CLIP, which looks at eight frames at once, and CLAP; `xclip:NAME` takes another X-CLIP model",
+    weights_licence="of the models: MIT (X-CLIP of Microsoft), Apache-2.0 (CLAP of LAION)",
+    megabytes=1560,
+    build="var_plugin.encoders.registry:build_xclip",
+    default_model="microsoft/xclip-base-patch32@a2e27a78a2b5d802e894b8a1ef14f3a8ce490963",
+)
+_ALAN_I3D = SuiteDescription(
+    name="alan-i3d",
+    summary="the paper: ALAN models that you trained, on I3D and VGGish; `alan-i3d:FOLDER` takes those in a folder",
+    spaces={"alan-text": ("text", "video"), "alan-audio": ("audio", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the models: yours (ALAN), Apache-2.0 (I3D of DeepMind, VGGish of Google, BERT of Google)",
+    revision="of the model",
+    megabytes=1200,
+    languages=("en",),
+    needs_network=False,
+    build="var_plugin.encoders.alan_i3d:build",
+    model="optional",
+    default_model="alan-i3d",
+    made_by="run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
+    "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
+)
+
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _HUB, _ALAN_I3D)
+_ENTRY_POINTS = "var_plugin.suites"
+
+
+def descriptions() -> dict[str, SuiteDescription]:
+    """Return every suite that can be named: the built-in ones, then those of installed packages."""
+    found = {description.name: description for description in _BUILT_IN}
+    for entry in entry_points(group=_ENTRY_POINTS):
+        found.setdefault(entry.name, entry.load())
+    return found
+
+
+def load_suite(name: str | Path = "lite") -> Suite:
+    """Return the suite of that name; its weights load at first use.
+
+    A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index
+    made with it.
+
+    Args:
+        name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder; or a
+            folder with a `suite.json`.
+
+    Raises:
+        UnknownSuiteError: no such suite, one that takes no model, or one that needs one.
+        MissingWeightsError: a pretrained model is nowhere to be had.
+        As `open_folder` for a folder.
+    """
+    if is_suite_folder(name):
+        return open_folder(Path(name), load_suite)
+    name = str(name)
+    known = descriptions()
+    family, _, model = name.partition(":")
+    if family not in known:
+        raise UnknownSuiteError(f"no suite is called '{name}'", why=f"there are: {', '.join(known)}", fix="choose one")
+    description = known[family]
+    if (model and description.model == "none") or (not model and description.model == "required"):
+        raise UnknownSuiteError(
+            f"no suite is called '{name}'",
+            why=f"'{family}' {'takes no model' if model else 'needs a model'} behind its name",
+            fix="see: var-plugin suites",
+        )
+    module, _, function = description.build.partition(":")
+    build = getattr(import_module(module), function)
+    if description.model == "none":
+        return Suite(description, build())
+    checkpoint = Checkpoint(model) if model else Checkpoint(description.default_model, description.made_by)
+    pinned = checkpoint.pinned
+    return Suite(replace(description, name=f"{family}:{pinned}" if model else family), build(pinned))
+
+
+CLAP = "laion/larger_clap_general@ada0c23a36c4e8582805bb38fec3905903f18b41"
+
+
+def build_clip_like(model: str) -> dict[str, SpaceEncoders]:
+    """Return the spaces of a CLIP or SigLIP model for what is seen and of CLAP for what is heard.
+
+    Raises:
+        MissingWeightsError: a model is nowhere to be had.
+    """
+    return {"scene": clip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
+
+
+def build_xclip(model: str) -> dict[str, SpaceEncoders]:
+    """As `build_clip_like`, for an X-CLIP model."""
+    return {"scene": xclip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
+
+
+def build_sentence_transformers(model: str) -> dict[str, SpaceEncoders]:
+    """Return the one space of a model; errors as `sentence_transformers.scene_space`."""
+    return {"scene": sentence_transformers.scene_space(Checkpoint(model))}

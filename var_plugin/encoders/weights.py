@@ -1,0 +1,107 @@
+"""A folder with the trained weights of one space: `<space>.safetensors` and `<space>.json`, read when needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.errors import MissingWeightsError
+from var_plugin.types import Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LITE = Path(__file__).parent / "lite" / "weights"
+"""The weights in the wheel; their model cards lie beside them."""
+
+_BATCH = 64
+
+_OF_ANSWERS_ONLY = ("background", "confidence", "recipe", "rounds")
+"""What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""
+
+
+class WeightFolder:
+    """The weights of one space.
+
+    Args:
+        folder: where they are.
+        space: the name that their files have.
+        stands_on: names what else decides about the vectors: the backbones, pinned.
+    """
+
+    def __init__(self, folder: Path, space: str, *, stands_on: str) -> None:
+        self._folder, self._space, self._stands_on = folder, space, stands_on
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """What the JSON file holds: dimensions, architecture, background."""
+        return dict(json.loads(self._file("json").read_text()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over everything stored depends on: weights, configuration and backbones."""
+        digest = hashlib.sha256(self._stands_on.encode())
+        digest.update(self.tensors.read_bytes())
+        stored = {name: value for name, value in self.configuration.items() if name not in _OF_ANSWERS_ONLY}
+        digest.update(json.dumps(stored, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    def backgrounds(self) -> dict[Modality, Background]:
+        """Return, per query modality, how similar a query is to content that has nothing to do with it."""
+        return {modality: Background(**numbers) for modality, numbers in self.configuration["background"].items()}
+
+    def confidences(self) -> dict[Modality, Confidence]:
+        """Return, per query modality with labelled data, how sure a score makes one; nothing before it was fitted."""
+        fitted = self.configuration.get("confidence", {})
+        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with `name.`, without it; what is half precision becomes float32."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value.float() if value.is_floating_point() else value
+            for key, value in self._tensors.items()
+            if key.startswith(prefix)
+        }
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        return dict(load_file(self.tensors))
+
+    @property
+    def tensors(self) -> Path:
+        """The file with the weights; `MissingWeightsError` where it is not there."""
+        return self._file("safetensors")
+
+    def _file(self, ending: str) -> Path:
+        path = self._folder / f"{self._space}.{ending}"
+        if not path.is_file():
+            raise MissingWeightsError(
+                f"{path} is not there",
+                why="the installation is not complete",
+                fix="run: pip install --force-reinstall var-plugin",
+            )
+        return path
+
+
+def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
+    """Encode items a few at a time, without gradients, into (len(items), dim)."""
+    import torch
+
+    def parts() -> Iterator[Vectors]:
+        yield np.empty((0, dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(items), _BATCH):
+                yield encode(items[start : start + _BATCH])
+
+    return np.concatenate(list(parts()))

@@ -1,0 +1,1 @@
+"""The sandbox: child processes that decode untrusted media."""

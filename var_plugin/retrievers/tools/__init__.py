@@ -1,9 +1,0 @@
-"""Tools for assistants, defined once; `langchain` and `mcp` hand them on."""
-
-from __future__ import annotations
-
-from var_plugin.retrievers.tools.cameras import LIST_CAMERAS
-from var_plugin.retrievers.tools.moments import GET_MOMENT, SEARCH_MOMENTS, SIMILAR_MOMENTS
-from var_plugin.retrievers.tools.timeline import SUMMARISE_TIMELINE
-
-TOOLS = (SEARCH_MOMENTS, SIMILAR_MOMENTS, GET_MOMENT, LIST_CAMERAS, SUMMARISE_TIMELINE)

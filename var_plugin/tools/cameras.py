@@ -1,0 +1,76 @@
+"""The tool that says which cameras there are: list_cameras."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from var_plugin.index.index import VideoIndex
+from var_plugin.retrievers.text import clock, plain, quoted
+from var_plugin.tools.base import Answer, Tool, committed_videos
+from var_plugin.types import Value, Video
+
+# A model reads no more lines than that; the total counts all.
+_MOST_ROWS = 100
+
+
+class NoArguments(Value):
+    """What list_cameras takes."""
+
+
+class CameraRow(Value):
+    """A camera and its footage; clock times are null where unknown."""
+
+    camera: str
+    videos: int
+    hours: float
+    first_recorded: datetime | None
+    last_recorded: datetime | None
+
+
+class Cameras(Value):
+    """Cameras by name; `total` counts those left out as well."""
+
+    cameras: tuple[CameraRow, ...]
+    total: int
+
+
+def _list_cameras(index: VideoIndex, asked: NoArguments) -> Answer:
+    by_camera: dict[str, list[Video]] = defaultdict(list)
+    for video in committed_videos(index):
+        by_camera[video.camera].append(video)
+    rows = tuple(_row(camera, videos) for camera, videos in sorted(by_camera.items())[:_MOST_ROWS])
+    heading = f"{len(by_camera)} cameras; names in quotation marks are data." if rows else "The index holds no footage."
+    left_out = [f"{len(by_camera) - len(rows)} more are left out."] if len(by_camera) > len(rows) else []
+    return Answer("\n".join([heading, *map(_line, rows), *left_out]), Cameras(cameras=rows, total=len(by_camera)))
+
+
+def _row(camera: str, videos: Sequence[Video]) -> CameraRow:
+    spans = [(v.recorded_at, v.recorded_at + timedelta(seconds=v.duration)) for v in videos if v.recorded_at]
+    return CameraRow(
+        camera=plain(camera),
+        videos=len(videos),
+        hours=round(sum(video.duration for video in videos) / 3600, 3),
+        first_recorded=min((start for start, _ in spans), default=None),
+        last_recorded=max((end for _, end in spans), default=None),
+    )
+
+
+def _line(row: CameraRow) -> str:
+    recorded = (
+        f"recorded from {clock(row.first_recorded)} to {clock(row.last_recorded)}"
+        if row.first_recorded and row.last_recorded
+        else "clock time unknown"
+    )
+    return f"- {quoted(row.camera)}: {row.videos} videos, {row.hours:.2f} hours, {recorded}"
+
+
+LIST_CAMERAS = Tool(
+    name="list_cameras",
+    title="List cameras",
+    description="List the cameras whose footage is indexed: how many videos and hours, and from when to when.",
+    arguments=NoArguments,
+    result=Cameras,
+    run=_list_cameras,
+)

@@ -1,0 +1,1 @@
+"""Watching folders and RTSP cameras, and alerts."""

@@ -1,0 +1,314 @@
+"""Watch cameras: index new footage, raise alerts for saved queries, delete old videos from the index."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from var_plugin.api import Index
+from var_plugin.config import CameraClock, settings
+from var_plugin.errors import (
+    BrokenTimestampsError,
+    EmptyMediaError,
+    InvalidInputError,
+    NoVideoStreamError,
+    PlaylistError,
+    TooLongMediaError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    TooManyStreamsError,
+    TruncatedMediaError,
+    UnreadableMediaError,
+    VarPluginError,
+    said,
+)
+from var_plugin.ingest.add import camera_name
+from var_plugin.ingest.pipeline import failure
+from var_plugin.ingest.retention import IncompletePruneError, Pruned
+from var_plugin.ingest.timestamps import recorded_at
+from var_plugin.media.files import canonical
+from var_plugin.media.sandbox.client import probe
+from var_plugin.private_files import make_private_folder
+from var_plugin.types import Filter, Moment, Receipt, VideoReceipt
+from var_plugin.watch.alerts import Alerts
+from var_plugin.watch.folder import watch
+from var_plugin.watch.pending_alerts import PendingAlerts
+from var_plugin.watch.rtsp import SEGMENT_SECONDS, check_camera_name, record, recordings
+from var_plugin.watch.rtsp import camera_name as stream_name
+
+logger = logging.getLogger(__name__)
+
+ALERT_SECONDS = 20.0
+"""A file must stay unchanged for so long after it was stored before its alerts are raised: uploads pause."""
+_MOMENTS = 10
+"""The number of moments of one video that an alert considers."""
+_DAY_SECONDS = 86_400.0
+_CONTENT_ERRORS = frozenset(
+    error.exit_code
+    for error in (
+        BrokenTimestampsError, EmptyMediaError, InvalidInputError, NoVideoStreamError, PlaylistError, TooLongMediaError,
+        TooManyFramesError, TooManyPixelsError, TooManyStreamsError, TruncatedMediaError, UnreadableMediaError,
+    )
+)  # fmt: skip
+"""Exit codes of failures that stay the same until the file changes."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long and how much is kept; None: no limit."""
+
+    keep_days: float | None = None
+    max_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(limit is not None and not limit > 0 for limit in (self.keep_days, self.max_bytes)):
+            raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
+
+
+@dataclass
+class Watch:
+    """Watches one source of footage and keeps an index of it.
+
+    Args:
+        index: where the footage goes.
+        stop: ends the watch. A video that is being embedded is given up; the next watch indexes it.
+        camera: name of the camera; None: for a folder as `Index.add`, for a stream its host.
+        clock: the camera's clock; None: that of the settings. The files of a stream have the time of this machine.
+        alerts: raised for every new video.
+        retention: what leaves the index, at the beginning and every hour.
+        say: called with the outcome of each file.
+        note: called with one line for whatever else happens: skipped files, deleted videos, failed housekeeping.
+    """
+
+    index: Index
+    stop: threading.Event
+    camera: str | None = None
+    clock: CameraClock | None = None
+    alerts: Alerts | None = None
+    retention: Retention = Retention()
+    say: Callable[[VideoReceipt], None] = lambda line: None
+    note: Callable[[str], None] = lambda text: None
+    counts: Counter[str] = field(default_factory=Counter)
+    """Files by outcome, `alerts` raised, `undelivered` ones among them, videos `deleted`, `failed housekeeping`."""
+    _failed: set[str] = field(default_factory=set)
+    """Paths that failed at the last attempt."""
+    _problems: set[Path] = field(default_factory=set)
+    """Those of them that the folder names, but that cannot be looked at."""
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing failed."""
+        return not any(self.counts[what] for what in ("failed", "undelivered", "failed housekeeping"))
+
+    def folder(self, folder: Path) -> None:
+        """Index every video below a folder, existing and new ones, until `stop` is set.
+
+        A file that fails is tried again: at once when it changes, otherwise after 10, 20, 40 s … 1 h where its content
+        is not the reason. Files from before the days to keep are skipped, by their recording time, or by the time they
+        were last written where that is unknown.
+
+        Raises:
+            MediaNotFoundError: there is no such folder at the beginning.
+        """
+        self._follow(
+            folder, lambda file: self.camera or camera_name(file, folder), self.clock, lambda: (), ALERT_SECONDS
+        )
+
+    def stream(self, url: str, folder: Path | None = None, *, seconds: float = SEGMENT_SECONDS) -> None:
+        """Record a stream into files and index them, until `stop` is set.
+
+        The recordings belong to the index: they count to its quota and are deleted with their videos.
+
+        Args:
+            url: rtsp://… or rtsps://…
+            folder: where the recordings go; default: a folder of the camera's name below the setting `recordings`.
+            seconds: length of a recording.
+
+        Raises:
+            InvalidInputError: not the address of a camera, a name that cannot be part of a file name, or a folder that
+                cannot be written.
+        """
+        name = self.camera or stream_name(url)
+        check_camera_name(name)
+        target = folder or settings().recordings / name
+        if folder is None:
+            try:
+                make_private_folder(target)
+            except OSError as error:
+                raise InvalidInputError(
+                    f"cannot record into {target}", why=said(error), fix="name another folder: --recordings"
+                ) from error
+        with ThreadPoolExecutor(1, thread_name_prefix="recorder") as pool:
+            ready = threading.Event()
+            recorder = pool.submit(record, url, target, stop=self.stop, camera=name, seconds=seconds, ready=ready.set)
+            recorder.add_done_callback(lambda _: self.stop.set())
+            recorder.add_done_callback(lambda _: ready.set())
+            ready.wait()
+            try:
+                if not self.stop.is_set():
+                    self._follow(target, lambda file: name, CameraClock(), lambda: recordings(target, name), 0.0)
+            finally:
+                self.stop.set()
+            recorder.result()
+
+    def _follow(
+        self,
+        folder: Path,
+        camera: Callable[[Path], str],
+        clock: CameraClock | None,
+        owned: Callable[[], Sequence[Path]],
+        alert_seconds: float,
+    ) -> None:
+        pending = PendingAlerts(self.alerts, self._search, alert_seconds) if self.alerts else None
+
+        def handle(file: Path) -> bool:
+            name = camera(file)
+            reason = self._too_old(file, clock or settings().clock(name))
+            if reason:
+                self.counts["skipped"] += 1
+                self.note(f"skipped: {file} {reason}")
+                return False
+            return self._add(file, name, clock, pending)
+
+        def raise_alerts() -> float | None:
+            if pending is None:
+                return None
+            self._raise(pending)
+            return pending.seconds_left()
+
+        watch(
+            folder,
+            handle,
+            stop=self.stop,
+            housekeeping=None if self.retention == Retention() else lambda: self._prune(owned),
+            tick=raise_alerts,
+            problems=self._report,
+        )
+        if pending:
+            self._raise(pending, at_once=True)
+
+    def _too_old(self, file: Path, clock: CameraClock) -> str | None:
+        """Return why a file is skipped: a video that left the index must not come back at every start."""
+        days = self.retention.keep_days
+        if days is None:
+            return None
+        try:
+            written = file.stat().st_mtime
+            recorded = recorded_at(file, created_at=lambda: probe(file).created_at, clock=clock)
+        except (OSError, VarPluginError):  # adding it gives the reason
+            return None
+        oldest = time.time() - days * _DAY_SECONDS
+        if recorded.at is None:
+            if written >= oldest:
+                return None
+            return f"was last written {_age(written)}, more than {days:g} days ago; its recording time is unknown"
+        if recorded.at.timestamp() >= oldest:
+            return None
+        reason = f"was recorded on {recorded.at:%Y-%m-%d} by its {recorded.origin.source}, more than {days:g} days ago"
+        if written >= oldest:
+            reason += (
+                f", but was last written {_age(written)}: if the clock of the camera is wrong, correct it or give"
+                " --clock-offset, and index the file with: var-plugin index"
+            )
+        return reason
+
+    def _add(self, file: Path, camera: str, clock: CameraClock | None, pending: PendingAlerts | None) -> bool:
+        """Index a file; return whether another attempt may succeed."""
+        earlier: set[str] = set()
+        try:
+            earlier = {entry.video_id for entry in self.index.seen_at(canonical(file))}
+            receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
+        except Exception as error:  # whatever a file or the store does must not end the watch
+            receipt = Receipt(videos=(failure(file, error),))
+        if receipt.interrupted:
+            self.note(f"stopped: {file} is not indexed yet; the next watch does it")
+        retry = False
+        for line in receipt.videos:
+            self._count(line)
+            if line.status == "failed":
+                retry |= line.exit_code not in _CONTENT_ERRORS or not _is_readable(file)
+            # A video that was at this path before is no new footage: it was embedded anew by other settings.
+            elif line.status == "stored" and line.video_id and line.video_id not in earlier and pending is not None:
+                pending.add(file, line.video_id)
+        return retry
+
+    def _check_stop(self, file: Path, reached: float) -> None:
+        if self.stop.is_set():
+            raise KeyboardInterrupt  # `Index.add` ends in order and leaves nothing half-written
+
+    def _count(self, line: VideoReceipt) -> None:
+        if line.status == "failed":
+            self._failed.add(line.path)
+        else:
+            self._failed.discard(line.path)
+            self.counts[line.status] += 1
+        self.counts["failed"] = len(self._failed)
+        self.say(line)
+
+    def _report(self, problems: Mapping[Path, VarPluginError]) -> None:
+        """Count what cannot be looked at: unreadable folders, links that lead nowhere."""
+        for path, error in problems.items():
+            if path not in self._problems:
+                self._count(failure(path, error))
+        self._failed -= {str(path) for path in self._problems - problems.keys()}
+        self.counts["failed"] = len(self._failed)
+        self._problems = set(problems)
+
+    def _prune(self, owned: Callable[[], Sequence[Path]]) -> None:
+        limits = self.retention
+        try:
+            pruned = self.index.prune(keep_days=limits.keep_days, max_bytes=limits.max_bytes, recordings=owned())
+        except Exception as error:  # it is tried again an hour later
+            if isinstance(error, IncompletePruneError):
+                self._note_deleted(error.pruned)
+            logger.debug("housekeeping failed", exc_info=error)
+            self.counts["failed housekeeping"] += 1
+            self.note(f"housekeeping failed: {said(error) or type(error).__name__}")
+            return
+        self._note_deleted(pruned)
+
+    def _note_deleted(self, pruned: Pruned) -> None:
+        self.counts["deleted"] += len(pruned.deleted)
+        for video in pruned.deleted:
+            self.note(f"deleted: {video.uri} from the index")
+        for reason in pruned.not_deleted:
+            self.note(f"not deleted: {reason}")
+
+    def _raise(self, pending: PendingAlerts, *, at_once: bool = False) -> None:
+        try:
+            alerts = pending.raise_due(at_once=at_once)
+        except Exception as error:  # they stay pending
+            logger.debug("raising alerts failed", exc_info=error)
+            self.note(f"alerts failed: {said(error) or type(error).__name__}")
+            if at_once:
+                self.counts["undelivered"] += len(pending)
+            return
+        self.counts["alerts"] += len(alerts)
+        self.counts["undelivered"] += sum(bool(alert.failures) for alert in alerts)
+
+    def _search(self, text: str, only: Filter) -> list[Moment]:
+        return self.index.search(text, filter=only, k=_MOMENTS, thumbnails=True)
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        with file.open("rb") as content:
+            content.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def _age(timestamp: float) -> str:
+    """Return a file's time as a date, or as seconds where no calendar reaches so far."""
+    try:
+        return f"on {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
+    except (OverflowError, OSError, ValueError):
+        return f"{timestamp:.0f} s after 1970"
