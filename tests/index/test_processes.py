@@ -16,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.api import open_index
 from var_plugin.errors import IndexUnavailableError
+from var_plugin.index.milvus import client
 from var_plugin.index.milvus import lite_server as local
 from var_plugin.index.milvus.client import Store
+from var_plugin.index.milvus.options import MilvusOptions
 from var_plugin.types import Filter
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +119,26 @@ def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> 
         assert index.size() == {"scene": 4}
     sockets = json.loads((database / "owner.json").read_text()) if (database / "owner.json").exists() else None
     assert sockets is None, "an owner that ends in order leaves no address"
+
+
+def test_an_owner_that_ends_while_another_process_connects_is_followed(
+    tmp_path: Path, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "a.db"
+    (path,) = films(film, 1)
+    open_client = Store._open_client
+    monkeypatch.setattr(client, "MilvusOptions", lambda: MilvusOptions(timeout=1))
+    with worker(database) as owner:
+        assert owner.add(path) == "stored"
+
+        def open_late(store: Store, address: str) -> MilvusClient:
+            owner.process.kill()
+            owner.process.wait()
+            return open_client(store, address)
+
+        monkeypatch.setattr(Store, "_open_client", open_late)
+        with open_index(database, suite=color_suite()) as index:
+            assert [video.uri for video in index.videos()] == [str(path)]
 
 
 def test_two_processes_that_add_the_same_store_it_once(tmp_path: Path, film: Film) -> None:

@@ -243,38 +243,38 @@ class Store:
             return self._client
 
     def _connect(self) -> tuple[Link | None, MilvusClient]:
+        if not is_local(self.uri):
+            try:
+                return None, self._open_client(self.uri.partition("?")[0])
+            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+                raise IndexUnavailableError(
+                    f"no Milvus server answers at {self.uri}",
+                    why=str(error),
+                    fix="check the address and that the server runs",
+                ) from error
+        from var_plugin.index.milvus.lite_server import connect
+
+        while True:
+            link = connect(Path(self.uri))
+            try:
+                return link, self._open_client(link.address)
+            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+                owner_is_gone = not link.answers()  # its process ended after it was found
+                link.close()
+                if not owner_is_gone:
+                    raise _failure("load a collection of", self.uri, error) from error
+
+    def _open_client(self, address: str) -> MilvusClient:
         from pymilvus import MilvusClient
 
         _quieten()
-        asked = self.options or MilvusOptions()
-        link = None
-        if is_local(self.uri):
-            from var_plugin.index.milvus.lite_server import connect
-
-            link = connect(Path(self.uri))
-        try:
-            client = MilvusClient(
-                link.address if link else self.uri.partition("?")[0],
-                token=self._token,
-                db_name=asked.db,
-                timeout=asked.timeout,
-                dedicated=True,
-            )
-            # A new owner opens its collections unloaded.
-            for collection in tuple(self._loaded):
-                if client.has_collection(collection):
-                    client.load_collection(collection)
-        except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
-            if link:
-                link.close()
-            if is_local(self.uri):
-                raise _failure("load a collection of", self.uri, error) from error
-            raise IndexUnavailableError(
-                f"no Milvus server answers at {self.uri}",
-                why=str(error),
-                fix="check the address and that the server runs",
-            ) from error
-        return link, client
+        options = self.options or MilvusOptions()
+        client = MilvusClient(address, token=self._token, db_name=options.db, timeout=options.timeout, dedicated=True)
+        # A new owner opens its collections unloaded.
+        for collection in tuple(self._loaded):
+            if client.has_collection(collection):
+                client.load_collection(collection)
+        return client
 
     def _do(self, doing: str, collection: str, operation: Callable[[MilvusClient], T]) -> T:
         """Run an operation, again after a change of owner; its other failures become a `StoreError` that names it."""
