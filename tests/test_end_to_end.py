@@ -66,7 +66,7 @@ def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, Outcome]) -> No
     assert sum(above) / len(above) > 0.75
 
 
-def test_a_image_finds_its_moment(demo: tuple[Path, Outcome]) -> None:
+def test_an_image_finds_its_moment(demo: tuple[Path, Outcome]) -> None:
     """The thumbnail of an event, as a query, finds the event that it was taken from."""
     folder, outcome = demo
     with open_index(folder / "index.db", suite="lite") as index:

@@ -36,14 +36,14 @@ def image(tmp_path: Path) -> str:
     return str(tmp_path / "green.png")
 
 
-def test_a_image_with_conditions_beside_it(desk: Desk, image: str) -> None:
+def test_an_image_with_conditions_beside_it(desk: Desk, image: str) -> None:
     session = say(desk, Session(), "only on the north camera", [image])
     assert session.request == Request(image=image, cameras=("north",))
     assert (session.shown[0].camera, session.shown[0].start) == ("north", 8.0)
     assert session.turns[-1].files == ("green.png",)
 
 
-def test_a_image_begins_anew(desk: Desk, image: str) -> None:
+def test_an_image_begins_anew(desk: Desk, image: str) -> None:
     session = say(desk, say(desk, Session(), "blue", []), "", [image])
     assert session.request == Request(image=image)
 

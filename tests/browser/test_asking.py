@@ -101,7 +101,7 @@ def test_messages_sent_while_a_clip_is_made_are_all_answered(
     assert len(chips(page)) == 4
 
 
-def test_a_image_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:
+def test_an_image_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:
     from PIL import Image
 
     image = tmp_path / "what i look for.png"

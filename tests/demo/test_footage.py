@@ -121,10 +121,10 @@ def test_a_missing_package_is_told_before_anything_is_written(tmp_path: Path) ->
 
 
 def test_a_failure_leaves_no_half_written_file_and_no_manifest(tmp_path: Path) -> None:
-    not_a_image = replace(PIER, background=replace(LAKE, media=SAXOPHONE))
+    not_an_image = replace(PIER, background=replace(LAKE, media=SAXOPHONE))
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(OSError, match="cannot identify image file"):
-        compose(tmp_path, cameras=[not_a_image])
+        compose(tmp_path, cameras=[not_an_image])
     assert not list(tmp_path.iterdir())
 
 

@@ -33,7 +33,7 @@ def test_missing_media_say_what_to_install(media: Media, why: str) -> None:
     assert 'pip install "var-plugin[demo]"' in str(raised.value)
 
 
-def test_a_image_is_one_image() -> None:
+def test_an_image_is_one_image() -> None:
     (image,) = load_images(Shot(Media("sklearn", "datasets/images/flower.jpg"), WHOLE), rate=12.5)
     assert (image.mode, image.size) == ("RGB", (640, 427))
 

@@ -93,7 +93,7 @@ def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
             SUITE.encode(modality, items, **options)
 
 
-def test_a_image_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+def test_an_image_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     with pytest.raises(TooManyPixelsError, match="20000 x 20000 pixels"):
         SUITE.encode("image", [tmp_path / "bomb.png"])

@@ -36,7 +36,7 @@ def test_a_word_finds_its_moment(filled: Index) -> None:
     assert (green.camera, green.start, green.end) == ("south", 8.0, 24.0), "two neighbours, one moment"
 
 
-def test_a_image_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) -> None:
+def test_an_image_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) -> None:
     Image.fromarray(plain(220, 20, 20)).save(tmp_path / "red.png")
     north = next(video for video in filled.videos() if video.camera == "north")
     for best in (
@@ -47,7 +47,7 @@ def test_a_image_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) -> 
         assert (best.camera, best.start, best.end) == ("north", 16.0, 24.0)
 
 
-def test_words_and_a_image_add_up(filled: Index) -> None:
+def test_words_and_an_image_add_up(filled: Index) -> None:
     """Red alone and green alone prefer their own moments; yellow, their mixture, is between them."""
     both = filled.search("red", image=plain(20, 220, 20), k=2)
     assert {(moment.camera, moment.start) for moment in both} == {("north", 16.0), ("south", 8.0)}

@@ -61,7 +61,7 @@ def test_the_index_itself_takes_weights_and_a_reranker(footage: Index) -> None:
     assert turned == by_sound[::-1]
 
 
-def test_a_sound_and_a_image_ask_together(footage: Index) -> None:
+def test_a_sound_and_an_image_ask_together(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     red = next(video.uri for video in footage.videos() if "red" in video.uri)
     (found,) = retriever.invoke("", video=red, audio=(sine(300, 1), 16_000))

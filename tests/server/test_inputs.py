@@ -50,14 +50,14 @@ def png_of(width: int, height: int, *more: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("side", [7000, 12_000, 60_000])
-def test_a_image_that_unpacks_to_gigabytes_is_refused_by_its_header(
+def test_an_image_that_unpacks_to_gigabytes_is_refused_by_its_header(
     embed: Callable[..., httpx.Response], side: int
 ) -> None:
     answer = embed(data_uri("image/png", png_of(side, side)))
     assert refusal(answer) == (413, "too_many_pixels_error")
 
 
-def test_text_in_a_image_that_unpacks_to_gigabytes_is_refused(embed: Callable[..., httpx.Response]) -> None:
+def test_text_in_an_image_that_unpacks_to_gigabytes_is_refused(embed: Callable[..., httpx.Response]) -> None:
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000)))
     answer = embed(data_uri("image/png", png_of(8, 8, bomb)))
     assert refusal(answer) == (400, "unreadable_media_error")

@@ -27,7 +27,7 @@ def test_a_text_finds_its_moment(client: httpx.Client) -> None:
     assert (best["camera"], best["name"], best["start"], best["end"]) == ("north", "north.mp4", 8, 16)
 
 
-def test_a_image_and_a_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
+def test_an_image_and_a_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
     by_image = search(client, image=data_uri("image/png", green_png), k=1)
     by_video = search(client, video=data_uri("video/mp4", blue_film.read_bytes()), k=1)
     assert by_image[0]["start"] == 8

@@ -50,7 +50,7 @@ def test_untrained_a_text_scores_by_appearance_alone() -> None:
     assert torch.allclose(scores, clips[..., :16] @ texts.T, atol=FLOAT32)
 
 
-def test_a_image_finds_clips_by_appearance_alone() -> None:
+def test_an_image_finds_clips_by_appearance_alone() -> None:
     alan = model()
     clips, _ = films(alan)
     images = F.normalize(torch.randn(2, 16), dim=-1)

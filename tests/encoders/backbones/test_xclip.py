@@ -83,7 +83,7 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
     assert np.abs(found - unit(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
 
 
-def test_a_image_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
+def test_an_image_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
     suite = load_suite("xclip")
     still = [Frame(i / 2, FRAMES[0].image) for i in range(4)]
     images = suite.encode("image", [FRAMES[0].image], space="scene")
