@@ -14,15 +14,15 @@ from torch import nn
 
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.alignment import StreamWeights, align
-from var_plugin.encoders.alan.audio_encoder import AudioEncoder
+from var_plugin.encoders.alan.audio_encoder import AlanAudioEncoder
 from var_plugin.encoders.alan.detector import AnomalyDetector
 from var_plugin.encoders.alan.embeddings import ClipSequence, sampled, sinusoidal_embedding
 from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
 from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.prompting import PromptingDecoder
-from var_plugin.encoders.alan.text_encoder import TextEncoder
+from var_plugin.encoders.alan.text_encoder import AlanTextEncoder
 from var_plugin.encoders.alan.transformer import CrossEncoder, self_encoder
-from var_plugin.encoders.alan.video_encoder import VideoEncoder
+from var_plugin.encoders.alan.video_encoder import AlanVideoEncoder
 
 HEADS = 2
 
@@ -240,7 +240,7 @@ def test_prompting_decoder(make_config):
 
 
 def test_video_encoder(make_config, video_batch):
-    module = VideoEncoder(make_config()).eval()
+    module = AlanVideoEncoder(make_config()).eval()
     encoded = module(video_batch["object_features"], video_batch["motion_features"], video_batch["clip_mask"])
     w = Weights(module)
     for row, length in enumerate((20, 9, 1)):
@@ -265,7 +265,7 @@ def test_video_encoder(make_config, video_batch):
 
 
 def test_audio_encoder(make_config, audio_batch):
-    module = AudioEncoder(make_config(query_modality="audio")).eval()
+    module = AlanAudioEncoder(make_config(query_modality="audio")).eval()
     encoded = module(audio_batch["audio_features"], audio_batch["audio_mask"])
     w = Weights(module)
     for row, length in enumerate((14, 3, 1)):
@@ -282,7 +282,7 @@ def test_audio_encoder(make_config, audio_batch):
 
 def test_text_encoder(make_config, text_batch):
     """BERT is transformers' own; its word outputs are where the paper's text tower begins."""
-    module = TextEncoder(make_config()).eval()
+    module = AlanTextEncoder(make_config()).eval()
     encoded = module(text_batch["input_ids"], text_batch["attention_mask"])
     w = Weights(module)
     for row, length in enumerate((9, 7, 5)):

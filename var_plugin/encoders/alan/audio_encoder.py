@@ -14,7 +14,7 @@ from var_plugin.encoders.alan.sampling import ClipSampler
 from var_plugin.encoders.alan.transformer import self_encoder
 
 
-class AudioEncoder(nn.Module):
+class AlanAudioEncoder(nn.Module):
     """Turns audio clip features into g_a and h_a for both streams of the videos.
 
     Its clips are drawn independently of the video's, so the two may differ in length.

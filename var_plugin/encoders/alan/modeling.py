@@ -12,15 +12,15 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from var_plugin.encoders.alan.alignment import align
-from var_plugin.encoders.alan.audio_encoder import AudioEncoder
+from var_plugin.encoders.alan.audio_encoder import AlanAudioEncoder
 from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import topk_loss
 from var_plugin.encoders.alan.encodings import AudioEncoding, QueryEncoding, TextEncoding, VideoEncoding
 from var_plugin.encoders.alan.folding import fold_queries, fold_videos
 from var_plugin.encoders.alan.losses import max_margin_loss, total_loss
 from var_plugin.encoders.alan.prompting import MaskedPhraseModeling, PromptingDecoder
-from var_plugin.encoders.alan.text_encoder import TextEncoder
-from var_plugin.encoders.alan.video_encoder import VideoEncoder
+from var_plugin.encoders.alan.text_encoder import AlanTextEncoder
+from var_plugin.encoders.alan.video_encoder import AlanVideoEncoder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
@@ -65,12 +65,12 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: AlanConfig) -> None:
         super().__init__(config)
-        self.video_encoder = VideoEncoder(config)
+        self.video_encoder = AlanVideoEncoder(config)
         if config.query_modality == "text":
-            self.text_encoder = TextEncoder(config)
+            self.text_encoder = AlanTextEncoder(config)
             self.phrase_modeling = MaskedPhraseModeling(config) if config.mpm_loss_weight > 0 else None
         else:
-            self.audio_encoder = AudioEncoder(config)
+            self.audio_encoder = AlanAudioEncoder(config)
         self.post_init()
 
     @classmethod

@@ -11,7 +11,7 @@ from var_plugin.encoders.alan.encodings import TextEncoding
 from var_plugin.encoders.alan.query_head import QueryHeads
 
 
-class TextEncoder(nn.Module):
+class AlanTextEncoder(nn.Module):
     """Turns captions into g_t = [CLS], h_t = mean of the words, each for both streams, and X_t for the phrases."""
 
     def __init__(self, config: AlanConfig) -> None:

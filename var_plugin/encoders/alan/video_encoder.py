@@ -16,7 +16,7 @@ from var_plugin.errors import InvalidInputError
 _AT_ONCE = 1_024  # clips
 
 
-class VideoEncoder(nn.Module):
+class AlanVideoEncoder(nn.Module):
     """Turns clip features of an object and a motion stream into g_v, h_v, X_v and anomaly scores.
 
     The detector sees both streams at full length; the clips that it leads to are taken from both. Without a motion
