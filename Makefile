@@ -15,7 +15,7 @@ NEWEST_BIN := $(NEWEST_VENV)/bin
 LOCK := $(BIN)/uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
-.PHONY: demo app test test-slow test-newest check format lock clean
+.PHONY: demo app test test-slow test-newest check docs docs-build format lock clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/var-plugin demo
@@ -43,6 +43,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation site, at http://127.0.0.1:8001; `make docs-build` builds it strictly into site/.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
+
+docs-build: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -63,4 +70,4 @@ endif
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST_VENV) demo-footage
+	rm -rf $(VENV) $(NEWEST_VENV) demo-footage site
