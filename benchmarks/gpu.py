@@ -226,7 +226,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        configure(models=str(folder / "models"))
+        configure(model_dir=str(folder / "models"))
         film = folder / "film.mp4"
         duration = make_film(arguments.film, film)
         places = save_models(folder / "models", arguments.only)

@@ -72,7 +72,7 @@ def embedder(film: Path, suite: vp.Suite) -> Callable[[], None]:
     if scene.frames is None or sound.sound is None:
         raise SystemExit("the suite has no encoder for footage")
     reader, listener = scene.frames.reader, sound.sound
-    frames = list(FrameReader(film, rate=settings().clip_rate, size=reader.size, motion=reader.motion))
+    frames = list(FrameReader(film, rate=settings().fps, size=reader.size, motion=reader.motion))
     windows = np.stack([window for _, window in Windows([read_audio(film)], listener.window, listener.hop)])
 
     def embed() -> None:

@@ -81,14 +81,14 @@ class ByHand:
 def sampled(film: Path) -> Iterator[tuple[float, np.ndarray]]:
     """Read every image; yield as many a second as `lite` looks at."""
     capture = cv2.VideoCapture(str(film))
-    every = round(capture.get(cv2.CAP_PROP_FPS) / settings().clip_rate)
+    every = round(capture.get(cv2.CAP_PROP_FPS) / settings().fps)
     number = 0
     while True:
         there, image = capture.read()
         if not there:
             break
         if number % every == 0:
-            yield number * settings().clip_rate / every, image
+            yield number * settings().fps / every, image
         number += 1
     capture.release()
 

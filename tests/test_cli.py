@@ -282,8 +282,8 @@ def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: in
         ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north.zone: invalid timezone: Mars"),
         ("VAR_PLUGIN_CAMERAS", "[]", "valid dictionary"),
         ("VAR_PLUGIN_ZONE", "Berlin", "invalid timezone: Berlin"),
-        ("VAR_PLUGIN_CLIP_RATE", "often", "valid number"),
-        ("VAR_PLUGIN_CLIP_RATE", "0", "greater than 0"),
+        ("VAR_PLUGIN_FPS", "often", "valid number"),
+        ("VAR_PLUGIN_FPS", "0", "greater than 0"),
         ("VAR_PLUGIN_DTYPE", "int4", "'float32', 'bfloat16' or 'float16'"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from var_plugin.errors import InvalidInputError, VarPluginError, complaints, said
+from var_plugin.errors import InvalidInputError, VarPluginError, field_errors, os_error_message
 
 
 def test_an_error_is_one_line_of_what_why_and_what_to_do() -> None:
@@ -17,8 +17,8 @@ def test_an_error_is_one_line_of_what_why_and_what_to_do() -> None:
 def test_what_a_library_said_has_neither_its_number_nor_the_path(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         (tmp_path / "none").read_bytes()
-    assert said(caught.value) == "No such file or directory"
-    assert said(ValueError("an odd number")) == "an odd number"
+    assert os_error_message(caught.value) == "No such file or directory"
+    assert os_error_message(ValueError("an odd number")) == "an odd number"
 
 
 class Camera(BaseModel):
@@ -36,10 +36,10 @@ class Camera(BaseModel):
 def test_what_a_validator_says_names_the_place() -> None:
     with pytest.raises(ValidationError) as caught:
         Camera.model_validate({"names": ["north", 3], "days": 0})
-    names, days = complaints(caught.value)
+    names, days = field_errors(caught.value)
     assert str(names) == "names.1: Input should be a valid string"
     assert days == ("days", "no day is left")
-    assert str(complaints(caught.value, inside=1)[1]) == "no day is left"
+    assert str(field_errors(caught.value, inside=1)[1]) == "no day is left"
 
 
 def test_each_kind_has_a_code_of_its_own() -> None:

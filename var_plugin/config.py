@@ -17,7 +17,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from var_plugin.errors import InvalidInputError, MissingDependencyError, complaints
+from var_plugin.errors import InvalidInputError, MissingDependencyError, field_errors
 
 APP_NAME = "var-plugin"
 _PREFIX = "VAR_PLUGIN_"
@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     )
     suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
 
-    models: Path | None = Field(
-        default=None,
+    model_dir: Path = Field(
+        default_factory=lambda values: values["data"] / "models",
         description="folder with pretrained models by their names on the hub, looked at before the hub; default: the "
         "folder models in that of the data",
     )
@@ -109,22 +109,22 @@ class Settings(BaseSettings):
         description='as JSON, the clocks of cameras that have one of their own: {"north": {"offset": -90}}',
     )
 
-    clip_rate: float = Field(default=2.0, gt=0, description="frames looked at per second of video")
+    fps: float = Field(default=2.0, gt=0, description="frames looked at per second of video")
     segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment")
-    static_similarity: float = Field(
+    merge_threshold: float = Field(
         default=0.98, gt=0, le=1, description="cosine from which neighbouring segments count as the same"
     )
-    static_seconds: float = Field(default=64.0, gt=0, description="longest segment made of static neighbours")
+    max_merged_seconds: float = Field(default=64.0, gt=0, description="longest segment made of static neighbours")
 
-    anomaly_peak: float = Field(
+    anomaly_threshold: float = Field(
         default=0.3, gt=0, le=1, description="anomaly score from which a peak gets a segment of its own"
     )
 
-    least_confidence: float = Field(
+    min_confidence: float = Field(
         default=0.15, ge=0, le=1, description="confidence below which an answer is called 'nothing like that here'"
     )
     moment_seconds: float = Field(default=60.0, gt=0, description="longest moment grown around a peak")
-    moment_share: float = Field(
+    moment_score_ratio: float = Field(
         default=0.8, gt=0, le=1, description="a neighbour joins a moment from this share of the peak's score on"
     )
     moments_per_video: int = Field(
@@ -135,11 +135,6 @@ class Settings(BaseSettings):
     @classmethod
     def _from_json(cls, cameras: Any) -> Any:
         return json.loads(cameras) if isinstance(cameras, str) else cameras
-
-    @property
-    def models_folder(self) -> Path:
-        """The folder with pretrained models."""
-        return self.models or self.data / "models"
 
     def clock(self, camera: str) -> CameraClock:
         """Return what is known about the clock of a camera."""
@@ -161,7 +156,7 @@ def settings() -> Settings:
         field = Settings.model_fields[name].description
         raise InvalidInputError(
             f"the environment variable {_PREFIX}{name.upper()} cannot be used",
-            why=str(complaints(error, inside=1)[0]),
+            why=str(field_errors(error, inside=1)[0]),
             fix=f"unset it, or give it what it stands for, {field}",
         ) from error
 

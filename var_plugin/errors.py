@@ -31,7 +31,7 @@ class VarPluginError(Exception):
 
 
 @contextmanager
-def told_in_a_line(program: str) -> Iterator[None]:
+def exit_on_error(program: str) -> Iterator[None]:
     """End the program with one line on stderr, and the exit code of its kind, where a known error comes up."""
     try:
         yield
@@ -40,12 +40,12 @@ def told_in_a_line(program: str) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-def said(error: Exception) -> str:
+def os_error_message(error: Exception) -> str:
     """Return what a library says went wrong, without its number for it and the path, which our message names."""
     return getattr(error, "strerror", None) or str(error)
 
 
-class Complaint(NamedTuple):
+class FieldError(NamedTuple):
     """What a validator says of one value."""
 
     place: str
@@ -60,10 +60,10 @@ class _Validation(Protocol):
     def errors(self) -> Sequence[Mapping[str, Any]]: ...
 
 
-def complaints(error: _Validation, *, inside: int = 0) -> list[Complaint]:
+def field_errors(error: _Validation, *, inside: int = 0) -> list[FieldError]:
     """Return what pydantic refuses, at least one thing; `inside`: so many first steps of each place are left out."""
     return [
-        Complaint(".".join(map(str, part["loc"][inside:])), part["msg"].removeprefix("Value error, "))
+        FieldError(".".join(map(str, part["loc"][inside:])), part["msg"].removeprefix("Value error, "))
         for part in error.errors()
     ]
 

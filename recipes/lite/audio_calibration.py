@@ -20,7 +20,7 @@ from recipes.lite.score_calibration import TABLE, Trials, fit_confidence, told, 
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite.audio import LiteSoundTextEncoder, LiteSoundWeights
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 SIZES = (30, 100, 300)
 """Of the galleries; the last round's folds have no more recordings of other labels."""
@@ -134,5 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("sound_confidence"):
+    with exit_on_error("sound_confidence"):
         main()

@@ -30,7 +30,7 @@ from recipes.lite.yamnet import Yamnet, read_class_names
 from var_plugin.encoders.audio_features import Heard, pool_sound
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.weights import LITE
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 _FOLDS = 4
 _ASKED = 3
@@ -140,5 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("sound_folds"):
+    with exit_on_error("sound_folds"):
         main()

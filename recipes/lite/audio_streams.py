@@ -28,7 +28,7 @@ from var_plugin.encoders.base import Sound
 from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.add import Origin, add
 from var_plugin.media.audio import SAMPLE_RATE
@@ -154,5 +154,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("sound_streams"):
+    with exit_on_error("sound_streams"):
         main()

@@ -32,7 +32,7 @@ from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.clip_features import Clips, embed_clips, pool
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.segmentation import anomaly_spans, uniform_segments
 
@@ -84,7 +84,7 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     video = encoders.frames
     if video is None:
         raise TypeError("the lite suite has no encoder for frames")
-    clips = embed_clips(film.path, video.reader, rate=settings().clip_rate)
+    clips = embed_clips(film.path, video.reader, rate=settings().fps)
     anomaly = score_clips(clips, video)
     change, cuts = _changes(film.path)
     points = {
@@ -97,7 +97,7 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     if anomaly.event is not None:
         moments["its trained part alone"] = _highest(clips, anomaly.event)
     moments |= {name: (at - half, at + half) for name, at in points.items()}
-    led = anomaly_spans(clips.times, anomaly.score, clips.end, least=settings().anomaly_peak)
+    led = anomaly_spans(clips.times, anomaly.score, clips.end, least=settings().anomaly_threshold)
     moments |= _by_words(clips, encoders, video, led)
     return {name: overlap(span, film.fight) >= RIGHT for name, span in moments.items()}
 
@@ -126,7 +126,7 @@ def _by_words(clips: Clips, encoders: SpaceEncoders, video: VideoEncoder, led: S
 
 def _changes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return how much moves right after each frame looked at, and how unlike the frame before it is."""
-    frames = list(FrameReader(path, rate=settings().clip_rate, size=(60, 80), motion=64))
+    frames = list(FrameReader(path, rate=settings().fps, size=(60, 80), motion=64))
     moved = [np.abs(frame.motion.astype(np.float64) - 128).mean() for frame in frames if frame.motion is not None]
     images = np.stack([frame.image for frame in frames]).astype(np.float64)
     jumps = np.abs(np.diff(images, axis=0, prepend=images[:1])).mean(axis=(1, 2, 3))
@@ -192,5 +192,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("fight_streams"):
+    with exit_on_error("fight_streams"):
         main()

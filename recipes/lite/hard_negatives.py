@@ -22,7 +22,7 @@ from recipes.lite.flickr8k import CaptionedImages, read_image
 from var_plugin.encoders.alan.residual import ResidualAlanModel
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite.image_text import LiteTextEncoder
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 WORDS = "people fighting"
 
@@ -88,5 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("hard_negatives"):
+    with exit_on_error("hard_negatives"):
         main()

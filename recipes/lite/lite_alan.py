@@ -38,7 +38,7 @@ from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
 from var_plugin.encoders.base import Vectors, unit
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder
 from var_plugin.encoders.weights import LITE
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 _BACKGROUND = 500
 _FOLDS = 6
@@ -270,5 +270,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("lite_alan"):
+    with exit_on_error("lite_alan"):
         main()

@@ -38,7 +38,7 @@ from recipes.lite.yamnet import Yamnet, read_class_names
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.base import Background, Vectors
 from var_plugin.encoders.lite.audio import Audible, LiteSoundTextEncoder, LiteSoundWeights, SoundNetwork, Tower
-from var_plugin.errors import InvalidInputError, told_in_a_line
+from var_plugin.errors import InvalidInputError, exit_on_error
 
 _LEAST = -1e4
 """Similarity of what does not compete; not minus infinity, of which a share of none is no number."""
@@ -264,5 +264,5 @@ def _learn(
 
 
 if __name__ == "__main__":
-    with told_in_a_line("lite_sound"):
+    with exit_on_error("lite_sound"):
         main()

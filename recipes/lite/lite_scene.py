@@ -31,7 +31,7 @@ from recipes.lite.schedule import warm_cosine
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder
 from var_plugin.encoders.weights import LITE
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.metrics import DEPTHS, ranks
 
 _WEIGHTS, _CONFIGURATION = "scene.safetensors", "scene.json"
@@ -216,5 +216,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("lite_scene"):
+    with exit_on_error("lite_scene"):
         main()

@@ -41,7 +41,7 @@ from recipes.lite.score_calibration import (
 from var_plugin.encoders.base import Confidence, ImageArray, Vectors
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.lite.video import LiteAlan
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 SIZES = (100, 300, 900, 2_000, 10_000, 30_000, 100_000)
 _FEWEST = 0.1
@@ -144,5 +144,5 @@ def _views(data: CaptionedImages, count: int) -> Iterator[Sequence[ImageArray]]:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("no_match"):
+    with exit_on_error("no_match"):
         main()

@@ -96,7 +96,7 @@ def threshold_for(found: Sequence[Trials], confidence: Confidence, misses: float
 
 def told(found: Trials, confidence: Confidence) -> str:
     """Return a row of the table: misses and false alarms at the default threshold, and what else can be had."""
-    least = settings().least_confidence
+    least = settings().min_confidence
     numbers = (
         (sureness(confidence, found.with_match, found.size) < least).mean(),
         (sureness(confidence, found.others, found.size) >= least).mean(),

@@ -20,7 +20,7 @@ from recipes.lite.long_video_eval import StreamMaker
 from var_plugin.encoders.alan.residual import ResidualAlanModel
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.image_text import LiteTextEncoder
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -76,5 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("whole_videos"):
+    with exit_on_error("whole_videos"):
         main()

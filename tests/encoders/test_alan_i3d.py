@@ -45,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Settings that find the models there, no network, and fast optical flow."""
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(models))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
     monkeypatch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings.cache_clear()
@@ -57,7 +57,7 @@ def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
 def suite(models: Path) -> Suite:
     """The suite, whose networks are loaded once for all tests; whoever uses it needs the settings as well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAR_PLUGIN_MODELS", str(models))
+        patch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
         patch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
         settings.cache_clear()
         loaded = load_suite("alan-i3d")
@@ -172,7 +172,7 @@ def test_a_film_is_indexed_and_found_by_text_and_by_sound(
         (by_sound,) = index.search(audio=path, k=1)
         assert set(by_sound.matched) == {"alan-audio"}
         (led, *_) = index.search(TEXTS[0], filter=vp.Filter(kinds=("anomaly",)))
-        assert led.anomaly_score >= settings().anomaly_peak
+        assert led.anomaly_score >= settings().anomaly_threshold
         assert 0 <= led.start < led.end <= 1.42  # 34 frames
         with pytest.raises(UnsupportedModalityError, match="alan-text: text, video"):
             index.search(image=textured(1))
@@ -203,7 +203,7 @@ def test_extracted_features_are_what_the_suite_sees(
 def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without motion, neither Flow weights nor OpenCV are needed."""
     save_alan(tmp_path / "mine/alan-text", "text", motion_dim=None)
-    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    configured.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     (tmp_path / "models/i3d-rgb").mkdir(parents=True)
     save_file(random_weights("i3d-rgb"), tmp_path / "models/i3d-rgb" / WEIGHTS)
@@ -229,7 +229,7 @@ def test_vectors_depend_on_the_optical_flow_and_on_no_leftover_of_the_training(
 
 
 def test_without_trained_models_one_error_says_how_to_make_them(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path))
+    configured.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path))
     settings.cache_clear()
     with pytest.raises(
         MissingWeightsError, match=rf"run: var-plugin train ucfcrime-ar .*--out {tmp_path}/alan-i3d/alan-text"
@@ -248,7 +248,7 @@ def test_without_a_network_the_error_says_how_to_convert_it(
 ) -> None:
     for other in set(NETWORKS) - {name} | {"alan-i3d"}:
         (tmp_path / other).symlink_to(models / other, target_is_directory=True)
-    configured.setenv("VAR_PLUGIN_MODELS", str(tmp_path))
+    configured.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path))
     settings.cache_clear()
     with pytest.raises(MissingWeightsError, match=f"the model '{name}' is missing.*run: var-plugin convert {name} "):
         load_suite("alan-i3d")

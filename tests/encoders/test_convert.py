@@ -17,7 +17,7 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeig
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of models that the settings name."""
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     yield tmp_path / "models"
     settings.cache_clear()

@@ -117,7 +117,7 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the folder to an index and back, with a model of the kind that the hub has."""
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     save_clap(tmp_path / "models/laion/larger_clap_general")
     base = load_suite(f"clip:{save_clip(tmp_path / 'clip')}")
@@ -144,7 +144,7 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
 def test_towers_stand_on_clips_of_several_frames_as_well(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     save_clap(tmp_path / "models/laion/larger_clap_general")
     base = load_suite(f"xclip:{save_xclip(tmp_path / 'xclip')}")

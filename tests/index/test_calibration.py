@@ -30,7 +30,7 @@ class AnySentence:
 def footage(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """Two films, cut into 48 segments of one second."""
     monkeypatch.setenv("VAR_PLUGIN_SEGMENT_SECONDS", "1")
-    monkeypatch.setenv("VAR_PLUGIN_STATIC_SECONDS", "1")
+    monkeypatch.setenv("VAR_PLUGIN_MAX_MERGED_SECONDS", "1")
     settings.cache_clear()
     for name, colors in {"a": ("red", "green", "yellow"), "b": ("blue", "white", "red")}.items():
         film(f"cams/{name}.mp4", seconds=24, fps=4, paint=scene(*colors))

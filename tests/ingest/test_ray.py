@@ -90,7 +90,7 @@ class InPieces:
         files = {n: item for n, item in enumerate(found) if isinstance(item, Footage)}
         streams = Streams(index.suite)
         decoder = Decoder(
-            [Grid.of(reader, settings().clip_rate) for reader in streams.readers],
+            [Grid.of(reader, settings().fps) for reader in streams.readers],
             {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
             frozenset(),
         )

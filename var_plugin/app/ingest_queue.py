@@ -13,7 +13,7 @@ from typing import Literal
 
 from var_plugin.api import Index
 from var_plugin.config import settings
-from var_plugin.errors import InvalidInputError, VarPluginError, said
+from var_plugin.errors import InvalidInputError, VarPluginError, os_error_message
 from var_plugin.ingest.add import camera_name, check_one_time
 from var_plugin.media.files import scan_videos
 from var_plugin.media.sandbox.client import probe
@@ -129,7 +129,9 @@ class Adder:
 def _reason(error: Exception) -> str:
     """Return what the person reads of an error that the package does not foresee; the log has all of it."""
     logger.error("footage could not be added", exc_info=error)
-    return said(error) if isinstance(error, OSError) else f"unexpected error, {type(error).__name__}: {error}"
+    return (
+        os_error_message(error) if isinstance(error, OSError) else f"unexpected error, {type(error).__name__}: {error}"
+    )
 
 
 def from_form(uploads: Sequence[str], folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
@@ -177,7 +179,7 @@ def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: dateti
     except OSError as error:
         raise InvalidInputError(
             "the uploaded files cannot be stored",
-            why=said(error),
+            why=os_error_message(error),
             fix="set VAR_PLUGIN_DATA to a folder that can be written",
         ) from error
     if free - needed < KEPT_FREE_BYTES:
@@ -194,7 +196,7 @@ def _from_upload(upload: Path, folder: Path, camera: str | None, recorded_at: da
         shutil.move(upload, stored)
         stored.chmod(0o600)
     except OSError as error:
-        job.state, job.told = "failed", f"it cannot be stored: {said(error)}"
+        job.state, job.told = "failed", f"it cannot be stored: {os_error_message(error)}"
     return job
 
 

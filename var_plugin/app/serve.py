@@ -15,7 +15,7 @@ from var_plugin.app.assistant import load_assistant
 from var_plugin.app.gate import FILES_IN_QUOTA, UploadQuota, credential_check, page_gate
 from var_plugin.app.options import PageOptions
 from var_plugin.config import require, settings
-from var_plugin.errors import InvalidInputError, said
+from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.private_files import make_private_folder
 from var_plugin.retrievers.search import search
 from var_plugin.types import Query
@@ -136,7 +136,7 @@ def check_address(host: str, port: int | None) -> None:
     except OSError as error:
         raise InvalidInputError(
             f"the page cannot listen at {host} port {port}",
-            why=said(error),
+            why=os_error_message(error),
             fix="choose another port with --port, or end the program that uses it",
         ) from error
 

@@ -17,7 +17,7 @@ from var_plugin.cli import serve as programs
 from var_plugin.cli import training as learning
 from var_plugin.cli import watch as cameras
 from var_plugin.cli.options import app
-from var_plugin.errors import VarPluginError, told_in_a_line
+from var_plugin.errors import VarPluginError, exit_on_error
 from var_plugin.escaping import printable, safe_streams
 
 __all__ = ["app", "cameras", "care", "footage", "learning", "main", "models", "programs"]
@@ -34,7 +34,7 @@ def main() -> None:
     """Run the command line; a known error is one line on stderr and an exit code of its own."""
     if logging.lastResort:  # the handler of warnings where a program has configured no other
         logging.lastResort.setFormatter(LogFormatter())
-    with safe_streams(), told_in_a_line("var-plugin"):
+    with safe_streams(), exit_on_error("var-plugin"):
         try:
             app()
         except Exception as error:

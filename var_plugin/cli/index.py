@@ -24,7 +24,7 @@ from var_plugin.cli.options import (
     print_json,
     progress_bars,
 )
-from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, complaints
+from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors
 from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def search_filter(**wanted: Any) -> Filter:
     try:
         return Filter.model_validate({name: value for name, value in wanted.items() if value is not None})
     except ValidationError as error:
-        raise InvalidInputError(str(complaints(error)[0]), fix="see var-plugin search --help") from error
+        raise InvalidInputError(str(field_errors(error)[0]), fix="see var-plugin search --help") from error
 
 
 def print_receipt(receipt: Receipt) -> None:
@@ -280,6 +280,6 @@ def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
     if not moments:
         print("nothing found: the index is empty, or no segment satisfies the filter")
     elif all(unlikely(moment) for moment in moments):
-        print(f"nothing like that here, says the confidence (below {settings().least_confidence:.0%}); the nearest:")
+        print(f"nothing like that here, says the confidence (below {settings().min_confidence:.0%}); the nearest:")
     for rank, moment in enumerate(moments, start=1):
         print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

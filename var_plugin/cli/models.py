@@ -88,7 +88,7 @@ def convert(
     ],
     file: Annotated[Path, typer.Argument(help="The checkpoint as it was published.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for models. [env: VAR_PLUGIN_MODELS]", show_default=False)
+        Path | None, typer.Option(help="Folder for models. [env: VAR_PLUGIN_MODEL_DIR]", show_default=False)
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="Of the file, if it is not the pinned one.")] = None,
 ) -> None:

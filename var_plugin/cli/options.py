@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_plugin.errors import IndexUnavailableError, InvalidInputError, complaints
+from var_plugin.errors import IndexUnavailableError, InvalidInputError, field_errors
 from var_plugin.escaping import json_printable
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
     except ValidationError as error:
         raise InvalidInputError(
             f"no clock has zone {zone} and offset {offset}",
-            why=str(complaints(error, inside=1)[0]),
+            why=str(field_errors(error, inside=1)[0]),
             fix="name the zone as Europe/Berlin",
         ) from error
 

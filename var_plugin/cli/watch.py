@@ -24,7 +24,7 @@ from var_plugin.cli.options import (
     opened,
     print_json,
 )
-from var_plugin.errors import InvalidInputError, complaints
+from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def add_alert(
             command=tuple(words) or None,
         )
     except ValidationError as error:
-        raise InvalidInputError(str(complaints(error)[0]), fix="see var-plugin alerts add --help") from error
+        raise InvalidInputError(str(field_errors(error)[0]), fix="see var-plugin alerts add --help") from error
     _saved(alerts).save(query)
 
 

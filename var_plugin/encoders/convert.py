@@ -128,7 +128,7 @@ def load_fastest(name: str) -> Callable[[Tensor], Tensor]:
 
 def is_converted(name: str) -> bool:
     """Tell whether a published network was converted."""
-    return (settings().models_folder / name / WEIGHTS).is_file()
+    return (settings().model_dir / name / WEIGHTS).is_file()
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def convert(name: str, file: Path, out: Path | None = None, sha256: str | None =
     # The means of VGGish's whitening were published as a column.
     tensors = {k: v.reshape(-1) if k in expected and expected[k].ndim == 1 else v for k, v in tensors.items()}
     _check(network, tensors, file)
-    folder = (out or settings().models_folder) / name
+    folder = (out or settings().model_dir) / name
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{WEIGHTS}.part"
     save_file(tensors, unfinished, {"format": "pt", "source": PUBLISHED[name].file, "source_sha256": digest})

@@ -20,7 +20,7 @@ from var_plugin.encoders.clip_features import StillsEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
 from var_plugin.encoders.residual import TowerImages, TowerText, TowerVideo, read_with
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError, complaints
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError, field_errors
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
     except ValidationError as error:
         raise InvalidInputError(
             f"{folder / SUITE_FILE} does not describe a suite",
-            why=str(complaints(error)[0]),
+            why=str(field_errors(error)[0]),
             fix="see docs/suites.md",
         ) from error
     base = load(file.base)

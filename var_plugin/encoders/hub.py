@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from var_plugin.config import settings
-from var_plugin.errors import InvalidInputError, MissingWeightsError, said
+from var_plugin.errors import InvalidInputError, MissingWeightsError, os_error_message
 
 if TYPE_CHECKING:
     import torch
@@ -53,13 +53,13 @@ class Checkpoint:
             InvalidInputError: it needs code that it brings, or a configuration is no JSON.
         """
         repository, _, revision = self.name.partition("@")
-        places = [Path(self.name), settings().models_folder / repository]
+        places = [Path(self.name), settings().model_dir / repository]
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None and self.made_by:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
-                why=f"it is neither a folder nor in {settings().models_folder}",
-                fix=self.made_by.replace("MODELS", str(settings().models_folder)),
+                why=f"it is neither a folder nor in {settings().model_dir}",
+                fix=self.made_by.replace("MODELS", str(settings().model_dir)),
             )
         folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):
@@ -216,7 +216,9 @@ def _json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"cannot read {path} as JSON", why=said(error), fix="fetch the model again") from error
+        raise InvalidInputError(
+            f"cannot read {path} as JSON", why=os_error_message(error), fix="fetch the model again"
+        ) from error
 
 
 def _code(folder: Path, where: str) -> InvalidInputError:

@@ -191,7 +191,7 @@ class Suite:
             As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
         """
         encoder = _required(self.encoders_for("video").frames)
-        clips = embed_clips(Path(video), encoder.reader, rate=settings().clip_rate)
+        clips = embed_clips(Path(video), encoder.reader, rate=settings().fps)
         found = score_clips(clips, encoder)
         events = [None] * len(clips.times) if found.event is None else found.event.tolist()
         columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
@@ -231,7 +231,7 @@ def _video_vector(item: Any, encoder: VideoEncoder, limits: Limits) -> Vectors:
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
-    clips = embed_clips(path, encoder.reader, rate=settings().clip_rate, start=start, end=end, limits=limits)
+    clips = embed_clips(path, encoder.reader, rate=settings().fps, start=start, end=end, limits=limits)
     if not len(clips.times):
         raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
     return np.asarray(encoder.pool(clips.vectors, [slice(None)])[0], np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, said
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, os_error_message
 from var_plugin.evaluation.benchmarks.pairs import LISTED, Split
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 from var_plugin.evaluation.benchmarks.xdviolence_ar import NORMAL_MARK, read_names
@@ -99,7 +99,9 @@ def _read_table(path: Path, found: _Found) -> list[Captioned]:
             table = csv.DictReader(file)
             columns, rows = table.fieldnames or [], list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"cannot read {path} as CSV", why=said(error), fix="save it as CSV in UTF-8") from error
+        raise InvalidInputError(
+            f"cannot read {path} as CSV", why=os_error_message(error), fix="save it as CSV in UTF-8"
+        ) from error
     if not {"video", "caption"} <= set(columns) <= set(_COLUMNS):
         raise InvalidInputError(
             f"{path} has the columns {', '.join(columns)}",
@@ -153,7 +155,9 @@ def _read_uca(folder: Path, found: _Found, split: Split) -> list[Captioned]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"cannot read {path} as JSON", why=said(error), fix="get the file again") from error
+        raise InvalidInputError(
+            f"cannot read {path} as JSON", why=os_error_message(error), fix="get the file again"
+        ) from error
     files = found.named(listed)
     return [
         Captioned(files[name], " ".join(sentence.split()), (start, end))

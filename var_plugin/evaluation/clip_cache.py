@@ -39,7 +39,7 @@ class ClipCache:
         """
         file = self._folder / f"{self._key(video)}.npz"
         if not file.is_file():
-            clips = embed_clips(video, self._reader, rate=settings().clip_rate)
+            clips = embed_clips(video, self._reader, rate=settings().fps)
             if not len(clips.times):
                 raise InvalidInputError(f"{video} has no frame", fix="leave it out")
             _write(_vectors_of(file), lambda target: np.save(target, clips.vectors))
@@ -59,7 +59,7 @@ class ClipCache:
 
     def _key(self, video: Path) -> str:
         state = video.stat()
-        seen = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{settings().clip_rate}"
+        seen = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{settings().fps}"
         return hashlib.sha256(seen.encode()).hexdigest()[:24]
 
 

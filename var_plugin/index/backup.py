@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from var_plugin.encoders.base import NORM_TOLERANCE
-from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, complaints, said
+from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors, os_error_message
 from var_plugin.index.catalog import Catalogue, Checksum, Count, Entry, Generation, Generations, Id, Text
 from var_plugin.index.failures import file_failure
 from var_plugin.index.generation import collection_name
@@ -287,7 +287,7 @@ def _parsed(file: Path, number: int, line: bytes, parse: Callable[[bytes], T]) -
     try:
         return parse(line)
     except ValidationError as error:
-        raise _damaged(file, f"line {number}: {complaints(error)[0]}") from error
+        raise _damaged(file, f"line {number}: {field_errors(error)[0]}") from error
 
 
 def _compare(entry: Entry, checksums: Mapping[str, str]) -> None:
@@ -318,9 +318,9 @@ def _manifest(folder: Path) -> Backup:
             raise _no_backup(folder, f"its manifest does not list the files {', '.join(sorted(expected))}")
         damaged = [name for name, digest in made.files.items() if _sha256(folder / name) != digest]
     except ValidationError as error:
-        raise _no_backup(folder, str(complaints(error)[0])) from error
+        raise _no_backup(folder, str(field_errors(error)[0])) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise _no_backup(folder, said(error)) from error
+        raise _no_backup(folder, os_error_message(error)) from error
     if damaged:
         raise InvalidInputError(f"the backup {folder} is damaged", why=f"{', '.join(damaged)} changed since")
     return made
@@ -353,7 +353,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     raise _damaged(path, f"line {number} has more than {_MAX_LINE_BYTES} bytes")
                 yield number, line
     except OSError as error:
-        raise _damaged(path, said(error)) from error
+        raise _damaged(path, os_error_message(error)) from error
 
 
 def _sha256(path: Path) -> str:
@@ -375,4 +375,6 @@ def _written(target: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         if failure := file_failure(error):
             raise StoreError(f"cannot {doing} {target}", why=failure.why, fix=failure.fix) from error
-        raise InvalidInputError(f"cannot {doing} {target}", why=said(error), fix="name another place for it") from error
+        raise InvalidInputError(
+            f"cannot {doing} {target}", why=os_error_message(error), fix="name another place for it"
+        ) from error

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from var_plugin.errors import InvalidInputError, StoreError, UnknownVideoError, complaints
+from var_plugin.errors import InvalidInputError, StoreError, UnknownVideoError, field_errors
 from var_plugin.index.filters import (
     EARLIEST_MS,
     LATEST_MS,
@@ -174,7 +174,7 @@ class Catalogue:
         except ValidationError as error:
             raise StoreError(
                 "the catalogue's row of the active generation is damaged",
-                why=str(complaints(error)[0]),
+                why=str(field_errors(error)[0]),
                 fix="restore the index from a backup, or index the footage into a new place",
             ) from error
 
@@ -289,7 +289,7 @@ class Videos:
             try:
                 entry = Entry.model_validate(row["body"])
             except ValidationError as error:
-                why = str(complaints(error)[0])
+                why = str(field_errors(error)[0])
             else:
                 if entry.video_id == row["video_id"]:
                     entries.append(entry)

@@ -96,7 +96,7 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     sounds: Rows = {}
     notes: list[str] = []
     with _listening(file, streams) as listening:
-        clips = [embed_clips(file, reader, rate=settings().clip_rate, progress=progress) for reader in streams.readers]
+        clips = [embed_clips(file, reader, rate=settings().fps, progress=progress) for reader in streams.readers]
         for name, hearing in listening.items():
             try:
                 if heard := hearing.result():
@@ -137,11 +137,11 @@ def _represent(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
     """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = static_runs(
-        cut, pool(clips, encoder, cut), similarity=settings().static_similarity, longest=settings().static_seconds
+        cut, pool(clips, encoder, cut), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    led = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_peak)
+    led = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_threshold)
     segments = [_segment(clips, scores, span, "uniform") for span in uniform]
     segments += [_segment(clips, scores, span, "anomaly") for span in led]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
@@ -231,7 +231,7 @@ def _peaks(
             peak = (first, first + _PEAK_SECONDS)
             loudness = heard.loudness[heard.within(start, end)]
             stands_out = loudness.max() >= _STANDS_OUT * np.median(loudness)
-            if stands_out and pool_sound(heard, [peak])[0] @ whole < settings().static_similarity:
+            if stands_out and pool_sound(heard, [peak])[0] @ whole < settings().merge_threshold:
                 yield peak
 
 
@@ -257,6 +257,6 @@ def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
 
 def _merged(heard: Heard, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     runs = static_runs(
-        spans, pool_sound(heard, spans), similarity=settings().static_similarity, longest=settings().static_seconds
+        spans, pool_sound(heard, spans), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
     )
     return [(spans[run.start][0], spans[run.stop - 1][1]) for run in runs]

@@ -18,7 +18,13 @@ from typing import Protocol, Self, TypeVar
 
 from var_plugin.config import CameraClock, settings
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import ChangedMediaError, InvalidInputError, UnreadableMediaError, VarPluginError, said
+from var_plugin.errors import (
+    ChangedMediaError,
+    InvalidInputError,
+    UnreadableMediaError,
+    VarPluginError,
+    os_error_message,
+)
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME, check_text, milliseconds
 from var_plugin.index.footage import find_footage
@@ -332,7 +338,7 @@ def last_path(entry: Entry) -> Path:
 def settings_fingerprint(suite: Suite) -> str:
     """Return a hash of all that decides how a video is cut and embedded."""
     used = settings().model_dump(
-        include={"clip_rate", "segment_seconds", "static_similarity", "static_seconds", "anomaly_peak"}, mode="json"
+        include={"fps", "segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
     )
     return hashlib.sha256(f"{suite.fingerprint}|{sorted(used.items())}".encode()).hexdigest()[:16]
 
@@ -354,7 +360,7 @@ def failure(path: Path, error: Exception) -> VideoReceipt:
         if isinstance(error, OSError):
             error = UnreadableMediaError(
                 f"{path} could not be processed",
-                why=said(error),
+                why=os_error_message(error),
                 fix="check the disk and the rights to the file, then try again",
             )
         else:

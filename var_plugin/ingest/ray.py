@@ -31,7 +31,13 @@ from var_plugin.encoders.audio_features import Heard, HeardRun, SoundRun, Window
 from var_plugin.encoders.clip_features import FRAMES_AT_ONCE, Clips, Grid, ReadRun, Run, Runs, join_runs, read_together
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import EngineError, FingerprintMismatchError, NoAudioStreamError, VarPluginError, said
+from var_plugin.errors import (
+    EngineError,
+    FingerprintMismatchError,
+    NoAudioStreamError,
+    VarPluginError,
+    os_error_message,
+)
 from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.embed import SOUND_IS_BROKEN, Embedded, Rows, Streams, embed, reason, sound_left_out, sound_rows
 from var_plugin.ingest.pipeline import (
@@ -102,7 +108,7 @@ class RayEngine:
             cores, gpus = _resources()
             at_once = _GPU_FRAMES if gpus else FRAMES_AT_ONCE
             decoder = Decoder(
-                [Grid.of(reader, settings().clip_rate, at_once) for reader in streams.readers],
+                [Grid.of(reader, settings().fps, at_once) for reader in streams.readers],
                 {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
                 done,
             )
@@ -251,7 +257,9 @@ def _own_cluster(fix: str) -> str:
     try:
         owner, address = file.stat().st_uid, file.read_text().strip()
     except OSError as error:
-        raise EngineError("no Ray cluster runs on this machine", why=f"{file}: {said(error)}", fix=fix) from error
+        raise EngineError(
+            "no Ray cluster runs on this machine", why=f"{file}: {os_error_message(error)}", fix=fix
+        ) from error
     if owner not in (0, os.getuid()):
         raise EngineError(
             "the Ray cluster of this machine belongs to another user",

@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, StoreError, VarPluginError, said
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, StoreError, VarPluginError, os_error_message
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME
 from var_plugin.index.footage import check_sighting
@@ -107,7 +107,9 @@ def prune(
     except (VarPluginError, OSError) as error:
         if not deleted:
             raise
-        cause = error if isinstance(error, VarPluginError) else StoreError("pruning stopped", why=said(error))
+        cause = (
+            error if isinstance(error, VarPluginError) else StoreError("pruning stopped", why=os_error_message(error))
+        )
         remaining = own.bytes_of(doomed[len(deleted) :] + left)
         done = Pruned(
             deleted=tuple(deleted),

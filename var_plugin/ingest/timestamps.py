@@ -18,7 +18,7 @@ from stat import S_ISREG
 from typing import Any
 
 from var_plugin.config import CameraClock
-from var_plugin.errors import InvalidInputError, said
+from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.escaping import printable
 from var_plugin.ingest.file_names import time_in_name
 from var_plugin.types import ClockOrigin, ClockSource
@@ -129,7 +129,7 @@ def _sidecar(file: Path, notes: list[str]) -> datetime | None:
                 continue
             time = datetime.fromisoformat(content["recorded_at"])
         except (OSError, TypeError, ValueError, RecursionError) as error:
-            why = "it is nested too deeply" if isinstance(error, RecursionError) else said(error)
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else os_error_message(error)
             notes.append(f"{path.name} beside it gives no clock time: {printable(why)[:_NOTE_LENGTH]}")
             continue
         if time.tzinfo is None:

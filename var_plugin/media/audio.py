@@ -15,7 +15,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError, said
+from var_plugin.errors import (
+    BrokenTimestampsError,
+    NoAudioStreamError,
+    TooLongMediaError,
+    UnreadableMediaError,
+    os_error_message,
+)
 from var_plugin.media.container import (
     BACKWARD_SLACK_SECONDS,
     LONGEST_GAP_SECONDS,
@@ -143,7 +149,7 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
         except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, ValueError) as error:  # frames of a kind that cannot be resampled
-            raise unreadable(path, said(error)) from error
+            raise unreadable(path, os_error_message(error)) from error
 
 
 def _check_length(path: Path, samples: int, limits: Limits) -> None:

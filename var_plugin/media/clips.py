@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import InvalidInputError, UnreadableMediaError, said
+from var_plugin.errors import InvalidInputError, UnreadableMediaError, os_error_message
 from var_plugin.media.aac import audio_part, mux_audio
 from var_plugin.media.audio import BROKEN_AUDIO, SAMPLE_RATE, audio_streams
 from var_plugin.media.cache import MediaCache
@@ -118,7 +118,7 @@ def copy_clip(video: Path, limits: Limits, output: OutputFile, start: float, end
         except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            plan = _Plan(start, end, obstacle=f"it cannot be searched: {said(error)}")
+            plan = _Plan(start, end, obstacle=f"it cannot be searched: {os_error_message(error)}")
         if plan.obstacle is None and plan.end <= start + zero:
             raise no_image(video, start, end)
         if plan.obstacle is None:

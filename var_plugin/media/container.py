@@ -25,7 +25,7 @@ from var_plugin.errors import (
     TooManyStreamsError,
     UnreadableMediaError,
     VarPluginError,
-    said,
+    os_error_message,
 )
 from var_plugin.media.files import check_file
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -119,7 +119,7 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
         )
     if isinstance(error, av.ArgumentError):  # FFmpeg knows the format, and `format_whitelist` excludes it
         return unreadable(path, "its format is none of those that are read")
-    return unreadable(path, said(error))
+    return unreadable(path, os_error_message(error))
 
 
 def unreadable(path: Path, why: str) -> UnreadableMediaError:
@@ -196,7 +196,7 @@ def decoded(
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise unreadable(path, said(error)) from error
+        raise unreadable(path, os_error_message(error)) from error
     if damaged:
         logger.warning("%s: %d damaged packets were passed over", path, damaged)
 

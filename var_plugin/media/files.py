@@ -23,7 +23,7 @@ from var_plugin.errors import (
     NoVideosFoundError,
     UnreadableMediaError,
     VarPluginError,
-    said,
+    os_error_message,
 )
 from var_plugin.private_files import make_private_folder
 
@@ -229,7 +229,7 @@ def not_read(path: Path, error: Exception) -> VarPluginError:
         fix = "remove the link: it leads to itself"
     elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
         fix = "shorten the name"
-    return UnreadableMediaError(f"cannot read {path}", why=said(error), fix=fix)
+    return UnreadableMediaError(f"cannot read {path}", why=os_error_message(error), fix=fix)
 
 
 def content_hash(path: Path) -> str:
@@ -326,4 +326,6 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInputError(f"cannot write {target}", why=said(error), fix="name another place for it") from error
+        raise InvalidInputError(
+            f"cannot write {target}", why=os_error_message(error), fix="name another place for it"
+        ) from error

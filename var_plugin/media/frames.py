@@ -27,7 +27,13 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from var_plugin.errors import TooLongMediaError, TooManyFramesError, TruncatedMediaError, UnreadableMediaError, said
+from var_plugin.errors import (
+    TooLongMediaError,
+    TooManyFramesError,
+    TruncatedMediaError,
+    UnreadableMediaError,
+    os_error_message,
+)
 from var_plugin.media.container import (
     BACKWARD_SLACK_SECONDS,
     LONGEST_GAP_SECONDS,
@@ -158,7 +164,7 @@ class FrameReader:
             except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # an image that cannot be scaled or converted
-                raise unreadable(self._path, said(error)) from error
+                raise unreadable(self._path, os_error_message(error)) from error
             if by_keys:
                 if self._decoded_count < by_keys.count:
                     raise _NotWholeError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.errors import InvalidInputError, said
+from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import decode_image
 
@@ -45,5 +45,7 @@ def load_image(item: Any, size: tuple[int, int], limits: Limits = DEFAULT_LIMITS
         return as_array(item, size)
     except Exception as error:  # Pillow decodes it now if the caller did not, and a decoder can raise anything
         raise InvalidInputError(
-            "cannot read a PIL image", why=said(error) or type(error).__name__, fix="pass the path of its file"
+            "cannot read a PIL image",
+            why=os_error_message(error) or type(error).__name__,
+            fix="pass the path of its file",
         ) from error

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from var_plugin.errors import TooManyPixelsError, UnreadableMediaError, VarPluginError, said
+from var_plugin.errors import TooManyPixelsError, UnreadableMediaError, VarPluginError, os_error_message
 from var_plugin.media.files import check_file
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
@@ -56,7 +56,7 @@ def decode_image(
         with path.open("rb") as file:
             open_format = _opener(file.read(_HEADER_BYTES))
     except OSError as error:
-        raise _unreadable(path, said(error)) from error
+        raise _unreadable(path, os_error_message(error)) from error
     if open_format is None:
         raise _unreadable(path, f"it is none of {', '.join(FORMATS)}")
     try:
@@ -70,7 +70,7 @@ def decode_image(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
     except Exception as error:  # a damaged file can raise anything in a decoder
-        raise _unreadable(path, said(error) or type(error).__name__) from error
+        raise _unreadable(path, os_error_message(error) or type(error).__name__) from error
 
 
 def as_array(image: Image.Image, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:

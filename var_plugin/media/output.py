@@ -13,7 +13,7 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from var_plugin.errors import InvalidInputError, said
+from var_plugin.errors import InvalidInputError, os_error_message
 
 Steps = Generator[float, None, tuple[float, float, tuple[str, ...]]]
 """Yields how far a clip is done and returns where it begins and ends, all in seconds from the video's start, and what
@@ -70,7 +70,7 @@ class OutputFile:
         """Return the error for a container that does not take the streams."""
         return InvalidInputError(
             f"cannot write a clip of {video.name} as a {self.suffix} file",
-            why=said(error),
+            why=os_error_message(error),
             fix="name another target, such as one that ends in .mkv",
         )
 

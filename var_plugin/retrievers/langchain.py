@@ -11,7 +11,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, ValidationError
 
-from var_plugin.errors import InvalidInputError, complaints
+from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.search import GroupBy, Reranker, search
 from var_plugin.retrievers.text import describe
@@ -70,7 +70,7 @@ class AnomalyRetriever(BaseRetriever):
             asked = Query(text=query or None, image=image, audio=audio, video=video)
             call = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | options)
         except ValidationError as error:
-            reason = "; ".join(map(str, complaints(error)))
+            reason = "; ".join(map(str, field_errors(error)))
             raise InvalidInputError(
                 "the retriever cannot answer this call", why=reason, fix="see the fields of AnomalyRetriever"
             ) from error

@@ -51,7 +51,7 @@ class Peak:
 
 def unlikely(moment: Moment) -> bool:
     """Tell whether a moment is too unsure to be called a match, where that is known."""
-    return moment.confidence is not None and moment.confidence < settings().least_confidence
+    return moment.confidence is not None and moment.confidence < settings().min_confidence
 
 
 def strongest(segments: Iterable[Hit], start: float, end: float) -> Hit | None:

@@ -109,7 +109,7 @@ def search(
     probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
     segments = _segments(index, probes, candidates, wanted)
-    peaks = find_peaks(segments, share=settings().moment_share, longest=settings().moment_seconds)
+    peaks = find_peaks(segments, share=settings().moment_score_ratio, longest=settings().moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
     if min_score is not None:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from var_plugin import errors
-from var_plugin.errors import VarPluginError, complaints
+from var_plugin.errors import VarPluginError, field_errors
 from var_plugin.types import Value
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError(type(error))
     # A place begins with the part of the request: body, query, path.
-    first = complaints(error, inside=1)[0]
+    first = field_errors(error, inside=1)[0]
     status = 413 if error.errors()[0]["type"] in _TOO_LARGE else 400
     return error_response(status, _cut(str(first)), param=_cut(first.place) or None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from var_plugin.encoders.alan.configuration import QueryModality
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.evaluate import measure_model
 from var_plugin.evaluation.metrics import Retrieval
@@ -108,5 +108,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("ablations"):
+    with exit_on_error("ablations"):
         main()

@@ -21,7 +21,7 @@ import torch
 from transformers import BertConfig, BertTokenizer, set_seed
 
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
-from var_plugin.errors import told_in_a_line
+from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.synthetic import (
     MOTION_WORDS,
@@ -184,5 +184,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_in_a_line("planted"):
+    with exit_on_error("planted"):
         main()

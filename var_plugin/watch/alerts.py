@@ -28,7 +28,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from var_plugin.errors import InvalidInputError, complaints, said
+from var_plugin.errors import InvalidInputError, field_errors, os_error_message
 from var_plugin.media.files import replaceable
 from var_plugin.private_files import create_private_file, make_private_folder
 from var_plugin.types import MAX_QUERY_LENGTH, Filter, Finite, Moment, Value
@@ -113,10 +113,12 @@ class SavedQueries:
         except FileNotFoundError:
             return ()
         except ValidationError as error:
-            raise self._unusable(str(complaints(error)[0])) from error
+            raise self._unusable(str(field_errors(error)[0])) from error
         except OSError as error:
             raise InvalidInputError(
-                f"cannot read {self._file}", why=said(error), fix="check its permissions, or name another: --alerts"
+                f"cannot read {self._file}",
+                why=os_error_message(error),
+                fix="check its permissions, or name another: --alerts",
             ) from error
 
     def save(self, query: SavedQuery) -> None:
@@ -164,7 +166,7 @@ class SavedQueries:
             unfinished.replace(file)
         except OSError as error:
             raise InvalidInputError(
-                f"cannot write {self._file}", why=said(error), fix="name another file: --alerts"
+                f"cannot write {self._file}", why=os_error_message(error), fix="name another file: --alerts"
             ) from error
 
     def _unusable(self, why: str) -> InvalidInputError:
@@ -342,7 +344,7 @@ def _run(command: Sequence[str], body: bytes, seconds: float) -> None:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise DeliveryError(f"cannot run {command[0]}: {said(error)}") from None
+        raise DeliveryError(f"cannot run {command[0]}: {os_error_message(error)}") from None
     try:
         process.communicate(body, timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -30,7 +30,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from var_plugin.errors import InvalidInputError, said
+from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.private_files import make_private_folder
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def record(
             _finish(unfinished)
     except OSError as error:
         raise InvalidInputError(
-            f"cannot record into {folder}", why=said(error), fix="name another folder: --recordings"
+            f"cannot record into {folder}", why=os_error_message(error), fix="name another folder: --recordings"
         ) from error
     ready()
     recorder = _Recorder(url, folder, name, seconds, stop, connect, now)
@@ -206,7 +206,7 @@ class _Recorder:
                 failure = "the stream ended"
                 break
             except Exception as error:  # whatever a camera sends must not end the recording
-                failure = said(error) or type(error).__name__
+                failure = os_error_message(error) or type(error).__name__
                 if self.files > files or self._stop.is_set() or isinstance(error, _NO_ANSWER):
                     break
         return failure
@@ -255,7 +255,7 @@ class _Recorder:
         except (av.FFmpegError, ValueError) as error:
             if audio is None or isinstance(error, OSError):
                 raise
-            self._warn_of_audio(f"{audio.codec_context.name} cannot be stored: {said(error)}")
+            self._warn_of_audio(f"{audio.codec_context.name} cannot be stored: {os_error_message(error)}")
             return _File(self._folder, self._name, video, None, first, at)
 
     def _warn_of_audio(self, problem: str) -> None:
@@ -345,7 +345,7 @@ class _File:
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, OSError):
                 raise
-            return said(error) or type(error).__name__
+            return os_error_message(error) or type(error).__name__
         return None
 
     def _shift(self, packet: Packet[Any], *, is_video: bool) -> bool:

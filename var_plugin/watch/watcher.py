@@ -27,7 +27,7 @@ from var_plugin.errors import (
     TruncatedMediaError,
     UnreadableMediaError,
     VarPluginError,
-    said,
+    os_error_message,
 )
 from var_plugin.ingest.add import camera_name
 from var_plugin.ingest.pipeline import failure
@@ -143,7 +143,7 @@ class Watch:
                 make_private_folder(target)
             except OSError as error:
                 raise InvalidInputError(
-                    f"cannot record into {target}", why=said(error), fix="name another folder: --recordings"
+                    f"cannot record into {target}", why=os_error_message(error), fix="name another folder: --recordings"
                 ) from error
         with ThreadPoolExecutor(1, thread_name_prefix="recorder") as pool:
             ready = threading.Event()
@@ -270,7 +270,7 @@ class Watch:
                 self._note_deleted(error.pruned)
             logger.debug("housekeeping failed", exc_info=error)
             self.counts["failed housekeeping"] += 1
-            self.note(f"housekeeping failed: {said(error) or type(error).__name__}")
+            self.note(f"housekeeping failed: {os_error_message(error) or type(error).__name__}")
             return
         self._note_deleted(pruned)
 
@@ -286,7 +286,7 @@ class Watch:
             alerts = pending.raise_due(at_once=at_once)
         except Exception as error:  # they stay pending
             logger.debug("raising alerts failed", exc_info=error)
-            self.note(f"alerts failed: {said(error) or type(error).__name__}")
+            self.note(f"alerts failed: {os_error_message(error) or type(error).__name__}")
             if at_once:
                 self.counts["undelivered"] += len(pending)
             return

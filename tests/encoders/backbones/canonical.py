@@ -197,7 +197,7 @@ def main() -> None:
         folder = Path(place)
         save_paper_models(folder / "models")
         os.environ |= {
-            "VAR_PLUGIN_MODELS": str(folder / "models"), "VAR_PLUGIN_CACHE": str(folder / "cache"),
+            "VAR_PLUGIN_MODEL_DIR": str(folder / "models"), "VAR_PLUGIN_CACHE": str(folder / "cache"),
             "VAR_PLUGIN_OPTICAL_FLOW": "dis", "HF_HUB_OFFLINE": "1", "VAR_PLUGIN_DEVICE": "cpu",
         }  # fmt: skip
         settings.cache_clear()

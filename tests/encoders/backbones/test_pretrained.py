@@ -39,7 +39,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def configured(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Settings that find the models there, no network, and the device whose numbers the libraries are asked for."""
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(hub))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(hub))
     monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings.cache_clear()

@@ -37,7 +37,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setenv("VAR_PLUGIN_MODELS", str(models))
+    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
     monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings.cache_clear()

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from var_plugin.errors import MissingWeightsError, said
+from var_plugin.errors import MissingWeightsError, os_error_message
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -116,7 +116,7 @@ def _check_files(folder: Path) -> None:
             with path.open("rb") as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _not_pinned(path, said(error)) from error
+            raise _not_pinned(path, os_error_message(error)) from error
         if actual != expected:
             raise _not_pinned(path, f"its sha256 is {actual}, not {expected}")
 

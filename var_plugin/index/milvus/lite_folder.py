@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from var_plugin.errors import IndexUnavailableError, said
+from var_plugin.errors import IndexUnavailableError, os_error_message
 from var_plugin.index.failures import file_failure
 from var_plugin.index.milvus.snapshot import FORMAT
 from var_plugin.private_files import create_private_file, open_regular_file
@@ -104,7 +104,7 @@ def mend_collection(collection: Path, *, without_copies: bool, thorough: bool = 
 
 def unavailable(database: Path, error: Exception) -> IndexUnavailableError:
     """Return the error for an index that cannot be opened, with what to do about it."""
-    why, fix = file_failure(error) or (said(error), f"check the folder; if it is damaged, {_NEW_PLACE}")
+    why, fix = file_failure(error) or (os_error_message(error), f"check the folder; if it is damaged, {_NEW_PLACE}")
     return IndexUnavailableError(f"cannot open the index {database}", why=why, fix=fix)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from var_plugin.errors import IndexUnavailableError, complaints, said
+from var_plugin.errors import IndexUnavailableError, field_errors, os_error_message
 from var_plugin.index.failures import file_failure
 
 IndexKind = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
@@ -64,7 +64,7 @@ class MilvusOptions(BaseModel):
             option = error.errors()[0]["loc"][0]
             raise IndexUnavailableError(
                 f"the address of the Milvus server has an option '{option}' that cannot be used",
-                why=str(complaints(error, inside=1)[0]),
+                why=str(field_errors(error, inside=1)[0]),
                 fix=f"there are: {', '.join(cls.model_fields)}",
             ) from error
 
@@ -113,7 +113,7 @@ def milvus_uri(location: str | Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_file = path.is_file()
     except OSError as error:
-        why, fix = file_failure(error) or (said(error), "choose another place with --index")
+        why, fix = file_failure(error) or (os_error_message(error), "choose another place with --index")
         raise IndexUnavailableError(f"cannot open the folder {path.parent}", why=why, fix=fix) from error
     if is_file:
         raise IndexUnavailableError(
