@@ -97,14 +97,14 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     if anomaly.event is not None:
         moments["its trained part alone"] = _highest(clips, anomaly.event)
     moments |= {name: (at - half, at + half) for name, at in points.items()}
-    led = anomaly_spans(clips.times, anomaly.score, clips.end, least=settings().anomaly_threshold)
+    led = anomaly_spans(clips.times, anomaly.score, clips.end, min_score=settings().anomaly_threshold)
     moments |= _by_words(clips, encoders, video, led)
     return {name: overlap(span, film.fight) >= RIGHT for name, span in moments.items()}
 
 
 def _highest(clips: Clips, scores: NDArray[np.float32]) -> Span:
     """Return the anomaly-led span of the highest score."""
-    spans = anomaly_spans(clips.times, scores, clips.end, least=0.0)
+    spans = anomaly_spans(clips.times, scores, clips.end, min_score=0.0)
     return max(spans, key=lambda span: scores[clips.within(*span)].max())
 
 

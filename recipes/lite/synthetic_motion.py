@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from var_plugin.encoders.base import ImageArray
-from var_plugin.media.motion import Grey, motion_image
+from var_plugin.media.motion import Gray, motion_image
 
 _IMAGES = 4  # in a motion image
 
@@ -49,5 +49,5 @@ def _grey(image: ImageArray, side: int) -> NDArray[np.float32]:
 
 
 def _motion(greys: Sequence[NDArray[np.floating]]) -> ImageArray:
-    rounded: list[Grey] = [np.clip(np.rint(grey), 0, 255).astype(np.uint8) for grey in greys]
+    rounded: list[Gray] = [np.clip(np.rint(grey), 0, 255).astype(np.uint8) for grey in greys]
     return motion_image(rounded)

@@ -1,9 +1,9 @@
-"""Fuzzing: films of several formats, damaged at random, are decoded in the guard; all outcomes are counted.
+"""Fuzzing: films of several formats, damaged at random, are decoded in the sandbox; all outcomes are counted.
 
     python -m tests.hostile_media.fuzz --inputs 10000 [--seed 1] [--keep FOLDER]
 
 Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers. What crashed a
-decoder, which is what the guard is for, can be kept to be looked at.
+decoder, which is what the sandbox is for, can be kept to be looked at.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from tests.films import Film, textured
 from var_plugin.errors import DecoderCrashedError, VarPluginError
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
-LIMITS = replace(DEFAULT_LIMITS, silence=10.0)
+LIMITS = replace(DEFAULT_LIMITS, stall_seconds=10.0)
 LONGEST_SECONDS = 60.0
 """Twice the silence allowed, a second child, and a machine that has other work."""
 SIDE = 32
-"""Pixels of the images: so small, they come through the memory that the guard shares with its child."""
+"""Pixels of the images: so small, they come through the memory that the sandbox shares with its child."""
 FILMS = {
     "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
     "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",
@@ -97,7 +97,7 @@ def make_films(folder: Path) -> dict[str, Original]:
 
 
 def outcome(path: Path) -> str:
-    """Decode images, what moves after them, and sound in the guard; return the name of how the images ended.
+    """Decode images, what moves after them, and sound in the sandbox; return the name of how the images ended.
 
     Raises:
         AssertionError: it took too long. Errors of other types than the package's own propagate.
@@ -105,8 +105,8 @@ def outcome(path: Path) -> str:
     started = time.monotonic()
     ends = []
     for read in (
-        lambda: guard.Frames(path, size=(SIDE, SIDE), motion=SIDE, limits=LIMITS),
-        lambda: guard.decode_audio(path, LIMITS),
+        lambda: sandbox.Frames(path, size=(SIDE, SIDE), motion=SIDE, limits=LIMITS),
+        lambda: sandbox.decode_audio(path, LIMITS),
     ):
         try:
             for _ in read():

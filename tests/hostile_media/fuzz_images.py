@@ -1,4 +1,4 @@
-"""Fuzzing: images of every format that is read, damaged at random, are decoded in the guard; outcomes are counted.
+"""Fuzzing: images of every format that is read, damaged at random, are decoded in the sandbox; outcomes are counted.
 
     python -m tests.hostile_media.fuzz_images --inputs 10000 [--seed 1] [--keep FOLDER]
 
@@ -21,7 +21,7 @@ from PIL import Image, features
 from tests.films import textured
 from tests.hostile_media.fuzz import LIMITS, LONGEST_SECONDS, SIDE, Edit, Original, edits, generating, run
 from var_plugin.errors import DecoderCrashedError, VarPluginError
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -83,14 +83,14 @@ def with_checksums(content: bytes) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """Decode an image in the guard; return the name of how it ended.
+    """Decode an image in the sandbox; return the name of how it ended.
 
     Raises:
         AssertionError: it took too long. Errors of other types than the package's own propagate.
     """
     started = time.monotonic()
     try:
-        guard.decode_image(path, size=(SIDE, SIDE), limits=LIMITS)
+        sandbox.decode_image(path, size=(SIDE, SIDE), limits=LIMITS)
         ended = "decoded"
     except VarPluginError as error:
         assert len(str(error).splitlines()) == 1, error

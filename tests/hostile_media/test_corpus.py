@@ -9,7 +9,7 @@ import pytest
 from tests.hostile_media.corpus import Case, build
 from var_plugin.api import Index
 from var_plugin.errors import DecoderCrashedError, PlaylistError, VarPluginError
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 LONGEST_SECONDS = 20.0
 
@@ -22,7 +22,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 def outcome(path: Path) -> int | VarPluginError:
     """Return the number of frames, each with what moves after it, or the error."""
     try:
-        return sum(frame.motion is not None for frame in guard.Frames(path, size=(32, 32), motion=32))
+        return sum(frame.motion is not None for frame in sandbox.Frames(path, size=(32, 32), motion=32))
     except VarPluginError as error:
         return error
 
@@ -41,11 +41,11 @@ def test_each_file_gives_its_frames_or_its_own_error(corpus: list[Case]) -> None
 
 
 def test_none_of_them_crashes_the_decoder(corpus: list[Case]) -> None:
-    """The guard would bear it; that it need not is worth knowing."""
+    """The sandbox would bear it; that it need not is worth knowing."""
     for case in corpus:
         try:
-            guard.probe(case.path)
-            for _ in guard.decode_audio(case.path):
+            sandbox.probe(case.path)
+            for _ in sandbox.decode_audio(case.path):
                 pass
         except DecoderCrashedError:
             raise
@@ -81,6 +81,6 @@ def test_a_playlist_calls_nobody(tmp_path: Path) -> None:
             path = tmp_path / name
             path.write_text(text)
             with pytest.raises(PlaylistError):
-                list(guard.Frames(path))
+                list(sandbox.Frames(path))
         with pytest.raises(TimeoutError):
             server.accept()

@@ -19,7 +19,7 @@ from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, TooLong
 from var_plugin.media.audio import SAMPLE_RATE, decode_audio, read_audio
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 
 def strongest_frequency(sound: np.ndarray) -> float:
@@ -199,8 +199,8 @@ def test_the_first_track_that_is_not_silent_is_used(tmp_path: Path) -> None:
     sound = read_audio(path)
     assert len(sound) == 3 * SAMPLE_RATE
     assert strongest_frequency(sound) == pytest.approx(700, abs=2)
-    assert np.array_equal(guard.read_audio(path), sound)
-    guard._kill_idle()
+    assert np.array_equal(sandbox.read_audio(path), sound)
+    sandbox._kill_idle()
 
 
 def test_audio_may_change_its_format_on_the_way(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_every_sample_rate_that_is_used_is_read(tmp_path: Path, rate: int) -> No
     path = tmp_path / "audio.wav"
     samples = max(100, min(rate, 1_000_000))
     path.write_bytes(wav(rate, samples=samples))
-    audio = guard.read_audio(path)
+    audio = sandbox.read_audio(path)
     assert len(audio) / SAMPLE_RATE == pytest.approx(samples / rate, rel=0.1)
     assert np.median(audio) == pytest.approx(0.25, abs=0.01)
 
@@ -237,7 +237,7 @@ def test_absurd_rates_and_channels_are_unreadable(tmp_path: Path, content: bytes
     path = tmp_path / "audio.wav"
     path.write_bytes(content)
     with pytest.raises(UnreadableMediaError):
-        guard.read_audio(path)
+        sandbox.read_audio(path)
 
 
 def test_a_small_file_cannot_last_for_days(tmp_path: Path) -> None:
@@ -245,4 +245,4 @@ def test_a_small_file_cannot_last_for_days(tmp_path: Path) -> None:
     path = tmp_path / "audio.wav"
     path.write_bytes(wav(1, samples=200_000))
     with pytest.raises(TooLongMediaError, match="the limit is 60 s"):
-        guard.read_audio(path, limits=replace(DEFAULT_LIMITS, duration=60.0))
+        sandbox.read_audio(path, limits=replace(DEFAULT_LIMITS, duration=60.0))

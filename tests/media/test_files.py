@@ -17,11 +17,11 @@ from var_plugin.media import files
 from var_plugin.media.files import (
     HIDDEN_FILES,
     _spelling,
-    canonical,
+    atomic_write,
+    canonical_path,
     content_hash,
     find_videos,
     scan_videos,
-    written_whole,
 )
 
 
@@ -147,7 +147,7 @@ def test_a_path_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "linked").symlink_to(tmp_path / "a")
     monkeypatch.chdir(tmp_path)
     ways = ["a/f.mp4", "./a//f.mp4", "b/../a/f.mp4", "linked/f.mp4", "linked/../a/f.mp4", str(tmp_path / "a/f.mp4")]
-    assert {canonical(Path(way)) for way in ways} == {str(tmp_path.resolve() / "a/f.mp4")}
+    assert {canonical_path(Path(way)) for way in ways} == {str(tmp_path.resolve() / "a/f.mp4")}
 
 
 def test_a_name_is_spelled_as_its_folder_spells_it(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_a_named_file_is_written_through_a_link(tmp_path: Path) -> None:
     link, file = tmp_path / "clip.mp4", tmp_path / "share" / "clip.mp4"
     link.symlink_to("share/clip.mp4")
     for content in ("new", "newer"):
-        with written_whole(link) as unfinished:
+        with atomic_write(link) as unfinished:
             unfinished.write_text(content)
         assert (link.is_symlink(), file.read_text()) == (True, content)
-    with pytest.raises(RuntimeError), written_whole(link):
+    with pytest.raises(RuntimeError), atomic_write(link):
         raise RuntimeError
     assert file.read_text() == "newer"
     assert sorted(file.parent.iterdir()) == [file]
@@ -192,13 +192,13 @@ def test_a_private_file_replaces_a_link(tmp_path: Path) -> None:
     link.parent.mkdir()
     file.write_text("other")
     link.symlink_to(file)
-    with written_whole(link, private=True) as unfinished:
+    with atomic_write(link, private=True) as unfinished:
         unfinished.write_text("new")
     assert (link.is_symlink(), link.read_text(), file.read_text()) == (False, "new", "other")
 
 
 def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(InvalidInputError, match="it is not a regular file"), written_whole(tmp_path / "pipe.jpg"):
+    with pytest.raises(InvalidInputError, match="it is not a regular file"), atomic_write(tmp_path / "pipe.jpg"):
         pytest.fail("it is written")
     assert (tmp_path / "pipe.jpg").is_fifo()

@@ -15,7 +15,7 @@ from tests.media.test_frames import write_display_matrix
 from var_plugin.errors import TruncatedMediaError, UnreadableMediaError
 from var_plugin.media.clips import write_thumbnail
 from var_plugin.media.frames import Frame, FrameReader, frame_at
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 FORMATS = [
     ("a.mp4", "libx264", {}),
@@ -95,13 +95,13 @@ def test_distant_frames_are_shown_until_the_next(name: str, tmp_path: Path) -> N
     times = [0.0, 1.0, 12.0, 12.1, 40.0, 40.1]
     path = coded(tmp_path / name, "libx264", {"bf": "0"}, times=times, gop=3)
     for time, number in ((0.9, 0), (5.0, 1), (11.99, 1), (12.05, 2), (30.0, 3), (40.05, 4)):
-        shown = guard.frame_at(path, time)
+        shown = sandbox.frame_at(path, time)
         assert (number_of(shown, 6), shown.time) == (number, pytest.approx(times[number], abs=0.002))
     reader = FrameReader(path, start=5.0, end=8.0)
     assert [(frame.time, number_of(frame, 6)) for frame in reader] == [(5.0, 1)]
     assert reader.end == 8.0
     assert [frame.time for frame in FrameReader(path, rate=1, start=11.5, end=30.0)] == pytest.approx([11.5, 12.0])
-    guard._kill_idle()
+    sandbox._kill_idle()
 
 
 def test_before_its_first_frame_a_video_shows_that(film: Film) -> None:
@@ -176,8 +176,8 @@ def test_images_have_the_shape_that_is_shown(
     if tall != wide and wide < 200:
         white = image[..., 0] > 128
         assert white[2].sum() == pytest.approx(white[:, 2].sum(), abs=3), "a square is a square"
-    assert guard.image_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
-    guard._kill_idle()
+    assert sandbox.image_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
+    sandbox._kill_idle()
 
 
 def test_pixels_that_are_not_square_are_turned_with_the_image(tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_pixels_that_are_not_square_are_turned_with_the_image(tmp_path: Path) ->
     assert next(iter(FrameReader(path))).image.shape == (160, 144, 3)
     with Image.open(write_thumbnail(path, 0.5, tmp_path / "a.jpg")) as image:
         assert image.width / image.height == pytest.approx(144 / 160, abs=0.01)
-    guard._kill_idle()
+    sandbox._kill_idle()

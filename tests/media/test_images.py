@@ -29,7 +29,7 @@ from var_plugin.errors import (
 from var_plugin.media.image_input import load_image
 from var_plugin.media.images import FORMATS, decode_image
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 HALVES = np.concatenate([plain(200, 30, 30, height=16), plain(30, 30, 200, height=32)])
 """Red above blue; neither square nor symmetric, so that each turn can be told from the others."""
@@ -66,12 +66,12 @@ def test_every_listed_format_is_recognised_by_its_content(tmp_path: Path, kind: 
         pytest.skip("this Pillow has no AVIF")
     path = tmp_path / "named.xyz"
     path.write_bytes(saved(Image.fromarray(HALVES), kind))
-    image = guard.decode_image(path)
+    image = sandbox.decode_image(path)
     assert image.shape == HALVES.shape
     above, below = mean_colors(image)
     np.testing.assert_allclose(above, (200, 30, 30), atol=12)
     np.testing.assert_allclose(below, (30, 30, 200), atol=12)
-    np.testing.assert_array_equal(guard.decode_image(path, size=(8, 8)), decode_image(path, size=(8, 8)))
+    np.testing.assert_array_equal(sandbox.decode_image(path, size=(8, 8)), decode_image(path, size=(8, 8)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])
@@ -96,7 +96,7 @@ def test_images_are_shown_upright(tmp_path: Path, kind: str, orientation: int) -
 def test_damaged_exif_does_not_hide_the_image(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(saved(Image.fromarray(HALVES), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40))
-    assert guard.decode_image(path).shape == HALVES.shape
+    assert sandbox.decode_image(path).shape == HALVES.shape
 
 
 def ramp() -> NDArray[np.uint16]:
@@ -124,7 +124,7 @@ def test_every_mode_becomes_its_colour(tmp_path: Path, mode: str) -> None:
     image, kind, color = MODES[mode]
     path = tmp_path / "image"
     path.write_bytes(saved(image, kind))
-    np.testing.assert_allclose(guard.decode_image(path).mean(axis=(0, 1)), color, atol=4)
+    np.testing.assert_allclose(sandbox.decode_image(path).mean(axis=(0, 1)), color, atol=4)
     np.testing.assert_allclose(load_image(image, (8, 8)).mean(axis=(0, 1)), color, atol=4)
 
 
@@ -132,15 +132,15 @@ def test_16_bits_keep_their_range(tmp_path: Path) -> None:
     for kind in ("PNG", "TIFF"):
         path = tmp_path / kind
         path.write_bytes(saved(Image.fromarray(ramp()), kind))
-        np.testing.assert_array_equal(guard.decode_image(path)[..., 0], ramp() >> 8)
+        np.testing.assert_array_equal(sandbox.decode_image(path)[..., 0], ramp() >> 8)
 
 
 @pytest.mark.parametrize("values", [ramp().astype(np.float32) / 1e9, ramp().astype(np.int32) * 9000])
 def test_values_without_a_scale_are_stretched(tmp_path: Path, values: NDArray[np.generic]) -> None:
     path = tmp_path / "image.tif"
     path.write_bytes(saved(Image.fromarray(values), "TIFF"))
-    np.testing.assert_allclose(guard.decode_image(path)[..., 0], ramp() / 257, atol=1)
-    assert guard.decode_image(path).min() == 0
+    np.testing.assert_allclose(sandbox.decode_image(path)[..., 0], ramp() / 257, atol=1)
+    assert sandbox.decode_image(path).min() == 0
 
 
 def test_not_finite_values_are_an_image_all_the_same(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_not_finite_values_are_an_image_all_the_same(tmp_path: Path) -> None:
     values[0, :3] = np.nan, np.inf, -np.inf
     path = tmp_path / "image.tif"
     path.write_bytes(saved(Image.fromarray(values), "TIFF"))
-    assert guard.decode_image(path).shape == (48, 64, 3)
+    assert sandbox.decode_image(path).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WebP", "PNG", "TIFF"])
@@ -156,7 +156,7 @@ def test_of_an_animation_the_first_image_counts(tmp_path: Path, kind: str) -> No
     images = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "lime")]
     path = tmp_path / "moving"
     path.write_bytes(saved(images[0], kind, save_all=True, append_images=images[1:]))
-    np.testing.assert_allclose(guard.decode_image(path).mean(axis=(0, 1)), (255, 0, 0), atol=4)
+    np.testing.assert_allclose(sandbox.decode_image(path).mean(axis=(0, 1)), (255, 0, 0), atol=4)
 
 
 BOMBS = {
@@ -177,7 +177,7 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, bomb: str
     path = tmp_path / "bomb.png"
     path.write_bytes(BOMBS[bomb])
     with pytest.raises((TooManyPixelsError, UnreadableMediaError)) as caught:
-        guard.decode_image(path)
+        sandbox.decode_image(path)
     assert isinstance(caught.value, TooManyPixelsError) or bomb == "WebP"
     assert "\n" not in str(caught.value)
 
@@ -203,7 +203,7 @@ def test_metadata_that_unpack_to_gigabytes_are_refused(tmp_path: Path, bomb: str
     with pytest.raises(
         UnreadableMediaError, match=r"cannot read .*bomb\.png as an image: .*[Tt]oo (large|much memory)"
     ) as caught:
-        guard.decode_image(path, limits=replace(DEFAULT_LIMITS, memory=1 << 30))
+        sandbox.decode_image(path, limits=replace(DEFAULT_LIMITS, memory=1 << 30))
     assert "\n" not in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_of_many_large_images_one_is_decoded(tmp_path: Path, kind: str) -> None:
         pytest.skip("this Pillow has no AVIF")
     path = tmp_path / "moving"
     path.write_bytes(animation(kind))
-    assert guard.decode_image(path, size=(8, 8), limits=replace(DEFAULT_LIMITS, memory=1 << 30)).shape == (8, 8, 3)
+    assert sandbox.decode_image(path, size=(8, 8), limits=replace(DEFAULT_LIMITS, memory=1 << 30)).shape == (8, 8, 3)
 
 
 def test_an_avif_image_beyond_the_limit_is_refused(tmp_path: Path) -> None:
@@ -234,16 +234,16 @@ def test_an_avif_image_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.avif"
     path.write_bytes(saved(Image.new("RGB", (8192, 4096)), "AVIF", speed=10))
     with pytest.raises(TooManyPixelsError, match="it has 8192 x 4096 pixels"):
-        guard.decode_image(path)
+        sandbox.decode_image(path)
 
 
 def test_the_memory_of_decoding_an_image_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(saved(Image.new("RGB", (5000, 5000)), "PNG"))
-    guard._kill_idle()
+    sandbox._kill_idle()
     with pytest.raises(DecodingMemoryError, match="needs too much memory"):
-        guard.decode_image(path, limits=replace(DEFAULT_LIMITS, memory=300 << 20))
-    assert guard.decode_image(path, size=(8, 8)).shape == (8, 8, 3)
+        sandbox.decode_image(path, limits=replace(DEFAULT_LIMITS, memory=300 << 20))
+    assert sandbox.decode_image(path, size=(8, 8)).shape == (8, 8, 3)
 
 
 DAMAGED = {
@@ -277,7 +277,7 @@ def test_what_is_no_image_is_one_error_in_one_line(tmp_path: Path, damage: str) 
     path = tmp_path / "holiday.png"
     path.write_bytes(DAMAGED[damage])
     with pytest.raises(UnreadableMediaError, match=r"cannot read .*holiday\.png as an image: .+; convert it") as caught:
-        guard.decode_image(path)
+        sandbox.decode_image(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -290,7 +290,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         program.write_text(f"#!/bin/sh\necho $0 >> {log}\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    guard._kill_idle()  # a child with this PATH
+    sandbox._kill_idle()  # a child with this PATH
     path = tmp_path / "holiday.png"
     path.write_bytes(POSTSCRIPT)
     with pytest.raises(UnreadableMediaError):
@@ -341,13 +341,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None:
     """A PIL image may be in any mode, and may carry its turn."""
-    guard._kill_idle()
+    sandbox._kill_idle()
     exif = Image.Exif()
     exif[0x0112] = 3
     file = io.BytesIO(saved(Image.fromarray(HALVES[::-1, ::-1]), "PNG", exif=exif))
     assert mean_colors(load_image(Image.open(file), (48, 64)))[0][0] > 180
     assert load_image(HALVES, (8, 8)).shape == (8, 8, 3)
-    assert not guard._idle, "no child was started"
+    assert not sandbox._idle, "no child was started"
     with pytest.raises(InvalidInputError, match="cannot read a PIL image"):
         load_image(Image.open(io.BytesIO(saved(Image.fromarray(textured(1)), "PNG")[:-40])), (8, 8))
 

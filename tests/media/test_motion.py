@@ -6,7 +6,7 @@ import pytest
 from tests.films import Film, plain, textured
 from var_plugin.media.frames import Frame, FrameReader
 from var_plugin.media.motion import motion_image
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 
 def walking_square(time: float) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_missing_images_repeat_the_last() -> None:
 def test_the_guard_hands_over_the_same(film: Film) -> None:
     path = film(seconds=2, fps=25, paint=walking_square)
     here = list(FrameReader(path, rate=2, size=(32, 32), motion=64))
-    there = list(guard.Frames(path, rate=2, size=(32, 32), motion=64))
+    there = list(sandbox.Frames(path, rate=2, size=(32, 32), motion=64))
     assert [frame.time for frame in here] == [frame.time for frame in there]
     for a, b in zip(here, there, strict=True):
         assert np.array_equal(a.image, b.image)

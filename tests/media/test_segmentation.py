@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.films import plain, textured
-from var_plugin.media.segmentation import anomaly_spans, key_frame, shows_something, static_runs, uniform_segments
+from var_plugin.media.segmentation import (
+    anomaly_spans,
+    choose_keyframe,
+    group_static_spans,
+    has_content,
+    uniform_segments,
+)
 
 durations = st.floats(0.05, 50_000)
 lengths = st.floats(0.5, 120)
@@ -46,7 +52,7 @@ def test_runs_cover_everything_and_hold_only_what_is_alike(
     vectors = np.eye(4)[scenes] + 0.1 * rng.normal(size=(len(scenes), 4))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     spans = uniform_segments(8.0 * len(scenes), 8.0)
-    runs = static_runs(spans, vectors, similarity=similarity, longest=longest)
+    runs = group_static_spans(spans, vectors, similarity=similarity, max_seconds=longest)
     assert [i for run in runs for i in run] == list(range(len(spans)))
     for run in runs:
         members = vectors[run.start : run.stop]
@@ -57,24 +63,24 @@ def test_runs_cover_everything_and_hold_only_what_is_alike(
 def test_a_slow_pan_is_not_one_run() -> None:
     angles = np.linspace(0, np.pi / 2, 20)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    runs = static_runs(uniform_segments(160.0, 8.0), vectors, similarity=0.98, longest=1_000)
+    runs = group_static_spans(uniform_segments(160.0, 8.0), vectors, similarity=0.98, max_seconds=1_000)
     assert len(runs) > 5
 
 
 def test_the_key_frame_is_the_most_typical_usable_one() -> None:
     vectors = np.array([[1, 0], [1, 0], [0, 1], [1, 0]], np.float32)
-    assert key_frame([0.0, 0.5, 1.0, 1.5], vectors, [True] * 4) == 0.5
-    assert key_frame([0.0, 0.5, 1.0, 1.5], vectors, [True, False, True, True]) == 1.5
-    assert key_frame([0.0, 0.5], vectors[:2], [True, False]) == 0.5, "rather dark than the first frame"
-    assert key_frame([0.0], vectors[:1], [False]) == 0.0
+    assert choose_keyframe([0.0, 0.5, 1.0, 1.5], vectors, [True] * 4) == 0.5
+    assert choose_keyframe([0.0, 0.5, 1.0, 1.5], vectors, [True, False, True, True]) == 1.5
+    assert choose_keyframe([0.0, 0.5], vectors[:2], [True, False]) == 0.5, "rather dark than the first frame"
+    assert choose_keyframe([0.0], vectors[:1], [False]) == 0.0
     long = vectors * np.array([[1], [1], [9], [1]], np.float32)
-    assert key_frame([0.0, 0.5, 1.0, 1.5], long, [True] * 4) == 0.5, "a long vector is not more typical"
+    assert choose_keyframe([0.0, 0.5, 1.0, 1.5], long, [True] * 4) == 0.5, "a long vector is not more typical"
 
 
 def test_black_and_flat_images_show_nothing() -> None:
-    assert not shows_something(plain(0, 0, 0))
-    assert not shows_something(plain(0, 0, 255))
-    assert shows_something(textured(1))
+    assert not has_content(plain(0, 0, 0))
+    assert not has_content(plain(0, 0, 255))
+    assert has_content(textured(1))
 
 
 def half_seconds(count: int) -> np.ndarray:
@@ -84,32 +90,32 @@ def half_seconds(count: int) -> np.ndarray:
 def test_a_span_grows_around_its_peak_and_no_further() -> None:
     scores = np.full(60, 0.1)
     scores[20:26] = [0.5, 0.7, 0.9, 0.8, 0.6, 0.2]
-    assert anomaly_spans(half_seconds(60), scores, 30.0, least=0.3) == [(10.5, 12.5)]
+    assert anomaly_spans(half_seconds(60), scores, 30.0, min_score=0.3) == [(10.5, 12.5)]
 
 
 def test_a_short_peak_is_widened_and_a_long_one_cut() -> None:
     short, long = np.zeros(80), np.full(80, 0.9)
     short[10] = 0.8
-    assert anomaly_spans(half_seconds(80), short, 40.0, least=0.3) == [(4.25, 6.25)]
-    spans = anomaly_spans(half_seconds(80), long, 40.0, least=0.3)
+    assert anomaly_spans(half_seconds(80), short, 40.0, min_score=0.3) == [(4.25, 6.25)]
+    spans = anomaly_spans(half_seconds(80), long, 40.0, min_score=0.3)
     assert max(end - start for start, end in spans) <= 16
 
 
 def test_where_nothing_is_anomalous_there_is_no_span() -> None:
-    assert anomaly_spans(half_seconds(10), np.full(10, 0.29), 5.0, least=0.3) == []
+    assert anomaly_spans(half_seconds(10), np.full(10, 0.29), 5.0, min_score=0.3) == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=200), st.floats(0.05, 1), st.floats(0.1, 3), st.floats(0.01, 5))
 def test_anomaly_spans_lie_inside_apart_in_order_and_on_their_peaks(
-    scores: list[float], least: float, step: float, tail: float
+    scores: list[float], min_score: float, step: float, tail: float
 ) -> None:
     times = np.arange(len(scores)) * step
     end = float(times[-1]) + tail
-    spans = anomaly_spans(times, np.array(scores), end, least=least)
+    spans = anomaly_spans(times, np.array(scores), end, min_score=min_score)
     assert spans == sorted(spans)
     assert all(0 <= start < stop <= end for start, stop in spans)
     assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
-    if max(scores) >= least:
+    if max(scores) >= min_score:
         highest = times[int(np.argmax(scores))]
         assert any(start <= highest < stop for start, stop in spans)
     else:

@@ -15,7 +15,7 @@ from tests.films import Film, textured
 from var_plugin.errors import TruncatedMediaError
 from var_plugin.media import frames
 from var_plugin.media import frames as sparse
-from var_plugin.media.frames import FrameReader, enough_key_frames
+from var_plugin.media.frames import FrameReader, find_sufficient_keyframes
 from var_plugin.media.limits import DEFAULT_LIMITS
 
 
@@ -23,10 +23,10 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Times of all frames that are decoded."""
     times: list[float] = []
-    decoded = frames.decoded
+    decode_stream = frames.decode_stream
 
     def counting(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for frame in decoded(*arguments, **options):
+        for frame in decode_stream(*arguments, **options):
             times.append(frame.time)
             yield frame
 
@@ -77,19 +77,19 @@ def test_else_all_frames_are_decoded(film: Film, counted: list[float], options: 
 def test_a_large_file_is_not_read_in_silence(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     path = numbered(film)
     monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size)
-    found = enough_key_frames(path, 1.0, DEFAULT_LIMITS)
+    found = find_sufficient_keyframes(path, 1.0, DEFAULT_LIMITS)
     assert found and found.end == pytest.approx(6.0)
     monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size - 1)
-    assert enough_key_frames(path, 1.0, DEFAULT_LIMITS) is None
+    assert find_sufficient_keyframes(path, 1.0, DEFAULT_LIMITS) is None
 
 
 def test_a_gap_anywhere_asks_for_all_frames(film: Film) -> None:
     """Images that come after a pause, with no key frame of their own time."""
     whole = film("whole.mp4", seconds=6, fps=10)
-    found = enough_key_frames(whole, 1.0, DEFAULT_LIMITS)
+    found = find_sufficient_keyframes(whole, 1.0, DEFAULT_LIMITS)
     assert found and found.end == pytest.approx(6.0)
     late = film("late.mp4", fps=10, times=[*np.arange(10) / 10, *(2.5 + np.arange(9) / 10)])
-    assert enough_key_frames(late, 1.0, DEFAULT_LIMITS) is None
+    assert find_sufficient_keyframes(late, 1.0, DEFAULT_LIMITS) is None
 
 
 def test_key_frames_that_come_a_little_late_count_for_their_time(film: Film, counted: list[float]) -> None:
@@ -131,7 +131,7 @@ def test_images_that_are_renewed_strip_by_strip_are_decoded_whole(film: Film, tm
         for number in range(120):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(waves(number / 10), format="rgb24")))
         container.mux(stream.encode(None))
-    assert enough_key_frames(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
+    assert find_sufficient_keyframes(path, 0.25, DEFAULT_LIMITS) is not None, "it looks as if key frames were enough"
     every = {frame.time: frame.image for frame in FrameReader(path)}
     found = list(FrameReader(path, rate=0.25))
     assert [frame.time for frame in found] == [0.0, 4.0, 8.0]

@@ -18,7 +18,7 @@ from tests.ingest.rtsp_server import Camera, Payload, Track, tone
 from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError
 from var_plugin.ingest.timestamps import recorded_at
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 from var_plugin.watch import rtsp
 from var_plugin.watch.folder import watch
 from var_plugin.watch.rtsp import camera_name, record
@@ -84,12 +84,12 @@ def test_a_real_stream_becomes_files_that_are_indexed(
             assert until(lambda: len(index.videos()) >= 3)
     assert not list(folder.glob(".*.part"))
     for path in recordings(folder):
-        frames = list(guard.Frames(path))
+        frames = list(sandbox.Frames(path))
         assert frames[0].time == pytest.approx(0, abs=0.3)
         at = recorded_at(path).at
         assert at
         assert timedelta() <= at - began < timedelta(minutes=2)
-    first = guard.Frames(recordings(folder)[0])
+    first = sandbox.Frames(recordings(folder)[0])
     assert len(list(first)) == pytest.approx(60, abs=12), "cut at the first key frame after six seconds"
     assert "hush" not in caplog.text
     assert "connecting again in 1 s" in caplog.text
@@ -148,8 +148,8 @@ def test_audio_that_matroska_cannot_hold_is_recorded_as_pcm(
 ) -> None:
     track = audio(codec, kind, payloads=spoken(encoder))
     first, *_ = recorded(Camera(footage, speed=20, tracks=[track]), tmp_path / "recorded")
-    assert len(list(guard.Frames(first))) == pytest.approx(60, abs=12)
-    samples = np.concatenate(list(guard.decode_audio(first)))
+    assert len(list(sandbox.Frames(first))) == pytest.approx(60, abs=12)
+    samples = np.concatenate(list(sandbox.decode_audio(first)))
     assert len(samples) / 16_000 == pytest.approx(6, abs=1.5)
     loudest = np.abs(np.fft.rfft(samples[16_000:32_000])).argmax()
     assert loudest == pytest.approx(400, abs=2), "the tone, in Hz"
@@ -183,7 +183,7 @@ def test_a_stream_beside_the_video_never_costs_the_video(
     footage: Path, tmp_path: Path, index: Index, track: Track, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, *_ = recorded(Camera(footage, speed=20, tracks=[track]), tmp_path / "recorded")
-    frames = list(guard.Frames(first))
+    frames = list(sandbox.Frames(first))
     assert len(frames) == pytest.approx(60, abs=12)
     assert frames[-1].time == pytest.approx(len(frames) / 10, abs=0.3), "no frame is missing in between"
     assert caplog.text.count("audio is left out") == bool(warning), "said once, where there is anything to say"
@@ -206,7 +206,7 @@ def test_audio_that_goes_on_does_not_hide_that_the_video_stopped(
 def test_h265_is_recorded(film: Film, tmp_path: Path) -> None:
     footage = film("source.mp4", seconds=20, codec="libx265", paint=lambda time: textured(round(time * 10)))
     first, *_ = recorded(Camera(footage, speed=20), tmp_path / "recorded")
-    assert len(list(guard.Frames(first))) == pytest.approx(60, abs=12)
+    assert len(list(sandbox.Frames(first))) == pytest.approx(60, abs=12)
 
 
 def test_a_nearly_full_disk_pauses_the_recording(
@@ -221,7 +221,7 @@ def test_a_nearly_full_disk_pauses_the_recording(
         assert until(lambda: "recording is paused" in caplog.text)
         files = recordings(folder)
         assert not list(folder.glob(".*")), "the file that was growing is complete"
-        assert all(list(guard.Frames(file)) for file in files)
+        assert all(list(sandbox.Frames(file)) for file in files)
         monkeypatch.setattr(rtsp, "_MIN_FREE_BYTES", 0)
         assert until(lambda: len(recordings(folder)) > len(files)), "it goes on when there is space"
 
@@ -306,7 +306,7 @@ def test_a_day_of_stalls(film: Film, tmp_path: Path) -> None:
         at = recorded_at(path).at
         assert at
         start = (at - MIDNIGHT).total_seconds()
-        frames = list(guard.Frames(path))
+        frames = list(sandbox.Frames(path))
         assert frames[-1].time < 400
         for frame in frames[:: len(frames) // 2 or 1]:
             assert frame.image.mean() == pytest.approx(day_level(start + frame.time), abs=3), path

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from var_plugin.errors import VarPluginError
 from var_plugin.escaping import printable
 from var_plugin.ingest.pipeline import RunProgress
-from var_plugin.media.files import file_state
+from var_plugin.media.files import file_status
 from var_plugin.media.sandbox.client import probe
 from var_plugin.types import VideoReceipt
 
@@ -92,7 +92,7 @@ class ProgressBar(RunProgress):
 def _size(file: Path) -> int:
     """Return the bytes of a file, at least 1, so that every file counts."""
     try:
-        return max(1, file_state(file).st_size)
+        return max(1, file_status(file).st_size)
     except VarPluginError:  # its line of the receipt says so
         return 1
 

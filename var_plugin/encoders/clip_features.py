@@ -15,7 +15,7 @@ from var_plugin.encoders.base import ClipReader, ImageEncoder, Vectors, VideoEnc
 from var_plugin.media.frames import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import Frames
-from var_plugin.media.segmentation import shows_something
+from var_plugin.media.segmentation import has_content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Runs:
             yield Run(
                 run,
                 [frame.time for frame in first_frames],
-                [shows_something(frame.image) for frame in first_frames],
+                [has_content(frame.image) for frame in first_frames],
             )
 
 

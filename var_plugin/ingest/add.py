@@ -20,7 +20,7 @@ from var_plugin.ingest.pipeline import Engine, Footage, Here, Progress, RunProgr
 from var_plugin.ingest.reindex import finish_reindex
 from var_plugin.ingest.signals import let_through
 from var_plugin.ingest.timestamps import check_known
-from var_plugin.media.files import canonical, scan_videos
+from var_plugin.media.files import canonical_path, scan_videos
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
 __all__ = ["Origin", "Progress", "add"]
@@ -107,12 +107,12 @@ def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]
     planned: set[str] = set()
     for root in map(Path, paths):
         try:
-            place = canonical(root)
+            place = canonical_path(root)
             if place in places:
                 continue
             places.add(place)
             # Of a link to a file the name counts: it may hold the time, and have a sidecar.
-            start = Path(place) if Path(place).is_dir() else Path(canonical(root.parent), root.name)
+            start = Path(place) if Path(place).is_dir() else Path(canonical_path(root.parent), root.name)
             scan = scan_videos(start)
         except VarPluginError as error:
             plan.append(failure(root, error))
@@ -121,7 +121,7 @@ def _plan(paths: Sequence[str | Path], origin: Origin, passed_over: Counter[str]
         plan.extend(failure(path, problem) for path, problem in scan.problems)
         for file in scan.videos:
             try:
-                own_place = canonical(file)
+                own_place = canonical_path(file)
             except VarPluginError as error:  # deleted meanwhile
                 plan.append(failure(file, error))
                 continue

@@ -27,9 +27,9 @@ from var_plugin.errors import (
     TooLongMediaError,
     UnreadableMediaError,
 )
-from var_plugin.media.audio import SILENCE
+from var_plugin.media.audio import SILENCE_RMS
 from var_plugin.media.sandbox.client import decode_audio, probe
-from var_plugin.media.segmentation import anomaly_spans, key_frame, static_runs, uniform_segments
+from var_plugin.media.segmentation import anomaly_spans, choose_keyframe, group_static_spans, uniform_segments
 from var_plugin.types import Segment, SegmentKind
 
 SpaceRows = tuple[list[Segment], Vectors]
@@ -136,12 +136,12 @@ def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[SpaceR
 def _represent(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
     """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
-    runs = static_runs(
-        cut, pool(clips, encoder, cut), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
+    runs = group_static_spans(
+        cut, pool(clips, encoder, cut), similarity=settings().merge_threshold, max_seconds=settings().max_merged_seconds
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    led = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_threshold)
+    led = anomaly_spans(clips.times, scores, clips.end, min_score=settings().anomaly_threshold)
     segments = [_segment(clips, scores, span, "uniform") for span in uniform]
     segments += [_segment(clips, scores, span, "anomaly") for span in led]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
@@ -156,7 +156,7 @@ def _seen(segment: Segment, last_frame: float) -> Segment:
 
 def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:
     inside = clips.within(*span)
-    key = key_frame(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist())
+    key = choose_keyframe(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist())
     return Segment(
         start=span[0],
         end=span[1],
@@ -241,7 +241,7 @@ def _loudest_time(heard: Heard, span: tuple[float, float]) -> float:
 
 
 def _audible(heard: Heard, span: tuple[float, float]) -> bool:
-    return bool(heard.loudness[heard.within(*span)].max() >= SILENCE)
+    return bool(heard.loudness[heard.within(*span)].max() >= SILENCE_RMS)
 
 
 def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
@@ -256,7 +256,10 @@ def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
 
 
 def _merged(heard: Heard, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    runs = static_runs(
-        spans, pool_sound(heard, spans), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
+    runs = group_static_spans(
+        spans,
+        pool_sound(heard, spans),
+        similarity=settings().merge_threshold,
+        max_seconds=settings().max_merged_seconds,
     )
     return [(spans[run.start][0], spans[run.stop - 1][1]) for run in runs]

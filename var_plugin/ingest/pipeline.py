@@ -33,7 +33,7 @@ from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.embed import Embedded, embed
 from var_plugin.ingest.signals import held_back, hold_back, let_through
 from var_plugin.ingest.timestamps import recorded_at
-from var_plugin.media.files import canonical, check_file, content_hash
+from var_plugin.media.files import canonical_path, check_file, content_hash
 from var_plugin.media.sandbox.client import probe
 from var_plugin.types import Scalar, VideoReceipt
 
@@ -57,7 +57,7 @@ class Footage:
             InvalidInputError: its path or camera cannot be stored.
             As `media.sandbox.client.probe` and `content_hash`.
         """
-        path = check_path(canonical(self.path))
+        path = check_path(canonical_path(self.path))
         check_text(self.camera)
         state = check_file(self.path)
         recorded = recorded_at(

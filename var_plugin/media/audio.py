@@ -24,13 +24,13 @@ from var_plugin.errors import (
 )
 from var_plugin.media.container import (
     BACKWARD_SLACK_SECONDS,
-    LONGEST_GAP_SECONDS,
+    MAX_GAP_SECONDS,
     OUT_OF_MEMORY,
-    clock_jumps,
-    decoded,
+    decode_stream,
     open_media,
     start_time,
-    unreadable,
+    timestamps_error,
+    unreadable_error,
 )
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
@@ -38,10 +38,10 @@ SAMPLE_RATE = 16_000
 """Samples per second, for all audio in the package."""
 MAX_SAMPLE_RATE = 10_000_000
 """Samples per second in a file. The memory of resampling grows with it."""
-SILENCE = 3e-4
+SILENCE_RMS = 3e-4
 """Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
 
-BROKEN_AUDIO = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError)
+AUDIO_ERRORS = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError)
 """What decoding the audio of a video raises where its frames may be well."""
 
 # Timestamps are rounded, to milliseconds in Matroska, and packets jitter. A larger deviation is a gap or an overlap.
@@ -89,10 +89,10 @@ def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArra
 
 def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
     """Return the audio from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
-    return cut(decode_audio(path), start, end)
+    return cut_audio(decode_audio(path), start, end)
 
 
-def cut(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
+def cut_audio(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
     """Join neighbouring pieces of audio from `start` to `end` seconds into one array (samples,)."""
     first = round(start * SAMPLE_RATE)
     last = None if end == math.inf else round(end * SAMPLE_RATE)
@@ -120,7 +120,7 @@ def _tracks(path: Path, limits: Limits) -> list[int]:
             raise NoAudioStreamError(f"{path} has no audio", why="it holds no audio stream", fix="name another file")
         tracks = [stream.index for stream in audio_streams(container)]
     if not tracks:
-        raise unreadable(path, "its audio is of no known kind")
+        raise unreadable_error(path, "its audio is of no known kind")
     return tracks
 
 
@@ -129,27 +129,27 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
     with open_media(path, limits) as container:
         stream = container.streams[track]
         if not isinstance(stream, AudioStream):
-            raise unreadable(path, "its streams change while they are read")
+            raise unreadable_error(path, "its streams change while they are read")
         timeline = _Timeline(path)
         zero = start_time(container)
         is_empty = True
         try:
-            for frame in decoded(container, stream, path):
+            for frame in decode_stream(container, stream, path):
                 if not isinstance(frame, AudioFrame):
                     continue
                 is_empty = False
                 if not 1 <= frame.sample_rate <= MAX_SAMPLE_RATE:
-                    raise unreadable(path, f"its audio has {frame.sample_rate} samples a second")
+                    raise unreadable_error(path, f"its audio has {frame.sample_rate} samples a second")
                 for piece in timeline.place(frame, None if frame.time is None else frame.time - zero):
                     _check_length(path, timeline.position, limits)
                     yield piece
             if is_empty:
-                raise unreadable(path, "no audio in it can be decoded")
+                raise unreadable_error(path, "no audio in it can be decoded")
             yield from timeline.flush()
         except OUT_OF_MEMORY:
             raise
         except (av.FFmpegError, ValueError) as error:  # frames of a kind that cannot be resampled
-            raise unreadable(path, os_error_message(error)) from error
+            raise unreadable_error(path, os_error_message(error)) from error
 
 
 def _check_length(path: Path, samples: int, limits: Limits) -> None:
@@ -198,8 +198,8 @@ class _Timeline:
         if format_ != self._format or not is_in_time:
             yield from self.flush()
             backward = -math.inf if self._format is None else -BACKWARD_SLACK_SECONDS
-            if not backward <= time - self._due <= LONGEST_GAP_SECONDS:
-                raise clock_jumps(self._path, time, self._due)
+            if not backward <= time - self._due <= MAX_GAP_SECONDS:
+                raise timestamps_error(self._path, time, self._due)
             self._due = self._block_start = self._due if is_in_time else time
             self._frames, self._format = AudioFifo(), format_
         self._due += frame.samples / frame.sample_rate
@@ -271,7 +271,7 @@ def _audible(frame: AudioFrame) -> AudioFrame:
 
 
 def _is_silent(piece: NDArray[np.float32]) -> bool:
-    return bool(np.square(piece).mean() < SILENCE**2)
+    return bool(np.square(piece).mean() < SILENCE_RMS**2)
 
 
 def _zeros(samples: int) -> Iterator[NDArray[np.float32]]:

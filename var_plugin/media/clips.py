@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidInputError, UnreadableMediaError, os_error_message
 from var_plugin.media.aac import audio_part, mux_audio
-from var_plugin.media.audio import BROKEN_AUDIO, SAMPLE_RATE, audio_streams
+from var_plugin.media.audio import AUDIO_ERRORS, SAMPLE_RATE, audio_streams
 from var_plugin.media.cache import MediaCache
 from var_plugin.media.container import (
     OUT_OF_MEMORY,
@@ -31,7 +31,7 @@ from var_plugin.media.container import (
     probe,
     start_time,
 )
-from var_plugin.media.files import written_whole
+from var_plugin.media.files import atomic_write
 from var_plugin.media.frames import Frame, FrameReader, image_at
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.output import OutputFile, Steps
@@ -62,7 +62,7 @@ def clip_suffix(video: Path) -> str:
     """Return the file ending, `.mp4` or `.mkv`, of a container that holds the video's streams as they are.
 
     Raises:
-        VarPluginError: as `guard.probe`.
+        VarPluginError: as `sandbox.probe`.
     """
     info = probe_in_sandbox(video)
     fits = info.video_codec in _MP4_IMAGES and info.audio_codec in {None, *_MP4_SOUND}
@@ -86,7 +86,7 @@ def export_clip(video: Path, start: float, end: float, target: Path, limits: Lim
         limits: what the video may ask for, and how large the clip may be.
 
     Raises:
-        UnreadableMediaError: no frame lies in the part; besides the errors of `guard.probe`.
+        UnreadableMediaError: no frame lies in the part; besides the errors of `sandbox.probe`.
         InvalidInputError: the part is empty, the target is the video itself, cannot be written or is too large, or its
             container cannot hold the video's streams.
     """
@@ -218,7 +218,7 @@ def _copy(
         if encoded is not None:
             try:
                 samples = yield from audio_part(video, plan.start - zero, plan.end - zero)
-            except BROKEN_AUDIO as error:
+            except AUDIO_ERRORS as error:
                 notes = [f"its audio is left out: {error}"]
             else:
                 mux_audio(container, encoded, samples)
@@ -366,7 +366,7 @@ def _encode(video: Path, start: float, end: float, output: OutputContainer, fini
     if declared.has_audio:
         try:
             samples = yield from audio_part(video, start, end, limits)
-        except BROKEN_AUDIO as error:
+        except AUDIO_ERRORS as error:
             notes.append(f"its audio is left out: {error}")
     sound = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if len(samples) else None
     frames = FrameReader(video, rate=finish.fastest, size=(height, width), start=start, end=end, limits=limits)
@@ -425,7 +425,7 @@ def plays_in_browsers(video: Path) -> bool:
     """Tell whether every current browser plays the streams of a file once they lie in an MP4.
 
     Raises:
-        VarPluginError: as `guard.probe`.
+        VarPluginError: as `sandbox.probe`.
     """
     info = probe_in_sandbox(video)
     if info.audio_tracks > 1:  # the first may be silent
@@ -495,6 +495,6 @@ def _target(cache: MediaCache, video_id: str, time: float) -> Path:
 def _write(image: NDArray[np.uint8], target: Path, *, private: bool = False) -> Path:
     from PIL import Image
 
-    with written_whole(target, private=private) as unfinished:
+    with atomic_write(target, private=private) as unfinished:
         Image.fromarray(image).save(unfinished, "JPEG", quality=85)
     return target

@@ -49,7 +49,7 @@ OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
 """What decoding raises where memory ends; the second where a decoder's thread finds no room for its stack."""
 BACKWARD_SLACK_SECONDS = 2.0
 """A frame may come a little late in an untidy file; beyond this the clock was set anew."""
-LONGEST_GAP_SECONDS = 3600.0
+MAX_GAP_SECONDS = 3600.0
 """An image may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
 # How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
 _PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
@@ -118,11 +118,11 @@ def _not_opened(path: Path, error: Exception) -> VarPluginError:
             fix="name the media files themselves",
         )
     if isinstance(error, av.ArgumentError):  # FFmpeg knows the format, and `format_whitelist` excludes it
-        return unreadable(path, "its format is none of those that are read")
-    return unreadable(path, os_error_message(error))
+        return unreadable_error(path, "its format is none of those that are read")
+    return unreadable_error(path, os_error_message(error))
 
 
-def unreadable(path: Path, why: str) -> UnreadableMediaError:
+def unreadable_error(path: Path, why: str) -> UnreadableMediaError:
     """The error for a file that opens but makes no sense, or does not open."""
     return UnreadableMediaError(
         f"cannot read {path} as video or audio",
@@ -151,7 +151,7 @@ def main_video_stream(container: InputContainer, path: Path, limits: Limits = DE
             why="it holds audio only",
             fix="search with it: var-plugin search --audio FILE",
         )
-    raise unreadable(path, "it holds no video stream of a known codec")
+    raise unreadable_error(path, "it holds no video stream of a known codec")
 
 
 def _video_streams(container: InputContainer) -> list[VideoStream]:
@@ -172,7 +172,7 @@ def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
         )
 
 
-def decoded(
+def decode_stream(
     container: InputContainer, stream: VideoStream | AudioStream, path: Path, *, key_frames: bool = False
 ) -> Iterator[VideoFrame | AudioFrame]:
     """Yield every frame of a stream, passing over damaged packets: `container.decode` would end at the first of them.
@@ -196,12 +196,12 @@ def decoded(
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise unreadable(path, os_error_message(error)) from error
+        raise unreadable_error(path, os_error_message(error)) from error
     if damaged:
         logger.warning("%s: %d damaged packets were passed over", path, damaged)
 
 
-def clock_jumps(path: Path, time: float, latest: float) -> BrokenTimestampsError:
+def timestamps_error(path: Path, time: float, latest: float) -> BrokenTimestampsError:
     """The error for a file whose clock was set anew on the way, or that was damaged so that it seems so."""
     return BrokenTimestampsError(
         f"the clock of {path} jumps",

@@ -89,7 +89,7 @@ def scan_videos(path: Path) -> VideoScan:
         UnreadableMediaError: it cannot be looked at.
         NoVideosFoundError: the folder holds no file with a video ending, and nothing that cannot be looked at.
     """
-    if not S_ISDIR(file_state(path).st_mode):
+    if not S_ISDIR(file_status(path).st_mode):
         return VideoScan([path])
     scan = _Walk(path).scan
     if not scan.videos and not scan.problems:
@@ -128,7 +128,7 @@ class _Walk:
                         if inside is not None:
                             waiting.append(inside)
             except OSError as error:
-                self.scan.problems.append((folder, not_read(folder, error)))
+                self.scan.problems.append((folder, read_error(folder, error)))
 
     def _look_at(self, path: Path, entry: os.DirEntry[str], real_parent: str) -> tuple[Path, str] | None:
         """Take in one entry; return a folder that is to be walked through, with its real path."""
@@ -155,7 +155,7 @@ class _Walk:
 
     def _follow(self, link: Path) -> None:
         try:
-            state = file_state(link)
+            state = file_status(link)
             real = os.path.realpath(link)
         except VarPluginError as error:
             self.scan.problems.append((link, error))
@@ -173,13 +173,13 @@ class _Walk:
                 self.scan.problems.append((link, _no_file(link)))
 
 
-def canonical(path: Path) -> str:
+def canonical_path(path: Path) -> str:
     """Return the one path of a file under which an index stores it: absolute, without `..` and links, in its own case.
 
     Raises:
         MediaNotFoundError, UnreadableMediaError: it is not there, or cannot be looked at.
     """
-    file_state(path)
+    file_status(path)
     return _true_case(os.path.realpath(path))
 
 
@@ -201,7 +201,7 @@ def _spelling(folder: str, name: str) -> str:
     return name
 
 
-def file_state(path: Path) -> os.stat_result:
+def file_status(path: Path) -> os.stat_result:
     """Return the state of what a path leads to.
 
     Raises:
@@ -211,10 +211,10 @@ def file_state(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise not_read(path, error) from error
+        raise read_error(path, error) from error
 
 
-def not_read(path: Path, error: Exception) -> VarPluginError:
+def read_error(path: Path, error: Exception) -> VarPluginError:
     """Return the error for a file or folder that the system does not let us read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if os.path.islink(path):  # noqa: PTH114  (does not raise)
@@ -250,7 +250,7 @@ def content_hash(path: Path) -> str:
                 sha256.update(block)
                 left -= len(block)
     except OSError as error:
-        raise not_read(path, error) from error
+        raise read_error(path, error) from error
     return sha256.hexdigest()
 
 
@@ -262,7 +262,7 @@ def check_file(path: Path) -> os.stat_result:
         EmptyMediaError: it holds no bytes.
         UnreadableMediaError: it cannot be looked at.
     """
-    state = file_state(path)
+    state = file_status(path)
     if not S_ISREG(state.st_mode):
         raise _no_file(path)
     if state.st_size == 0:
@@ -276,7 +276,7 @@ def _no_file(path: Path) -> MediaNotFoundError:
     )
 
 
-def replaceable(path: Path) -> Path:
+def resolve_target(path: Path) -> Path:
     """Return the file to replace in order to write a file that a user names: of a link, what it leads to.
 
     Raises:
@@ -292,7 +292,7 @@ def replaceable(path: Path) -> Path:
 
 
 @contextmanager
-def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
+def atomic_write(target: Path, *, private: bool = False) -> Iterator[Path]:
     """Give the block a file to write; it becomes the target when the block ends well, and is gone when it does not.
 
     Several may write the same target at once: the last one to end wins. A link is followed, except to a private file.
@@ -304,8 +304,8 @@ def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
     Raises:
         InvalidInputError: nothing can be written there.
     """
-    with writing(target):
-        file = target if private else replaceable(target)
+    with convert_write_errors(target):
+        file = target if private else resolve_target(target)
         if private:
             make_private_folder(file.parent)
         else:
@@ -314,14 +314,14 @@ def written_whole(target: Path, *, private: bool = False) -> Iterator[Path]:
         unfinished.touch(mode=0o600 if private else 0o666)
     try:
         yield unfinished
-        with writing(target):
+        with convert_write_errors(target):
             unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def writing(target: Path) -> Iterator[None]:
+def convert_write_errors(target: Path) -> Iterator[None]:
     """Raise InvalidInputError where the system does not let us write a file."""
     try:
         yield

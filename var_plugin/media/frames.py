@@ -36,22 +36,22 @@ from var_plugin.errors import (
 )
 from var_plugin.media.container import (
     BACKWARD_SLACK_SECONDS,
-    LONGEST_GAP_SECONDS,
+    MAX_GAP_SECONDS,
     OUT_OF_MEMORY,
     check_pixels,
-    clock_jumps,
     declared_duration,
-    decoded,
+    decode_stream,
     file_duration,
     has_decoding_times_only,
     is_untimed,
     main_video_stream,
     open_media,
     start_time,
-    unreadable,
+    timestamps_error,
+    unreadable_error,
 )
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.media.motion import MotionImages
+from var_plugin.media.motion import MotionImageBuilder
 
 # Frame threads win from this height on; below, one thread per file costs less CPU time in all. Each thread holds
 # images of its own, so memory bounds their number.
@@ -76,7 +76,7 @@ class Frame:
     """What changes right after it, where that was asked for: `motion.motion_image`."""
 
 
-class Wanted(TypedDict, total=False):
+class FrameOptions(TypedDict, total=False):
     """Which frames of a video are wanted, as `FrameReader` takes them."""
 
     rate: float | None
@@ -150,7 +150,7 @@ class FrameReader:
                 return
         yield from self._read(None)
 
-    def _read(self, by_keys: KeyFrames | None, *, seek: bool = False) -> Iterator[Frame]:
+    def _read(self, by_keys: Keyframes | None, *, seek: bool = False) -> Iterator[Frame]:
         """Yield the frames behind the last slot; with `by_keys` from key frames alone."""
         key_frames = by_keys is not None
         with open_media(self._path, self._limits) as container:
@@ -164,21 +164,21 @@ class FrameReader:
             except OUT_OF_MEMORY:
                 raise
             except (av.FFmpegError, ValueError) as error:  # an image that cannot be scaled or converted
-                raise unreadable(self._path, os_error_message(error)) from error
+                raise unreadable_error(self._path, os_error_message(error)) from error
             if by_keys:
                 if self._decoded_count < by_keys.count:
                     raise _NotWholeError
                 self.end = max(self.end, by_keys.end)
             if self.end == 0.0 and self._start == 0.0:
-                raise unreadable(self._path, "no frame in it can be decoded")
+                raise unreadable_error(self._path, "no frame in it can be decoded")
             if declared is not None:
                 self._check_complete(container, stream, min(declared, self._stop))
 
-    def _key_frames(self) -> KeyFrames | None:
+    def _key_frames(self) -> Keyframes | None:
         """Return the key frames where they are enough."""
         if self._rate is None or self._motion is not None or (self._start, self._stop) != (0.0, math.inf):
             return None
-        return enough_key_frames(self._path, self._rate, self._limits)
+        return find_sufficient_keyframes(self._path, self._rate, self._limits)
 
     def _selected(
         self, container: InputContainer, stream: VideoStream, key_frames: bool, seek: bool
@@ -186,7 +186,7 @@ class FrameReader:
         scale = Scaler(stream, self._size, self._limits)
         moving = None
         if self._motion:
-            moving = MotionImages(Scaler(stream, (self._motion, self._motion), self._limits, "gray"))
+            moving = MotionImageBuilder(Scaler(stream, (self._motion, self._motion), self._limits, "gray"))
         for time, frame in self._part(container, stream, key_frames, seek):
             # One frame for each slot of 1/rate seconds: no drift, whatever the frame rate of the file.
             slot = time if self._rate is None else math.floor(time * self._rate + 1e-6)
@@ -278,7 +278,7 @@ class FrameReader:
         by_decoding_time = has_decoding_times_only(container, stream) and not key_frames
         due = 0.0 if from_start else None
         base: tuple[float, int] | None = None
-        for frame in decoded(container, stream, self._path, key_frames=key_frames):
+        for frame in decode_stream(container, stream, self._path, key_frames=key_frames):
             if not isinstance(frame, VideoFrame):
                 continue
             time: float | None = frame.time
@@ -308,8 +308,8 @@ class FrameReader:
                 why=f"a frame is shown at {time:.0f} s, the limit is {self._limits.duration:.0f} s",
                 fix="cut it into shorter files, or mend its timestamps",
             )
-        if latest is not None and not -BACKWARD_SLACK_SECONDS <= time - latest <= LONGEST_GAP_SECONDS:
-            raise clock_jumps(self._path, time, latest)
+        if latest is not None and not -BACKWARD_SLACK_SECONDS <= time - latest <= MAX_GAP_SECONDS:
+            raise timestamps_error(self._path, time, latest)
 
     def _check_complete(self, container: InputContainer, stream: VideoStream, declared: float) -> None:
         """Raise unless there were frames up to this time, which the header declares, or audio goes on until then."""
@@ -439,11 +439,11 @@ class Scaler:
 
 
 _MOST_BYTES, _MOST_PACKETS = 256 << 20, 1_000_000
-"""A larger file might be read for longer than a decoder may keep silent (`Limits.silence`)."""
+"""A larger file might be read for longer than a decoder may keep silent (`Limits.stall_seconds`)."""
 
 
 @dataclass(frozen=True)
-class KeyFrames:
+class Keyframes:
     """The key frames of a file, which are enough."""
 
     count: int
@@ -451,7 +451,7 @@ class KeyFrames:
     """Seconds to the end of the last image, if all of them can be decoded."""
 
 
-def enough_key_frames(path: Path, rate: float, limits: Limits) -> KeyFrames | None:
+def find_sufficient_keyframes(path: Path, rate: float, limits: Limits) -> Keyframes | None:
     """Return the key frames if each 1/rate seconds with images has one; None: decode all images.
 
     Packets are read, not decoded, and only up to the first gap; none of a file of over 256 MB. Where nothing but key
@@ -492,4 +492,4 @@ def enough_key_frames(path: Path, rate: float, limits: Limits) -> KeyFrames | No
             raise
         except (av.FFmpegError, ValueError):
             return None  # decoding says what is wrong
-    return KeyFrames(count, end) if 0 <= waiting <= covered and end > 0 else None
+    return Keyframes(count, end) if 0 <= waiting <= covered and end > 0 else None

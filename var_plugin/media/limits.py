@@ -21,11 +21,11 @@ class Limits:
     """Bytes of address space of the decoding process (DecodingMemoryError)."""
     output: int = 64 << 30
     """Bytes of a clip that is cut out of the file (InvalidInputError)."""
-    silence: float = 30.0
+    stall_seconds: float = 30.0
     """Wall seconds without a new result (DecodingTimeoutError). Time in which nobody asks for one does not count."""
-    pace: float = 10.0
+    realtime_factor: float = 10.0
     """Wall seconds spent on each second of footage, on average (DecodingTimeoutError)."""
-    seconds: float = 24 * 3600.0
+    total_seconds: float = 24 * 3600.0
     """Wall seconds spent on one file (DecodingTimeoutError)."""
 
 

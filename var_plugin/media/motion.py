@@ -14,7 +14,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-Grey = NDArray[np.uint8]
+Gray = NDArray[np.uint8]
 """(side, side) uint8."""
 
 STEP = 0.08
@@ -26,7 +26,7 @@ _AMPLIFICATION = 2
 _LONGEST_WAIT = 0.6
 
 
-def motion_image(greys: Sequence[Grey]) -> NDArray[np.uint8]:
+def motion_image(greys: Sequence[Gray]) -> NDArray[np.uint8]:
     """Return (side, side, 3) uint8 from up to four grey images in order of time; missing ones repeat the last."""
     shown = [*greys] + [greys[-1]] * (_DIFFERENCES + 1 - len(greys))
     # Channel by channel and in place: several times as fast as with an array of all differences.
@@ -43,17 +43,17 @@ def motion_image(greys: Sequence[Grey]) -> NDArray[np.uint8]:
 class _Waiting:
     time: float
     image: NDArray[np.uint8]
-    greys: list[Grey] = field(default_factory=list)
+    greys: list[Gray] = field(default_factory=list)
 
 
-class MotionImages:
+class MotionImageBuilder:
     """Holds each chosen frame back until the frames that follow it were seen.
 
     Args:
         grey: makes a decoded frame a grey image.
     """
 
-    def __init__(self, grey: Callable[[VideoFrame], Grey]) -> None:
+    def __init__(self, grey: Callable[[VideoFrame], Gray]) -> None:
         self._grey = grey
         self._waiting: list[_Waiting] = []
 
@@ -63,7 +63,7 @@ class MotionImages:
 
     def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
         """Take in a decoded frame; yield time, image and motion image of the chosen ones that are complete now."""
-        grey: Grey | None = None
+        grey: Gray | None = None
         for waiting in list(self._waiting):
             late = time - waiting.time > _LONGEST_WAIT
             # A frame may come a little early.

@@ -32,26 +32,26 @@ def uniform_segments(duration: float, length: float) -> list[tuple[float, float]
     return list(pairwise(bounds))
 
 
-def static_runs(
-    spans: Sequence[tuple[float, float]], vectors: NDArray[np.floating], *, similarity: float, longest: float
+def group_static_spans(
+    spans: Sequence[tuple[float, float]], vectors: NDArray[np.floating], *, similarity: float, max_seconds: float
 ) -> list[range]:
     """Group neighbouring spans that say the same, as ranges of their indices that cover all of them in order.
 
     Every two members of a run have a cosine of at least `similarity`, so that a slow pan does not join its ends, and no
-    run of several lasts more than `longest` seconds.
+    run of several lasts more than `max_seconds` seconds.
 
     Args:
         spans: (start, end) in seconds, each beginning where the one before ends.
         vectors: (len(spans), dim) of unit length.
         similarity: the cosine from which two spans count as the same.
-        longest: seconds.
+        max_seconds: seconds.
     """
     runs: list[range] = []
     for i, (_, end) in enumerate(spans):
         run = runs[-1] if runs else None
         if (
             run is not None
-            and end - spans[run.start][0] <= longest
+            and end - spans[run.start][0] <= max_seconds
             and (vectors[run.start : run.stop] @ vectors[i]).min() >= similarity
         ):
             runs[-1] = range(run.start, i + 1)
@@ -61,7 +61,7 @@ def static_runs(
 
 
 def anomaly_spans(
-    times: NDArray[np.floating], scores: NDArray[np.floating], end: float, *, least: float
+    times: NDArray[np.floating], scores: NDArray[np.floating], end: float, *, min_score: float
 ) -> list[tuple[float, float]]:
     """Return the spans around the peaks of the anomaly score, in order of time, none overlapping another.
 
@@ -73,14 +73,14 @@ def anomaly_spans(
         times: (n,) seconds, ascending.
         scores: (n,) from 0 to 1.
         end: seconds; a clip lasts until the next, the last one until here.
-        least: the lowest score that makes a peak.
+        min_score: the lowest score that makes a peak.
     """
     ends = np.append(times[1:], end)
     higher = np.maximum(np.append(scores[1:], -np.inf), np.insert(scores[:-1], 0, -np.inf)) > scores
     free = np.ones(len(times), bool)
     spans: list[tuple[float, float]] = []
     for peak in np.argsort(-scores, kind="stable"):
-        if scores[peak] < least or len(spans) > end / _SECONDS_PER_PEAK:
+        if scores[peak] < min_score or len(spans) > end / _SECONDS_PER_PEAK:
             break
         if free[peak] and not higher[peak]:
             first, last = _grown(int(peak), times, ends, np.where(free, scores, -1.0))
@@ -116,14 +116,14 @@ def _widened(start: float, stop: float, end: float, others: Sequence[tuple[float
     return max(before, start - missing), min(behind, stop + missing)
 
 
-def shows_something(image: NDArray[np.uint8]) -> bool:
+def has_content(image: NDArray[np.uint8]) -> bool:
     """Tell whether an image (height, width, 3) is neither black nor all of one colour."""
     step = max(1, min(image.shape[:2]) // 32)
     thinned = image[::step, ::step].astype(np.float32)
     return bool(thinned.mean() > _BLACK_MEAN and thinned.std(axis=(0, 1)).max() > _FLAT_DEVIATION)
 
 
-def key_frame(times: Sequence[float], vectors: NDArray[np.floating], usable: Sequence[bool]) -> float:
+def choose_keyframe(times: Sequence[float], vectors: NDArray[np.floating], usable: Sequence[bool]) -> float:
     """Return the time of the frame that stands best for all of them: the usable one nearest to their mean direction.
 
     The first frame of a video (time 0) is often black or broken, so it is taken only where there is no other.

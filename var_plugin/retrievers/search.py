@@ -21,7 +21,7 @@ from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, choose, find_peaks, moment_id
 from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, Filter, Modality, Moment, Query, Span
 
@@ -180,7 +180,7 @@ def _query_limits(modality: Modality, part: Any) -> Limits:
         case (np.ndarray() as samples, int() | float() as rate) if rate > 0:
             seconds = samples.size / rate
         case str() | Path() if modality == "video":
-            seconds = guard.probe(Path(part)).duration or 0.0
+            seconds = sandbox.probe(Path(part)).duration or 0.0
     if seconds > MAX_QUERY_SECONDS:
         raise TooLongMediaError(
             f"the {modality} of the query lasts {seconds:.0f} s",

@@ -20,7 +20,7 @@ from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.files import check_file
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import Limits
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 from var_plugin.server.errors import RequestTooLargeError
 from var_plugin.server.fetch import Fetcher
 from var_plugin.server.memory import MemoryBudget
@@ -167,8 +167,8 @@ class Contents:
             encoder = suite.encoders_for("image", space).image
             return load_image(file, encoder.size, self._limits) if encoder else None
         if modality == "audio":
-            return guard.read_audio(file, limits=self._limits), SAMPLE_RATE
-        declared = guard.probe(file, self._limits).duration or 0.0
+            return sandbox.read_audio(file, limits=self._limits), SAMPLE_RATE
+        declared = sandbox.probe(file, self._limits).duration or 0.0
         if declared > self._limits.duration:
             raise TooLongMediaError(
                 f"the video lasts {declared:.0f} s", why=f"the limit is {self._limits.duration:.0f} s", fix="cut it"

@@ -29,7 +29,7 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic import Field, TypeAdapter, ValidationError
 
 from var_plugin.errors import InvalidInputError, field_errors, os_error_message
-from var_plugin.media.files import replaceable
+from var_plugin.media.files import resolve_target
 from var_plugin.private_files import create_private_file, make_private_folder
 from var_plugin.types import MAX_QUERY_LENGTH, Filter, Finite, Moment, Value
 
@@ -156,7 +156,7 @@ class SavedQueries:
 
     def _write(self, queries: tuple[SavedQuery, ...]) -> None:
         try:
-            file = replaceable(self._file)  # a link to it stays a link
+            file = resolve_target(self._file)  # a link to it stays a link
             unfinished = file.with_name(f".{os.getpid()}.{file.name}")
             if not file.parent.exists():
                 make_private_folder(file.parent)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from var_plugin.errors import MediaNotFoundError, NoVideosFoundError, VarPluginError
 from var_plugin.media.files import scan_videos
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class FolderWatch:
         if idle >= PATIENCE_SECONDS:
             return True
         try:
-            guard.probe(path)  # an MP4 cannot be opened before its writer has closed it
+            sandbox.probe(path)  # an MP4 cannot be opened before its writer has closed it
         except Exception:  # whatever is wrong with the file, adding it gives the reason
             return False
         return True

@@ -33,7 +33,7 @@ from var_plugin.ingest.add import camera_name
 from var_plugin.ingest.pipeline import failure
 from var_plugin.ingest.retention import IncompletePruneError, Pruned
 from var_plugin.ingest.timestamps import recorded_at
-from var_plugin.media.files import canonical
+from var_plugin.media.files import canonical_path
 from var_plugin.media.sandbox.client import probe
 from var_plugin.private_files import make_private_folder
 from var_plugin.types import Filter, Moment, Receipt, VideoReceipt
@@ -223,7 +223,7 @@ class Watch:
         """Index a file; return whether another attempt may succeed."""
         earlier: set[str] = set()
         try:
-            earlier = {entry.video_id for entry in self.index.seen_at(canonical(file))}
+            earlier = {entry.video_id for entry in self.index.seen_at(canonical_path(file))}
             receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
         except Exception as error:  # whatever a file or the store does must not end the watch
             receipt = Receipt(videos=(failure(file, error),))

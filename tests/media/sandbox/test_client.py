@@ -39,8 +39,8 @@ from var_plugin.media.clips import clip_suffix, encode_clip, export_clip, playab
 from var_plugin.media.container import probe
 from var_plugin.media.frames import FrameReader, image_at
 from var_plugin.media.limits import DEFAULT_LIMITS
-from var_plugin.media.sandbox import client as guard
-from var_plugin.media.sandbox.connection import Wire
+from var_plugin.media.sandbox import client as sandbox
+from var_plugin.media.sandbox.connection import Connection
 
 IMAGE = np.zeros((32, 32, 3), np.uint8)
 LARGE = (480, 640)
@@ -50,9 +50,9 @@ LARGE = (480, 640)
 @pytest.fixture(autouse=True)
 def no_child_left() -> Iterator[None]:
     """Each test begins without a child, and ends with none at work."""
-    guard._kill_idle()
+    sandbox._kill_idle()
     yield
-    guard._kill_idle()
+    sandbox._kill_idle()
     assert not children()
 
 
@@ -72,21 +72,21 @@ def moving(time: float) -> np.ndarray:
 
 def test_results_are_those_of_decoding_here(film: Film) -> None:
     path = film(seconds=4, paint=moving, tone=440)
-    here, there = (reader(path, rate=5, size=(32, 32), start=1.0) for reader in (FrameReader, guard.Frames))
+    here, there = (reader(path, rate=5, size=(32, 32), start=1.0) for reader in (FrameReader, sandbox.Frames))
     for mine, other in zip(here, there, strict=True):
         assert mine.time == other.time
         assert np.array_equal(mine.image, other.image)
     assert here.end == there.end > 0
-    assert np.array_equal(read_audio(path, start=0.5, end=2.0), guard.read_audio(path, start=0.5, end=2.0))
-    assert probe(path) == guard.probe(path)
-    assert np.array_equal(image_at(path, 2.0, width=32), guard.image_at(path, 2.0, width=32))
+    assert np.array_equal(read_audio(path, start=0.5, end=2.0), sandbox.read_audio(path, start=0.5, end=2.0))
+    assert probe(path) == sandbox.probe(path)
+    assert np.array_equal(image_at(path, 2.0, width=32), sandbox.image_at(path, 2.0, width=32))
 
 
 def test_many_images_arrive_in_order_whether_they_are_awaited_or_wait(film: Film) -> None:
     """More than both halves of the tray hold, at two sizes, one of them too large for it."""
     path = film(seconds=6, paint=moving)
     for size in ((224, 224), (700, 700)):
-        found = guard.Frames(path, size=size)
+        found = sandbox.Frames(path, size=size)
         for number, (mine, other) in enumerate(zip(FrameReader(path, size=size), found, strict=True)):
             assert mine.time == other.time
             assert np.array_equal(mine.image, other.image)
@@ -101,7 +101,7 @@ def test_errors_are_those_of_decoding_here(film: Film) -> None:
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     for path, kind in ((noise, UnreadableMediaError), (cut, TruncatedMediaError), (Path("no.mp4"), MediaNotFoundError)):
         found = []
-        for reader in (FrameReader, guard.Frames):
+        for reader in (FrameReader, sandbox.Frames):
             with pytest.raises(kind) as caught:
                 list(reader(path))
             found.append(caught.value)
@@ -113,16 +113,16 @@ def test_one_child_serves_many_files_and_outlives_bad_ones(film: Film) -> None:
     bad.write_bytes(b"no film")
     served = set()
     for _ in range(3):
-        assert len(list(guard.Frames(good))) == 20
+        assert len(list(sandbox.Frames(good))) == 20
         with pytest.raises(UnreadableMediaError):
-            list(guard.Frames(bad))
+            list(sandbox.Frames(bad))
         served.update(children())
     assert len(served) == 1
 
 
 def test_two_files_at_once_take_two_children(film: Film) -> None:
     path = film(paint=moving)
-    one, two = iter(guard.Frames(path)), iter(guard.Frames(path))
+    one, two = iter(sandbox.Frames(path)), iter(sandbox.Frames(path))
     pairs = list(zip(one, two, strict=True))
     assert len(pairs) == 20
     assert len(children()) == 2
@@ -135,41 +135,41 @@ def test_two_files_at_once_take_two_children(film: Film) -> None:
         ({"frames": 19}, TooManyFramesError),
         ({"duration": 1.5}, TooLongMediaError),
         ({"streams": 1}, TooManyStreamsError),
-        ({"seconds": 0.0}, DecodingTimeoutError),
-        ({"silence": 0.0}, DecodingTimeoutError),
+        ({"total_seconds": 0.0}, DecodingTimeoutError),
+        ({"stall_seconds": 0.0}, DecodingTimeoutError),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_each_limit_has_its_error(film: Film, limit: dict[str, int], expected: type[VarPluginError]) -> None:
     path = film(tone=440, paint=moving)
     with pytest.raises(expected) as caught:
-        list(guard.Frames(path, limits=replace(DEFAULT_LIMITS, **limit)))
+        list(sandbox.Frames(path, limits=replace(DEFAULT_LIMITS, **limit)))
     assert str(path) in str(caught.value)
     assert caught.value.why
     assert caught.value.fix
-    assert len(list(guard.Frames(path))) == 20, "the next file is served"
+    assert len(list(sandbox.Frames(path))) == 20, "the next file is served"
 
 
 def test_the_memory_of_decoding_is_limited(film: Film) -> None:
     small, large = film(), film("large.mp4", seconds=0.2, paint=lambda time: np.zeros((2160, 3840, 3), np.uint8))
-    list(guard.Frames(small))
+    list(sandbox.Frames(small))
     (pid,) = children()
     used = int(Path(f"/proc/{pid}/status").read_text().split("VmSize:")[1].split()[0]) << 10
     with pytest.raises(DecodingMemoryError, match=r"large\.mp4 needs too much memory"):
-        list(guard.Frames(large, limits=replace(DEFAULT_LIMITS, memory=used + (16 << 20))))
-    assert len(list(guard.Frames(large))) == 2
+        list(sandbox.Frames(large, limits=replace(DEFAULT_LIMITS, memory=used + (16 << 20))))
+    assert len(list(sandbox.Frames(large))) == 2
 
 
 def test_a_slow_file_is_given_up(film: Film) -> None:
     """So much wall time for each second of footage: here none, so that the silence allowed is all there is."""
     path = film(seconds=60, paint=moving)
     with pytest.raises(DecodingTimeoutError, match="of it"):
-        list(guard.Frames(path, limits=replace(DEFAULT_LIMITS, pace=0.0, silence=0.02)))
+        list(sandbox.Frames(path, limits=replace(DEFAULT_LIMITS, realtime_factor=0.0, stall_seconds=0.02)))
 
 
 def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
     path = film(seconds=3, paint=moving)
-    frames = iter(guard.Frames(path, limits=replace(DEFAULT_LIMITS, silence=1.0, pace=0.0)))
+    frames = iter(sandbox.Frames(path, limits=replace(DEFAULT_LIMITS, stall_seconds=1.0, realtime_factor=0.0)))
     next(frames)
     time.sleep(1.2)
     assert len(list(frames)) == 29
@@ -177,7 +177,7 @@ def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
 
 def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
     path = film(seconds=60, paint=moving)
-    frames = iter(guard.Frames(path, size=LARGE, limits=replace(DEFAULT_LIMITS, silence=0.5)))
+    frames = iter(sandbox.Frames(path, size=LARGE, limits=replace(DEFAULT_LIMITS, stall_seconds=0.5)))
     next(frames)
     (pid,) = children()
     os.kill(pid, signal.SIGSTOP)
@@ -190,18 +190,18 @@ def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
 
 def test_a_decoder_that_dies_is_an_error_of_that_file(film: Film) -> None:
     path = film(seconds=60, paint=moving)
-    frames = iter(guard.Frames(path, size=LARGE))
+    frames = iter(sandbox.Frames(path, size=LARGE))
     next(frames)
     (pid,) = children()
     os.kill(pid, signal.SIGSEGV)
     with pytest.raises(DecoderCrashedError, match="exit status") as caught:
         list(frames)
     assert str(path) in str(caught.value)
-    assert len(list(guard.Frames(path, end=1.0))) == 10
+    assert len(list(sandbox.Frames(path, end=1.0))) == 10
 
 
 def test_a_reader_that_is_left_leaves_no_child(film: Film) -> None:
-    frames = iter(guard.Frames(film(seconds=60, paint=moving)))
+    frames = iter(sandbox.Frames(film(seconds=60, paint=moving)))
     next(frames)
     assert len(children()) == 1
     frames.close()
@@ -214,10 +214,10 @@ def test_children_end_with_their_parent(film: Film) -> None:
     code = """
 import sys
 from pathlib import Path
-from var_plugin.media.sandbox import client as guard
-frames = iter(guard.Frames(Path(sys.argv[1])))
+from var_plugin.media.sandbox import client as sandbox
+frames = iter(sandbox.Frames(Path(sys.argv[1])))
 next(frames)
-print(guard.__name__, *(path.read_text() for path in Path("/proc/self/task").glob("*/children")), flush=True)
+print(sandbox.__name__, *(path.read_text() for path in Path("/proc/self/task").glob("*/children")), flush=True)
 input()
 """
     parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -234,7 +234,7 @@ input()
 
 def test_a_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
     """Its limits are the system's, so they hold for whatever runs in it."""
-    list(guard.Frames(film()))
+    list(sandbox.Frames(film()))
     (pid,) = children()
     limits = Path(f"/proc/{pid}/limits").read_text()
     assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max file size")] == [["0", "0"]]
@@ -246,7 +246,7 @@ def test_a_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
 def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> None:
     path = film("damaged.mp4", seconds=20, paint=moving, options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for reader in (FrameReader, guard.Frames):
+    for reader in (FrameReader, sandbox.Frames):
         with pytest.raises(TruncatedMediaError):
             list(reader(path))
     assert len(caplog.messages) == 2
@@ -257,7 +257,7 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_file(film: Film, caplog: pytest
     """The job gets an option that it does not know, as after a change of a library that it calls."""
     caplog.set_level(logging.DEBUG, "var_plugin.media.sandbox.client")
     with pytest.raises(DecoderCrashedError, match=r"TypeError: .*unexpected keyword argument 'depth'") as caught:
-        guard._only_result("image_at", film(), DEFAULT_LIMITS, time=0.0, depth=3)
+        sandbox._only_result("image_at", film(), DEFAULT_LIMITS, time=0.0, depth=3)
     assert "var-plugin doctor" in caught.value.fix
     assert "ffmpeg" not in str(caught.value)
     (traceback,) = caught.value.__notes__
@@ -274,7 +274,7 @@ def test_a_child_that_does_not_start_says_why(
     (tmp_path / "library/av/__init__.py").write_text("raise ImportError('no libavcodec here')")
     monkeypatch.syspath_prepend(tmp_path / "library")
     with pytest.raises(DecoderCrashedError, match="exit status 1: ImportError: no libavcodec here") as caught:
-        guard.probe(path)
+        sandbox.probe(path)
     assert "var-plugin doctor" in caught.value.fix
     assert caught.value.__notes__[0].startswith("Traceback")
     assert capfd.readouterr().err == "", "the terminal is the user's"
@@ -282,9 +282,9 @@ def test_a_child_that_does_not_start_says_why(
 
 def test_a_child_whose_results_are_not_wanted_any_more_ends_quietly(film: Film) -> None:
     """It is at work when its parent closes the connection, and cannot send."""
-    child = guard._Child()
+    child = sandbox._Child()
     next(child.run("frames", film(seconds=20, paint=moving), DEFAULT_LIMITS, {"size": LARGE}))
-    child._wire.close()
+    child._connection.close()
     assert child._process.wait(30) == 0
     assert child.kill() == "", "nothing was printed"
 
@@ -330,19 +330,19 @@ def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
     """A decoder that its file has taken over may say anything; here a socket says it in its place."""
     path = film()
     reads: dict[str, Callable[[], object]] = {
-        "frames": lambda: list(guard.Frames(path, size=IMAGE.shape[:2], motion=32)),
-        "image_at": lambda: guard.image_at(path, 0.0, width=32),
-        "audio": lambda: list(guard.decode_audio(path)),
-        "probe": lambda: guard.probe(path),
-        "image": lambda: guard.decode_image(path, size=IMAGE.shape[:2]),
+        "frames": lambda: list(sandbox.Frames(path, size=IMAGE.shape[:2], motion=32)),
+        "image_at": lambda: sandbox.image_at(path, 0.0, width=32),
+        "audio": lambda: list(sandbox.decode_audio(path)),
+        "probe": lambda: sandbox.probe(path),
+        "image": lambda: sandbox.decode_image(path, size=IMAGE.shape[:2]),
         "copy": lambda: export_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
         "encode": lambda: encode_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
     }
-    guard.probe(path)  # a real child, whose end of the connection is taken
-    (child,) = guard._idle
+    sandbox.probe(path)  # a real child, whose end of the connection is taken
+    (child,) = sandbox._idle
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr(child, "_wire", Wire(ours, 5.0))
-    liar = Wire(theirs)
+    monkeypatch.setattr(child, "_wire", Connection(ours, 5.0))
+    liar = Connection(theirs)
     liar.send({"values": values}, array)
     liar.send({"done": True})
     with pytest.raises(DecoderCrashedError, match="answered what no decoder does"):
@@ -354,15 +354,15 @@ def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
 def test_answers_that_are_too_few_or_too_many_are_a_crash(monkeypatch: pytest.MonkeyPatch, film: Film) -> None:
     path = film()
     for answers in ([], [{"values": {}}] * 2, [{"error": []}], [{"parcels": 1, "half": 0}], [{"parcels": [{}]}]):
-        guard.probe(path)
+        sandbox.probe(path)
         ours, theirs = socket.socketpair()
-        monkeypatch.setattr(guard._idle[-1], "_wire", Wire(ours, 5.0))
-        liar = Wire(theirs)
+        monkeypatch.setattr(sandbox._idle[-1], "_wire", Connection(ours, 5.0))
+        liar = Connection(theirs)
         for answer in (*answers, {"done": True}):
             liar.send(answer, IMAGE if "values" in answer else None)
         with pytest.raises(DecoderCrashedError):
-            guard.image_at(path, 0.0, width=32)
-        guard._kill_idle()
+            sandbox.image_at(path, 0.0, width=32)
+        sandbox._kill_idle()
 
 
 def test_nothing_is_decoded_or_muxed_in_this_process(
@@ -398,13 +398,13 @@ DECODING = {
 
 def test_footage_is_decoded_nowhere_else() -> None:
     """What a file does to its decoder must not reach the process; training reads data that one chose oneself."""
-    package = Path(guard.__file__).parents[1]
+    package = Path(sandbox.__file__).parents[1]
     outside = [path for path in package.rglob("*.py") if path.parent.name not in {"media", "training"}]
     found = [
         (path.name, name.name)
         for path in outside
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module != guard.__name__
+        if isinstance(node, ast.ImportFrom) and node.module != sandbox.__name__
         for name in node.names
         if name.name in DECODING
     ]

@@ -7,14 +7,14 @@ import struct
 import numpy as np
 import pytest
 
-from var_plugin.media.sandbox.connection import Wire
+from var_plugin.media.sandbox.connection import Connection
 
 
 @pytest.fixture
-def ends() -> tuple[socket.socket, Wire]:
+def ends() -> tuple[socket.socket, Connection]:
     """A raw end that may send anything, and the wire at the other."""
     raw, end = socket.socketpair()
-    return raw, Wire(end, patience=0.2)
+    return raw, Connection(end, patience=0.2)
 
 
 def packed(content: bytes) -> bytes:
@@ -22,7 +22,7 @@ def packed(content: bytes) -> bytes:
 
 
 def test_messages_and_arrays_come_as_they_were_sent() -> None:
-    one, two = map(Wire, socket.socketpair())
+    one, two = map(Connection, socket.socketpair())
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     one.send({"values": {"time": 1.5}}, image[:, ::-1])
     one.send({"done": True})
@@ -43,33 +43,33 @@ def test_messages_and_arrays_come_as_they_were_sent() -> None:
         json.dumps({"shape": [1 << 40]}).encode(), b'{"shape": [1], "dtype": "object"}',
     ],
 )  # fmt: skip
-def test_whatever_breaks_the_form_is_refused(ends: tuple[socket.socket, Wire], content: bytes) -> None:
-    raw, wire = ends
+def test_whatever_breaks_the_form_is_refused(ends: tuple[socket.socket, Connection], content: bytes) -> None:
+    raw, connection = ends
     raw.sendall(packed(content))
     with pytest.raises(ValueError):
-        wire.receive(10)
+        connection.receive(10)
 
 
-def test_a_length_out_of_all_proportion_is_not_believed(ends: tuple[socket.socket, Wire]) -> None:
-    raw, wire = ends
+def test_a_length_out_of_all_proportion_is_not_believed(ends: tuple[socket.socket, Connection]) -> None:
+    raw, connection = ends
     raw.sendall(b"\xff\xff\xff\xff")
     with pytest.raises(ValueError, match="too long"):
-        wire.receive()
+        connection.receive()
 
 
-def test_an_end_that_goes_away_or_stops_in_the_middle(ends: tuple[socket.socket, Wire]) -> None:
-    raw, wire = ends
+def test_an_end_that_goes_away_or_stops_in_the_middle(ends: tuple[socket.socket, Connection]) -> None:
+    raw, connection = ends
     raw.sendall(packed(b"{}")[:-1])
-    assert wire.wait(1.0)
+    assert connection.wait(1.0)
     with pytest.raises(TimeoutError):
-        wire.receive()
+        connection.receive()
     raw.close()
     with pytest.raises(EOFError):
-        wire.receive()
+        connection.receive()
 
 
 def test_waiting_ends_with_a_message_or_in_time() -> None:
-    one, two = map(Wire, socket.socketpair())
+    one, two = map(Connection, socket.socketpair())
     assert not two.wait(0.01)
     one.send({})
     assert two.wait(10.0)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.films import textured
-from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, Tray
+from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, SharedBuffer
 
 
 def test_what_is_put_down_on_one_side_is_taken_on_the_other() -> None:
-    ours = Tray()
-    theirs = Tray(os.dup(ours.descriptor))
+    ours = SharedBuffer()
+    theirs = SharedBuffer(os.dup(ours.descriptor))
     large, small = textured(1), textured(2, 16, 8)
     for half in range(HALVES):
         theirs.put(half, 0, large[::-1])
@@ -33,13 +33,13 @@ def test_what_is_put_down_on_one_side_is_taken_on_the_other() -> None:
 )  # fmt: skip
 def test_what_cannot_lie_in_it_is_refused(half: int, shapes: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="tray"):
-        Tray().take(half, shapes)
+        SharedBuffer().take(half, shapes)
 
 
 def test_its_size_is_sealed() -> None:
     """Memory that shrinks under a reader kills it."""
-    tray = Tray()
+    buffer = SharedBuffer()
     with pytest.raises(PermissionError):
-        os.ftruncate(tray.descriptor, 0)
-    tray.close()
-    assert tray.take(0, [[4]])[0].tolist() == [0, 0, 0, 0]
+        os.ftruncate(buffer.descriptor, 0)
+    buffer.close()
+    assert buffer.take(0, [[4]])[0].tolist() == [0, 0, 0, 0]

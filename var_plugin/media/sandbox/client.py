@@ -34,12 +34,12 @@ from var_plugin.errors import (
     InvalidInputError,
     VarPluginError,
 )
-from var_plugin.media.audio import cut
+from var_plugin.media.audio import cut_audio
 from var_plugin.media.container import MediaInfo
-from var_plugin.media.files import writing, written_whole
-from var_plugin.media.frames import Frame, Wanted
+from var_plugin.media.files import atomic_write, convert_write_errors
+from var_plugin.media.frames import Frame, FrameOptions
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.media.sandbox.connection import Wire
+from var_plugin.media.sandbox.connection import Connection
 from var_plugin.media.sandbox.messages import (
     OWN_FAULT,
     Answer,
@@ -53,7 +53,7 @@ from var_plugin.media.sandbox.messages import (
     checked,
     reached,
 )
-from var_plugin.media.sandbox.shared_buffer import Tray
+from var_plugin.media.sandbox.shared_buffer import SharedBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Frames:
         wanted: rate, size, start and end, as `FrameReader` takes them.
     """
 
-    def __init__(self, path: Path, *, limits: Limits = DEFAULT_LIMITS, **wanted: Unpack[Wanted]) -> None:
+    def __init__(self, path: Path, *, limits: Limits = DEFAULT_LIMITS, **wanted: Unpack[FrameOptions]) -> None:
         self._path, self._limits, self._wanted = path, limits, wanted
         self.end = 0.0
         """Seconds from the start of the video to the end of its last frame; known after the last frame was read."""
@@ -136,7 +136,7 @@ def read_audio(
     path: Path, *, start: float = 0.0, end: float = math.inf, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.float32]:
     """Return the sound from `start` to `end` seconds as one array (samples,), as `audio.read_audio`."""
-    return cut(decode_audio(path, limits), start, end)
+    return cut_audio(decode_audio(path, limits), start, end)
 
 
 def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> Span:
@@ -154,8 +154,8 @@ def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: A
         VarPluginError: as `export.copy_clip` and `encode.encode_part`, and as this module.
     """
     results = _results(job, video, limits, suffix=target.suffix, **options)
-    with written_whole(target) as unfinished:
-        with closing(results), writing(target), unfinished.open("r+b") as file:
+    with atomic_write(target) as unfinished:
+        with closing(results), convert_write_errors(target), unfinished.open("r+b") as file:
             span = _write(results, file, target, limits)
         if span is None:
             raise _crash(f"cutting {video}", "it ended without a clip")
@@ -275,8 +275,8 @@ class _Child:
     def __init__(self) -> None:
         self.jobs = 0
         ours, theirs = socket.socketpair()
-        self._wire = Wire(ours, _MESSAGE_SECONDS)
-        self._tray = Tray()
+        self._connection = Connection(ours, _MESSAGE_SECONDS)
+        self._buffer = SharedBuffer()
         # The child must not print to the user's terminal. Neither end blocks: what does not fit is lost.
         self._stderr, stderr = os.pipe()
         os.set_blocking(self._stderr, False)
@@ -289,12 +289,12 @@ class _Child:
                 "-m",
                 "var_plugin.media.sandbox.worker",
                 str(theirs.fileno()),
-                str(self._tray.descriptor),
+                str(self._buffer.descriptor),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            pass_fds=[theirs.fileno(), self._tray.descriptor],
+            pass_fds=[theirs.fileno(), self._buffer.descriptor],
             start_new_session=True,  # Ctrl-C is for the parent, which ends in order
             env=os.environ
             | {
@@ -308,8 +308,8 @@ class _Child:
         )
         theirs.close()
         os.close(stderr)
-        self._tray.close()
-        if not self._wire.wait(_START_SECONDS):
+        self._buffer.close()
+        if not self._connection.wait(_START_SECONDS):
             raise self._crashed("the decoding process", "it does not start")
         self._receive("the decoding process", 0)
 
@@ -324,7 +324,7 @@ class _Child:
         work = f"decoding {path}"
         request = {"job": job, "path": str(path), "limits": asdict(limits), "options": options}
         try:
-            self._wire.send(request)
+            self._connection.send(request)
         except OSError as error:
             raise self._crashed(work, str(error)) from error
         waited, footage = 0.0, 0.0
@@ -351,7 +351,7 @@ class _Child:
         """End the process; return what it printed since it last finished a job."""
         self._process.kill()  # before the connection closes: the child has no chance to complain about that
         self._process.wait()
-        self._wire.close()
+        self._connection.close()
         if self._stderr < 0:
             return ""
         printed = self._printed()
@@ -383,15 +383,19 @@ class _Child:
     def _wait(self, work: str, limits: Limits, waited: float, footage: float) -> float:
         """Wait for the next message; return how many seconds that took."""
         started = time.monotonic()
-        left = min(limits.silence, limits.silence + limits.pace * footage - waited, limits.seconds - waited)
-        if not self._wire.wait(max(0.0, left)):
+        left = min(
+            limits.stall_seconds,
+            limits.stall_seconds + limits.realtime_factor * footage - waited,
+            limits.total_seconds - waited,
+        )
+        if not self._connection.wait(max(0.0, left)):
             raise _timeout(work, f"{waited + time.monotonic() - started:.1f} s were spent on {footage:.1f} s of it")
         return time.monotonic() - started
 
     def _receive(self, work: str, largest: int) -> tuple[dict[str, Any], NDArray[Any]]:
         """Take in one message and its array of at most so many items; a child that breaks the form has crashed."""
         try:
-            return self._wire.receive(largest)
+            return self._connection.receive(largest)
         except TimeoutError:
             raise _timeout(work, f"it stopped for {_MESSAGE_SECONDS} s in the middle of an answer") from None
         except (EOFError, OSError, ValueError, RecursionError) as error:
@@ -405,8 +409,8 @@ class _Child:
             if "values" in message:
                 return [(checked(job, options, message["values"], array), array)]
             parcels = message["parcels"]
-            images = self._tray.take(message["half"], [parcel["size"] for parcel in parcels])
-            self._wire.send({"taken": message["half"]})
+            images = self._buffer.take(message["half"], [parcel["size"] for parcel in parcels])
+            self._connection.send({"taken": message["half"]})
             return [
                 (checked(job, options, parcel["values"], image), image)
                 for parcel, image in zip(parcels, images, strict=True)

@@ -21,7 +21,7 @@ _LONGEST_MESSAGE = 1 << 20
 _DTYPES = {"uint8": np.uint8, "float32": np.float32}
 
 
-class Wire:
+class Connection:
     """One end of the connection.
 
     Args:

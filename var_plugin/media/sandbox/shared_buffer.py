@@ -20,7 +20,7 @@ HALVES = 2
 HALF_BYTES = 2 << 20
 
 
-class Tray:
+class SharedBuffer:
     """One process's view of the shared memory.
 
     Args:

@@ -28,9 +28,9 @@ from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.limits import Limits
-from var_plugin.media.sandbox.connection import Wire
+from var_plugin.media.sandbox.connection import Connection
 from var_plugin.media.sandbox.messages import OWN_FAULT
-from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, Tray
+from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, SharedBuffer
 
 _LONGEST_WAIT_SECONDS = 0.25
 _LONGEST_TRACEBACK = 16_000
@@ -100,12 +100,12 @@ JOBS: dict[str, Callable[..., Iterator[Result]]] = {
 class _Forward(logging.Handler):
     """Hands warnings over to the process that asked."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__(logging.WARNING)
-        self._wire = wire
+        self._connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._wire.send({"warning": record.getMessage()})
+        self._connection.send({"warning": record.getMessage()})
 
 
 class _Outbox:
@@ -115,8 +115,8 @@ class _Outbox:
     a quarter of a second, so that whoever decodes slowly is heard of.
     """
 
-    def __init__(self, wire: Wire, tray: Tray) -> None:
-        self._wire, self._tray = wire, tray
+    def __init__(self, connection: Connection, buffer: SharedBuffer) -> None:
+        self._connection, self._buffer = connection, buffer
         self.free = threading.Semaphore(HALVES)
         self._half, self._used, self._began = 0, 0, 0.0
         self._parcels: list[dict[str, Any]] = []
@@ -132,7 +132,7 @@ class _Outbox:
         if not self._parcels:
             self.free.acquire()
             self._began = time.monotonic()
-        self._tray.put(self._half, self._used, array)
+        self._buffer.put(self._half, self._used, array)
         self._parcels.append({"values": values, "size": array.shape})
         self._used += array.nbytes
         if time.monotonic() - self._began > _LONGEST_WAIT_SECONDS:
@@ -152,7 +152,7 @@ class _Outbox:
     def _send(self, message: dict[str, Any], array: NDArray[Any] | None = None) -> None:
         """Send to the parent; end the process quietly where the parent has closed the connection."""
         try:
-            self._wire.send(message, array)
+            self._connection.send(message, array)
         except OSError:
             os._exit(0)
 
@@ -161,21 +161,21 @@ def main(descriptor: int, tray_descriptor: int) -> None:
     """Serve jobs from the connection until its other end is closed."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    wire = Wire(socket.socket(fileno=descriptor))
-    logging.getLogger("var_plugin").addHandler(_Forward(wire))
+    connection = Connection(socket.socket(fileno=descriptor))
+    logging.getLogger("var_plugin").addHandler(_Forward(connection))
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    outbox = _Outbox(wire, Tray(tray_descriptor))
-    threading.Thread(target=_receive, args=(wire, jobs, outbox), daemon=True).start()
-    wire.send({"ready": True})
+    outbox = _Outbox(connection, SharedBuffer(tray_descriptor))
+    threading.Thread(target=_receive, args=(connection, jobs, outbox), daemon=True).start()
+    connection.send({"ready": True})
     while True:
         _serve(outbox, **jobs.get())
 
 
-def _receive(wire: Wire, jobs: queue.Queue[dict[str, Any]], outbox: _Outbox) -> None:
+def _receive(connection: Connection, jobs: queue.Queue[dict[str, Any]], outbox: _Outbox) -> None:
     """Take jobs in; end the process, in the middle of decoding as well, when nobody is there to take its results."""
     try:
         while True:
-            message = wire.receive()[0]
+            message = connection.receive()[0]
             if "taken" in message:
                 outbox.free.release()
             else:

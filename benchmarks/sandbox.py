@@ -1,6 +1,6 @@
-"""What the media guard costs: the same films decoded in this process and in the guarded child, alternately.
+"""What the media sandbox costs: the same films decoded in this process and in the sandbox, alternately.
 
-    python benchmarks/media_guard.py [FILM ...]
+    python benchmarks/sandbox.py [FILM ...]
 
 Without films it encodes two of its own, 320x240 and 1080p. Each is decoded --runs times both ways, 2 frames a second at
 224x224, first without motion images, then with those of 320x320 that the `lite` suite looks at. The ratio of the
@@ -24,7 +24,7 @@ from cpu import cpu_seconds
 
 from var_plugin.encoders.backbones.motion import SIDE
 from var_plugin.media.frames import FrameReader
-from var_plugin.media.sandbox import client as guard
+from var_plugin.media.sandbox import client as sandbox
 
 MOTIONS = {"stills": None, "stills and motion": SIDE}
 
@@ -48,7 +48,7 @@ def encode(path: Path, width: int, height: int, seconds: int) -> Path:
 
 
 def measure(
-    read: Callable[..., FrameReader | guard.Frames], film: Path, motion: int | None = None
+    read: Callable[..., FrameReader | sandbox.Frames], film: Path, motion: int | None = None
 ) -> tuple[float, float]:
     """Decode once; return wall and CPU seconds, those of the child included."""
     wall, cpu = time.perf_counter(), cpu_seconds()
@@ -72,12 +72,12 @@ def main() -> None:
         for film in films:
             measure(FrameReader, film)
             started = time.perf_counter()
-            measure(guard.Frames, film)
+            measure(sandbox.Frames, film)
             first = time.perf_counter() - started
             sys.stdout.write(f"{film.name}: first file, child started for it: {first:.2f} s\n")
             for name, motion in MOTIONS.items():
                 pairs = [
-                    (measure(FrameReader, film, motion), measure(guard.Frames, film, motion))
+                    (measure(FrameReader, film, motion), measure(sandbox.Frames, film, motion))
                     for _ in range(options.runs)
                 ]
                 sys.stdout.write(f"{film.name}, {name}: {compared('wall', pairs, 0)}; {compared('CPU', pairs, 1)}\n")
@@ -85,10 +85,10 @@ def main() -> None:
 
 def compared(what: str, pairs: list[tuple[tuple[float, float], tuple[float, float]]], unit: int) -> str:
     """Say how long both ways took, in the median, and what one is to the other."""
-    here, guarded = (median(pair[side][unit] for pair in pairs) for side in (0, 1))
+    here, sandboxed = (median(pair[side][unit] for pair in pairs) for side in (0, 1))
     ratios = sorted(pair[1][unit] / pair[0][unit] for pair in pairs)
     spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
-    return f"{what} {here:.2f} s, guarded {guarded:.2f} s, ratio {guarded / here:.3f} ({spread})"
+    return f"{what} {here:.2f} s, sandboxed {sandboxed:.2f} s, ratio {sandboxed / here:.3f} ({spread})"
 
 
 if __name__ == "__main__":
