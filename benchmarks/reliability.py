@@ -71,10 +71,10 @@ def takeover(database: Path) -> float:
     ready.wait()
     with VideoIndex(database, random_suite()) as index:
         query = unit(np.ones(DIM))
-        index.hits("scene", query, limit=10, wanted=Filter())
+        index.search_segments("scene", query, limit=10, filter=Filter())
         owner.kill()
         owner.join()
-        return round(timed(lambda: index.hits("scene", query, limit=10, wanted=Filter())), 3)
+        return round(timed(lambda: index.search_segments("scene", query, limit=10, filter=Filter())), 3)
 
 
 def timed(action: Callable[[], object]) -> float:

@@ -59,7 +59,7 @@ def ways(
         return list(allowed[np.argpartition(-scores, K)[:K]].tolist())
 
     def ours(query: Array) -> list[int]:
-        hits = index.hits("scene", query, limit=K, wanted=wanted)
+        hits = index.search_segments("scene", query, limit=K, filter=wanted)
         return [int(hit.video_id, 16) * VIDEO_ROWS + round(hit.start / 8) for hit in hits]
 
     exact: dict[str, Search] = {
@@ -164,9 +164,9 @@ def measure(count: int, folder: Path, runs: int) -> None:
     queries = unit(centres[: runs + 1] * 0.5 + noise)
     say(f"\n## {count} rows of {vectors.shape[1]} numbers")
     with vp.open_index(ours, suite=suite) as index:
-        index.hits("scene", queries[0], limit=K, wanted=vp.Filter())
+        index.search_segments("scene", queries[0], limit=K, filter=vp.Filter())
         index._store.count(COLLECTION)  # opened, Milvus Lite may merge its files, and the copy is made anew
-        index.renew()
+        index.refresh_snapshots()
         for camera in (None, CAMERA):
             compared(camera, list(compare(ways(folder, index, vectors, client, camera), queries, runs)))
         parts = ((name, f"{wall:.2f}", f"{cpu:.2f}") for name, wall, cpu in whole_query(index, runs))

@@ -24,7 +24,7 @@ from search_rows import CAMERA, CAMERAS, COLLECTION, VIDEO_ROWS, Array, camera_o
 import var_plugin as vp
 from var_plugin.index.filters import Condition
 from var_plugin.index.milvus import snapshot as columns
-from var_plugin.index.milvus.snapshot import Column, Copies, Copy, Texts
+from var_plugin.index.milvus.snapshot import Column, Snapshot, SnapshotCache, TextColumn
 from var_plugin.index.rows import HIT_FIELDS
 
 K = 10
@@ -32,15 +32,17 @@ K = 10
 
 def made_copy(folder: Path) -> None:
     """Make the copy of our collection anew."""
-    copies = Copies(folder / "ours.db")
-    copies.forget(COLLECTION)
-    copies.renew(COLLECTION, at_once=True)
+    copies = SnapshotCache(folder / "ours.db")
+    copies.discard(COLLECTION)
+    copies.refresh(COLLECTION, force=True)
 
 
 def first_of_ours(folder: Path) -> None:
     """Open our index and search it once."""
     with vp.open_index(folder / "ours.db", suite="lite") as index:
-        index.hits("scene", np.ones(index.suite.spaces["scene"].dim, np.float32), limit=K, wanted=vp.Filter())
+        index.search_segments(
+            "scene", np.ones(index.suite.spaces["scene"].dim, np.float32), limit=K, filter=vp.Filter()
+        )
 
 
 def first_of_lite(folder: Path) -> None:
@@ -90,8 +92,8 @@ def copy_alone(count: int, folder: Path, runs: int) -> None:
     video = np.arange(count, dtype=np.int32) // VIDEO_ROWS
     start = (np.arange(count, dtype=np.int64) % VIDEO_ROWS) * 8_000
 
-    def texts(places: Array, distinct: list[str]) -> Texts:
-        return Texts(places, np.frombuffer(json.dumps(distinct).encode(), np.uint8))
+    def texts(places: Array, distinct: list[str]) -> TextColumn:
+        return TextColumn(places, np.frombuffer(json.dumps(distinct).encode(), np.uint8))
 
     same = np.zeros(count, np.int32)
     held: dict[str, Column] = {
@@ -111,7 +113,7 @@ def copy_alone(count: int, folder: Path, runs: int) -> None:
         found = columns.read(path, "benchmark")
     if found is None:
         raise SystemExit("the copy is damaged")
-    copy, mapped = Copy(found, frozenset(("metadata",))), found["vector"]
+    copy, mapped = Snapshot(found, frozenset(("metadata",))), found["vector"]
     say(f"\n## a copy of {count} rows alone: {path.stat().st_size / 1e9:.2f} GB")
     say(f"written in {writing[0] / 1e3:.1f} s, opened (every byte checked) in {opening[0] / 1e3:.1f} s")
     queries = unit(noise.standard_normal((runs + 1, dim), np.float32))

@@ -170,7 +170,7 @@ def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
 
 
 def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("var_plugin.index.milvus.options.LITE_CEILING", 4)
+    monkeypatch.setattr("var_plugin.index.milvus.options.MAX_LITE_ROWS", 4)
     assert shell("index", film("a.mp4"))[2] == ""
     code, _, err = shell("index", film("b.mp4", paint=lambda time: textured(2)))
     assert code == 0

@@ -10,7 +10,7 @@ import pytest
 from var_plugin.api import open_index
 from var_plugin.demo import DEMO_QUERIES, DemoQuery, compose
 from var_plugin.demo.run import Outcome, answer
-from var_plugin.retrievers.moments import unlikely
+from var_plugin.retrievers.moments import is_below_threshold
 
 HELD_OUT = Path(__file__).parent / "demo" / "held_out_queries.json"
 
@@ -38,7 +38,7 @@ def test_what_is_only_heard_is_found(demo: tuple[Path, Outcome]) -> None:
     _, outcome = demo
     assert len(outcome.heard) == 2
     assert all(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
-    assert all(not unlikely(answer.moments[0]) for answer in outcome.heard)
+    assert all(not is_below_threshold(answer.moments[0]) for answer in outcome.heard)
 
 
 def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:

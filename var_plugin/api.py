@@ -107,7 +107,7 @@ class Index(VideoIndex):
             self,
             query,
             k=k,
-            wanted=filter,
+            filter=filter,
             min_score=min_score,
             group_by=group_by,
             weights=weights,

@@ -145,7 +145,7 @@ def main() -> None:
             query, within = Query(text=film.words), Filter(cameras=(film.path.stem,))
             rows.append(
                 {
-                    name: right(search(index, query, k=1, wanted=within, weights=weights), film)
+                    name: right(search(index, query, k=1, filter=within, weights=weights), film)
                     for name, weights in _SEARCHES.items()
                 }
             )

@@ -72,7 +72,7 @@ class StoreContract:
     def index(self, location: str, name: str) -> Iterator[Index]:
         with open_index(location, suite=color_suite(), name=name) as opened:
             yield opened
-            opened.end_generations()
+            opened.remove_inactive_generations()
             for collection in (f"{name}__scene", f"{name}__scene__2", f"{name}__scene__3", f"{name}__videos"):
                 opened._store.drop(collection)
 
@@ -118,15 +118,17 @@ class StoreContract:
     def test_a_video_is_written_found_replaced_and_deleted(self, index: Index) -> None:
         assert index.write(entry("v1"), rows(RED, GREEN, BLUE)) == {"scene": 3}
         index.write(entry("v2"), rows(RED))
-        (best, *_) = index.hits("scene", unit(GREEN), limit=10, wanted=Filter(metadata={"gate": "süd"}))
+        (best, *_) = index.search_segments("scene", unit(GREEN), limit=10, filter=Filter(metadata={"gate": "süd"}))
         assert (best.video_id, best.camera, best.start, best.recorded_at) == ("v1", CAMERA, 8.0, 9_000)
-        assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter(cameras=(CAMERA,)))) == 4
+        assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter(cameras=(CAMERA,)))) == 4
         for metadata, found in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
-            assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter(metadata=metadata))) == found, metadata
+            assert (
+                len(index.search_segments("scene", unit(RED), limit=10, filter=Filter(metadata=metadata))) == found
+            ), metadata
         assert index.write(entry("v1"), rows(BLUE)) == {"scene": 1}
         assert index.size() == {"scene": 2}
         index.update(entry("v2").model_copy(update={"state": "deleting"}))
-        assert {hit.video_id for hit in index.hits("scene", unit(RED), limit=10, wanted=Filter())} == {"v1"}
+        assert {hit.video_id for hit in index.search_segments("scene", unit(RED), limit=10, filter=Filter())} == {"v1"}
         index.delete("v2")
         with pytest.raises(UnknownVideoError):
             index.delete("v2")
@@ -196,7 +198,7 @@ class StoreContract:
         with open_index(location, suite=color_suite(), name=name) as other:
             assert index.reindex(color_suite()).ok, "needs no footage"
             assert index.generation.number == 2
-            assert len(other.hits("scene", unit(RED), limit=9, wanted=Filter())) == 2
+            assert len(other.search_segments("scene", unit(RED), limit=9, filter=Filter())) == 2
             other.write(entry("v3"), rows(BLUE))
             assert other.generation.number == 2
         assert index.size() == {"scene": 3}
@@ -213,7 +215,7 @@ class StoreContract:
         with open_index(tmp_path / "copy.db", suite=color_suite()) as copy:
             assert copy.verify().ok
             assert [video for video in index.videos() if video.state == "committed"] == copy.videos()
-            here, there = (i.hits("scene", unit(GREEN), limit=9, wanted=Filter()) for i in (index, copy))
+            here, there = (i.search_segments("scene", unit(GREEN), limit=9, filter=Filter()) for i in (index, copy))
             assert here[0] == there[0]
             assert {hit.start for hit in here} == {hit.start for hit in there}
         with pytest.raises(InvalidInputError, match="there is an index"):

@@ -74,7 +74,7 @@ def test_a_server_keeps_an_index_as_its_uri_says(server: str, film: Film, caplog
             assert index.reindex(color_suite()).ok
             assert index.verify().ok
         finally:
-            index.end_generations()
+            index.remove_inactive_generations()
             for collection in ("tuned__scene", "tuned__scene__2", "tuned__videos"):
                 store.drop(collection)
 

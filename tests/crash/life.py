@@ -169,7 +169,7 @@ def faults(world: World, index: Index) -> list[str]:
     found.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
     committed = {video.video_id: video for video in index.videos() if video.state == "committed"}
     for space in index.suite.spaces:
-        shown = {hit.video_id for hit in index.hits(space, np.ones(3), limit=10_000, wanted=Filter())}
+        shown = {hit.video_id for hit in index.search_segments(space, np.ones(3), limit=10_000, filter=Filter())}
         found.extend(f"half a video is visible: {video_id}" for video_id in shown - set(committed))
         found.extend(f"a committed video is not found in {space}: {video_id}" for video_id in set(committed) - shown)
     held = [video.uri for video in committed.values()]

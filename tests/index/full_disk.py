@@ -171,7 +171,7 @@ def search(disk: Disk, spare: int) -> None:
     disk.fill(spare)
     with opened(disk) as index:
         assert index.search("red")
-        assert len(index.hits("scene", np.ones(3, np.float32), limit=99, wanted=Filter())) == 50
+        assert len(index.search_segments("scene", np.ones(3, np.float32), limit=99, filter=Filter())) == 50
 
 
 SCENARIOS = {act.__name__: act for act in (add, add_and_end, delete, reindex, backup, restore, search)}

@@ -72,9 +72,9 @@ def test_a_killed_restore_is_no_index_and_not_in_the_way(saved: Path, tmp_path: 
             add_video(index, 1)
     script = """
 import os, sys
-from var_plugin.index.catalog import Catalogue
+from var_plugin.index.catalog import Catalog
 from var_plugin.api import restore_index
-Catalogue.put_generations = lambda *_: os.kill(os.getpid(), 9)
+Catalog.put_generations = lambda *_: os.kill(os.getpid(), 9)
 restore_index(sys.argv[1], sys.argv[2])
 """
     killed = subprocess.run([sys.executable, "-c", script, str(saved), str(place)], cwd=ROOT, check=False)

@@ -15,7 +15,7 @@ from tests.tolerances import FLOAT32
 from var_plugin.api import Index, open_index
 from var_plugin.config import settings
 from var_plugin.encoders.base import Background, Vectors, unit
-from var_plugin.index.calibration import FEWEST_ROWS, PLAIN, UNRELATED
+from var_plugin.index.calibration import MIN_ROWS, PLAIN, UNRELATED
 
 
 class AnySentence:
@@ -48,7 +48,7 @@ def rows(index: Index) -> tuple[Vectors, list[str]]:
 def test_texts_are_compared_with_sentences_about_other_things(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     vectors, videos = rows(footage)
-    assert len(vectors) >= FEWEST_ROWS
+    assert len(vectors) >= MIN_ROWS
     found = footage.calibration.background(encoders, "text")
     similarity = AnySentence().encode(UNRELATED) @ vectors.T
     assert (found.mean, found.std) == pytest.approx((similarity.mean(), similarity.std()), abs=FLOAT32)

@@ -22,11 +22,11 @@ from var_plugin.index.filters import (
     conditions,
     expression,
     literal,
-    milliseconds,
     stored_metadata,
+    to_epoch_ms,
 )
 from var_plugin.index.milvus.client import Store
-from var_plugin.index.milvus.snapshot import Copy, columns_of
+from var_plugin.index.milvus.snapshot import Snapshot, columns_of
 from var_plugin.index.schema import segment_schema
 from var_plugin.types import Filter
 
@@ -75,7 +75,7 @@ def matches(metadata: dict, key: str, value: object) -> bool:
 
 
 STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
-COPY = Copy(
+COPY = Snapshot(
     columns_of(
         pa.Table.from_pylist([row | {"metadata": json.dumps(row["metadata"])} for row in STORED])
         .drop_columns(["vector"])
@@ -298,12 +298,12 @@ def test_a_literal_is_one_json_string(text: str) -> None:
 
 def test_clock_times_need_a_zone() -> None:
     with pytest.raises(InvalidInputError, match="time zone"):
-        milliseconds(datetime(2026, 11, 1, 14))
+        to_epoch_ms(datetime(2026, 11, 1, 14))
     noon = datetime(2026, 11, 1, 12, tzinfo=timezone(timedelta(hours=1)))
-    assert clock_time(milliseconds(noon)) == noon
+    assert clock_time(to_epoch_ms(noon)) == noon
     assert clock_time(UNKNOWN_TIME) is None
     with pytest.raises(InvalidInputError, match="cannot be stored"):
-        milliseconds(datetime(1, 1, 1, tzinfo=UTC))
+        to_epoch_ms(datetime(1, 1, 1, tzinfo=UTC))
     check_filter = Filter(after=datetime.min.replace(tzinfo=UTC), before=datetime.max.replace(tzinfo=UTC))
     assert len(conditions(check_filter)) == 3, "a filter may reach as far as it likes"
 

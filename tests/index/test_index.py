@@ -49,7 +49,7 @@ RED, GREEN, BLUE = np.eye(3)
 
 def test_what_was_written_is_found(index: Index) -> None:
     assert index.write(entry(), rows([RED, GREEN, BLUE])) == {"scene": 3}
-    best, *others = index.hits("scene", unit(GREEN), limit=10, wanted=Filter())
+    best, *others = index.search_segments("scene", unit(GREEN), limit=10, filter=Filter())
     assert (best.video_id, best.camera, best.start, best.end, best.key) == ("v1", "north", 8.0, 16.0, 12.0)
     assert (best.similarity, best.anomaly, best.recorded_at) == (pytest.approx(1.0), pytest.approx(0.1), 9_000)
     assert len(others) == 2
@@ -61,7 +61,7 @@ def test_what_was_written_is_found(index: Index) -> None:
 def test_writing_again_replaces(index: Index) -> None:
     index.write(entry(), rows([RED, GREEN, BLUE]))
     assert index.write(entry(), rows([BLUE])) == {"scene": 1}
-    assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter())) == 1
+    assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter())) == 1
 
 
 def test_an_index_survives_closing(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_index_survives_closing(tmp_path: Path) -> None:
             index.write(entry(), rows([RED]))
         with open_index(location, suite=color_suite()) as index:
             assert index.count("v1") == {"scene": 1}
-            assert index.hits("scene", unit(RED), limit=1, wanted=Filter())[0].video_id == "v1"
+            assert index.search_segments("scene", unit(RED), limit=1, filter=Filter())[0].video_id == "v1"
 
 
 def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_videos_that_are_not_committed_stay_hidden(index: Index, state: str) -> 
     index.write(entry("half"), rows([RED]))
     index.write(entry("whole"), rows([RED]))
     index.update(entry("half").model_copy(update={"state": state}))
-    assert {hit.video_id for hit in index.hits("scene", unit(RED), limit=10, wanted=Filter())} == {"whole"}
+    assert {hit.video_id for hit in index.search_segments("scene", unit(RED), limit=10, filter=Filter())} == {"whole"}
     assert set(index.entries(["half", "whole"])) == {"whole"}
     with pytest.raises(UnknownVideoError):
         index.segments("half")
@@ -177,7 +177,7 @@ def test_segments_running_at_a_clock_time_are_found_after_it(index: Index, tmp_p
 
     def starts(**bounds: float) -> list[float]:
         wanted = Filter(**{name: datetime.fromtimestamp(time, UTC) for name, time in bounds.items()})
-        return sorted(hit.start for hit in index.hits("scene", unit(RED), limit=10, wanted=wanted))
+        return sorted(hit.start for hit in index.search_segments("scene", unit(RED), limit=10, filter=wanted))
 
     def check() -> None:
         assert starts(after=8.9) == [0.0, 8.0, 16.0], "the first one ends at 9 s"
@@ -188,7 +188,7 @@ def test_segments_running_at_a_clock_time_are_found_after_it(index: Index, tmp_p
         assert starts(after=10.0, before=11.0) == [8.0], "it lasts longer than the interval"
 
     check()
-    index.renew()
+    index.refresh_snapshots()
     check()
 
 
@@ -207,10 +207,10 @@ def test_impossible_segment_rows_are_left_out_and_reported(
     (row, _) = index._store.rows("footage__scene", "", ["*"])
     index._store.write("footage__scene", [{**row, field: IMPOSSIBLE[field]}])
     for _ in range(2):
-        assert len(index.hits("scene", unit(RED), limit=10, wanted=Filter())) == 1
+        assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter())) == 1
         assert len(index.search("red")) == 1
         assert len(index.segments("v1")) == 1
-        index.renew()
+        index.refresh_snapshots()
     assert "damaged and left out" in caplog.text
     assert not index.verify().ok
 
@@ -237,7 +237,7 @@ def test_a_damaged_row_of_the_catalogue_hides_its_video_only(
         assert [moment.video_id for moment in index.search("red")] == ["v3"]
         assert Filter(after=datetime.fromtimestamp(0, UTC))
         index.search("red", filter=Filter(after=datetime.fromtimestamp(2, UTC)))
-        index.renew()
+        index.refresh_snapshots()
     assert "damaged and left out" in caplog.text
     assert [problem.kind for problem in index.verify().problems] == ["orphan"]
     index.write(entry("v1"), rows([RED]))

@@ -234,7 +234,7 @@ def test_a_manifest_is_made_again_with_all_that_was_flushed_since_its_predecesso
         manifest.write_bytes(b"{")
     with open_index(stored, suite=color_suite()) as index:
         assert (len(index.videos()), index.verify().ok) == (2, True)
-        assert len(index.hits("scene", np.ones(3, np.float32), limit=9, wanted=Filter())) == 4
+        assert len(index.search_segments("scene", np.ones(3, np.float32), limit=9, filter=Filter())) == 4
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -215,8 +215,10 @@ def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_pat
     assert not receipt.ok
     assert receipt.exit_code == 1, "different failures share no code"
     assert [Path(video.uri).name for video in index.videos()] == ["whole.mp4"]
-    assert index.hits("scene", np.ones(3), limit=100, wanted=Filter(video_ids=("x",))) == []
-    assert len(index.hits("scene", np.ones(3), limit=100, wanted=Filter())) == 2, "one segment and the video's own row"
+    assert index.search_segments("scene", np.ones(3), limit=100, filter=Filter(video_ids=("x",))) == []
+    assert len(index.search_segments("scene", np.ones(3), limit=100, filter=Filter())) == 2, (
+        "one segment and the video's own row"
+    )
 
 
 def test_one_kind_of_failure_keeps_its_code(index: Index, tmp_path: Path) -> None:

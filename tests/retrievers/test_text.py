@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from var_plugin.retrievers.text import LONGEST_NAME, describe, plain
+from var_plugin.retrievers.text import MAX_NAME_LENGTH, describe, sanitize_name
 from var_plugin.types import Moment
 
 HOSTILE = st.text() | st.lists(
@@ -13,18 +13,18 @@ HOSTILE = st.text() | st.lists(
 
 @given(HOSTILE)
 def test_names_become_inert(name: str) -> None:
-    shown = plain(name)
-    assert len(shown) <= LONGEST_NAME
+    shown = sanitize_name(name)
+    assert len(shown) <= MAX_NAME_LENGTH
     assert not any(
         mark in shown.lower() for mark in ("[", "]", "<", ">", "`", '"', "\\", "://", "www.", "\n", "\u202e")
     )
-    assert plain(shown) == shown, "what a model read and says again means the same camera"
+    assert sanitize_name(shown) == shown, "what a model read and says again means the same camera"
 
 
 @given(st.text("abcXYZ 0123456789_-.:()#+äßл", max_size=60))
 def test_ordinary_names_stay(name: str) -> None:
     if "www." not in name.lower():
-        assert plain(name) == " ".join(name.split())
+        assert sanitize_name(name) == " ".join(name.split())
 
 
 def test_the_sentence_on_a_moment_quotes_names() -> None:

@@ -18,7 +18,7 @@ from tests.retrievers.conftest import HOSTILE, NOON
 from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
 from var_plugin.media.frames import image_at
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools import TOOLS
 from var_plugin.tools.base import Answer, Tool
 
@@ -74,7 +74,7 @@ def test_answers_hold_no_path_and_nothing_that_renders(name: str, footage: Index
 
 def test_search_filters(footage: Index) -> None:
     everything = ask(footage, "search_moments", query="blue", limit=20)
-    assert {moment.camera for moment in everything.data.moments} == {"north", "south", plain(HOSTILE)}
+    assert {moment.camera for moment in everything.data.moments} == {"north", "south", sanitize_name(HOSTILE)}
     some = ask(
         footage, "search_moments", query="blue", cameras=["south"], before=NOON + timedelta(seconds=30), limit=20
     )
@@ -175,7 +175,7 @@ def test_cameras_are_listed_with_their_footage(footage: Index) -> None:
     north = next(row for row in cameras.cameras if row.camera == "north")
     assert (north.videos, north.hours) == (1, pytest.approx(48 / 3600, abs=1e-3))
     assert (north.first_recorded, north.last_recorded) == (NOON, NOON + timedelta(seconds=48))
-    yard = next(row for row in cameras.cameras if row.camera == plain(HOSTILE))
+    yard = next(row for row in cameras.cameras if row.camera == sanitize_name(HOSTILE))
     assert (yard.first_recorded, yard.last_recorded) == (None, None)
 
 
@@ -191,7 +191,7 @@ def test_the_timeline_counts_each_anomaly_once(footage: Index) -> None:
     assert [(row.begins, row.camera, row.anomalies) for row in timeline.rows] == [
         (NOON, "north", 2),
         (NOON, "south", 2),
-        (None, plain(HOSTILE), 1),
+        (None, sanitize_name(HOSTILE), 1),
     ]
     strongest = timeline.rows[-1]
     shown = ask(footage, "get_moment", moment_id=strongest.moment_id).data

@@ -16,7 +16,7 @@ from var_plugin.app.conversation import Context, Request
 from var_plugin.config import require
 from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
 from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos, stored_cameras
 from var_plugin.tools.langchain import langchain_tools
 from var_plugin.tools.moments import SEARCH_MOMENTS, SIMILAR_MOMENTS, SearchArguments, SimilarArguments
@@ -93,7 +93,7 @@ def load_assistant(name: str) -> Assistant:
 def _task(before: Request, context: Context) -> str:
     return _TASK.format(
         now=context.now.isoformat(timespec="seconds"),
-        cameras=json.dumps([plain(camera) for camera in context.cameras]),
+        cameras=json.dumps([sanitize_name(camera) for camera in context.cameras]),
         before=before.model_dump_json(exclude_defaults=True),
         shown=json.dumps([moment.id for moment in context.shown]),
     )

@@ -9,7 +9,7 @@ from html import escape
 from var_plugin.app import formatting as words
 from var_plugin.app.conversation.request import Chip
 from var_plugin.media.clips import Clip
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Moment
 
 
@@ -23,7 +23,7 @@ def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope:
 
 
 def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
-    camera, when, where = escape(plain(moment.camera)), escape(words.clock(moment, zone)), words.span(moment)
+    camera, when, where = escape(sanitize_name(moment.camera)), escape(words.clock(moment, zone)), words.span(moment)
     sure = words.sureness(moment)
     told = f"Play moment {rank}: camera {camera}, {when}, {where}, {sure}, anomaly {moment.anomaly_score:.2f}"
     return (
@@ -55,9 +55,10 @@ def chip_row(chips: Sequence[Chip]) -> str:
     if not chips:
         return ""
     items = "".join(
-        f'<li class="vp-chip"><span class="vp-chip-label">{escape(chip.label)}</span> {escape(plain(chip.value))}'
+        f'<li class="vp-chip"><span class="vp-chip-label">{escape(chip.label)}</span> '
+        f"{escape(sanitize_name(chip.value))}"
         f'<button type="button" data-vp="chip" data-vp-id="{escape(chip.key)}" '
-        f'aria-label="Remove: {escape(chip.label)} {escape(plain(chip.value))}">×</button></li>'
+        f'aria-label="Remove: {escape(chip.label)} {escape(sanitize_name(chip.value))}">×</button></li>'
         for chip in chips
     )
     return f'<ul class="vp-chips" aria-label="What is asked for">{items}</ul>'
@@ -70,7 +71,7 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | No
     video = (
         f'<video class="vp-video" src="{source}" poster="media/{token}/image.jpg" controls autoplay muted playsinline '
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
-        f'aria-label="Clip of camera {escape(plain(moment.camera))}"></video>'
+        f'aria-label="Clip of camera {escape(sanitize_name(moment.camera))}"></video>'
     )
     return f'<div class="vp-player">{video}{_caption(moment, token, zone, mark, scope)}</div>'
 
@@ -95,7 +96,7 @@ def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None, scope:
         for name, label, right in (("right", "✓ right", True), ("wrong", "✗ wrong", False))
     )
     return (
-        f'<div class="vp-caption"><strong>{escape(plain(moment.camera))}</strong> '
+        f'<div class="vp-caption"><strong>{escape(sanitize_name(moment.camera))}</strong> '
         f"<span>{escape(words.clock(moment, zone))}</span><br>{facts} · {anomaly_bar(moment, scope)}"
         f'<div class="vp-actions" role="group" aria-label="Is this moment what was asked for?">{buttons}'
         f'<a class="vp-mark" href="media/{token}/clip.mp4" download="moment-{token[:6]}.mp4">↓ clip</a></div></div>'

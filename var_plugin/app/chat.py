@@ -24,7 +24,7 @@ from var_plugin.app.state import Desk
 from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamError, VarPluginError
 from var_plugin.media.files import check_file
 from var_plugin.media.sandbox.client import probe
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def chips_of(desk: Desk, session: Session) -> list[Chip]:
             moment = next((m for m in session.shown if m.id == moment_id), None) or moment_of(desk.index, moment_id)
         except VarPluginError:
             return "a moment that is gone"
-        return f"{plain(moment.camera)} {words.span(moment)}"
+        return f"{sanitize_name(moment.camera)} {words.span(moment)}"
 
     return chips(session.request, name)
 

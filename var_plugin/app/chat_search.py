@@ -45,7 +45,7 @@ def answer(index: Index, request: Request) -> Answer:
         index,
         _query(index, request),
         k=request.limit,
-        wanted=_filter(request),
+        filter=_filter(request),
         group_by="video" if request.per_video else "moment",
         rerank=lambda _, moments: _satisfying(index, request, moments),
     )
@@ -96,7 +96,7 @@ def _satisfying(index: Index, request: Request, moments: Sequence[Moment]) -> li
     unwanted = [parse_moment_id(request.like)] if request.like else []
     for words in request.without:
         wanted = Filter(video_ids=tuple({moment.video_id for moment in moments}))
-        there = search(index, Query(text=words), k=_SEEN_FOR_ABSENCE, wanted=wanted, min_score=PRESENT_FROM)
+        there = search(index, Query(text=words), k=_SEEN_FOR_ABSENCE, filter=wanted, min_score=PRESENT_FROM)
         unwanted += [(moment.video_id, moment.start, moment.end) for moment in there]
     kept = [moment for moment in moments if not any(_overlaps(moment, *span) for span in unwanted)]
     if request.louder_than:

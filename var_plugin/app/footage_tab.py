@@ -21,7 +21,7 @@ from var_plugin.app.state import Desk
 from var_plugin.app.timeline import MOST_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
 from var_plugin.media.files import VIDEO_SUFFIXES
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Video
 
@@ -146,7 +146,7 @@ def progress_list(batch: Batch) -> str:
         told = "Nothing to add: upload videos, or name a folder." if batch.finished else "Preparing …"
         return f'<p role="status">{told}</p>'
     rows = "".join(
-        f"<tr><td>{escape(plain(job.path.name))}</td><td>{escape(plain(job.camera or ''))}</td>"
+        f"<tr><td>{escape(sanitize_name(job.path.name))}</td><td>{escape(sanitize_name(job.camera or ''))}</td>"
         f"<td>{_bar(job)}</td><td>{escape(words.valid(job.told))}</td></tr>"
         for job in batch.jobs
     )
@@ -183,7 +183,7 @@ def _row(video: Video, desk: Desk) -> str:
     recorded = (
         f"{video.recorded_at.astimezone(desk.options.zone):%d %b %Y, %H:%M:%S %Z}" if video.recorded_at else "unknown"
     )
-    file = escape(plain(Path(video.uri).name))
+    file = escape(sanitize_name(Path(video.uri).name))
     button = (
         ""
         if desk.options.read_only
@@ -191,7 +191,7 @@ def _row(video: Video, desk: Desk) -> str:
         f'data-vp-confirm="Delete {file} from the index?" aria-label="Delete {file}">delete</button>'
     )
     return (
-        f"<tr><td>{escape(plain(video.camera))}</td><td>{recorded}</td><td>{words.minutes(video.duration)}</td>"
+        f"<tr><td>{escape(sanitize_name(video.camera))}</td><td>{recorded}</td><td>{words.minutes(video.duration)}</td>"
         f"<td>{file}</td><td>{button}</td></tr>"
     )
 

@@ -9,8 +9,8 @@ from var_plugin.app.chat_search import Answer
 from var_plugin.app.conversation import Context, Request
 from var_plugin.app.conversation.search_rules import UNUSUAL_FROM
 from var_plugin.encoders.suite import SuiteDescription
-from var_plugin.retrievers.moments import unlikely
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.moments import is_below_threshold
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet: add some, or try the demo footage."
@@ -53,12 +53,12 @@ def sentence(answer: Answer, request: Request, context: Context) -> str:
     first = answer.moments[0]
     number = len(answer.moments)
     found = f"{number} moment{'s' if number > 1 else ''}"
-    where = f"{plain(first.camera)}, {clock(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
+    where = f"{sanitize_name(first.camera)}, {clock(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.browsed:
         highest = max(moment.anomaly_score for moment in answer.moments)
         none = "" if highest >= UNUSUAL_FROM else f"No anomaly score here reaches {UNUSUAL_FROM}. "
         return f"{none}The most unusual here: {found}, first {where}."
-    if all(unlikely(moment) for moment in answer.moments):
+    if all(is_below_threshold(moment) for moment in answer.moments):
         return f"Nothing like that here, says the confidence; the nearest: {found}, first {where}."
     return f"{found}; the {'first' if request.order != 'best' else 'best'} is {where}."
 

@@ -14,7 +14,7 @@ from var_plugin.app.media_registry import LONGEST_CLIP
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id
-from var_plugin.retrievers.text import plain
+from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Moment, Video
 
@@ -52,7 +52,9 @@ def curve(index: VideoIndex, chosen: Moment, shown: Sequence[Moment]) -> go.Figu
     ticks = [end * part / 6 for part in range(7)]
     figure.update_xaxes(range=[0, end], tickvals=ticks, ticktext=[words.minutes(tick) for tick in ticks])
     figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], title_text="anomaly")
-    figure.update_layout(title_text=f"{plain(chosen.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1)
+    figure.update_layout(
+        title_text=f"{sanitize_name(chosen.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1
+    )
     return figure
 
 
@@ -84,7 +86,7 @@ def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo,
     begins = _at(video.recorded_at, 0, zone)
     figure.add_scatter(
         x=[begins, begins + timedelta(seconds=video.duration)],
-        y=[plain(video.camera)] * 2,
+        y=[sanitize_name(video.camera)] * 2,
         customdata=[_playable(strongest)] * 2,
         mode="lines+markers",
         line={"color": _color(strongest.anomaly), "width": 14},
@@ -99,7 +101,7 @@ def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo,
 def _add_found(figure: go.Figure, found: Sequence[Moment], zone: tzinfo) -> None:
     figure.add_scatter(
         x=[_at(moment.recorded_at, 0, zone) for moment in found if moment.recorded_at],
-        y=[plain(moment.camera) for moment in found],
+        y=[sanitize_name(moment.camera) for moment in found],
         customdata=[moment.id for moment in found],
         text=[str(rank) for rank in range(1, len(found) + 1)],
         mode="markers+text",

@@ -168,12 +168,12 @@ def export(
 ) -> None:
     """Write a moment as a clip, its packets copied; it may begin a little early, at a key frame."""
     from var_plugin.media.clips import encode_clip, export_clip, write_thumbnail
-    from var_plugin.retrievers.moments import parse_moment_id, strongest
+    from var_plugin.retrievers.moments import most_anomalous, parse_moment_id
 
     video_id, start, end = parse_moment_id(moment)
     with opened(index, suite) as library:
         source = library.source(video_id)
-        shown = strongest(library.segments(video_id), start, end)
+        shown = most_anomalous(library.segments(video_id), start, end)
     clip = (encode_clip if exact else export_clip)(source, start, end, out)
     if thumbnail:
         write_thumbnail(source, shown.key if shown else start, thumbnail)
@@ -223,16 +223,16 @@ def _engine(name: str, address: str | None) -> Engine | None:
 
 def _warn_near_the_ceiling(index: Index) -> None:
     """Say in time that the embedded store is not made for more."""
-    from var_plugin.index.milvus.options import LITE_CEILING, is_local
+    from var_plugin.index.milvus.options import MAX_LITE_ROWS, is_local
 
     try:
         most = max(index.size().values())
     except StoreError as error:  # what was asked for is done, and printed
         print(f"var-plugin: the rows were not counted once more: {error}", file=sys.stderr)
         return
-    if is_local(index.uri) and most > 0.8 * LITE_CEILING:
+    if is_local(index.uri) and most > 0.8 * MAX_LITE_ROWS:
         print(
-            f"var-plugin: {most} rows in one space; the embedded Milvus Lite gets slow near {LITE_CEILING}: "
+            f"var-plugin: {most} rows in one space; the embedded Milvus Lite gets slow near {MAX_LITE_ROWS}: "
             "run a Milvus server and name its URI with --index",
             file=sys.stderr,
         )
@@ -274,12 +274,12 @@ def print_receipt(receipt: Receipt) -> None:
 
 def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
     from var_plugin.config import settings
-    from var_plugin.retrievers.moments import unlikely
+    from var_plugin.retrievers.moments import is_below_threshold
     from var_plugin.terminal import moment_lines
 
     if not moments:
         print("nothing found: the index is empty, or no segment satisfies the filter")
-    elif all(unlikely(moment) for moment in moments):
+    elif all(is_below_threshold(moment) for moment in moments):
         print(f"nothing like that here, says the confidence (below {settings().min_confidence:.0%}); the nearest:")
     for rank, moment in enumerate(moments, start=1):
         print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

@@ -109,7 +109,7 @@ def progress_bars() -> Iterator[Progress]:
 
 def clock_time(text: str | None) -> datetime | None:
     """Parse a clock time; `InvalidInputError` unless it is ISO 8601 with a zone."""
-    from var_plugin.index.filters import milliseconds
+    from var_plugin.index.filters import to_epoch_ms
 
     if text is None:
         return None
@@ -117,7 +117,7 @@ def clock_time(text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidInputError(f"'{text}' is not a clock time", fix="write it as 2026-11-01T14:00+01:00") from error
-    milliseconds(moment)
+    to_epoch_ms(moment)
     return moment
 
 

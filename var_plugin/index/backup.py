@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 
 from var_plugin.encoders.base import NORM_TOLERANCE
 from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors, os_error_message
-from var_plugin.index.catalog import Catalogue, Checksum, Count, Entry, Generation, Generations, Id, Text
+from var_plugin.index.catalog import Catalog, Checksum, Count, Entry, Generation, Generations, Id, Text
 from var_plugin.index.failures import file_failure
 from var_plugin.index.generation import collection_name
 from var_plugin.index.index import VideoIndex
@@ -171,7 +171,7 @@ def restore(folder: str | Path, location: str | Path, *, token: str = "", name: 
 
 def _fill(source: Path, made: Backup, entries: Mapping[str, Entry], store: Store, name: str) -> None:
     """Write a validated backup to a store; the index is marked as unfinished until the last write."""
-    catalogue = Catalogue(store, name)
+    catalogue = Catalog(store, name)
     videos = catalogue.videos(1)
     if catalogue.generations() is not None:
         raise InvalidInputError(

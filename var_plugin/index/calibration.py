@@ -18,8 +18,8 @@ from var_plugin.types import Modality
 PLAIN = Background(0.0, 1.0)
 """Where nothing is known: the score is the similarity."""
 
-FEWEST_ROWS = 32
-MOST_ROWS = 1_000
+MIN_ROWS = 32
+MAX_ROWS = 1_000
 
 # Times of day, places, things, animals, weather, sounds: what most footage shows or lets hear little of.
 UNRELATED = (
@@ -61,8 +61,8 @@ class Calibration:
         return self._measured[key]
 
     def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> Background:
-        sample = self._index.sample(encoders.space.name, MOST_ROWS / max(1, rows))
-        if len(sample) < FEWEST_ROWS:
+        sample = self._index.sample(encoders.space.name, MAX_ROWS / max(1, rows))
+        if len(sample) < MIN_ROWS:
             return PLAIN
         vectors = np.array([row["vector"] for row in sample], np.float32)
         if modality == "text":
@@ -76,6 +76,6 @@ class Calibration:
 
 def _spread(similarities: NDArray[np.float32]) -> Background:
     # Alike throughout, or of one video alone: nothing to measure a deviation by.
-    if similarities.size < FEWEST_ROWS or float(similarities.std()) < 1e-4:
+    if similarities.size < MIN_ROWS or float(similarities.std()) < 1e-4:
         return PLAIN
     return Background(float(similarities.mean()), float(similarities.std()))

@@ -19,9 +19,9 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from var_plugin.errors import InvalidInputError, StoreError, UnknownVideoError, field_errors
 from var_plugin.index.filters import (
-    EARLIEST_MS,
-    LATEST_MS,
-    LONGEST_VIDEO_SECONDS,
+    MAX_CLOCK_MS,
+    MAX_VIDEO_SECONDS,
+    MIN_CLOCK_MS,
     UNKNOWN_TIME,
     Condition,
     check_metadata,
@@ -30,7 +30,7 @@ from var_plugin.index.filters import (
     one_of,
 )
 from var_plugin.index.milvus.client import Reader, Store
-from var_plugin.index.schema import ID_PATTERN, Row, catalogue_schema, is_id
+from var_plugin.index.schema import ID_PATTERN, Row, catalog_schema, is_id
 from var_plugin.types import ClockOrigin, Scalar, Value, Video
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Text = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """What `check_text` admits."""
 Count = Annotated[int, Field(ge=0, le=10**9)]
-ClockMs = Annotated[int, Field(ge=EARLIEST_MS, le=LATEST_MS)]
-Seconds = Annotated[float, Field(ge=0, le=LONGEST_VIDEO_SECONDS, allow_inf_nan=False)]
+ClockMs = Annotated[int, Field(ge=MIN_CLOCK_MS, le=MAX_CLOCK_MS)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 _GENERATIONS = "@generations"
@@ -111,7 +111,7 @@ class Entry(Value):
     """Per space, a checksum over the keys and vectors of its rows."""
     added_at: ClockMs
     """Milliseconds since 1970 UTC."""
-    brought: bool = False
+    migrated: bool = False
     """True where the video came from the generation before, not from adding it."""
 
     def video(self) -> Video:
@@ -137,15 +137,15 @@ class Table:
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._reader = store, Reader(store)
         self._collection = f"{name}__videos"
-        store.ensure(self._collection, catalogue_schema, vector="unused", metric="L2")
+        store.ensure(self._collection, catalog_schema, vector="unused", metric="L2")
 
     def rows(self, conditions: Sequence[Condition]) -> list[Row]:
         """Return the fields `id`, `video_id` and `body` of the matching rows."""
         return self._reader.rows(self._collection, conditions, ["id", "video_id", "body"])
 
-    def renew(self) -> None:
+    def refresh_snapshot(self) -> None:
         """Make the copy that questions are answered from, where it is due."""
-        self._reader.renew(self._collection)
+        self._reader.refresh(self._collection)
 
     def write(self, row: Row) -> None:
         """Write one row, whole, through to disk."""
@@ -158,7 +158,7 @@ class Table:
         self._store.flush(self._collection)
 
 
-class Catalogue:
+class Catalog:
     """The catalogue of one index; made where there is none."""
 
     def __init__(self, store: Store, name: str) -> None:
@@ -190,9 +190,9 @@ class Catalogue:
         """Remove the mark of `begin_restoring`."""
         self._table.remove([Condition("id", "==", _RESTORING)])
 
-    def renew(self) -> None:
+    def refresh_snapshot(self) -> None:
         """Make the copy that questions are answered from, where it is due."""
-        self._table.renew()
+        self._table.refresh_snapshot()
 
     def put_generations(self, generations: Generations) -> None:
         """Say which generation counts, in one write."""
@@ -256,7 +256,7 @@ class Videos:
         """Return all videos in order of addition, also those not committed."""
         return sorted(self._entries(), key=lambda entry: (entry.added_at, entry.video_id))
 
-    def seen_at(self, path: str) -> list[Entry]:
+    def find_by_path(self, path: str) -> list[Entry]:
         """Return the videos, in whatever state, that were seen last at this path."""
         return self._entries(Condition("path", "==", path))
 

@@ -24,9 +24,9 @@ UNKNOWN_TIME = -1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Far enough from the ends of `datetime` that zones and positions can be added.
-EARLIEST_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
-LATEST_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
-LONGEST_VIDEO_SECONDS = 1e9
+MIN_CLOCK_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
+MAX_CLOCK_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
+MAX_VIDEO_SECONDS = 1e9
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -90,14 +90,14 @@ def conditions(
     if wanted.after is not None or wanted.before is not None:
         found.append(Condition("recorded_at", "!=", UNKNOWN_TIME))
     if wanted.after is not None:
-        later = (Condition("recorded_at", ">=", since_1970(wanted.after)),)
+        later = (Condition("recorded_at", ">=", epoch_ms(wanted.after)),)
         running = [
             (Condition("video_id", "==", check_text(video_id)), Condition("end_ms", ">", position))
             for video_id, position in (running_at_start or {}).items()
         ]
         found.append(AnyOf((later, *running)) if running else later[0])
     if wanted.before is not None:
-        found.append(Condition("recorded_at", "<", since_1970(wanted.before)))
+        found.append(Condition("recorded_at", "<", epoch_ms(wanted.before)))
     if wanted.after_second is not None:
         found.append(Condition("end_ms", ">", _milliseconds_of(wanted.after_second)))
     if wanted.before_second is not None:
@@ -193,20 +193,20 @@ def stored_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
     }
 
 
-def milliseconds(moment: datetime) -> int:
+def to_epoch_ms(moment: datetime) -> int:
     """Return the milliseconds since 1970 UTC of a time that can be stored.
 
     Raises:
         InvalidInputError: no time zone, or far from any recording.
     """
-    if not EARLIEST_MS <= (since := since_1970(moment)) <= LATEST_MS:
+    if not MIN_CLOCK_MS <= (since := epoch_ms(moment)) <= MAX_CLOCK_MS:
         raise InvalidInputError(
             f"{moment.isoformat()} cannot be stored", why="it is before the year 2 or after the year 9900"
         )
     return since
 
 
-def since_1970(moment: datetime) -> int:
+def epoch_ms(moment: datetime) -> int:
     """Return milliseconds since 1970 UTC; `InvalidInputError` without a time zone."""
     if moment.tzinfo is None:
         raise InvalidInputError(
@@ -218,7 +218,7 @@ def since_1970(moment: datetime) -> int:
 
 
 def _milliseconds_of(seconds: float) -> int:
-    if abs(seconds) > LONGEST_VIDEO_SECONDS:
+    if abs(seconds) > MAX_VIDEO_SECONDS:
         raise InvalidInputError(f"no video is {seconds:g} s long", fix="count in seconds from its start")
     return round(seconds * 1000)
 

@@ -12,8 +12,8 @@ import numpy as np
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
-from var_plugin.index.catalog import Catalogue, Entry, Generation, Videos
-from var_plugin.index.filters import Condition, conditions, literal, since_1970
+from var_plugin.index.catalog import Catalog, Entry, Generation, Videos
+from var_plugin.index.filters import Condition, conditions, epoch_ms, literal
 from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
 from var_plugin.index.schema import Row, segment_schema
@@ -35,10 +35,10 @@ class VideoGeneration:
         generation: which generation.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue, name: str, suite: Suite, generation: Generation) -> None:
+    def __init__(self, store: Store, catalog: Catalog, name: str, suite: Suite, generation: Generation) -> None:
         self.suite = suite
         self._store, self._reader = store, Reader(store)
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._name = name
         self._open(generation)
 
@@ -56,26 +56,26 @@ class VideoGeneration:
 
     @property
     def _videos(self) -> Videos:
-        return self._catalogue.videos(self.generation.number)
+        return self._catalog.videos(self.generation.number)
 
     def _left(self, generation: Generation) -> bool:
         """Follow; tell whether this thread or another one has gone over from that generation to the next."""
-        self.follow()
+        self.refresh_generation()
         return self.generation.number != generation.number
 
-    def renew(self) -> None:
+    def refresh_snapshots(self) -> None:
         """Make the copies that searches are answered from, where they are due; see `Copies`."""
-        self._catalogue.renew()
-        self.follow()
-        self._reader.renew(*(self._collection(space) for space in self.suite.spaces))
+        self._catalog.refresh_snapshot()
+        self.refresh_generation()
+        self._reader.refresh(*(self._collection(space) for space in self.suite.spaces))
 
-    def follow(self) -> bool:
+    def refresh_generation(self) -> bool:
         """Go over to the generation that counts now, where another process made it count; tell whether that was so.
 
         Raises:
             FingerprintMismatchError: another suite made that one.
         """
-        generations = self._catalogue.generations()
+        generations = self._catalog.generations()
         if generations is None or self.generation in (generations.current, generations.building):
             return False
         check_fingerprint(generations.current, self.suite, self._store.uri)
@@ -84,27 +84,27 @@ class VideoGeneration:
 
     def entry(self, video_id: str) -> Entry | None:
         """Return the catalogue row of a video, whatever its state."""
-        self.follow()
+        self.refresh_generation()
         return self._videos.find(video_id)
 
     def entries(self, video_ids: Sequence[str]) -> dict[str, Entry]:
         """Return the catalogue rows of the committed ones among these videos."""
-        self.follow()
+        self.refresh_generation()
         return self._videos.committed(video_ids)
 
     def all_entries(self) -> list[Entry]:
         """Return the catalogue rows of all videos in order of addition, whatever their state."""
-        self.follow()
+        self.refresh_generation()
         return self._videos.all()
 
-    def seen_at(self, path: str) -> list[Entry]:
+    def find_by_path(self, path: str) -> list[Entry]:
         """Return the catalogue rows of the videos that were seen last at this path."""
-        self.follow()
-        return self._videos.seen_at(path)
+        self.refresh_generation()
+        return self._videos.find_by_path(path)
 
-    def exclusive(self, video_id: str) -> AbstractContextManager[None]:
-        """Keep others from adding or deleting the same video inside a `with` block; see `Store.exclusive`."""
-        return self._store.exclusive(video_id)
+    def lock(self, video_id: str) -> AbstractContextManager[None]:
+        """Keep others from adding or deleting the same video inside a `with` block; see `Store.lock`."""
+        return self._store.lock(video_id)
 
     def write(self, entry: Entry, rows: Mapping[str, tuple[Sequence[Segment], Vectors]]) -> dict[str, int]:
         """Store a video: its row as pending, its segments, a count in the store, its row as committed.
@@ -125,7 +125,7 @@ class VideoGeneration:
             check_vectors(vectors, self.suite.spaces[name])
         return self._write(entry, {name: SegmentRows(entry, *parts) for name, parts in rows.items()})
 
-    def take_over(self, entry: Entry, source: Generation) -> dict[str, int]:
+    def copy_from(self, entry: Entry, source: Generation) -> dict[str, int]:
         """Store a video with the rows that another generation of the same fingerprint holds.
 
         Raises:
@@ -145,9 +145,9 @@ class VideoGeneration:
         return self._write(entry, rows)
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
-        self.follow()
+        self.refresh_generation()
         generation = self.generation  # another thread may follow meanwhile: all rows of a video go to one
-        videos = self._catalogue.videos(generation.number)
+        videos = self._catalog.videos(generation.number)
         videos.put(entry.model_copy(update={"state": "pending"}))
         try:
             counted = self._write_segments(generation, entry, rows)
@@ -189,7 +189,7 @@ class VideoGeneration:
     def update(self, entry: Entry) -> None:
         """Write the row of a video whose segments stay as they are."""
         generation = self.generation
-        self._catalogue.videos(generation.number).put(entry)
+        self._catalog.videos(generation.number).put(entry)
         if self._left(generation):
             self._videos.put(entry)
 
@@ -203,7 +203,7 @@ class VideoGeneration:
 
     def size(self) -> dict[str, int]:
         """Count all rows per space, as the store sees them now."""
-        self.follow()
+        self.refresh_generation()
         return {name: self._reader.count(self._collection(name)) for name in self.suite.spaces}
 
     def rows(self, space: str) -> Iterator[list[Row]]:
@@ -225,10 +225,10 @@ class VideoGeneration:
             UnknownVideoError: there is no such video.
             FingerprintMismatchError: the index went over to another suite meanwhile, perhaps with this video.
         """
-        with self.exclusive(video_id):
-            self.follow()
+        with self.lock(video_id):
+            self.refresh_generation()
             generation = self.generation
-            videos = self._catalogue.videos(generation.number)
+            videos = self._catalog.videos(generation.number)
             self._erase(generation, videos.find(video_id) or videos.get(video_id))
             if self._left(generation) and (entry := self._videos.find(video_id)):
                 self._erase(self.generation, entry)
@@ -239,19 +239,19 @@ class VideoGeneration:
         Raises:
             StoreError: the catalogue knows it.
         """
-        with self.exclusive(video_id):
+        with self.lock(video_id):
             if self._videos.find(video_id):
                 raise StoreError(f"video '{video_id}' is in the catalogue", fix="verify the index again")
             self._store.delete(self._collection(space), f"video_id == {literal(video_id)}")
             self._store.flush(self._collection(space))
 
-    def hits(
+    def search_segments(
         self,
         space: str,
         vector: np.ndarray,
         *,
         limit: int,
-        wanted: Filter,
+        filter: Filter,  # noqa: A002  (the word users of vector stores know)
         excluded: Sequence[str] = (),
         videos: int = 0,
     ) -> list[Hit]:
@@ -261,20 +261,20 @@ class VideoGeneration:
             space: name of the space.
             vector: (dim,) the query.
             limit: at most so many.
-            wanted: what the segments must satisfy.
+            filter: what the segments must satisfy.
             excluded: videos to leave out.
             videos: where it costs little, add the best segments of so many videos, so that none hides the others.
         """
-        self.follow()
+        self.refresh_generation()
         found = self._reader.search(
             self._collection(space),
             vector,
             metric=self.suite.spaces[space].metric,
             limit=limit,
             conditions=conditions(
-                wanted,
+                filter,
                 excluded_videos=[*self._videos.hidden(), *excluded],
-                running_at_start=self._videos.running_at(since_1970(wanted.after)) if wanted.after else None,
+                running_at_start=self._videos.running_at(epoch_ms(filter.after)) if filter.after else None,
             ),
             fields=HIT_FIELDS,
             videos=videos,
@@ -287,7 +287,7 @@ class VideoGeneration:
         Raises:
             UnknownVideoError: there is no such video.
         """
-        self.follow()
+        self.refresh_generation()
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
         wanted = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
@@ -296,15 +296,15 @@ class VideoGeneration:
 
     def _erase(self, generation: Generation, entry: Entry) -> None:
         """Delete a video that the caller keeps `exclusive`."""
-        videos = self._catalogue.videos(generation.number)
+        videos = self._catalog.videos(generation.number)
         videos.put(entry.model_copy(update={"state": "deleting"}))
         for name in self.suite.spaces:
             self._store.delete(self._collection(name, generation), f"video_id == {literal(entry.video_id)}")
         media_cache().delete_video(entry.video_id)
-        generations = self._catalogue.generations()
+        generations = self._catalog.generations()
         if generations and generations.previous:
             # Or else it would be brought over once more.
-            self._catalogue.videos(generations.previous.number).remove(entry.video_id)
+            self._catalog.videos(generations.previous.number).remove(entry.video_id)
         videos.remove(entry.video_id)
         for name in self.suite.spaces:
             self._store.flush(self._collection(name, generation))

@@ -14,7 +14,7 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import IndexUnavailableError, StoreError, UnknownSuiteError, VarPluginError
 from var_plugin.index.calibration import Calibration
-from var_plugin.index.catalog import Catalogue, Entry, Generation, Generations
+from var_plugin.index.catalog import Catalog, Entry, Generation, Generations
 from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.milvus.client import Store
@@ -55,18 +55,18 @@ class VideoIndex(VideoGeneration):
     ) -> None:
         store = Store(location, token=token)
         try:
-            catalogue = Catalogue(store, name)
-            generations = catalogue.generations()
+            catalog = Catalog(store, name)
+            generations = catalog.generations()
             if generations is None:
-                _check_not_restoring(catalogue, store.uri)
+                _check_not_restoring(catalog, store.uri)
             suite = suite or _maker(generations)
             if generations is None:
                 generations = Generations(current=_generation(1, suite))
-                catalogue.put_generations(generations)
+                catalog.put_generations(generations)
             if to_reindex and suite.fingerprint != generations.current.fingerprint:
                 suite = _AbsentSuite(generations.current)
             check_fingerprint(generations.current, suite, store.uri)
-            super().__init__(store, catalogue, name, suite, generations.current)
+            super().__init__(store, catalog, name, suite, generations.current)
         except BaseException:
             store.close()
             raise
@@ -111,7 +111,7 @@ class VideoIndex(VideoGeneration):
         Raises:
             StoreError: the catalogue lost that row.
         """
-        found = self._catalogue.generations()
+        found = self._catalog.generations()
         if found is None:
             raise StoreError("the catalogue does not say which generation counts", fix="restore the index")
         return found
@@ -121,28 +121,28 @@ class VideoIndex(VideoGeneration):
 
         A generation that was begun with another suite is given up.
         """
-        self.follow()
+        self.refresh_generation()
         known = self.generations()
         if known.building and known.building.fingerprint == suite.fingerprint:
-            return VideoGeneration(self._store, self._catalogue, self._name, suite, known.building)
-        self.end_generations()
+            return VideoGeneration(self._store, self._catalog, self._name, suite, known.building)
+        self.remove_inactive_generations()
         highest = max(generation.number for generation in (known.current, known.building) if generation)
         building = _generation(highest + 1, suite)
-        self._catalogue.put_generations(Generations(current=known.current, building=building))
-        return VideoGeneration(self._store, self._catalogue, self._name, suite, building)
+        self._catalog.put_generations(Generations(current=known.current, building=building))
+        return VideoGeneration(self._store, self._catalog, self._name, suite, building)
 
     def switch_to(self, built: VideoGeneration) -> None:
         """Make a generation count, for all processes with one write, and see the index through it from now on."""
-        self._catalogue.put_generations(Generations(current=built.generation, previous=self.generation))
+        self._catalog.put_generations(Generations(current=built.generation, previous=self.generation))
         self.suite = built.suite
         self._open(built.generation)
 
     def previous_entries(self) -> list[Entry]:
         """Return the catalogue rows of the generation that was replaced and not removed yet."""
         previous = self.generations().previous
-        return self._catalogue.videos(previous.number).all() if previous else []
+        return self._catalog.videos(previous.number).all() if previous else []
 
-    def end_generations(self) -> None:
+    def remove_inactive_generations(self) -> None:
         """Remove the generations that do not count."""
         known = self.generations()
         for generation in (known.building, known.previous):
@@ -150,8 +150,8 @@ class VideoIndex(VideoGeneration):
                 # The collections first: whoever still searches them gets an error, not an empty answer.
                 for space in generation.spaces:
                     self._store.drop(collection_name(self._name, generation.number, space))
-                self._catalogue.videos(generation.number).remove_all()
-        self._catalogue.put_generations(Generations(current=known.current))
+                self._catalog.videos(generation.number).remove_all()
+        self._catalog.put_generations(Generations(current=known.current))
 
 
 class _AbsentSuite(Suite):
@@ -170,8 +170,8 @@ class _AbsentSuite(Suite):
         return self._made.fingerprint
 
 
-def _check_not_restoring(catalogue: Catalogue, uri: str) -> None:
-    if catalogue.is_restoring():
+def _check_not_restoring(catalog: Catalog, uri: str) -> None:
+    if catalog.is_restoring():
         raise IndexUnavailableError(
             f"the index at {uri} is not whole",
             why="a restore began there and has not ended",

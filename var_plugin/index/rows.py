@@ -13,9 +13,9 @@ import numpy as np
 from var_plugin.encoders.base import Vectors
 from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import (
-    EARLIEST_MS,
-    LATEST_MS,
-    LONGEST_VIDEO_SECONDS,
+    MAX_CLOCK_MS,
+    MAX_VIDEO_SECONDS,
+    MIN_CLOCK_MS,
     UNKNOWN_TIME,
     is_text,
     stored_metadata,
@@ -25,7 +25,7 @@ from var_plugin.types import Segment, SegmentKind
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_MS = round(LONGEST_VIDEO_SECONDS * 1000)
+_LONGEST_MS = round(MAX_VIDEO_SECONDS * 1000)
 HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
 ALL_FIELDS = ("id", *HIT_FIELDS, "metadata", "vector")
 
@@ -122,7 +122,7 @@ def fault(row: Row) -> str | None:
     start, end, key, recorded_at = cast("list[int]", times)
     if not (0 <= start <= end <= _LONGEST_MS and 0 <= key <= _LONGEST_MS):
         return f"it lies from {start} to {end} ms, its key frame at {key} ms"
-    if not EARLIEST_MS <= recorded_at <= LATEST_MS:
+    if not MIN_CLOCK_MS <= recorded_at <= MAX_CLOCK_MS:
         return f"its clock time is {recorded_at} ms since 1970"
     if not 0 <= row["anomaly"] <= 1:
         return f"its anomaly score is {row['anomaly']}"

@@ -55,7 +55,7 @@ def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
     )
 
 
-def catalogue_schema() -> CollectionSchema:
+def catalog_schema() -> CollectionSchema:
     """Rows of the catalogue: one per video and generation, and one that says which generation counts.
 
     `path` is where a video was seen last.

@@ -26,7 +26,7 @@ from var_plugin.errors import (
     os_error_message,
 )
 from var_plugin.index.catalog import Entry, Sighting
-from var_plugin.index.filters import UNKNOWN_TIME, check_text, milliseconds
+from var_plugin.index.filters import UNKNOWN_TIME, check_text, to_epoch_ms
 from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.index import VideoIndex
@@ -139,10 +139,10 @@ def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], E
     """
     path, video_id = look.sighting.path, look.video_id
     with ExitStack() as keeping:
-        keeping.enter_context(index.exclusive(video_id))
+        keeping.enter_context(index.lock(video_id))
         with held_back():
             known = index.entry(video_id)
-            path_was_known = bool(index.seen_at(path))
+            path_was_known = bool(index.find_by_path(path))
         if known and is_done(known, settings_fingerprint(index.suite)):
             write = partial(_seen_again, index, known, look.sighting)
         else:
@@ -171,7 +171,7 @@ def _check_unchanged(path: Path, look: Look) -> None:
 
 def _stored_time(at: datetime | None) -> int:
     """Return the time as it is stored; the millisecond that means an unknown time is stored as the next one."""
-    return UNKNOWN_TIME if at is None else milliseconds(at) + (milliseconds(at) == UNKNOWN_TIME)
+    return UNKNOWN_TIME if at is None else to_epoch_ms(at) + (to_epoch_ms(at) == UNKNOWN_TIME)
 
 
 def check_path(path: str) -> str:
@@ -206,7 +206,7 @@ def _new(footage: Footage, look: Look) -> Entry:
         metadata=dict(footage.metadata),
         settings="",
         rows={},
-        added_at=milliseconds(datetime.now(UTC)),
+        added_at=to_epoch_ms(datetime.now(UTC)),
     )
 
 
@@ -222,7 +222,7 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
     moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
     if moved != last:
         others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
-        index.update(known.model_copy(update={"sightings": (*others, moved), "brought": False}))
+        index.update(known.model_copy(update={"sightings": (*others, moved), "migrated": False}))
     if moved.path != last.path:
         reason += f"; it was last seen at {last.path}"
     if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
@@ -246,12 +246,12 @@ def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoRec
 def _remove_replaced(index: VideoIndex, video_id: str, path: str, receipt: VideoReceipt) -> VideoReceipt:
     """Forget that a path which now holds this video held another; delete what no other file holds, and say so."""
     removed, reasons = [], [receipt.reason] if receipt.reason else []
-    for replaced in index.seen_at(path):
+    for replaced in index.find_by_path(path):
         if replaced.video_id == video_id:
             continue
         elsewhere = tuple(seen for seen in replaced.sightings if seen.path != path and Path(seen.path).is_file())
         if elsewhere:
-            index.update(replaced.model_copy(update={"sightings": elsewhere, "brought": False}))
+            index.update(replaced.model_copy(update={"sightings": elsewhere, "migrated": False}))
             other = elsewhere[-1].path
             reasons.append(f"video {replaced.video_id}, which lay there before, stays in the index as {other}")
         else:
@@ -318,7 +318,7 @@ def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None 
     try:
         with clock.stage("hash"):
             file = find_footage(entry, always_hash=True)
-        with index.exclusive(entry.video_id):
+        with index.lock(entry.video_id):
             told = (lambda reached: progress(named, reached)) if progress else None
             with clock.stage("embed"):
                 embedded = embed(file, index.suite, told)

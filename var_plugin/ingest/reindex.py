@@ -80,7 +80,7 @@ def finish_reindex(index: VideoIndex, progress: Progress | None = None) -> Itera
         yield line
     if complete:
         _delete_gone(entries, index)
-        index.end_generations()
+        index.remove_inactive_generations()
 
 
 def _missing(entries: Sequence[Entry], built: VideoGeneration) -> list[Entry]:
@@ -89,13 +89,13 @@ def _missing(entries: Sequence[Entry], built: VideoGeneration) -> list[Entry]:
 
     def lacks(entry: Entry) -> bool:
         known = there.get(entry.video_id)
-        return known is None or (known.brought and known.sightings != entry.sightings)
+        return known is None or (known.migrated and known.sightings != entry.sightings)
 
     return [entry for entry in entries if entry.state == "committed" and lacks(entry)]
 
 
 def _bring(entry: Entry, source: Generation, built: VideoGeneration, progress: Progress | None) -> VideoReceipt:
-    line = _brought(entry.model_copy(update={"brought": True}), source, built, progress)
+    line = _brought(entry.model_copy(update={"migrated": True}), source, built, progress)
     if isinstance(progress, RunProgress):
         progress.end(last_path(entry), line)
     return line
@@ -106,8 +106,8 @@ def _brought(entry: Entry, source: Generation, built: VideoGeneration, progress:
         return store_again(built, entry, progress)
     file = last_path(entry)
     try:
-        with built.exclusive(entry.video_id):
-            counted = built.take_over(entry, source)
+        with built.lock(entry.video_id):
+            counted = built.copy_from(entry, source)
     except Exception as error:  # as `attempt`
         return failure(file, error)
     return VideoReceipt(
@@ -128,5 +128,5 @@ def _delete_gone(entries: Sequence[Entry], built: VideoGeneration) -> None:
     """Delete what was brought over and has been deleted from the old generation since."""
     kept = {entry.video_id for entry in entries if entry.state != "deleting"}
     for entry in built.all_entries():
-        if entry.brought and entry.video_id not in kept:
+        if entry.migrated and entry.video_id not in kept:
             built.delete(entry.video_id)

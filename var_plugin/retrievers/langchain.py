@@ -78,7 +78,7 @@ class AnomalyRetriever(BaseRetriever):
             call.index,
             asked,
             k=call.k,
-            wanted=_both(call.filter, call.min_anomaly),
+            filter=_both(call.filter, call.min_anomaly),
             min_score=call.min_score,
             group_by=call.group_by,
             weights=call.weights,

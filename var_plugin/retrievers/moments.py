@@ -49,12 +49,12 @@ class Peak:
     """Per space, the best calibrated score within."""
 
 
-def unlikely(moment: Moment) -> bool:
+def is_below_threshold(moment: Moment) -> bool:
     """Tell whether a moment is too unsure to be called a match, where that is known."""
     return moment.confidence is not None and moment.confidence < settings().min_confidence
 
 
-def strongest(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
+def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
     """Return the segment of the highest anomaly score among those that touch a span, in seconds, or None."""
     inside = [segment for segment in segments if segment.start < end and segment.end > start]
     return max(inside, key=lambda segment: segment.anomaly, default=None)

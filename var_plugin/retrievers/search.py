@@ -64,7 +64,7 @@ def search(
     query: Query,
     *,
     k: int = 5,
-    wanted: Filter | None = None,
+    filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
     min_score: float | None = None,
     group_by: GroupBy = "moment",
     weights: Mapping[str, float] | None = None,
@@ -77,7 +77,7 @@ def search(
         index: where to look.
         query: what to look for.
         k: so many moments, at least 1.
-        wanted: what their segments must satisfy. Rows for whole videos are searched only when `kinds` asks for them.
+        filter: what their segments must satisfy. Rows for whole videos are searched only when `kinds` asks for them.
         min_score: leave out moments below it, in deviations above unrelated footage.
         group_by: "video" returns the best moment of each video only.
         weights: per space, what its scores count against those of the others; 1 where nothing is said, 0 leaves the
@@ -102,13 +102,13 @@ def search(
         )
     if min_score is not None and math.isnan(min_score):
         raise InvalidInputError("min_score is not a number", fix="give a number, or leave it out")
-    index.renew()
-    wanted = wanted or Filter()
-    if wanted.kinds is None:
-        wanted = wanted.model_copy(update={"kinds": ("uniform", "anomaly")})
+    index.refresh_snapshots()
+    segment_filter = filter or Filter()
+    if segment_filter.kinds is None:
+        segment_filter = segment_filter.model_copy(update={"kinds": ("uniform", "anomaly")})
     probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
-    segments = _segments(index, probes, candidates, wanted)
+    segments = _segments(index, probes, candidates, segment_filter)
     peaks = find_peaks(segments, share=settings().moment_score_ratio, longest=settings().moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
@@ -222,7 +222,9 @@ def _fetch(
     matched: dict[tuple[str, str, float, float], tuple[Hit, dict[str, float]]] = {}
     more = False
     for probe in probes:
-        hits = index.hits(probe.space.name, probe.vector, limit=limit, wanted=wanted, excluded=excluded, videos=videos)
+        hits = index.search_segments(
+            probe.space.name, probe.vector, limit=limit, filter=wanted, excluded=excluded, videos=videos
+        )
         more = more or len(hits) >= limit
         for hit in hits:
             key = (hit.video_id, hit.kind, hit.start, hit.end)

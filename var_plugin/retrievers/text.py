@@ -13,22 +13,22 @@ from pathlib import Path
 
 from var_plugin.types import Moment
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 _MARKUP = re.compile(r'[\[\]<>`"\\]|://|www\.', re.IGNORECASE)
 
 
-def plain(name: str) -> str:
+def sanitize_name(name: str) -> str:
     """Return a name as inert text of at most 80 characters: no control characters, no markup, no address."""
     visible = "".join(" " if unicodedata.category(letter) in _INVISIBLE else letter for letter in name)
     inert = " ".join(_MARKUP.sub("_", visible).split())
-    return inert if len(inert) <= LONGEST_NAME else f"{inert[: LONGEST_NAME - 1]}…"
+    return inert if len(inert) <= MAX_NAME_LENGTH else f"{inert[: MAX_NAME_LENGTH - 1]}…"
 
 
 def quoted(name: str) -> str:
     """Return a name as data within a sentence."""
-    return f'"{plain(name)}"'
+    return f'"{sanitize_name(name)}"'
 
 
 def clock(time: datetime) -> str:

@@ -48,7 +48,7 @@ def footage_router(index: VideoIndex, contents: Contents, pools: Pools) -> APIRo
                 index,
                 Sought(**parts),
                 k=asked.k or 5,
-                wanted=asked.filter,
+                filter=asked.filter,
                 min_score=asked.min_score,
                 group_by=asked.group_by or "moment",
                 weights=asked.weights,

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.text import plain, quoted
+from var_plugin.retrievers.text import quoted, sanitize_name
 from var_plugin.types import Filter, Value, Video
 
 
@@ -74,13 +74,13 @@ def committed_videos(index: VideoIndex) -> list[Video]:
 
 
 def stored_cameras(videos: Sequence[Video], shown: Sequence[str]) -> tuple[str, ...]:
-    """Return the stored names of the cameras that a model knows by `plain` names.
+    """Return the stored names of the cameras that a model knows by `sanitize_name` names.
 
     Raises:
         InvalidInputError: there is no such camera.
     """
     stored = sorted({video.camera for video in videos})
-    unknown = [name for name in shown if plain(name) not in map(plain, stored)]
+    unknown = [name for name in shown if sanitize_name(name) not in map(sanitize_name, stored)]
     if unknown:
         raise InvalidInputError(f"no camera {quoted(unknown[0])} in the index", fix="ask list_cameras for the names")
-    return tuple(name for name in stored if plain(name) in map(plain, shown))
+    return tuple(name for name in stored if sanitize_name(name) in map(sanitize_name, shown))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.text import clock, plain, quoted
+from var_plugin.retrievers.text import clock, quoted, sanitize_name
 from var_plugin.tools.base import Answer, Tool, committed_videos
 from var_plugin.types import Value, Video
 
@@ -49,7 +49,7 @@ def _list_cameras(index: VideoIndex, asked: NoArguments) -> Answer:
 def _row(camera: str, videos: Sequence[Video]) -> CameraRow:
     spans = [(v.recorded_at, v.recorded_at + timedelta(seconds=v.duration)) for v in videos if v.recorded_at]
     return CameraRow(
-        camera=plain(camera),
+        camera=sanitize_name(camera),
         videos=len(videos),
         hours=round(sum(video.duration for video in videos) / 3600, 3),
         first_recorded=min((start for start, _ in spans), default=None),

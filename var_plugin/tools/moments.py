@@ -21,7 +21,7 @@ from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import Clip, clip_suffix, export_clip
 from var_plugin.retrievers.moments import parse_moment_id
 from var_plugin.retrievers.search import search
-from var_plugin.retrievers.text import clock, describe, plain, quoted
+from var_plugin.retrievers.text import clock, describe, quoted, sanitize_name
 from var_plugin.tools.base import Answer, MediaFile, Scope, Tool
 from var_plugin.types import Moment, Query, Span, Value
 
@@ -104,7 +104,7 @@ class ShownMoment(Value):
 
 def _search(index: VideoIndex, asked: SearchArguments) -> Answer:
     wanted = asked.filter(index, min_anomaly=asked.min_anomaly)
-    return _listed(search(index, Query(text=asked.query), k=asked.limit, wanted=wanted))
+    return _listed(search(index, Query(text=asked.query), k=asked.limit, filter=wanted))
 
 
 def _similar(index: VideoIndex, asked: SimilarArguments) -> Answer:
@@ -117,7 +117,7 @@ def _similar(index: VideoIndex, asked: SimilarArguments) -> Answer:
             f"the footage of video {place.entry.video_id} is gone or was overwritten", fix="ask about another moment"
         ) from error
     query = Query(video=Span(video, place.start, place.end))
-    found = search(index, query, k=asked.limit + _OWN_MOMENTS, wanted=asked.filter(index))
+    found = search(index, query, k=asked.limit + _OWN_MOMENTS, filter=asked.filter(index))
     others = [moment for moment in found if not place.overlaps(moment)]
     return _listed(others[: asked.limit])
 
@@ -132,8 +132,8 @@ def _show(index: VideoIndex, asked: MomentArguments) -> Answer:
     data = ShownMoment(
         id=asked.moment_id,
         video_id=place.entry.video_id,
-        camera=plain(seen.camera),
-        file=plain(Path(seen.path).name),
+        camera=sanitize_name(seen.camera),
+        file=sanitize_name(Path(seen.path).name),
         start=place.start,
         end=place.end,
         anomaly_score=strongest.anomaly,
@@ -200,8 +200,8 @@ def _listed(moments: Sequence[Moment]) -> Answer:
 
 def _found(moment: Moment) -> FoundMoment:
     return FoundMoment(
-        camera=plain(moment.camera),
-        file=plain(Path(moment.uri).name),
+        camera=sanitize_name(moment.camera),
+        file=sanitize_name(Path(moment.uri).name),
         **moment.model_dump(include=set(FoundMoment.model_fields) - {"camera", "file"}),
     )
 

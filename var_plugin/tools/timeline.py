@@ -13,7 +13,7 @@ from pydantic import Field
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.retrievers.moments import moment_id
-from var_plugin.retrievers.text import clock, plain, quoted
+from var_plugin.retrievers.text import clock, quoted, sanitize_name
 from var_plugin.tools.base import Answer, Scope, Tool, committed_videos
 from var_plugin.types import Filter, Value, Video
 
@@ -150,7 +150,7 @@ def _row(begins: datetime | None, camera: str, video_id: str | None, events: Seq
     strongest = max(events, key=lambda event: event.highest)
     return TimelineRow(
         begins=begins,
-        camera=plain(camera),
+        camera=sanitize_name(camera),
         video_id=video_id,
         anomalies=len(events),
         highest=strongest.highest,

@@ -223,7 +223,7 @@ class Watch:
         """Index a file; return whether another attempt may succeed."""
         earlier: set[str] = set()
         try:
-            earlier = {entry.video_id for entry in self.index.seen_at(canonical_path(file))}
+            earlier = {entry.video_id for entry in self.index.find_by_path(canonical_path(file))}
             receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
         except Exception as error:  # whatever a file or the store does must not end the watch
             receipt = Receipt(videos=(failure(file, error),))

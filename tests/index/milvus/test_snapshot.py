@@ -69,9 +69,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             opened.flush(name)
         opened.delete(name, 'video_id == "v4" and start_ms > 100000')
         opened.flush(name)
-        assert opened.copies
-        opened.copies.renew(name)
-        assert opened.copies.find(name) is not None
+        assert opened.snapshots
+        opened.snapshots.refresh(name)
+        assert opened.snapshots.find(name) is not None
     yield opened
     opened.close()
 
@@ -82,8 +82,8 @@ def test_a_copy_finds_what_milvus_lite_finds(store: Store, wanted: Filter, name:
     vector = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
     asked = conditions(wanted)
     truth = store.search(name, vector, limit=limit, expression=expression(asked), fields=HIT_FIELDS)
-    assert store.copies
-    copy = store.copies.find(name)
+    assert store.snapshots
+    copy = store.snapshots.find(name)
     assert copy is not None
     found = copy.search(vector, metric=name.upper(), limit=limit, conditions=asked, fields=HIT_FIELDS)
     np.testing.assert_allclose([score for score, _ in found], [score for score, _ in truth], rtol=1e-4, atol=1e-5)
@@ -116,9 +116,9 @@ def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path:
             store.close()
             store = Store(path)
         reader = Reader(store)
-        reader.renew("rows")
-        assert store.copies
-        fresh += store.copies.find("rows") is not None
+        reader.refresh("rows")
+        assert store.snapshots
+        fresh += store.snapshots.find("rows") is not None
         fields = ("id", "video_id", "start_ms", "anomaly", "vector")
         found = {str(row["id"]): row for row in reader.rows("rows", [], fields)}
         assert found.keys() == held.keys()
@@ -141,7 +141,7 @@ def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, .
         settings="test", rows={}, added_at=number,
     )  # fmt: skip
     cut = [Segment(start=20.0 * i, end=20.0 * i + 10, key=20.0 * i + 5) for i in range(segments)]
-    with index.exclusive(video_id):
+    with index.lock(video_id):
         index.write(entry, {"scene": (cut, vectors)})
 
 
@@ -251,8 +251,8 @@ def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
     assert held is not None
     if field == "gone":
         del held["anomaly"]
-    elif isinstance(texts := held["camera"], columns.Texts) and field == "camera":
-        held["camera"] = columns.Texts(texts.places + np.int32(1_000), texts._distinct)
+    elif isinstance(texts := held["camera"], columns.TextColumn) and field == "camera":
+        held["camera"] = columns.TextColumn(texts.places + np.int32(1_000), texts._distinct)
     else:
         held["vector"] = np.zeros((4, 7), np.float32)
     columns.write(path, held, state.fingerprint)
@@ -265,7 +265,10 @@ def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.columns"
-    held = {"start_ms": np.arange(20), "video_id": columns.Texts(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1"))}
+    held = {
+        "start_ms": np.arange(20),
+        "video_id": columns.TextColumn(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1")),
+    }
     columns.write(path, held, "state")
     content = path.read_bytes()
     whole = columns.read(path, "state")
@@ -329,8 +332,8 @@ store = Store(sys.argv[1])
 ensure(store, "rows")
 store.write("rows", [made_row(number) for number in range(10)])
 store.flush("rows")
-store.copies.renew("rows")
-assert store.copies.find("rows") is not None
+store.snapshots.refresh("rows")
+assert store.snapshots.find("rows") is not None
 store.write("rows", [made_row(number) for number in range(10, 13)])
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -349,13 +352,13 @@ def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch:
     ensure(store, "rows")
     store.write("rows", [made_row(1)])
     store.flush("rows")
-    assert store.copies
-    store.copies.renew("rows")
-    assert store.copies.find("rows") is None
+    assert store.snapshots
+    store.snapshots.refresh("rows")
+    assert store.snapshots.find("rows") is None
     assert Reader(store).count("rows") == 1
     monkeypatch.setattr(copies, "_REST_SECONDS", 0.0)
-    store.copies.renew("rows")
-    assert store.copies.find("rows") is not None
+    store.snapshots.refresh("rows")
+    assert store.snapshots.find("rows") is not None
     store.close()
 
 
@@ -364,8 +367,8 @@ def test_a_copy_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
         (tmp_path / "a.db/copies").write_text("in the way")
         add_video(index, 1)
         assert len(found(index)) == 1
-        assert index._store.copies
-        assert index._store.copies.find("footage__scene") is not None
+        assert index._store.snapshots
+        assert index._store.snapshots.find("footage__scene") is not None
     assert (tmp_path / "a.db/copies").read_text() == "in the way"
 
 

@@ -1,6 +1,6 @@
 """The vector store: the few operations used here, with Milvus' differences and failures handled in one place.
 
-A local one is opened at the first operation that needs it; what `copies` can answer (see `reader.py`) does not.
+A local one is opened at the first operation that needs it; what `snapshots` can answer (see `reader.py`) does not.
 
 Every operation may be repeated without harm, so each but `scan` is repeated when the process that owned Milvus Lite has
 ended and another one, perhaps this, has taken over.
@@ -24,21 +24,21 @@ from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.failures import file_failure
 from var_plugin.index.filters import Conditions, expression
 from var_plugin.index.milvus.options import MilvusOptions, is_local, milvus_uri
-from var_plugin.index.milvus.snapshot import Copies, Copy
+from var_plugin.index.milvus.snapshot import Snapshot, SnapshotCache
 from var_plugin.index.schema import Row
 from var_plugin.private_files import exclusive_lock
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema, MilvusClient
 
-    from var_plugin.index.milvus.lite_server import Link
+    from var_plugin.index.milvus.lite_server import LiteClient
 
 T = TypeVar("T")
 
 _WRITE_ROWS = 500
 _PAGE_ROWS = 1_000
 # Milvus' own limit on what one search returns.
-MOST_HITS = 16_384
+MAX_HITS = 16_384
 
 
 class Store:
@@ -56,15 +56,15 @@ class Store:
         self.uri = milvus_uri(location)
         self.options = None if is_local(self.uri) else MilvusOptions.of(self.uri)
         """What the server is asked for; None for Milvus Lite, which has no options."""
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, CollectionInfo] = {}
         if is_local(self.uri):
             check_local(Path(self.uri))
-        self.copies = Copies(Path(self.uri)) if is_local(self.uri) else None
+        self.snapshots = SnapshotCache(Path(self.uri)) if is_local(self.uri) else None
         self._token = token
         self._loaded: set[str] = set()
         self._written: set[str] = set()
         self._connecting = threading.Lock()
-        self._link: Link | None = None
+        self._link: LiteClient | None = None
         self._client: MilvusClient | None = None
         if not is_local(self.uri):
             self._connected()
@@ -75,12 +75,12 @@ class Store:
             self._client.close()
         if self._link:
             self._link.close()
-        if self.copies:
+        if self.snapshots:
             for collection in self._written:
-                self.copies.renew(collection, at_once=True)
+                self.snapshots.refresh(collection, force=True)
 
     @contextmanager
-    def exclusive(self, key: str) -> Iterator[None]:
+    def lock(self, key: str) -> Iterator[None]:
         """Keep other threads, and with Milvus Lite other processes, out of the blocks with the same key.
 
         Kept with a lock of the operating system, which ends with the process. Milvus servers offer nothing like it:
@@ -118,16 +118,16 @@ class Store:
         of its hits. What was made with other options stays as it is, which is logged.
         """
         wanted = options or MilvusOptions()
-        if self._client is None and self.copies:
-            self.copies.renew(collection)
-            if self.copies.find(collection) is not None:
+        if self._client is None and self.snapshots:
+            self.snapshots.refresh(collection)
+            if self.snapshots.find(collection) is not None:
                 self._loaded.add(collection)  # as soon as the store is opened
                 return
 
         def prepare(client: MilvusClient) -> None:
-            make(client, collection, schema, vector=vector, metric=metric, wanted=wanted)
+            create_collection(client, collection, schema, vector=vector, metric=metric, wanted=wanted)
             if options is not None:
-                self._kept[collection] = look(client, collection, vector, wanted)
+                self._kept[collection] = describe_collection(client, collection, vector, wanted)
             client.load_collection(collection, replica_number=wanted.replicas)
 
         self._do("create", collection, prepare)
@@ -144,8 +144,8 @@ class Store:
         self._written.discard(collection)
         if self.has(collection):
             self._do("drop", collection, lambda client: client.drop_collection(collection))
-        if self.copies:
-            self.copies.forget(collection)
+        if self.snapshots:
+            self.snapshots.discard(collection)
 
     def write(self, collection: str, rows: Sequence[Row]) -> None:
         """Insert rows, or replace those with the same id; every row holds all fields."""
@@ -153,7 +153,7 @@ class Store:
         def send(client: MilvusClient) -> None:
             for first in range(0, len(rows), _WRITE_ROWS):
                 batch = list(rows[first : first + _WRITE_ROWS])
-                if self._kept.get(collection, Kept()).by_camera:
+                if self._kept.get(collection, CollectionInfo()).by_camera:
                     # Upserted, Milvus 2.3.5 puts rows into partitions in which it does not look for them.
                     client.delete(collection, ids=[row["id"] for row in batch])
                     client.insert(collection, batch)
@@ -166,11 +166,11 @@ class Store:
     def flush(self, collection: str) -> None:
         """Let Milvus Lite bring what was written to disk, where it is searched faster; servers do it by themselves."""
         if is_local(self.uri):
-            from var_plugin.index.milvus.lite_server import give_back
+            from var_plugin.index.milvus.lite_server import release_memory
 
-            give_back()
+            release_memory()
             self._do("flush", collection, lambda client: client.flush(collection))
-            give_back()
+            release_memory()
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the rows that match."""
@@ -199,10 +199,10 @@ class Store:
                 collection,
                 filter=expression,
                 output_fields=list(fields),
-                limit=MOST_HITS,
+                limit=MAX_HITS,
                 consistency_level="Strong",
             )
-            if len(found) < MOST_HITS:
+            if len(found) < MAX_HITS:
                 return [dict(row) for row in found]
             # An iterator asks a server several times over, so only where one answer does not hold all.
             return [row for page in _pages(client, collection, expression, fields) for row in page]
@@ -221,14 +221,14 @@ class Store:
         self, collection: str, vector: np.ndarray, *, limit: int, expression: str, fields: Sequence[str]
     ) -> list[tuple[float, Row]]:
         """Return the best rows with their similarity, best first."""
-        effort = self.options.search(self._kept.get(collection, Kept()).index, limit) if self.options else {}
+        effort = self.options.search(self._kept.get(collection, CollectionInfo()).index, limit) if self.options else {}
         found = self._do(
             "search",
             collection,
             lambda client: client.search(
                 collection,
                 data=[vector.astype(np.float32).tolist()],
-                limit=min(limit, MOST_HITS),
+                limit=min(limit, MAX_HITS),
                 filter=expression,
                 output_fields=list(fields),
                 search_params={"params": effort},
@@ -242,7 +242,7 @@ class Store:
                 self._link, self._client = self._connect()
             return self._client
 
-    def _connect(self) -> tuple[Link | None, MilvusClient]:
+    def _connect(self) -> tuple[LiteClient | None, MilvusClient]:
         if not is_local(self.uri):
             try:
                 return None, self._open_client(self.uri.partition("?")[0])
@@ -336,14 +336,14 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class CollectionInfo:
     """How a server keeps a collection."""
 
     index: str = "FLAT"
     by_camera: bool = False
 
 
-def make(
+def create_collection(
     client: MilvusClient,
     collection: str,
     schema: Callable[[], CollectionSchema],
@@ -367,15 +367,15 @@ def make(
         client.create_index(collection, indexes, sync=False)
 
 
-def look(client: MilvusClient, collection: str, vector: str, wanted: MilvusOptions) -> Kept:
+def describe_collection(client: MilvusClient, collection: str, vector: str, wanted: MilvusOptions) -> CollectionInfo:
     """Return how a collection is kept; log it where that is not what is wanted now."""
     (name,) = client.list_indexes(collection, field_name=vector)
     fields = client.describe_collection(collection)["fields"]
-    kept = Kept(
+    kept = CollectionInfo(
         str(client.describe_index(collection, name)["index_type"]),
         any(field.get("is_partition_key") for field in fields),
     )
-    if kept != Kept(wanted.index, bool(wanted.partitions)):
+    if kept != CollectionInfo(wanted.index, bool(wanted.partitions)):
         spread = ", spread by camera" if kept.by_camera else ""
         logger.warning(
             "'%s' was made with index %s%s and stays so; reindex makes it anew", collection, kept.index, spread
@@ -389,11 +389,11 @@ class Reader:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def renew(self, *collections: str) -> None:
-        """Make copies of collections that changed; see `Copies.renew`."""
-        if self._store.copies:
+    def refresh(self, *collections: str) -> None:
+        """Make copies of collections that changed; see `SnapshotCache.refresh`."""
+        if self._store.snapshots:
             for collection in collections:
-                self._store.copies.renew(collection)
+                self._store.snapshots.refresh(collection)
 
     def count(self, collection: str) -> int:
         """Count the rows."""
@@ -416,7 +416,7 @@ class Reader:
         fields: Sequence[str],
         videos: int,
     ) -> list[tuple[float, Row]]:
-        """Return the best rows with their similarity, best first; `videos` counts for copies, see `Copy`."""
+        """Return the best rows with their similarity, best first; `videos` counts for copies, see `Snapshot`."""
         best = self._asked(
             collection,
             lambda copy: copy.search(
@@ -427,16 +427,16 @@ class Reader:
             return best
         return self._store.search(collection, vector, limit=limit, expression=expression(conditions), fields=fields)
 
-    def _asked(self, collection: str, ask: Callable[[Copy], T]) -> T | None:
+    def _asked(self, collection: str, ask: Callable[[Snapshot], T]) -> T | None:
         """Return what a copy answers; None where there is none, or it is damaged."""
-        if (copy := self._copy(collection)) is None or self._store.copies is None:
+        if (copy := self._copy(collection)) is None or self._store.snapshots is None:
             return None
         try:
             return ask(copy)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("the copy of %s for searching is damaged and not used: %s", collection, error)
-            self._store.copies.distrust(collection)
+            self._store.snapshots.reject(collection)
             return None
 
-    def _copy(self, collection: str) -> Copy | None:
-        return self._store.copies.find(collection) if self._store.copies else None
+    def _copy(self, collection: str) -> Snapshot | None:
+        return self._store.snapshots.find(collection) if self._store.snapshots else None

@@ -60,7 +60,7 @@ _ONE_AT_A_TIME = ("CreateCollection", "DropCollection", "CreateIndex", "LoadColl
 _WRITES = ("Upsert", "Delete", "Flush")
 
 
-class Link:
+class LiteClient:
     """A way to the database of another process."""
 
     def __init__(self, address: str) -> None:
@@ -79,7 +79,7 @@ class Link:
         """Nothing is held."""
 
 
-class Owner(Link):
+class LiteServer(LiteClient):
     """This process's own database, served to itself and to others.
 
     Raises:
@@ -234,7 +234,7 @@ class _Database(MilvusLite):  # type: ignore[misc]
         super()._release_lock()
 
 
-def connect(database: Path) -> Link:
+def connect(database: Path) -> LiteClient:
     """Own a Milvus Lite database, or find the process that does.
 
     Raises:
@@ -243,10 +243,10 @@ def connect(database: Path) -> Link:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return Owner(database)
+            return LiteServer(database)
         except DataDirLockedError as locked:
             note = _read_note(database / _OWNER)
-            if note and _is_private_socket(note.address, database) and (link := Link(note.address)).answers():
+            if note and _is_private_socket(note.address, database) and (link := LiteClient(note.address)).answers():
                 return link
             if time.monotonic() > deadline:
                 raise IndexUnavailableError(
@@ -334,7 +334,7 @@ def _remove_socket_folder(folder: Path) -> None:
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return to the system what was freed and kept for later, tens of megabytes after a flush; takes milliseconds."""
     pa.default_memory_pool().release_unused()
     if _trim:

@@ -81,7 +81,7 @@ class MilvusOptions(BaseModel):
         return {name: max(self.effort, hits) if covers else min(self.effort, _BUILD[kind]["nlist"])}
 
 
-LITE_CEILING = 100_000
+MAX_LITE_ROWS = 100_000
 """Rows in one space from which Milvus Lite takes seconds to open, and near half a second for a search of its own."""
 
 _SCHEMES = ("http", "https", "tcp", "unix")

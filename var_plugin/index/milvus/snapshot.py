@@ -45,10 +45,10 @@ _DOCUMENTS = frozenset(("metadata", "body"))
 class _Open:
     stamp: Stamp
     fingerprint: str
-    copy: Copy
+    copy: Snapshot
 
 
-class Copies:
+class SnapshotCache:
     """The copies of one Milvus Lite database; may be used by several threads and processes.
 
     Args:
@@ -63,7 +63,7 @@ class Copies:
         self._damaged: dict[str, Stamp] = {}
         self._opening = threading.Lock()
 
-    def find(self, collection: str) -> Copy | None:
+    def find(self, collection: str) -> Snapshot | None:
         """Return the copy that holds just what the collection holds now; None where there is none."""
         known = self._open.get(collection)
         stamp = lite_files.stamp(self._place(collection))
@@ -76,19 +76,19 @@ class Copies:
         state = lite_files.state(self._place(collection))
         return self._opened(collection, state) if state else None
 
-    def renew(self, collection: str, *, at_once: bool = False) -> None:
+    def refresh(self, collection: str, *, force: bool = False) -> None:
         """Make the copy of a collection if there is none of its present state.
 
         Not where rows wait in Milvus Lite's log, and not while a large one is being written to.
 
         Args:
             collection: its name.
-            at_once: also if it was written to a moment ago.
+            force: also if it was written to a moment ago.
         """
         if self.find(collection) is not None:
             return
         state = lite_files.state(self._place(collection))
-        if state is None or state.stamp == self._damaged.get(collection) or not (at_once or _rests(state)):
+        if state is None or state.stamp == self._damaged.get(collection) or not (force or _rests(state)):
             return
         with ExitStack() as held:
             try:
@@ -100,7 +100,7 @@ class Copies:
             if self._opened(collection, state) is None:
                 self._make(collection, state)
 
-    def forget(self, collection: str) -> None:
+    def discard(self, collection: str) -> None:
         """Remove the copy of a collection that is no more."""
         self._open.pop(collection, None)
         self._damaged.pop(collection, None)
@@ -118,26 +118,26 @@ class Copies:
         except OSError as error:
             logger.info("the copy of %s for searching stays in memory: %s", collection, error)
             with self._opening:
-                self._open[collection] = _Open(state.stamp, state.fingerprint, Copy(made, _DOCUMENTS))
+                self._open[collection] = _Open(state.stamp, state.fingerprint, Snapshot(made, _DOCUMENTS))
             return
         logger.info("copied %d rows of %s in %.2f s", rows.num_rows, collection, time.perf_counter() - started)
         self._opened(collection, state)
 
-    def distrust(self, collection: str) -> None:
+    def reject(self, collection: str) -> None:
         """Remove the copy of a collection, which is damaged; answer nothing from one until the collection changes."""
         known = self._open.get(collection)
         if known is not None:
-            self.forget(collection)
+            self.discard(collection)
             self._damaged[collection] = known.stamp
 
-    def _opened(self, collection: str, state: State) -> Copy | None:
+    def _opened(self, collection: str, state: State) -> Snapshot | None:
         with self._opening:
             known = self._open.get(collection)
             if known is None or known.fingerprint != state.fingerprint:
                 held = columns.read(self._file(collection), state.fingerprint)
                 if held is None:
                     return None
-                known = _Open(state.stamp, state.fingerprint, Copy(held, _DOCUMENTS))
+                known = _Open(state.stamp, state.fingerprint, Snapshot(held, _DOCUMENTS))
             # The manifest may be written anew without any change of the rows.
             self._open[collection] = _Open(state.stamp, known.fingerprint, known.copy)
             return known.copy
@@ -265,7 +265,7 @@ _ALIGNED = 64
 _DISTINCT = "distinct:"
 
 
-class Texts:
+class TextColumn:
     """A column of texts, as the places of its values among the distinct ones."""
 
     def __init__(self, places: NDArray[np.int32], distinct: NDArray[np.uint8]) -> None:
@@ -278,7 +278,7 @@ class Texts:
         return list(json.loads(self._distinct.tobytes()))
 
 
-Column = NDArray[Any] | Texts
+Column = NDArray[Any] | TextColumn
 
 
 def columns_of(table: pa.Table) -> dict[str, Column]:
@@ -297,7 +297,7 @@ def _column(values: pa.Array) -> Column:
     encoded = values.dictionary_encode()
     places = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     text = json.dumps(encoded.dictionary.to_pylist(), ensure_ascii=False).encode("utf-8")
-    return Texts(places, np.frombuffer(text, np.uint8))
+    return TextColumn(places, np.frombuffer(text, np.uint8))
 
 
 def write(path: Path, columns: Mapping[str, Column], fingerprint: str) -> None:
@@ -308,8 +308,8 @@ def write(path: Path, columns: Mapping[str, Column], fingerprint: str) -> None:
     """
     arrays: dict[str, NDArray[Any]] = {}
     for name, column in columns.items():
-        arrays[name] = column.places if isinstance(column, Texts) else column
-        if isinstance(column, Texts):
+        arrays[name] = column.places if isinstance(column, TextColumn) else column
+        if isinstance(column, TextColumn):
             arrays[f"{_DISTINCT}{name}"] = column._distinct
     described, start, checksum = {}, 0, 0
     for name, array in arrays.items():
@@ -363,7 +363,7 @@ def _mapped(file: mmap.mmap, fingerprint: str) -> dict[str, Column] | None:
     if checksum != held["checksum"]:
         return None
     return {
-        name: Texts(array, arrays[f"{_DISTINCT}{name}"]) if f"{_DISTINCT}{name}" in arrays else array
+        name: TextColumn(array, arrays[f"{_DISTINCT}{name}"]) if f"{_DISTINCT}{name}" in arrays else array
         for name, array in arrays.items()
         if not name.startswith(_DISTINCT)
     }
@@ -387,7 +387,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class Copy:
+class Snapshot:
     """The rows of one collection, in order of their videos.
 
     Args:
@@ -463,7 +463,7 @@ class Copy:
 
     def _test(self, condition: Condition) -> NDArray[np.bool_]:
         column, compare = self._columns[condition.field], _COMPARE[condition.operator]
-        if not isinstance(column, Texts):
+        if not isinstance(column, TextColumn):
             return np.asarray(compare(column, condition.value), bool)
         wanted = frozenset(condition.value) if isinstance(condition.value, tuple) else condition.value
         if condition.key is None:
@@ -478,20 +478,20 @@ class Copy:
 
     def _values(self, field: str, places: Places) -> list[Any]:
         column = self._columns[field]
-        if not isinstance(column, Texts):
+        if not isinstance(column, TextColumn):
             return list(column[places]) if column.ndim > 1 else list(column[places].tolist())
         texts = [column.distinct[place] for place in column.places[places].tolist()]
         return [json.loads(text) for text in texts] if field in self._documents else texts
 
     def _places(self, field: str) -> NDArray[np.int32]:
         column = self._columns[field]
-        if not isinstance(column, Texts):
+        if not isinstance(column, TextColumn):
             raise TypeError(f"'{field}' holds no texts")
         return column.places
 
     def _array(self, field: str) -> NDArray[Any]:
         column = self._columns[field]
-        if isinstance(column, Texts):
+        if isinstance(column, TextColumn):
             raise TypeError(f"'{field}' holds texts")
         return column
 
