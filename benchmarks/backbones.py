@@ -41,7 +41,7 @@ from transformers import (
 from var_plugin.encoders.backbones import clap, clip, xclip
 from var_plugin.encoders.backbones.i3d import I3d, OpticalFlow
 from var_plugin.encoders.backbones.vggish import VGGish
-from var_plugin.encoders.base import ClipReader, TextEncoder
+from var_plugin.encoders.base import ClipFeatureExtractor, TextEncoder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import SpaceEncoders
@@ -219,10 +219,10 @@ def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
         frames = list(random.integers(0, 256, (FRAMES, *encoders.image.size, 3), np.uint8))
         cells[2] = f"{per_second(encoders.image.encode, frames):.1f}"
         if encoders.video:
-            cells[2] = f"{per_second(encoders.video.reader.encode, moving(encoders.video.reader, random)):.1f}"
-    if encoders.sound:
-        windows = random.standard_normal((4, encoders.sound.window)).astype(np.float32) / 10
-        cells[5] = f"{per_second(encoders.sound.encode, windows):.1f}"
+            cells[2] = f"{per_second(encoders.video.extractor.encode, moving(encoders.video.extractor, random)):.1f}"
+    if encoders.audio:
+        windows = random.standard_normal((4, encoders.audio.window)).astype(np.float32) / 10
+        cells[5] = f"{per_second(encoders.audio.encode, windows):.1f}"
     return "| " + " | ".join(cells) + " |"
 
 
@@ -238,15 +238,19 @@ def texts(encoder: TextEncoder | None) -> list[str]:
     return [f"{together:.0f}", f"{1000 * seconds(lambda: encoder.encode(some(1))):.0f} ms"]
 
 
-def moving(reader: ClipReader, random: np.random.Generator) -> list[Frame]:
+def moving(extractor: ClipFeatureExtractor, random: np.random.Generator) -> list[Frame]:
     """Return frames as a reader of videos wants them, with motion images where it looks at them."""
 
     def noise(height: int, width: int) -> np.ndarray:
         return random.integers(0, 256, (height, width, 3), np.uint8)
 
     return [
-        Frame(number / 2, noise(*reader.size), motion=noise(reader.motion, reader.motion) if reader.motion else None)
-        for number in range(max(FRAMES, reader.stack))
+        Frame(
+            number / 2,
+            noise(*extractor.size),
+            motion=noise(extractor.motion_size, extractor.motion_size) if extractor.motion_size else None,
+        )
+        for number in range(max(FRAMES, extractor.frames_per_clip))
     ]
 
 

@@ -83,18 +83,18 @@ def encoders_of(place: Path) -> SpaceEncoders:
 def encoder(encoders: SpaceEncoders) -> tuple[str, Callable[[Any], Vectors], Any]:
     """Return the kind of what footage is read with, what reads it, and its network."""
     if encoders.video:
-        return "video", encoders.video.reader.encode, encoders.video.network.model  # type: ignore[attr-defined]
+        return "video", encoders.video.extractor.encode, encoders.video.network.model  # type: ignore[attr-defined]
     if encoders.image:
         return "image", encoders.image.encode, encoders.image._network.model  # type: ignore[attr-defined]
-    if encoders.sound is None:
+    if encoders.audio is None:
         raise SystemExit("no footage is read with it")
-    return "sound", encoders.sound.encode, encoders.sound._network.model  # type: ignore[attr-defined]
+    return "sound", encoders.audio.encode, encoders.audio._network.model  # type: ignore[attr-defined]
 
 
 def inputs(kind: str, encoders: SpaceEncoders, frames: list[Frame], sound: Any) -> Any:
     """Return what an encoder takes, of the film."""
-    if encoders.sound:
-        window, hop = encoders.sound.window, encoders.sound.hop
+    if encoders.audio:
+        window, hop = encoders.audio.window, encoders.audio.hop
         return np.stack([part for _, part in Windows([sound], window, hop)])
     return frames if kind == "video" else [frame.image for frame in frames]
 

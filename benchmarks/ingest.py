@@ -69,15 +69,15 @@ def decode(film: Path) -> None:
 def embedder(film: Path, suite: vp.Suite) -> Callable[[], None]:
     """Return what runs the networks alone, on input that is ready."""
     scene, sound = suite.encoders["scene"], suite.encoders["sound"]
-    if scene.frames is None or sound.sound is None:
+    if scene.video_encoder is None or sound.audio is None:
         raise SystemExit("the suite has no encoder for footage")
-    reader, listener = scene.frames.reader, sound.sound
-    frames = list(FrameReader(film, rate=settings().fps, size=reader.size, motion=reader.motion))
+    extractor, listener = scene.video_encoder.extractor, sound.audio
+    frames = list(FrameReader(film, rate=settings().fps, size=extractor.size, motion=extractor.motion_size))
     windows = np.stack([window for _, window in Windows([read_audio(film)], listener.window, listener.hop)])
 
     def embed() -> None:
         for first in range(0, len(frames), BATCH):
-            reader.encode(frames[first : first + BATCH])
+            extractor.encode(frames[first : first + BATCH])
         listener.encode(windows)
 
     return embed

@@ -32,10 +32,10 @@ import numpy as np
 
 import var_plugin as vp
 from var_plugin.config import CameraClock
-from var_plugin.encoders.audio_features import Heard
+from var_plugin.encoders.audio_features import AudioFeatures
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.lite.audio import LiteSoundEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.ingest.embed import Embedded, Streams, sound_rows
@@ -107,10 +107,10 @@ def noise_hour(suite: vp.Suite, number: int) -> Embedded:
 
     seconds, clips = 3_600.0, 7_200
     times, usable = np.arange(clips) / 2, np.ones(clips, bool)
-    seen = Clips(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
+    seen = ClipFeatures(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
     middles = np.arange(7_500) * 0.48
     loudness = chance.random(len(middles), np.float32) + 0.1
-    heard = Heard(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
+    heard = AudioFeatures(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
     return Streams(suite).represent([seen], {"sound": rows} if (rows := sound_rows(heard)) else {}, None)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from recipes.lite.yamnet import Yamnet
-from var_plugin.encoders.audio_features import listen
+from var_plugin.encoders.audio_features import encode_audio
 from var_plugin.encoders.lite.audio import LiteSoundEncoder, LogMel
 from var_plugin.media.audio import SAMPLE_RATE
 
@@ -52,7 +52,7 @@ def main() -> None:
             for batch in windows.split(32):
                 network(batch)
 
-    calls: dict[str, Callable[[], object]] = {"all, as users run it": lambda: listen([noise], encoder)}
+    calls: dict[str, Callable[[], object]] = {"all, as users run it": lambda: encode_audio([noise], encoder)}
     calls |= {name: (lambda network=network: batches(network)) for name, network in networks.items()}
     for call in calls.values():
         call()

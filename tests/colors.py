@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.base import Background, ImageArray, Space, TextEncoder, Vectors, unit
+from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
 NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
@@ -56,7 +56,7 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
             space,
             text=ColorNames(),
             image=MeanColor(),
-            backgrounds={"text": Background(0.5, 0.2), "image": Background(0.5, 0.2)},
+            score_statistics={"text": ScoreStatistics(0.5, 0.2), "image": ScoreStatistics(0.5, 0.2)},
         )
     }
 

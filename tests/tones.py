@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests import colors
-from var_plugin.encoders.base import Background, Space, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.media.audio import SAMPLE_RATE
 
@@ -42,14 +42,14 @@ class PitchNames:
 
 
 def build() -> dict[str, SpaceEncoders]:
-    background = Background(0.7, 0.2)
+    background = ScoreStatistics(0.7, 0.2)
     return {
         "scene": replace(colors.build()["scene"], text=colors.AnyWords()),
         "sound": SpaceEncoders(
             Space("sound", 2, "IP", frozenset({"text", "audio"}), "tones-1"),
             text=PitchNames(),
-            sound=LowOrHigh(),
-            backgrounds={"text": background, "audio": background},
+            audio=LowOrHigh(),
+            score_statistics={"text": background, "audio": background},
         ),
     }
 

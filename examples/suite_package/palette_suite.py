@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageColor
 
-from var_plugin.encoders.base import Background, ImageArray, Space, Vectors, unit
+from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, SuiteDescription
 
 COLOURS = ("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "brown", "pink")
@@ -62,6 +62,6 @@ def build() -> dict[str, SpaceEncoders]:
             text=ColourNames(),
             image=ColourShares(),
             # Optional: how similar a query is to footage that has nothing to do with it. Else an index measures it.
-            backgrounds={"text": Background(mean=0.1, std=0.2)},
+            score_statistics={"text": ScoreStatistics(mean=0.1, std=0.2)},
         )
     }

@@ -18,7 +18,7 @@ from recipes.lite.audio_sources import Recording
 from recipes.lite.audio_templates import WORDINGS
 from recipes.lite.score_calibration import TABLE, Trials, fit_confidence, told, trials
 from recipes.lite.sound_effect_names import TRAINED
-from var_plugin.encoders.base import Background, Vectors
+from var_plugin.encoders.base import ScoreStatistics, Vectors
 from var_plugin.encoders.lite.audio import LiteSoundTextEncoder, LiteSoundWeights
 from var_plugin.errors import exit_on_error
 
@@ -34,12 +34,12 @@ def fit_confidences(
     recordings: Sequence[Recording],
     vectors: Vectors,
     encode: Callable[[Sequence[str]], Vectors],
-    backgrounds: Mapping[str, Background],
+    score_statistics: Mapping[str, ScoreStatistics],
 ) -> dict[str, dict[str, float]]:
-    """Return the numbers of a `Confidence` for texts and for sounds; arguments as `asked_by_text`."""
+    """Return the numbers of a `LogisticCalibrator` for texts and for sounds; arguments as `asked_by_text`."""
     fitted = {
-        "text": fit_confidence(asked_by_text(recordings, vectors, encode, TRAINED, backgrounds["text"])),
-        "audio": fit_confidence(asked_by_sound(recordings, vectors, backgrounds["audio"])),
+        "text": fit_confidence(asked_by_text(recordings, vectors, encode, TRAINED, score_statistics["text"])),
+        "audio": fit_confidence(asked_by_sound(recordings, vectors, score_statistics["audio"])),
     }
     return {
         query: {name: round(value, 5) for name, value in asdict(confidence).items()}
@@ -52,7 +52,7 @@ def asked_by_text(
     vectors: Vectors,
     encode: Callable[[Sequence[str]], Vectors],
     wordings: Mapping[str, Sequence[str]],
-    background: Background,
+    background: ScoreStatistics,
 ) -> list[Trials]:
     """Ask for recordings by their labels' wordings, among recordings of other labels.
 
@@ -71,7 +71,7 @@ def asked_by_text(
     return _trials("recordings, by text", recordings, encode(texts), vectors, chosen, chosen, background)
 
 
-def asked_by_sound(recordings: Sequence[Recording], vectors: Vectors, background: Background) -> list[Trials]:
+def asked_by_sound(recordings: Sequence[Recording], vectors: Vectors, background: ScoreStatistics) -> list[Trials]:
     """Ask for recordings by one of the same label and of another source, among recordings of other labels."""
     random = np.random.default_rng(0)
     pairs = []
@@ -105,7 +105,7 @@ def _trials(
     vectors: Vectors,
     asked: Sequence[int],
     own: Sequence[int],
-    background: Background,
+    background: ScoreStatistics,
 ) -> list[Trials]:
     labels = np.array([recording.label for recording in recordings])
     scores = (queries @ vectors.T - background.mean) / background.std
@@ -122,13 +122,13 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = LiteSoundWeights(arguments.weights)
     kept, vectors = hear_recordings(unheard(arguments.data, arguments.weights), arguments.weights)
-    encode, backgrounds = LiteSoundTextEncoder(arguments.weights).encode, weights.backgrounds()
+    encode, score_statistics = LiteSoundTextEncoder(arguments.weights).encode, weights.score_statistics()
     asked = {
-        "text": asked_by_text(kept, vectors, encode, HELD_OUT, backgrounds["text"]),
-        "audio": asked_by_sound(kept, vectors, backgrounds["audio"]),
+        "text": asked_by_text(kept, vectors, encode, HELD_OUT, score_statistics["text"]),
+        "audio": asked_by_sound(kept, vectors, score_statistics["audio"]),
     }
     print(TABLE)
-    for modality, confidence in weights.confidences().items():
+    for modality, confidence in weights.calibrators().items():
         for found in asked[modality]:
             print(told(found, confidence))
 

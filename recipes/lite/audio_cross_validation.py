@@ -27,7 +27,7 @@ from recipes.lite.audio_sources import Recording
 from recipes.lite.lite_audio import Recipe, SoundModel, learned_network, train_towers
 from recipes.lite.sound_effect_names import TRAINED
 from recipes.lite.yamnet import Yamnet, read_class_names
-from var_plugin.encoders.audio_features import Heard, pool_sound
+from var_plugin.encoders.audio_features import AudioFeatures, pool_audio
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.weights import LITE
 from var_plugin.errors import exit_on_error
@@ -114,8 +114,8 @@ def _vectors(part: Taught, model: SoundModel) -> Vectors:
     places, firsts = np.unique(part.features.recording, return_index=True)
     for place, inside in zip(places, np.split(np.arange(len(windows)), firsts[1:]), strict=True):
         loudness = np.asarray(part.features.loudness[inside])
-        heard = Heard(times=inside.astype(float), vectors=windows[inside], loudness=loudness, end=math.inf)
-        found[place] = pool_sound(heard, [(-math.inf, math.inf)])[0]
+        heard = AudioFeatures(times=inside.astype(float), vectors=windows[inside], loudness=loudness, end=math.inf)
+        found[place] = pool_audio(heard, [(-math.inf, math.inf)])[0]
     return found
 
 

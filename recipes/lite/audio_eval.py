@@ -13,7 +13,7 @@ from recipes.lite.audio_features import read_sound
 from recipes.lite.audio_sources import Recording, read_recordings, select
 from recipes.lite.audio_templates import WORDINGS
 from recipes.lite.audio_weights import rounds_of
-from var_plugin.encoders.audio_features import sound_vector
+from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.audio import LiteSoundEncoder, LiteSoundTextEncoder
 from var_plugin.errors import InvalidInputError
@@ -102,7 +102,7 @@ def hear_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list
     """Return the recordings that can be decoded, and their vectors (n, dim)."""
     sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
     encoder = LiteSoundEncoder(folder)
-    vectors = np.stack([sound_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
+    vectors = np.stack([audio_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
     return [recording for recording, _ in sounds], vectors
 
 

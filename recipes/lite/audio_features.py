@@ -18,7 +18,7 @@ from recipes.lite.audio_augmentation import disturb, mix
 from recipes.lite.audio_sources import Recording
 from recipes.lite.yamnet import WIDTH, YamnetTrunk
 from var_plugin.encoders.audio_features import Windows, root_mean_square
-from var_plugin.encoders.base import Sound
+from var_plugin.encoders.base import AudioArray
 from var_plugin.encoders.lite.audio import LiteSoundEncoder, LogMel, SoundNetwork
 from var_plugin.errors import VarPluginError
 from var_plugin.media.audio import read_audio
@@ -79,7 +79,7 @@ def hear(network: SoundNetwork, features: SoundFeatures) -> NDArray[np.float16]:
     return heard
 
 
-def read_sound(path: Path, longest: float = LONGEST) -> Sound | None:
+def read_sound(path: Path, longest: float = LONGEST) -> AudioArray | None:
     """Return the first seconds of a file, or None where it holds no sound that can be decoded."""
     try:
         sound = read_audio(path, end=longest)

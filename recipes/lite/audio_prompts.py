@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from recipes.lite.audio_templates import ALIASES, TEMPLATES
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.lite.audio import Audible
+from var_plugin.encoders.lite.audio import AudibilityHead
 
 _BATCH = 128
 
@@ -74,7 +74,7 @@ def sentence_vectors(texts: Sequence[str], cache: Path | None = None) -> Tensor:
     return torch.from_numpy(np.load(file))
 
 
-def learn_audible(audible: Audible, spoken: Tensor, silent: Tensor, decay: float) -> None:
+def learn_audible(audible: AudibilityHead, spoken: Tensor, silent: Tensor, decay: float) -> None:
     """Fit the logistic regression that tells sentences about sounds from captions of images, each side alike.
 
     Args:

@@ -24,7 +24,7 @@ from recipes.lite.audio_templates import WORDINGS
 from recipes.lite.cctv_fights import FightClip, read_cctv_fights
 from recipes.lite.fight_streams import FPS, RIGHT, SIZE, Span, frames_of, overlap, told
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.base import Sound
+from var_plugin.encoders.base import AudioArray
 from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
@@ -90,14 +90,14 @@ def right(found: Sequence[Moment], film: HeardFilm) -> bool:
     return bool(found) and overlap((found[0].start, found[0].end), film.sound) >= RIGHT
 
 
-def _levelled(recording: Recording, level: float) -> Sound:
+def _levelled(recording: Recording, level: float) -> AudioArray:
     sound = read_sound(recording.path)
     if sound is None:
         raise ValueError(f"{recording.path} holds no sound")
     return np.asarray(sound * (level / np.sqrt(np.mean(sound**2))), np.float32)
 
 
-def _write(path: Path, parts: Sequence[NDArray[np.uint8]], track: Sound) -> None:
+def _write(path: Path, parts: Sequence[NDArray[np.uint8]], track: AudioArray) -> None:
     height, width = SIZE
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS, width=width, height=height, options={"preset": "veryfast"})

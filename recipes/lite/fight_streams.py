@@ -29,7 +29,7 @@ from recipes.lite.cctv_fights import FightClip
 from var_plugin.config import settings
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import VideoEncoder
-from var_plugin.encoders.clip_features import Clips, embed_clips, pool
+from var_plugin.encoders.clip_features import ClipFeatures, embed_clips, pool_clips
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import exit_on_error
@@ -81,10 +81,10 @@ def make_film(clips: Sequence[FightClip], path: Path, random: np.random.Generato
 def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str, bool]:
     """Return for each method whether the moment it puts first overlaps the fight enough."""
     encoders = scene(weights)
-    video = encoders.frames
+    video = encoders.video_encoder
     if video is None:
         raise TypeError("the lite suite has no encoder for frames")
-    clips = embed_clips(film.path, video.reader, rate=settings().fps)
+    clips = embed_clips(film.path, video.extractor, fps=settings().fps)
     anomaly = score_clips(clips, video)
     change, cuts = _changes(film.path)
     points = {
@@ -102,13 +102,15 @@ def answers(film: Film, weights: Path, random: np.random.Generator) -> dict[str,
     return {name: overlap(span, film.fight) >= RIGHT for name, span in moments.items()}
 
 
-def _highest(clips: Clips, scores: NDArray[np.float32]) -> Span:
+def _highest(clips: ClipFeatures, scores: NDArray[np.float32]) -> Span:
     """Return the anomaly-led span of the highest score."""
     spans = anomaly_spans(clips.times, scores, clips.end, min_score=0.0)
     return max(spans, key=lambda span: scores[clips.within(*span)].max())
 
 
-def _by_words(clips: Clips, encoders: SpaceEncoders, video: VideoEncoder, led: Sequence[Span]) -> dict[str, Span]:
+def _by_words(
+    clips: ClipFeatures, encoders: SpaceEncoders, video: VideoEncoder, led: Sequence[Span]
+) -> dict[str, Span]:
     """Return the segment nearest to the words, with one part of the suite after the other."""
     if encoders.text is None:
         raise TypeError("the lite suite has no encoder for text")
@@ -121,7 +123,9 @@ def _by_words(clips: Clips, encoders: SpaceEncoders, video: VideoEncoder, led: S
         "words, + motion": (words, uniform),
         "words, + anomaly-led segments": (words, [*uniform, *led]),
     }
-    return {name: spans[int((pool(clips, video, spans) @ query).argmax())] for name, (query, spans) in asked.items()}
+    return {
+        name: spans[int((pool_clips(clips, video, spans) @ query).argmax())] for name, (query, spans) in asked.items()
+    }
 
 
 def _changes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -36,8 +36,8 @@ from recipes.lite.sound_effects import fetch
 from recipes.lite.yamnet import WIDTH as FEATURES
 from recipes.lite.yamnet import Yamnet, read_class_names
 from var_plugin.encoders.backbones.minilm import WIDTH
-from var_plugin.encoders.base import Background, Vectors
-from var_plugin.encoders.lite.audio import Audible, LiteSoundTextEncoder, LiteSoundWeights, SoundNetwork, Tower
+from var_plugin.encoders.base import ScoreStatistics, Vectors
+from var_plugin.encoders.lite.audio import AudibilityHead, LiteSoundTextEncoder, LiteSoundWeights, SoundNetwork, Tower
 from var_plugin.errors import InvalidInputError, exit_on_error
 
 _LEAST = -1e4
@@ -96,7 +96,7 @@ class SoundModel(nn.Module):
         self.sentence_tower = Tower(
             WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.sentence_dropout
         )
-        self.audible = Audible(WIDTH)
+        self.audible = AudibilityHead(WIDTH)
 
     @torch.inference_mode()
     def sentences(self, texts: Sequence[str]) -> Vectors:
@@ -243,7 +243,7 @@ def _make(
     unknown, vectors = hear_recordings(known["validation"].recordings, out)
     encode = LiteSoundTextEncoder(out).encode
     background = measure_background(unknown, vectors, encode)
-    strangers = {query: Background(**numbers) for query, numbers in background.items()}
+    strangers = {query: ScoreStatistics(**numbers) for query, numbers in background.items()}
     confidence = fit_confidences(unknown, vectors, encode, strangers)
     fit(parts)
     note(out, background=background, confidence=confidence)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.lite.image_text import caption_likeness
+from var_plugin.encoders.lite.image_text import in_distribution_ratio
 
 _CAPTION_DIRECTIONS = 64
 _CAPTION_QUANTILE = 0.25  # three quarters of all captions count as ordinary
@@ -17,7 +17,7 @@ _BATCH = 64
 
 @torch.inference_mode()
 def fit_general(names: Sequence[str], captions: Sequence[str], *, dim: int) -> dict[str, Tensor]:
-    """Return the tensors of a `GeneralPart`.
+    """Return the tensors of a `ConSEHead`.
 
     Args:
         names: the class names in the order of the logits.
@@ -28,7 +28,7 @@ def fit_general(names: Sequence[str], captions: Sequence[str], *, dim: int) -> d
     classes, told = _sentences(model, names), _sentences(model, captions)
     centre, projection = _principal_directions(classes, dim)
     caption_centre, caption_directions = _principal_directions(told, _CAPTION_DIRECTIONS)
-    likeness = [caption_likeness(vectors, caption_centre, caption_directions) for vectors in (classes, told)]
+    likeness = [in_distribution_ratio(vectors, caption_centre, caption_directions) for vectors in (classes, told)]
     return {
         "centre": centre,
         "projection": projection,

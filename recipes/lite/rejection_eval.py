@@ -38,7 +38,7 @@ from recipes.lite.score_calibration import (
     told,
     trials,
 )
-from var_plugin.encoders.base import Confidence, ImageArray, Vectors
+from var_plugin.encoders.base import ImageArray, LogisticCalibrator, Vectors
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.lite.video import LiteAlan
 from var_plugin.errors import exit_on_error
@@ -77,7 +77,7 @@ def main() -> None:
     if encoders.text is None:
         raise TypeError("the lite suite has no encoder for text")
     queries = encoders.text.encode([captions[0] for captions in asked.captions])
-    background = encoders.backgrounds["text"]
+    background = encoders.score_statistics["text"]
     shown = _film(alan, data, stills.encode([read_image(path) for path in asked.paths]))
     own = ((queries * shown).sum(axis=1) - background.mean) / background.std
     middle = len(queries) // 2
@@ -100,7 +100,7 @@ def main() -> None:
         write(confidence, arguments.weights / "alan.json")
         print(f"confidence of 20 % misses: {threshold_for(fitting, confidence, MISSES):.3f}", confidence)
     else:
-        confidence = alan.confidences()["text"]
+        confidence = alan.calibrators()["text"]
     absent = np.array([names_no_street(captions[0]) for captions in asked.captions])
     galleries["street cameras, surely absent"] = Gallery(footage, np.repeat(absent[:, None], len(footage), axis=1))
     if arguments.views:
@@ -115,7 +115,7 @@ def names_no_street(caption: str) -> bool:
     return bool(_IN_NO_STREET.search(caption))
 
 
-def write(confidence: Confidence, configuration: Path) -> None:
+def write(confidence: LogisticCalibrator, configuration: Path) -> None:
     """Write the confidence of texts into the configuration of the weights, and leave the rest as it is."""
     kept = json.loads(configuration.read_text())
     kept["confidence"] = {"text": {name: round(value, 5) for name, value in asdict(confidence).items()}}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recipes.lite.alan_motion import sentence_vectors
 from recipes.lite.flickr8k import CAPTIONS, CaptionedImages
 from var_plugin.config import settings
-from var_plugin.encoders.base import Confidence, Vectors
+from var_plugin.encoders.base import LogisticCalibrator, Vectors
 
 MISSES = 0.2
 """Share of queries with a match that may go unanswered."""
@@ -67,7 +67,7 @@ def likenesses(asked: CaptionedImages, data: CaptionedImages) -> Vectors:
     return np.asarray(np.max([first @ sentences.T for sentences in told], axis=0), np.float32)
 
 
-def fit_confidence(found: Sequence[Trials]) -> Confidence:
+def fit_confidence(found: Sequence[Trials]) -> LogisticCalibrator:
     """Fit the curve to the best answers with and without the right one; every kind and size counts alike."""
     from sklearn.linear_model import LogisticRegression
 
@@ -78,15 +78,15 @@ def fit_confidence(found: Sequence[Trials]) -> Confidence:
     weights = np.repeat(np.mean(counts) / np.array(counts), counts)
     fitted = LogisticRegression().fit(np.stack([scores, sizes], axis=1), right, sample_weight=weights)
     slope, size = fitted.coef_[0]
-    return Confidence(slope=float(slope), size=float(-size), offset=float(fitted.intercept_[0]))
+    return LogisticCalibrator(slope=float(slope), size=float(-size), offset=float(fitted.intercept_[0]))
 
 
-def sureness(confidence: Confidence, scores: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+def sureness(confidence: LogisticCalibrator, scores: NDArray[np.floating], size: int) -> NDArray[np.float64]:
     """Return the confidence (n,) of scores (n,) among so many candidates."""
     return np.array([confidence(float(score), size) for score in scores])
 
 
-def threshold_for(found: Sequence[Trials], confidence: Confidence, misses: float) -> float:
+def threshold_for(found: Sequence[Trials], confidence: LogisticCalibrator, misses: float) -> float:
     """Return the confidence below which, on average over kinds and sizes, the given share of the matches falls."""
     sure = [np.sort(sureness(confidence, each.with_match, each.size)) for each in found]
     places = np.unique(np.concatenate(sure))
@@ -94,7 +94,7 @@ def threshold_for(found: Sequence[Trials], confidence: Confidence, misses: float
     return float(places[np.searchsorted(missed, misses)])
 
 
-def told(found: Trials, confidence: Confidence) -> str:
+def told(found: Trials, confidence: LogisticCalibrator) -> str:
     """Return a row of the table: misses and false alarms at the default threshold, and what else can be had."""
     least = settings().min_confidence
     numbers = (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from var_plugin.encoders.base import Sound, Vectors
+from var_plugin.encoders.base import AudioArray, Vectors
 from var_plugin.errors import MissingDependencyError
 
 CLASSES = 521
@@ -60,7 +60,7 @@ class Yamnet:
         self._input = self._network.get_input_details()[0]["index"]
         self._scores = self._network.get_output_details()[0]["index"]
 
-    def __call__(self, window: Sound) -> tuple[Vectors, Vectors]:
+    def __call__(self, window: AudioArray) -> tuple[Vectors, Vectors]:
         """Map one window, (15600,) samples, to its class scores (521,) in 0…1 and its embedding (1024,)."""
         self._network.set_tensor(self._input, np.asarray(window, np.float32))
         self._network.invoke()

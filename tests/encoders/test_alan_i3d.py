@@ -92,13 +92,15 @@ def test_inner_products_are_the_papers_score(
         output = model(**processor(
             text=TEXTS, object_features=[v[:, :1024] for v in videos], motion_features=[v[:, 1024:] for v in videos]
         ))  # fmt: skip
-    stored = space.video.pool(features, [slice(0, 12), slice(10, 30)])
+    stored = space.video.embed_spans(features, [slice(0, 12), slice(10, 30)])
     queries = suite.encode("text", TEXTS, space="alan-text")
     assert space.space.dim == queries.shape[1] == 4 * 8 + 1
     lengths = 2 * (0.5**2 + 0.5**2) ** 0.5
     np.testing.assert_allclose(stored @ queries.T * lengths, output.scores.numpy(), atol=FLOAT32)
     np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=FLOAT32)
-    np.testing.assert_allclose(space.video.whole(features[:12], np.zeros(12, np.float32)), stored[0], atol=FLOAT32)
+    np.testing.assert_allclose(
+        space.video.embed_video(features[:12], np.zeros(12, np.float32)), stored[0], atol=FLOAT32
+    )
     np.testing.assert_allclose(space.video.anomaly(features[:12]), output.anomaly_scores[0, :12].numpy(), atol=FLOAT32)
     assert "alan-text" in suite.anomaly_scope
 
@@ -108,8 +110,8 @@ def test_pooling_does_not_depend_on_what_is_pooled_beside_it(
 ) -> None:
     video = suite.encoders["alan-audio"].video
     spans = [slice(0, 1), slice(0, 30), slice(3, 9)] * 12
-    alone = np.concatenate([video.pool(features, [span]) for span in spans[:3]])
-    np.testing.assert_allclose(video.pool(features, spans), np.tile(alone, (12, 1)), atol=FLOAT32)
+    alone = np.concatenate([video.embed_spans(features, [span]) for span in spans[:3]])
+    np.testing.assert_allclose(video.embed_spans(features, spans), np.tile(alone, (12, 1)), atol=FLOAT32)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -117,11 +119,11 @@ def test_half_precision_ends_nearby(
     configured: pytest.MonkeyPatch, suite: Suite, features: np.ndarray, dtype: str
 ) -> None:
     spans = [slice(0, 30)]
-    expected = suite.encode("text", TEXTS), suite.encoders["alan-text"].video.pool(features, spans)
+    expected = suite.encode("text", TEXTS), suite.encoders["alan-text"].video.embed_spans(features, spans)
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     half = load_suite("alan-i3d")
-    found = half.encode("text", TEXTS), half.encoders["alan-text"].video.pool(features, spans)
+    found = half.encode("text", TEXTS), half.encoders["alan-text"].video.embed_spans(features, spans)
     assert str(half.encoders["alan-text"].text._alan.model.dtype) == f"torch.{dtype}"
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, atol=0.03)
@@ -141,9 +143,9 @@ def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path, su
 
 def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch, suite: Suite) -> None:
     images = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
-    reader = suite.encoders["alan-text"].video.reader
-    assert isinstance(reader, I3dClips)
-    found = reader.encode([Frame(i / 24, image) for i, image in enumerate(images)])
+    extractor = suite.encoders["alan-text"].video.extractor
+    assert isinstance(extractor, I3dClips)
+    found = extractor.encode([Frame(i / 24, image) for i, image in enumerate(images)])
     middle = np.stack(images)[:16, 16:240, 58:282].astype(np.float32)
     flow = OpticalFlow("dis")(images)[:, 16:240, 58:282]
     with torch.no_grad():
@@ -196,7 +198,7 @@ def test_extracted_features_are_what_the_suite_sees(
         "vggish/a/loud__vggish.npy": (1, 128),
     }
     samples = read_audio(film.folder / "videos/a/loud.mp4")
-    heard = suite.encoders["alan-audio"].listening.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
+    heard = suite.encoders["alan-audio"].audio_query.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
     np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=FLOAT32)
 
 
@@ -209,10 +211,10 @@ def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_p
     save_file(random_weights("i3d-rgb"), tmp_path / "models/i3d-rgb" / WEIGHTS)
     suite = load_suite(f"alan-i3d:{tmp_path / 'mine'}")
     assert list(suite.spaces) == ["alan-text"]
-    reader = suite.encoders["alan-text"].video.reader
-    assert (reader.stack, reader.hop, reader.rate, reader.size) == (16, 16, 24.0, (256, 340))
+    extractor = suite.encoders["alan-text"].video.extractor
+    assert (extractor.frames_per_clip, extractor.stride, extractor.fps, extractor.size) == (16, 16, 24.0, (256, 340))
     clips = np.random.default_rng(0).random((5, 1024), np.float32)
-    assert suite.encoders["alan-text"].video.pool(clips, [slice(None)]).shape == (1, 2 * 8 + 1)
+    assert suite.encoders["alan-text"].video.embed_spans(clips, [slice(None)]).shape == (1, 2 * 8 + 1)
 
 
 def test_vectors_depend_on_the_optical_flow_and_on_no_leftover_of_the_training(

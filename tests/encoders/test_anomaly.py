@@ -76,7 +76,7 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
 
 def test_a_cut_is_no_motion() -> None:
     """Between two halves of a calm film a cut changes the score of no clip, though half of all pixels change there."""
-    video = scene(LITE).frames
+    video = scene(LITE).video_encoder
     assert video is not None
     calm, cut = _clip(video, cut=False), _clip(video, cut=True)
     scores = video.anomaly(np.stack([calm] * 5 + [cut] + [calm] * 5))
@@ -84,16 +84,16 @@ def test_a_cut_is_no_motion() -> None:
 
 
 def test_where_there_are_only_cuts_they_are_scored_as_they_are() -> None:
-    video = scene(LITE).frames
+    video = scene(LITE).video_encoder
     assert video is not None
     assert len(video.anomaly(np.stack([_clip(video, cut=True)] * 3))) == 3
 
 
 def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:
     """A clip of a still scene, or with another scene behind a cut."""
-    folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.reader.motion or 0
+    folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.extractor.motion_size or 0
     before, after = (np.asarray(Image.open(folder / name).convert("RGB")) for name in ("cheetah.jpg", "tower.jpg"))
     greys = [np.asarray(Image.fromarray(image).convert("L").resize((side, side))) for image in (before, after)]
     shown = [greys[0], greys[0], greys[int(cut)], greys[int(cut)]]
-    image = np.asarray(Image.fromarray(before).resize(video.reader.size))
-    return np.asarray(video.reader.encode([Frame(0.0, image, motion_image(shown))])[0])
+    image = np.asarray(Image.fromarray(before).resize(video.extractor.size))
+    return np.asarray(video.extractor.encode([Frame(0.0, image, motion_image(shown))])[0])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.films import Film
 from tests.tones import LowOrHigh, sine
-from var_plugin.encoders.audio_features import Windows, hear_together, listen, pool_sound, sound_vector
+from var_plugin.encoders.audio_features import Windows, audio_vector, encode_audio, encode_audio_batches, pool_audio
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, NoAudioStreamError
 from var_plugin.types import Span
 
@@ -34,7 +34,7 @@ def test_runs_of_several_sounds_are_heard_at_once() -> None:
     encoder = LowOrHigh()
     sounds = [sine(300, 3), sine(3_000, 2)]
     runs = [run for sound in sounds for run in Windows([sound], encoder.window, encoder.hop).runs()]
-    for found, run in zip(hear_together(runs, encoder), runs, strict=True):
+    for found, run in zip(encode_audio_batches(runs, encoder), runs, strict=True):
         wanted = run.heard(encoder)
         assert found.starts == wanted.starts
         np.testing.assert_array_equal(found.loudness, wanted.loudness)
@@ -43,26 +43,26 @@ def test_runs_of_several_sounds_are_heard_at_once() -> None:
 
 def test_a_loud_second_outweighs_twenty_quiet_ones() -> None:
     sound = np.concatenate([sine(300, 10, amplitude=0.01), sine(3_000, 1.0), sine(300, 10, amplitude=0.01)])
-    heard = listen([sound], LowOrHigh())
+    heard = encode_audio([sound], LowOrHigh())
     assert heard.end == pytest.approx(21.0)
-    whole, quiet = pool_sound(heard, [(0.0, math.inf), (0.0, 9.0)])
+    whole, quiet = pool_audio(heard, [(0.0, math.inf), (0.0, 9.0)])
     assert whole[1] > 0.8 > whole[0]
     assert quiet[0] > 0.99
 
 
 def test_the_rate_of_samples_does_not_matter() -> None:
-    at_16, at_44 = (sound_vector((sine(3_000, 2, rate=rate), rate), LowOrHigh()) for rate in (16_000, 44_100))
+    at_16, at_44 = (audio_vector((sine(3_000, 2, rate=rate), rate), LowOrHigh()) for rate in (16_000, 44_100))
     assert at_16 @ at_44 > 0.999
-    double = sound_vector((sine(3_000, 2).astype(np.float64), 16_000), LowOrHigh())
+    double = audio_vector((sine(3_000, 2).astype(np.float64), 16_000), LowOrHigh())
     assert np.allclose(double, at_16, atol=1e-5)
 
 
 def test_films_and_parts_of_them_are_sounds(film: Film) -> None:
     path = film("late.mkv", seconds=6, tone=3_000, tone_starts=3.0)
-    whole = sound_vector(path, LowOrHigh())
-    late = sound_vector(Span(path, 3.5, 5.5), LowOrHigh())
+    whole = audio_vector(path, LowOrHigh())
+    late = audio_vector(Span(path, 3.5, 5.5), LowOrHigh())
     assert whole[1] > 0.9 and late[1] > 0.99
-    assert np.array_equal(whole, sound_vector(str(path), LowOrHigh()))
+    assert np.array_equal(whole, audio_vector(str(path), LowOrHigh()))
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_films_and_parts_of_them_are_sounds(film: Film) -> None:
 )
 def test_what_is_no_sound_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidInputError):
-        sound_vector(wrong, LowOrHigh())
+        audio_vector(wrong, LowOrHigh())
 
 
 def test_files_without_sound_say_so(film: Film, tmp_path: Path) -> None:
     with pytest.raises(NoAudioStreamError):
-        sound_vector(film(seconds=1), LowOrHigh())
+        audio_vector(film(seconds=1), LowOrHigh())
     with pytest.raises(MediaNotFoundError):
-        sound_vector(tmp_path / "nothing.wav", LowOrHigh())
+        audio_vector(tmp_path / "nothing.wav", LowOrHigh())
     with pytest.raises(InvalidInputError, match="no sound from 50"):
-        sound_vector(Span(film("tone.mp4", seconds=2, tone=440), 50.0, 60.0), LowOrHigh())
+        audio_vector(Span(film("tone.mp4", seconds=2, tone=440), 50.0, 60.0), LowOrHigh())

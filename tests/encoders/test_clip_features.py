@@ -11,14 +11,14 @@ from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import Space, Vectors, unit
 from var_plugin.encoders.clip_features import (
-    Clips,
-    Grid,
-    Runs,
-    StillsEncoder,
+    ClipBatches,
+    ClipFeatures,
+    ImageVideoEncoder,
+    SamplingSpec,
     embed_clips,
-    mean_directions,
-    pool,
-    read_together,
+    encode_batches,
+    mean_pool,
+    pool_clips,
 )
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.ingest.embed import embed
@@ -29,18 +29,18 @@ class Stacks:
     """Reads clips of several frames; a clip's features are its frames' times and the first one's mean colour."""
 
     size = (8, 8)
-    motion = None
+    motion_size = None
 
-    def __init__(self, stack: int, hop: int, rate: float | None) -> None:
-        self.stack, self.hop, self.rate = stack, hop, rate
+    def __init__(self, frames_per_clip: int, stride: int, fps: float | None) -> None:
+        self.frames_per_clip, self.stride, self.fps = frames_per_clip, stride, fps
         self.read: list[list[float]] = []
         self.runs = 0
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         self.runs += 1
-        count = (len(frames) - self.stack) // self.hop + 1
-        assert len(frames) == (count - 1) * self.hop + self.stack
-        clips = [frames[i * self.hop : i * self.hop + self.stack] for i in range(count)]
+        count = (len(frames) - self.frames_per_clip) // self.stride + 1
+        assert len(frames) == (count - 1) * self.stride + self.frames_per_clip
+        clips = [frames[i * self.stride : i * self.stride + self.frames_per_clip] for i in range(count)]
         self.read += [[frame.time for frame in clip] for clip in clips]
         return np.stack([clip[0].image.mean(axis=(0, 1)) for clip in clips]).astype(np.float32)
 
@@ -48,25 +48,25 @@ class Stacks:
 class OnStacks:
     """A video encoder on a reader that others may use as well."""
 
-    scope = None
+    anomaly_scope = None
 
-    def __init__(self, reader: Stacks) -> None:
-        self.reader = reader
+    def __init__(self, extractor: Stacks) -> None:
+        self.extractor = extractor
 
-    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
-        return mean_directions(clips, spans)
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+        return mean_pool(clips, spans)
 
     def anomaly(self, clips: Vectors) -> None:
         return None
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        return mean_directions(clips, [slice(None)])[0]
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+        return mean_pool(clips, [slice(None)])[0]
 
 
 def test_clips_are_the_frames_looked_at(film: Film) -> None:
     reached: list[float] = []
     path = film(seconds=20, fps=10, paint=scene("red", "green", "blue"))
-    clips = embed_clips(path, StillsEncoder(MeanColor()), rate=2, progress=reached.append)
+    clips = embed_clips(path, ImageVideoEncoder(MeanColor()), fps=2, progress=reached.append)
     assert clips.times == pytest.approx(np.arange(40) / 2, abs=0.01)
     assert clips.vectors.argmax(axis=1).tolist() == [0] * 16 + [1] * 16 + [2] * 8
     assert clips.usable.all()
@@ -80,39 +80,39 @@ def test_clips_are_the_frames_looked_at(film: Film) -> None:
 )
 def test_clips_of_several_frames_follow_each_other(film: Film, frames: int, clips: int) -> None:
     """Four frames a clip, and a fifth that shows what happens after them; half a clip or more at the end is one."""
-    reader = Stacks(stack=5, hop=4, rate=10)
-    found = embed_clips(film(seconds=frames / 10, fps=10), reader, rate=2)
+    extractor = Stacks(frames_per_clip=5, stride=4, fps=10)
+    found = embed_clips(film(seconds=frames / 10, fps=10), extractor, fps=2)
     assert found.times == pytest.approx(np.arange(clips) * 0.4, abs=0.01)
-    for number, clip in enumerate(reader.read):
+    for number, clip in enumerate(extractor.read):
         wanted = np.minimum(np.arange(5) + 4 * number, frames - 1) / 10
         assert clip == pytest.approx(wanted, abs=0.01)
 
 
 def test_clips_last_equally_long_in_a_film_of_few_frames(film: Film) -> None:
-    reader = Stacks(stack=8, hop=8, rate=8)
-    found = embed_clips(film(seconds=6, fps=2, paint=scene("red", "green", seconds=3)), reader, rate=1)
+    extractor = Stacks(frames_per_clip=8, stride=8, fps=8)
+    found = embed_clips(film(seconds=6, fps=2, paint=scene("red", "green", seconds=3)), extractor, fps=1)
     assert found.times == pytest.approx(np.arange(6.0), abs=0.01)
     assert found.vectors.argmax(axis=1).tolist() == [0] * 3 + [1] * 3
-    assert reader.read[1] == pytest.approx(1 + np.arange(8) / 8, abs=0.01)
+    assert extractor.read[1] == pytest.approx(1 + np.arange(8) / 8, abs=0.01)
 
 
-@pytest.mark.parametrize(("stack", "hop", "calls"), [(1, 1, 1), (4, 4, 1), (5, 4, 4)])
+@pytest.mark.parametrize(("frames_per_clip", "stride", "calls"), [(1, 1, 1), (4, 4, 1), (5, 4, 4)])
 def test_runs_of_several_films_are_read_at_once_unless_clips_share_frames(
-    film: Film, stack: int, hop: int, calls: int
+    film: Film, frames_per_clip: int, stride: int, calls: int
 ) -> None:
-    alone, together = Stacks(stack, hop, rate=10), Stacks(stack, hop, rate=10)
+    alone, together = Stacks(frames_per_clip, stride, fps=10), Stacks(frames_per_clip, stride, fps=10)
     films = [film(f"{color}.mkv", seconds=3, fps=10, paint=scene(color)) for color in ("red", "blue")]
-    runs = [run for path in films for run in Runs(path, Grid.of(alone, 10))]
+    runs = [run for path in films for run in ClipBatches(path, SamplingSpec.of(alone, 10))]
     assert len(runs) == 4
     expected = [run.read(alone) for run in runs]
-    for found, wanted in zip(read_together(runs, together), expected, strict=True):
+    for found, wanted in zip(encode_batches(runs, together), expected, strict=True):
         assert (found.times, found.usable) == (wanted.times, wanted.usable)
         np.testing.assert_array_equal(found.vectors, wanted.vectors)
     assert (together.runs, together.read) == (calls, alone.read)
 
 
 def test_a_reader_without_a_rate_gets_that_of_the_settings(film: Film) -> None:
-    found = embed_clips(film(seconds=8, fps=10), Stacks(stack=8, hop=8, rate=None), rate=2)
+    found = embed_clips(film(seconds=8, fps=10), Stacks(frames_per_clip=8, stride=8, fps=None), fps=2)
     assert found.times == pytest.approx([0.0, 4.0], abs=0.01)
 
 
@@ -121,12 +121,12 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
     shared, own = Stacks(4, 4, None), Stacks(4, 4, None)
     first = build()["scene"].space
 
-    def suite(*readers: Stacks) -> Suite:
-        names = [f"space-{number}" for number in range(len(readers))]
+    def suite(*extractors: Stacks) -> Suite:
+        names = [f"space-{number}" for number in range(len(extractors))]
         spaces = {name: Space(name, 3, "IP", first.modalities, first.fingerprint) for name in names}
         encoders = {
-            name: SpaceEncoders(space, video=OnStacks(reader))
-            for (name, space), reader in zip(spaces.items(), readers, strict=True)
+            name: SpaceEncoders(space, video=OnStacks(extractor))
+            for (name, space), extractor in zip(spaces.items(), extractors, strict=True)
         }
         return Suite(DESCRIPTION, encoders)
 
@@ -137,8 +137,8 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
 
 
 def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None:
-    clips = Clips(times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0)
-    pooled = pool(clips, StillsEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
+    clips = ClipFeatures(times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0)
+    pooled = pool_clips(clips, ImageVideoEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
     assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], float)))
 
 
@@ -148,10 +148,10 @@ def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None
 )
 def test_a_span_without_a_clip_takes_the_one_that_is_shown(span: tuple[float, float], clips: list[int]) -> None:
     times = np.array([0.0, 30.0, 60.0])
-    seen = Clips(times=times, vectors=np.zeros((3, 3), np.float32), usable=np.ones(3, bool), end=90.0)
+    seen = ClipFeatures(times=times, vectors=np.zeros((3, 3), np.float32), usable=np.ones(3, bool), end=90.0)
     assert list(range(3))[seen.within(*span)] == clips
 
 
 def test_a_span_before_the_first_clip_takes_the_first() -> None:
-    seen = Clips(times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0)
+    seen = ClipFeatures(times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0)
     assert seen.within(0.0, 2.0) == slice(0, 1)

@@ -52,7 +52,7 @@ def test_a_pickle_that_nobody_vouches_for_is_not_read(models: Path, tmp_path: Pa
     assert not models.exists()
 
 
-class Runs:
+class ClipBatches:
     """What a pickle could do if one let it."""
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -61,7 +61,7 @@ class Runs:
 
 def test_code_in_a_pickle_is_not_run_even_if_it_is_vouched_for(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "rgb_imagenet.pt"
-    torch.save({"logits.conv3d.bias": Runs()}, path)
+    torch.save({"logits.conv3d.bias": ClipBatches()}, path)
     with pytest.raises(MissingWeightsError, match="holds more than weights"):
         convert("i3d-rgb", path, sha256=sha256_of(path))
 

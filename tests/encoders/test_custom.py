@@ -49,11 +49,11 @@ def test_untrained_towers_are_the_base_to_the_last_digit(film: Film, tmp_path: P
     np.testing.assert_array_equal(suite.encode("image", [image]), base.encode("image", [image]))
     np.testing.assert_array_equal(suite.encode("video", [path]), base.encode("video", [path]))
     np.testing.assert_allclose(suite.encode("text", ["red"]), base.encode("text", ["red"]), atol=FLOAT32)
-    encoder = suite.encoders["scene"].frames
-    clips = embed_clips(path, encoder.reader, rate=2)
+    encoder = suite.encoders["scene"].video_encoder
+    clips = embed_clips(path, encoder.extractor, fps=2)
     zero_shot = unit(clips.vectors.mean(axis=0))
     scores = np.linspace(0, 1, len(clips.times), dtype=np.float32)
-    np.testing.assert_allclose(encoder.whole(clips.vectors, scores), zero_shot, atol=FLOAT32)
+    np.testing.assert_allclose(encoder.embed_video(clips.vectors, scores), zero_shot, atol=FLOAT32)
     assert suite.fingerprint != base.fingerprint
     assert suite.base.fingerprint == base.fingerprint
 
@@ -79,8 +79,8 @@ def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
 
 
 def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
-    suite = opened(made(tmp_path / "mine", backgrounds={"text": {"mean": 0.25, "std": 0.05}}))
-    assert suite.encoders["scene"].backgrounds["text"].mean == 0.25
+    suite = opened(made(tmp_path / "mine", score_statistics={"text": {"mean": 0.25, "std": 0.05}}))
+    assert suite.encoders["scene"].score_statistics["text"].mean == 0.25
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
         ('{"base": "colors", "crop": 5}', "crop: Extra inputs"),
         ('{"base": "colors", "crops": 4}', "crops: Input should be 1, 5 or 10"),
         ('{"prompts": []}', "base: Field required"),
-        ('{"base": "colors", "backgrounds": {"text": {"mean": 0, "std": 0}}}', "greater than 0"),
+        ('{"base": "colors", "score_statistics": {"text": {"mean": 0, "std": 0}}}', "greater than 0"),
         ("no json", "Invalid JSON"),
     ],
 )
@@ -154,9 +154,11 @@ def test_towers_stand_on_clips_of_several_frames_as_well(
     suite = load_suite(tmp_path / "mine")
     path = film(seconds=8, fps=4, paint=scene("red", "blue", seconds=4))
     np.testing.assert_allclose(suite.encode("video", [path]), base.encode("video", [path]), atol=FLOAT32)
-    encoder, below = suite.encoders["scene"].frames, base.encoders["scene"].frames
-    clips = embed_clips(path, encoder.reader, rate=2)
+    encoder, below = suite.encoders["scene"].video_encoder, base.encoders["scene"].video_encoder
+    clips = embed_clips(path, encoder.extractor, fps=2)
     assert len(clips.times) == 4, "four frames a clip"
     scores = np.zeros(4, np.float32)
-    np.testing.assert_allclose(encoder.whole(clips.vectors, scores), below.whole(clips.vectors, scores), atol=FLOAT32)
+    np.testing.assert_allclose(
+        encoder.embed_video(clips.vectors, scores), below.embed_video(clips.vectors, scores), atol=FLOAT32
+    )
     settings.cache_clear()

@@ -11,7 +11,7 @@ from var_plugin.encoders.weights import LITE
 
 
 def test_long_videos_are_scored_in_parts_as_they_are_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = lite_suite.scene(LITE).frames
+    frames = lite_suite.scene(LITE).video_encoder
     assert frames is not None
     clips = unit(np.random.default_rng(0).normal(size=(500, 231)))
     at_once = frames.anomaly(clips)

@@ -13,7 +13,7 @@ from tests.colors import DESCRIPTION, MeanColor, color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.encoders.base import Space, Vectors, unit
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import open_folder
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
@@ -34,7 +34,7 @@ class HighIsRed:
 
 def hearing_suite() -> Suite:
     space = Space("scene", 3, "IP", frozenset(("video", "audio")), "hearing-1")
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=MeanColor(), sound=HighIsRed())})
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=MeanColor(), audio=HighIsRed())})
 
 
 def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> N
     both = Suite(DESCRIPTION, {"texts": color_suite().encoders["scene"], "sounds": suite.encoders["scene"]})
     asked: list[str] = []
 
-    def read(one: Suite) -> dict[Path, Clips]:
+    def read(one: Suite) -> dict[Path, ClipFeatures]:
         asked.extend(one.encoders)
         return clips
 
@@ -67,7 +67,7 @@ def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> N
 
 def test_a_video_may_have_several_captions() -> None:
     clips = {
-        Path(name): Clips(times=np.zeros(1), vectors=unit(np.array([color])), usable=np.ones(1, bool), end=1.0)
+        Path(name): ClipFeatures(times=np.zeros(1), vectors=unit(np.array([color])), usable=np.ones(1, bool), end=1.0)
         for name, color in {"a": (1.0, 0.1, 0.0), "b": (0.0, 0.1, 1.0)}.items()
     }
     examples = [Captioned(Path("a"), "red"), Captioned(Path("a"), "blue"), Captioned(Path("b"), "blue")]
@@ -83,7 +83,9 @@ def test_a_video_may_have_several_captions() -> None:
 
 
 def test_frames_are_taken_at_even_distances() -> None:
-    clips = Clips(times=np.arange(10.0), vectors=np.eye(10, dtype=np.float32), usable=np.ones(10, bool), end=10.0)
+    clips = ClipFeatures(
+        times=np.arange(10.0), vectors=np.eye(10, dtype=np.float32), usable=np.ones(10, bool), end=10.0
+    )
     assert evenly(clips, 4).times.tolist() == [1, 3, 6, 8]
     assert evenly(clips, 4).vectors.argmax(axis=1).tolist() == [1, 3, 6, 8]
     assert evenly(clips, 12) is clips
@@ -91,8 +93,8 @@ def test_frames_are_taken_at_even_distances() -> None:
 
 def test_a_video_is_looked_at_once_until_it_changes(film: Film, tmp_path: Path) -> None:
     class Counting(MeanColor):
-        motion = rate = None
-        stack = hop = 1
+        motion_size = fps = None
+        frames_per_clip = stride = 1
         runs = 0
 
         def encode(self, frames: list) -> Vectors:  # type: ignore[type-arg]

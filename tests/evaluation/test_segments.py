@@ -9,17 +9,17 @@ import pytest
 
 from tests.colors import MeanColor
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.clip_features import Clips, StillsEncoder
+from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder
 from var_plugin.evaluation import segments
 
 
-def film(seconds: float, **events: tuple[int, int]) -> Clips:
+def film(seconds: float, **events: tuple[int, int]) -> ClipFeatures:
     """Two clips a second that show nothing but, from second to second, an axis of its own."""
     vectors = np.zeros((int(2 * seconds), 4))
     vectors[:, 3] = 1
     for axis, (start, end) in zip(range(3), events.values(), strict=False):
         vectors[2 * start : 2 * end] = np.eye(4)[axis]
-    return Clips(
+    return ClipFeatures(
         times=np.arange(len(vectors)) / 2 + 0.25,
         vectors=unit(vectors),
         usable=np.ones(len(vectors), bool),
@@ -28,7 +28,7 @@ def film(seconds: float, **events: tuple[int, int]) -> Clips:
 
 
 CLIPS = {Path("a"): film(64, first=(8, 16), second=(40, 44)), Path("b"): film(3), Path("c"): film(40)}
-SPANS = segments.cut(CLIPS, StillsEncoder(MeanColor()))
+SPANS = segments.cut(CLIPS, ImageVideoEncoder(MeanColor()))
 FIRST, SECOND, NOTHING = np.eye(4, dtype=np.float32)[[0, 1, 2]]
 
 
@@ -94,7 +94,7 @@ def test_intervals_hold_the_value_and_draw_whole_videos() -> None:
 
 def test_a_single_span_gives_finite_numbers_and_no_interval() -> None:
     clips = {Path("b"): CLIPS[Path("b")]}
-    spans = segments.cut(clips, StillsEncoder(MeanColor()))
+    spans = segments.cut(clips, ImageVideoEncoder(MeanColor()))
     assert len(spans.times) == 1
     wanted = segments.numbered([Path("b")], clips, [(0.0, 3.0)])
     chance = segments.summary(segments.chance(wanted, spans), wanted, resamples=50)

@@ -14,7 +14,7 @@ from tests.ingest.test_add import scene
 from tests.tolerances import FLOAT32
 from var_plugin.api import Index, open_index
 from var_plugin.config import settings
-from var_plugin.encoders.base import Background, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Vectors, unit
 from var_plugin.index.calibration import MIN_ROWS, PLAIN, UNRELATED
 
 
@@ -59,7 +59,7 @@ def test_texts_are_compared_with_sentences_about_other_things(footage: Index) ->
 
 def test_sounds_that_search_images_are_not_measured_on_images(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
-    assert encoders.sound is None
+    assert encoders.audio is None
     assert footage.calibration.background(encoders, "audio") == PLAIN
     assert footage.calibration.background(encoders, "video") != PLAIN
 
@@ -82,7 +82,7 @@ def test_a_sample_is_a_fair_part_and_always_the_same(footage: Index) -> None:
 
 def test_what_a_suite_ships_counts_and_little_footage_tells_nothing(index: Index, film: Film, tmp_path: Path) -> None:
     encoders = index.suite.encoders["scene"]
-    assert index.calibration.background(encoders, "text") == Background(0.5, 0.2)
+    assert index.calibration.background(encoders, "text") == ScoreStatistics(0.5, 0.2)
     with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:
         other.add(film(seconds=10))
         assert other.calibration.background(other.suite.encoders["scene"], "text") == PLAIN

@@ -23,7 +23,7 @@ from tests.tones import tone_suite
 from var_plugin.api import Index, open_index
 from var_plugin.cli import app
 from var_plugin.config import settings
-from var_plugin.encoders.clip_features import Grid, ReadRun, Run
+from var_plugin.encoders.clip_features import ClipBatch, EncodedBatch, SamplingSpec
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
@@ -90,7 +90,7 @@ class InPieces:
         files = {n: item for n, item in enumerate(found) if isinstance(item, Footage)}
         streams = Streams(index.suite)
         decoder = Decoder(
-            [Grid.of(reader, settings().fps) for reader in streams.readers],
+            [SamplingSpec.of(extractor, settings().fps) for extractor in streams.extractors],
             {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
             frozenset(),
         )
@@ -146,16 +146,16 @@ def test_what_never_comes_fails_and_the_others_are_stored(film: Film, tmp_path: 
 def test_an_error_that_nobody_foresaw_costs_its_file_alone(tones: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = Embedder(tones.name, tones.fingerprint)
     monkeypatch.setattr(embedder, "_embedded", lambda cuts: [_fits(cut) for cut in cuts])
-    rows = [Row(number=n, item=Cut((0, 0), Run([], [float(n)], [True]), 0.0)) for n in range(4)]
+    rows = [Row(number=n, item=Cut((0, 0), ClipBatch([], [float(n)], [True]), 0.0)) for n in range(4)]
     found = [row["item"] for row in read(embedder, rows)]
     assert [type(item).__name__ for item in found] == ["Read", "Read", "VideoReceipt", "Read"]
     assert found[2].exit_code == EngineError.exit_code and "out of memory" in str(found[2].reason)
 
 
-def _fits(cut: Cut) -> ReadRun:
+def _fits(cut: Cut) -> EncodedBatch:
     if cut.run.times == [2.0]:
         raise RuntimeError("out of memory")
-    return ReadRun(cut.run.times, [True], np.zeros((1, 3), np.float32))
+    return EncodedBatch(cut.run.times, [True], np.zeros((1, 3), np.float32))
 
 
 def test_a_suite_that_workers_cannot_load_is_refused(film: Film, tmp_path: Path, installed_colors: str) -> None:

@@ -27,7 +27,7 @@ class WideImages:
 
 def wide_suite() -> Suite:
     space = Space("scene", 1_000, "IP", frozenset({"image", "video"}), "wide-1")
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=WideImages(), backgrounds={})})
+    return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=WideImages(), score_statistics={})})
 
 
 def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:

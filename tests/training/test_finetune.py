@@ -12,7 +12,7 @@ import torch
 from tests.colors import NAMES, color_suite
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import open_folder
 from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.captions import Captioned
@@ -25,12 +25,12 @@ SETTINGS = RefineSettings(epochs=20, batch_size=16, learning_rate=3e-2)
 OTHER_WORDS = {"red": "green", "green": "blue", "blue": "red"}
 
 
-def videos(count: int = 30, length: int = 20, seed: int = 0) -> tuple[list[str], dict[Path, Clips]]:
+def videos(count: int = 30, length: int = 20, seed: int = 0) -> tuple[list[str], dict[Path, ClipFeatures]]:
     """Videos of one colour each, as an encoder sees them."""
     random = np.random.default_rng(seed)
     shown = [list(OTHER_WORDS)[number % 3] for number in range(count)]
     clips = {
-        Path(f"{number}.mp4"): Clips(
+        Path(f"{number}.mp4"): ClipFeatures(
             times=np.arange(length) / 2,
             vectors=unit(np.array(NAMES[color]) + 0.2 * random.random((length, 3))),
             usable=np.ones(length, bool),
@@ -41,7 +41,7 @@ def videos(count: int = 30, length: int = 20, seed: int = 0) -> tuple[list[str],
     return shown, clips
 
 
-def described(wording: dict[str, str]) -> tuple[list[Captioned], dict[Path, Clips]]:
+def described(wording: dict[str, str]) -> tuple[list[Captioned], dict[Path, ClipFeatures]]:
     shown, clips = videos()
     return [Captioned(video, wording[color]) for video, color in zip(clips, shown, strict=True)], clips
 

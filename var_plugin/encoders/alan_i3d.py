@@ -60,8 +60,8 @@ def build(model: str) -> dict[str, SpaceEncoders]:
 
 
 def _space(name: str, alan: TrainedAlan, clips: I3dClips) -> SpaceEncoders:
-    listening = AlanSound(alan) if alan.query == "audio" else None
-    stands_on = [alan.fingerprint, clips.fingerprint, listening.fingerprint if listening else ""]
+    audio_query = AlanSound(alan) if alan.query == "audio" else None
+    stands_on = [alan.fingerprint, clips.fingerprint, audio_query.fingerprint if audio_query else ""]
     space = Space(
         name=name,
         dim=alan.config.embedding_dim,
@@ -70,7 +70,7 @@ def _space(name: str, alan: TrainedAlan, clips: I3dClips) -> SpaceEncoders:
         fingerprint=hashlib.sha256(" ".join(stands_on).encode()).hexdigest()[:16],
     )
     text = AlanText(alan) if alan.query == "text" else None
-    return SpaceEncoders(space, text=text, video=AlanVideo(alan, clips), listening=listening)
+    return SpaceEncoders(space, text=text, video=AlanVideo(alan, clips), audio_query=audio_query)
 
 
 class TrainedAlan:
@@ -96,7 +96,7 @@ class TrainedAlan:
                 )
 
     @property
-    def scope(self) -> str:
+    def anomaly_scope(self) -> str:
         """What is known of the anomaly score."""
         return (
             f"the detector of {self._checkpoint.name}, which learned from labels of whole videos; "
@@ -163,12 +163,12 @@ class AlanVideo:
     A part of a video is a video to it: the tower runs on its clips alone.
     """
 
-    def __init__(self, alan: TrainedAlan, reader: I3dClips) -> None:
+    def __init__(self, alan: TrainedAlan, extractor: I3dClips) -> None:
         self._alan = alan
-        self.reader = reader
-        self.scope = alan.scope
+        self.extractor = extractor
+        self.anomaly_scope = alan.anomaly_scope
 
-    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return (len(spans), dim) float32 of length one for spans of clips (n, 1024 or 2048)."""
         return in_batches(
             lambda some: self._encode([clips[span] for span in some]), spans, self._alan.config.embedding_dim
@@ -185,9 +185,9 @@ class AlanVideo:
             )
         return np.asarray(encoded.anomaly_scores[0].float().numpy(force=True), np.float32)
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return (dim,) of length one: the paper's vector of the video, by its own sampling of the clips."""
-        return np.asarray(self.pool(clips, [slice(None)])[0], np.float32)
+        return np.asarray(self.embed_spans(clips, [slice(None)])[0], np.float32)
 
     def _encode(self, videos: Sequence[Vectors]) -> Vectors:
         return self._alan.videos(self._alan.model.get_video_features(**self._streams(videos)))
@@ -200,7 +200,7 @@ class AlanVideo:
 
 
 class AlanSound:
-    """Whole sounds to the space of a trained ALAN, to search what is seen; satisfies `WholeSoundEncoder`."""
+    """Whole sounds to the space of a trained ALAN, to search what is seen; satisfies `AudioQueryEncoder`."""
 
     def __init__(self, alan: TrainedAlan) -> None:
         self._alan = alan
@@ -212,7 +212,7 @@ class AlanSound:
         """Return VGGish features (n, 128) float32 for (n, window) float32 in -1…1, 16 kHz mono."""
         return self._windows.encode(windows)
 
-    def whole(self, windows: Vectors) -> Vectors:
+    def embed_audio(self, windows: Vectors) -> Vectors:
         """Return (dim,) of length one for the features (n, 128) of a sound."""
         import torch
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Vectors, VideoEncoder, as_unit
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 
 _LABEL_FREE_SHARE = 0.5
 # Chosen on 360 films put together from the features of clips; the model card tells more.
@@ -43,20 +43,20 @@ class Anomaly:
         return np.asarray(np.maximum(event, _LABEL_FREE_SHARE * self.unusual), np.float32)
 
 
-def score_clips(clips: Clips, encoder: VideoEncoder) -> Anomaly:
+def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> Anomaly:
     """Score the clips of one video."""
     return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.vectors))
 
 
-def scope(encoder: VideoEncoder) -> str:
+def describe_anomaly_scope(encoder: VideoEncoder) -> str:
     """Say what the score knows and what it does not; to be shown with it."""
-    if encoder.scope is None:
-        return SCOPE
-    trained = f"trained ({encoder.scope}), raised where the clip is unusual"
-    return f"the higher of two: {trained}; and, counted by half, {SCOPE}"
+    if encoder.anomaly_scope is None:
+        return NOVELTY_SCOPE
+    trained = f"trained ({encoder.anomaly_scope}), raised where the clip is unusual"
+    return f"the higher of two: {trained}; and, counted by half, {NOVELTY_SCOPE}"
 
 
-SCOPE = "label-free: how unlike the rest of its own video a clip looks; no kind of event was learned"
+NOVELTY_SCOPE = "label-free: how unlike the rest of its own video a clip looks; no kind of event was learned"
 
 # What happens within this time of a clip is the same event and does not make it usual.
 _SAME_EVENT_SECONDS = 30.0

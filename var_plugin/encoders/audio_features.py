@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Sound, SoundEncoder, Vectors, WholeSoundEncoder, unit
-from var_plugin.encoders.clip_features import Timed, gathered
+from var_plugin.encoders.base import AudioArray, AudioEncoder, AudioQueryEncoder, Vectors, unit
+from var_plugin.encoders.clip_features import TimedFeatures, stack_chunks
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -26,7 +26,7 @@ _LEAST_LOUDNESS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard(Timed):
+class AudioFeatures(TimedFeatures):
     """What an encoder heard: a vector per window; the time of a window is its middle."""
 
     loudness: NDArray[np.float32]
@@ -34,7 +34,7 @@ class Heard(Timed):
 
 
 @dataclass(frozen=True)
-class SoundRun:
+class AudioBatch:
     """Neighbouring windows of a sound."""
 
     starts: list[int]
@@ -42,14 +42,14 @@ class SoundRun:
     samples: NDArray[np.float32]
     """(n, window)."""
 
-    def heard(self, encoder: SoundEncoder) -> HeardRun:
+    def heard(self, encoder: AudioEncoder) -> EncodedAudio:
         """Turn the windows into vectors."""
-        (heard,) = hear_together([self], encoder)
+        (heard,) = encode_audio_batches([self], encoder)
         return heard
 
 
 @dataclass(frozen=True)
-class HeardRun:
+class EncodedAudio:
     """What an encoder made of a run of n windows."""
 
     starts: list[int]
@@ -57,17 +57,19 @@ class HeardRun:
     vectors: Vectors
 
 
-def hear_together(runs: Sequence[SoundRun], encoder: SoundEncoder) -> list[HeardRun]:
+def encode_audio_batches(runs: Sequence[AudioBatch], encoder: AudioEncoder) -> list[EncodedAudio]:
     """Turn the windows of runs, of one sound or several, into vectors at once."""
     vectors = encoder.encode(np.concatenate([run.samples for run in runs]))
     ends = np.cumsum([len(run.starts) for run in runs])
     return [
-        HeardRun(run.starts, root_mean_square(run.samples), part)
+        EncodedAudio(run.starts, root_mean_square(run.samples), part)
         for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
     ]
 
 
-def listen(pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard:
+def encode_audio(
+    pieces: Iterable[AudioArray], encoder: AudioEncoder, progress: Callable[[float], None] | None = None
+) -> AudioFeatures:
     """Embed a sound that arrives in neighbouring pieces of (samples,), a few windows at a time.
 
     The windows begin `encoder.hop` samples after each other; the last one ends with the sound, and a sound shorter than
@@ -83,16 +85,16 @@ def listen(pieces: Iterable[Sound], encoder: SoundEncoder, progress: Callable[[f
     """
     windows = Windows(pieces, encoder.window, encoder.hop)
 
-    def heard() -> Iterator[HeardRun]:
+    def heard() -> Iterator[EncodedAudio]:
         for run in windows.runs():
             yield run.heard(encoder)
             if progress:
                 progress(run.starts[-1] / SAMPLE_RATE)
 
-    return join_heard(heard(), encoder.window, lambda: windows.samples)
+    return concat_audio(heard(), encoder.window, lambda: windows.samples)
 
 
-def join_heard(runs: Iterable[HeardRun], window: int, samples: Callable[[], int]) -> Heard:
+def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[], int]) -> AudioFeatures:
     """Return what was heard in a whole sound from its runs in order; its length in `samples` is asked afterwards."""
     starts: list[int] = []
     loudness: list[NDArray[np.float32]] = []
@@ -103,8 +105,8 @@ def join_heard(runs: Iterable[HeardRun], window: int, samples: Callable[[], int]
             loudness.append(run.loudness)
             yield run.vectors
 
-    joined = gathered(vectors())
-    return Heard(
+    joined = stack_chunks(vectors())
+    return AudioFeatures(
         times=(np.array(starts) + min(window, samples()) / 2) / SAMPLE_RATE,
         vectors=joined,
         loudness=np.concatenate(loudness),
@@ -112,14 +114,14 @@ def join_heard(runs: Iterable[HeardRun], window: int, samples: Callable[[], int]
     )
 
 
-def pool_sound(heard: Heard, spans: Sequence[tuple[float, float]]) -> Vectors:
+def pool_audio(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> Vectors:
     """Return (len(spans), dim) of unit length: the mean of a span's windows, the loud ones counting more."""
     vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
     return unit(np.stack(vectors))
 
 
-def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:
-    """Return (dim,) of unit length for one sound, as `pool_sound` does for a span, or as the encoder hears it whole.
+def audio_vector(item: Any, encoder: AudioEncoder | AudioQueryEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:
+    """Return (dim,) of unit length for one sound, as `pool_audio` does for a span, or as the encoder hears it whole.
 
     Args:
         item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
@@ -130,10 +132,10 @@ def sound_vector(item: Any, encoder: SoundEncoder | WholeSoundEncoder, limits: L
         InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
         NoAudioStreamError: the file has no sound; besides the other errors of `media.sandbox.client.decode_audio`.
     """
-    heard = listen(_pieces(item, limits), encoder)
-    if isinstance(encoder, WholeSoundEncoder):
-        return encoder.whole(heard.vectors)
-    return np.asarray(pool_sound(heard, [(0.0, math.inf)])[0], np.float32)
+    heard = encode_audio(_pieces(item, limits), encoder)
+    if isinstance(encoder, AudioQueryEncoder):
+        return encoder.embed_audio(heard.vectors)
+    return np.asarray(pool_audio(heard, [(0.0, math.inf)])[0], np.float32)
 
 
 def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,25 +143,25 @@ def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.square(windows).mean(axis=1)), np.float32)
 
 
-def _weighted(heard: Heard, windows: slice) -> Vectors:
+def _weighted(heard: AudioFeatures, windows: slice) -> Vectors:
     return np.asarray((heard.loudness[windows] + _LEAST_LOUDNESS) @ heard.vectors[windows])
 
 
 class Windows:
     """Cuts a sound that arrives in pieces into windows; afterwards `samples` is the length of all."""
 
-    def __init__(self, pieces: Iterable[Sound], window: int, hop: int) -> None:
+    def __init__(self, pieces: Iterable[AudioArray], window: int, hop: int) -> None:
         self._pieces, self._window, self._hop = pieces, window, hop
         self.samples = 0
 
-    def runs(self) -> Iterator[SoundRun]:
-        """Yield the windows, a few at a time; raises as `listen`."""
+    def runs(self) -> Iterator[AudioBatch]:
+        """Yield the windows, a few at a time; raises as `encode_audio`."""
         cut = iter(self)
         while batch := list(islice(cut, _BATCH)):
-            yield SoundRun([start for start, _ in batch], np.stack([window for _, window in batch]))
+            yield AudioBatch([start for start, _ in batch], np.stack([window for _, window in batch]))
 
-    def __iter__(self) -> Iterator[tuple[int, Sound]]:
-        """Yield (first sample, (window,) float32) in order; raises as `listen`."""
+    def __iter__(self) -> Iterator[tuple[int, AudioArray]]:
+        """Yield (first sample, (window,) float32) in order; raises as `encode_audio`."""
         kept, first = np.zeros(0, np.float32), 0  # the samples from `first` on
         start = covered = 0
         for piece in self._pieces:
@@ -180,7 +182,7 @@ class Windows:
             yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
 
 
-def _pieces(item: Any, limits: Limits) -> Iterator[Sound]:
+def _pieces(item: Any, limits: Limits) -> Iterator[AudioArray]:
     if isinstance(item, str | Path):
         yield from decode_audio(Path(item), limits)
     elif isinstance(item, Span):
@@ -193,7 +195,7 @@ def _pieces(item: Any, limits: Limits) -> Iterator[Sound]:
         )
 
 
-def _part(span: Span, limits: Limits) -> Iterator[Sound]:
+def _part(span: Span, limits: Limits) -> Iterator[AudioArray]:
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     position = 0
     for piece in decode_audio(Path(span.path), limits):
@@ -209,7 +211,7 @@ def _part(span: Span, limits: Limits) -> Iterator[Sound]:
         )
 
 
-def _resampled(samples: Any, rate: Any) -> Sound:
+def _resampled(samples: Any, rate: Any) -> AudioArray:
     """Return samples at 16 kHz.
 
     Raises:

@@ -24,14 +24,14 @@ Vectors = NDArray[np.float32]
 ImageArray = NDArray[np.uint8]
 """(height, width, 3) RGB."""
 
-Sound = NDArray[np.float32]
+AudioArray = NDArray[np.float32]
 """(samples,) mono in -1…1 at 16 kHz."""
 
 NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Background:
+class ScoreStatistics:
     """How similar a query of one modality is to content it has nothing to do with: mean and deviation."""
 
     mean: float
@@ -39,7 +39,7 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Confidence:
+class LogisticCalibrator:
     """How sure a calibrated score makes one that it is a match, among so many candidates.
 
     A logistic curve, fitted on labelled queries with and without a match over galleries of different size: the more
@@ -89,7 +89,7 @@ class ImageEncoder(Protocol):
         ...
 
 
-class ClipReader(Protocol):
+class ClipFeatureExtractor(Protocol):
     """What makes clips of the frames of a video, each a row of features; encoders that share one read a video once."""
 
     @property
@@ -98,27 +98,31 @@ class ClipReader(Protocol):
         ...
 
     @property
-    def motion(self) -> int | None:
+    def motion_size(self) -> int | None:
         """Height and width it wants motion images in; None where it has no use for them."""
         ...
 
     @property
-    def rate(self) -> float | None:
+    def fps(self) -> float | None:
         """Frames per second that it was trained on, repeated where a video has fewer; None: the settings say."""
         ...
 
     @property
-    def stack(self) -> int:
+    def frames_per_clip(self) -> int:
         """How many frames it looks at for one clip."""
         ...
 
     @property
-    def hop(self) -> int:
-        """How many frames lie between the beginnings of neighbouring clips, at most `stack`."""
+    def stride(self) -> int:
+        """How many frames lie between the beginnings of neighbouring clips, at most `frames_per_clip`."""
         ...
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
-        """Return the features (n, width) float32 of the n clips that (n - 1)·hop + stack neighbouring frames hold."""
+        """Return the features (n, width) float32 of n clips.
+
+        Args:
+            frames: (n - 1) * stride + frames_per_clip consecutive frames of shape `size`.
+        """
         ...
 
 
@@ -126,16 +130,16 @@ class VideoEncoder(Protocol):
     """Clips of a video to vectors of one space, and what their sequence says."""
 
     @property
-    def reader(self) -> ClipReader:
+    def extractor(self) -> ClipFeatureExtractor:
         """What makes the clips."""
         ...
 
     @property
-    def scope(self) -> str | None:
+    def anomaly_scope(self) -> str | None:
         """What its anomaly score was trained on and what that never saw; None where it has no such score."""
         ...
 
-    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return the vectors (len(spans), dim) of parts of a video, each some of its clips (n, width)."""
         ...
 
@@ -143,12 +147,12 @@ class VideoEncoder(Protocol):
         """Return trained anomaly scores (n,) in 0…1 of a video's clips (n, width) in order of time, or None."""
         ...
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the vector (dim,) of a whole video from its clips (n, width) and their anomaly scores (n,)."""
         ...
 
 
-class SoundEncoder(Protocol):
+class AudioEncoder(Protocol):
     """Windows of sound to vectors of one space."""
 
     @property
@@ -167,10 +171,10 @@ class SoundEncoder(Protocol):
 
 
 @runtime_checkable
-class WholeSoundEncoder(SoundEncoder, Protocol):
+class AudioQueryEncoder(AudioEncoder, Protocol):
     """Sounds as wholes, to search a space that stores none; its windows are features of any width."""
 
-    def whole(self, windows: Vectors) -> Vectors:
+    def embed_audio(self, windows: Vectors) -> Vectors:
         """Return the vector (dim,) of a sound from its windows (n, width) in order of time."""
         ...
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import ClipReader, ImageEncoder, Vectors, VideoEncoder, unit
+from var_plugin.encoders.base import ClipFeatureExtractor, ImageEncoder, Vectors, VideoEncoder, unit
 from var_plugin.media.frames import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import Frames
@@ -19,7 +19,7 @@ from var_plugin.media.segmentation import has_content
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timed:
+class TimedFeatures:
     """n moments in order of time."""
 
     times: NDArray[np.float64]
@@ -38,13 +38,13 @@ class Timed:
         return slice(int(first), int(last))
 
 
-FRAMES_AT_ONCE = 16
+FRAMES_PER_BATCH = 16
 """Of encoders that look at many frames for a clip, rather so many clips as these frames hold, but a few at least."""
 _LEAST_CLIPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clips(Timed):
+class ClipFeatures(TimedFeatures):
     """What an encoder's reader saw of a video: features per clip; the end is that of the last frame."""
 
     usable: NDArray[np.bool_]
@@ -60,41 +60,48 @@ class Clips(Timed):
 
 
 @dataclass(frozen=True)
-class Grid:
+class SamplingSpec:
     """What a reader wants of a video, without the reader itself: small enough to travel to another process."""
 
     size: tuple[int, int]
-    motion: int | None
-    rate: float
-    stack: int
-    hop: int
-    at_once: int = FRAMES_AT_ONCE
+    motion_size: int | None
+    fps: float
+    frames_per_clip: int
+    stride: int
+    frames_per_batch: int = FRAMES_PER_BATCH
     """Frames of a run, about."""
 
     @classmethod
-    def of(cls, reader: ClipReader, rate: float, at_once: int = FRAMES_AT_ONCE) -> Self:
+    def of(cls, extractor: ClipFeatureExtractor, fps: float, frames_per_batch: int = FRAMES_PER_BATCH) -> Self:
         """Return the grid of a reader; `rate` in frames per second counts where the reader does not say."""
-        return cls(reader.size, reader.motion, reader.rate or rate, reader.stack, reader.hop, at_once)
+        return cls(
+            extractor.size,
+            extractor.motion_size,
+            extractor.fps or fps,
+            extractor.frames_per_clip,
+            extractor.stride,
+            frames_per_batch,
+        )
 
 
 @dataclass(frozen=True)
-class Run:
+class ClipBatch:
     """Neighbouring frames that hold n whole clips."""
 
     frames: list[Frame]
     times: list[float]
     """Of the n clips, in seconds from the start of the video."""
     usable: list[bool]
-    """As `Clips.usable`."""
+    """As `ClipFeatures.usable`."""
 
-    def read(self, reader: ClipReader) -> ReadRun:
+    def read(self, extractor: ClipFeatureExtractor) -> EncodedBatch:
         """Make features of the clips."""
-        (read,) = read_together([self], reader)
+        (read,) = encode_batches([self], extractor)
         return read
 
 
 @dataclass(frozen=True)
-class ReadRun:
+class EncodedBatch:
     """What a reader made of a run: features (n, width) of its clips."""
 
     times: list[float]
@@ -102,16 +109,18 @@ class ReadRun:
     vectors: Vectors
 
 
-def read_together(runs: Sequence[Run], reader: ClipReader) -> list[ReadRun]:
+def encode_batches(runs: Sequence[ClipBatch], extractor: ClipFeatureExtractor) -> list[EncodedBatch]:
     """Make features of the clips of runs, of one video or several: at once, unless clips share frames."""
-    if reader.stack != reader.hop and len(runs) > 1:
-        return [run.read(reader) for run in runs]
-    vectors = reader.encode([frame for run in runs for frame in run.frames])
+    if extractor.frames_per_clip != extractor.stride and len(runs) > 1:
+        return [run.read(extractor) for run in runs]
+    vectors = extractor.encode([frame for run in runs for frame in run.frames])
     ends = np.cumsum([len(run.times) for run in runs])
-    return [ReadRun(run.times, run.usable, part) for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)]
+    return [
+        EncodedBatch(run.times, run.usable, part) for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
+    ]
 
 
-class Runs:
+class ClipBatches:
     """Decodes a video once, as runs of a few clips; afterwards `end` is that of its last frame, in seconds.
 
     Where a clip has several frames it spans the same time in every video: where frames are missing, the one before is
@@ -127,7 +136,7 @@ class Runs:
     def __init__(
         self,
         path: Path,
-        grid: Grid,
+        grid: SamplingSpec,
         *,
         start: float = 0.0,
         end: float = math.inf,
@@ -135,7 +144,7 @@ class Runs:
     ) -> None:
         self._grid = grid
         self._decoded = Frames(
-            path, limits=limits, rate=grid.rate, size=grid.size, motion=grid.motion, start=start, end=end
+            path, limits=limits, rate=grid.fps, size=grid.size, motion=grid.motion_size, start=start, end=end
         )
 
     @property
@@ -143,20 +152,20 @@ class Runs:
         """Seconds; known after the last run."""
         return self._decoded.end
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[ClipBatch]:
         """Yield the runs in order of time; raises as `media.sandbox.client.Frames`."""
         grid = self._grid
-        frames = iter(self._decoded) if grid.stack == 1 else _steady(self._decoded, grid.rate)
+        frames = iter(self._decoded) if grid.frames_per_clip == 1 else _steady(self._decoded, grid.fps)
         for run in _runs(frames, grid):
-            first_frames = run[: len(run) - grid.stack + 1 : grid.hop]
-            yield Run(
+            first_frames = run[: len(run) - grid.frames_per_clip + 1 : grid.stride]
+            yield ClipBatch(
                 run,
                 [frame.time for frame in first_frames],
                 [has_content(frame.image) for frame in first_frames],
             )
 
 
-def join_runs(runs: Iterable[ReadRun], end: Callable[[], float]) -> Clips:
+def concat_batches(runs: Iterable[EncodedBatch], end: Callable[[], float]) -> ClipFeatures:
     """Return the clips of a video from its runs in order of time; `end`, of its last frame, is asked afterwards."""
     times: list[float] = []
     usable: list[bool] = []
@@ -167,36 +176,36 @@ def join_runs(runs: Iterable[ReadRun], end: Callable[[], float]) -> Clips:
             usable.extend(run.usable)
             yield run.vectors
 
-    joined = gathered(vectors())
-    return Clips(times=np.array(times), vectors=joined, usable=np.array(usable, bool), end=end())
+    joined = stack_chunks(vectors())
+    return ClipFeatures(times=np.array(times), vectors=joined, usable=np.array(usable, bool), end=end())
 
 
-class EachFrame:
+class PerFrameMixin:
     """What encoders have in common whose clips are single frames, each with a vector of the space already."""
 
-    motion: int | None = None
-    rate: float | None = None
-    stack = hop = 1
+    motion_size: int | None = None
+    fps: float | None = None
+    frames_per_clip = stride = 1
 
     @property
-    def reader(self) -> Self:
+    def extractor(self) -> Self:
         """Itself: frames become vectors at once."""
         return self
 
-    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return the mean direction of each span's clips, (len(spans), dim)."""
-        return mean_directions(clips, spans)
+        return mean_pool(clips, spans)
 
 
 @dataclass(frozen=True)
-class StillsEncoder(EachFrame):
+class ImageVideoEncoder(PerFrameMixin):
     """Makes a video encoder of an image encoder: a clip is its frame, the video their mean; a `VideoEncoder`.
 
     Two on the same images are equal: what one has read of a video is what the other would read.
     """
 
     images: ImageEncoder
-    scope: ClassVar[None] = None
+    anomaly_scope: ClassVar[None] = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -210,28 +219,28 @@ class StillsEncoder(EachFrame):
     def anomaly(self, clips: Vectors) -> None:
         """Stills alone have no trained score."""
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean direction of the clips, (dim,)."""
-        (whole,) = self.pool(clips, [slice(None)])
+        (whole,) = self.embed_spans(clips, [slice(None)])
         return np.asarray(whole, np.float32)
 
 
 def embed_clips(
     path: Path,
-    reader: ClipReader,
+    extractor: ClipFeatureExtractor,
     *,
-    rate: float,
+    fps: float,
     start: float = 0.0,
     end: float = math.inf,
     limits: Limits = DEFAULT_LIMITS,
     progress: Callable[[float], None] | None = None,
-) -> Clips:
-    """Decode the frames that a reader wants and make clips of them, a few at a time, as `Runs`.
+) -> ClipFeatures:
+    """Decode the frames that a reader wants and make clips of them, a few at a time, as `ClipBatches`.
 
     Args:
         path: the video.
-        reader: makes the clips.
-        rate: frames per second, where the reader does not say.
+        extractor: computes the features of the clips.
+        fps: frames per second, used if the extractor sets none.
         start: where the part of the video begins, in seconds.
         end: where it ends.
         limits: limits of decoding.
@@ -240,23 +249,23 @@ def embed_clips(
     Raises:
         VarPluginError: one child for each way in which decoding can fail, see `media.sandbox.client.Frames`.
     """
-    runs = Runs(path, Grid.of(reader, rate), start=start, end=end, limits=limits)
+    runs = ClipBatches(path, SamplingSpec.of(extractor, fps), start=start, end=end, limits=limits)
 
-    def read() -> Iterator[ReadRun]:
+    def read() -> Iterator[EncodedBatch]:
         for run in runs:
-            yield run.read(reader)
+            yield run.read(extractor)
             if progress:
                 progress(run.frames[-1].time)
 
-    return join_runs(read(), lambda: runs.end)
+    return concat_batches(read(), lambda: runs.end)
 
 
-def pool(clips: Clips, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:
+def pool_clips(clips: ClipFeatures, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:
     """Return the vectors (len(spans), dim) of spans of a video, in seconds."""
-    return encoder.pool(clips.vectors, [clips.within(start, end) for start, end in spans])
+    return encoder.embed_spans(clips.vectors, [clips.within(start, end) for start, end in spans])
 
 
-def mean_directions(clips: Vectors, spans: Sequence[slice]) -> Vectors:
+def mean_pool(clips: Vectors, spans: Sequence[slice]) -> Vectors:
     """Return the mean direction of each span's clips, (len(spans), dim) of unit length."""
     return unit(np.stack([clips[span].mean(axis=0) for span in spans]))
 
@@ -276,30 +285,30 @@ def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:
         yield from (replace(shown, time=missing / rate) for missing in range(slot, last))
 
 
-def _runs(frames: Iterator[Frame], grid: Grid) -> Iterator[list[Frame]]:
+def _runs(frames: Iterator[Frame], grid: SamplingSpec) -> Iterator[list[Frame]]:
     """Yield neighbouring frames that hold some clips each; the clips follow each other without a gap."""
-    stack, hop = grid.stack, grid.hop
-    clips_at_once = max(_LEAST_CLIPS, grid.at_once // stack)
+    frames_per_clip, stride = grid.frames_per_clip, grid.stride
+    clips_at_once = max(_LEAST_CLIPS, grid.frames_per_batch // frames_per_clip)
     run: list[Frame] = []
     begun = False
     for frame in frames:
         run.append(frame)
-        if len(run) == (clips_at_once - 1) * hop + stack:
+        if len(run) == (clips_at_once - 1) * stride + frames_per_clip:
             yield run
-            begun, run = True, run[clips_at_once * hop :]
-    whole = max(0, (len(run) - stack) // hop + 1)
-    rest = len(run) - whole * hop
-    if rest > 0 and (2 * rest >= hop or not (begun or whole)):
-        run += [run[-1]] * (whole * hop + stack - len(run))
+            begun, run = True, run[clips_at_once * stride :]
+    whole = max(0, (len(run) - frames_per_clip) // stride + 1)
+    rest = len(run) - whole * stride
+    if rest > 0 and (2 * rest >= stride or not (begun or whole)):
+        run += [run[-1]] * (whole * stride + frames_per_clip - len(run))
         whole += 1
     if whole:
-        yield run[: (whole - 1) * hop + stack]
+        yield run[: (whole - 1) * stride + frames_per_clip]
 
 
 _GROWS_BY = 4_096  # rows
 
 
-def gathered(parts: Iterable[Vectors]) -> Vectors:
+def stack_chunks(parts: Iterable[Vectors]) -> Vectors:
     """Return the rows of all parts (n, width) in order; without a part, (0, 0)."""
     rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
     count = 0

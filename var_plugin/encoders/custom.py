@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from var_plugin.encoders.base import Background, Space
-from var_plugin.encoders.clip_features import StillsEncoder
+from var_plugin.encoders.base import ScoreStatistics, Space
+from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
-from var_plugin.encoders.residual import TowerImages, TowerText, TowerVideo, read_with
+from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError, field_errors
 from var_plugin.types import Modality
@@ -42,7 +42,7 @@ class Anomalies(BaseModel):
 
 
 class Spread(BaseModel):
-    """A `Background`, as the file has it."""
+    """A `ScoreStatistics`, as the file has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class SuiteFile(BaseModel):
     """How many crops of an image are looked at; None: the whole image, scaled."""
     anomaly: Anomalies | None = None
     """None: the towers have no trained anomaly score."""
-    backgrounds: dict[Literal["text", "image", "video"], Spread] = {}
+    score_statistics: dict[Literal["text", "image", "video"], Spread] = {}
     """Per query modality, the similarity to footage that has nothing to do with the query."""
     summary: str = ""
 
@@ -147,7 +147,7 @@ class FolderTowers:
         return int(self.model.config.embedding_dim)
 
     @property
-    def scope(self) -> str | None:
+    def anomaly_scope(self) -> str | None:
         """What its anomaly score was trained on."""
         return self._anomaly.scope if self._anomaly else None
 
@@ -171,12 +171,12 @@ def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path, digest: hashlib._
             digest.update(part.name.encode() + part.read_bytes())
         towers = FolderTowers(weights, file.anomaly)
         dim = towers.dim
-        frames = video or (StillsEncoder(image) if image else None)
-        video = TowerVideo(frames, towers) if frames else None
-        image = TowerImages(image, towers) if image else None
-        text = TowerText(read_with(text), towers) if text else None
+        frames = video or (ImageVideoEncoder(image) if image else None)
+        video = ResidualVideoEncoder(frames, towers) if frames else None
+        image = ResidualImageEncoder(image, towers) if image else None
+        text = ResidualTextEncoder(read_with(text), towers) if text else None
     space = Space(base.space.name, dim, base.space.metric, base.space.modalities, digest.hexdigest()[:16])
-    measured: dict[Modality, Background] = {
-        modality: Background(spread.mean, spread.std) for modality, spread in file.backgrounds.items()
+    measured: dict[Modality, ScoreStatistics] = {
+        modality: ScoreStatistics(spread.mean, spread.std) for modality, spread in file.score_statistics.items()
     }
-    return replace(base, space=space, text=text, image=image, video=video, backgrounds=measured, confidences={})
+    return replace(base, space=space, text=text, image=image, video=video, score_statistics=measured, calibrators={})

@@ -9,8 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
-from var_plugin.encoders.base import ClipReader, ImageArray, ImageEncoder, TextEncoder, Vectors, VideoEncoder, as_unit
-from var_plugin.encoders.clip_features import EachFrame
+from var_plugin.encoders.base import (
+    ClipFeatureExtractor,
+    ImageArray,
+    ImageEncoder,
+    TextEncoder,
+    Vectors,
+    VideoEncoder,
+    as_unit,
+)
+from var_plugin.encoders.clip_features import PerFrameMixin
 from var_plugin.encoders.weights import in_batches
 from var_plugin.media.frames import Frame
 
@@ -39,7 +47,7 @@ class Towers(Protocol):
         ...
 
     @property
-    def scope(self) -> str | None:
+    def anomaly_scope(self) -> str | None:
         """What its anomaly score was trained on and what that never saw; None: it was not trained."""
         ...
 
@@ -49,7 +57,7 @@ class Towers(Protocol):
         ...
 
 
-class TowerText:
+class ResidualTextEncoder:
     """Sentences to the refined space; satisfies `TextEncoder`."""
 
     def __init__(self, read: Reader, towers: Towers) -> None:
@@ -66,7 +74,7 @@ class TowerText:
         return _rows(self._towers.model.texts(torch.from_numpy(objects), sentences))
 
 
-class TowerImages:
+class ResidualImageEncoder:
     """Images, of whose motion nothing is known, to the refined space; satisfies `ImageEncoder`."""
 
     def __init__(self, stills: ImageEncoder, towers: Towers) -> None:
@@ -87,7 +95,7 @@ class TowerImages:
         return _rows(self._towers.model.clips(torch.from_numpy(self._stills.encode(images))))
 
 
-class MovingStills(EachFrame):
+class MotionClipEncoder(PerFrameMixin):
     """Frames, with what moves after them, as clips of the refined space, before the towers; a `VideoEncoder`.
 
     Args:
@@ -96,8 +104,8 @@ class MovingStills(EachFrame):
         motion: what sees it.
     """
 
-    motion = SIDE
-    scope = None
+    motion_size = SIDE
+    anomaly_scope = None
 
     def __init__(self, stills: ImageEncoder, towers: Towers, motion: MotionBackbone) -> None:
         self._stills, self._towers, self._backbone = stills, towers, motion
@@ -121,12 +129,12 @@ class MovingStills(EachFrame):
     def anomaly(self, clips: Vectors) -> None:
         """The towers have the score."""
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean direction of the clips, (dim,)."""
-        return np.asarray(self.pool(clips, [slice(None)])[0], np.float32)
+        return np.asarray(self.embed_spans(clips, [slice(None)])[0], np.float32)
 
 
-class TowerVideo:
+class ResidualVideoEncoder:
     """What a video's clips say together, on top of another `VideoEncoder`, whose clips and spans it leaves as they are.
 
     Args:
@@ -138,22 +146,22 @@ class TowerVideo:
         self._frames, self._towers = frames, towers
 
     @property
-    def reader(self) -> ClipReader:
+    def extractor(self) -> ClipFeatureExtractor:
         """That of the encoder below."""
-        return self._frames.reader
+        return self._frames.extractor
 
     @property
-    def scope(self) -> str | None:
+    def anomaly_scope(self) -> str | None:
         """What its anomaly score was trained on and what that never saw."""
-        return self._towers.scope or self._frames.scope
+        return self._towers.anomaly_scope or self._frames.anomaly_scope
 
-    def pool(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return the vectors (len(spans), dim) that the encoder below has for parts of a video."""
-        return self._frames.pool(clips, spans)
+        return self._frames.embed_spans(clips, spans)
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
         """Return (n,): the detector's calibrated scores; where it was not trained, those of the encoder below."""
-        if self._towers.scope is None:
+        if self._towers.anomaly_scope is None:
             return self._frames.anomaly(clips)
         return self.scores(clips, np.arange(len(clips)))
 
@@ -171,7 +179,7 @@ class TowerVideo:
                 found.append(torch.sigmoid(slope * logits + offset)[first - start :][:_CHUNK].numpy())
         return np.concatenate(found)
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return (dim,) of length one: ALAN's vector of the video, by fixed and anomaly-led sampling of its clips."""
         import torch
 
@@ -188,13 +196,13 @@ class TowerVideo:
 
 def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
     """Return the vector of each clip, (n, dim), from its features (n, width)."""
-    if isinstance(encoder, EachFrame) and type(encoder).pool is EachFrame.pool:
+    if isinstance(encoder, PerFrameMixin) and type(encoder).embed_spans is PerFrameMixin.embed_spans:
         return as_unit(clips)
-    dim = encoder.pool(clips[:1], [slice(0, 1)]).shape[1]
+    dim = encoder.embed_spans(clips[:1], [slice(0, 1)]).shape[1]
     vectors = np.empty((len(clips), dim), np.float32)
     for first in range(0, len(clips), _CHUNK):
         some = clips[first : first + _CHUNK]
-        vectors[first : first + _CHUNK] = encoder.pool(some, [slice(n, n + 1) for n in range(len(some))])
+        vectors[first : first + _CHUNK] = encoder.embed_spans(some, [slice(n, n + 1) for n in range(len(some))])
     return vectors
 
 

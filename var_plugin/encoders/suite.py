@@ -11,21 +11,21 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from var_plugin.config import settings
-from var_plugin.encoders.anomaly import scope, score_clips
-from var_plugin.encoders.audio_features import sound_vector
+from var_plugin.encoders.anomaly import describe_anomaly_scope, score_clips
+from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import (
-    Background,
-    Confidence,
+    AudioEncoder,
+    AudioQueryEncoder,
     ImageEncoder,
-    SoundEncoder,
+    LogisticCalibrator,
+    ScoreStatistics,
     Space,
     TextEncoder,
     Vectors,
     VideoEncoder,
-    WholeSoundEncoder,
     check_vectors,
 )
-from var_plugin.encoders.clip_features import StillsEncoder, embed_clips
+from var_plugin.encoders.clip_features import ImageVideoEncoder, embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -67,18 +67,18 @@ class SpaceEncoders:
     image: ImageEncoder | None = None
     video: VideoEncoder | None = None
     """None where the suite sees a video as stills; then `frames` makes one of `image`."""
-    sound: SoundEncoder | None = None
-    listening: WholeSoundEncoder | None = None
+    audio: AudioEncoder | None = None
+    audio_query: AudioQueryEncoder | None = None
     """Instead of `sound` where sounds are queries only, for what is seen."""
-    backgrounds: Mapping[Modality, Background] = field(default_factory=dict)
+    score_statistics: Mapping[Modality, ScoreStatistics] = field(default_factory=dict)
     """Per query modality, the similarity to content that has nothing to do with the query."""
-    confidences: Mapping[Modality, Confidence] = field(default_factory=dict)
+    calibrators: Mapping[Modality, LogisticCalibrator] = field(default_factory=dict)
     """Per query modality that was calibrated on labelled data, how sure a score makes one."""
 
     @property
-    def frames(self) -> VideoEncoder | None:
+    def video_encoder(self) -> VideoEncoder | None:
         """What turns the frames of a video into vectors, if anything does."""
-        return self.video or (StillsEncoder(self.image) if self.image else None)
+        return self.video or (ImageVideoEncoder(self.image) if self.image else None)
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,10 @@ class Suite:
             encoder = _required(target.image)
             vectors = encoder.encode([load_image(item, encoder.size, limits) for item in items])
         elif modality == "audio":
-            listener = _required(target.sound or target.listening)
-            vectors = np.stack([sound_vector(item, listener, limits) for item in items])
+            listener = _required(target.audio or target.audio_query)
+            vectors = np.stack([audio_vector(item, listener, limits) for item in items])
         else:
-            vectors = np.stack([_video_vector(item, _required(target.frames), limits) for item in items])
+            vectors = np.stack([_video_vector(item, _required(target.video_encoder), limits) for item in items])
         check_vectors(vectors, target.space)
         return vectors
 
@@ -190,8 +190,8 @@ class Suite:
         Raises:
             As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
         """
-        encoder = _required(self.encoders_for("video").frames)
-        clips = embed_clips(Path(video), encoder.reader, rate=settings().fps)
+        encoder = _required(self.encoders_for("video").video_encoder)
+        clips = embed_clips(Path(video), encoder.extractor, fps=settings().fps)
         found = score_clips(clips, encoder)
         events = [None] * len(clips.times) if found.event is None else found.event.tolist()
         columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
@@ -201,7 +201,7 @@ class Suite:
     @property
     def anomaly_scope(self) -> str:
         """What the anomaly score knows and what it never saw."""
-        return scope(_required(self.encoders_for("video").frames))
+        return describe_anomaly_scope(_required(self.encoders_for("video").video_encoder))
 
 
 def _required(encoder: T | None) -> T:
@@ -231,7 +231,7 @@ def _video_vector(item: Any, encoder: VideoEncoder, limits: Limits) -> Vectors:
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
-    clips = embed_clips(path, encoder.reader, rate=settings().fps, start=start, end=end, limits=limits)
+    clips = embed_clips(path, encoder.extractor, fps=settings().fps, start=start, end=end, limits=limits)
     if not len(clips.times):
         raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
-    return np.asarray(encoder.pool(clips.vectors, [slice(None)])[0], np.float32)
+    return np.asarray(encoder.embed_spans(clips.vectors, [slice(None)])[0], np.float32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Background, Confidence, Vectors
+from var_plugin.encoders.base import LogisticCalibrator, ScoreStatistics, Vectors
 from var_plugin.errors import MissingWeightsError
 from var_plugin.types import Modality
 
@@ -54,14 +54,14 @@ class WeightFolder:
         digest.update(json.dumps(stored, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
-    def backgrounds(self) -> dict[Modality, Background]:
+    def score_statistics(self) -> dict[Modality, ScoreStatistics]:
         """Return, per query modality, how similar a query is to content that has nothing to do with it."""
-        return {modality: Background(**numbers) for modality, numbers in self.configuration["background"].items()}
+        return {modality: ScoreStatistics(**numbers) for modality, numbers in self.configuration["background"].items()}
 
-    def confidences(self) -> dict[Modality, Confidence]:
+    def calibrators(self) -> dict[Modality, LogisticCalibrator]:
         """Return, per query modality with labelled data, how sure a score makes one; nothing before it was fitted."""
         fitted = self.configuration.get("confidence", {})
-        return {modality: Confidence(**numbers) for modality, numbers in fitted.items()}
+        return {modality: LogisticCalibrator(**numbers) for modality, numbers in fitted.items()}
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `name.`, without it; what is half precision becomes float32."""

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from var_plugin.config import settings
-from var_plugin.encoders.base import ClipReader, VideoEncoder
-from var_plugin.encoders.clip_features import Clips, embed_clips
+from var_plugin.encoders.base import ClipFeatureExtractor, VideoEncoder
+from var_plugin.encoders.clip_features import ClipFeatures, embed_clips
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
@@ -27,11 +27,11 @@ class ClipCache:
             cache.
     """
 
-    def __init__(self, reader: ClipReader, fingerprint: str, folder: Path | None = None) -> None:
-        self._reader = reader
+    def __init__(self, extractor: ClipFeatureExtractor, fingerprint: str, folder: Path | None = None) -> None:
+        self._extractor = extractor
         self._folder = (folder or settings().cache / "clips") / fingerprint
 
-    def __call__(self, video: Path) -> Clips:
+    def __call__(self, video: Path) -> ClipFeatures:
         """Return the clips of a video.
 
         Raises:
@@ -39,7 +39,7 @@ class ClipCache:
         """
         file = self._folder / f"{self._key(video)}.npz"
         if not file.is_file():
-            clips = embed_clips(video, self._reader, rate=settings().fps)
+            clips = embed_clips(video, self._extractor, fps=settings().fps)
             if not len(clips.times):
                 raise InvalidInputError(f"{video} has no frame", fix="leave it out")
             _write(_vectors_of(file), lambda target: np.save(target, clips.vectors))
@@ -47,11 +47,13 @@ class ClipCache:
         # Mapped, not read: of many hours of clips as much is in memory as there is room for.
         vectors = np.asarray(np.load(_vectors_of(file), mmap_mode="c"))
         with np.load(file) as kept:
-            return Clips(times=kept["times"], vectors=vectors, usable=kept["usable"], end=float(kept["end"]))
+            return ClipFeatures(times=kept["times"], vectors=vectors, usable=kept["usable"], end=float(kept["end"]))
 
-    def read(self, videos: Iterable[Path], report: Callable[[Path], None] = lambda video: None) -> dict[Path, Clips]:
+    def read(
+        self, videos: Iterable[Path], report: Callable[[Path], None] = lambda video: None
+    ) -> dict[Path, ClipFeatures]:
         """Return the clips of several videos; `report` is told each one that is done."""
-        found: dict[Path, Clips] = {}
+        found: dict[Path, ClipFeatures] = {}
         for video in dict.fromkeys(videos):
             found[video] = self(video)
             report(video)
@@ -70,9 +72,9 @@ def clip_cache(suite: Suite, folder: Path | None = None) -> ClipCache:
         UnsupportedModalityError: the suite takes no video.
     """
     encoders, frames = suite.encoders_for("video"), video_encoder(suite)
-    if suite.base and video_encoder(suite.base).reader == frames.reader:
+    if suite.base and video_encoder(suite.base).extractor == frames.extractor:
         encoders = suite.base.encoders_for("video")
-    return ClipCache(frames.reader, encoders.space.fingerprint, folder)
+    return ClipCache(frames.extractor, encoders.space.fingerprint, folder)
 
 
 def video_encoder(suite: Suite) -> VideoEncoder:
@@ -81,13 +83,13 @@ def video_encoder(suite: Suite) -> VideoEncoder:
     Raises:
         UnsupportedModalityError: nothing does.
     """
-    frames = suite.encoders_for("video").frames
+    frames = suite.encoders_for("video").video_encoder
     if frames is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
     return frames
 
 
-def evenly(clips: Clips, count: int) -> Clips:
+def evenly(clips: ClipFeatures, count: int) -> ClipFeatures:
     """Return `count` clips at even distances, or all where there are fewer."""
     if len(clips.times) <= count:
         return clips

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from var_plugin.config import require
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import Vectors, VideoEncoder
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation import segments
@@ -36,7 +36,7 @@ class Measured:
 def measure(
     suite: Suite,
     examples: Sequence[Captioned],
-    clips: Callable[[Suite], Mapping[Path, Clips]],
+    clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
     *,
     frames: int | None = None,
     resamples: int = 2000,
@@ -85,7 +85,7 @@ def measure(
 def _moments(
     suites: Sequence[tuple[str, Suite]],
     examples: Sequence[Captioned],
-    clips: Callable[[Suite], Mapping[Path, Clips]],
+    clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
     resamples: int,
 ) -> list[Measured]:
     measured: list[Measured] = []
@@ -103,12 +103,14 @@ def _moments(
     return measured
 
 
-def video_vector(clips: Clips, encoder: VideoEncoder) -> Vectors:
+def video_vector(clips: ClipFeatures, encoder: VideoEncoder) -> Vectors:
     """Return the vector (dim,) of a whole video, as an index would hold it."""
-    return encoder.whole(clips.vectors, score_clips(clips, encoder).score)
+    return encoder.embed_video(clips.vectors, score_clips(clips, encoder).score)
 
 
-def _video_scores(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, Clips]) -> NDArray[np.float32]:
+def _video_scores(
+    suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, ClipFeatures]
+) -> NDArray[np.float32]:
     """Return (queries, videos), the videos in order of their first query."""
     encoder = video_encoder(suite)
     videos = np.stack([video_vector(clips[video], encoder) for video in dict.fromkeys(one.video for one in examples)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.audio_features import listen
+from var_plugin.encoders.audio_features import encode_audio
 from var_plugin.encoders.backbones.i3d import WIDTH, Method
 from var_plugin.encoders.backbones.i3d_features import RATE, I3dClips
 from var_plugin.encoders.backbones.vggish_features import VGGishWindows
@@ -45,12 +45,12 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
         MediaNotFoundError, NoVideosFoundError: nothing to extract from.
         UnsupportedModalityError: the suite takes no video.
     """
-    encoder = suite.encoders_for("video").frames
+    encoder = suite.encoders_for("video").video_encoder
     if encoder is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
-    reader = encoder.reader
+    extractor = encoder.extractor
     return _extract(
-        videos, out, lambda video: {_FEATURES: embed_clips(video, reader, rate=rate).vectors}, _FEATURES, report
+        videos, out, lambda video: {_FEATURES: embed_clips(video, extractor, fps=rate).vectors}, _FEATURES, report
     )
 
 
@@ -76,8 +76,8 @@ def extract_paper_features(videos: Path, out: Path, *, flow: Method | None, repo
     def make(video: Path) -> dict[Path, Vectors]:
         made: dict[Path, Vectors] = {}
         with suppress(NoAudioStreamError):
-            made[_SOUND] = listen(decode_audio(video), windows).vectors
-        seen = embed_clips(video, clips, rate=RATE).vectors
+            made[_SOUND] = encode_audio(decode_audio(video), windows).vectors
+        seen = embed_clips(video, clips, fps=RATE).vectors
         return made | ({_FLOW: seen[:, WIDTH:]} if flow else {}) | {_RGB: seen[:, :WIDTH]}
 
     return _extract(videos, out, make, _RGB, report)

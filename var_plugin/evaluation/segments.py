@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Vectors, VideoEncoder
-from var_plugin.encoders.clip_features import Clips, pool
+from var_plugin.encoders.clip_features import ClipFeatures, pool_clips
 from var_plugin.evaluation.metrics import DEPTHS, Interval
 
 OVERLAPS = (0.3, 0.5, 0.7)
@@ -59,14 +59,14 @@ class Moments:
     intervals: dict[str, Interval] = field(default_factory=dict)
 
 
-def cut(clips: Mapping[Path, Clips], encoder: VideoEncoder) -> Spans:
+def cut(clips: Mapping[Path, ClipFeatures], encoder: VideoEncoder) -> Spans:
     """Cut every video into overlapping spans of all lengths; one shorter than the shortest is one span."""
     videos, times, vectors = [], [], []
     for number, one in enumerate(clips.values()):
         spans = _grid(one.end)
         videos.append(np.full(len(spans), number))
         times.append(spans)
-        vectors.append(pool(one, encoder, [(float(start), float(end)) for start, end in spans]))
+        vectors.append(pool_clips(one, encoder, [(float(start), float(end)) for start, end in spans]))
     return Spans(np.concatenate(videos), np.concatenate(times), np.concatenate(vectors))
 
 
@@ -168,7 +168,9 @@ def _answers(scores: Vectors, spans: Spans) -> list[int]:
     return answers
 
 
-def numbered(videos: Sequence[Path], clips: Mapping[Path, Clips], times: Sequence[tuple[float, float]]) -> Wanted:
+def numbered(
+    videos: Sequence[Path], clips: Mapping[Path, ClipFeatures], times: Sequence[tuple[float, float]]
+) -> Wanted:
     """Return what queries are to find, their videos numbered in the order of `clips`."""
     numbers = {video: number for number, video in enumerate(clips)}
     return Wanted(np.array([numbers[video] for video in videos]), np.array(times, float))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Background, Vectors
+from var_plugin.encoders.base import ScoreStatistics, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.types import Modality
 
-PLAIN = Background(0.0, 1.0)
+PLAIN = ScoreStatistics(0.0, 1.0)
 """Where nothing is known: the score is the similarity."""
 
 MIN_ROWS = 32
@@ -41,17 +41,17 @@ class Calibration:
 
     def __init__(self, index: VideoGeneration) -> None:
         self._index = index
-        self._measured: dict[tuple[int, str, Modality, int], Background] = {}
+        self._measured: dict[tuple[int, str, Modality, int], ScoreStatistics] = {}
 
-    def background(self, encoders: SpaceEncoders, modality: Modality) -> Background:
+    def background(self, encoders: SpaceEncoders, modality: Modality) -> ScoreStatistics:
         """Return the background of queries of one modality: the suite's, else the index's, else `PLAIN`.
 
         Raises:
             StoreError: the store failed.
         """
-        if modality in encoders.backgrounds:
-            return encoders.backgrounds[modality]
-        if modality == "audio" and encoders.sound is None:
+        if modality in encoders.score_statistics:
+            return encoders.score_statistics[modality]
+        if modality == "audio" and encoders.audio is None:
             return PLAIN  # the space stores what is seen: no segment is like such a query
         space = encoders.space.name
         rows = self._index.size()[space]
@@ -60,7 +60,7 @@ class Calibration:
             self._measured[key] = self._measure(encoders, modality, rows)
         return self._measured[key]
 
-    def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> Background:
+    def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> ScoreStatistics:
         sample = self._index.sample(encoders.space.name, MAX_ROWS / max(1, rows))
         if len(sample) < MIN_ROWS:
             return PLAIN
@@ -74,8 +74,8 @@ class Calibration:
         return self._index.suite.encode("text", UNRELATED, space=encoders.space.name)
 
 
-def _spread(similarities: NDArray[np.float32]) -> Background:
+def _spread(similarities: NDArray[np.float32]) -> ScoreStatistics:
     # Alike throughout, or of one video alone: nothing to measure a deviation by.
     if similarities.size < MIN_ROWS or float(similarities.std()) < 1e-4:
         return PLAIN
-    return Background(float(similarities.mean()), float(similarities.std()))
+    return ScoreStatistics(float(similarities.mean()), float(similarities.std()))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from var_plugin.config import settings
 from var_plugin.encoders.anomaly import score_clips, unusualness
-from var_plugin.encoders.audio_features import Heard, listen, pool_sound
-from var_plugin.encoders.base import ClipReader, SoundEncoder, Vectors, VideoEncoder
-from var_plugin.encoders.clip_features import Clips, embed_clips, pool
+from var_plugin.encoders.audio_features import AudioFeatures, encode_audio, pool_audio
+from var_plugin.encoders.base import AudioEncoder, ClipFeatureExtractor, Vectors, VideoEncoder
+from var_plugin.encoders.clip_features import ClipFeatures, embed_clips, pool_clips
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     BrokenTimestampsError,
@@ -62,19 +62,19 @@ class Streams:
     def __init__(self, suite: Suite) -> None:
         self._spaces = suite.spaces
         self._videos: dict[str, tuple[VideoEncoder, int]] = {}
-        self.readers: list[ClipReader] = []
+        self.extractors: list[ClipFeatureExtractor] = []
         """Each once, also where several spaces share it."""
-        self.sounds: dict[str, SoundEncoder] = {}
+        self.sounds: dict[str, AudioEncoder] = {}
         """By space."""
         for name, encoders in suite.encoders.items():
-            if (video := encoders.frames) is not None:
-                if (reader := video.reader) not in self.readers:
-                    self.readers.append(reader)
-                self._videos[name] = video, self.readers.index(reader)
-            if encoders.sound is not None:
-                self.sounds[name] = encoders.sound
+            if (video := encoders.video_encoder) is not None:
+                if (extractor := video.extractor) not in self.extractors:
+                    self.extractors.append(extractor)
+                self._videos[name] = video, self.extractors.index(extractor)
+            if encoders.audio is not None:
+                self.sounds[name] = encoders.audio
 
-    def represent(self, clips: list[Clips], sounds: Rows, left_out: str | None) -> Embedded:
+    def represent(self, clips: list[ClipFeatures], sounds: Rows, left_out: str | None) -> Embedded:
         """Return what is made of one video: `clips` by reader, `sounds` by space where there is anything to hear."""
         rows: Rows = {name: _represent(clips[number], video) for name, (video, number) in self._videos.items()}
         duration = clips[-1].end if clips else 0.0
@@ -96,7 +96,9 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     sounds: Rows = {}
     notes: list[str] = []
     with _listening(file, streams) as listening:
-        clips = [embed_clips(file, reader, rate=settings().fps, progress=progress) for reader in streams.readers]
+        clips = [
+            embed_clips(file, extractor, fps=settings().fps, progress=progress) for extractor in streams.extractors
+        ]
         for name, hearing in listening.items():
             try:
                 if heard := hearing.result():
@@ -133,11 +135,14 @@ def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[SpaceR
             thread.shutdown(cancel_futures=True)
 
 
-def _represent(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
+def _represent(clips: ClipFeatures, encoder: VideoEncoder) -> SpaceRows:
     """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = group_static_spans(
-        cut, pool(clips, encoder, cut), similarity=settings().merge_threshold, max_seconds=settings().max_merged_seconds
+        cut,
+        pool_clips(clips, encoder, cut),
+        similarity=settings().merge_threshold,
+        max_seconds=settings().max_merged_seconds,
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
@@ -145,8 +150,8 @@ def _represent(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
     segments = [_segment(clips, scores, span, "uniform") for span in uniform]
     segments += [_segment(clips, scores, span, "anomaly") for span in led]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
-    whole = encoder.whole(clips.vectors, scores)
-    return segments, np.concatenate([pool(clips, encoder, [*uniform, *led]), whole[None]])
+    whole = encoder.embed_video(clips.vectors, scores)
+    return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *led]), whole[None]])
 
 
 def _seen(segment: Segment, last_frame: float) -> Segment:
@@ -154,7 +159,9 @@ def _seen(segment: Segment, last_frame: float) -> Segment:
     return segment if segment.key <= last_frame else segment.model_copy(update={"key": last_frame})
 
 
-def _segment(clips: Clips, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind) -> Segment:
+def _segment(
+    clips: ClipFeatures, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind
+) -> Segment:
     inside = clips.within(*span)
     key = choose_keyframe(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist())
     return Segment(
@@ -171,7 +178,7 @@ _PEAK_SECONDS = 2.0
 _STANDS_OUT = 1.25
 
 
-def hear(file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None) -> Heard | None:
+def hear(file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None) -> AudioFeatures | None:
     """Return what an encoder hears in a video; None where it has no sound.
 
     Args:
@@ -183,20 +190,20 @@ def hear(file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | 
         As `media.sandbox.client.decode_audio`, but for NoAudioStreamError.
     """
     try:
-        return listen(decode_audio(file), encoder, progress)
+        return encode_audio(decode_audio(file), encoder, progress)
     except NoAudioStreamError:
         return None
 
 
 def hear_rows(
-    file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None
+    file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None
 ) -> tuple[list[Segment], Vectors] | None:
     """Return what `sound_rows` makes of what `hear` hears; the windows, many more than the rows, go at once."""
     heard = hear(file, encoder, progress)
     return sound_rows(heard) if heard else None
 
 
-def sound_rows(heard: Heard) -> tuple[list[Segment], Vectors] | None:
+def sound_rows(heard: AudioFeatures) -> tuple[list[Segment], Vectors] | None:
     """Return the segments in which there is something to hear, and their vectors (n, dim), if any.
 
     They are cut as images are, and the row of the whole video is added. The key of a segment is the loudest time in
@@ -216,14 +223,14 @@ def sound_rows(heard: Heard) -> tuple[list[Segment], Vectors] | None:
         return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
 
     segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in loudest]
-    return [*segments, segment(spans[-1], "video")], pool_sound(heard, spans)
+    return [*segments, segment(spans[-1], "video")], pool_audio(heard, spans)
 
 
 def _peaks(
-    heard: Heard, span: tuple[float, float], cut: Sequence[tuple[float, float]]
+    heard: AudioFeatures, span: tuple[float, float], cut: Sequence[tuple[float, float]]
 ) -> Iterator[tuple[float, float]]:
     """Yield the loudest two seconds of each uniform segment that was merged into a span and says something else."""
-    (whole,) = pool_sound(heard, [span])
+    (whole,) = pool_audio(heard, [span])
     for start, end in cut:
         if span[0] <= start and end <= span[1] and end - start > 2 * _PEAK_SECONDS:
             middle = _loudest_time(heard, (start, end))
@@ -231,16 +238,16 @@ def _peaks(
             peak = (first, first + _PEAK_SECONDS)
             loudness = heard.loudness[heard.within(start, end)]
             stands_out = loudness.max() >= _STANDS_OUT * np.median(loudness)
-            if stands_out and pool_sound(heard, [peak])[0] @ whole < settings().merge_threshold:
+            if stands_out and pool_audio(heard, [peak])[0] @ whole < settings().merge_threshold:
                 yield peak
 
 
-def _loudest_time(heard: Heard, span: tuple[float, float]) -> float:
+def _loudest_time(heard: AudioFeatures, span: tuple[float, float]) -> float:
     inside = heard.within(*span)
     return float(heard.times[inside][heard.loudness[inside].argmax()])
 
 
-def _audible(heard: Heard, span: tuple[float, float]) -> bool:
+def _audible(heard: AudioFeatures, span: tuple[float, float]) -> bool:
     return bool(heard.loudness[heard.within(*span)].max() >= SILENCE_RMS)
 
 
@@ -255,10 +262,10 @@ def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
     return parts
 
 
-def _merged(heard: Heard, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _merged(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     runs = group_static_spans(
         spans,
-        pool_sound(heard, spans),
+        pool_audio(heard, spans),
         similarity=settings().merge_threshold,
         max_seconds=settings().max_merged_seconds,
     )

@@ -27,8 +27,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.config import environment, require, settings
-from var_plugin.encoders.audio_features import Heard, HeardRun, SoundRun, Windows, hear_together, join_heard
-from var_plugin.encoders.clip_features import FRAMES_AT_ONCE, Clips, Grid, ReadRun, Run, Runs, join_runs, read_together
+from var_plugin.encoders.audio_features import (
+    AudioBatch,
+    AudioFeatures,
+    EncodedAudio,
+    Windows,
+    concat_audio,
+    encode_audio_batches,
+)
+from var_plugin.encoders.clip_features import (
+    FRAMES_PER_BATCH,
+    ClipBatch,
+    ClipBatches,
+    ClipFeatures,
+    EncodedBatch,
+    SamplingSpec,
+    concat_batches,
+    encode_batches,
+)
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
@@ -106,9 +122,9 @@ class RayEngine:
         done = frozenset(entry.video_id for entry in index.all_entries() if is_done(entry, how))
         with _cluster(self._address):
             cores, gpus = _resources()
-            at_once = _GPU_FRAMES if gpus else FRAMES_AT_ONCE
+            frames_per_batch = _GPU_FRAMES if gpus else FRAMES_PER_BATCH
             decoder = Decoder(
-                [Grid.of(reader, settings().fps, at_once) for reader in streams.readers],
+                [SamplingSpec.of(extractor, settings().fps, frames_per_batch) for extractor in streams.extractors],
                 {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
                 done,
             )
@@ -283,7 +299,7 @@ class Cut:
     """A run on its way to an actor."""
 
     place: Place
-    run: Run | SoundRun
+    run: ClipBatch | AudioBatch
     seconds: float
     """What decoding it took."""
 
@@ -293,7 +309,7 @@ class Read:
     """A run that became vectors."""
 
     place: Place
-    run: ReadRun | HeardRun
+    run: EncodedBatch | EncodedAudio
     seconds: float
     """What decoding and embedding it took."""
 
@@ -327,7 +343,7 @@ class Row(TypedDict):
 class Decoder:
     """Looks at files and decodes what a suite reads of them, without the suite itself."""
 
-    grids: Sequence[Grid]
+    grids: Sequence[SamplingSpec]
     """Per reader."""
     windows: Mapping[str, tuple[int, int]]
     """By space that hears: samples of a window, and from window to window."""
@@ -351,9 +367,9 @@ class Decoder:
 
     def _decoded(self, path: Path) -> Iterator[Cut | End]:
         sent, seen = 0, []
-        for reader, grid in enumerate(self.grids):
-            runs = Runs(path, grid)
-            for cut in _timed(reader, runs):
+        for extractor, grid in enumerate(self.grids):
+            runs = ClipBatches(path, grid)
+            for cut in _timed(extractor, runs):
                 yield cut
                 sent += 1
             seen.append(runs.end)
@@ -417,13 +433,13 @@ class Embedder:
         seconds = (time.perf_counter() - started) / len(cuts)
         return [Read(cut.place, run, cut.seconds + seconds) for cut, run in zip(cuts, runs, strict=True)]
 
-    def _embedded(self, cuts: Sequence[Cut]) -> Sequence[ReadRun | HeardRun]:
+    def _embedded(self, cuts: Sequence[Cut]) -> Sequence[EncodedBatch | EncodedAudio]:
         stream, _ = cuts[0].place
-        seen = [cut.run for cut in cuts if isinstance(cut.run, Run)]
+        seen = [cut.run for cut in cuts if isinstance(cut.run, ClipBatch)]
         if seen:
-            return read_together(seen, self._streams.readers[int(stream)])
-        heard = [cut.run for cut in cuts if isinstance(cut.run, SoundRun)]
-        return hear_together(heard, self._streams.sounds[str(stream)])
+            return encode_batches(seen, self._streams.extractors[int(stream)])
+        heard = [cut.run for cut in cuts if isinstance(cut.run, AudioBatch)]
+        return encode_audio_batches(heard, self._streams.sounds[str(stream)])
 
     @cached_property
     def _streams(self) -> Streams:
@@ -436,7 +452,7 @@ def _parts(numbers: Sequence[int], items: Sequence[Any]) -> Iterator[list[int]]:
     held = 0
     for number in numbers:
         run = items[number].run
-        size = len(run.frames) if isinstance(run, Run) else len(run.samples)
+        size = len(run.frames) if isinstance(run, ClipBatch) else len(run.samples)
         if part and held + size > _MOST_AT_ONCE:
             yield part
             part, held = [], 0
@@ -463,7 +479,7 @@ def named_suite(name: str, fingerprint: str) -> Suite:
     return suite
 
 
-def _timed(stream: int | str, runs: Iterable[Run | SoundRun]) -> Iterator[Cut]:
+def _timed(stream: int | str, runs: Iterable[ClipBatch | AudioBatch]) -> Iterator[Cut]:
     """Number the runs of a stream, and say what getting each of them took."""
     started = time.perf_counter()
     for number, run in enumerate(runs):
@@ -471,7 +487,7 @@ def _timed(stream: int | str, runs: Iterable[Run | SoundRun]) -> Iterator[Cut]:
         started = time.perf_counter()
 
 
-R = TypeVar("R", ReadRun, HeardRun)
+R = TypeVar("R", EncodedBatch, EncodedAudio)
 
 
 def gather(
@@ -531,18 +547,18 @@ class _Parts:
 
     def embedded(self, streams: Streams, end: End) -> Embedded:
         """Return what the vectors make of the video."""
-        clips = [self._clips(reader, seen) for reader, seen in enumerate(end.seen)]
+        clips = [self._clips(extractor, seen) for extractor, seen in enumerate(end.seen)]
         sounds: Rows = {}
         for space, samples in end.heard.items():
             if rows := sound_rows(self._heard(space, streams.sounds[space].window, samples)):
                 sounds[space] = rows
         return streams.represent(clips, sounds, end.left_out)
 
-    def _clips(self, reader: int, end: float) -> Clips:
-        return join_runs(self._stream(reader, ReadRun), lambda: end)
+    def _clips(self, extractor: int, end: float) -> ClipFeatures:
+        return concat_batches(self._stream(extractor, EncodedBatch), lambda: end)
 
-    def _heard(self, space: str, window: int, samples: int) -> Heard:
-        return join_heard(self._stream(space, HeardRun), window, lambda: samples)
+    def _heard(self, space: str, window: int, samples: int) -> AudioFeatures:
+        return concat_audio(self._stream(space, EncodedAudio), window, lambda: samples)
 
     def _stream(self, stream: int | str, kind: type[R]) -> list[R]:
         """Return the runs of one stream in order."""

@@ -194,7 +194,7 @@ def _confidence(
     index: VideoIndex, encoders: SpaceEncoders, modalities: Sequence[Modality]
 ) -> Callable[[float], float] | None:
     """Return how sure a score makes one in this index; only queries of one part were calibrated."""
-    found = encoders.confidences.get(modalities[0]) if len(modalities) == 1 else None
+    found = encoders.calibrators.get(modalities[0]) if len(modalities) == 1 else None
     if found is None:
         return None
     candidates = index.size()[encoders.space.name]

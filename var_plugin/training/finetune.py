@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, ResidualVideo
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation.captions import Captioned
@@ -74,7 +74,7 @@ class Refined:
 def refine(
     suite: Suite,
     examples: Sequence[Captioned],
-    clips: Mapping[Path, Clips],
+    clips: Mapping[Path, ClipFeatures],
     settings: RefineSettings | None = None,
     report: Callable[[int, float], None] = lambda epoch, recall_sum: None,
 ) -> Refined:

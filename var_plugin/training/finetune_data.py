@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.residual import each_clip
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
@@ -72,7 +72,7 @@ class Batch:
     """(batch,)."""
 
 
-def make_items(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, Clips], most: int) -> Items:
+def make_items(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, ClipFeatures], most: int) -> Items:
     """Encode captions and take the clips of each example, at most so many."""
     frames = video_encoder(suite)
     captions = [one.caption or "" for one in examples]
@@ -85,7 +85,7 @@ def make_items(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path,
             features = evenly(seen, most).vectors
         else:
             inside = seen.within(*one.span)
-            own.append(frames.pool(seen.vectors, [inside])[0])
+            own.append(frames.embed_spans(seen.vectors, [inside])[0])
             features = seen.vectors[inside][:most]
         parts.append(torch.from_numpy(each_clip(features, frames)))
     return Items(

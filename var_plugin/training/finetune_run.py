@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.config import require
-from var_plugin.encoders.clip_features import Clips
+from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import SUITE_FILE, TOWERS_FOLDER, Anomalies, Spread, SuiteFile, open_folder
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.residual import each_clip
@@ -68,7 +68,7 @@ def write(
     suite: Suite,
     result: Refined,
     examples: Sequence[Captioned],
-    clips: Mapping[Path, Clips],
+    clips: Mapping[Path, ClipFeatures],
     settings: RefineSettings,
     out: Path,
 ) -> None:
@@ -89,7 +89,7 @@ def write(
     target = out / SUITE_FILE
     target.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
     measured = _backgrounds(open_folder(out, lambda name: suite), examples, clips)
-    file = file.model_copy(update={"backgrounds": measured})
+    file = file.model_copy(update={"score_statistics": measured})
     target.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
     told = numbers(result) | {"settings": asdict(settings)}
     (out / REPORT_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -100,7 +100,7 @@ def numbers(result: Refined) -> dict[str, object]:
     return {name: value for name, value in vars(result).items() if name != "model"}
 
 
-def _backgrounds(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, Clips]) -> dict[str, Spread]:
+def _backgrounds(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, ClipFeatures]) -> dict[str, Spread]:
     """Return, per query modality, how similar queries are to clips of other videos than their own."""
     videos = {video: number for number, video in enumerate(clips)}
     frames = video_encoder(suite)

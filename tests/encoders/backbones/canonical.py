@@ -82,16 +82,16 @@ def space_vectors(name: str, space: SpaceEncoders) -> Found:
     if space.image:
         found["image"] = space.image.encode([load_image(inputs.image(300, 400), space.image.size)])
     if space.video:
-        reader = space.video.reader
-        frames = inputs.frames(3 * reader.stack, *reader.size, rate=2.0, motion=reader.motion)
-        clips = reader.encode(frames)
-        found["clips"] = space.video.pool(clips, [slice(0, 1), slice(None)])
+        extractor = space.video.extractor
+        frames = inputs.frames(3 * extractor.frames_per_clip, *extractor.size, rate=2.0, motion=extractor.motion_size)
+        clips = extractor.encode(frames)
+        found["clips"] = space.video.embed_spans(clips, [slice(0, 1), slice(None)])
         scores = space.video.anomaly(clips)
         if scores is not None:
             found["anomaly"] = scores[None]
-            found["whole video"] = space.video.whole(clips, scores)[None]
-    if space.sound:
-        found["sound"] = space.sound.encode(inputs.sound(space.sound.window)[None])
+            found["whole video"] = space.video.embed_video(clips, scores)[None]
+    if space.audio:
+        found["sound"] = space.audio.encode(inputs.sound(space.audio.window)[None])
     return {f"{name}: {what}": vectors for what, vectors in found.items()}
 
 
@@ -130,18 +130,18 @@ def save_paper_models(folder: Path) -> None:
 def paper_vectors(suite: Suite) -> Found:
     """Return what the paper's networks and towers make; the suite is `alan-i3d` on what `save_paper_models` saves."""
     text, audio = suite.encoders["alan-text"], suite.encoders["alan-audio"]
-    assert text.text and text.video and audio.listening
-    reader = text.video.reader
-    clips = reader.encode(inputs.frames(reader.stack, *reader.size, rate=24.0))
-    windows = audio.listening.encode(inputs.sound(audio.listening.window)[None])
+    assert text.text and text.video and audio.audio_query
+    extractor = text.video.extractor
+    clips = extractor.encode(inputs.frames(extractor.frames_per_clip, *extractor.size, rate=24.0))
+    windows = audio.audio_query.encode(inputs.sound(audio.audio_query.window)[None])
     width = clips.shape[1] // 2
     return {
         "I3D RGB: clip": clips[:, :width],
         "I3D Flow: clip": clips[:, width:],
         "VGGish: window": windows,
         "ALAN on BERT: texts": text.text.encode(["a man smashes a window", "a dog runs"]),
-        "ALAN on I3D: clip": text.video.pool(clips, [slice(None)]),
-        "ALAN on VGGish: sound": audio.listening.whole(windows)[None],
+        "ALAN on I3D: clip": text.video.embed_spans(clips, [slice(None)]),
+        "ALAN on VGGish: sound": audio.audio_query.embed_audio(windows)[None],
     }
 
 

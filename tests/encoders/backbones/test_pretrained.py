@@ -101,7 +101,7 @@ def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.Monk
         texts = normalised(model.get_text_features(**tokens))
         sounds = normalised(model.get_audio_features(input_features=prepared["input_features"].to(model.dtype)))
     suite = load_suite("clip")
-    assert suite.encoders["sound"].sound.window == 16_000
+    assert suite.encoders["sound"].audio.window == 16_000
     np.testing.assert_allclose(suite.encode("text", TEXTS, space="sound"), texts, atol=ATOL[dtype])
     np.testing.assert_allclose(suite.encode("audio", [(tone, 16_000) for tone in tones]), sounds, atol=ATOL[dtype])
 

@@ -63,7 +63,7 @@ def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch
         output = model(**tokens, pixel_values=pixels.to(model.dtype))
         texts = model.get_text_features(**tokens).pooler_output
     scene = load_suite("xclip").encoders["scene"]
-    assert scene.video.stack == scene.video.hop == 4
+    assert scene.video.frames_per_clip == scene.video.stride == 4
     found = scene.video.encode(FRAMES)
     np.testing.assert_allclose(found, unit(output.video_embeds.float().numpy()), atol=ATOL[dtype])
     np.testing.assert_allclose(scene.text.encode(TEXTS), unit(texts.float().numpy()), atol=ATOL[dtype])

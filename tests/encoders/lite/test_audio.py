@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.lite.audio import LiteSoundEncoder, LiteSoundTextEncoder, join_audible
+from var_plugin.encoders.lite.audio import LiteSoundEncoder, LiteSoundTextEncoder, append_null_dim
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import MissingWeightsError, UnsupportedModalityError
@@ -40,7 +40,7 @@ def test_a_text_that_cannot_be_heard_is_near_no_sound(suite: Suite) -> None:
 
 def test_the_last_coordinate_restores_the_length() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-    joined = join_audible(vectors, torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0]))
+    joined = append_null_dim(vectors, torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0]))
     assert torch.allclose(joined.norm(dim=1), torch.ones(5), atol=FLOAT32)
     assert torch.allclose(joined[3, :-1], 0.9 * vectors[3])
 

@@ -9,11 +9,11 @@ import pytest
 from recipes.lite.audio_calibration import HELD_OUT, SIZES, asked_by_sound, asked_by_text
 from recipes.lite.audio_sources import Recording
 from recipes.lite.score_calibration import fit_confidence, told
-from var_plugin.encoders.base import Background, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Vectors, unit
 
 LABELS = ("dog", "rain", "siren", "rooster")
 TAKES = 120
-BACKGROUND = Background(mean=0.0, std=0.1)
+BACKGROUND = ScoreStatistics(mean=0.0, std=0.1)
 DIM = 64
 MEANT = unit(np.random.default_rng(1).normal(size=(len(LABELS), DIM)))
 

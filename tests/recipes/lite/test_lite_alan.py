@@ -16,7 +16,7 @@ from recipes.lite.lite_alan import Recipe, calibrate, cross_validate, fit, fold_
 from recipes.lite.long_video_eval import StreamMaker
 from recipes.lite.rejection_eval import names_no_street, write
 from recipes.lite.score_calibration import fit_confidence, sureness, threshold_for, trials
-from var_plugin.encoders.base import Confidence, unit
+from var_plugin.encoders.base import LogisticCalibrator, unit
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
 
@@ -137,7 +137,7 @@ def test_a_query_with_too_few_others_is_left_out() -> None:
 def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "alan.json"
     file.write_text('{"dim": 231, "confidence": {"text": {"slope": 9.0, "size": 9.0, "offset": 9.0}}}')
-    write(Confidence(slope=1.5, size=0.25, offset=-2.0), file)
+    write(LogisticCalibrator(slope=1.5, size=0.25, offset=-2.0), file)
     kept = json.loads(file.read_text())
     assert kept == {"dim": 231, "confidence": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
 

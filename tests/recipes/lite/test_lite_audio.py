@@ -356,7 +356,7 @@ def test_training_learns_and_its_weights_work(
     assert measured["text to audio, trained wordings"]["value"] >= 0.5  # chance is 0.25
     assert evaluate([(few, tmp_path)] * 2)["audio to audio"]["value"] == measured["audio to audio"]["value"]
     made = build(MiniLM, tmp_path)
-    assert made.space.dim == 17 and made.backgrounds["text"].std > 0
+    assert made.space.dim == 17 and made.score_statistics["text"].std > 0
     assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
 
 

@@ -31,7 +31,7 @@ def sound_space(checkpoint: Checkpoint) -> SpaceEncoders:
     """
     network = ClapNetwork(checkpoint)
     space = Space("sound", network.dim, "IP", frozenset(("text", "audio")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=TextTower(network), sound=ClapSoundEncoder(network))
+    return SpaceEncoders(space, text=TextTower(network), audio=ClapSoundEncoder(network))
 
 
 class ClapNetwork(TwoTowers):
@@ -65,7 +65,7 @@ class ClapNetwork(TwoTowers):
 
 
 class ClapSoundEncoder:
-    """Windows of sound to the space of a CLAP model; satisfies `SoundEncoder`."""
+    """Windows of sound to the space of a CLAP model; satisfies `AudioEncoder`."""
 
     def __init__(self, network: ClapNetwork) -> None:
         self._network = network

@@ -29,7 +29,7 @@ _HEIGHT, _WIDTH = 256, 340
 
 
 class I3dClips:
-    """Reads I3D-RGB features (1024), and behind them those of I3D-Flow (1024) where wanted; a `ClipReader`.
+    """Reads I3D-RGB features (1024), and behind them those of I3D-Flow (1024) where wanted; a `ClipFeatureExtractor`.
 
     Args:
         flow: how optical flow is computed; None: no Flow features.
@@ -40,13 +40,13 @@ class I3dClips:
     """
 
     size = (_HEIGHT, _WIDTH)
-    motion = None
-    rate = RATE
-    hop = FRAMES
+    motion_size = None
+    fps = RATE
+    stride = FRAMES
 
     def __init__(self, flow: Method | None) -> None:
         self._flow = OpticalFlow(flow) if flow else None
-        self.stack = FRAMES + 1 if flow else FRAMES
+        self.frames_per_clip = FRAMES + 1 if flow else FRAMES
         names = ["i3d-rgb", "i3d-flow"] if flow else ["i3d-rgb"]
         self.fingerprint = " ".join([*(checkpoint(name).fingerprint for name in names), flow or ""])
         """What features depend on."""
@@ -54,7 +54,7 @@ class I3dClips:
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return (n, 1024 or 2048) float32."""
         images = [frame.image for frame in frames]
-        count = (len(images) - self.stack) // self.hop + 1
+        count = (len(images) - self.frames_per_clip) // self.stride + 1
         colours = np.stack([_middle(image) for image in images[: count * FRAMES]]).astype(np.float32) / 127.5 - 1
         features = _features(self._rgb_network, colours)
         if self._flow is None:

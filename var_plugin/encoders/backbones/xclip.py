@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.clip import ClipNetwork, TextTower, pixels, pooled, require_kind
 from var_plugin.encoders.base import ImageArray, Space, Vectors
-from var_plugin.encoders.clip_features import EachFrame, mean_directions
+from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
@@ -39,14 +39,14 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
     return SpaceEncoders(space, text=TextTower(video.network), image=XClipImages(video), video=video)
 
 
-class XClipVideo(EachFrame):
+class XClipVideo(PerFrameMixin):
     """Clips of as many frames as the network integrates, one after another; a `VideoEncoder`."""
 
-    scope = None
+    anomaly_scope = None
 
     def __init__(self, network: ClipNetwork) -> None:
         self.network = network
-        self.stack = self.hop = int(network.checkpoint.config.vision_config.num_frames)
+        self.frames_per_clip = self.stride = int(network.checkpoint.config.vision_config.num_frames)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,24 +56,26 @@ class XClipVideo(EachFrame):
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return (n, dim) float32 of length one."""
         images = [frame.image for frame in frames]
-        return self.encode_stacks([images[start : start + self.stack] for start in range(0, len(frames), self.hop)])
+        return self.encode_stacks(
+            [images[start : start + self.frames_per_clip] for start in range(0, len(frames), self.stride)]
+        )
 
     def encode_stacks(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
-        """Return (len(stacks), dim) float32 of length one for clips of `stack` images."""
+        """Return (len(stacks), dim) float32 of length one for clips of `frames_per_clip` images."""
         return in_batches(self._encode, stacks, self.network.dim)
 
     def anomaly(self, clips: Vectors) -> None:
         """It has no trained score."""
 
-    def whole(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean direction of the clips, (dim,)."""
-        return np.asarray(mean_directions(clips, [slice(None)])[0], np.float32)
+        return np.asarray(mean_pool(clips, [slice(None)])[0], np.float32)
 
     def _encode(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
         model = self.network.model
         images = [image for stack in stacks for image in stack]
         prepared = pixels(images, self.network.image_processor, model.device, model.dtype)
-        clips = prepared.reshape(len(stacks), self.stack, *prepared.shape[-3:])
+        clips = prepared.reshape(len(stacks), self.frames_per_clip, *prepared.shape[-3:])
         return pooled(model.get_video_features(pixel_values=clips))
 
 
@@ -90,4 +92,4 @@ class XClipImages:
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
         """Return (n, dim) float32 of length one for `size` RGB images."""
-        return self._video.encode_stacks([[image] * self._video.stack for image in images])
+        return self._video.encode_stacks([[image] * self._video.frames_per_clip for image in images])

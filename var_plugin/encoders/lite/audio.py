@@ -86,8 +86,8 @@ class Tower(nn.Module):
         return F.normalize(self.project(features) + self.residual(features), dim=-1)
 
 
-class Audible(nn.Module):
-    """How much a sentence speaks of something to hear: a logistic regression on its vector, then `FULLY_AUDIBLE`.
+class AudibilityHead(nn.Module):
+    """How much a sentence speaks of something to hear: a logistic regression on its vector, then `AUDIBLE_THRESHOLD`.
 
     So sentences that clearly speak of sounds compete among each other as if there were no others.
     """
@@ -99,10 +99,10 @@ class Audible(nn.Module):
     def forward(self, sentences: Tensor) -> Tensor:
         """Map (batch, width) to (batch,) in 0…1."""
         found: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
-        return (found / FULLY_AUDIBLE).clamp(max=1)
+        return (found / AUDIBLE_THRESHOLD).clamp(max=1)
 
 
-FULLY_AUDIBLE = 0.25
+AUDIBLE_THRESHOLD = 0.25
 """A text of which a regression says that it is with this probability about a sound counts as fully so."""
 
 
@@ -124,14 +124,14 @@ def build(backbone: Callable[[], MiniLM], folder: Path = LITE) -> SpaceEncoders:
     return SpaceEncoders(
         space,
         text=LiteSoundTextEncoder(folder, backbone),
-        sound=LiteSoundEncoder(folder),
-        backgrounds=weights.backgrounds(),
-        confidences=weights.confidences(),
+        audio=LiteSoundEncoder(folder),
+        score_statistics=weights.score_statistics(),
+        calibrators=weights.calibrators(),
     )
 
 
 class LiteSoundEncoder:
-    """Windows of sound to the `sound` space; satisfies `SoundEncoder`."""
+    """Windows of sound to the `sound` space; satisfies `AudioEncoder`."""
 
     window = 15_600
     """0.975 s, what the network was trained on."""
@@ -191,7 +191,7 @@ class LiteSoundTextEncoder:
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         sentences = self._backbone.sentence(*self._backbone.trunk(texts))
-        return np.asarray(join_audible(self._tower(sentences), self._audible(sentences)).numpy(), np.float32)
+        return np.asarray(append_null_dim(self._tower(sentences), self._audible(sentences)).numpy(), np.float32)
 
     @cached_property
     def _backbone(self) -> MiniLM:
@@ -202,9 +202,9 @@ class LiteSoundTextEncoder:
         return self._weights.tower("sentence_tower", WIDTH)
 
     @cached_property
-    def _audible(self) -> Audible:
+    def _audible(self) -> AudibilityHead:
 
-        audible = Audible(WIDTH)
+        audible = AudibilityHead(WIDTH)
         audible.load_state_dict(self._weights.part("audible"))
         return audible.eval()
 
@@ -223,7 +223,7 @@ class LiteSoundWeights(WeightFolder):
         return tower.eval()
 
 
-def join_audible(vectors: Tensor, audible: Tensor) -> Tensor:
+def append_null_dim(vectors: Tensor, audible: Tensor) -> Tensor:
     """Shorten unit vectors (n, dim) of texts to how `audible` (n,) they are; a last coordinate restores the length."""
     import torch
 

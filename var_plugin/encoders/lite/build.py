@@ -10,9 +10,9 @@ from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.lite.audio import LiteSoundWeights
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
-from var_plugin.encoders.lite.text_onnx import FewTexts, QuickTexts
+from var_plugin.encoders.lite.text_onnx import NumpyTextEncoder, SmallBatchTextEncoder
 from var_plugin.encoders.lite.video import LiteAlan, LiteVideo
-from var_plugin.encoders.residual import MovingStills, TowerImages, TowerText
+from var_plugin.encoders.residual import MotionClipEncoder, ResidualImageEncoder, ResidualTextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import LITE
 
@@ -21,9 +21,11 @@ def build() -> dict[str, SpaceEncoders]:
     """Return the encoders per space; nothing is loaded before their first use."""
     text = LiteTextEncoder()
     spaces = {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
-    quick = QuickTexts(LiteWeights(), LiteAlan(), LiteSoundWeights())
+    quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteSoundWeights())
     return {
-        name: replace(encoders, text=FewTexts(getattr(quick, name), encoders.text)) if encoders.text else encoders
+        name: replace(encoders, text=SmallBatchTextEncoder(getattr(quick, name), encoders.text))
+        if encoders.text
+        else encoders
         for name, encoders in spaces.items()
     }
 
@@ -39,9 +41,9 @@ def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
             modalities=frozenset(("text", "image", "video")),
             fingerprint=alan.fingerprint,
         ),
-        text=TowerText((text or LiteTextEncoder(folder)).read, alan),
-        image=TowerImages(images, alan),
-        video=LiteVideo(MovingStills(images, alan, MotionBackbone()), alan),
-        backgrounds=alan.backgrounds(),
-        confidences=alan.confidences(),
+        text=ResidualTextEncoder((text or LiteTextEncoder(folder)).read, alan),
+        image=ResidualImageEncoder(images, alan),
+        video=LiteVideo(MotionClipEncoder(images, alan, MotionBackbone()), alan),
+        score_statistics=alan.score_statistics(),
+        calibrators=alan.calibrators(),
     )

@@ -118,9 +118,9 @@ class LiteWeights(WeightFolder):
         return {layer: low_rank_delta(factors[f"{layer}.up"], factors[f"{layer}.down"]) for layer in layers}
 
     @cached_property
-    def general(self) -> GeneralPart:
+    def general(self) -> ConSEHead:
         """The untrained part of both encoders."""
-        return GeneralPart(self.part("general"))
+        return ConSEHead(self.part("general"))
 
 
 def _join(learned: Tensor, general: Tensor, share: Tensor) -> Vectors:
@@ -128,7 +128,7 @@ def _join(learned: Tensor, general: Tensor, share: Tensor) -> Vectors:
     return unit(np.hstack([((1 - share).sqrt() * learned).numpy(), (share.sqrt() * general).numpy()]))
 
 
-class GeneralPart:
+class ConSEHead:
     """Class scores and sentence vectors to comparable unit vectors; nothing in it is trained."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -152,12 +152,12 @@ class GeneralPart:
     def strangeness(self, sentences: Tensor) -> Tensor:
         """Return per sentence vector (batch, 384) 0 for an ordinary caption to 1 for what is as far as class names."""
         name, caption = self._tensors["familiar"]
-        found = caption_likeness(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
+        found = in_distribution_ratio(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
         distance: Tensor = (caption - found) / (caption - name)
         return distance.clamp(0, 1)
 
 
-def caption_likeness(sentences: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
+def in_distribution_ratio(sentences: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
     """Return the part, in 0…1, of each centred sentence vector that lies in the captions' directions."""
     centred = sentences - centre
     inside: Tensor = (centred @ directions).square().sum(-1)

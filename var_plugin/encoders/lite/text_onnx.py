@@ -15,14 +15,14 @@ from safetensors.numpy import load_file
 
 from var_plugin.encoders.backbones.minilm import MAX_TOKENS, TUNABLE_LAYERS, model_folder
 from var_plugin.encoders.base import TextEncoder, Vectors
-from var_plugin.encoders.lite.audio import FULLY_AUDIBLE
+from var_plugin.encoders.lite.audio import AUDIBLE_THRESHOLD
 from var_plugin.encoders.weights import WeightFolder
 
 _FEW = 4
 _TINY = np.float32(1e-6)
 
 
-class FewTexts:
+class SmallBatchTextEncoder:
     """A `TextEncoder` that leaves more than a few texts to another one, which computes the same in batches.
 
     Args:
@@ -40,7 +40,7 @@ class FewTexts:
         return np.stack([self._quick(text) for text in texts]).astype(np.float32)
 
 
-class QuickTexts:
+class NumpyTextEncoder:
     """The vectors of single texts in the suite's spaces; weights load at first use.
 
     Args:
@@ -69,7 +69,7 @@ class QuickTexts:
         tower = self._weights("sound", "sentence_tower")
         vector = normalized(linear(sentence, part(tower, "project")) + _residual(sentence, tower))
         found = 1 / (1 + np.exp(-linear(sentence, self._weights("sound", "audible.linear"))))
-        audible = np.minimum(found / np.float32(FULLY_AUDIBLE), 1)
+        audible = np.minimum(found / np.float32(AUDIBLE_THRESHOLD), 1)
         return np.concatenate([vector * audible, np.sqrt(np.maximum(1 - np.square(audible), 0))])
 
     def _learned(self, tokens: Array) -> Array:
@@ -80,7 +80,7 @@ class QuickTexts:
         return normalized(linear(pooled.reshape(-1), part(tower, "project")) + _residual(pooled[0], tower))
 
     def _strangeness(self, sentence: Array) -> float:
-        """As `GeneralPart.strangeness`."""
+        """As `ConSEHead.strangeness`."""
         general = self._weights("scene", "general")
         name, caption = general["familiar"]
         centred = sentence - general["caption_centre"]

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.image_text import LiteWeights
-from var_plugin.encoders.residual import MovingStills, TowerVideo
+from var_plugin.encoders.residual import MotionClipEncoder, ResidualVideoEncoder
 from var_plugin.encoders.weights import LITE, WeightFolder
 
 if TYPE_CHECKING:
     from var_plugin.encoders.alan.residual import ResidualAlanModel
 
-SCOPE = (
+ANOMALY_SCOPE = (
     "fights between people, learned from 240 short clips of surveillance cameras; "
     "accidents, fires, thefts, weapons and falls it has not seen"
 )
@@ -50,9 +50,9 @@ class LiteAlan(WeightFolder):
         return int(self.configuration["dim"])
 
     @property
-    def scope(self) -> str:
+    def anomaly_scope(self) -> str:
         """What the trained anomaly score knows."""
-        return SCOPE
+        return ANOMALY_SCOPE
 
     @property
     def calibration(self) -> tuple[float, float]:
@@ -67,10 +67,10 @@ class LiteAlan(WeightFolder):
         return np.asarray(clips[:, start : start + len(kinds)].argmax(axis=1) == kinds.index("cut"))
 
 
-class LiteVideo(TowerVideo):
-    """A `TowerVideo` that takes no cut for an event."""
+class LiteVideo(ResidualVideoEncoder):
+    """A `ResidualVideoEncoder` that takes no cut for an event."""
 
-    def __init__(self, frames: MovingStills, alan: LiteAlan) -> None:
+    def __init__(self, frames: MotionClipEncoder, alan: LiteAlan) -> None:
         super().__init__(frames, alan)
         self._alan = alan
 
