@@ -24,6 +24,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from var_plugin.encoders.base import unit
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.lite.audio import LiteSoundEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
-from var_plugin.ingest.embed import Embedded, Streams, sound_rows
-from var_plugin.ingest.pipeline import Footage, begin
+from var_plugin.ingest.embed import VideoEmbeddings, StreamPlan, build_audio_rows
+from var_plugin.ingest.pipeline import VideoSource, prepare
 
 _PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
 
@@ -98,7 +99,7 @@ def index_one(film: Path) -> None:
         sys.stdout.write(f"{time.perf_counter() - started} {peak('self')} {decoders} {sum(index.size().values())}\n")
 
 
-def noise_hour(suite: vp.Suite, number: int) -> Embedded:
+def noise_hour(suite: vp.Suite, number: int) -> VideoEmbeddings:
     """Return what is made of an hour of clips and sound that nobody decoded; no two are alike."""
     chance = np.random.default_rng(number)
 
@@ -110,8 +111,8 @@ def noise_hour(suite: vp.Suite, number: int) -> Embedded:
     seen = ClipFeatures(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
     middles = np.arange(7_500) * 0.48
     loudness = chance.random(len(middles), np.float32) + 0.1
-    heard = AudioFeatures(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
-    return Streams(suite).represent([seen], {"sound": rows} if (rows := sound_rows(heard)) else {}, None)
+    heard = Heard(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
+    return StreamPlan(suite).build_rows([seen], {"sound": rows} if (rows := build_audio_rows(heard)) else {}, None)
 
 
 def store_many(sizes: Sequence[int]) -> None:
@@ -129,8 +130,10 @@ def store_many(sizes: Sequence[int]) -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             film = Path(films, f"{number}.mp4")
             film.write_text(str(number))  # its content is hashed, not decoded
-            footage = Footage(film, "camera", datetime.now(UTC), CameraClock())
-            begin(index, footage, footage.look(), lambda number=number: noise_hour(index.suite, number)).store()
+            source = VideoSource(film, "camera", datetime.now(UTC), CameraClock())
+            embeddings = partial(noise_hour, index.suite, number)
+            with prepare(index, source, source.fingerprint(), embeddings) as pending:
+                pending.store()
             took.append((time.perf_counter() - wall, time.process_time() - cpu))
             if number + 1 in sizes:
                 last = np.median(took[-5:], axis=0)

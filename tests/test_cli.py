@@ -87,7 +87,7 @@ def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
     assert len(found) == 2
     again = shell.json("index", named, "--camera", "yard", "--zone", "UTC")["videos"][0]
     assert (again["status"], again["recorded_at"]) == ("unchanged", "2025-11-01T12:00:00Z")
-    assert "stays with camera 'yard' and its clock" in again["reason"]
+    assert "keeps camera 'yard' and its clock time" in again["reason"]
 
 
 def test_a_local_time_without_its_zone_is_not_used(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:

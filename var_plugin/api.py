@@ -15,7 +15,7 @@ from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.footage import find_footage
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.verify import Verification, verify
-from var_plugin.ingest.add import Origin, Progress, add
+from var_plugin.ingest.add import SourceInfo, Progress, add
 from var_plugin.ingest.pipeline import Engine
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
@@ -60,7 +60,7 @@ class Index(VideoIndex):
                 files; besides the errors of the engine.
         """
         listed = [paths] if isinstance(paths, str | Path) else paths
-        return add(self, listed, Origin(camera, recorded_at, clock, metadata or {}), progress, engine)
+        return add(self, listed, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
 
     def search(
         self,

@@ -30,7 +30,7 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import exit_on_error
 from var_plugin.index.index import VideoIndex
-from var_plugin.ingest.add import Origin, add
+from var_plugin.ingest.add import SourceInfo, add
 from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.retrievers.search import search
 from var_plugin.types import Filter, Moment, Query
@@ -141,7 +141,7 @@ def main() -> None:
             events = [recording for recording in recordings if recording.label == label]
             event = events[random.integers(len(events))]
             film = make_film(calm, recordings, event, Path(folder) / f"{number}.mp4", random)
-            add(index, [film.path], Origin(camera=film.path.stem))
+            add(index, [film.path], SourceInfo(camera=film.path.stem))
             query, within = Query(text=film.words), Filter(cameras=(film.path.stem,))
             rows.append(
                 {

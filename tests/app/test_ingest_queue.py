@@ -116,11 +116,11 @@ def test_a_stored_video_says_what_it_replaced_and_what_is_unknown(adder: Adder, 
     film("secret/yard.mp4", seconds=4, fps=5, paint=scene("blue"))
     told = add().told
     assert "2 scene rows" in told
-    assert f"it replaces video {before.video_id}, which lay there before and left the index" in told
+    assert f"it replaces video {before.video_id}, which is deleted from the index" in told
     path = film("elsewhere/yard.mp4", seconds=4, fps=5, paint=scene("blue"))
     job = add()
     assert job.state == "unchanged"
-    assert "it was last seen at yard.mp4" in job.told
+    assert "its previous path was yard.mp4" in job.told
 
 
 def test_an_unfinished_reindex_fails_beside_the_video_that_is_added(

@@ -75,7 +75,7 @@ def test_the_same_content_is_stored_once(index: Index, film: Film, tmp_path: Pat
     shutil.move(path, moved)
     line = index.add(moved).videos[0]
     assert line.status == "unchanged"
-    assert "stays with camera 'north'" in (line.reason or "")
+    assert "keeps camera 'north'" in (line.reason or "")
     (video,) = index.videos()
     assert (video.uri, video.camera) == (str(moved), "north")
     (moment,) = index.search("red", k=1, thumbnails=True)

@@ -108,7 +108,7 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_named(index: Index, tmp_pa
     assert line.status == "stored"
     assert line.verified["scene"] > 0
     assert line.verified["sound"] == 0
-    assert "its sound is left out" in (line.reason or "")
+    assert "its audio is skipped" in (line.reason or "")
 
 
 def test_texts_and_sounds_find_what_is_heard(index: Index, film: Film) -> None:

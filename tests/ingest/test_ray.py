@@ -28,10 +28,10 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
 from var_plugin.ingest import ray as ray_engine
-from var_plugin.ingest.add import Origin, _plan
-from var_plugin.ingest.embed import Streams
-from var_plugin.ingest.pipeline import Footage, Here, Tell
-from var_plugin.ingest.ray import Cut, Decoder, Embedder, RayEngine, Row, gather
+from var_plugin.ingest.add import SourceInfo, _plan
+from var_plugin.ingest.embed import StreamPlan
+from var_plugin.ingest.pipeline import LocalEngine, OnResult, VideoSource
+from var_plugin.ingest.ray import DecodedBatch, Decoder, Embedder, RayEngine, Row, store_files
 from var_plugin.types import Receipt, VideoReceipt
 
 
@@ -86,9 +86,9 @@ class InPieces:
     def __init__(self, loses: int | None = None) -> None:
         self.loses = loses
 
-    def add(self, index: Index, found: Any, progress: Any, tell: Tell) -> None:
-        files = {n: item for n, item in enumerate(found) if isinstance(item, Footage)}
-        streams = Streams(index.suite)
+    def add(self, index: Index, found: Any, progress: Any, tell: OnResult) -> None:
+        files = {n: item for n, item in enumerate(found) if isinstance(item, VideoSource)}
+        streams = StreamPlan(index.suite)
         decoder = Decoder(
             [SamplingSpec.of(extractor, settings().fps) for extractor in streams.extractors],
             {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
@@ -140,7 +140,7 @@ def test_what_never_comes_fails_and_the_others_are_stored(film: Film, tmp_path: 
         assert [line.status for line in receipt.videos] == ["failed", "stored", "failed"]
         assert [line.exit_code for line in receipt.videos] == [EngineError.exit_code, 0, 5]
         assert "the cluster went home" in str(receipt.videos[0].reason)
-        assert index.add(folder, engine=Here()).videos[0].status == "stored", "the same command mends it"
+        assert index.add(folder, engine=LocalEngine()).videos[0].status == "stored", "the same command mends it"
 
 
 def test_an_error_that_nobody_foresaw_costs_its_file_alone(tones: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +181,8 @@ def test_an_address_needs_its_engine(tmp_path: Path) -> None:
 
 
 def test_a_file_tells_workers_all_they_need(film: Film) -> None:
-    (found,) = _plan([film("north/film.mp4", seconds=1)], Origin(camera="gate", metadata={"floor": 1}), Counter())
-    assert isinstance(found, Footage)
+    (found,) = _plan([film("north/film.mp4", seconds=1)], SourceInfo(camera="gate", metadata={"floor": 1}), Counter())
+    assert isinstance(found, VideoSource)
     assert (found.camera, dict(found.metadata)) == ("gate", {"floor": 1})
 
 

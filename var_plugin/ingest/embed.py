@@ -1,4 +1,8 @@
-"""From one video to the rows that represent it: segments with their key frames, anomaly scores and vectors."""
+"""Build the rows of one video: segments with their key frames, anomaly scores and vectors.
+
+Image and audio streams are segmented separately. Segments that barely change are merged. The loudest two seconds of an
+audio segment get a row of their own if they differ from the rest.
+"""
 
 from __future__ import annotations
 
@@ -35,37 +39,44 @@ from var_plugin.types import Segment, SegmentKind
 SpaceRows = tuple[list[Segment], Vectors]
 """Segments and their vectors (n, dim)."""
 Rows = dict[str, SpaceRows]
-"""Per space."""
+"""Rows per space."""
 
-SOUND_IS_BROKEN = (
+AUDIO_ERRORS = (
     BrokenTimestampsError, DecoderCrashedError, DecodingMemoryError, DecodingTimeoutError, TooLongMediaError,
     UnreadableMediaError,
 )  # fmt: skip
-"""What leaves out the sound of a video and keeps its images."""
+"""Errors of the audio track. The video is stored without audio and with a warning."""
+_PEAK_SECONDS = 2.0
+_MIN_PEAK_RATIO = 1.25
+"""Minimum loudness of an audio peak, relative to the median of its segment (2 dB). Steady noise has no peak."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What is made of one video."""
+class VideoEmbeddings:
+    """The rows of one video."""
 
     rows: Rows
-    """Of every space that takes images or sounds; none in the latter where there is nothing to hear."""
+    """Rows of every space that takes images or audio. Audio spaces are empty for a silent video."""
     duration: float
     """Seconds."""
-    left_out: str | None
-    """What of the video could not be used, and why."""
+    warnings: str | None
+    """Parts of the video that could not be used, and why."""
 
 
-class Streams:
-    """What a suite reads of a video, each stream once: clips per reader, windows per space that hears."""
+class StreamPlan:
+    """The streams of a video that a suite reads: clips per extractor, audio windows per audio space.
+
+    Args:
+        suite: The suite.
+    """
 
     def __init__(self, suite: Suite) -> None:
         self._spaces = suite.spaces
         self._videos: dict[str, tuple[VideoEncoder, int]] = {}
-        self.extractors: list[ClipFeatureExtractor] = []
-        """Each once, also where several spaces share it."""
-        self.sounds: dict[str, AudioEncoder] = {}
-        """By space."""
+        self.readers: list[ClipReader] = []
+        """Clip feature extractors. An extractor that several spaces share occurs once."""
+        self.sounds: dict[str, SoundEncoder] = {}
+        """Audio encoders per space."""
         for name, encoders in suite.encoders.items():
             if (video := encoders.video_encoder) is not None:
                 if (extractor := video.extractor) not in self.extractors:
@@ -74,69 +85,128 @@ class Streams:
             if encoders.audio is not None:
                 self.sounds[name] = encoders.audio
 
-    def represent(self, clips: list[ClipFeatures], sounds: Rows, left_out: str | None) -> Embedded:
-        """Return what is made of one video: `clips` by reader, `sounds` by space where there is anything to hear."""
-        rows: Rows = {name: _represent(clips[number], video) for name, (video, number) in self._videos.items()}
+    def build_rows(self, clips: list[Clips], audio_rows: Rows, warnings: str | None) -> VideoEmbeddings:
+        """Return the rows of one video.
+
+        Args:
+            clips: Clip features per extractor.
+            audio_rows: Audio rows per space, without spaces that have none.
+            warnings: Parts of the video that could not be used.
+        """
+        rows: Rows = {name: _build_video_rows(clips[number], video) for name, (video, number) in self._videos.items()}
         duration = clips[-1].end if clips else 0.0
         last_frame = float(clips[-1].times[-1]) if clips else 0.0
         for name in self.sounds:
-            segments, vectors = sounds.get(name, ([], np.zeros((0, self._spaces[name].dim), np.float32)))
-            rows[name] = [_seen(segment, last_frame) for segment in segments], vectors
-        return Embedded(rows, duration, left_out)
+            segments, vectors = audio_rows.get(name, ([], np.zeros((0, self._spaces[name].dim), np.float32)))
+            rows[name] = [_limit_key(segment, last_frame) for segment in segments], vectors
+        return VideoEmbeddings(rows, duration, warnings)
 
 
-def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> Embedded:
-    """Decode and embed a video. Sound that cannot be decoded is left out; images are what makes a video.
+def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> VideoEmbeddings:
+    """Decode and embed a video. Audio that cannot be decoded is skipped with a warning.
+
+    Args:
+        file: The video.
+        suite: Its encoders embed the video.
+        progress: Called with the position reached, in seconds.
 
     Raises:
-        As decoding: MediaNotFoundError, EmptyMediaError, UnreadableMediaError, NoVideoStreamError,
-            TruncatedMediaError.
+        MediaError: The images cannot be decoded.
     """
-    streams = Streams(suite)
-    sounds: Rows = {}
-    notes: list[str] = []
-    with _listening(file, streams) as listening:
-        clips = [
-            embed_clips(file, extractor, fps=settings().fps, progress=progress) for extractor in streams.extractors
-        ]
-        for name, hearing in listening.items():
+    streams = StreamPlan(suite)
+    audio_rows: Rows = {}
+    warnings: list[str] = []
+    with _embed_audio_in_background(file, streams) as futures:
+        clips = [embed_clips(file, reader, rate=settings().fps, progress=progress) for reader in streams.readers]
+        for name, future in futures.items():
             try:
-                if heard := hearing.result():
-                    sounds[name] = heard
-            except SOUND_IS_BROKEN as error:
-                notes.append(sound_left_out(error))
-    return streams.represent(clips, sounds, reason(file, notes))
+                if rows := future.result():
+                    audio_rows[name] = rows
+            except AUDIO_ERRORS as error:
+                warnings.append(audio_warning(error))
+    return streams.build_rows(clips, audio_rows, receipt_warnings(file, warnings))
 
 
-def reason(file: Path, notes: Sequence[str]) -> str | None:
-    """Return what a receipt says of a stored file: what of it is not used, by its header and by notes on decoding."""
-    return "; ".join([*probe(file).notes, *dict.fromkeys(notes)]) or None
+def receipt_warnings(file: Path, warnings: Sequence[str]) -> str | None:
+    """Return the warnings of a receipt: those of the file's header, then those of decoding, without duplicates."""
+    return "; ".join([*probe(file).notes, *dict.fromkeys(warnings)]) or None
 
 
-def sound_left_out(error: Exception) -> str:
-    """Return what a receipt says of sound that cannot be decoded."""
-    return f"its sound is left out: {error}"
+def audio_warning(error: Exception) -> str:
+    """Return the warning of a receipt for audio that cannot be decoded."""
+    return f"its audio is skipped: {error}"
+
+
+def embed_audio(
+    file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None
+) -> SpaceRows | None:
+    """Decode and embed the audio of a video.
+
+    The embedded windows are far more numerous than the rows and are released on return.
+
+    Args:
+        file: The video.
+        encoder: The audio encoder.
+        progress: Called with the position reached, in seconds.
+
+    Returns:
+        The rows, as `build_audio_rows`. None if the file has no audio.
+
+    Raises:
+        MediaError: The audio cannot be decoded.
+    """
+    try:
+        audio = listen(decode_audio(file), encoder, progress)
+    except NoAudioStreamError:
+        return None
+    return build_audio_rows(audio)
+
+
+def build_audio_rows(audio: Heard) -> SpaceRows | None:
+    """Return the audible segments and their vectors (n, dim), and a row for the whole video. None if all is silent.
+
+    Segments have the length of image segments. The key of a segment is its loudest time, which may be later than the
+    last image.
+    """
+    cut = [span for span in uniform_segments(audio.end, settings().segment_seconds) if _is_audible(audio, span)]
+    if not cut:
+        return None
+    merged = [span for part in _split_at_gaps(cut) for span in _merge(audio, part)]
+    peaks = [peak for span in merged for peak in _peaks(audio, span, cut)]
+    spans = [*merged, *peaks, (0.0, audio.end)]
+    anomaly = unusualness(audio.times, audio.vectors)
+
+    def segment(span: tuple[float, float], kind: SegmentKind) -> Segment:
+        inside = audio.within(*span)
+        key = _loudest_time(audio, span)
+        return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
+
+    segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in peaks]
+    return [*segments, segment(spans[-1], "video")], pool_sound(audio, spans)
 
 
 @contextmanager
-def _listening(file: Path, streams: Streams) -> Iterator[dict[str, Future[SpaceRows | None]]]:
-    """Hear the file in a thread while the `with` block looks at it; a block that fails ends that as well."""
-    given_up = Event()
+def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict[str, Future[SpaceRows | None]]]:
+    """Embed the audio of a file in a thread during a `with` block. If the block fails, the thread stops early."""
+    is_cancelled = Event()
 
-    def going_on(_: float) -> None:
-        if given_up.is_set():
+    def check_cancelled(_: float) -> None:
+        if is_cancelled.is_set():
             raise CancelledError
 
-    with ThreadPoolExecutor(1, "sound") as thread:
+    with ThreadPoolExecutor(1, "audio") as thread:
         try:
-            yield {name: thread.submit(hear_rows, file, sound, going_on) for name, sound in streams.sounds.items()}
+            yield {
+                name: thread.submit(embed_audio, file, encoder, check_cancelled)
+                for name, encoder in streams.sounds.items()
+            }
         finally:
-            given_up.set()
+            is_cancelled.set()
             thread.shutdown(cancel_futures=True)
 
 
-def _represent(clips: ClipFeatures, encoder: VideoEncoder) -> SpaceRows:
-    """Cut the clips into uniform segments, merge static ones; add anomaly-led ones and the whole video's row."""
+def _build_video_rows(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
+    """Return uniform segments with static neighbours merged, anomaly segments, and the row of the whole video."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = group_static_spans(
         cut,
@@ -146,16 +216,16 @@ def _represent(clips: ClipFeatures, encoder: VideoEncoder) -> SpaceRows:
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    led = anomaly_spans(clips.times, scores, clips.end, min_score=settings().anomaly_threshold)
+    anomalies = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_threshold)
     segments = [_segment(clips, scores, span, "uniform") for span in uniform]
-    segments += [_segment(clips, scores, span, "anomaly") for span in led]
+    segments += [_segment(clips, scores, span, "anomaly") for span in anomalies]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
-    whole = encoder.embed_video(clips.vectors, scores)
-    return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *led]), whole[None]])
+    whole = encoder.whole(clips.vectors, scores)
+    return segments, np.concatenate([pool(clips, encoder, [*uniform, *anomalies]), whole[None]])
 
 
-def _seen(segment: Segment, last_frame: float) -> Segment:
-    """Return a segment of sound whose key is no later than the last image, in seconds."""
+def _limit_key(segment: Segment, last_frame: float) -> Segment:
+    """Return an audio segment whose key is not later than the last image, in seconds."""
     return segment if segment.key <= last_frame else segment.model_copy(update={"key": last_frame})
 
 
@@ -167,92 +237,39 @@ def _segment(
     return Segment(
         start=span[0],
         end=span[1],
-        key=min(max(key, span[0]), span[1]),  # a frame may be shown since before the span
+        key=min(max(key, span[0]), span[1]),  # the first frame of a span may be presented before its start
         kind=kind,
         anomaly=float(anomaly[inside].max()),
     )
 
 
-_PEAK_SECONDS = 2.0
-# So much louder (2 dB) than the median of its segment is an event; the loudest second of steady noise is none.
-_STANDS_OUT = 1.25
-
-
-def hear(file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None) -> AudioFeatures | None:
-    """Return what an encoder hears in a video; None where it has no sound.
-
-    Args:
-        file: the video.
-        encoder: of the space.
-        progress: is told the time reached, in seconds.
-
-    Raises:
-        As `media.sandbox.client.decode_audio`, but for NoAudioStreamError.
-    """
-    try:
-        return encode_audio(decode_audio(file), encoder, progress)
-    except NoAudioStreamError:
-        return None
-
-
-def hear_rows(
-    file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None
-) -> tuple[list[Segment], Vectors] | None:
-    """Return what `sound_rows` makes of what `hear` hears; the windows, many more than the rows, go at once."""
-    heard = hear(file, encoder, progress)
-    return sound_rows(heard) if heard else None
-
-
-def sound_rows(heard: AudioFeatures) -> tuple[list[Segment], Vectors] | None:
-    """Return the segments in which there is something to hear, and their vectors (n, dim), if any.
-
-    They are cut as images are, and the row of the whole video is added. The key of a segment is the loudest time in
-    it, when there may be no image any more.
-    """
-    cut = [span for span in uniform_segments(heard.end, settings().segment_seconds) if _audible(heard, span)]
-    if not cut:
-        return None
-    merged = [span for part in _unbroken(cut) for span in _merged(heard, part)]
-    loudest = [peak for span in merged for peak in _peaks(heard, span, cut)]
-    spans = [*merged, *loudest, (0.0, heard.end)]
-    anomaly = unusualness(heard.times, heard.vectors)
-
-    def segment(span: tuple[float, float], kind: SegmentKind) -> Segment:
-        inside = heard.within(*span)
-        key = _loudest_time(heard, span)
-        return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
-
-    segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in loudest]
-    return [*segments, segment(spans[-1], "video")], pool_audio(heard, spans)
-
-
 def _peaks(
-    heard: AudioFeatures, span: tuple[float, float], cut: Sequence[tuple[float, float]]
+    audio: Heard, span: tuple[float, float], cut: Sequence[tuple[float, float]]
 ) -> Iterator[tuple[float, float]]:
-    """Yield the loudest two seconds of each uniform segment that was merged into a span and says something else."""
-    (whole,) = pool_audio(heard, [span])
+    """Yield the loudest two seconds of each uniform segment of a merged span that differ from the span."""
+    (whole,) = pool_sound(audio, [span])
     for start, end in cut:
         if span[0] <= start and end <= span[1] and end - start > 2 * _PEAK_SECONDS:
-            middle = _loudest_time(heard, (start, end))
+            middle = _loudest_time(audio, (start, end))
             first = min(max(start, middle - _PEAK_SECONDS / 2), end - _PEAK_SECONDS)
             peak = (first, first + _PEAK_SECONDS)
-            loudness = heard.loudness[heard.within(start, end)]
-            stands_out = loudness.max() >= _STANDS_OUT * np.median(loudness)
-            if stands_out and pool_audio(heard, [peak])[0] @ whole < settings().merge_threshold:
+            loudness = audio.loudness[audio.within(start, end)]
+            is_loud = loudness.max() >= _MIN_PEAK_RATIO * np.median(loudness)
+            if is_loud and pool_sound(audio, [peak])[0] @ whole < settings().merge_threshold:
                 yield peak
 
 
-def _loudest_time(heard: AudioFeatures, span: tuple[float, float]) -> float:
-    inside = heard.within(*span)
-    return float(heard.times[inside][heard.loudness[inside].argmax()])
+def _loudest_time(audio: Heard, span: tuple[float, float]) -> float:
+    inside = audio.within(*span)
+    return float(audio.times[inside][audio.loudness[inside].argmax()])
 
 
-def _audible(heard: AudioFeatures, span: tuple[float, float]) -> bool:
-    return bool(heard.loudness[heard.within(*span)].max() >= SILENCE_RMS)
+def _is_audible(audio: Heard, span: tuple[float, float]) -> bool:
+    return bool(audio.loudness[audio.within(*span)].max() >= SILENCE)
 
 
-def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
-    """Divide spans where silence was left out between them."""
+def _split_at_gaps(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """Split spans into runs without gaps. Gaps are silent segments."""
     parts: list[list[tuple[float, float]]] = []
     for span in spans:
         if parts and parts[-1][-1][1] == span[0]:
@@ -262,11 +279,8 @@ def _unbroken(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
     return parts
 
 
-def _merged(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    runs = group_static_spans(
-        spans,
-        pool_audio(heard, spans),
-        similarity=settings().merge_threshold,
-        max_seconds=settings().max_merged_seconds,
+def _merge(audio: Heard, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    runs = static_runs(
+        spans, pool_sound(audio, spans), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
     )
     return [(spans[run.start][0], spans[run.stop - 1][1]) for run in runs]

@@ -1,4 +1,7 @@
-"""What becomes of one file of footage in an index: recognised or stored; what its path held before is forgotten."""
+"""Store one video file in an index: fingerprint it, embed it, write its rows, remove the video it replaces.
+
+An engine runs these steps for many files. `LocalEngine` works in this process; `ingest.ray.RayEngine` uses a cluster.
+"""
 
 from __future__ import annotations
 
@@ -30,32 +33,59 @@ from var_plugin.index.filters import UNKNOWN_TIME, check_text, to_epoch_ms
 from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.index import VideoIndex
-from var_plugin.ingest.embed import Embedded, embed
-from var_plugin.ingest.signals import held_back, hold_back, let_through
+from var_plugin.ingest.embed import VideoEmbeddings, embed
+from var_plugin.ingest.signals import defer_sigint
 from var_plugin.ingest.timestamps import recorded_at
 from var_plugin.media.files import canonical_path, check_file, content_hash
 from var_plugin.media.sandbox.client import probe
 from var_plugin.types import Scalar, VideoReceipt
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Progress = Callable[[Path, float], None]
+"""Called with the current file and the position reached in it, in seconds."""
+
+
+class RunProgress(ABC):
+    """A `Progress` that also receives the planned files of a run and the outcome of each."""
+
+    @abstractmethod
+    def begin(self, files: Sequence[Path]) -> None:
+        """Add files to the plan. A file that is planned already counts once."""
+
+    @abstractmethod
+    def __call__(self, file: Path, reached: float) -> None:
+        """Report the current file and the position reached in it, in seconds."""
+
+    @abstractmethod
+    def end(self, file: Path, receipt: VideoReceipt) -> None:
+        """Report that a file is done, with its receipt."""
+
+
+OnResult = Callable[[int, VideoReceipt], None]
+"""Called with the position of a file in the plan and its receipt."""
+
 
 @dataclass(frozen=True)
-class Footage:
-    """A file and what the caller knows of it."""
+class VideoSource:
+    """A video file and what the caller states about it."""
 
     path: Path
     camera: str
     recorded_at: datetime | None
-    """Clock time at its start; None: derived from the file where it can be."""
+    """Clock time at the start of the file. None: derive it from the file if possible."""
     clock: CameraClock
-    """The camera's clock, for times that are derived."""
+    """The camera's clock, for derived times."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
-    def look(self) -> Look:
-        """Read the file's header and hash all of it.
+    def fingerprint(self) -> FileFingerprint:
+        """Read the file's header and hash its content.
 
         Raises:
-            InvalidInputError: its path or camera cannot be stored.
-            As `media.sandbox.client.probe` and `content_hash`.
+            InvalidInputError: The path or the camera name cannot be stored.
+            MediaError: The file is missing, empty or unreadable.
         """
         path = check_path(canonical_path(self.path))
         check_text(self.camera)
@@ -72,113 +102,184 @@ class Footage:
             modified_ms=state.st_mtime_ns // 1_000_000,
             changed_ms=state.st_ctime_ns // 1_000_000,
         )
-        clock = Clock()
-        with clock.stage("hash"):
+        timer = StageTimer()
+        with timer.stage("hash"):
             content = content_hash(self.path)
-        return Look(content, sighting, clock)
+        return FileFingerprint(content, sighting, timer)
+
+
+class StageTimer:
+    """Wall time per stage, in seconds. Repeated stages add up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a `with` block."""
+        started = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a first look at a file tells: its SHA-256, where and when it was seen, and how long that took."""
+class FileFingerprint:
+    """The SHA-256 of a file, its path, camera, clock time and state, and the time that reading it took."""
 
     content: str
     sighting: Sighting
-    clock: Clock
+    timer: StageTimer
 
     @property
     def video_id(self) -> str:
-        """The key of its content."""
+        """The ID of the content."""
         return self.content[:32]
 
 
-class Begun:
-    """A file of which all is known that an index stores; others are kept from it until it is stored or dropped.
+class PendingWrite:
+    """A file that is ready to be written. It holds the video's lock until it is stored or discarded.
 
     Args:
-        path: the file.
-        write: stores it.
-        kept: what keeps others from it.
-        afterwards: removes what its path held before and adds that to the receipt; None where it held nothing.
+        path: The file.
+        write: Writes the file.
+        lock: Holds the lock of the video.
+        on_committed: Removes the videos that the path held before and adds them to the receipt. None: there are none.
     """
 
     def __init__(
         self,
         path: Path,
         write: Callable[[], VideoReceipt],
-        kept: ExitStack,
-        afterwards: Callable[[VideoReceipt], VideoReceipt] | None,
+        lock: ExitStack,
+        on_committed: Callable[[VideoReceipt], VideoReceipt] | None,
     ) -> None:
         self.path = path
-        self._write, self._kept, self._afterwards = write, kept, afterwards
+        self._write, self._lock, self._on_committed = write, lock, on_committed
 
     @property
-    def concerns_others(self) -> bool:
-        """Another video may have to go: nothing else must be looked at meanwhile."""
-        return self._afterwards is not None
+    def blocks_next(self) -> bool:
+        """Whether another video may be deleted, so that the next file must wait."""
+        return self._on_committed is not None
 
     def store(self) -> VideoReceipt:
-        """Store it, in any thread; raises as `VideoGeneration.write`."""
-        with self._kept:
+        """Write the file, in any thread. Raises as `VideoGeneration.write`."""
+        with self._lock:
             receipt = self._write()
-        return self._afterwards(receipt) if self._afterwards else receipt
+        return self._on_committed(receipt) if self._on_committed else receipt
 
-    def drop(self) -> None:
-        """Let others in, and leave nothing behind."""
-        self._kept.close()
+    def discard(self) -> None:
+        """Release the lock without writing."""
+        self._lock.close()
 
 
-def begin(index: VideoIndex, footage: Footage, look: Look, embed: Callable[[], Embedded]) -> Begun:
-    """Prepare a file for storing; `embed` is called only where its content is not in the index already.
+@contextmanager
+def prepare(
+    index: VideoIndex, source: VideoSource, fingerprint: FileFingerprint, embed: Callable[[], VideoEmbeddings]
+) -> Iterator[PendingWrite]:
+    """Embed a file and yield its pending write. SIGINT is deferred inside the block.
 
-    From the end of embedding on Ctrl-C is held back; the caller lets it through.
+    Args:
+        index: The index to write to.
+        source: The file.
+        fingerprint: Its fingerprint.
+        embed: Embeds the file. It is called only if the index does not hold the content.
 
     Raises:
-        ChangedMediaError: the file was changed since the look.
-        As `embed`.
+        ChangedMediaError: The file changed since its fingerprint was taken.
+        MediaError: The file cannot be decoded.
     """
-    path, video_id = look.sighting.path, look.video_id
-    with ExitStack() as keeping:
-        keeping.enter_context(index.lock(video_id))
-        with held_back():
-            known = index.entry(video_id)
-            path_was_known = bool(index.find_by_path(path))
-        if known and is_done(known, settings_fingerprint(index.suite)):
-            write = partial(_seen_again, index, known, look.sighting)
+    path, video_id = fingerprint.sighting.path, fingerprint.video_id
+    with ExitStack() as lock:
+        lock.enter_context(index.exclusive(video_id))
+        with defer_sigint():
+            entry = index.entry(video_id)
+            replaces_videos = bool(index.seen_at(path))
+        if entry and is_up_to_date(entry, settings_fingerprint(index.suite)):
+            write = partial(_update_path, index, entry, fingerprint.sighting)
         else:
-            with look.clock.stage("embed"):
-                embedded = embed()
-            _check_unchanged(footage.path, look)
-            write = partial(store, index, footage.path, _new(footage, look), look.clock, embedded)
-        hold_back()
-        afterwards = partial(_remove_replaced, index, video_id, path) if path_was_known else None
-        return Begun(footage.path, write, keeping.pop_all(), afterwards)
+            with fingerprint.timer.stage("embed"):
+                embeddings = embed()
+            _check_unchanged(source.path, fingerprint)
+            write = partial(store, index, source.path, _new_entry(source, fingerprint), fingerprint.timer, embeddings)
+        on_committed = partial(_remove_replaced, index, video_id, path) if replaces_videos else None
+        with defer_sigint():
+            yield PendingWrite(source.path, write, lock.pop_all(), on_committed)
 
 
-def _check_unchanged(path: Path, look: Look) -> None:
-    """Raise unless the file is what it was at the look: vectors of other footage must not be stored under its hash."""
-    state = check_file(path)
-    times = (state.st_mtime_ns // 1_000_000, state.st_ctime_ns // 1_000_000)
-    if (state.st_size, *times) == (look.sighting.size, look.sighting.modified_ms, look.sighting.changed_ms):
-        return
-    if state.st_size != look.sighting.size or content_hash(path) != look.content:
-        raise ChangedMediaError(
-            f"{path} changed while it was indexed",
-            why="something still writes to it",
-            fix="index it again once it is complete; `var-plugin watch` waits for that by itself",
+def store(
+    index: VideoGeneration, file: Path, entry: Entry, timer: StageTimer, embeddings: VideoEmbeddings
+) -> VideoReceipt:
+    """Write the embeddings of a file under `entry`, with the duration and the settings filled in.
+
+    Raises:
+        StoreError: The store failed.
+        InvalidVectorError: A vector must not be stored.
+    """
+    rows, fingerprint = embeddings.rows, settings_fingerprint(index.suite)
+    with timer.stage("store"):
+        verified = index.write(
+            entry.model_copy(update={"duration": embeddings.duration, "settings": fingerprint}), rows
         )
+    planned = {name: len(segments) for name, (segments, _) in rows.items()}
+    return VideoReceipt(
+        path=str(file),
+        status="stored",
+        video_id=entry.video_id,
+        duration=embeddings.duration,
+        content=entry.content,
+        recorded_at=entry.video().recorded_at,
+        clock=entry.sightings[-1].clock,
+        planned=planned,
+        embedded={name: len(vectors) for name, (_, vectors) in rows.items()},
+        stored=planned,
+        verified=verified,
+        seconds=timer.seconds,
+        reason=embeddings.warnings,
+    )
 
 
-def _stored_time(at: datetime | None) -> int:
-    """Return the time as it is stored; the millisecond that means an unknown time is stored as the next one."""
-    return UNKNOWN_TIME if at is None else to_epoch_ms(at) + (to_epoch_ms(at) == UNKNOWN_TIME)
+def reembed(index: VideoGeneration, entry: Entry, progress: Progress | None = None) -> VideoReceipt:
+    """Embed a stored video again from a file that holds it. Its catalog entry is kept. Errors go into the receipt."""
+    timer, path = StageTimer(), last_path(entry)
+    try:
+        with timer.stage("hash"):
+            file = find_footage(entry, always_hash=True)
+        with index.exclusive(entry.video_id):
+            with timer.stage("embed"):
+                embeddings = embed(file, index.suite, _progress_of(path, progress))
+            with defer_sigint():
+                return store(index, file, entry, timer, embeddings)
+    except Exception as error:  # as `attempt`
+        return failure(path, error)
+
+
+def last_path(entry: Entry) -> Path:
+    """Return the latest known path of a video."""
+    return Path(entry.sightings[-1].path)
+
+
+def is_up_to_date(entry: Entry, fingerprint: str) -> bool:
+    """Return whether a video is stored with the settings of this fingerprint."""
+    return entry.state == "committed" and entry.settings == fingerprint
+
+
+def settings_fingerprint(suite: Suite) -> str:
+    """Return a hash of the suite and the settings that decide how a video is segmented and embedded."""
+    values = settings().model_dump(
+        include={"fps", "segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
+    )
+    return hashlib.sha256(f"{suite.fingerprint}|{sorted(values.items())}".encode()).hexdigest()[:16]
 
 
 def check_path(path: str) -> str:
     """Return a path if it can be stored.
 
     Raises:
-        InvalidInputError: a name in it is not UTF-8, has control characters, or the path is too long.
+        InvalidInputError: A name in it is not UTF-8 or has control characters, or the path is too long.
     """
     name = Path(path).name
     try:
@@ -196,157 +297,10 @@ def check_path(path: str) -> str:
     return check_text(path)
 
 
-def _new(footage: Footage, look: Look) -> Entry:
-    return Entry(
-        video_id=look.video_id,
-        state="pending",
-        content=look.content,
-        sightings=(look.sighting,),
-        duration=0.0,
-        metadata=dict(footage.metadata),
-        settings="",
-        rows={},
-        added_at=to_epoch_ms(datetime.now(UTC)),
-    )
-
-
-def is_done(entry: Entry, how: str) -> bool:
-    """Tell whether a video need not be stored again by these settings, told by their fingerprint."""
-    return entry.state == "committed" and entry.settings == how
-
-
-def _seen_again(index: VideoIndex, known: Entry, sighting: Sighting) -> VideoReceipt:
-    """Remember a new path; the camera and clock time that the segments carry stay as they were first given."""
-    last = known.sightings[-1]
-    reason = "this content is in the index already"
-    moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
-    if moved != last:
-        others = tuple(seen for seen in known.sightings if seen.path != sighting.path)
-        index.update(known.model_copy(update={"sightings": (*others, moved), "migrated": False}))
-    if moved.path != last.path:
-        reason += f"; it was last seen at {last.path}"
-    if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
-        reason += f" and stays with camera '{last.camera}' and its clock; delete it first to change them"
-    return VideoReceipt(
-        path=sighting.path,
-        status="unchanged",
-        video_id=known.video_id,
-        duration=known.duration,
-        content=known.content,
-        recorded_at=known.video().recorded_at,
-        clock=last.clock,
-        planned=known.rows,
-        embedded=dict.fromkeys(known.rows, 0),
-        stored=dict.fromkeys(known.rows, 0),
-        verified=index.count(known.video_id),
-        reason=reason,
-    )
-
-
-def _remove_replaced(index: VideoIndex, video_id: str, path: str, receipt: VideoReceipt) -> VideoReceipt:
-    """Forget that a path which now holds this video held another; delete what no other file holds, and say so."""
-    removed, reasons = [], [receipt.reason] if receipt.reason else []
-    for replaced in index.find_by_path(path):
-        if replaced.video_id == video_id:
-            continue
-        elsewhere = tuple(seen for seen in replaced.sightings if seen.path != path and Path(seen.path).is_file())
-        if elsewhere:
-            index.update(replaced.model_copy(update={"sightings": elsewhere, "migrated": False}))
-            other = elsewhere[-1].path
-            reasons.append(f"video {replaced.video_id}, which lay there before, stays in the index as {other}")
-        else:
-            index.delete(replaced.video_id)
-            removed.append(replaced.video_id)
-            reasons.append(f"it replaces video {replaced.video_id}, which lay there before and left the index")
-    return receipt.model_copy(update={"reason": "; ".join(reasons) or None, "replaced": tuple(removed)})
-
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-Progress = Callable[[Path, float], None]
-"""Called with the file at work and the time reached in it, in seconds."""
-
-
-class RunProgress(ABC):
-    """A `Progress` that also learns which files a run plans, and what becomes of each."""
-
-    @abstractmethod
-    def begin(self, files: Sequence[Path]) -> None:
-        """Take in the files that are to be worked on; those known already count once."""
-
-    @abstractmethod
-    def __call__(self, file: Path, reached: float) -> None:
-        """Take in the file at work and the time reached in it, in seconds."""
-
-    @abstractmethod
-    def end(self, file: Path, line: VideoReceipt) -> None:
-        """Take in that a file is done, and its line of the receipt."""
-
-
-def store(index: VideoGeneration, file: Path, entry: Entry, clock: Clock, embedded: Embedded) -> VideoReceipt:
-    """Store what a file embeds to under `entry`, whose duration and settings are filled in here.
-
-    Raises:
-        As `VideoGeneration.write`.
-    """
-    rows, how = embedded.rows, settings_fingerprint(index.suite)
-    with clock.stage("store"):
-        counted = index.write(entry.model_copy(update={"duration": embedded.duration, "settings": how}), rows)
-    planned = {name: len(segments) for name, (segments, _) in rows.items()}
-    return VideoReceipt(
-        path=str(file),
-        status="stored",
-        video_id=entry.video_id,
-        duration=embedded.duration,
-        content=entry.content,
-        recorded_at=entry.video().recorded_at,
-        clock=entry.sightings[-1].clock,
-        planned=planned,
-        embedded={name: len(vectors) for name, (_, vectors) in rows.items()},
-        stored=planned,
-        verified=counted,
-        seconds=clock.seconds,
-        reason=embedded.left_out,
-    )
-
-
-def store_again(index: VideoGeneration, entry: Entry, progress: Progress | None = None) -> VideoReceipt:
-    """Embed a video anew from wherever its file still lies; what is known of it stays. A failure is in the receipt."""
-    clock, named = Clock(), last_path(entry)
-    try:
-        with clock.stage("hash"):
-            file = find_footage(entry, always_hash=True)
-        with index.lock(entry.video_id):
-            told = (lambda reached: progress(named, reached)) if progress else None
-            with clock.stage("embed"):
-                embedded = embed(file, index.suite, told)
-            hold_back()  # until the line is returned: half a video is none
-            return store(index, file, entry, clock, embedded)
-    except Exception as error:  # as `attempt`
-        return failure(named, error)
-    finally:
-        let_through()
-
-
-def last_path(entry: Entry) -> Path:
-    """Return where the footage of a video was seen last."""
-    return Path(entry.sightings[-1].path)
-
-
-def settings_fingerprint(suite: Suite) -> str:
-    """Return a hash of all that decides how a video is cut and embedded."""
-    used = settings().model_dump(
-        include={"fps", "segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
-    )
-    return hashlib.sha256(f"{suite.fingerprint}|{sorted(used.items())}".encode()).hexdigest()[:16]
-
-
 def attempt(path: Path, work: Callable[[], T]) -> T | VideoReceipt:
-    """Do the work on one file; return its failed line instead where that raises anything but KeyboardInterrupt.
+    """Process one file. Return its failed receipt if that raises anything but KeyboardInterrupt.
 
-    Every engine runs its steps through this, so that no file ends a run.
+    Every engine runs its steps through this function, so that a failed file does not end the run.
     """
     try:
         return work()
@@ -355,13 +309,13 @@ def attempt(path: Path, work: Callable[[], T]) -> T | VideoReceipt:
 
 
 def failure(path: Path, error: Exception) -> VideoReceipt:
-    """Return the line of a file that failed, with the reason; an error that was not foreseen is logged as well."""
+    """Return the receipt of a failed file. An unexpected error is also logged."""
     if not isinstance(error, VarPluginError):
         if isinstance(error, OSError):
             error = UnreadableMediaError(
                 f"{path} could not be processed",
                 why=os_error_message(error),
-                fix="check the disk and the rights to the file, then try again",
+                fix="check the disk and the permissions of the file, then try again",
             )
         else:
             logger.debug("%s failed", path, exc_info=error)
@@ -370,100 +324,92 @@ def failure(path: Path, error: Exception) -> VideoReceipt:
     return VideoReceipt(path=str(path), status="failed", reason=str(error), exit_code=error.exit_code)
 
 
-class Clock:
-    """Time per stage, in seconds; a stage that comes again counts on."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a `with` block."""
-        started = time.perf_counter()
-        yield
-        self.count(name, time.perf_counter() - started)
-
-    def count(self, name: str, seconds: float) -> None:
-        """Add to a stage."""
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
-
-
-Tell = Callable[[int, VideoReceipt], None]
-"""Called with the place of a file and its line."""
-
-
 class Engine(Protocol):
-    """Adds files to an index and says what became of each."""
+    """Adds files to an index."""
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+        self,
+        index: VideoIndex,
+        plan: Iterable[VideoSource | VideoReceipt],
+        progress: Progress | None,
+        on_result: OnResult,
     ) -> None:
-        """Tell the line of each file when it is done, with its place in `found`; lines in there are passed on."""
+        """Call `on_result(position, receipt)` for each file. Receipts in the plan pass through."""
         ...
 
 
-class Here:
-    """This process does it: one file after another, and each is stored while the next is looked at; an `Engine`."""
+class LocalEngine:
+    """Adds files one after another in this process. A thread stores a file while the next one is embedded."""
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+        self,
+        index: VideoIndex,
+        plan: Iterable[VideoSource | VideoReceipt],
+        progress: Progress | None,
+        on_result: OnResult,
     ) -> None:
-        """Tell the lines in order. Where Ctrl-C ends it, what is being stored is stored and told."""
-        with _Storing(tell) as storing:
-            for number, footage in enumerate(found):
-                if isinstance(footage, Footage):
-                    _add_file(index, number, footage, storing, progress)
+        """Call `on_result` in the order of the plan. After Ctrl-C a write in progress is completed and reported."""
+        with _Writer(on_result) as writer:
+            for number, item in enumerate(plan):
+                if isinstance(item, VideoSource):
+                    _add_file(index, number, item, writer, progress)
                 else:
-                    storing.tell(number, footage)
+                    writer.report(number, item)
 
 
-def _add_file(index: VideoIndex, number: int, footage: Footage, storing: _Storing, progress: Progress | None) -> None:
-    path = footage.path
-    told = (lambda reached: progress(path, reached)) if progress else None
-    storing.finish(path)
-    begun = attempt(path, lambda: begin(index, footage, footage.look(), lambda: embed(path, index.suite, told)))
-    if isinstance(begun, Begun):
-        storing.store(number, begun)
-    else:
-        storing.tell(number, begun)
+def _add_file(index: VideoIndex, number: int, source: VideoSource, writer: _Writer, progress: Progress | None) -> None:
+    path = source.path
+    writer.wait_for(path)
+
+    def embed_file() -> VideoEmbeddings:
+        return embed(path, index.suite, _progress_of(path, progress))
+
+    with ExitStack() as stack:
+        result = attempt(
+            path, lambda: stack.enter_context(prepare(index, source, source.fingerprint(), embed_file))
+        )
+        if isinstance(result, PendingWrite):
+            writer.store(number, result)
+            return
+    writer.report(number, result)
 
 
-class _Storing:
-    """Stores files in a thread, one at a time, and tells their lines in order."""
+class _Writer:
+    """Writes files in a thread, one at a time, and reports receipts in order."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self._thread = ThreadPoolExecutor(1, "storing")
-        self._waiting: tuple[int, Path, Future[VideoReceipt]] | None = None
+    def __init__(self, on_result: OnResult) -> None:
+        self._on_result = on_result
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._current: tuple[int, Path, Future[VideoReceipt]] | None = None
 
-    def finish(self, path: Path) -> None:
-        """Be done with a path before it is looked at once more."""
-        if self._waiting and self._waiting[1] == path.absolute():
-            self._settle()
+    def wait_for(self, path: Path) -> None:
+        """Wait until a write of this path is complete."""
+        if self._current and self._current[1] == path.absolute():
+            self._finish()
 
-    def store(self, number: int, begun: Begun) -> None:
-        """Store a file when the one before is, and go on meanwhile; from here on Ctrl-C interrupts again."""
+    def store(self, number: int, pending: PendingWrite) -> None:
+        """Start a write once the previous one is complete."""
         try:
-            self._settle()
+            self._finish()
         except BaseException:
-            begun.drop()
+            pending.discard()
             raise
-        if begun.concerns_others:
-            self._tell(number, attempt(begun.path, begun.store))
+        if pending.blocks_next:
+            self._on_result(number, attempt(pending.path, pending.store))
         else:
-            self._waiting = number, begun.path.absolute(), self._thread.submit(attempt, begun.path, begun.store)
-        let_through()
+            future = self._thread.submit(attempt, pending.path, pending.store)
+            self._current = number, pending.path.absolute(), future
 
-    def tell(self, number: int, line: VideoReceipt) -> None:
-        """Tell a line when the ones before are told."""
-        self._settle()
-        self._tell(number, line)
+    def report(self, number: int, receipt: VideoReceipt) -> None:
+        """Report a receipt after the previous ones."""
+        self._finish()
+        self._on_result(number, receipt)
 
-    def _settle(self) -> None:
-        if self._waiting:
-            number, _, line = self._waiting
-            self._tell(number, line.result())
-            self._waiting = None
+    def _finish(self) -> None:
+        if self._current:
+            number, _, future = self._current
+            self._on_result(number, future.result())
+            self._current = None
 
     def __enter__(self) -> Self:
         return self
@@ -472,8 +418,97 @@ class _Storing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with held_back():
-                self._settle()
-        finally:  # interrupted nevertheless: what is being stored will be, so it is told
+            with defer_sigint():
+                self._finish()
+        finally:  # a second Ctrl-C interrupts the wait, but the thread still completes its write
             self._thread.shutdown()
-            self._settle()
+            self._finish()
+
+
+def _progress_of(path: Path, progress: Progress | None) -> Callable[[float], None] | None:
+    return (lambda reached: progress(path, reached)) if progress else None
+
+
+def _check_unchanged(path: Path, fingerprint: FileFingerprint) -> None:
+    """Raise unless the file is unchanged: vectors of other footage must not be stored under its hash."""
+    state = check_file(path)
+    sighting = fingerprint.sighting
+    times = (state.st_mtime_ns // 1_000_000, state.st_ctime_ns // 1_000_000)
+    if (state.st_size, *times) == (sighting.size, sighting.modified_ms, sighting.changed_ms):
+        return
+    if state.st_size != sighting.size or content_hash(path) != fingerprint.content:
+        raise ChangedMediaError(
+            f"{path} changed while it was indexed",
+            why="another program is writing to it",
+            fix="index it again once it is complete; `var-plugin watch` waits for that by itself",
+        )
+
+
+def _stored_time(at: datetime | None) -> int:
+    """Return a time in milliseconds. The value that means an unknown time is stored as the next one."""
+    return UNKNOWN_TIME if at is None else milliseconds(at) + (milliseconds(at) == UNKNOWN_TIME)
+
+
+def _new_entry(source: VideoSource, fingerprint: FileFingerprint) -> Entry:
+    return Entry(
+        video_id=fingerprint.video_id,
+        state="pending",
+        content=fingerprint.content,
+        sightings=(fingerprint.sighting,),
+        duration=0.0,
+        metadata=dict(source.metadata),
+        settings="",
+        rows={},
+        added_at=milliseconds(datetime.now(UTC)),
+    )
+
+
+def _update_path(index: VideoIndex, entry: Entry, sighting: Sighting) -> VideoReceipt:
+    """Record the latest path of a stored video. Its segments keep their camera and clock time."""
+    last = entry.sightings[-1]
+    reason = "this content is in the index already"
+    moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
+    if moved != last:
+        others = tuple(other for other in entry.sightings if other.path != sighting.path)
+        index.update(entry.model_copy(update={"sightings": (*others, moved), "brought": False}))
+    if moved.path != last.path:
+        reason += f"; its previous path was {last.path}"
+    if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
+        reason += f" and it keeps camera '{last.camera}' and its clock time; delete it first to change them"
+    return VideoReceipt(
+        path=sighting.path,
+        status="unchanged",
+        video_id=entry.video_id,
+        duration=entry.duration,
+        content=entry.content,
+        recorded_at=entry.video().recorded_at,
+        clock=last.clock,
+        planned=entry.rows,
+        embedded=dict.fromkeys(entry.rows, 0),
+        stored=dict.fromkeys(entry.rows, 0),
+        verified=index.count(entry.video_id),
+        reason=reason,
+    )
+
+
+def _remove_replaced(index: VideoIndex, video_id: str, path: str, receipt: VideoReceipt) -> VideoReceipt:
+    """Remove this path from the other videos that had it. Delete a video that no other file holds.
+
+    Returns:
+        The receipt with the deleted videos and the reasons added.
+    """
+    deleted, reasons = [], [receipt.reason] if receipt.reason else []
+    for replaced in index.seen_at(path):
+        if replaced.video_id == video_id:
+            continue
+        others = tuple(other for other in replaced.sightings if other.path != path and Path(other.path).is_file())
+        if others:
+            index.update(replaced.model_copy(update={"sightings": others, "brought": False}))
+            reasons.append(
+                f"video {replaced.video_id}, which had this path before, stays in the index as {others[-1].path}"
+            )
+        else:
+            index.delete(replaced.video_id)
+            deleted.append(replaced.video_id)
+            reasons.append(f"it replaces video {replaced.video_id}, which is deleted from the index")
+    return receipt.model_copy(update={"reason": "; ".join(reasons) or None, "replaced": tuple(deleted)})

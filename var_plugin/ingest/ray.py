@@ -1,11 +1,10 @@
-"""Adding files with a Ray cluster: tasks decode, actors embed, and the process that called writes.
+"""Add files with a Ray cluster: tasks decode, actors embed, the calling process writes.
 
-    files -> decode (a task each, one core) -> embed (actors, a GPU each where there are any) -> this process -> index
+    files -> decode (one task and one core per file) -> embed (actors, one GPU each if there are any) -> caller -> index
 
-Ray Data streams the rows through and holds the decoders back when the actors do not keep up, so memory holds a few runs
-of frames whatever the footage. This process joins the vectors of each file, cuts segments and writes them with the same
-protocol as ever: one process owns a local Milvus Lite, and a file is stored once or not at all. A worker that dies is
-none of the index's business: Ray does its task again.
+Ray Data streams the rows and applies backpressure, so memory holds a few batches of frames however long the footage
+is. The calling process joins the vectors of each file, builds segments and writes them as `LocalEngine` does. Ray
+repeats the task of a worker that dies.
 """
 
 from __future__ import annotations
@@ -55,40 +54,48 @@ from var_plugin.errors import (
     os_error_message,
 )
 from var_plugin.index.index import VideoIndex
-from var_plugin.ingest.embed import SOUND_IS_BROKEN, Embedded, Rows, Streams, embed, reason, sound_left_out, sound_rows
+from var_plugin.ingest.embed import (
+    AUDIO_ERRORS,
+    Rows,
+    StreamPlan,
+    VideoEmbeddings,
+    audio_warning,
+    build_audio_rows,
+    embed,
+    receipt_warnings,
+)
 from var_plugin.ingest.pipeline import (
-    Footage,
-    Look,
+    FileFingerprint,
+    OnResult,
     Progress,
-    Tell,
+    VideoSource,
     attempt,
-    begin,
     failure,
-    is_done,
+    is_up_to_date,
+    prepare,
     settings_fingerprint,
 )
-from var_plugin.ingest.signals import let_through
 from var_plugin.media.sandbox.client import decode_audio
 from var_plugin.types import VideoReceipt
 
-# Bytes of frames that a task gathers before it passes them on: some runs.
 _BLOCK_BYTES = 16 * 2**20
-_MOST_TASKS = 10_000
-# Frames of a run for a GPU: beside 16, it took in half as much again.
+"""Bytes of frames that a task collects before it sends them: a few batches."""
+_MAX_TASKS = 10_000
 _GPU_FRAMES = 64
-# Runs, and what else is told of files, for one step of an actor.
-_ROWS_AT_ONCE = 16
+"""Frames per batch for a GPU. Measured: 1.5 times the throughput of 16 frames."""
+_ROWS_PER_CALL = 16
+"""Rows that Ray passes to one call of an actor."""
 _ANSWER_SECONDS = 10
-_SHORT_FOLDER = "/tmp"  # noqa: S108  (a private folder is made in it)
+_SHORT_FOLDER = "/tmp"  # noqa: S108  (a private folder is created in it)
 
 
 class RayEngine:
-    """A Ray cluster does the work; an `Engine`.
+    """An `Engine` that spreads decoding and embedding over a Ray cluster.
 
     Args:
-        address: of a running cluster; `auto` for that of RAY_ADDRESS, or the one that this user or root started on this
-            machine. None: the cluster that this process is connected to already; otherwise a temporary one on this
-            machine, which listens on the loopback interface only.
+        address: Address of a running cluster. `auto` is that of RAY_ADDRESS, or the one that this user or root started
+            on this machine. None: the cluster that this process is connected to, otherwise a temporary one on this
+            machine that listens on the loopback interface only.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -99,77 +106,79 @@ class RayEngine:
         self._address = address
 
     def add(
-        self, index: VideoIndex, found: Iterable[Footage | VideoReceipt], progress: Progress | None, tell: Tell
+        self,
+        index: VideoIndex,
+        plan: Iterable[VideoSource | VideoReceipt],
+        progress: Progress | None,
+        on_result: OnResult,
     ) -> None:
-        """Tell the line of each file when it is done; of two files with the same content one is stored.
+        """Call `on_result(position, receipt)` for each file when it is done. Files of the same content are stored once.
 
         Raises:
-            EngineError: there is no such cluster, or it has less than two cores.
-            FingerprintMismatchError, UnknownSuiteError: the index's suite cannot be loaded by its name.
+            EngineError: There is no such cluster, or it has fewer than two cores.
+            FingerprintMismatchError, UnknownSuiteError: The index's suite cannot be loaded by its name.
         """
         suite = index.suite
-        named_suite(suite.name, suite.fingerprint)
-        files: dict[int, Footage] = {}
-        for number, footage in enumerate(found):
-            if isinstance(footage, VideoReceipt):
-                tell(number, footage)
+        load_matching_suite(suite.name, suite.fingerprint)
+        files: dict[int, VideoSource] = {}
+        for number, item in enumerate(plan):
+            if isinstance(item, VideoReceipt):
+                on_result(number, item)
             else:
-                files[number] = footage
+                files[number] = item
         if not files:
             return
-        streams = Streams(suite)
-        how = settings_fingerprint(suite)
-        done = frozenset(entry.video_id for entry in index.all_entries() if is_done(entry, how))
+        streams = StreamPlan(suite)
+        fingerprint = settings_fingerprint(suite)
+        stored = frozenset(entry.video_id for entry in index.all_entries() if is_up_to_date(entry, fingerprint))
         with _cluster(self._address):
             cores, gpus = _resources()
-            frames_per_batch = _GPU_FRAMES if gpus else FRAMES_PER_BATCH
+            batch_frames = _GPU_FRAMES if gpus else FRAMES_AT_ONCE
             decoder = Decoder(
-                [SamplingSpec.of(extractor, settings().fps, frames_per_batch) for extractor in streams.extractors],
+                [Grid.of(reader, settings().fps, batch_frames) for reader in streams.readers],
                 {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
-                done,
+                stored,
             )
             rows = _rows(files, decoder, suite, cores, gpus)
-            for number, line in gather(index, files, streams, rows, progress):
-                tell(number, line)
-                let_through()
+            store_files(index, files, streams, rows, on_result, progress)
 
 
-def _rows(files: Mapping[int, Footage], decoder: Decoder, suite: Suite, cores: int, gpus: int) -> Iterator[Row]:
-    """Run the pipeline; yield its rows in whatever order they come."""
+def _rows(files: Mapping[int, VideoSource], decoder: Decoder, suite: Suite, cores: int, gpus: int) -> Iterator[Row]:
+    """Run the pipeline. Yield its rows in any order."""
     import ray.data
     import ray.exceptions
 
     pool = ray.data.ActorPoolStrategy(size=gpus) if gpus else ray.data.ActorPoolStrategy(min_size=1, max_size=cores - 1)
-    alike = {"env_vars": environment()}  # workers of other machines have another one
+    runtime_env = {"env_vars": environment()}  # workers of other machines have another environment
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    jobs = [Row(number=n, item=replace(footage, path=footage.path.absolute())) for n, footage in files.items()]
-    rows = ray.data.from_items(jobs, override_num_blocks=min(len(jobs), _MOST_TASKS))
+    jobs = [Row(number=n, item=replace(source, path=source.path.absolute())) for n, source in files.items()]
+    rows = ray.data.from_items(jobs, override_num_blocks=min(len(jobs), _MAX_TASKS))
     rows.context.target_max_block_size = _BLOCK_BYTES
-    rows.context.max_errored_blocks = -1  # an error that nobody foresaw costs its file, not the others
+    rows.context.max_errored_blocks = -1  # an unexpected error fails its file, not the run
     rows.context.enable_progress_bars = rows.context.print_on_execution_start = False
-    # A limit of its own keeps Ray from doing both steps in the actors.
-    decoded = rows.flat_map(decoder, compute=ray.data.TaskPoolStrategy(size=cores), num_cpus=1, runtime_env=alike)
-    read = decoded.map_batches(
+    # With a limit of its own for the tasks, Ray does not fuse both steps into the actors.
+    decoded = rows.flat_map(decoder, compute=ray.data.TaskPoolStrategy(size=cores), num_cpus=1, runtime_env=runtime_env)
+    embedded = decoded.map_batches(
         Embedder,
-        batch_size=_ROWS_AT_ONCE,
+        batch_size=_ROWS_PER_CALL,
         batch_format="numpy",
         fn_constructor_args=(suite.name, suite.fingerprint),
         compute=pool,
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
-        runtime_env=alike,
+        runtime_env=runtime_env,
     )
     try:
-        yield from read.iter_rows()
+        yield from embedded.iter_rows()
     except ray.exceptions.RayError as error:
-        raise EngineError("the Ray cluster gave up", why=str(error), fix="look at its logs") from error
+        raise EngineError("the Ray cluster failed", why=str(error), fix="look at the logs of the cluster") from error
 
 
 def _resources() -> tuple[int, int]:
     """Return the CPU cores and GPUs of the cluster.
 
     Raises:
-        EngineError: they are too few to decode and embed at the same time.
+        EngineError: They are too few to decode and embed at the same time.
     """
     import ray
 
@@ -178,18 +187,18 @@ def _resources() -> tuple[int, int]:
     if cores < (1 if gpus else 2):
         raise EngineError(
             f"the Ray cluster has {cores} CPU cores and {gpus} GPUs",
-            why="one core decodes, and a GPU or another core embeds",
-            fix="add machines or cores to it, or leave out --engine ray",
+            why="decoding needs a core, and embedding needs a GPU or another core",
+            fix="add machines or cores to it, or omit --engine ray",
         )
     return cores, gpus
 
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start a temporary one; disconnect or end it with the block.
+    """Connect to a cluster, or start a temporary one. Disconnect or stop it at the end of the block.
 
     Raises:
-        EngineError: there is none at the address, or none can be started.
+        EngineError: No cluster answers at the address, or none can be started.
     """
     with ExitStack() as cleanup:
         if address is None:
@@ -200,26 +209,26 @@ def _cluster(address: str | None) -> Iterator[None]:
             yield
             return
         if address is None:
-            where, fix = "this machine", "try again, or index without --engine ray"
+            name, fix = "this machine", "try again, or index without --engine ray"
         else:
-            where, fix = address, "start one with: ray start --head, or leave the address out"
+            name, fix = address, "start one with: ray start --head, or omit the address"
             options = {"address": _running_cluster(address)}
         cleanup.callback(ray.shutdown)
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (Exception, SystemExit) as error:  # Ray raises all kinds, and SystemExit where nothing answers
+        except (Exception, SystemExit) as error:  # Ray raises many types, and SystemExit if nothing answers
             raise EngineError(
-                f"no Ray cluster answers at {where}", why=str(error) or type(error).__name__, fix=fix
+                f"no Ray cluster answers at {name}", why=str(error) or type(error).__name__, fix=fix
             ) from error
         yield
 
 
 @contextmanager
 def _loopback_only() -> Iterator[dict[str, Any]]:
-    """Yield the options of a temporary cluster that only this machine reaches, with files only this user can read.
+    """Yield the options of a temporary cluster that only this machine can reach. Its files are private to this user.
 
-    Ray replaces 127.0.0.1 by an address that others reach, unless it believes that this machine cannot be part of a
-    cluster; that is its default on other operating systems.
+    Ray replaces 127.0.0.1 by a public address unless clusters are disabled for this machine, as they are by default on
+    Windows and macOS.
     """
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     before = os.environ.get(name)
@@ -227,11 +236,11 @@ def _loopback_only() -> Iterator[dict[str, Any]]:
     from ray._private import ray_constants
 
     enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    # Not the folder for temporary files, which may be too long for the name of a socket.
+    # The path of TMPDIR may be too long for the name of a socket.
     folder = tempfile.mkdtemp(prefix="var-ray-", dir=_SHORT_FOLDER)
     try:
         yield {
-            "address": "local",  # otherwise Ray joins that of RAY_ADDRESS, or one that left its address in a file
+            "address": "local",  # otherwise Ray joins the cluster of RAY_ADDRESS or of its address file
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
             "_temp_dir": folder,
@@ -249,15 +258,15 @@ def _running_cluster(address: str) -> str:
     """Return the address of a running cluster as HOST:PORT.
 
     Raises:
-        EngineError: there is none.
+        EngineError: No cluster answers.
     """
-    fix = "start one with: ray start --head, or leave the address out"
+    fix = "start one with: ray start --head, or omit the address"
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or _own_cluster(fix)
     target = address.removeprefix("ray://")
     with grpc.insecure_channel(target) as channel:
         try:
-            # Ray itself tries for minutes.
+            # Ray itself would retry for minutes.
             if os.environ.get("RAY_USE_TLS") != "1":
                 grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
         except grpc.FutureTimeoutError:
@@ -268,7 +277,7 @@ def _running_cluster(address: str) -> str:
 
 
 def _own_cluster(fix: str) -> str:
-    """Return the address that `ray start` left on this machine; one that another user left is not trusted."""
+    """Return the address that `ray start` wrote on this machine. A file of another user is not trusted."""
     file = Path(os.environ.get("RAY_TMPDIR", _SHORT_FOLDER)) / "ray" / "ray_current_cluster"
     try:
         owner, address = file.stat().st_uid, file.read_text().strip()
@@ -280,193 +289,196 @@ def _own_cluster(fix: str) -> str:
         raise EngineError(
             "the Ray cluster of this machine belongs to another user",
             why=f"user {owner} wrote {file}",
-            fix="name its address, if you trust it: --address HOST:PORT",
+            fix="if you trust it, name its address: --address HOST:PORT",
         )
     return address
 
 
 logger = logging.getLogger(__name__)
 
-_MOST_AT_ONCE = 64
-"""Frames, or windows of sound, that go to a network together: memory is theirs to fill."""
+_MAX_FRAMES = 64
+"""Maximum number of frames or audio windows per call of a network."""
 
-Place = tuple[int | str, int]
-"""Of a run: the number of its reader or the name of its space, and its number in there."""
+BatchKey = tuple[int | str, int]
+"""Stream of a batch (number of its extractor, or name of its audio space), and its number in the stream."""
+
+Columns = dict[str, NDArray[Any]]
+"""Several rows by column, as Ray passes them."""
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A run on its way to an actor."""
+class DecodedBatch:
+    """A decoded batch of frames or audio on its way to an actor."""
 
-    place: Place
-    run: ClipBatch | AudioBatch
+    key: BatchKey
+    batch: Run | SoundRun
     seconds: float
-    """What decoding it took."""
+    """Decoding time."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """A run that became vectors."""
+class EmbeddedBatch:
+    """The vectors of a batch."""
 
-    place: Place
-    run: EncodedBatch | EncodedAudio
+    key: BatchKey
+    batch: ReadRun | HeardRun
     seconds: float
-    """What decoding and embedding it took."""
+    """Decoding and embedding time."""
 
 
 @dataclass(frozen=True)
-class End:
-    """Everything of a file was sent."""
+class EndOfFile:
+    """Marks that all batches of a file were sent."""
 
-    runs: int
-    """So many; none where the content is in the index already."""
-    seen: Sequence[float] = ()
-    """Per reader, the end of the last frame in seconds."""
-    heard: Mapping[str, int] = field(default_factory=dict)
-    """By space, the samples of the sound, where there is any and all of it could be decoded."""
-    left_out: str | None = None
-
-
-Batch = dict[str, NDArray[Any]]
-"""Rows by column, as Ray hands several over at once."""
+    batches: int
+    """Number of batches; 0 if the index holds the content already."""
+    video_ends: Sequence[float] = ()
+    """End of the last frame per clip feature extractor, in seconds."""
+    audio_samples: Mapping[str, int] = field(default_factory=dict)
+    """Samples of the audio per space, if it could be decoded completely."""
+    warnings: str | None = None
 
 
 class Row(TypedDict):
-    """What Ray moves."""
+    """A row of the Ray dataset."""
 
     number: int
-    """Of the file."""
-    item: Footage | Look | Cut | Read | End | VideoReceipt
+    """Position of the file in the plan."""
+    item: VideoSource | FileFingerprint | DecodedBatch | EmbeddedBatch | EndOfFile | VideoReceipt
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Looks at files and decodes what a suite reads of them, without the suite itself."""
+    """Fingerprints and decodes files in a task. It needs the sampling of a suite, not the suite itself."""
 
-    grids: Sequence[SamplingSpec]
-    """Per reader."""
+    grids: Sequence[Grid]
+    """Frame sampling per clip feature extractor."""
     windows: Mapping[str, tuple[int, int]]
-    """By space that hears: samples of a window, and from window to window."""
-    done: frozenset[str]
-    """Videos that need not be decoded."""
+    """Window and stride in samples, per audio space."""
+    stored: frozenset[str]
+    """IDs of videos that need not be decoded."""
 
     def __call__(self, row: Row) -> Iterator[Row]:
         """Yield the rows of one file."""
-        footage, number = row["item"], row["number"]
-        assert isinstance(footage, Footage)  # noqa: S101  (for the type checker)
+        source, number = row["item"], row["number"]
+        assert isinstance(source, VideoSource)  # noqa: S101  (for the type checker)
         try:
-            look = footage.look()
-            yield Row(number=number, item=look)
-            if look.video_id in self.done:
-                yield Row(number=number, item=End(0))
+            fingerprint = source.fingerprint()
+            yield Row(number=number, item=fingerprint)
+            if fingerprint.video_id in self.stored:
+                yield Row(number=number, item=EndOfFile(0))
                 return
-            for item in self._decoded(footage.path):
+            for item in self._decode(source.path):
                 yield Row(number=number, item=item)
         except Exception as error:  # as `attempt`
-            yield Row(number=number, item=failure(footage.path, error))
+            yield Row(number=number, item=failure(source.path, error))
 
-    def _decoded(self, path: Path) -> Iterator[Cut | End]:
-        sent, seen = 0, []
-        for extractor, grid in enumerate(self.grids):
-            runs = ClipBatches(path, grid)
-            for cut in _timed(extractor, runs):
-                yield cut
-                sent += 1
-            seen.append(runs.end)
-        heard: dict[str, int] = {}
-        notes: list[str] = []
-        for space, (window, hop) in self.windows.items():
-            cutter = Windows(decode_audio(path), window, hop)
+    def _decode(self, path: Path) -> Iterator[DecodedBatch | EndOfFile]:
+        count, video_ends = 0, []
+        for reader, grid in enumerate(self.grids):
+            frames = Runs(path, grid)
+            for batch in _with_times(reader, frames):
+                yield batch
+                count += 1
+            video_ends.append(frames.end)
+        audio_samples: dict[str, int] = {}
+        warnings: list[str] = []
+        for space, (window, stride) in self.windows.items():
+            windows = Windows(decode_audio(path), window, stride)
             try:
-                for cut in _timed(space, cutter.runs()):
-                    yield cut
-                    sent += 1
-                heard[space] = cutter.samples
+                for batch in _with_times(space, windows.runs()):
+                    yield batch
+                    count += 1
+                audio_samples[space] = windows.samples
             except NoAudioStreamError:
                 continue
-            except SOUND_IS_BROKEN as error:
-                notes.append(sound_left_out(error))
-        yield End(sent, seen, heard, reason(path, notes))
+            except AUDIO_ERRORS as error:
+                warnings.append(audio_warning(error))
+        yield EndOfFile(count, video_ends, audio_samples, receipt_warnings(path, warnings))
 
 
 class Embedder:
-    """Turns runs into vectors with a suite that it loads by name when the first one comes.
+    """Embeds batches in an actor. The suite is loaded by name at the first batch.
 
-    Runs of the same stream go to the network together, whatever files they are of: short ones would keep a GPU waiting.
+    Batches of the same stream are embedded together even if they belong to different files, because short ones would
+    leave a GPU idle.
 
     Args:
-        suite: its name.
-        fingerprint: what the suite's must be.
+        suite: Name of the suite.
+        fingerprint: Its expected fingerprint.
     """
 
     def __init__(self, suite: str, fingerprint: str) -> None:
         self._suite, self._fingerprint = suite, fingerprint
 
-    def __call__(self, rows: Batch) -> Batch:
-        """Return the rows with vectors in place of frames; others as they are."""
+    def __call__(self, rows: Columns) -> Columns:
+        """Return the rows with vectors in place of frames and audio. Other rows pass through."""
         items = list(rows["item"])
         streams: dict[int | str, list[int]] = {}
         for number, item in enumerate(items):
-            if isinstance(item, Cut):
-                streams.setdefault(item.place[0], []).append(number)
+            if isinstance(item, DecodedBatch):
+                streams.setdefault(item.key[0], []).append(number)
         for numbers in streams.values():
-            for part in _parts(numbers, items):
-                for number, read in zip(part, self._read([items[number] for number in part]), strict=True):
-                    items[number] = read
+            for group in _groups(numbers, items):
+                for number, result in zip(group, self._embed([items[number] for number in group]), strict=True):
+                    items[number] = result
         column = np.empty(len(items), object)
         column[:] = items
         return {"number": rows["number"], "item": column}
 
-    def _read(self, cuts: Sequence[Cut]) -> list[Read | VideoReceipt]:
-        """Return what becomes of runs of one stream."""
+    def _embed(self, batches: Sequence[DecodedBatch]) -> list[EmbeddedBatch | VideoReceipt]:
+        """Return the vectors of batches of one stream, or the receipt of a failure per batch."""
         started = time.perf_counter()
         try:
-            runs = self._embedded(cuts)
-        except Exception as error:  # whatever it is, it costs its file and not those that came along with it
-            if len(cuts) > 1:
-                return [read for cut in cuts for read in self._read([cut])]
+            results = self._encode(batches)
+        except Exception as error:  # it fails its own file, not the files that share the call
+            if len(batches) > 1:
+                return [result for batch in batches for result in self._embed([batch])]
             if not isinstance(error, VarPluginError):
-                logger.exception("an error that nobody foresaw")
+                logger.exception("unexpected error while embedding")
                 error = EngineError("embedding a part of the file failed", why=f"{type(error).__name__}: {error}")
-            # Which file it was, the driver knows.
-            return [failure(Path(), error)]
-        seconds = (time.perf_counter() - started) / len(cuts)
-        return [Read(cut.place, run, cut.seconds + seconds) for cut, run in zip(cuts, runs, strict=True)]
+            return [failure(Path(), error)]  # the calling process fills in the path
+        seconds = (time.perf_counter() - started) / len(batches)
+        return [
+            EmbeddedBatch(batch.key, result, batch.seconds + seconds)
+            for batch, result in zip(batches, results, strict=True)
+        ]
 
-    def _embedded(self, cuts: Sequence[Cut]) -> Sequence[EncodedBatch | EncodedAudio]:
-        stream, _ = cuts[0].place
-        seen = [cut.run for cut in cuts if isinstance(cut.run, ClipBatch)]
-        if seen:
-            return encode_batches(seen, self._streams.extractors[int(stream)])
-        heard = [cut.run for cut in cuts if isinstance(cut.run, AudioBatch)]
-        return encode_audio_batches(heard, self._streams.sounds[str(stream)])
+    def _encode(self, batches: Sequence[DecodedBatch]) -> Sequence[ReadRun | HeardRun]:
+        stream, _ = batches[0].key
+        frames = [batch.batch for batch in batches if isinstance(batch.batch, Run)]
+        if frames:
+            return read_together(frames, self._streams.readers[int(stream)])
+        audio = [batch.batch for batch in batches if isinstance(batch.batch, SoundRun)]
+        return hear_together(audio, self._streams.sounds[str(stream)])
 
     @cached_property
-    def _streams(self) -> Streams:
-        return Streams(named_suite(self._suite, self._fingerprint))
+    def _streams(self) -> StreamPlan:
+        return StreamPlan(load_matching_suite(self._suite, self._fingerprint))
 
 
-def _parts(numbers: Sequence[int], items: Sequence[Any]) -> Iterator[list[int]]:
-    """Divide rows so that no part holds more frames and windows than `_MOST_AT_ONCE`, or it is a single run."""
-    part: list[int] = []
-    held = 0
+def _groups(numbers: Sequence[int], items: Sequence[Any]) -> Iterator[list[int]]:
+    """Split rows into groups of at most `_MAX_FRAMES` frames and windows. A larger batch is a group of its own."""
+    group: list[int] = []
+    total = 0
     for number in numbers:
-        run = items[number].run
-        size = len(run.frames) if isinstance(run, ClipBatch) else len(run.samples)
-        if part and held + size > _MOST_AT_ONCE:
-            yield part
-            part, held = [], 0
-        part.append(number)
-        held += size
-    if part:
-        yield part
+        batch = items[number].batch
+        size = len(batch.frames) if isinstance(batch, Run) else len(batch.samples)
+        if group and total + size > _MAX_FRAMES:
+            yield group
+            group, total = [], 0
+        group.append(number)
+        total += size
+    if group:
+        yield group
 
 
-def named_suite(name: str, fingerprint: str) -> Suite:
-    """Return the suite of that name and fingerprint.
+def load_matching_suite(name: str, fingerprint: str) -> Suite:
+    """Load a suite by name and check its fingerprint.
 
     Raises:
-        FingerprintMismatchError: the one of that name is another; besides the errors of `load_suite`.
+        FingerprintMismatchError: The suite of that name has another fingerprint.
+        UnknownSuiteError: There is no suite of that name.
     """
     suite = load_suite(name)
     if suite.fingerprint != fingerprint:
@@ -479,105 +491,121 @@ def named_suite(name: str, fingerprint: str) -> Suite:
     return suite
 
 
-def _timed(stream: int | str, runs: Iterable[ClipBatch | AudioBatch]) -> Iterator[Cut]:
-    """Number the runs of a stream, and say what getting each of them took."""
+def _with_times(stream: int | str, batches: Iterable[Run | SoundRun]) -> Iterator[DecodedBatch]:
+    """Number the batches of a stream and measure the decoding time of each."""
     started = time.perf_counter()
-    for number, run in enumerate(runs):
-        yield Cut((stream, number), run, time.perf_counter() - started)
+    for number, batch in enumerate(batches):
+        yield DecodedBatch((stream, number), batch, time.perf_counter() - started)
         started = time.perf_counter()
 
 
-R = TypeVar("R", EncodedBatch, EncodedAudio)
-
-
-def gather(
+def store_files(
     index: VideoIndex,
-    files: Mapping[int, Footage],
-    streams: Streams,
+    files: Mapping[int, VideoSource],
+    streams: StreamPlan,
     rows: Iterator[Row],
+    on_result: OnResult,
     progress: Progress | None = None,
-) -> Iterator[tuple[int, VideoReceipt]]:
-    """Store each file as soon as all of its rows are there; yield its number and its line.
+) -> None:
+    """Store each file once all of its rows have arrived.
 
-    A file of which something never comes fails, and so do all that are left when the rows end in an `EngineError`.
+    A file whose rows are incomplete fails. If the rows end with an `EngineError`, all unfinished files fail.
+
+    Args:
+        index: The index to write to.
+        files: The files by position in the plan.
+        streams: The streams of the index's suite.
+        rows: Rows in any order. Duplicates are ignored.
+        on_result: Called for each file.
+        progress: Called when a file is stored, with its duration.
     """
-    waiting = {number: _Parts() for number in files}
-    why = "a worker met an error that nobody foresaw; it is in the log above"
+    unfinished = {number: _FileParts() for number in files}
+    why = "an unexpected error occurred in a worker; see the log above"
     try:
         for row in rows:
             number = row["number"]
-            if number in waiting and waiting[number].take(row["item"]):
-                line = _line(index, files[number], streams, waiting.pop(number))
-                yield number, line
-                if progress and line.duration is not None and line.status == "stored":
-                    progress(files[number].path, line.duration)
+            if number in unfinished and unfinished[number].add(row["item"]):
+                with ExitStack() as stack:
+                    receipt = _store_file(index, files[number], streams, unfinished.pop(number), stack)
+                    on_result(number, receipt)
+                if progress and receipt.duration is not None and receipt.status == "stored":
+                    progress(files[number].path, receipt.duration)
     except EngineError as error:
         why = str(error)
-    for number in waiting:
+    for number in unfinished:
         lost = EngineError(
-            f"a part of the work on {files[number].path} was lost for good",
+            f"a part of {files[number].path} was not processed",
             why=why,
-            fix="run the same command again: what is stored stays as it is",
+            fix="run the same command again; stored files are skipped",
         )
-        yield number, failure(files[number].path, lost)
+        on_result(number, failure(files[number].path, lost))
+
+
+R = TypeVar("R", ReadRun, HeardRun)
 
 
 @dataclass
-class _Parts:
-    """What has come of one file."""
+class _FileParts:
+    """The rows of one file that have arrived."""
 
-    look: Look | None = None
-    runs: dict[Place, Read] = field(default_factory=dict)
-    end: End | None = None
+    fingerprint: FileFingerprint | None = None
+    batches: dict[BatchKey, EmbeddedBatch] = field(default_factory=dict)
+    end: EndOfFile | None = None
     failed: VideoReceipt | None = None
 
-    def take(self, item: Any) -> bool:
-        """Take in what came; tell whether that is all of it."""
+    def add(self, item: Any) -> bool:
+        """Add a row. Return whether the file is complete or failed."""
         match item:
-            case Look():
-                self.look = item
-            case Read():
-                self.runs[item.place] = item
-            case End():
+            case FileFingerprint():
+                self.fingerprint = item
+            case EmbeddedBatch():
+                self.batches[item.key] = item
+            case EndOfFile():
                 self.end = item
             case VideoReceipt():
                 self.failed = item
-        whole = self.look is not None and self.end is not None and len(self.runs) == self.end.runs
-        return whole or self.failed is not None
+        is_complete = (
+            self.fingerprint is not None and self.end is not None and len(self.batches) == self.end.batches
+        )
+        return is_complete or self.failed is not None
 
-    def embedded(self, streams: Streams, end: End) -> Embedded:
-        """Return what the vectors make of the video."""
-        clips = [self._clips(extractor, seen) for extractor, seen in enumerate(end.seen)]
-        sounds: Rows = {}
-        for space, samples in end.heard.items():
-            if rows := sound_rows(self._heard(space, streams.sounds[space].window, samples)):
-                sounds[space] = rows
-        return streams.represent(clips, sounds, end.left_out)
+    def build_rows(self, streams: StreamPlan, end: EndOfFile) -> VideoEmbeddings:
+        """Return the rows of the video."""
+        clips = [self._clips(reader, seconds) for reader, seconds in enumerate(end.video_ends)]
+        audio_rows: Rows = {}
+        for space, samples in end.audio_samples.items():
+            if rows := build_audio_rows(self._audio(space, streams.sounds[space].window, samples)):
+                audio_rows[space] = rows
+        return streams.build_rows(clips, audio_rows, end.warnings)
 
     def _clips(self, extractor: int, end: float) -> ClipFeatures:
         return concat_batches(self._stream(extractor, EncodedBatch), lambda: end)
 
-    def _heard(self, space: str, window: int, samples: int) -> AudioFeatures:
-        return concat_audio(self._stream(space, EncodedAudio), window, lambda: samples)
+    def _audio(self, space: str, window: int, samples: int) -> Heard:
+        return join_heard(self._stream(space, HeardRun), window, lambda: samples)
 
     def _stream(self, stream: int | str, kind: type[R]) -> list[R]:
-        """Return the runs of one stream in order."""
-        found = sorted((place[1], read.run) for place, read in self.runs.items() if place[0] == stream)
-        return [run for _, run in found if isinstance(run, kind)]
+        """Return the batches of one stream in order."""
+        batches = sorted((key[1], item.batch) for key, item in self.batches.items() if key[0] == stream)
+        return [batch for _, batch in batches if isinstance(batch, kind)]
 
 
-def _line(index: VideoIndex, footage: Footage, streams: Streams, parts: _Parts) -> VideoReceipt:
-    """Store a file of which everything is there, or that failed; return its line."""
-    look, end = parts.look, parts.end
+def _store_file(
+    index: VideoIndex, source: VideoSource, streams: StreamPlan, parts: _FileParts, stack: ExitStack
+) -> VideoReceipt:
+    """Store a file that is complete, or return the receipt of its failure. SIGINT is deferred until `stack` closes."""
+    fingerprint, end = parts.fingerprint, parts.end
     if parts.failed is not None:
-        return parts.failed.model_copy(update={"path": str(footage.path)})
-    assert look is not None  # noqa: S101  (for the type checker)
+        return parts.failed.model_copy(update={"path": str(source.path)})
+    assert fingerprint is not None  # noqa: S101  (for the type checker)
     assert end is not None  # noqa: S101
 
-    def embedded() -> Embedded:
-        if not end.runs:  # it was in the index when the run began, and is not any more
-            return embed(footage.path, index.suite)
-        look.clock.count("embed", sum(read.seconds for read in parts.runs.values()))
-        return parts.embedded(streams, end)
+    def embeddings() -> VideoEmbeddings:
+        if not end.batches:  # the index held the video when the run started, and it was deleted since
+            return embed(source.path, index.suite)
+        fingerprint.timer.add("embed", sum(batch.seconds for batch in parts.batches.values()))
+        return parts.build_rows(streams, end)
 
-    return attempt(footage.path, lambda: begin(index, footage, look, embedded).store())
+    return attempt(
+        source.path, lambda: stack.enter_context(prepare(index, source, fingerprint, embeddings)).store()
+    )
