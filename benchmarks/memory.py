@@ -39,7 +39,7 @@ from var_plugin.encoders.base import unit
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.lite.audio import LiteSoundEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
-from var_plugin.ingest.embed import VideoEmbeddings, StreamPlan, build_audio_rows
+from var_plugin.ingest.embed import StreamPlan, VideoEmbeddings, build_audio_rows
 from var_plugin.ingest.pipeline import VideoSource, prepare
 
 _PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
@@ -111,7 +111,7 @@ def noise_hour(suite: vp.Suite, number: int) -> VideoEmbeddings:
     seen = ClipFeatures(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
     middles = np.arange(7_500) * 0.48
     loudness = chance.random(len(middles), np.float32) + 0.1
-    heard = Heard(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
+    heard = AudioFeatures(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
     return StreamPlan(suite).build_rows([seen], {"sound": rows} if (rows := build_audio_rows(heard)) else {}, None)
 
 

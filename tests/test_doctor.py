@@ -43,10 +43,10 @@ def test_a_version_outside_the_tested_range_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(doctor, "_version", lambda package: versions.get(package, ""))
     (newer,) = {doctor.run(check) for check in doctor.checks() if check.package == "av"}
     assert (newer.problem, newer.fix) == ("the tested versions are <20,>=15", 'pip install "av<20,>=15"')
-    older = doctor.outside("urllib3")
+    older = doctor.check_version("urllib3")
     assert older and older.fix == 'pip install "urllib3>=2.7"'
-    assert doctor.outside("gradio") is None
-    assert doctor.outside("not-required") is None
+    assert doctor.check_version("gradio") is None
+    assert doctor.check_version("not-required") is None
 
 
 def test_a_library_that_imports_but_cannot_decode_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

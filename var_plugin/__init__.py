@@ -1,6 +1,6 @@
-"""Video anomaly retrieval as a plugin: index footage, ask with a sentence, an image or a clip, get the moment.
+"""Video anomaly retrieval: index camera footage, search it by text, image, audio or video, get moments.
 
-Names load when they are first used: importing the package costs next to nothing.
+Public names are imported on first use, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Several dependencies report their use to their makers by default. They read these variables at their first import,
-# so the variables are set before any of them can be imported from here. A value that the user has set stays.
+# Several dependencies send telemetry by default. They read these variables when they are imported, so the variables are
+# set first. A value that the user has set is kept.
 _NO_TELEMETRY = {
     "ANONYMIZED_TELEMETRY": "False",  # Chroma
     "DO_NOT_TRACK": "1",
@@ -33,7 +33,7 @@ _NO_TELEMETRY = {
 for _name, _value in _NO_TELEMETRY.items():
     os.environ.setdefault(_name, _value)
 
-_HOMES = {
+_MODULES = {
     "AnomalyRetriever": "var_plugin.retrievers.langchain",
     "CameraClock": "var_plugin.config",
     "Filter": "var_plugin.types",
@@ -65,10 +65,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

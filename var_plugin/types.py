@@ -1,4 +1,4 @@
-"""The nouns of the package, as values: what goes in (Span, Query, Filter) and what comes out (Moment, Receipt).
+"""Values of the public API: inputs (Span, Query, Filter) and results (Moment, Receipt, Video).
 
 Times are seconds from the start of the video, unless a name ends in ``_ms`` (milliseconds) or ``_at`` (clock time).
 """
@@ -19,10 +19,10 @@ Scalar = str | int | float | bool
 ClockSource = Literal["caller", "sidecar", "file name", "container", "unknown"]
 
 MAX_QUERY_LENGTH = 32_768
-"""Characters of the text of a query."""
+"""Maximum number of characters of a query's text."""
 
 MAX_WEIGHT = 1000.0
-"""Weight of a space in a search. Weighted scores stay finite."""
+"""Maximum weight of a space in a search. It keeps weighted scores finite."""
 
 
 def _finite(value: float) -> float:
@@ -35,7 +35,7 @@ Finite = Annotated[float, AfterValidator(_finite)]
 
 
 class Value(BaseModel):
-    """A frozen record; an unknown field is an error, not a typing mistake that is swallowed."""
+    """Base class of frozen records that reject unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,18 +58,18 @@ class Segment(Value):
 
     start: Finite
     end: Finite
-    key: Finite = Field(description="time of the frame that shows this segment best, in seconds")
+    key: Finite = Field(description="time of the frame that represents the segment, in seconds")
     kind: SegmentKind = "uniform"
     anomaly: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Filter(Value):
-    """What a hit must satisfy. Every field that is set must hold; the values of one list are alternatives.
+    """Conditions on segments. All fields that are set must hold. The values of a list are alternatives.
 
-    ``after`` and ``before`` are clock times with a time zone: some of the segment must be recorded between them, so a
-    segment that began before ``after`` and ends later satisfies it. Segments whose clock time is unknown satisfy
-    neither. ``after_second`` and ``before_second`` are positions in the video: some of the segment must lie between
-    them. ``metadata`` compares the values given when the video was added.
+    ``after`` and ``before`` are clock times with a time zone. A segment matches if a part of it was recorded between
+    them. Segments with an unknown clock time do not match. ``after_second`` and ``before_second`` are positions in the
+    video, in seconds. A segment matches if a part of it lies between them. ``metadata`` is compared with the values
+    that were given when the video was added.
     """
 
     cameras: tuple[str, ...] | None = None
@@ -85,7 +85,7 @@ class Filter(Value):
 
 
 class Query(Value):
-    """What is looked for: text, an image, a sound, a video span, or several of them at once."""
+    """A search query: text, an image, audio, a video span, or several of them combined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -95,23 +95,23 @@ class Query(Value):
     video: Any = None
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Query:
+    def _check_not_empty(self) -> Query:
         if self.text is not None and not self.text.strip():
             raise ValueError("the text is empty")
         if not self.parts():
-            raise ValueError("a query needs a text, an image, an audio or a video")
+            raise ValueError("a query needs a text, an image, audio or a video")
         return self
 
     def parts(self) -> dict[Modality, Any]:
-        """The content per modality, without the ones not asked for."""
-        found: dict[Modality, Any] = {
+        """Return the content per modality, without unset modalities."""
+        parts: dict[Modality, Any] = {
             "text": self.text, "image": self.image, "audio": self.audio, "video": self.video,
         }  # fmt: skip
-        return {modality: content for modality, content in found.items() if content is not None}
+        return {modality: content for modality, content in parts.items() if content is not None}
 
 
 class Moment(Value):
-    """What a person sees: neighbouring hits of one video around a peak, as one."""
+    """A search result: neighbouring segments of one video joined around a peak."""
 
     id: str
     video_id: str
@@ -121,65 +121,69 @@ class Moment(Value):
     end: float
     peak: float = Field(description="key frame of the best segment, in seconds")
     score: float = Field(description="similarity of the best segment; comparable within one query only")
-    confidence: float | None = Field(default=None, description="probability, where the suite was calibrated; else null")
+    confidence: float | None = Field(
+        default=None, description="probability of a match; null if the suite is not calibrated"
+    )
     anomaly_score: float
     matched: dict[str, float] = Field(description="best similarity per space")
-    recorded_at: datetime | None = Field(default=None, description="clock time at `start`; null when unknown")
+    recorded_at: datetime | None = Field(default=None, description="clock time at `start`; null if unknown")
     thumbnail: Path | None = None
 
 
 class ClockOrigin(Value):
-    """How the clock time of a video is known."""
+    """The source of a video's clock time."""
 
     certainty: Literal["known", "derived", "unknown"] = Field(
-        description="known from a person, derived from the camera's own marks, or unknown"
+        description="known: stated by a person; derived: from the camera's file name or header; or unknown"
     )
     source: ClockSource
-    notes: tuple[str, ...] = Field(default=(), description="what was found and not used, and what makes it doubtful")
+    notes: tuple[str, ...] = Field(default=(), description="times that were not used and why, and reasons for doubt")
 
 
 class VideoReceipt(Value):
-    """What happened to one file, by the numbers: planned, embedded, stored, and counted again in the store."""
+    """The outcome of one file, with the numbers of planned, embedded, stored and verified rows."""
 
     path: str
     status: Literal["stored", "unchanged", "failed"]
     video_id: str | None = None
     duration: float | None = None
     content: str | None = Field(default=None, description="SHA-256 of the file")
-    recorded_at: datetime | None = Field(default=None, description="clock time at its start; null when unknown")
-    clock: ClockOrigin | None = Field(default=None, description="how that time is known; null where nobody asked")
-    planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
-    embedded: dict[str, int] = Field(default_factory=dict, description="vectors made, per space")
-    stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
-    verified: dict[str, int] = Field(default_factory=dict, description="rows counted in the store then, per space")
-    seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
-    replaced: tuple[str, ...] = Field(
-        default=(), description="ids of videos that lay at this path before and left the index"
+    recorded_at: datetime | None = Field(default=None, description="clock time at its start; null if unknown")
+    clock: ClockOrigin | None = Field(
+        default=None, description="source of the clock time; null if it was not determined"
     )
+    planned: dict[str, int] = Field(default_factory=dict, description="rows to write, per space")
+    embedded: dict[str, int] = Field(default_factory=dict, description="vectors embedded, per space")
+    stored: dict[str, int] = Field(default_factory=dict, description="rows sent to the store, per space")
+    verified: dict[str, int] = Field(
+        default_factory=dict, description="rows counted in the store afterwards, per space"
+    )
+    seconds: dict[str, float] = Field(default_factory=dict, description="wall time per stage")
+    replaced: tuple[str, ...] = Field(default=(), description="IDs of deleted videos that had this path before")
     reason: str | None = Field(
-        default=None, description="why it failed, was left as it was, lacks its sound, or what it replaces"
+        default=None, description="why the file failed, was unchanged or lacks audio, or what it replaces"
     )
     exit_code: int = 0
 
 
 class Receipt(Value):
-    """The outcome of adding files: one entry each, in the order given."""
+    """The outcome of adding files: one receipt per file, in the given order."""
 
     videos: tuple[VideoReceipt, ...]
-    passed_over: Mapping[str, int] = Field(
-        default_factory=dict, description="folders of the system and hidden ones, and hidden video files, by name"
+    skipped: Mapping[str, int] = Field(
+        default_factory=dict, description="skipped system folders, hidden folders and hidden video files, by name"
     )
-    interrupted: bool = Field(default=False, description="Ctrl-C came before everything was done")
+    interrupted: bool = Field(default=False, description="true after Ctrl-C")
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """True when everything asked for was done."""
+        """True if no file failed and the run was not interrupted."""
         return not self.interrupted and all(video.status != "failed" for video in self.videos)
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C; else the code shared by all failures, 1 when they differ, 0 when there is none."""
+        """130 after Ctrl-C; otherwise the common code of all failures, 1 if they differ, 0 without failures."""
         if self.interrupted:
             return 130
         codes = {video.exit_code for video in self.videos if video.status == "failed"}
@@ -187,14 +191,14 @@ class Receipt(Value):
 
 
 class Video(Value):
-    """A video of the index, as its catalogue row tells it."""
+    """A video of the index, from its catalog row."""
 
     video_id: str
     camera: str
     uri: str
     duration: float
     recorded_at: datetime | None
-    clock: ClockOrigin | None = Field(description="how that time is known; null where nothing was kept of it")
+    clock: ClockOrigin | None = Field(description="source of the clock time; null if it was not recorded")
     metadata: dict[str, Scalar]
     state: Literal["pending", "committed", "deleting"]
     rows: dict[str, int]

@@ -397,7 +397,7 @@ def test_folders_passed_over_are_counted_in_the_receipt(index: Index, film: Film
     film("nas/#recycle/b.mp4", seconds=1)
     receipt = index.add(film.folder / "nas")
     assert [Path(line.path).name for line in receipt.videos] == ["a.mp4"]
-    assert receipt.passed_over == {"#recycle": 1}
+    assert receipt.skipped == {"#recycle": 1}
     assert receipt.ok
 
 

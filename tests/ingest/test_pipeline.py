@@ -1,4 +1,4 @@
-"""One file is stored while the next one is looked at."""
+"""A file is stored while the next one is embedded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from var_plugin.api import Index, open_index
 from var_plugin.errors import StoreError
 from var_plugin.index.generation import VideoGeneration
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds."""
 
 
@@ -30,41 +30,41 @@ def index(tmp_path: Path) -> Iterator[Index]:
         yield opened
 
 
-def test_a_file_is_stored_while_the_next_one_is_looked_at(
+def test_a_file_is_stored_while_the_next_one_is_embedded(
     index: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at = {film.name: Event() for film in films}
-    written = VideoGeneration._write_segments
+    started = {film.name: Event() for film in films}
+    write_segments = VideoGeneration._write_segments
 
-    def late(generation: VideoGeneration, *told: Any) -> dict[str, int]:
-        following = films.index(Path(told[1].sightings[-1].path)) + 1
-        assert following == len(films) or looked_at[films[following].name].wait(PATIENCE)
-        return written(generation, *told)
+    def write_after_next_started(generation: VideoGeneration, *args: Any) -> dict[str, int]:
+        following = films.index(Path(args[1].sightings[-1].path)) + 1
+        assert following == len(films) or started[films[following].name].wait(TIMEOUT)
+        return write_segments(generation, *args)
 
-    monkeypatch.setattr(VideoGeneration, "_write_segments", late)
-    receipt = index.add(films, progress=lambda file, _: looked_at[file.name].set())
-    assert [(line.path, line.status) for line in receipt.videos] == [(str(film), "stored") for film in films]
+    monkeypatch.setattr(VideoGeneration, "_write_segments", write_after_next_started)
+    receipt = index.add(films, progress=lambda file, _: started[file.name].set())
+    assert [(video.path, video.status) for video in receipt.videos] == [(str(film), "stored") for film in films]
     assert index.verify().ok
 
 
-def test_what_cannot_be_stored_fails_alone_and_in_its_place(
+def test_a_failed_write_fails_only_its_own_file(
     index: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = VideoGeneration._write_segments
+    write_segments = VideoGeneration._write_segments
 
-    def full(generation: VideoGeneration, *told: Any) -> dict[str, int]:
-        if told[1].sightings[-1].path == str(films[1]):
+    def fail_second(generation: VideoGeneration, *args: Any) -> dict[str, int]:
+        if args[1].sightings[-1].path == str(films[1]):
             raise StoreError("the disk is full")
-        return written(generation, *told)
+        return write_segments(generation, *args)
 
-    monkeypatch.setattr(VideoGeneration, "_write_segments", full)
+    monkeypatch.setattr(VideoGeneration, "_write_segments", fail_second)
     receipt = index.add(films)
-    assert [line.status for line in receipt.videos] == ["stored", "failed", "stored", "stored"]
+    assert [video.status for video in receipt.videos] == ["stored", "failed", "stored", "stored"]
     assert "the disk is full" in str(receipt.videos[1].reason)
     assert len(index.videos()) == 3 and index.verify().ok
 
 
-def test_files_that_change_places_do_not_wait_for_each_other_for_ever(index: Index, films: list[Path]) -> None:
+def test_files_that_swap_paths_do_not_deadlock(index: Index, films: list[Path]) -> None:
     assert index.add(films).ok
     first, second, *_ = films
     first.rename(first.with_name("moved"))
@@ -75,25 +75,26 @@ def test_files_that_change_places_do_not_wait_for_each_other_for_ever(index: Ind
     assert index.verify().ok
 
 
-def test_a_path_that_changes_while_it_is_stored_and_is_named_again_holds_one_video(
+def test_a_path_that_changes_during_its_write_holds_one_video_after_the_next_add(
     index: Index, films: list[Path], film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changing = film("alone/changing.mp4", seconds=2, fps=4, paint=lambda time: textured(9, 16, 16))
-    written = VideoGeneration._write_segments
+    write_segments = VideoGeneration._write_segments
 
-    def overwritten(generation: VideoGeneration, *told: Any) -> dict[str, int]:
+    def overwrite(generation: VideoGeneration, *args: Any) -> dict[str, int]:
         changing.write_bytes(films[0].read_bytes())
-        return written(generation, *told)
+        return write_segments(generation, *args)
 
-    monkeypatch.setattr(VideoGeneration, "_write_segments", overwritten)
-    receipt = index.add([changing, changing.parent])
-    assert [line.status for line in receipt.videos] == ["stored", "stored"]
-    assert [video.video_id for video in index.videos()] == [receipt.videos[1].video_id]
+    monkeypatch.setattr(VideoGeneration, "_write_segments", overwrite)
+    receipts = [index.add(changing).videos[0] for _ in range(2)]
+    assert [receipt.status for receipt in receipts] == ["stored", "stored"]
+    assert receipts[1].replaced == (receipts[0].video_id,)
+    assert [video.video_id for video in index.videos()] == [receipts[1].video_id]
     assert index.verify().ok
 
 
-def test_the_same_content_next_to_itself_is_stored_once(index: Index, films: list[Path]) -> None:
+def test_consecutive_files_of_the_same_content_are_stored_once(index: Index, films: list[Path]) -> None:
     films[1].write_bytes(films[0].read_bytes())
     receipt = index.add(films)
-    assert [line.status for line in receipt.videos] == ["stored", "unchanged", "stored", "stored"]
+    assert [video.status for video in receipt.videos] == ["stored", "unchanged", "stored", "stored"]
     assert len(index.videos()) == 3 and index.verify().ok

@@ -1,4 +1,4 @@
-"""Adding files with a Ray cluster: the same index and the same receipt as without, whatever becomes of the workers."""
+"""Adding files with a Ray cluster gives the same index and receipt as without, even if a worker dies."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from var_plugin.ingest.ray import DecodedBatch, Decoder, Embedder, RayEngine, Ro
 from var_plugin.types import Receipt, VideoReceipt
 
 
-def footage(film: Film, films: int = 3, seconds: float = 40) -> Path:
-    """A folder of films of changing images, one of them with sound, one twice, and a file that is none."""
+def make_footage(film: Film, films: int = 3, seconds: float = 40) -> Path:
+    """Return a folder of videos of changing images, the second with audio, and a file that is not a video."""
     for number in range(films):
         film(
             f"cams/{number}.mkv",
@@ -46,65 +46,64 @@ def footage(film: Film, films: int = 3, seconds: float = 40) -> Path:
             tone=3_000 if number == 1 else None,
             tone_starts=2.0,
         )
-    (film.folder / "cams/notes.mp4").write_text("no film " * 100)
+    (film.folder / "cams/notes.mp4").write_text("no video " * 100)
     return film.folder / "cams"
 
 
-def contents(index: Index) -> dict[str, dict[str, Any]]:
-    """All rows of an index by space and key."""
+def rows_by_key(index: Index) -> dict[str, dict[str, Any]]:
+    """Return all rows of an index by space and key."""
     return {
         space: {row["id"]: row for page in index.rows(space) for row in page} for space in index.suite.spaces
     }  # fmt: skip
 
 
-def told(receipt: Receipt) -> list[VideoReceipt]:
-    """A receipt's lines without what is measured."""
-    return [line.model_copy(update={"seconds": {}}) for line in receipt.videos]
+def without_times(receipt: Receipt) -> list[VideoReceipt]:
+    """Return the receipts of the videos without measured times."""
+    return [video.model_copy(update={"seconds": {}}) for video in receipt.videos]
 
 
 def assert_same(one: Index, other: Index) -> None:
-    ours, theirs = contents(one), contents(other)
-    assert {space: rows.keys() for space, rows in ours.items()} == {s: rows.keys() for s, rows in theirs.items()}
-    for space, rows in ours.items():
-        assert rows, f"{space} holds something"
+    left, right = rows_by_key(one), rows_by_key(other)
+    assert {space: rows.keys() for space, rows in left.items()} == {s: rows.keys() for s, rows in right.items()}
+    for space, rows in left.items():
+        assert rows, f"{space} is not empty"
         for key, row in rows.items():
-            np.testing.assert_allclose(row.pop("vector"), theirs[space][key].pop("vector"), atol=FLOAT32)
-            assert row == theirs[space][key]
+            np.testing.assert_allclose(row.pop("vector"), right[space][key].pop("vector"), atol=FLOAT32)
+            assert row == right[space][key]
 
 
-def read(embedder: Embedder, rows: list[Row]) -> list[Row]:
-    """Hand rows over by column, as Ray does."""
+def embed_rows(embedder: Embedder, rows: list[Row]) -> list[Row]:
+    """Pass rows by column, as Ray does."""
     items = np.empty(len(rows), object)
     items[:] = [row["item"] for row in rows]
-    found = embedder({"number": np.array([row["number"] for row in rows]), "item": items})
-    return [Row(number=int(number), item=item) for number, item in zip(found["number"], found["item"], strict=True)]
+    result = embedder({"number": np.array([row["number"] for row in rows]), "item": items})
+    return [Row(number=int(number), item=item) for number, item in zip(result["number"], result["item"], strict=True)]
 
 
-class InPieces:
-    """Does the workers' work here and hands the rows over shuffled, one in three twice: an `Engine`."""
+class ShuffledEngine:
+    """An `Engine` that decodes and embeds in this process and passes every row twice, in random order."""
 
-    def __init__(self, loses: int | None = None) -> None:
-        self.loses = loses
+    def __init__(self, lost: int | None = None) -> None:
+        self.lost = lost
 
-    def add(self, index: Index, found: Any, progress: Any, tell: OnResult) -> None:
-        files = {n: item for n, item in enumerate(found) if isinstance(item, VideoSource)}
+    def add(self, index: Index, plan: Any, progress: Any, on_result: OnResult) -> None:
+        files = {n: item for n, item in enumerate(plan) if isinstance(item, VideoSource)}
         streams = StreamPlan(index.suite)
         decoder = Decoder(
             [SamplingSpec.of(extractor, settings().fps) for extractor in streams.extractors],
-            {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
+            {space: (encoder.window, encoder.hop) for space, encoder in streams.audio_encoders.items()},
             frozenset(),
         )
         embedder = Embedder(index.suite.name, index.suite.fingerprint)
-        sent = [row for number, file in files.items() for row in decoder(Row(number=number, item=file))]
-        rows = [row for start in range(0, len(sent), 7) for row in read(embedder, sent[start : start + 7])]
+        decoded = [row for number, file in files.items() for row in decoder(Row(number=number, item=file))]
+        rows = [row for start in range(0, len(decoded), 7) for row in embed_rows(embedder, decoded[start : start + 7])]
         shuffled = random.Random(3).sample(rows * 2, len(rows) * 2)
-        for number, line in gather(index, files, streams, self._kept(shuffled), progress):
-            tell(number, line)
+        store_files(index, files, streams, self._without_lost(shuffled), on_result, progress)
 
-    def _kept(self, rows: list[Row]) -> Iterator[Row]:
-        yield from (row for row in rows if row["number"] != self.loses or isinstance(row["item"], VideoReceipt))
-        if self.loses is not None:
-            raise EngineError("the cluster went home")
+    def _without_lost(self, rows: list[Row]) -> Iterator[Row]:
+        yield from (row for row in rows if row["number"] != self.lost or isinstance(row["item"], VideoReceipt))
+        if self.lost is not None:
+            raise EngineError("the cluster is gone")
 
 
 @pytest.fixture
@@ -115,50 +114,52 @@ def tones(tmp_path: Path, installed_colors: str, monkeypatch: pytest.MonkeyPatch
     return load_suite("tones")
 
 
-def test_parts_in_any_order_and_twice_make_the_same_index(film: Film, tmp_path: Path, tones: Suite) -> None:
-    folder = footage(film, films=2, seconds=20)
-    with open_index(tmp_path / "a.db", suite=tones) as plain, open_index(tmp_path / "b.db", suite=tones) as pieces:
-        wanted = plain.add(folder, recorded_at=None, metadata={"floor": 2})
-        shown: list[tuple[str, float]] = []
-        receipt = pieces.add(
+def test_rows_in_any_order_and_duplicated_give_the_same_index(film: Film, tmp_path: Path, tones: Suite) -> None:
+    folder = make_footage(film, films=2, seconds=20)
+    with open_index(tmp_path / "a.db", suite=tones) as plain, open_index(tmp_path / "b.db", suite=tones) as shuffled:
+        expected = plain.add(folder, recorded_at=None, metadata={"floor": 2})
+        progress: list[tuple[str, float]] = []
+        receipt = shuffled.add(
             folder,
             metadata={"floor": 2},
-            engine=InPieces(),
-            progress=lambda file, reached: shown.append((file.name, reached)),
+            engine=ShuffledEngine(),
+            progress=lambda file, reached: progress.append((file.name, reached)),
         )
-        assert told(receipt) == told(wanted)
-        assert [line.status for line in receipt.videos] == ["stored", "stored", "failed"]
-        assert sorted(shown) == [("0.mkv", 20.0), ("1.mkv", 20.0)]
-        assert_same(plain, pieces)
-        assert pieces.verify().ok
+        assert without_times(receipt) == without_times(expected)
+        assert [video.status for video in receipt.videos] == ["stored", "stored", "failed"]
+        assert sorted(progress) == [("0.mkv", 20.0), ("1.mkv", 20.0)]
+        assert_same(plain, shuffled)
+        assert shuffled.verify().ok
 
 
-def test_what_never_comes_fails_and_the_others_are_stored(film: Film, tmp_path: Path, tones: Suite) -> None:
-    folder = footage(film, films=2, seconds=10)
+def test_a_file_with_lost_rows_fails_and_the_others_are_stored(film: Film, tmp_path: Path, tones: Suite) -> None:
+    folder = make_footage(film, films=2, seconds=10)
     with open_index(tmp_path / "a.db", suite=tones) as index:
-        receipt = index.add(folder, engine=InPieces(loses=0))
-        assert [line.status for line in receipt.videos] == ["failed", "stored", "failed"]
-        assert [line.exit_code for line in receipt.videos] == [EngineError.exit_code, 0, 5]
-        assert "the cluster went home" in str(receipt.videos[0].reason)
-        assert index.add(folder, engine=LocalEngine()).videos[0].status == "stored", "the same command mends it"
+        receipt = index.add(folder, engine=ShuffledEngine(lost=0))
+        assert [video.status for video in receipt.videos] == ["failed", "stored", "failed"]
+        assert [video.exit_code for video in receipt.videos] == [EngineError.exit_code, 0, 5]
+        assert "the cluster is gone" in str(receipt.videos[0].reason)
+        assert index.add(folder, engine=LocalEngine()).videos[0].status == "stored", "the same command completes it"
 
 
-def test_an_error_that_nobody_foresaw_costs_its_file_alone(tones: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_fails_only_its_own_file(tones: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = Embedder(tones.name, tones.fingerprint)
-    monkeypatch.setattr(embedder, "_embedded", lambda cuts: [_fits(cut) for cut in cuts])
-    rows = [Row(number=n, item=Cut((0, 0), ClipBatch([], [float(n)], [True]), 0.0)) for n in range(4)]
-    found = [row["item"] for row in read(embedder, rows)]
-    assert [type(item).__name__ for item in found] == ["Read", "Read", "VideoReceipt", "Read"]
-    assert found[2].exit_code == EngineError.exit_code and "out of memory" in str(found[2].reason)
+    monkeypatch.setattr(embedder, "_encode", lambda batches: [_encode(batch) for batch in batches])
+    rows = [Row(number=n, item=DecodedBatch((0, 0), ClipBatch([], [float(n)], [True]), 0.0)) for n in range(4)]
+    items = [row["item"] for row in embed_rows(embedder, rows)]
+    assert [type(item).__name__ for item in items] == [
+        "EmbeddedBatch", "EmbeddedBatch", "VideoReceipt", "EmbeddedBatch",
+    ]  # fmt: skip
+    assert items[2].exit_code == EngineError.exit_code and "out of memory" in str(items[2].reason)
 
 
-def _fits(cut: Cut) -> EncodedBatch:
-    if cut.run.times == [2.0]:
+def _encode(batch: DecodedBatch) -> EncodedBatch:
+    if batch.batch.times == [2.0]:
         raise RuntimeError("out of memory")
-    return EncodedBatch(cut.run.times, [True], np.zeros((1, 3), np.float32))
+    return EncodedBatch(batch.batch.times, [True], np.zeros((1, 3), np.float32))
 
 
-def test_a_suite_that_workers_cannot_load_is_refused(film: Film, tmp_path: Path, installed_colors: str) -> None:
+def test_a_suite_that_workers_cannot_load_is_rejected(film: Film, tmp_path: Path, installed_colors: str) -> None:
     path = film(seconds=2)
     with (
         open_index(tmp_path / "a.db", suite=color_suite("another")) as index,
@@ -169,70 +170,69 @@ def test_a_suite_that_workers_cannot_load_is_refused(film: Film, tmp_path: Path,
         index.add(path, engine=RayEngine())
 
 
-def test_without_ray_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("var_plugin.config.find_spec", lambda module: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'var-plugin\[ray\]'"):
         RayEngine()
 
 
-def test_an_address_needs_its_engine(tmp_path: Path) -> None:
+def test_an_address_without_engine_ray_is_rejected(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["index", str(tmp_path), "--address", "auto"])
     assert "add --engine ray" in str(result.exception)
 
 
-def test_a_file_tells_workers_all_they_need(film: Film) -> None:
-    (found,) = _plan([film("north/film.mp4", seconds=1)], SourceInfo(camera="gate", metadata={"floor": 1}), Counter())
-    assert isinstance(found, VideoSource)
-    assert (found.camera, dict(found.metadata)) == ("gate", {"floor": 1})
+def test_the_plan_holds_camera_and_metadata_of_a_file(film: Film) -> None:
+    (source,) = _plan([film("north/film.mp4", seconds=1)], SourceInfo(camera="gate", metadata={"floor": 1}), Counter())
+    assert isinstance(source, VideoSource)
+    assert (source.camera, dict(source.metadata)) == ("gate", {"floor": 1})
 
 
 @pytest.fixture
 def cluster(tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Ray cluster of this machine with two cores; a folder for graves."""
+    """Start a Ray cluster with two cores. Return the folder in which dying workers leave their process ID."""
     ray = pytest.importorskip("ray")
-    grave = tmp_path / "graves"
-    grave.mkdir()
-    monkeypatch.setenv(GRAVE, str(grave))
+    folder = tmp_path / "deaths"
+    folder.mkdir()
+    monkeypatch.setenv(GRAVE, str(folder))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
-    yield grave
+    yield folder
     ray.shutdown()
 
 
 @pytest.mark.slow
-def test_a_worker_is_killed_midway(cluster: Path, film: Film, tmp_path: Path) -> None:
-    folder = footage(film)
+def test_a_killed_worker_does_not_change_the_result(cluster: Path, film: Film, tmp_path: Path) -> None:
+    folder = make_footage(film)
     mortal = load_suite("mortal")
     with (
         open_index(tmp_path / "ray.db", suite=mortal) as index,
         open_index(tmp_path / "here.db", suite=mortal) as plain,
     ):
         receipt = index.add(folder, camera="gate", engine=RayEngine())
-        (died,) = cluster.iterdir()
-        assert int(died.name) != os.getpid(), "it was a worker"
-        assert told(receipt) == told(plain.add(folder, camera="gate"))
+        (death,) = cluster.iterdir()
+        assert int(death.name) != os.getpid(), "the process that died is a worker"
+        assert without_times(receipt) == without_times(plain.add(folder, camera="gate"))
         assert_same(index, plain)
         assert index.verify().ok
         again = index.add(folder, camera="gate", engine=RayEngine())
-        assert [line.status for line in again.videos] == ["unchanged", "unchanged", "unchanged", "failed"]
+        assert [video.status for video in again.videos] == ["unchanged", "unchanged", "unchanged", "failed"]
         assert index.size() == plain.size()
 
 
 @pytest.fixture
-def left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a cluster that is gone, where `ray start` leaves it."""
-    file = tmp_path / "left/ray/ray_current_cluster"
+def stale_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the address file of a stopped cluster where `ray start` writes it."""
+    file = tmp_path / "tmp/ray/ray_current_cluster"
     file.parent.mkdir(parents=True)
     file.write_text("127.0.0.1:1")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "left"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(ray_engine, "_ANSWER_SECONDS", 0.5)
     return file
 
 
-def test_a_cluster_that_is_gone_is_an_error(
-    left_over: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
+def test_a_cluster_that_does_not_answer_is_an_error(
+    stale_address: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where something else listens at its address, and does not answer."""
     pytest.importorskip("ray")
     with open_index(tmp_path / "a.db", suite=tones) as index, socket.create_server(("127.0.0.1", 0)) as silent:
         path = film(seconds=1)
@@ -242,15 +242,17 @@ def test_a_cluster_that_is_gone_is_an_error(
         with pytest.raises(EngineError, match="nothing answered within"):
             index.add(path, engine=RayEngine("auto"))
         monkeypatch.delenv("RAY_ADDRESS")
-        left_over.unlink()
+        stale_address.unlink()
         with pytest.raises(EngineError, match="no Ray cluster runs on this machine"):
             index.add(path, engine=RayEngine("auto"))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_the_cluster_of_another_user_is_not_joined(left_over: Path, film: Film, tmp_path: Path, tones: Suite) -> None:
+def test_the_address_file_of_another_user_is_not_trusted(
+    stale_address: Path, film: Film, tmp_path: Path, tones: Suite
+) -> None:
     pytest.importorskip("ray")
-    os.chown(left_over, 12_345, -1)
+    os.chown(stale_address, 12_345, -1)
     with (
         open_index(tmp_path / "a.db", suite=tones) as index,
         pytest.raises(EngineError, match="belongs to another user"),
@@ -259,40 +261,40 @@ def test_the_cluster_of_another_user_is_not_joined(left_over: Path, film: Film, 
 
 
 @pytest.mark.slow
-def test_without_an_address_a_cluster_starts_that_only_this_machine_reaches(
-    left_over: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
+def test_without_an_address_the_cluster_listens_on_loopback_only(
+    stale_address: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray")
     psutil = pytest.importorskip("psutil")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     listening: set[str] = set()
 
-    def look(file: Path, reached: float) -> None:
-        own = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
+    def record_listeners(file: Path, reached: float) -> None:
+        processes = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
         for connection in psutil.net_connections("tcp"):
-            if connection.pid in own and connection.status == psutil.CONN_LISTEN:
+            if connection.pid in processes and connection.status == psutil.CONN_LISTEN:
                 listening.add(connection.laddr.ip.removeprefix("::ffff:"))
 
     with open_index(tmp_path / "a.db", suite=tones) as index:
-        receipt = index.add(film(seconds=2), engine=RayEngine(), progress=look)
+        receipt = index.add(film(seconds=2), engine=RayEngine(), progress=record_listeners)
     assert receipt.ok
     assert listening == {"127.0.0.1"}
-    assert left_over.read_text() == "127.0.0.1:1"
+    assert stale_address.read_text() == "127.0.0.1:1"
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 @pytest.mark.slow
-def test_the_command_starts_a_cluster_for_as_long_as_it_takes(film: Film, tmp_path: Path, tones: Suite) -> None:
+def test_the_command_starts_and_stops_a_temporary_cluster(film: Film, tmp_path: Path, tones: Suite) -> None:
     ray = pytest.importorskip("ray")
-    command = ["index", str(footage(film, films=1)), "--index", str(tmp_path / "a.db"), "--suite", "tones"]
+    command = ["index", str(make_footage(film, films=1)), "--index", str(tmp_path / "a.db"), "--suite", "tones"]
     receipt = CliRunner().invoke(app, [*command, "--engine", "ray", "--json"])
-    assert [line["status"] for line in json.loads(receipt.stdout)["videos"]] == ["stored", "failed"]
+    assert [video["status"] for video in json.loads(receipt.stdout)["videos"]] == ["stored", "failed"]
     assert receipt.exit_code == 5
     assert not ray.is_initialized()
-    nobody = CliRunner().invoke(app, [*command, "--engine", "ray", "--address", "127.0.0.1:1"])
-    assert isinstance(nobody.exception, EngineError)
-    assert "no Ray cluster answers at 127.0.0.1:1" in str(nobody.exception)
+    result = CliRunner().invoke(app, [*command, "--engine", "ray", "--address", "127.0.0.1:1"])
+    assert isinstance(result.exception, EngineError)
+    assert "no Ray cluster answers at 127.0.0.1:1" in str(result.exception)
 
 
-def test_the_mortal_suite_is_the_one_of_tones_but_for_its_end() -> None:
+def test_the_mortal_suite_has_the_spaces_of_the_tone_suite() -> None:
     assert {name: e.space for name, e in build().items()} == tone_suite().spaces

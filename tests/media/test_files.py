@@ -76,7 +76,7 @@ def test_folders_of_the_system_are_passed_over_and_counted(tmp_path: Path) -> No
     )  # fmt: skip
     scan = scan_videos(tmp_path)
     assert scan.videos == [tmp_path / "front/a.mp4"]
-    assert scan.passed_over == {
+    assert scan.skipped == {
         "@eaDir": 2, "#recycle": 1, "$RECYCLE.BIN": 1, "@Recycle": 1, ".@__thumb": 1, "System Volume Information": 1,
         "lost+found": 1, "found.000": 1, ".Trashes": 1, "#snapshot": 1, HIDDEN_FILES: 1,
     }  # fmt: skip
@@ -111,7 +111,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     scan = scan_videos(cams)
     assert scan.videos == [cams / "north/a.mp4"], "nothing from outside"
     assert [(path.name, type(problem)) for path, problem in scan.problems] == [("loop.mp4", UnreadableMediaError)]
-    assert "out (a link to a folder above it)" in scan.passed_over
+    assert "out (a link to a folder above it)" in scan.skipped
 
 
 def test_what_cannot_be_looked_at_is_a_problem_and_hides_nothing_else(tmp_path: Path) -> None:

@@ -259,8 +259,8 @@ def print_receipt(receipt: Receipt) -> None:
         said = [counts, recording(video), video.reason] if video.status == "stored" else [video.reason]
         detail = "; ".join(text for text in said if text)
         print(printable(f"{video.status:9}  {video.path}  {detail}"))
-    if receipt.passed_over:
-        listed = ", ".join(f"{count} {name}" for name, count in sorted(receipt.passed_over.items()))
+    if receipt.skipped:
+        listed = ", ".join(f"{count} {name}" for name, count in sorted(receipt.skipped.items()))
         print(printable(f"passed over: {listed}"))
     stored = [video for video in receipt.videos if video.status == "stored"]
     hours = sum(video.duration or 0.0 for video in stored) / 3600

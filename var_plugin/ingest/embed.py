@@ -73,9 +73,9 @@ class StreamPlan:
     def __init__(self, suite: Suite) -> None:
         self._spaces = suite.spaces
         self._videos: dict[str, tuple[VideoEncoder, int]] = {}
-        self.readers: list[ClipReader] = []
+        self.extractors: list[ClipFeatureExtractor] = []
         """Clip feature extractors. An extractor that several spaces share occurs once."""
-        self.sounds: dict[str, SoundEncoder] = {}
+        self.audio_encoders: dict[str, AudioEncoder] = {}
         """Audio encoders per space."""
         for name, encoders in suite.encoders.items():
             if (video := encoders.video_encoder) is not None:
@@ -83,9 +83,9 @@ class StreamPlan:
                     self.extractors.append(extractor)
                 self._videos[name] = video, self.extractors.index(extractor)
             if encoders.audio is not None:
-                self.sounds[name] = encoders.audio
+                self.audio_encoders[name] = encoders.audio
 
-    def build_rows(self, clips: list[Clips], audio_rows: Rows, warnings: str | None) -> VideoEmbeddings:
+    def build_rows(self, clips: list[ClipFeatures], audio_rows: Rows, warnings: str | None) -> VideoEmbeddings:
         """Return the rows of one video.
 
         Args:
@@ -96,7 +96,7 @@ class StreamPlan:
         rows: Rows = {name: _build_video_rows(clips[number], video) for name, (video, number) in self._videos.items()}
         duration = clips[-1].end if clips else 0.0
         last_frame = float(clips[-1].times[-1]) if clips else 0.0
-        for name in self.sounds:
+        for name in self.audio_encoders:
             segments, vectors = audio_rows.get(name, ([], np.zeros((0, self._spaces[name].dim), np.float32)))
             rows[name] = [_limit_key(segment, last_frame) for segment in segments], vectors
         return VideoEmbeddings(rows, duration, warnings)
@@ -117,7 +117,9 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     audio_rows: Rows = {}
     warnings: list[str] = []
     with _embed_audio_in_background(file, streams) as futures:
-        clips = [embed_clips(file, reader, rate=settings().fps, progress=progress) for reader in streams.readers]
+        clips = [
+            embed_clips(file, extractor, fps=settings().fps, progress=progress) for extractor in streams.extractors
+        ]
         for name, future in futures.items():
             try:
                 if rows := future.result():
@@ -137,9 +139,7 @@ def audio_warning(error: Exception) -> str:
     return f"its audio is skipped: {error}"
 
 
-def embed_audio(
-    file: Path, encoder: SoundEncoder, progress: Callable[[float], None] | None = None
-) -> SpaceRows | None:
+def embed_audio(file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None) -> SpaceRows | None:
     """Decode and embed the audio of a video.
 
     The embedded windows are far more numerous than the rows and are released on return.
@@ -156,13 +156,13 @@ def embed_audio(
         MediaError: The audio cannot be decoded.
     """
     try:
-        audio = listen(decode_audio(file), encoder, progress)
+        audio = encode_audio(decode_audio(file), encoder, progress)
     except NoAudioStreamError:
         return None
     return build_audio_rows(audio)
 
 
-def build_audio_rows(audio: Heard) -> SpaceRows | None:
+def build_audio_rows(audio: AudioFeatures) -> SpaceRows | None:
     """Return the audible segments and their vectors (n, dim), and a row for the whole video. None if all is silent.
 
     Segments have the length of image segments. The key of a segment is its loudest time, which may be later than the
@@ -182,7 +182,7 @@ def build_audio_rows(audio: Heard) -> SpaceRows | None:
         return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
 
     segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in peaks]
-    return [*segments, segment(spans[-1], "video")], pool_sound(audio, spans)
+    return [*segments, segment(spans[-1], "video")], pool_audio(audio, spans)
 
 
 @contextmanager
@@ -198,14 +198,14 @@ def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict
         try:
             yield {
                 name: thread.submit(embed_audio, file, encoder, check_cancelled)
-                for name, encoder in streams.sounds.items()
+                for name, encoder in streams.audio_encoders.items()
             }
         finally:
             is_cancelled.set()
             thread.shutdown(cancel_futures=True)
 
 
-def _build_video_rows(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
+def _build_video_rows(clips: ClipFeatures, encoder: VideoEncoder) -> SpaceRows:
     """Return uniform segments with static neighbours merged, anomaly segments, and the row of the whole video."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
     runs = group_static_spans(
@@ -216,12 +216,12 @@ def _build_video_rows(clips: Clips, encoder: VideoEncoder) -> SpaceRows:
     )
     scores = score_clips(clips, encoder).score
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    anomalies = anomaly_spans(clips.times, scores, clips.end, least=settings().anomaly_threshold)
+    anomalies = anomaly_spans(clips.times, scores, clips.end, min_score=settings().anomaly_threshold)
     segments = [_segment(clips, scores, span, "uniform") for span in uniform]
     segments += [_segment(clips, scores, span, "anomaly") for span in anomalies]
     segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
-    whole = encoder.whole(clips.vectors, scores)
-    return segments, np.concatenate([pool(clips, encoder, [*uniform, *anomalies]), whole[None]])
+    whole = encoder.embed_video(clips.vectors, scores)
+    return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *anomalies]), whole[None]])
 
 
 def _limit_key(segment: Segment, last_frame: float) -> Segment:
@@ -244,10 +244,10 @@ def _segment(
 
 
 def _peaks(
-    audio: Heard, span: tuple[float, float], cut: Sequence[tuple[float, float]]
+    audio: AudioFeatures, span: tuple[float, float], cut: Sequence[tuple[float, float]]
 ) -> Iterator[tuple[float, float]]:
     """Yield the loudest two seconds of each uniform segment of a merged span that differ from the span."""
-    (whole,) = pool_sound(audio, [span])
+    (whole,) = pool_audio(audio, [span])
     for start, end in cut:
         if span[0] <= start and end <= span[1] and end - start > 2 * _PEAK_SECONDS:
             middle = _loudest_time(audio, (start, end))
@@ -255,17 +255,17 @@ def _peaks(
             peak = (first, first + _PEAK_SECONDS)
             loudness = audio.loudness[audio.within(start, end)]
             is_loud = loudness.max() >= _MIN_PEAK_RATIO * np.median(loudness)
-            if is_loud and pool_sound(audio, [peak])[0] @ whole < settings().merge_threshold:
+            if is_loud and pool_audio(audio, [peak])[0] @ whole < settings().merge_threshold:
                 yield peak
 
 
-def _loudest_time(audio: Heard, span: tuple[float, float]) -> float:
+def _loudest_time(audio: AudioFeatures, span: tuple[float, float]) -> float:
     inside = audio.within(*span)
     return float(audio.times[inside][audio.loudness[inside].argmax()])
 
 
-def _is_audible(audio: Heard, span: tuple[float, float]) -> bool:
-    return bool(audio.loudness[audio.within(*span)].max() >= SILENCE)
+def _is_audible(audio: AudioFeatures, span: tuple[float, float]) -> bool:
+    return bool(audio.loudness[audio.within(*span)].max() >= SILENCE_RMS)
 
 
 def _split_at_gaps(spans: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
@@ -279,8 +279,11 @@ def _split_at_gaps(spans: Sequence[tuple[float, float]]) -> list[list[tuple[floa
     return parts
 
 
-def _merge(audio: Heard, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    runs = static_runs(
-        spans, pool_sound(audio, spans), similarity=settings().merge_threshold, longest=settings().max_merged_seconds
+def _merge(audio: AudioFeatures, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    runs = group_static_spans(
+        spans,
+        pool_audio(audio, spans),
+        similarity=settings().merge_threshold,
+        max_seconds=settings().max_merged_seconds,
     )
     return [(spans[run.start][0], spans[run.stop - 1][1]) for run in runs]

@@ -194,10 +194,10 @@ def prepare(
     """
     path, video_id = fingerprint.sighting.path, fingerprint.video_id
     with ExitStack() as lock:
-        lock.enter_context(index.exclusive(video_id))
+        lock.enter_context(index.lock(video_id))
         with defer_sigint():
             entry = index.entry(video_id)
-            replaces_videos = bool(index.seen_at(path))
+            replaces_videos = bool(index.find_by_path(path))
         if entry and is_up_to_date(entry, settings_fingerprint(index.suite)):
             write = partial(_update_path, index, entry, fingerprint.sighting)
         else:
@@ -248,7 +248,7 @@ def reembed(index: VideoGeneration, entry: Entry, progress: Progress | None = No
     try:
         with timer.stage("hash"):
             file = find_footage(entry, always_hash=True)
-        with index.exclusive(entry.video_id):
+        with index.lock(entry.video_id):
             with timer.stage("embed"):
                 embeddings = embed(file, index.suite, _progress_of(path, progress))
             with defer_sigint():
@@ -359,15 +359,12 @@ class LocalEngine:
 
 def _add_file(index: VideoIndex, number: int, source: VideoSource, writer: _Writer, progress: Progress | None) -> None:
     path = source.path
-    writer.wait_for(path)
 
     def embed_file() -> VideoEmbeddings:
         return embed(path, index.suite, _progress_of(path, progress))
 
     with ExitStack() as stack:
-        result = attempt(
-            path, lambda: stack.enter_context(prepare(index, source, source.fingerprint(), embed_file))
-        )
+        result = attempt(path, lambda: stack.enter_context(prepare(index, source, source.fingerprint(), embed_file)))
         if isinstance(result, PendingWrite):
             writer.store(number, result)
             return
@@ -380,12 +377,7 @@ class _Writer:
     def __init__(self, on_result: OnResult) -> None:
         self._on_result = on_result
         self._thread = ThreadPoolExecutor(1, "store")
-        self._current: tuple[int, Path, Future[VideoReceipt]] | None = None
-
-    def wait_for(self, path: Path) -> None:
-        """Wait until a write of this path is complete."""
-        if self._current and self._current[1] == path.absolute():
-            self._finish()
+        self._current: tuple[int, Future[VideoReceipt]] | None = None
 
     def store(self, number: int, pending: PendingWrite) -> None:
         """Start a write once the previous one is complete."""
@@ -397,8 +389,7 @@ class _Writer:
         if pending.blocks_next:
             self._on_result(number, attempt(pending.path, pending.store))
         else:
-            future = self._thread.submit(attempt, pending.path, pending.store)
-            self._current = number, pending.path.absolute(), future
+            self._current = number, self._thread.submit(attempt, pending.path, pending.store)
 
     def report(self, number: int, receipt: VideoReceipt) -> None:
         """Report a receipt after the previous ones."""
@@ -407,7 +398,7 @@ class _Writer:
 
     def _finish(self) -> None:
         if self._current:
-            number, _, future = self._current
+            number, future = self._current
             self._on_result(number, future.result())
             self._current = None
 
@@ -446,7 +437,7 @@ def _check_unchanged(path: Path, fingerprint: FileFingerprint) -> None:
 
 def _stored_time(at: datetime | None) -> int:
     """Return a time in milliseconds. The value that means an unknown time is stored as the next one."""
-    return UNKNOWN_TIME if at is None else milliseconds(at) + (milliseconds(at) == UNKNOWN_TIME)
+    return UNKNOWN_TIME if at is None else to_epoch_ms(at) + (to_epoch_ms(at) == UNKNOWN_TIME)
 
 
 def _new_entry(source: VideoSource, fingerprint: FileFingerprint) -> Entry:
@@ -459,7 +450,7 @@ def _new_entry(source: VideoSource, fingerprint: FileFingerprint) -> Entry:
         metadata=dict(source.metadata),
         settings="",
         rows={},
-        added_at=milliseconds(datetime.now(UTC)),
+        added_at=to_epoch_ms(datetime.now(UTC)),
     )
 
 
@@ -470,7 +461,7 @@ def _update_path(index: VideoIndex, entry: Entry, sighting: Sighting) -> VideoRe
     moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
     if moved != last:
         others = tuple(other for other in entry.sightings if other.path != sighting.path)
-        index.update(entry.model_copy(update={"sightings": (*others, moved), "brought": False}))
+        index.update(entry.model_copy(update={"sightings": (*others, moved), "migrated": False}))
     if moved.path != last.path:
         reason += f"; its previous path was {last.path}"
     if (sighting.camera, sighting.recorded_at) != (last.camera, last.recorded_at):
@@ -498,12 +489,12 @@ def _remove_replaced(index: VideoIndex, video_id: str, path: str, receipt: Video
         The receipt with the deleted videos and the reasons added.
     """
     deleted, reasons = [], [receipt.reason] if receipt.reason else []
-    for replaced in index.seen_at(path):
+    for replaced in index.find_by_path(path):
         if replaced.video_id == video_id:
             continue
         others = tuple(other for other in replaced.sightings if other.path != path and Path(other.path).is_file())
         if others:
-            index.update(replaced.model_copy(update={"sightings": others, "brought": False}))
+            index.update(replaced.model_copy(update={"sightings": others, "migrated": False}))
             reasons.append(
                 f"video {replaced.video_id}, which had this path before, stays in the index as {others[-1].path}"
             )

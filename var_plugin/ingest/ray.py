@@ -133,10 +133,10 @@ class RayEngine:
         stored = frozenset(entry.video_id for entry in index.all_entries() if is_up_to_date(entry, fingerprint))
         with _cluster(self._address):
             cores, gpus = _resources()
-            batch_frames = _GPU_FRAMES if gpus else FRAMES_AT_ONCE
+            batch_frames = _GPU_FRAMES if gpus else FRAMES_PER_BATCH
             decoder = Decoder(
-                [Grid.of(reader, settings().fps, batch_frames) for reader in streams.readers],
-                {space: (encoder.window, encoder.hop) for space, encoder in streams.sounds.items()},
+                [SamplingSpec.of(extractor, settings().fps, batch_frames) for extractor in streams.extractors],
+                {space: (encoder.window, encoder.hop) for space, encoder in streams.audio_encoders.items()},
                 stored,
             )
             rows = _rows(files, decoder, suite, cores, gpus)
@@ -311,7 +311,7 @@ class DecodedBatch:
     """A decoded batch of frames or audio on its way to an actor."""
 
     key: BatchKey
-    batch: Run | SoundRun
+    batch: ClipBatch | AudioBatch
     seconds: float
     """Decoding time."""
 
@@ -321,7 +321,7 @@ class EmbeddedBatch:
     """The vectors of a batch."""
 
     key: BatchKey
-    batch: ReadRun | HeardRun
+    batch: EncodedBatch | EncodedAudio
     seconds: float
     """Decoding and embedding time."""
 
@@ -351,7 +351,7 @@ class Row(TypedDict):
 class Decoder:
     """Fingerprints and decodes files in a task. It needs the sampling of a suite, not the suite itself."""
 
-    grids: Sequence[Grid]
+    sampling: Sequence[SamplingSpec]
     """Frame sampling per clip feature extractor."""
     windows: Mapping[str, tuple[int, int]]
     """Window and stride in samples, per audio space."""
@@ -375,9 +375,9 @@ class Decoder:
 
     def _decode(self, path: Path) -> Iterator[DecodedBatch | EndOfFile]:
         count, video_ends = 0, []
-        for reader, grid in enumerate(self.grids):
-            frames = Runs(path, grid)
-            for batch in _with_times(reader, frames):
+        for extractor, spec in enumerate(self.sampling):
+            frames = ClipBatches(path, spec)
+            for batch in _with_times(extractor, frames):
                 yield batch
                 count += 1
             video_ends.append(frames.end)
@@ -444,13 +444,13 @@ class Embedder:
             for batch, result in zip(batches, results, strict=True)
         ]
 
-    def _encode(self, batches: Sequence[DecodedBatch]) -> Sequence[ReadRun | HeardRun]:
+    def _encode(self, batches: Sequence[DecodedBatch]) -> Sequence[EncodedBatch | EncodedAudio]:
         stream, _ = batches[0].key
-        frames = [batch.batch for batch in batches if isinstance(batch.batch, Run)]
+        frames = [batch.batch for batch in batches if isinstance(batch.batch, ClipBatch)]
         if frames:
-            return read_together(frames, self._streams.readers[int(stream)])
-        audio = [batch.batch for batch in batches if isinstance(batch.batch, SoundRun)]
-        return hear_together(audio, self._streams.sounds[str(stream)])
+            return encode_batches(frames, self._streams.extractors[int(stream)])
+        audio = [batch.batch for batch in batches if isinstance(batch.batch, AudioBatch)]
+        return encode_audio_batches(audio, self._streams.audio_encoders[str(stream)])
 
     @cached_property
     def _streams(self) -> StreamPlan:
@@ -463,7 +463,7 @@ def _groups(numbers: Sequence[int], items: Sequence[Any]) -> Iterator[list[int]]
     total = 0
     for number in numbers:
         batch = items[number].batch
-        size = len(batch.frames) if isinstance(batch, Run) else len(batch.samples)
+        size = len(batch.frames) if isinstance(batch, ClipBatch) else len(batch.samples)
         if group and total + size > _MAX_FRAMES:
             yield group
             group, total = [], 0
@@ -491,7 +491,7 @@ def load_matching_suite(name: str, fingerprint: str) -> Suite:
     return suite
 
 
-def _with_times(stream: int | str, batches: Iterable[Run | SoundRun]) -> Iterator[DecodedBatch]:
+def _with_times(stream: int | str, batches: Iterable[ClipBatch | AudioBatch]) -> Iterator[DecodedBatch]:
     """Number the batches of a stream and measure the decoding time of each."""
     started = time.perf_counter()
     for number, batch in enumerate(batches):
@@ -541,7 +541,7 @@ def store_files(
         on_result(number, failure(files[number].path, lost))
 
 
-R = TypeVar("R", ReadRun, HeardRun)
+R = TypeVar("R", EncodedBatch, EncodedAudio)
 
 
 @dataclass
@@ -564,25 +564,23 @@ class _FileParts:
                 self.end = item
             case VideoReceipt():
                 self.failed = item
-        is_complete = (
-            self.fingerprint is not None and self.end is not None and len(self.batches) == self.end.batches
-        )
+        is_complete = self.fingerprint is not None and self.end is not None and len(self.batches) == self.end.batches
         return is_complete or self.failed is not None
 
     def build_rows(self, streams: StreamPlan, end: EndOfFile) -> VideoEmbeddings:
         """Return the rows of the video."""
-        clips = [self._clips(reader, seconds) for reader, seconds in enumerate(end.video_ends)]
+        clips = [self._clips(extractor, seconds) for extractor, seconds in enumerate(end.video_ends)]
         audio_rows: Rows = {}
         for space, samples in end.audio_samples.items():
-            if rows := build_audio_rows(self._audio(space, streams.sounds[space].window, samples)):
+            if rows := build_audio_rows(self._audio(space, streams.audio_encoders[space].window, samples)):
                 audio_rows[space] = rows
         return streams.build_rows(clips, audio_rows, end.warnings)
 
     def _clips(self, extractor: int, end: float) -> ClipFeatures:
         return concat_batches(self._stream(extractor, EncodedBatch), lambda: end)
 
-    def _audio(self, space: str, window: int, samples: int) -> Heard:
-        return join_heard(self._stream(space, HeardRun), window, lambda: samples)
+    def _audio(self, space: str, window: int, samples: int) -> AudioFeatures:
+        return concat_audio(self._stream(space, EncodedAudio), window, lambda: samples)
 
     def _stream(self, stream: int | str, kind: type[R]) -> list[R]:
         """Return the batches of one stream in order."""
@@ -606,6 +604,4 @@ def _store_file(
         fingerprint.timer.add("embed", sum(batch.seconds for batch in parts.batches.values()))
         return parts.build_rows(streams, end)
 
-    return attempt(
-        source.path, lambda: stack.enter_context(prepare(index, source, fingerprint, embeddings)).store()
-    )
+    return attempt(source.path, lambda: stack.enter_context(prepare(index, source, fingerprint, embeddings)).store())

@@ -57,7 +57,7 @@ class VideoScan:
     """Sorted by name; each file once, however many links lead to it."""
     problems: list[tuple[Path, VarPluginError]] = field(default_factory=list)
     """What could not be looked at: unreadable folders, links that lead nowhere, pipes and devices named like videos."""
-    passed_over: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     """Folders of the system and hidden ones by name, and `HIDDEN_FILES`, with their number."""
 
 
@@ -96,7 +96,7 @@ def scan_videos(path: Path) -> VideoScan:
         raise NoVideosFoundError(
             f"no videos in {path}",
             why=f"no file in it ends in {', '.join(sorted(VIDEO_SUFFIXES))}"
-            + (f", and these are passed over: {', '.join(sorted(scan.passed_over))}" if scan.passed_over else ""),
+            + (f", and these are passed over: {', '.join(sorted(scan.skipped))}" if scan.skipped else ""),
             fix="name another folder, or name the files themselves",
         )
     return scan
@@ -137,7 +137,7 @@ class _Walk:
         system = entry.name.casefold() in SYSTEM_FOLDERS or _CHECK_DISK.fullmatch(entry.name)
         folder = entry.is_dir(follow_symlinks=False)
         if (hidden and folder) or (system and (folder or entry.is_symlink())):
-            self.scan.passed_over[entry.name] += 1
+            self.scan.skipped[entry.name] += 1
         elif entry.is_symlink() and not hidden:
             self._links.append(path)
         elif folder:
@@ -146,7 +146,7 @@ class _Walk:
                 self._visited.add(real)
                 return path, real
         elif video and hidden:
-            self.scan.passed_over[HIDDEN_FILES] += 1
+            self.scan.skipped[HIDDEN_FILES] += 1
         elif video and entry.is_file(follow_symlinks=False):
             self._files.setdefault(os.path.join(real_parent, entry.name), path)  # noqa: PTH118
         elif video:
@@ -162,7 +162,7 @@ class _Walk:
             return
         if S_ISDIR(state.st_mode):
             if Path(os.path.realpath(link.parent)).is_relative_to(real):
-                self.scan.passed_over[f"{link.name} (a link to a folder above it)"] += 1
+                self.scan.skipped[f"{link.name} (a link to a folder above it)"] += 1
             elif real not in self._visited:
                 self._visited.add(real)
                 self._walk(link, real)
