@@ -118,7 +118,7 @@ def _problem(checks: Sequence[Check]) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"importing takes more than {_SECONDS * len(checks)} s"
+        return f"importing takes more than {_TIMEOUT_SECONDS * len(checks)} s"
     if result.returncode == 0:
         return ""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
