@@ -16,9 +16,9 @@ from var_plugin.app.serve import running_page  # noqa: E402
 from var_plugin.app.space import index_demo, space_options  # noqa: E402
 
 with open_index() as index:
-    failed, total = index_demo(index, home / "footage", say=lambda line: print(line, flush=True))
+    failed, total = index_demo(index, home / "footage", log=lambda line: print(line, flush=True))
     if len(failed) == total:
-        sys.exit("no demo video could be indexed; the reasons stand above")
+        sys.exit("no demo video could be indexed; see the reasons above")
     with suppress(ImportError):
         import spaces  # only there on ZeroGPU
 

@@ -1,4 +1,4 @@
-"""Indexed films of known colours, and pages over them."""
+"""Indexes of test videos with known colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from var_plugin.api import Index, open_index
 
 @pytest.fixture(scope="session")
 def two_cameras(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """North from noon on, and a camera with a hostile name at an unknown time; both in a folder that stays unknown."""
+    """Camera north from noon on, and a camera with a hostile name and no clock time."""
     folder: Path = tmp_path_factory.mktemp("two")
     film = Film(folder / "a secret place")
     with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:

@@ -1,4 +1,4 @@
-"""A chat model that says what the test wants, around the real tools and the real search."""
+"""The assistant with a scripted chat model, the real tools and the real search."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from langchain_core.messages import AIMessage
 from tests.retrievers.conftest import NOON
 from var_plugin.api import Index
 from var_plugin.app.assistant import Assistant, load_assistant
-from var_plugin.app.chat import chips_of, say
-from var_plugin.app.feedback import Marks
-from var_plugin.app.ingest_queue import Adder
-from var_plugin.app.media_registry import Shelf
+from var_plugin.app.chat import build_chips, handle_message
+from var_plugin.app.feedback import FeedbackStore
+from var_plugin.app.ingest_queue import IngestQueue
+from var_plugin.app.media_registry import MediaRegistry
 from var_plugin.app.options import PageOptions
 from var_plugin.app.session import Session
-from var_plugin.app.state import Desk
+from var_plugin.app.state import AppState
 from var_plugin.errors import InvalidInputError
 
 
 class Scripted(GenericFakeChatModel):
-    """Says one line after another, and keeps what it was told."""
+    """Returns scripted replies and records the messages that it receives."""
 
-    heard: list[Any] = []  # noqa: RUF012  (a field of pydantic)
+    received: list[Any] = []  # noqa: RUF012  (a field of pydantic)
 
     def bind_tools(self, tools: Any, **_: Any) -> Scripted:
         assert {tool.name for tool in tools} >= {"search_moments", "similar_moments"}
         return self
 
     def _generate(self, messages: Any, *words: Any, **more: Any) -> Any:
-        self.heard.append(messages)
+        self.received.append(messages)
         return super()._generate(messages, *words, **more)
 
 
@@ -39,22 +39,22 @@ def call(name: str, **arguments: Any) -> AIMessage:
     return AIMessage("", tool_calls=[{"name": name, "args": arguments, "id": name}])
 
 
-def asked(index: Index, *lines: AIMessage) -> tuple[Desk, Session, Scripted]:
-    model = Scripted(messages=iter(lines), heard=[])
-    desk = Desk(
+def ask_assistant(index: Index, *replies: AIMessage) -> tuple[AppState, Session, Scripted]:
+    model = Scripted(messages=iter(replies), received=[])
+    state = AppState(
         index,
         PageOptions(),
-        Shelf(index, lambda _: True),
-        Marks(index.uri, "fingerprint"),
-        Adder(index),
+        MediaRegistry(index, lambda _: True),
+        FeedbackStore(index.uri, "fingerprint"),
+        IngestQueue(index),
         Assistant(model),
     )
-    return desk, say(desk, Session(), "the green thing up north, after eleven", []), model
+    return state, handle_message(state, Session(), "the green thing up north, after eleven", []), model
 
 
-def test_what_the_model_searched_for_becomes_the_request(two_cameras: Index) -> None:
+def test_the_last_search_of_the_model_becomes_the_request(two_cameras: Index) -> None:
     eleven = NOON.replace(hour=11).isoformat()
-    desk, session, model = asked(
+    state, session, model = ask_assistant(
         two_cameras,
         call("search_moments", query="green", cameras=["nowhere"]),
         call("search_moments", query="green", cameras=["north"], after=eleven),
@@ -62,23 +62,23 @@ def test_what_the_model_searched_for_becomes_the_request(two_cameras: Index) -> 
     )
     assert (session.request.text, session.request.cameras) == ("green", ("north",))
     assert session.request.after == NOON.replace(hour=11)
-    assert [chip.label for chip in chips_of(desk, session)] == ["looking for", "camera", "after"]
-    assert (session.shown[0].camera, session.shown[0].start) == ("north", 8.0)
-    assert session.turns[-1].told == "It is on the <b>north</b> camera."
-    assert "no camera" in str(model.heard[1][-1].content), "the tool's error went back to the model"
+    assert [chip.label for chip in build_chips(state, session)] == ["looking for", "camera", "after"]
+    assert (session.moments[0].camera, session.moments[0].start) == ("north", 8.0)
+    assert session.turns[-1].answer == "It is on the <b>north</b> camera."
+    assert "no camera" in str(model.received[1][-1].content), "the model received the error of the tool"
 
 
-def test_a_model_that_does_not_search(two_cameras: Index) -> None:
-    _, session, _ = asked(two_cameras, AIMessage("I would rather chat."))
-    assert session.shown == ()
-    assert "did not search" in session.turns[-1].told
+def test_an_answer_without_a_search_is_an_error(two_cameras: Index) -> None:
+    _, session, _ = ask_assistant(two_cameras, AIMessage("I would rather chat."))
+    assert session.moments == ()
+    assert "did not search" in session.turns[-1].answer
 
 
-def test_a_model_that_fails(two_cameras: Index) -> None:
-    _, session, _ = asked(two_cameras)
-    assert "the language model failed" in session.turns[-1].told
+def test_an_error_of_the_model_is_reported(two_cameras: Index) -> None:
+    _, session, _ = ask_assistant(two_cameras)
+    assert "the language model failed" in session.turns[-1].answer
 
 
-def test_a_model_that_nobody_knows() -> None:
+def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="cannot use the chat model"):
         load_assistant("nobody:nothing")

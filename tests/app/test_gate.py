@@ -1,4 +1,4 @@
-"""What stands between the network and the page, over HTTP and without a browser."""
+"""The middleware of the page, over HTTP without a browser."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def upload(address: str, size: int, **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("path", ["", "config", "gradio_api/info", "media/x/clip.mp4", "login"])
-def test_a_foreign_host_gets_nothing(address: str, path: str) -> None:
+def test_a_foreign_host_is_refused(address: str, path: str) -> None:
     for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example"):
         assert httpx.get(f"{address}/{path}", headers={"Host": host}).status_code == 421
 
 
-def test_an_allowed_host_is_answered(address: str) -> None:
+def test_an_allowed_host_is_accepted(address: str) -> None:
     assert httpx.get(f"{address}/config", headers={"Host": "cameras.example.org"}).status_code == 200
 
 
@@ -63,13 +63,13 @@ def test_an_allowed_host_is_answered(address: str) -> None:
         {"Host": "cameras.example.org", "Origin": "http://other.example.org"},
     ],
 )
-def test_events_and_uploads_of_other_sites_are_refused(address: str, headers: dict[str, str]) -> None:
+def test_events_and_uploads_from_other_sites_are_refused(address: str, headers: dict[str, str]) -> None:
     body = {"fn_index": 0, "data": [], "session_hash": "x"}
     assert httpx.post(f"{address}/gradio_api/queue/join", json=body, headers=headers).status_code == 403
     assert upload(address, 10, **headers).status_code == 403
 
 
-def test_no_other_origin_may_read_and_nothing_is_loaded_from_elsewhere(address: str) -> None:
+def test_responses_restrict_origins_and_sources(address: str) -> None:
     response = httpx.get(f"{address}/config", headers={"Origin": address})
     assert response.status_code == 200
     assert not [name for name in response.headers if name.startswith("access-control-")]
@@ -80,19 +80,19 @@ def test_no_other_origin_may_read_and_nothing_is_loaded_from_elsewhere(address: 
     assert "access-control-allow-origin" not in preflight.headers
 
 
-def test_a_client_cannot_choose_the_address_of_the_page(address: str) -> None:
+def test_a_client_cannot_forge_the_address_of_the_page(address: str) -> None:
     forged = {"X-Forwarded-Host": "evil.example", "X-Gradio-Server": "http://evil.example"}
     assert "evil.example" not in httpx.get(f"{address}/config", headers=forged).text
 
 
-def test_the_cookie_of_a_login_is_for_its_own_site(guarded: str) -> None:
+def test_the_login_cookie_is_restricted_to_its_site(guarded: str) -> None:
     response = httpx.post(f"{guarded}/login", data={"username": "ann", "password": "open sesame"})
     cookies = response.headers.get_list("set-cookie")
     assert cookies
     assert all("samesite=lax" in cookie.lower() and "httponly" in cookie.lower() for cookie in cookies)
 
 
-def test_guessing_passwords_has_to_wait(guarded: str) -> None:
+def test_failed_logins_are_limited(guarded: str) -> None:
     def login(password: str) -> httpx.Response:
         return httpx.post(f"{guarded}/login", data={"username": "ann", "password": password})
 
@@ -103,7 +103,7 @@ def test_guessing_passwords_has_to_wait(guarded: str) -> None:
     assert (refused.status_code, int(refused.headers["retry-after"]) > 600) == (429, True)
 
 
-def test_a_password_belongs_to_its_name() -> None:
+def test_credentials_are_checked_as_a_pair() -> None:
     check = credential_check(USERS)
     assert check("ann", "open sesame")
     assert check("bob", "other")
@@ -111,7 +111,7 @@ def test_a_password_belongs_to_its_name() -> None:
         assert not check(name, password)
 
 
-def test_a_message_cannot_name_an_address_as_its_file(address: str) -> None:
+def test_a_message_with_a_url_as_file_is_refused(address: str) -> None:
     file = {"path": "http://127.0.0.1:9/secret.png", "meta": {"_type": "gradio.FileData"}}
     body = {"fn_index": 0, "data": [{"text": "", "files": [file]}], "session_hash": "x"}
     for route in ("queue/join", "run/predict"):
@@ -132,12 +132,12 @@ def test_an_upload_without_a_length_is_refused(address: str) -> None:
     assert chunked.status_code == 411
 
 
-def test_a_read_only_page_takes_small_files_for_questions_only(read_only: str) -> None:
+def test_a_read_only_page_accepts_small_attachments_only(read_only: str) -> None:
     assert upload(read_only, 1_000).status_code == 200
     assert upload(read_only, 60 * 2**20).status_code == 413
 
 
-def test_uploads_leave_free_space(read_only: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_leave_free_disk_space(read_only: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9 + 500))
     refused = upload(read_only, 1_000)
@@ -154,7 +154,7 @@ def test_the_quota_counts_files_and_uploads_in_progress(tmp_path: Path) -> None:
     quota.reserve(200)
 
 
-def test_old_questions_make_room(tmp_path: Path) -> None:
+def test_old_attachments_are_deleted_for_new_uploads(tmp_path: Path) -> None:
     import os
 
     old = tmp_path / "hash" / "old.png"
@@ -162,12 +162,12 @@ def test_old_questions_make_room(tmp_path: Path) -> None:
     old.write_bytes(b"0" * 900)
     os.utime(old, (time.time() - 7_200,) * 2)
     UploadQuota(tmp_path, 1_000, owned=False).clean(0)
-    assert old.exists(), "the folder of somebody else is not cleaned"
+    assert old.exists(), "a folder of other programs is not cleaned"
     UploadQuota(tmp_path, 1_000, owned=True).reserve(500)
     assert not old.exists()
 
 
-def test_a_taken_port_is_one_sentence(two_cameras: Index) -> None:
+def test_a_taken_port_is_refused(two_cameras: Index) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InvalidInputError, match=f"port {port}.*in use.*--port"):
@@ -179,7 +179,7 @@ def test_a_taken_port_is_one_sentence(two_cameras: Index) -> None:
             check_address(host, port)
 
 
-def test_the_size_of_an_upload() -> None:
+def test_upload_sizes_are_parsed() -> None:
     assert parse_size("500mb") == 500 * 2**20
     assert PageOptions(max_upload="2 GB").max_file_bytes == 2 * 2**30
     assert PageOptions(max_upload="2gb", read_only=True).max_file_bytes == 50 * 2**20

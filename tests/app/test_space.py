@@ -1,4 +1,4 @@
-"""The folder of the Hugging Face Space, built and started as it is."""
+"""The folder of the Hugging Face Space, started as a subprocess."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "huggingface_space"
 
 
-def test_the_folder_is_what_a_space_reads() -> None:
+def test_the_folder_is_a_valid_space() -> None:
     assert len((SPACE / "app.py").read_text().splitlines()) <= 30
     front = re.match(r"---\n(.*?)\n---\n", (SPACE / "README.md").read_text(), re.S)
     assert front
-    told = dict(line.split(": ", 1) for line in front[1].splitlines())
-    assert told["sdk"] == "gradio"
-    assert (SPACE / told["app_file"]).is_file()
-    assert distribution("gradio").version == told["sdk_version"]
-    assert tuple(map(int, told["python_version"].strip('"').split("."))) >= (3, 11)
-    assert len(told["short_description"]) <= 60
+    settings = dict(line.split(": ", 1) for line in front[1].splitlines())
+    assert settings["sdk"] == "gradio"
+    assert (SPACE / settings["app_file"]).is_file()
+    assert distribution("gradio").version == settings["sdk_version"]
+    assert tuple(map(int, settings["python_version"].strip('"').split("."))) >= (3, 11)
+    assert len(settings["short_description"]) <= 60
 
 
-def test_its_requirements_are_what_is_tested_here() -> None:
+def test_its_requirements_match_the_installed_versions() -> None:
     lines = [line for line in (SPACE / "requirements.txt").read_text().splitlines() if not line.startswith("--")]
-    wanted = [Requirement(line) for line in lines]
-    for requirement in wanted:
+    requirements = [Requirement(line) for line in lines]
+    for requirement in requirements:
         installed = distribution(requirement.name)
         assert installed.version in requirement.specifier
         assert requirement.extras <= set(installed.metadata.get_all("Provides-Extra") or ())
 
 
-def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
-    """Started like a Space, in a copy of the folder with nothing else; what it indexes is there, to save time."""
+def test_the_space_starts_and_serves_the_page(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """Run the Space in a copy of its folder. Footage and index exist already, to save time."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)
     footage = tmp_path / "var-plugin" / "footage"
@@ -75,11 +75,13 @@ def test_it_starts_and_answers(demo: tuple[Path, Outcome], tmp_path: Path) -> No
         running.terminate()
         running.wait()
     with open_index(tmp_path / "var-plugin" / "index.db") as index:
-        assert {Path(video.uri).parent for video in index.videos()} == {footage}, "it knows the footage of its folder"
+        assert {Path(video.uri).parent for video in index.videos()} == {footage}, (
+            "the index has the footage of its folder"
+        )
 
 
-def test_a_space_without_a_demo_video_ends_with_the_reasons(tmp_path: Path) -> None:
-    """The footage is there by its manifest, and none of its files is a video any more."""
+def test_a_space_without_demo_videos_exits_with_the_reasons(tmp_path: Path) -> None:
+    """The manifest matches, but no file is a valid video."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)
     footage = tmp_path / "var-plugin" / "footage"
@@ -96,7 +98,7 @@ def test_a_space_without_a_demo_video_ends_with_the_reasons(tmp_path: Path) -> N
     assert "Traceback" not in ended.stderr
 
 
-def test_the_page_of_a_space_says_what_failed(two_cameras: Index) -> None:
+def test_the_page_of_a_space_lists_failed_videos(two_cameras: Index) -> None:
     options = space_options(["north.mp4: cannot <read> it"], 4, {"SPACE_HOST": "ours-find.hf.space"})
     assert (options.read_only, options.open_to_all, options.allowed_hosts) == (True, True, ("ours-find.hf.space",))
     with running_page(two_cameras, replace(options, host="127.0.0.1", port=None)) as address:

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, over an index that knows its colours; images of what was seen are kept."""
+"""The page in Chromium, over an index of test videos with known colours. Tests store screenshots."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from var_plugin.app.serve import running_page
 
 CHROMIUM = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 IMAGES = Path(os.environ.get("VAR_PLUGIN_SCREENSHOTS", "runs/screenshots"))
-_NOTHING_LOADS = "() => !document.querySelector('#vp-chat [aria-label=\"Loading response\"]')"
+_NOT_LOADING = "() => !document.querySelector('#vp-chat [aria-label=\"Loading response\"]')"
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-# One per module, not per session: while Playwright's synchronous interface is open its event loop runs, and no
-# asynchronous test of another module could.
+# One per module, not per session: Playwright's synchronous API runs an event loop, which would block asynchronous
+# tests of other modules.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield running
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens an address as a new visitor; an error on the page's console, or a request to elsewhere, fails the test."""
+    """Return a function that opens an address as a new visitor. Page errors and foreign requests fail the test."""
     problems: list[str] = []
     with ExitStack() as stack:
 
@@ -58,7 +58,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
             page.on(
                 "request",
                 lambda request: (
-                    problems.append(f"asked elsewhere: {request.url}")
+                    problems.append(f"request to another host: {request.url}")
                     if re.match(r"(?:http|ws)s?://(?!127\.0\.0\.1)", request.url)
                     else None
                 ),
@@ -73,7 +73,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Serves the page over an index until the test ends; returns its address."""
+    """Return a function that serves the page for an index until the test ends and returns its address."""
     with ExitStack() as stack:
 
         def start(index: Index, **options: object) -> str:
@@ -84,7 +84,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="session")
 def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Two pages over two cameras, of the morning and of the afternoon; four colours of 8 s each."""
+    """Two pages for an index with a morning and an afternoon camera. Each video has four colours of 8 s."""
     folder = tmp_path_factory.mktemp("colors")
     film = Film(folder / "a secret place")
     with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:
@@ -100,26 +100,26 @@ def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
 
 @pytest.fixture(scope="session")
 def colors(two_pages: tuple[str, str]) -> str:
-    """The address of a page over two cameras."""
+    """The address of the page with two cameras."""
     return two_pages[0]
 
 
 @pytest.fixture(scope="session")
 def colors_read_only(two_pages: tuple[str, str]) -> str:
-    """The same for visitors who only look."""
+    """The address of the read-only page with two cameras."""
     return two_pages[1]
 
 
 @pytest.fixture
-def any_colors(tmp_path: Path) -> Iterator[Index]:
+def empty_index(tmp_path: Path) -> Iterator[Index]:
     """An empty index."""
     with open_index(tmp_path / "index.db", suite=suite_with(AnyWords())) as index:
         yield index
 
 
 def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
-    """Send a message and wait for its whole answer: bubbles that say it is being made count as answers, too."""
-    page.wait_for_function(_NOTHING_LOADS)
+    """Send a message and wait for its complete answer. Loading bubbles count as answers, so wait for those first."""
+    page.wait_for_function(_NOT_LOADING)
     answers = page.locator("#vp-chat [data-testid=bot]").count()
     if files:
         page.set_input_files("#vp-message input[type=file]", [str(file) for file in files])
@@ -132,18 +132,18 @@ def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:
     page.wait_for_function(
         "before => document.querySelectorAll('#vp-chat [data-testid=bot]').length > before", arg=answers
     )
-    page.wait_for_function(_NOTHING_LOADS)
+    page.wait_for_function(_NOT_LOADING)
 
 
 def cards(page: Page) -> list[str]:
-    """What the cards of the last answer say, once they are drawn."""
+    """Return the labels of the cards of the last answer once they are drawn."""
     last = page.locator("#vp-chat [data-testid=bot]").last
     last.locator(".vp-card").first.wait_for()
     return last.locator(".vp-card").evaluate_all("cards => cards.map(card => card.getAttribute('aria-label'))")
 
 
 def playing(page: Page) -> dict[str, float]:
-    """Where the player stands, in seconds of the whole video, once it has begun to play."""
+    """Return position and start of the player in seconds of the whole video, once it plays."""
     page.wait_for_function("() => document.querySelector('video.vp-video')?.readyState >= 2")
     return page.eval_on_selector(
         "video.vp-video",
@@ -151,8 +151,8 @@ def playing(page: Page) -> dict[str, float]:
     )  # fmt: skip
 
 
-def comes_into_view(page: Page, selector: str) -> None:
-    """Wait until the last element of a kind is in view as a whole, in the window and in the chat."""
+def wait_until_visible(page: Page, selector: str) -> None:
+    """Wait until the last matching element is completely visible in the window and in the chat."""
     page.locator(selector).last.wait_for()
     page.wait_for_function(
         """element => {
@@ -165,14 +165,14 @@ def comes_into_view(page: Page, selector: str) -> None:
     )
 
 
-def keep(page: Page, name: str) -> None:
-    """Store a screenshot of the page, for people to look at, once its images and plots are drawn."""
+def screenshot(page: Page, name: str) -> None:
+    """Store a screenshot of the page once its images and plots are drawn."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     page.wait_for_function(
         """() => {
-          const shown = element => element.checkVisibility() && element.getBoundingClientRect().top < innerHeight;
-          return [...document.images].filter(shown).every(image => image.complete)
-            && [...document.querySelectorAll('.vp-plot')].filter(shown).every(plot => plot.querySelector('.main-svg'));
+          const drawn = element => element.checkVisibility() && element.getBoundingClientRect().top < innerHeight;
+          return [...document.images].filter(drawn).every(image => image.complete)
+            && [...document.querySelectorAll('.vp-plot')].filter(drawn).every(plot => plot.querySelector('.main-svg'));
         }"""
     )
     page.screenshot(path=str(IMAGES / f"{name}.png"))

@@ -1,3 +1,5 @@
+"""Questions on the page in Chromium: answers, follow-ups, player, attachments, downloads."""
+
 from __future__ import annotations
 
 import json
@@ -8,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ask, cards, comes_into_view, keep, playing
-from var_plugin.app.media_registry import Shelf
+from tests.browser.conftest import ask, cards, playing, screenshot, wait_until_visible
+from var_plugin.app.media_registry import MediaRegistry
 from var_plugin.media.clips import Clip
 from var_plugin.types import Moment
 
@@ -20,9 +22,9 @@ def chips(page: Page) -> list[str]:
     return [" ".join(chip.removesuffix("×").split()) for chip in page.locator(".vp-chip").all_inner_texts()]
 
 
-def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
+def test_a_follow_up_refines_the_answer(visit: Visit, colors: str) -> None:
     page = visit(colors)
-    keep(page, "welcome")
+    screenshot(page, "welcome")
     ask(page, "green")
     assert [card.split(", ")[0] for card in cards(page)[:2]] == [
         "Play moment 1: camera north-gate",
@@ -31,16 +33,16 @@ def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
     assert "0:08 – 0:16" in cards(page)[0]
     first = playing(page)
     assert first["start"] == 8
-    assert 8 <= first["at"] < 16, "it plays from the start of the moment"
-    keep(page, "answer")
+    assert 8 <= first["at"] < 16, "playback begins at the start of the moment"
+    screenshot(page, "answer")
 
     ask(page, "only after 2 pm")
     assert {card.split(", ")[0].split(": ")[1] for card in cards(page)} == {"camera south-yard"}
     assert chips(page) == ["looking for green", "after Sun 01 Nov 2026, 14:00:00 UTC"]
     assert playing(page)["start"] == 24
-    keep(page, "follow-up")
-    comes_into_view(page, "#vp-chat .user-row")
-    comes_into_view(page, "#vp-chat .vp-cards >> nth=-1 >> .vp-card >> nth=0")
+    screenshot(page, "follow-up")
+    wait_until_visible(page, "#vp-chat .user-row")
+    wait_until_visible(page, "#vp-chat .vp-cards >> nth=-1 >> .vp-card >> nth=0")
 
     page.locator(".vp-chip button").last.click()
     page.wait_for_function("() => document.querySelectorAll('.vp-chip').length === 1")
@@ -48,7 +50,7 @@ def test_ask_then_follow_up(visit: Visit, colors: str) -> None:
     assert "north-gate" in cards(page)[0]
 
 
-def test_a_click_plays_another_moment(visit: Visit, colors: str) -> None:
+def test_a_click_on_a_card_plays_its_moment(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     playing(page)
@@ -58,10 +60,10 @@ def test_a_click_plays_another_moment(visit: Visit, colors: str) -> None:
     assert 24 <= playing(page)["at"] < 32
     page.wait_for_function("() => document.querySelector('video.vp-video').paused", timeout=30_000)
     ends = page.eval_on_selector("video.vp-video", "v => v.currentTime + Number(v.dataset.clipStart)")
-    assert ends <= 32.3, "and stops where it ends"
+    assert ends <= 32.3, "playback stops at the end of the moment"
 
 
-def test_a_click_on_the_curve_plays_there(visit: Visit, colors: str) -> None:
+def test_a_click_on_the_curve_plays_that_position(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green on the north camera")
     playing(page)
@@ -73,16 +75,16 @@ def test_a_click_on_the_curve_plays_there(visit: Visit, colors: str) -> None:
     assert 24 <= playing(page)["at"] < 32
 
 
-def test_messages_sent_while_a_clip_is_made_are_all_answered(
+def test_messages_sent_while_a_clip_is_cut_are_all_answered(
     visit: Visit, colors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = Shelf.clip
+    cut_clip = MediaRegistry.clip
 
-    def slowly(shelf: Shelf, moment: Moment) -> Clip:
+    def slow_clip(registry: MediaRegistry, moment: Moment) -> Clip:
         time.sleep(1.5)
-        return make(shelf, moment)
+        return cut_clip(registry, moment)
 
-    monkeypatch.setattr(Shelf, "clip", slowly)
+    monkeypatch.setattr(MediaRegistry, "clip", slow_clip)
     page = visit(colors)
     for sent, text in enumerate(["green", "only after 2 pm", "only before 5 pm", "on the south camera"]):
         page.fill("#vp-message textarea", text)
@@ -92,16 +94,16 @@ def test_messages_sent_while_a_clip_is_made_are_all_answered(
             cards(page)
     page.wait_for_function("() => document.querySelectorAll('#vp-chat .vp-cards').length === 4")
     assert page.locator("#vp-chat .user-row").count() == 4
-    assert len(chips(page)) == 4, "each went on from the one before"
+    assert len(chips(page)) == 4, "each message refines the previous one"
     page.locator(".vp-cards").first.locator(".vp-card").nth(0).click()
     page.locator(".vp-cards").first.locator(".vp-card").nth(1).click()
     page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
     page.wait_for_timeout(3_500)
-    assert playing(page)["start"] == 24, "the later of two clicks holds"
+    assert playing(page)["start"] == 24, "the later of two clicks wins"
     assert len(chips(page)) == 4
 
 
-def test_an_image_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: Path) -> None:
+def test_an_image_and_a_moment_are_queries(visit: Visit, colors: str, tmp_path: Path) -> None:
     from PIL import Image
 
     image = tmp_path / "what i look for.png"
@@ -113,25 +115,25 @@ def test_an_image_and_a_clip_as_questions(visit: Visit, colors: str, tmp_path: P
     ask(page, "on the south camera")
     assert "camera south-yard" in cards(page)[0]
     assert "0:16 – 0:24" in cards(page)[0]
-    keep(page, "image")
+    screenshot(page, "image")
     ask(page, "more like the first")
     assert chips(page)[0].startswith("like south-yard 0:16 – 0:24")
 
 
-def test_words_of_no_script_it_knows(visit: Visit, colors: str) -> None:
+def test_a_foreign_script_gives_a_warning(visit: Visit, colors: str) -> None:
     page = visit(colors)
     assert "understands English" in page.inner_text("#vp-ask")
     ask(page, "一个骑自行车的人")
-    assert "knows English only" in page.inner_text("#vp-chat")
+    assert "understands English only" in page.inner_text("#vp-chat")
 
 
-def test_marks_and_downloads(visit: Visit, colors: str) -> None:
+def test_feedback_and_downloads(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     playing(page)
     page.click("[data-vp=right]")
     page.wait_for_selector("[data-vp=right][aria-pressed=true]")
-    keep(page, "marked")
+    screenshot(page, "feedback")
     with page.expect_download() as csv:
         page.click("text=CSV")
     lines = Path(csv.value.path()).read_text().splitlines()
@@ -147,17 +149,17 @@ def test_marks_and_downloads(visit: Visit, colors: str) -> None:
     assert Path(clip.value.path()).read_bytes()[4:8] == b"ftyp"
 
 
-def test_nothing_within_conditions(visit: Visit, colors: str) -> None:
+def test_an_empty_answer_names_the_conditions(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     ask(page, "the day before")
-    assert "Nothing like that within these conditions" in page.inner_text("#vp-chat")
-    keep(page, "nothing")
+    assert "No results with these conditions" in page.inner_text("#vp-chat")
+    screenshot(page, "nothing")
     ask(page, "go back")
     assert chips(page) == ["looking for green"]
 
 
-def test_two_people_do_not_mix(visit: Visit, colors: str) -> None:
+def test_two_visitors_have_separate_conversations(visit: Visit, colors: str) -> None:
     first, second = visit(colors), visit(colors)
     ask(first, "green on the north camera")
     ask(second, "red on the south camera")
@@ -168,23 +170,23 @@ def test_two_people_do_not_mix(visit: Visit, colors: str) -> None:
     assert "green" not in second.inner_text("#vp-chat")
 
 
-def test_on_a_phone_and_in_the_dark(visit: Visit, colors: str) -> None:
+def test_small_screens_and_dark_mode(visit: Visit, colors: str) -> None:
     phone = visit(colors, width=390, height=844)
     ask(phone, "green")
     playing(phone)
-    comes_into_view(phone, "video.vp-video")
-    comes_into_view(phone, ".vp-card >> nth=0 >> .vp-thumb")
-    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing sticks out"
-    keep(phone, "phone")
+    wait_until_visible(phone, "video.vp-video")
+    wait_until_visible(phone, ".vp-card >> nth=0 >> .vp-thumb")
+    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing overflows"
+    screenshot(phone, "phone")
     dark = visit(colors, dark=True)
     ask(dark, "green")
     playing(dark)
-    keep(dark, "dark")
+    screenshot(dark, "dark")
     background = dark.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, background.removeprefix("rgb(").removesuffix(")").split(", "))) < 200
 
 
-def test_what_is_said_is_text(visit: Visit, colors: str) -> None:
+def test_html_in_a_message_is_escaped(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "<img src=x onerror=\"document.title='broken in'\"> green")
     assert page.title() != "broken in"

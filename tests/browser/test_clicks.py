@@ -1,4 +1,4 @@
-"""Whatever a person clicks, the conversation goes on: the next message is answered, and nothing of it is lost."""
+"""After every click the conversation goes on: the next message is answered, and no message is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from playwright.sync_api import FilePayload, Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from tests.browser.conftest import ask, cards, comes_into_view, keep, playing
+from tests.browser.conftest import ask, cards, playing, screenshot, wait_until_visible
 from tests.films import Film
 from tests.ingest.test_add import scene
 
@@ -33,7 +33,7 @@ def click_curve(page: Page) -> None:
                 "() => document.querySelector('.vp-video')?.dataset.start === '24.000'", timeout=10_000
             )
             return
-    raise AssertionError("a click on the curve plays nothing")
+    raise AssertionError("a click on the curve has no effect")
 
 
 def click_diamond(page: Page) -> None:
@@ -46,7 +46,7 @@ def click_diamond(page: Page) -> None:
     tab(page, "Ask")
 
 
-def look_at(name: str) -> Click:
+def open_tab(name: str) -> Click:
     def click(page: Page) -> None:
         tab(page, name)
         page.wait_for_selector(f"[role=tab][aria-selected=true]:has-text('{name}')")
@@ -62,7 +62,7 @@ def refresh(page: Page) -> None:
     tab(page, "Ask")
 
 
-def press_delete_and_think_again(page: Page) -> None:
+def dismiss_delete(page: Page) -> None:
     tab(page, "Footage")
     page.once("dialog", lambda dialog: dialog.dismiss())
     page.locator(".vp-delete").first.click()
@@ -85,16 +85,16 @@ def download(selector: str) -> Click:
     return click
 
 
-def mark(which: str) -> Click:
+def judge(judgement: str) -> Click:
     def click(page: Page) -> None:
         playing(page)
-        page.click(f"[data-vp={which}]")
-        page.wait_for_selector(f"[data-vp={which}][aria-pressed=true]")
+        page.click(f"[data-vp={judgement}]")
+        page.wait_for_selector(f"[data-vp={judgement}][aria-pressed=true]")
 
     return click
 
 
-def say(text: str) -> Click:
+def send(text: str) -> Click:
     return lambda page: ask(page, text)
 
 
@@ -104,7 +104,7 @@ def remove_chip(page: Page) -> None:
     page.wait_for_function("n => document.querySelectorAll('#vp-chat .vp-cards').length > n", arg=before)
 
 
-def export_marks(page: Page) -> None:
+def export_feedback(page: Page) -> None:
     tab(page, "Footage")
     page.click("text=Refresh")
     with page.expect_download():
@@ -123,27 +123,27 @@ def remove_attachment(page: Page) -> None:
 CLICKS: dict[str, Click] = {
     "a card": lambda page: page.locator(".vp-card").nth(1).click(),
     "the curve": click_curve,
-    "mark right": mark("right"),
-    "mark wrong": mark("wrong"),
+    "right": judge("right"),
+    "wrong": judge("wrong"),
     "the video": lambda page: page.click("video.vp-video"),
-    "over time": look_at("Over time"),
+    "over time": open_tab("Over time"),
     "a diamond of the timeline": click_diamond,
-    "footage": look_at("Footage"),
+    "footage": open_tab("Footage"),
     "refresh": refresh,
-    "delete, dismissed": press_delete_and_think_again,
+    "delete, dismissed": dismiss_delete,
     "add without a file": add_nothing,
     "CSV": download("#vp-side >> text=CSV"),
     "JSON": download("#vp-side >> text=JSON"),
     "clip": download("#vp-side >> text=↓ clip"),
-    "the marks as evaluation data": export_marks,
+    "the evaluation data": export_feedback,
     "an attachment, removed": remove_attachment,
-    "play the second": say("play the second"),
-    "next": say("next"),
-    "more like the first": say("more like the first"),
-    "go back": say("go back"),
+    "play the second": send("play the second"),
+    "next": send("next"),
+    "more like the first": send("more like the first"),
+    "go back": send("go back"),
     "remove a chip": remove_chip,
-    "anything unusual": say("anything unusual?"),
-    "start over": say("start over"),
+    "anything unusual": send("anything unusual?"),
+    "start over": send("start over"),
 }
 
 
@@ -151,8 +151,8 @@ def questions(page: Page) -> list[str]:
     return [row.strip() for row in page.locator("#vp-chat .user-row").all_inner_texts()]
 
 
-def still_answers(page: Page, clicked: str) -> None:
-    """Ask in words and check that the answer comes, below everything that was said before."""
+def assert_chat_works(page: Page, clicked: str) -> None:
+    """Ask a question and check that its answer appears below the earlier messages."""
     before = questions(page)
     ask(page, "green")
     after = questions(page)
@@ -161,14 +161,14 @@ def still_answers(page: Page, clicked: str) -> None:
     assert "north-gate" in cards(page)[0], f"no answer after a click on {clicked}"
 
 
-def test_every_click_leaves_the_chat_alive(visit: Visit, colors: str) -> None:
+def test_the_chat_works_after_every_click(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     for name, click in CLICKS.items():
         cards(page)
         click(page)
-        still_answers(page, name)
-    keep(page, "after-every-click")
+        assert_chat_works(page, name)
+    screenshot(page, "after-every-click")
 
 
 def test_the_tabs_are_in_one_row(visit: Visit, colors: str) -> None:
@@ -177,30 +177,30 @@ def test_the_tabs_are_in_one_row(visit: Visit, colors: str) -> None:
     assert page.locator("[role=tablist] [role=tab]:visible").all_inner_texts() == ["Ask", "Over time", "Footage"]
 
 
-def test_clearing_begins_a_new_conversation(visit: Visit, colors: str) -> None:
+def test_clear_starts_a_new_conversation(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     ask(page, "on the south camera")
     cards(page)
     page.locator("#vp-chat button[aria-label*=lear]").click()
     page.wait_for_function("() => !document.querySelector('#vp-chat .user-row, .vp-chip, video.vp-video')")
-    keep(page, "cleared")
-    still_answers(page, "the clear button")
+    screenshot(page, "cleared")
+    assert_chat_works(page, "the clear button")
     ask(page, "red")
     assert questions(page) == ["green", "red"]
 
 
-def test_examples_leave_the_chat_alive(visit: Visit, colors: str) -> None:
+def test_the_chat_works_after_every_example(visit: Visit, colors: str) -> None:
     page = visit(colors)
-    for place in range(4):
-        page.locator("#vp-chat .example").nth(place).click()
+    for position in range(4):
+        page.locator("#vp-chat .example").nth(position).click()
         cards(page)
-        still_answers(page, f"example {place}")
+        assert_chat_works(page, f"example {position}")
         page.locator("#vp-chat button[aria-label*=lear]").click()
         page.wait_for_selector("#vp-chat .user-row", state="detached")
 
 
-def test_uploading_and_deleting_leave_the_chat_alive(visit: Visit, colors: str, film: Film) -> None:
+def test_the_chat_works_after_uploading_and_deleting(visit: Visit, colors: str, film: Film) -> None:
     page = visit(colors)
     ask(page, "green")
     tab(page, "Footage")
@@ -210,7 +210,7 @@ def test_uploading_and_deleting_leave_the_chat_alive(visit: Visit, colors: str, 
     delete = page.locator("#vp-videos .vp-delete[aria-label='Delete porch.mp4']")
     delete.wait_for()
     tab(page, "Ask")
-    still_answers(page, "add")
+    assert_chat_works(page, "add")
     ask(page, "yellow")
     assert "camera porch" in cards(page)[0]
     tab(page, "Footage")
@@ -218,10 +218,10 @@ def test_uploading_and_deleting_leave_the_chat_alive(visit: Visit, colors: str, 
     delete.click()
     delete.wait_for(state="detached")
     tab(page, "Ask")
-    still_answers(page, "delete")
+    assert_chat_works(page, "delete")
 
 
-def test_attachments_that_cannot_be_used_are_answered(visit: Visit, colors: str, film: Film) -> None:
+def test_unusable_attachments_are_answered(visit: Visit, colors: str, film: Film) -> None:
     names = ("notes.txt", "report.pdf", "broken.png", "song.png", "no ending", "empty.wav", "empty.png", "empty.mp4")
     film("song.mp4", seconds=1, tone=440.0, images=False).rename(film.folder / "song.png")
     page = visit(colors)
@@ -233,12 +233,12 @@ def test_attachments_that_cannot_be_used_are_answered(visit: Visit, colors: str,
         elif name != "song.png":
             path.write_bytes(b"%PDF-1.7 neither an image nor audio")
         ask(page, "", files=[path])
-        comes_into_view(page, "#vp-chat [data-testid=bot]")
+        wait_until_visible(page, "#vp-chat [data-testid=bot]")
         answer = page.locator("#vp-chat [data-testid=bot]").last.inner_text()
         assert name in answer
         if name.startswith("empty"):
             assert "is empty" in answer
         else:
             assert "send one of these" in answer or "cannot be answered" in answer
-        keep(page, f"attachment-{path.name}")
-        still_answers(page, name)
+        screenshot(page, f"attachment-{path.name}")
+        assert_chat_works(page, name)

@@ -1,4 +1,4 @@
-"""The page over the demo footage with the real `lite` suite, and the images of the README."""
+"""The page with the demo footage and the real `lite` suite. Its screenshots are used in the README."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ask, cards, keep, playing
+from tests.browser.conftest import ask, cards, playing, screenshot
 from var_plugin.api import open_index
 from var_plugin.demo.run import Outcome
 
@@ -15,19 +15,19 @@ Visit = Callable[..., Page]
 Serve = Callable[..., str]
 
 
-def test_the_demo_answers(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
+def test_the_page_answers_questions_about_the_demo(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
     with open_index(demo[0] / "index.db") as index:
         page = visit(serve(index), height=900)
         ask(page, "a lion resting on a rock")
         assert "camera north-gate" in cards(page)[0]
         assert playing(page)["start"] <= 138
-        keep(page, "demo-answer")
+        screenshot(page, "demo-answer")
         ask(page, "only after 2 pm")
         ask(page, "without animals")
-        keep(page, "demo-follow-up")
+        screenshot(page, "demo-follow-up")
 
 
-def test_a_sound_as_a_question(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
+def test_an_audio_file_is_a_query(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
     import gradio
 
     recording = Path(gradio.__file__).parent / "media_assets" / "audio" / "sax.wav"
@@ -35,4 +35,4 @@ def test_a_sound_as_a_question(demo: tuple[Path, Outcome], visit: Visit, serve: 
         page = visit(serve(index))
         ask(page, "", files=[recording])
         assert "camera lakeside" in cards(page)[0]
-        keep(page, "demo-sound")
+        screenshot(page, "demo-sound")

@@ -1,3 +1,5 @@
+"""The tab Footage and the empty index, in Chromium."""
+
 from __future__ import annotations
 
 import threading
@@ -8,12 +10,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ask, cards, keep, playing
+from tests.browser.conftest import ask, cards, playing, screenshot
 from tests.colors import DESCRIPTION, NAMES, AnyWords, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.api import Index, open_index
-from var_plugin.app.ingest_queue import Job, upload_folder
+from var_plugin.app.ingest_queue import IngestJob, upload_folder
 from var_plugin.encoders.base import ImageArray, Vectors, unit
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 
@@ -25,12 +27,12 @@ def tab(page: Page, name: str) -> None:
     page.click(f"button[role=tab]:has-text('{name}')")
 
 
-def test_upload_then_ask_then_delete(visit: Visit, serve: Serve, any_colors: Index, film: Film) -> None:
-    """MJPEG, which no browser plays: its moment is made anew."""
+def test_an_uploaded_video_is_found_and_deleted(visit: Visit, serve: Serve, empty_index: Index, film: Film) -> None:
+    """Browsers cannot play MJPEG, so the moment is re-encoded."""
     path = film("porch.mov", seconds=24, fps=5, paint=scene("blue", "green", "blue"), codec="mjpeg")
-    page = visit(serve(any_colors))
+    page = visit(serve(empty_index))
     page.wait_for_selector("#vp-welcome")
-    keep(page, "empty")
+    screenshot(page, "empty")
     tab(page, "Footage")
     page.set_input_files("#vp-upload input[type=file]", str(path))
     page.wait_for_selector("#vp-upload .file-preview")
@@ -38,34 +40,34 @@ def test_upload_then_ask_then_delete(visit: Visit, serve: Serve, any_colors: Ind
     page.click("#vp-add")
     page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('porch.mov')")
-    keep(page, "footage")
+    screenshot(page, "footage")
     assert "01 Nov 2026, 07:00:00 UTC" in page.inner_text("#vp-videos")
-    (kept,) = upload_folder().rglob("*.mov")
+    (stored,) = upload_folder().rglob("*.mov")
 
     tab(page, "Ask")
     ask(page, "green")
     assert "camera porch" in cards(page)[0]
-    shown = playing(page)
-    assert (shown["start"], 8 <= shown["at"] < 16) == (8, True)
+    player = playing(page)
+    assert (player["start"], 8 <= player["at"] < 16) == (8, True)
 
     tab(page, "Footage")
     page.once("dialog", lambda dialog: dialog.accept())
     page.click(".vp-delete")
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('no footage')")
-    assert not kept.exists()
-    assert any_colors.videos() == []
+    assert not stored.exists()
+    assert empty_index.videos() == []
     tab(page, "Ask")
     page.wait_for_selector("#vp-welcome", state="visible")
     ask(page, "red")
     assert page.locator("#vp-chat .user-row").all_inner_texts() == ["green", "red"]
 
 
-def test_a_question_without_footage_is_answered_when_there_is_some(
-    visit: Visit, serve: Serve, any_colors: Index, film: Film, monkeypatch: pytest.MonkeyPatch
+def test_a_question_is_answered_once_there_is_footage(
+    visit: Visit, serve: Serve, empty_index: Index, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = film("porch.mp4", seconds=16, fps=5, paint=scene("blue", "green"))
-    monkeypatch.setattr("var_plugin.app.empty_state.from_demo", lambda: [Job(path, "porch")])
-    page = visit(serve(any_colors))
+    monkeypatch.setattr("var_plugin.app.empty_state.jobs_from_demo", lambda: [IngestJob(path, "porch")])
+    page = visit(serve(empty_index))
     ask(page, "green")
     assert "no footage yet" in page.locator("#vp-chat [data-testid=bot]").last.inner_text()
     page.click("#vp-demo")
@@ -73,14 +75,14 @@ def test_a_question_without_footage_is_answered_when_there_is_some(
     assert "There is footage now" in page.inner_text("#vp-chat")
     page.wait_for_selector("#vp-welcome", state="hidden")
     ask(page, "blue")
-    keep(page, "after-demo")
+    screenshot(page, "after-demo")
     assert page.locator("#vp-chat .user-row").all_inner_texts() == ["green", "blue"]
     tab(page, "Footage")
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('porch.mp4')")
 
 
 class StopsAtYellow(MeanColor):
-    """Goes on with a yellow image only when it is told to."""
+    """Blocks on a yellow image until `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -92,7 +94,9 @@ class StopsAtYellow(MeanColor):
         return vectors
 
 
-def test_ask_while_a_video_is_being_indexed(visit: Visit, serve: Serve, film: Film, tmp_path: Path) -> None:
+def test_questions_are_answered_while_a_video_is_indexed(
+    visit: Visit, serve: Serve, film: Film, tmp_path: Path
+) -> None:
     folder = film("cams/first.mp4", seconds=16, fps=5, paint=scene("green", "red")).parent
     film("cams/second.mp4", seconds=24, fps=5, paint=scene("blue", "yellow", "green"))
     images = StopsAtYellow()
@@ -105,50 +109,50 @@ def test_ask_while_a_video_is_being_indexed(visit: Visit, serve: Serve, film: Fi
         try:
             page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
             page.wait_for_selector("#vp-adding [role=progressbar]")
-            keep(page, "adding")
+            screenshot(page, "adding")
             tab(page, "Ask")
             ask(page, "green")
-            found = cards(page)
-            assert all("camera first" in card for card in found), found
+            labels = cards(page)
+            assert all("camera first" in card for card in labels), labels
             assert playing(page)["start"] == 0
-            assert page.locator("#vp-adding [role=progressbar]").count() == 1, "the second is not done"
+            assert page.locator("#vp-adding [role=progressbar]").count() == 1, "the second video is not finished"
         finally:
             images.go.set()
         tab(page, "Footage")
         page.wait_for_function("() => document.querySelector('#vp-adding').innerText.split('stored').length === 3")
 
 
-def test_a_folder_with_a_file_that_is_no_video(visit: Visit, serve: Serve, any_colors: Index, film: Film) -> None:
+def test_a_folder_with_an_unreadable_file(visit: Visit, serve: Serve, empty_index: Index, film: Film) -> None:
     good = film("yard/good.mp4", seconds=16, fps=5, paint=scene("red", "green"))
     (good.parent / "broken.mp4").write_bytes(b"no video at all" * 100)
-    page = visit(serve(any_colors))
+    page = visit(serve(empty_index))
     tab(page, "Footage")
     page.fill("#vp-folder input, #vp-folder textarea", str(good.parent))
     page.click("#vp-add")
     page.wait_for_function("() => document.querySelector('#vp-adding').innerText.includes('stored')")
-    told = page.inner_text("#vp-adding")
-    assert "failed" in told
-    assert "cannot read" in told
-    assert str(good.parent) not in told
+    progress = page.inner_text("#vp-adding")
+    assert "failed" in progress
+    assert "cannot read" in progress
+    assert str(good.parent) not in progress
     page.fill("#vp-folder input, #vp-folder textarea", str(good.parent / "nowhere"))
     page.click("#vp-add")
     page.wait_for_selector("#vp-adding .vp-problem")
 
 
-def test_visitors_who_only_look(visit: Visit, colors_read_only: str) -> None:
+def test_a_read_only_page_has_no_controls_for_footage(visit: Visit, colors_read_only: str) -> None:
     page = visit(colors_read_only)
     tab(page, "Footage")
     page.wait_for_selector("#vp-videos table")
     assert page.locator("#vp-add, .vp-delete").count() == 0
 
 
-def test_all_cameras_over_time(visit: Visit, colors: str) -> None:
+def test_a_click_on_the_overview_plays_a_moment(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "green")
     playing(page)
     tab(page, "Over time")
     page.wait_for_selector("#vp-overview .scatterlayer path.point", state="attached")
-    keep(page, "over-time")
+    screenshot(page, "over-time")
     diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").nth(1)
     box = diamond.bounding_box()
     assert box

@@ -1,7 +1,7 @@
-"""A language model that reads the messages instead of the grammar: any chat model of LangChain, off by default.
+"""Reading messages with a LangChain chat model instead of the built-in parser. Off by default.
 
-The model searches with the package's own tools. What it searched for last becomes the request, so that a person sees it
-as chips and can correct it; the cards come from the page's own search, not from what the model says.
+The model searches with the tools of the package. Its last search becomes the request, which the page shows as chips.
+The cards come from the page's own search, not from the text of the model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from var_plugin.app.conversation import Context, Request
+from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.config import require
 from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
 from var_plugin.index.index import VideoIndex
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, BaseMessage
 
-_MOST_STEPS = 5
+_MAX_STEPS = 5
 _TASK = (
     "You search camera footage for a person, in a conversation of several turns. Search with search_moments, or with "
     "similar_moments where they want more like one of the moments shown; keep the conditions of the request before unless "  # noqa: E501
@@ -44,8 +44,8 @@ class Assistant:
     def __init__(self, model: BaseChatModel) -> None:
         self._model = model
 
-    def read(self, message: str, index: VideoIndex, before: Request, context: Context) -> tuple[Request, str]:
-        """Return the request that a message makes, and what the model says about it.
+    def read(self, message: str, index: VideoIndex, previous: ChatRequest, context: Context) -> tuple[ChatRequest, str]:
+        """Return the request of a message, and the answer text of the model.
 
         Raises:
             AssistantError: the model failed, or answered without a search.
@@ -53,31 +53,31 @@ class Assistant:
         from langchain_core.messages import HumanMessage, SystemMessage
 
         tools = {tool.name: tool for tool in langchain_tools(index)}
-        talk: list[BaseMessage] = [SystemMessage(_task(before, context)), HumanMessage(message)]
+        messages: list[BaseMessage] = [SystemMessage(_task(previous, context)), HumanMessage(message)]
         calls: list[dict[str, Any]] = []
         try:
             model = self._model.bind_tools(list(tools.values()))
-            for _ in range(_MOST_STEPS):
-                said: AIMessage = model.invoke(talk)
-                talk.append(said)
-                if not said.tool_calls:
-                    return _request(calls, index), said.text
-                for call in said.tool_calls:
+            for _ in range(_MAX_STEPS):
+                reply: AIMessage = model.invoke(messages)
+                messages.append(reply)
+                if not reply.tool_calls:
+                    return _request(calls, index), reply.text
+                for call in reply.tool_calls:
                     calls.append(dict(call))
-                    talk.append(tools[call["name"]].invoke(call))
+                    messages.append(tools[call["name"]].invoke(call))
         except VarPluginError:
             raise
-        except Exception as error:  # every provider has errors of its own
+        except Exception as error:  # the exception types depend on the provider
             raise AssistantError("the language model failed", why=str(error)) from error
-        raise AssistantError("the language model came to no answer", why=f"it took more than {_MOST_STEPS} steps")
+        raise AssistantError("the language model gave no answer", why=f"it took more than {_MAX_STEPS} steps")
 
 
 def load_assistant(name: str) -> Assistant:
-    """Return an assistant with the chat model of that name, `provider:name`.
+    """Return an assistant with a chat model, named `provider:name`.
 
     Raises:
         MissingDependencyError: LangChain is not installed.
-        InvalidInputError: LangChain knows no such model, or its package is missing.
+        InvalidInputError: LangChain does not support the model, or the package of its provider is missing.
     """
     require("langchain", "langchain")
     from langchain.chat_models import init_chat_model
@@ -90,30 +90,39 @@ def load_assistant(name: str) -> Assistant:
         ) from error
 
 
-def _task(before: Request, context: Context) -> str:
+def _task(previous: ChatRequest, context: Context) -> str:
     return _TASK.format(
         now=context.now.isoformat(timespec="seconds"),
         cameras=json.dumps([sanitize_name(camera) for camera in context.cameras]),
-        before=before.model_dump_json(exclude_defaults=True),
-        shown=json.dumps([moment.id for moment in context.shown]),
+        before=previous.model_dump_json(exclude_defaults=True),
+        shown=json.dumps([moment.id for moment in context.moments]),
     )
 
 
-def _request(calls: Sequence[dict[str, Any]], index: VideoIndex) -> Request:
-    """Return the last search as a request."""
+def _request(calls: Sequence[dict[str, Any]], index: VideoIndex) -> ChatRequest:
+    """Return the last valid search as a request.
+
+    Raises:
+        AssistantError: there is none.
+    """
     for call in reversed(calls):
         try:
             if call["name"] == SEARCH_MOMENTS.name:
-                asked = SearchArguments(**call["args"])
-                return _with_scope(Request(text=asked.query, min_anomaly=asked.min_anomaly), asked, index)
+                arguments = SearchArguments(**call["args"])
+                return _with_scope(
+                    ChatRequest(text=arguments.query, min_anomaly=arguments.min_anomaly), arguments, index
+                )
             if call["name"] == SIMILAR_MOMENTS.name:
                 similar = SimilarArguments(**call["args"])
-                return _with_scope(Request(like=similar.moment_id), similar, index)
-        except (ValidationError, InvalidInputError):  # the tool told the model so; an earlier search may make sense
+                return _with_scope(ChatRequest(like=similar.moment_id), similar, index)
+        except (
+            ValidationError,
+            InvalidInputError,
+        ):  # the tool reported it to the model; an earlier search may be valid
             continue
     raise AssistantError("the language model did not search", fix="say what to look for")
 
 
-def _with_scope(request: Request, asked: SearchArguments | SimilarArguments, index: VideoIndex) -> Request:
-    cameras = None if asked.cameras is None else stored_cameras(committed_videos(index), asked.cameras)
-    return request.but(cameras=cameras, after=asked.after, before=asked.before, limit=asked.limit)
+def _with_scope(request: ChatRequest, arguments: SearchArguments | SimilarArguments, index: VideoIndex) -> ChatRequest:
+    cameras = None if arguments.cameras is None else stored_cameras(committed_videos(index), arguments.cameras)
+    return request.replace(cameras=cameras, after=arguments.after, before=arguments.before, limit=arguments.limit)

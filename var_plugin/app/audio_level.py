@@ -1,4 +1,4 @@
-"""How loud a part of a video is: what "louder" compares."""
+"""Audio level of a part of a video, for "louder" and "quieter"."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from var_plugin.media.audio import SAMPLE_RATE
 from var_plugin.media.sandbox.client import decode_audio, probe
 
 SILENCE = -120.0
-"""Decibels below full scale of what has no sound at all."""
+"""Level of silence in dBFS."""
 
 
-def loudness(video: Path, start: float, end: float) -> float:
-    """Return the mean level from `start` to `end` seconds in decibels below full scale; `SILENCE` without sound.
+def audio_level(video: Path, start: float, end: float) -> float:
+    """Return the mean audio level from `start` to `end` seconds in dBFS; `SILENCE` without an audio track.
 
     Raises:
         VarPluginError: the file cannot be read.
@@ -30,19 +30,20 @@ def loudness(video: Path, start: float, end: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _powers(video: Path, changed: int) -> NDArray[np.float32]:
-    """Return the mean power of each second of a file, which is read once as long as it does not change."""
+def _powers(video: Path, modified_ns: int) -> NDArray[np.float32]:
+    """Return the mean power of each second as (seconds,). The cache key includes the modification time."""
     if not probe(video).has_audio:
         return np.zeros(0, np.float32)
     return np.fromiter((float(np.square(second).mean()) for second in _seconds(video)), np.float32)
 
 
 def _seconds(video: Path) -> Iterator[NDArray[np.float32]]:
-    left = np.zeros(0, np.float32)
-    for piece in decode_audio(video):
-        left = np.concatenate([left, piece])
-        while len(left) >= SAMPLE_RATE:
-            yield left[:SAMPLE_RATE]
-            left = left[SAMPLE_RATE:]
-    if len(left):
-        yield left
+    """Yield the samples of each second as (samples,); the last one may be shorter."""
+    buffer = np.zeros(0, np.float32)
+    for block in decode_audio(video):
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= SAMPLE_RATE:
+            yield buffer[:SAMPLE_RATE]
+            buffer = buffer[SAMPLE_RATE:]
+    if len(buffer):
+        yield buffer

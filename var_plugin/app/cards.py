@@ -1,4 +1,4 @@
-"""Moments, chips and the player as HTML. Every text that comes from outside is escaped here."""
+"""Moments, chips and the player as HTML. All text from outside is escaped here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from html import escape
 
-from var_plugin.app import formatting as words
+from var_plugin.app import formatting
 from var_plugin.app.conversation.request import Chip
 from var_plugin.media.clips import Clip
 from var_plugin.retrievers.text import sanitize_name
@@ -14,7 +14,14 @@ from var_plugin.types import Moment
 
 
 def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str) -> str:
-    """Return an answer's moments as a list of buttons; each plays its own. `scope`: what the anomaly score knows."""
+    """Return the moments of an answer as a list of buttons that play them.
+
+    Args:
+        moments: the moments in display order.
+        tokens: the media token of each moment.
+        zone: time zone of the clock times.
+        scope: which anomalies the anomaly score covers.
+    """
     items = "".join(
         f'<li>{_card(rank, moment, token, zone, scope)}</li>'
         for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1)
@@ -22,21 +29,8 @@ def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope:
     return f'<ol class="vp-cards" aria-label="Moments found">{items}</ol>'
 
 
-def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
-    camera, when, where = escape(sanitize_name(moment.camera)), escape(words.clock(moment, zone)), words.span(moment)
-    sure = words.sureness(moment)
-    told = f"Play moment {rank}: camera {camera}, {when}, {where}, {sure}, anomaly {moment.anomaly_score:.2f}"
-    return (
-        f'<button type="button" class="vp-card" data-vp="play" data-vp-id="{token}" aria-label="{told}">'
-        f'<span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
-        f'<span class="vp-rank">{rank}</span><span class="vp-span">{where}</span></span>'
-        f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
-        f'<span class="vp-facts"><span title="{_sureness_title(moment)}">{sure}</span>{anomaly_bar(moment, scope)}</span></button>'  # noqa: E501
-    )
-
-
 def anomaly_bar(moment: Moment, scope: str) -> str:
-    """Return the anomaly score as a number and a small bar that names its scope."""
+    """Return the anomaly score as a number and a bar, with its scope as tooltip."""
     score = moment.anomaly_score
     return (
         f'<span class="vp-anomaly" title="Anomaly score, {escape(scope)}">anomaly {score:.2f}'
@@ -44,14 +38,8 @@ def anomaly_bar(moment: Moment, scope: str) -> str:
     )
 
 
-def _sureness_title(moment: Moment) -> str:
-    if moment.confidence is not None:
-        return "how often a match like this was right, on labelled footage or by the marks on this page"
-    return "deviations above footage that has nothing to do with it; not a probability"
-
-
 def chip_row(chips: Sequence[Chip]) -> str:
-    """Return what was understood, each part with a button that removes it."""
+    """Return the parts of the request, each with a button that removes it."""
     if not chips:
         return ""
     items = "".join(
@@ -61,51 +49,71 @@ def chip_row(chips: Sequence[Chip]) -> str:
         f'aria-label="Remove: {escape(chip.label)} {escape(sanitize_name(chip.value))}">×</button></li>'
         for chip in chips
     )
-    return f'<ul class="vp-chips" aria-label="What is asked for">{items}</ul>'
+    return f'<ul class="vp-chips" aria-label="Current request">{items}</ul>'
 
 
-def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, mark: bool | None, scope: str) -> str:
-    """Return the moment in view: its clip, from where it begins to where it ends, and what is known about it."""
-    begins, ends = max(0.0, moment.start - clip.start), clip.end - clip.start
-    source = f"media/{token}/clip.mp4#t={begins:.2f},{ends:.2f}"
+def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, judgement: bool | None, scope: str) -> str:
+    """Return the selected moment: a player limited to its span, its facts and its buttons."""
+    start, end = max(0.0, moment.start - clip.start), clip.end - clip.start
+    source = f"media/{token}/clip.mp4#t={start:.2f},{end:.2f}"
     video = (
         f'<video class="vp-video" src="{source}" poster="media/{token}/image.jpg" controls autoplay muted playsinline '
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
         f'aria-label="Clip of camera {escape(sanitize_name(moment.camera))}"></video>'
     )
-    return f'<div class="vp-player">{video}{_caption(moment, token, zone, mark, scope)}</div>'
+    return f'<div class="vp-player">{video}{_caption(moment, token, zone, judgement, scope)}</div>'
 
 
 def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
-    """Return what stands in the player's place while the clip is made."""
-    image = f'<img class="vp-video" src="media/{token}/image.jpg" alt="Frame of the moment; its clip follows">'
+    """Return the placeholder of the player while the clip is cut."""
+    image = f'<img class="vp-video" src="media/{token}/image.jpg" alt="Frame of the moment; its clip is loading">'
     return f'<div class="vp-player" aria-busy="true">{image}{_caption(moment, token, zone, None, scope)}</div>'
 
 
-def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, why: str) -> str:
-    """Return what stands in the player's place where there is no clip."""
-    told = f'<p class="vp-problem" role="alert">This moment cannot be played: {escape(why)}</p>'
-    return f'<div class="vp-player">{told}{_caption(moment, token, zone, None, scope)}</div>'
-
-
-def _caption(moment: Moment, token: str, zone: tzinfo, mark: bool | None, scope: str) -> str:
-    facts = " · ".join(filter(None, [words.span(moment), words.sureness(moment)]))
-    buttons = "".join(
-        f'<button type="button" class="vp-mark" data-vp="{name}" data-vp-id="{token}" aria-pressed="{str(mark is right).lower()}">'  # noqa: E501
-        f"{label}</button>"
-        for name, label, right in (("right", "✓ right", True), ("wrong", "✗ wrong", False))
-    )
-    return (
-        f'<div class="vp-caption"><strong>{escape(sanitize_name(moment.camera))}</strong> '
-        f"<span>{escape(words.clock(moment, zone))}</span><br>{facts} · {anomaly_bar(moment, scope)}"
-        f'<div class="vp-actions" role="group" aria-label="Is this moment what was asked for?">{buttons}'
-        f'<a class="vp-mark" href="media/{token}/clip.mp4" download="moment-{token[:6]}.mp4">↓ clip</a></div></div>'
-    )
+def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, reason: str) -> str:
+    """Return the placeholder of the player if there is no clip."""
+    message = f'<p class="vp-problem" role="alert">This moment cannot be played: {escape(reason)}</p>'
+    return f'<div class="vp-player">{message}{_caption(moment, token, zone, None, scope)}</div>'
 
 
 def downloads(csv: str, json: str) -> str:
-    """Return links to an answer as files."""
+    """Return links to the moments of an answer as files."""
     return (
         f'<p class="vp-downloads">Download these moments: <a href="{escape(csv)}" download>CSV</a> · '
         f'<a href="{escape(json)}" download>JSON</a></p>'
+    )
+
+
+def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
+    camera, when = escape(sanitize_name(moment.camera)), escape(formatting.format_clock_time(moment, zone))
+    span, confidence = formatting.format_span(moment), formatting.format_confidence(moment)
+    label = f"Play moment {rank}: camera {camera}, {when}, {span}, {confidence}, anomaly {moment.anomaly_score:.2f}"
+    return (
+        f'<button type="button" class="vp-card" data-vp="play" data-vp-id="{token}" aria-label="{label}">'
+        f'<span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
+        f'<span class="vp-rank">{rank}</span><span class="vp-span">{span}</span></span>'
+        f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
+        f'<span class="vp-facts"><span title="{_confidence_title(moment)}">{confidence}</span>'
+        f"{anomaly_bar(moment, scope)}</span></button>"
+    )
+
+
+def _confidence_title(moment: Moment) -> str:
+    if moment.confidence is not None:
+        return "probability that this moment matches, calibrated on labelled footage or on the feedback on this page"
+    return "z-score: standard deviations above the similarity of unrelated footage; not a probability"
+
+
+def _caption(moment: Moment, token: str, zone: tzinfo, judgement: bool | None, scope: str) -> str:
+    facts = " · ".join(filter(None, [formatting.format_span(moment), formatting.format_confidence(moment)]))
+    buttons = "".join(
+        f'<button type="button" class="vp-action" data-vp="{name}" data-vp-id="{token}" '
+        f'aria-pressed="{str(judgement is is_right).lower()}">{label}</button>'
+        for name, label, is_right in (("right", "✓ right", True), ("wrong", "✗ wrong", False))
+    )
+    return (
+        f'<div class="vp-caption"><strong>{escape(sanitize_name(moment.camera))}</strong> '
+        f"<span>{escape(formatting.format_clock_time(moment, zone))}</span><br>{facts} · {anomaly_bar(moment, scope)}"
+        f'<div class="vp-actions" role="group" aria-label="Does this moment match the request?">{buttons}'
+        f'<a class="vp-action" href="media/{token}/clip.mp4" download="moment-{token[:6]}.mp4">↓ clip</a></div></div>'
     )

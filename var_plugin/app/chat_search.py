@@ -1,4 +1,4 @@
-"""From a request to an answer: through the one search, then the conditions that no vector knows."""
+"""Answer a chat request: search, then the filters that need a second search or the audio track."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from var_plugin.api import Index
-from var_plugin.app.audio_level import loudness
-from var_plugin.app.conversation.request import Request
+from var_plugin.app.audio_level import audio_level
+from var_plugin.app.conversation.request import ChatRequest
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id, parse_moment_id
@@ -18,51 +18,52 @@ from var_plugin.tools.base import committed_videos
 from var_plugin.tools.timeline import SUMMARISE_TIMELINE, TimelineArguments
 from var_plugin.types import Filter, Moment, Query, Span, Video
 
-# From so many deviations above unrelated footage on, what was to be left out counts as there.
-PRESENT_FROM = 2.0
-_SEEN_FOR_ABSENCE = 200
-_LAST = datetime.max.replace(tzinfo=UTC)
+MIN_PRESENCE_SCORE = 2.0
+"""Score (z-score) from which an excluded thing counts as present."""
+_MAX_EXCLUDED_MOMENTS = 200
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The moments for a request, in the order in which they are shown."""
+class ChatAnswer:
+    """The moments for a request, in display order."""
 
     moments: tuple[Moment, ...]
-    browsed: bool = False
-    """True where nothing was described: these are the most unusual moments within the conditions."""
+    is_browsing: bool = False
+    """True if the request has no query: `moments` are the most unusual ones."""
 
 
-def answer(index: Index, request: Request) -> Answer:
-    """Answer a request.
+def answer_request(index: Index, request: ChatRequest) -> ChatAnswer:
+    """Return the moments for a request.
 
     Raises:
-        VarPluginError: as `search`; UnknownVideoError and MediaNotFoundError where the moment to resemble is gone.
+        VarPluginError: as `search`.
+        UnknownVideoError, MediaNotFoundError: the moment of `request.like` no longer exists.
     """
-    if not request.parts:
-        return Answer(tuple(_unusual(index, request)), browsed=True)
-    found = search(
+    if not request.query_fields:
+        return ChatAnswer(tuple(_most_unusual(index, request)), is_browsing=True)
+    moments = search(
         index,
         _query(index, request),
         k=request.limit,
         filter=_filter(request),
         group_by="video" if request.per_video else "moment",
-        rerank=lambda _, moments: _satisfying(index, request, moments),
+        rerank=lambda _, moments: _apply_filters(index, request, moments),
     )
-    return Answer(tuple(_ordered(found, request)))
+    return ChatAnswer(tuple(_sorted(moments, request)))
 
 
-def moment_of(index: Index, moment_id: str) -> Moment:
-    """Return a moment by its id alone: nothing was asked, so its score is 0.
+def moment_by_id(index: Index, moment_id: str) -> Moment:
+    """Return the moment with an id. Its score is 0, because there is no query.
 
     Raises:
-        InvalidInputError, UnknownVideoError: it is no moment of the index.
+        InvalidInputError, UnknownVideoError: the index has no such moment.
     """
     video_id, start, end = parse_moment_id(moment_id)
-    inside = [segment for segment in index.segments(video_id) if segment.start < end and segment.end > start]
-    if not inside:
-        raise InvalidInputError("that part lies outside its video", fix="search again")
-    strongest = max(inside, key=lambda segment: segment.anomaly)
+    segments = [segment for segment in index.segments(video_id) if segment.start < end and segment.end > start]
+    if not segments:
+        raise InvalidInputError("the moment lies outside its video", fix="search again")
+    strongest = max(segments, key=lambda segment: segment.anomaly)
     video = index.entries([video_id])[video_id].video()
     return Moment(
         id=moment_id,
@@ -79,31 +80,31 @@ def moment_of(index: Index, moment_id: str) -> Moment:
     )
 
 
-def _query(index: Index, request: Request) -> Query:
-    clip: Path | Span | None = Path(request.video) if request.video else None
+def _query(index: Index, request: ChatRequest) -> Query:
+    video: Path | Span | None = Path(request.video) if request.video else None
     if request.like:
         video_id, start, end = parse_moment_id(request.like)
-        clip = Span(index.source(video_id), start, end)
-    return Query(text=request.text, image=request.image, audio=request.audio, video=clip)
+        video = Span(index.source(video_id), start, end)
+    return Query(text=request.text, image=request.image, audio=request.audio, video=video)
 
 
-def _filter(request: Request) -> Filter:
+def _filter(request: ChatRequest) -> Filter:
     return Filter(cameras=request.cameras, after=request.after, before=request.before, min_anomaly=request.min_anomaly)
 
 
-def _satisfying(index: Index, request: Request, moments: Sequence[Moment]) -> list[Moment]:
-    """Return the candidates that satisfy what only can be told of each moment."""
-    unwanted = [parse_moment_id(request.like)] if request.like else []
+def _apply_filters(index: Index, request: ChatRequest, moments: Sequence[Moment]) -> list[Moment]:
+    """Apply the filters that need a second search or the audio track."""
+    excluded = [parse_moment_id(request.like)] if request.like else []
     for words in request.without:
-        wanted = Filter(video_ids=tuple({moment.video_id for moment in moments}))
-        there = search(index, Query(text=words), k=_SEEN_FOR_ABSENCE, filter=wanted, min_score=PRESENT_FROM)
-        unwanted += [(moment.video_id, moment.start, moment.end) for moment in there]
-    kept = [moment for moment in moments if not any(_overlaps(moment, *span) for span in unwanted)]
+        videos = Filter(video_ids=tuple({moment.video_id for moment in moments}))
+        present = search(index, Query(text=words), k=_MAX_EXCLUDED_MOMENTS, filter=videos, min_score=MIN_PRESENCE_SCORE)
+        excluded += [(moment.video_id, moment.start, moment.end) for moment in present]
+    results = [moment for moment in moments if not any(_overlaps(moment, *span) for span in excluded)]
     if request.louder_than:
-        kept = [moment for moment in kept if _level(index, moment.id) > _level(index, request.louder_than)]
+        results = [moment for moment in results if _level(index, moment.id) > _level(index, request.louder_than)]
     if request.quieter_than:
-        kept = [moment for moment in kept if _level(index, moment.id) < _level(index, request.quieter_than)]
-    return kept
+        results = [moment for moment in results if _level(index, moment.id) < _level(index, request.quieter_than)]
+    return results
 
 
 def _overlaps(moment: Moment, video_id: str, start: float, end: float) -> bool:
@@ -112,36 +113,37 @@ def _overlaps(moment: Moment, video_id: str, start: float, end: float) -> bool:
 
 def _level(index: Index, moment_id: str) -> float:
     video_id, start, end = parse_moment_id(moment_id)
-    return loudness(index.source(video_id), start, end)
+    return audio_level(index.source(video_id), start, end)
 
 
-def _ordered(moments: Sequence[Moment], request: Request) -> list[Moment]:
+def _sorted(moments: Sequence[Moment], request: ChatRequest) -> list[Moment]:
+    """Sort moments by `request.order`. Moments without a clock time come last."""
     if request.order == "best":
         return list(moments)
-    known = sorted(
+    timed = sorted(
         (moment for moment in moments if moment.recorded_at),
-        key=lambda moment: moment.recorded_at or _LAST,
+        key=lambda moment: moment.recorded_at or _LATEST,
         reverse=request.order == "newest",
     )
-    return [*known, *(moment for moment in moments if not moment.recorded_at)]
+    return [*timed, *(moment for moment in moments if not moment.recorded_at)]
 
 
-def _unusual(index: Index, request: Request) -> list[Moment]:
-    """Return the anomalies within the conditions, or else the segments nearest to one: the highest score per video."""
-    asked = TimelineArguments(after=request.after, before=request.before, bucket="minute")
+def _most_unusual(index: Index, request: ChatRequest) -> list[Moment]:
+    """Return the anomalies within the conditions, else the segment with the highest anomaly score per video."""
+    arguments = TimelineArguments(after=request.after, before=request.before, bucket="minute")
     if request.cameras is not None:
-        asked = asked.model_copy(update={"cameras": request.cameras})
+        arguments = arguments.model_copy(update={"cameras": request.cameras})
     if request.min_anomaly is not None:
-        asked = asked.model_copy(update={"min_anomaly": request.min_anomaly})
-    rows = SUMMARISE_TIMELINE.run(index, asked).data.model_dump()["rows"]
+        arguments = arguments.model_copy(update={"min_anomaly": request.min_anomaly})
+    rows = SUMMARISE_TIMELINE.run(index, arguments).data.model_dump()["rows"]
     ids = [row["moment_id"] for row in sorted(rows, key=lambda row: -row["highest"])[: request.limit]]
     if not ids and request.min_anomaly is None:
         ids = _highest_segments(index, request)
-    return _ordered([moment_of(index, each) for each in ids], request)
+    return _sorted([moment_by_id(index, each) for each in ids], request)
 
 
-def _highest_segments(index: Index, request: Request) -> list[str]:
-    """Return the moment ids of the segment with the highest anomaly score of each video, the highest first."""
+def _highest_segments(index: Index, request: ChatRequest) -> list[str]:
+    """Return the moment id of each video's segment with the highest anomaly score, highest first."""
     highest = []
     for video in committed_videos(index):
         if request.cameras is not None and video.camera not in request.cameras:
@@ -153,9 +155,9 @@ def _highest_segments(index: Index, request: Request) -> list[str]:
     return [moment_id(segment.video_id, segment.start, segment.end) for segment in highest[: request.limit]]
 
 
-def _recorded_within(video: Video, segment: Hit, request: Request) -> bool:
+def _recorded_within(video: Video, segment: Hit, request: ChatRequest) -> bool:
     if video.recorded_at is None:
         return request.after is None and request.before is None
-    begins = video.recorded_at + timedelta(seconds=segment.start)
-    ends = video.recorded_at + timedelta(seconds=segment.end)
-    return (request.after is None or ends > request.after) and (request.before is None or begins < request.before)
+    start = video.recorded_at + timedelta(seconds=segment.start)
+    end = video.recorded_at + timedelta(seconds=segment.end)
+    return (request.after is None or end > request.after) and (request.before is None or start < request.before)

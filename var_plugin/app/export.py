@@ -1,4 +1,4 @@
-"""An answer as a file: CSV for a spreadsheet, JSON for a program. Neither holds a path of this machine."""
+"""Export of the moments of an answer as CSV and JSON. File names are exported, paths are not."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from var_plugin.types import Moment
 _COLUMNS = (
     "rank", "id", "video_id", "file", "camera", "recorded_at", "start", "end", "peak", "score", "confidence", "anomaly_score",  # noqa: E501
 )  # fmt: skip
-# A spreadsheet takes a text that begins like this for a formula, and runs it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet evaluates a text that starts with one of these as a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_csv(moments: Sequence[Moment]) -> Download:
-    """Return the moments as a table; names that a spreadsheet would run get an apostrophe before them."""
-    out = io.StringIO()
-    table = csv.DictWriter(out, _COLUMNS)
-    table.writeheader()
+def to_csv(moments: Sequence[Moment]) -> Download:
+    """Return the moments as CSV. Texts that a spreadsheet would evaluate get a leading apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS)
+    writer.writeheader()
     for row in _rows(moments):
-        table.writerow({name: _inert(row[name]) for name in _COLUMNS})
-    return Download("moments.csv", "text/csv", out.getvalue())
+        writer.writerow({name: _escape_formula(row[name]) for name in _COLUMNS})
+    return Download("moments.csv", "text/csv", buffer.getvalue())
 
 
-def as_json(moments: Sequence[Moment]) -> Download:
-    """Return the moments as one JSON list."""
+def to_json(moments: Sequence[Moment]) -> Download:
+    """Return the moments as a JSON list."""
     return Download("moments.json", "application/json", json.dumps(_rows(moments), ensure_ascii=False, indent=2))
 
 
@@ -46,5 +46,5 @@ def _rows(moments: Sequence[Moment]) -> list[dict[str, Any]]:
     ]
 
 
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def _escape_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

@@ -1,4 +1,4 @@
-"""From scores to confidences, by what people marked right and wrong (Platt, 1999, with his smoothed targets)."""
+"""Platt scaling of scores by user feedback (Platt, 1999, with smoothed targets)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from var_plugin.app.feedback import Mark
+from var_plugin.app.feedback import Feedback
 from var_plugin.types import Moment
 
-FEWEST_OF_EACH = 10
-"""Marks of either kind from which on a confidence is told at all."""
+MIN_PER_CLASS = 10
+"""Right and wrong judgements that calibration needs, each."""
 
-_STEPS = 50
-# A weak pull towards a slope of 1 keeps marks that separate perfectly from claiming certainty.
-_PRIOR = 0.1
+_NEWTON_STEPS = 50
+# L2 penalty on the distance of the slope from 1. Without it, separable feedback would give an infinite slope.
+_SLOPE_PENALTY = 0.1
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The probability that a moment is marked right: a logistic curve over its score."""
+class FeedbackCalibration:
+    """Logistic curve from a score to the probability that users judge the moment right."""
 
     slope: float
-    middle: float
-    """The score at which right and wrong are as likely."""
+    midpoint: float
+    """The score with probability 0.5."""
 
     def confidence(self, score: float) -> float:
         """Return the probability for a score."""
-        return float(_sigmoid(np.array(self.slope * (score - self.middle))))
+        return float(_sigmoid(np.array(self.slope * (score - self.midpoint))))
 
-    def told(self, moments: Sequence[Moment]) -> tuple[Moment, ...]:
-        """Return the moments with a confidence each; one that the suite gave stays."""
+    def add_confidence(self, moments: Sequence[Moment]) -> tuple[Moment, ...]:
+        """Return the moments with a confidence each. A confidence from the suite is kept."""
         return tuple(
             moment
             if moment.confidence is not None
@@ -40,30 +40,34 @@ class Calibration:
         )
 
 
-def calibrate(marks: Sequence[Mark], asked: Sequence[str], suite: str) -> Calibration | None:
-    """Return the curve that fits the marks on questions of one kind; None while they are too few, or say nothing.
+def calibrate(feedback: Sequence[Feedback], query_fields: Sequence[str], suite: str) -> FeedbackCalibration | None:
+    """Fit a logistic curve to the feedback on one kind of query by Newton's method.
 
     Args:
-        marks: what counts.
-        asked: the modalities of the questions; scores of others do not compare.
-        suite: fingerprint of the suite; scores of others do not compare either.
+        feedback: what `FeedbackStore.all` returned.
+        query_fields: the query fields of the request. Scores of other kinds of queries are not comparable.
+        suite: fingerprint of the suite. Scores of other suites are not comparable.
+
+    Returns:
+        The curve. None if there are fewer than `MIN_PER_CLASS` right or wrong judgements, or if the probability does
+        not rise with the score.
     """
-    used = [mark for mark in marks if mark.asked == tuple(asked) and mark.suite == suite]
-    right = np.array([mark.right for mark in used], bool)
-    if min(right.sum(), (~right).sum()) < FEWEST_OF_EACH:
+    used = [entry for entry in feedback if entry.query_fields == tuple(query_fields) and entry.suite == suite]
+    right = np.array([entry.is_right for entry in used], bool)
+    if min(right.sum(), (~right).sum()) < MIN_PER_CLASS:
         return None
-    scores = np.array([mark.score for mark in used])
+    scores = np.array([entry.score for entry in used])
     targets = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
     features = np.stack([scores, np.ones_like(scores)], axis=1)
     weights = np.array([1.0, -scores.mean()])
-    for _ in range(_STEPS):
-        likely = _sigmoid(features @ weights)
-        gradient = features.T @ (likely - targets) + _PRIOR * np.array([weights[0] - 1.0, 0.0])
-        curvature = (features * (likely * (1 - likely))[:, None]).T @ features + _PRIOR * np.eye(2)
-        weights = weights - np.linalg.solve(curvature, gradient)
+    for _ in range(_NEWTON_STEPS):
+        probabilities = _sigmoid(features @ weights)
+        gradient = features.T @ (probabilities - targets) + _SLOPE_PENALTY * np.array([weights[0] - 1.0, 0.0])
+        hessian = (features * (probabilities * (1 - probabilities))[:, None]).T @ features + _SLOPE_PENALTY * np.eye(2)
+        weights = weights - np.linalg.solve(hessian, gradient)
     if not np.isfinite(weights).all() or weights[0] <= 0:
         return None
-    return Calibration(slope=float(weights[0]), middle=float(-weights[1] / weights[0]))
+    return FeedbackCalibration(slope=float(weights[0]), midpoint=float(-weights[1] / weights[0]))
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

@@ -1,37 +1,37 @@
-"""What the page says, in sentences and short phrases; all of it text, not HTML."""
+"""The sentences and short phrases of the page, as plain text (not HTML)."""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import tzinfo
 
-from var_plugin.app.chat_search import Answer
-from var_plugin.app.conversation import Context, Request
-from var_plugin.app.conversation.search_rules import UNUSUAL_FROM
+from var_plugin.app.chat_search import ChatAnswer
+from var_plugin.app.conversation import ChatRequest, Context
+from var_plugin.app.conversation.search_rules import MIN_UNUSUAL
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Moment
 
-NO_FOOTAGE = "There is no footage yet: add some, or try the demo footage."
+NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
 _MODALITIES = ("text", "image", "audio", "video")
 
 
-def span(moment: Moment) -> str:
-    """Return where in its video a moment lies: 2:08 – 2:16."""
-    return f"{minutes(moment.start)} – {minutes(moment.end)}"
+def format_span(moment: Moment) -> str:
+    """Return a moment's start and end in its video: 2:08 – 2:16."""
+    return f"{format_position(moment.start)} – {format_position(moment.end)}"
 
 
-def minutes(seconds: float) -> str:
-    """Return seconds as people read them off a player: 0:41, 1:02:08."""
+def format_position(seconds: float) -> str:
+    """Return seconds in the form of a video player: 0:41, 1:02:08."""
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def clock(moment: Moment, zone: tzinfo) -> str:
-    """Return when a moment was recorded, or that nobody knows."""
+def format_clock_time(moment: Moment, zone: tzinfo) -> str:
+    """Return when a moment was recorded, or that it is unknown."""
     return (
         f"{moment.recorded_at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}"
         if moment.recorded_at
@@ -39,91 +39,90 @@ def clock(moment: Moment, zone: tzinfo) -> str:
     )
 
 
-def sureness(moment: Moment) -> str:
-    """Return how sure the answer is: a confidence where the suite is calibrated, else the score."""
+def format_confidence(moment: Moment) -> str:
+    """Return the confidence of a calibrated moment, else its score; empty for a moment without a query."""
     if moment.confidence is not None:
         return f"confidence {moment.confidence:.0%}"
     return f"score {moment.score:.1f}" if moment.matched else ""
 
 
-def sentence(answer: Answer, request: Request, context: Context) -> str:
-    """Return the one sentence of an answer."""
+def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context) -> str:
+    """Return the sentences above the cards of an answer."""
     if not answer.moments:
-        return _nothing(request, context)
+        return _empty_answer(request, context)
     first = answer.moments[0]
-    number = len(answer.moments)
-    found = f"{number} moment{'s' if number > 1 else ''}"
-    where = f"{sanitize_name(first.camera)}, {clock(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
-    if answer.browsed:
+    count = f"{len(answer.moments)} moment{'s' if len(answer.moments) > 1 else ''}"
+    where = f"{sanitize_name(first.camera)}, {format_clock_time(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
+    if answer.is_browsing:
         highest = max(moment.anomaly_score for moment in answer.moments)
-        none = "" if highest >= UNUSUAL_FROM else f"No anomaly score here reaches {UNUSUAL_FROM}. "
-        return f"{none}The most unusual here: {found}, first {where}."
+        none = "" if highest >= MIN_UNUSUAL else f"No anomaly score reaches {MIN_UNUSUAL}. "
+        return f"{none}Most unusual: {count}. Highest score: {where}."
     if all(is_below_threshold(moment) for moment in answer.moments):
-        return f"Nothing like that here, says the confidence; the nearest: {found}, first {where}."
-    return f"{found}; the {'first' if request.order != 'best' else 'best'} is {where}."
+        return f"No confident match. Closest: {count}, first {where}."
+    return f"{count}. {'Best match' if request.order == 'best' else 'First'}: {where}."
 
 
-def _nothing(request: Request, context: Context) -> str:
+def _empty_answer(request: ChatRequest, context: Context) -> str:
     if not context.cameras:
         return NO_FOOTAGE
-    asked_time = request.after or request.before
-    if asked_time and context.recorded_until is None:
-        return "Nothing: no footage here has a known clock time, so no time can be asked for."
+    time_limit = request.after or request.before
+    if time_limit and context.recorded_until is None:
+        return "No results. The footage has no known clock times, so it cannot be filtered by time."
     conditions = [
         request.cameras,
-        asked_time,
+        time_limit,
         request.min_anomaly,
         request.without,
         request.louder_than,
         request.quieter_than,
     ]
     if any(condition not in (None, ()) for condition in conditions):
-        return "Nothing like that within these conditions; remove one of them below to look further."
-    return "Nothing like that here."
+        return "No results with these conditions. Remove one of them below to search further."
+    return "No results."
 
 
-def valid(text: str) -> str:
-    """Return a text without what has no UTF-8 form, as parts of a file name may have none, and without controls."""
+def clean_text(text: str) -> str:
+    """Return a text without control characters and without code points that UTF-8 cannot encode."""
     encodable = text.encode("utf-8", "replace").decode()
     return "".join(" " if unicodedata.category(letter) == "Cc" and letter != "\n" else letter for letter in encodable)
 
 
-def unexpected(error: Exception) -> str:
-    """Return the sentence for an error that the package does not foresee; its message is left out for its paths."""
-    return f"This failed with an unexpected error ({type(error).__name__}); the log of the page has the details."
+def unexpected_error(error: Exception) -> str:
+    """Return the sentence for an unexpected error. Its message is omitted, because it may contain paths."""
+    return f"This failed with an unexpected error ({type(error).__name__}). See the log of the page for details."
 
 
-def suite_line(description: SuiteDescription) -> str:
-    """Return what the suite is, knows and takes."""
+def describe_suite(description: SuiteDescription) -> str:
+    """Return the suite's name, languages and modalities."""
     languages = " and ".join(_LANGUAGES.get(language, language) for language in description.languages)
-    taken = {modality for modalities in description.spaces.values() for modality in modalities}
-    known = ", ".join(modality for modality in _MODALITIES if modality in taken)
-    missing = [modality for modality in _MODALITIES if modality not in taken]
+    accepted = {modality for modalities in description.spaces.values() for modality in modalities}
+    supported = ", ".join(modality for modality in _MODALITIES if modality in accepted)
+    missing = [modality for modality in _MODALITIES if modality not in accepted]
     return (
-        f"Suite {description.name}: understands {languages}; takes {known}"
-        + (f"; no {' and no '.join(missing)} yet" if missing else "")
+        f"Suite {description.name}: understands {languages}; accepts {supported}"
+        + (f"; no {' and no '.join(missing)}" if missing else "")
         + "."
     )
 
 
-def model_line(model: str | None) -> str:
-    """Return what leaves this machine where a language model reads the messages; empty without one."""
+def describe_model(model: str | None) -> str:
+    """Return which data is sent to the provider of a language model; empty without a model."""
     if not model:
         return ""
     provider = model.partition(":")[0]
     return (
-        f"The language model {model} reads the messages. They, the names of cameras and what searches find, as text, "
-        f"go to its provider, {provider}. Images, audio and video do not."
+        f"The language model {model} reads the messages. Messages, camera names and search results are sent to its "
+        f"provider, {provider}, as text. Images, audio and video are not sent."
     )
 
 
-def foreign_script(text: str, languages: tuple[str, ...]) -> str | None:
-    """Return a warning where a text is written in letters that none of the suite's languages uses."""
+def script_warning(text: str, languages: tuple[str, ...]) -> str | None:
+    """Return a warning if most letters of a text belong to no script of the suite's languages."""
     if set(languages) - {"en", "de", "fr", "es", "it", "nl", "pt"}:
         return None
     letters = [letter for letter in text if letter.isalpha()]
     foreign = [letter for letter in letters if not unicodedata.name(letter, "").startswith("LATIN")]
     if len(foreign) * 2 <= len(letters) or not letters:
         return None
-    known = " and ".join(_LANGUAGES.get(language, language) for language in languages)
-    return f"This suite knows {known} only: what it finds for other languages means little."
+    names = " and ".join(_LANGUAGES.get(language, language) for language in languages)
+    return f"This suite understands {names} only. Results for other languages are unreliable."

@@ -1,7 +1,7 @@
-"""What stands between the network and the page: hosts, origins, request bodies, uploads, logins, content policy.
+"""ASGI middleware of the page: checks of hosts, origins, bodies, uploads and logins, and a content security policy.
 
-Gradio answers requests of every host and origin, stores every upload before the page sees it, downloads the addresses
-that a message names as its files, and lets a browser guess passwords without a pause. `page_gate` stops that.
+Gradio itself accepts requests for any host and from any origin, stores every upload at once, downloads URLs that a
+message names as files, and does not limit failed logins. `page_gate` adds these checks.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from var_plugin.web.gate import (
 from var_plugin.web.limits import BodyLimits, ClientLeftError, check_body_headers, declared_length, read_body, replayed
 
 MIN_FREE_BYTES = 10**9
-"""Free space that uploads leave on the disk."""
+"""Free disk space that uploads must leave."""
 FILES_IN_QUOTA = 20
-"""The uploads that wait on the disk take at most as many bytes as this number of largest files."""
+"""The quota of stored uploads, in files of the maximum size."""
 UPLOAD_SECONDS = 86_400.0
-"""What was sent with a question is removed after this time."""
+"""Attachments of messages are deleted after this time."""
 REMOVABLE_SECONDS = 3600.0
-"""From this age on it is removed earlier, where a new upload needs the space."""
+"""Attachments older than this are deleted if a new upload needs the space."""
 
 _UPLOAD_PATHS = frozenset({"/gradio_api/upload", "/upload"})
 _LOGIN_PATH = "/login"
 _JSON_BODY = BodyLimits(max_bytes=2**20, max_seconds=60)
 _MULTIPART_BYTES = 2**20
-"""What a form adds to the bytes of its files at most."""
-# Gradio builds the address of the page from these, for whoever sends them.
+"""Maximum overhead of a multipart form over its files."""
+# Gradio builds the address of the page from these headers. Any client can send them.
 _FORGED_HEADERS = (b"x-forwarded-host", b"x-gradio-server")
-# Gradio's page runs inline scripts and compiles the page's own bridge; nothing is loaded from elsewhere.
+# Gradio needs inline scripts, and `unsafe-eval` for the bridge. Nothing is loaded from other hosts.
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -59,12 +59,12 @@ CONTENT_POLICY = (
 
 
 class UploadQuota:
-    """Bounds the files that uploads leave in a folder, by their size and by the free space of the disk.
+    """Limits stored uploads by their total size and by the free disk space.
 
     Args:
-        folder: where Gradio stores uploads.
-        max_bytes: of all files in it.
-        owned: whether old files may be removed from it; False: something else may use the folder.
+        folder: Gradio's upload folder.
+        max_bytes: total size of the files in the folder.
+        owned: whether old files may be deleted. False if other programs may use the folder.
     """
 
     def __init__(self, folder: Path, max_bytes: int, *, owned: bool) -> None:
@@ -73,7 +73,7 @@ class UploadQuota:
         self._lock = threading.Lock()
 
     def clean(self, older_than: float = UPLOAD_SECONDS) -> None:
-        """Remove files that were stored longer ago than so many seconds."""
+        """Delete files older than `older_than` seconds."""
         if self._owned:
             for stored, _, path in self._files():
                 if time.time() - stored > older_than:
@@ -83,14 +83,14 @@ class UploadQuota:
         """Reserve bytes for an upload until `release`.
 
         Raises:
-            RefusedRequestError: 507, the quota or the disk would be exceeded.
+            RefusedRequestError: 507, the upload exceeds the quota or the free disk space.
         """
         with self._lock:
             self._check(size)
             self._reserved += size
 
     def release(self, size: int) -> None:
-        """Release what was reserved; the files that the upload left are counted themselves."""
+        """Release reserved bytes. The stored files count by themselves."""
         with self._lock:
             self._reserved -= size
 
@@ -99,7 +99,7 @@ class UploadQuota:
         if self._used() + needed > self._max_bytes:
             self.clean(REMOVABLE_SECONDS)
         if self._used() + needed > self._max_bytes:
-            raise RefusedRequestError(507, "too many uploads wait to be used; try again later")
+            raise RefusedRequestError(507, "too many uploads are stored; try again later")
         if shutil.disk_usage(self._folder).free - needed < MIN_FREE_BYTES:
             raise RefusedRequestError(507, "the disk is nearly full; nothing can be uploaded")
 
@@ -110,58 +110,58 @@ class UploadQuota:
         for path in self._folder.rglob("*"):
             try:
                 status = path.lstat()
-            except OSError:  # it is being moved or removed
+            except OSError:  # the file was moved or deleted meanwhile
                 continue
             if path.is_file() and not path.is_symlink():
                 yield status.st_mtime, status.st_size, path
 
 
 class LoginThrottle:
-    """Counts failed logins, and makes those who have too many wait.
+    """Limits failed logins per address and in total.
 
     Args:
-        per_address: failures of one address within `seconds` until it must wait.
-        in_all: failures of all addresses within `seconds` until everybody must wait.
+        per_address: failures of one address within `seconds` before it must wait.
+        total: failures of all addresses within `seconds` before all must wait.
         seconds: how long a failure counts.
     """
 
-    def __init__(self, *, per_address: int = 10, in_all: int = 200, seconds: float = 900.0) -> None:
-        self._per_address, self._in_all, self._seconds = per_address, in_all, seconds
+    def __init__(self, *, per_address: int = 10, total: int = 200, seconds: float = 900.0) -> None:
+        self._per_address, self._total, self._seconds = per_address, total, seconds
         self._failures: deque[tuple[float, str]] = deque()
 
     def wait_seconds(self, address: str) -> int:
-        """Return how long an address has to wait until it may try again; 0: it may."""
+        """Return how long an address must wait before the next login; 0: not at all."""
         now = time.monotonic()
         while self._failures and now - self._failures[0][0] > self._seconds:
             self._failures.popleft()
-        own = [at for at, who in self._failures if who == address]
-        times = [at for at, _ in self._failures]
+        own = [failed_at for failed_at, client in self._failures if client == address]
+        every = [failed_at for failed_at, _ in self._failures]
         waits = [
-            failed[-limit] + self._seconds - now
-            for failed, limit in ((own, self._per_address), (times, self._in_all))
-            if len(failed) >= limit
+            times[-limit] + self._seconds - now
+            for times, limit in ((own, self._per_address), (every, self._total))
+            if len(times) >= limit
         ]
         return round(max(waits, default=0.0) + 0.5) if waits else 0
 
     def begin(self, address: str) -> float:
-        """Count a login as failed until it succeeds, so that simultaneous logins are limited, too. Return its time."""
+        """Count a login as failed until it succeeds, which also limits simultaneous logins. Return its start time."""
         now = time.monotonic()
         self._failures.append((now, address))
         return now
 
-    def succeed(self, address: str, begun: float) -> None:
-        """Count a login no longer."""
+    def succeed(self, address: str, started: float) -> None:
+        """Remove a login from the failures."""
         with suppress(ValueError):
-            self._failures.remove((begun, address))
+            self._failures.remove((started, address))
 
 
 def credential_check(users: tuple[tuple[str, str], ...]) -> Callable[[str, str], bool]:
-    """Return the function that tells whether a name and a password belong together, in constant time for all names."""
-    known = [_digest(name, password) for name, password in users]
+    """Return a function that checks a name and a password in constant time."""
+    digests = [_digest(name, password) for name, password in users]
 
     def check(name: str, password: str) -> bool:
-        given = _digest(name, password)
-        matches = [hmac.compare_digest(each, given) for each in known]  # all of them, whichever matches
+        digest = _digest(name, password)
+        matches = [hmac.compare_digest(each, digest) for each in digests]  # compare all, whichever matches
         return any(matches)
 
     return check
@@ -172,13 +172,13 @@ def _digest(name: str, password: str) -> bytes:
 
 
 class LimitedPage:
-    """ASGI middleware that bounds request bodies, uploads and logins, and adds the content policy.
+    """ASGI middleware that limits bodies, uploads and logins, and adds the content security policy.
 
     Args:
         app: Gradio's application.
-        quota: bounds what uploads store.
-        max_file_bytes: largest file of an upload.
-        files_per_upload: files that one request may hold.
+        quota: limits stored uploads.
+        max_file_bytes: maximum size of an uploaded file.
+        files_per_upload: maximum number of files per request.
     """
 
     def __init__(self, app: ASGIApp, quota: UploadQuota, *, max_file_bytes: int, files_per_upload: int) -> None:
@@ -187,7 +187,7 @@ class LimitedPage:
         self._throttle = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with 400, 408, 411, 413, 415, 429 or 507."""
+        """Forward the request, or answer with 400, 408, 411, 413, 415, 429 or 507."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -213,7 +213,7 @@ class LimitedPage:
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        # Without a length nothing can be reserved; a chunked body has none that counts.
+        # Reserving space needs the length. A chunked body has none.
         if header_values(headers, b"transfer-encoding") or not header_values(headers, b"content-length"):
             raise RefusedRequestError(411, "an upload needs a Content-Length")
         check_body_headers(headers, self._max_upload_bytes)
@@ -230,19 +230,19 @@ class LimitedPage:
             raise RefusedRequestError(
                 429, "too many failed logins; try again later", [(b"retry-after", str(seconds).encode())]
             )
-        begun = self._throttle.begin(address)
+        started = self._throttle.begin(address)
         body = await read_body(scope, receive, _JSON_BODY)
 
         async def send_result(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                self._throttle.succeed(address, begun)
+                self._throttle.succeed(address, started)
             await send(message)
 
         await self._app(scope, replayed(body, receive), send_result)
 
 
 def page_gate(app: ASGIApp, options: PageOptions, quota: UploadQuota) -> HttpGate:
-    """Return Gradio's application behind all checks."""
+    """Return Gradio's application with all checks in front of it."""
     limited = LimitedPage(
         app,
         quota,
@@ -260,19 +260,19 @@ async def _send_with_policy(send: Send, message: Message) -> None:
 
 
 def _check_files(body: bytes) -> None:
-    """Refuse a message whose files are addresses: Gradio would download them.
+    """Refuse a message whose files are URLs, which Gradio would download.
 
     Raises:
         RefusedRequestError: 400.
     """
     try:
         document = json.loads(body) if body else None
-    except ValueError:  # not JSON: then Gradio finds no file in it either
+    except ValueError:  # not JSON, so Gradio finds no file in it
         return
     except RecursionError:
         raise RefusedRequestError(400, "the body of the request is nested too deeply") from None
-    if any(_is_address(each) for each in _objects(document)):
-        raise RefusedRequestError(400, "a file of a message must have been uploaded before")
+    if any(_names_url(each) for each in _objects(document)):
+        raise RefusedRequestError(400, "a file of a message must be uploaded before")
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:
@@ -286,6 +286,6 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
-def _is_address(value: dict[str, Any]) -> bool:
+def _names_url(value: dict[str, Any]) -> bool:
     path = value.get("path")
     return isinstance(path, str) and "://" in path

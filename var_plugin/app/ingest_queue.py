@@ -1,4 +1,4 @@
-"""Adding footage while the page goes on working: one video after another, in a thread of its own."""
+"""Background queue that adds footage to the index, one video at a time."""
 
 from __future__ import annotations
 
@@ -24,147 +24,156 @@ logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "working", "stored", "unchanged", "failed"]
 
-KEPT_FREE_BYTES = 10**9
-"""Uploads are refused when the disk has less room than this afterwards."""
+MIN_FREE_BYTES = 10**9
+"""Free disk space that uploads must leave."""
 
 
 @dataclass
-class Job:
-    """One video on its way into the index."""
+class IngestJob:
+    """One video that is added to the index."""
 
     path: Path
     camera: str | None
     recorded_at: datetime | None = None
     state: State = "waiting"
-    reached: float = 0.0
-    """Seconds of the video that are done."""
+    processed_seconds: float = 0.0
     duration: float | None = None
-    told: str = ""
-    """What came out, or why it failed."""
+    message: str = ""
+    """The outcome, or the reason of the failure."""
 
 
 @dataclass
-class Batch:
-    """The videos that were added together."""
+class IngestBatch:
+    """The videos of one request."""
 
-    jobs: list[Job] = field(default_factory=list)
-    problem: str = ""
-    done: Future[None] | None = None
+    jobs: list[IngestJob] = field(default_factory=list)
+    error: str = ""
+    """Why the list of videos could not be made; empty if it was."""
+    future: Future[None] | None = None
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing of it waits or runs."""
-        return self.done is None or self.done.done()
+    def is_finished(self) -> bool:
+        """Whether no video is waiting or being added."""
+        return self.future is None or self.future.done()
 
 
-class Adder:
-    """Adds footage to an index, one video at a time, for everybody who uses the page."""
+class IngestQueue:
+    """Adds footage to an index, one video at a time, for all visitors.
+
+    Args:
+        index: the index.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="adding")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="ingest")
 
-    def start(self, jobs: Callable[[], Iterable[Job]]) -> Batch:
-        """Put videos into the queue; look at the batch to see how far they are.
+    def start(self, jobs: Callable[[], Iterable[IngestJob]]) -> IngestBatch:
+        """Queue videos. The returned batch shows their progress.
 
         Args:
-            jobs: makes the list when its turn comes; what it raises becomes the batch's `problem`.
+            jobs: called in the queue's thread to make the list. An error that it raises becomes `batch.error`.
         """
-        batch = Batch()
-        batch.done = self._worker.submit(self._run, batch, jobs)
+        batch = IngestBatch()
+        batch.future = self._worker.submit(self._run, batch, jobs)
         return batch
 
     def close(self) -> None:
-        """Take no more, and wait for the video at work."""
+        """Cancel waiting videos and wait for the current one."""
         self._worker.shutdown(cancel_futures=True)
 
-    def _run(self, batch: Batch, jobs: Callable[[], Iterable[Job]]) -> None:
+    def _run(self, batch: IngestBatch, jobs: Callable[[], Iterable[IngestJob]]) -> None:
         try:
             batch.jobs = list(jobs())
         except VarPluginError as error:
-            batch.problem = str(error)
+            batch.error = str(error)
         except Exception as error:
-            batch.problem = f"the footage cannot be listed: {_reason(error)}"
+            batch.error = f"the footage cannot be listed: {_reason(error)}"
         for job in batch.jobs:
             if job.state == "waiting":
                 self._add(job, batch)
 
-    def _add(self, job: Job, batch: Batch) -> None:
-        """Add one video. Whatever goes wrong is its outcome: the page shows it, and the next video is added."""
+    def _add(self, job: IngestJob, batch: IngestBatch) -> None:
+        """Add one video. An error becomes the message of the job, and the next video is added."""
         job.state = "working"
         try:
             job.duration = probe(job.path).duration
-            # The last receipt is of this video; those before it are of an unfinished re-index.
+            # The last receipt belongs to this video. Earlier ones belong to an unfinished re-index.
             *unfinished, receipt = self._index.add(
                 job.path,
                 camera=job.camera,
                 recorded_at=job.recorded_at,
-                progress=lambda _, seconds: setattr(job, "reached", seconds),
+                progress=lambda _, seconds: setattr(job, "processed_seconds", seconds),
             ).videos
-            job.told = self._outcome(receipt)
+            job.message = self._outcome(receipt)
             job.state = receipt.status
-            known = {each.path for each in batch.jobs}
-            batch.jobs += [self._failed(line) for line in unfinished if Path(line.path) not in known]
+            paths = {other.path for other in batch.jobs}
+            batch.jobs += [self._failed(other) for other in unfinished if Path(other.path) not in paths]
         except VarPluginError as error:
-            job.state, job.told = "failed", public(str(error), job.path)
+            job.state, job.message = "failed", strip_folders(str(error), job.path)
         except Exception as error:
-            job.state, job.told = "failed", public(_reason(error), job.path)
+            job.state, job.message = "failed", strip_folders(_reason(error), job.path)
 
-    def _failed(self, receipt: VideoReceipt) -> Job:
-        """Return a failed job for a video that an unfinished re-index cannot bring into the new index."""
-        return Job(Path(receipt.path), None, state="failed", told=f"not re-indexed: {self._outcome(receipt)}")
+    def _failed(self, receipt: VideoReceipt) -> IngestJob:
+        """Return a failed job for a video that an unfinished re-index cannot add."""
+        return IngestJob(Path(receipt.path), None, state="failed", message=f"not re-indexed: {self._outcome(receipt)}")
 
     def _outcome(self, receipt: VideoReceipt) -> str:
         """Return the stored rows and the reason of a receipt, without the folders of videos."""
         stored = ", ".join(f"{count} {space}" for space, count in receipt.verified.items())
         parts = [f"{stored} rows"] if receipt.status == "stored" else []
         if receipt.reason:
-            sightings = [seen.path for entry in self._index.all_entries() for seen in entry.sightings]
-            parts.append(public(receipt.reason, Path(receipt.path), *map(Path, sightings)))
+            sightings = [sighting.path for entry in self._index.all_entries() for sighting in entry.sightings]
+            parts.append(strip_folders(receipt.reason, Path(receipt.path), *map(Path, sightings)))
         if receipt.clock and receipt.status == "stored":
-            parts.extend(public(note, Path(receipt.path)) for note in receipt.clock.notes)
+            parts.extend(strip_folders(note, Path(receipt.path)) for note in receipt.clock.notes)
         return "; ".join(parts)
 
 
 def _reason(error: Exception) -> str:
-    """Return what the person reads of an error that the package does not foresee; the log has all of it."""
+    """Log an unexpected error and return its message for the page."""
     logger.error("footage could not be added", exc_info=error)
     return (
         os_error_message(error) if isinstance(error, OSError) else f"unexpected error, {type(error).__name__}: {error}"
     )
 
 
-def from_form(uploads: Sequence[str], folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
-    """Return the jobs for uploaded files and for the videos at a path on this machine, which may be empty.
+def jobs_from_form(
+    uploads: Sequence[str], folder: str, camera: str | None, recorded_at: datetime | None
+) -> list[IngestJob]:
+    """Return the jobs for uploaded files and for the videos in a folder; `folder` may be empty.
 
     Raises:
-        As `from_folder` and `from_uploads`; one clock time is refused for several videos of both together.
+        As `jobs_from_folder` and `jobs_from_uploads`. One clock time for several videos is refused.
     """
-    named = from_folder(folder, camera, recorded_at) if folder else []
-    videos = [job.path for job in named if job.state != "failed"]
+    folder_jobs = jobs_from_folder(folder, camera, recorded_at) if folder else []
+    videos = [job.path for job in folder_jobs if job.state != "failed"]
     check_one_time(recorded_at, [*map(Path, uploads), *videos])
-    return [*from_uploads(uploads, camera, recorded_at), *named]
+    return [*jobs_from_uploads(uploads, camera, recorded_at), *folder_jobs]
 
 
-def from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -> list[Job]:
-    """Return a job for each video at a path on this machine, and a failed one for whatever cannot be looked at.
+def jobs_from_folder(folder: str, camera: str | None, recorded_at: datetime | None) -> list[IngestJob]:
+    """Return a job for each video at a path, and a failed job for each unreadable entry.
 
     Raises:
-        MediaNotFoundError, UnreadableMediaError, NoVideosFoundError: nothing is there, or it cannot be looked at.
+        MediaNotFoundError, UnreadableMediaError, NoVideosFoundError: there are no videos, or the path is unreadable.
         InvalidInputError: one clock time is given for several videos.
     """
     root = Path(folder).expanduser()
     scan = scan_videos(root)
     check_one_time(recorded_at, scan.videos)
-    failed = [Job(path, camera, state="failed", told=public(str(problem), path)) for path, problem in scan.problems]
-    return [*failed, *(Job(path, camera or camera_name(path, root), recorded_at) for path in scan.videos)]
+    failed = [
+        IngestJob(path, camera, state="failed", message=strip_folders(str(problem), path))
+        for path, problem in scan.problems
+    ]
+    return [*failed, *(IngestJob(path, camera or camera_name(path, root), recorded_at) for path in scan.videos)]
 
 
-def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: datetime | None) -> list[Job]:
-    """Move uploaded files to the upload folder, and return a job for each; a file that cannot be moved is a failed one.
+def jobs_from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: datetime | None) -> list[IngestJob]:
+    """Move uploaded files to the upload folder and return a job for each. It is a failed job if the move fails.
 
     Raises:
-        InvalidInputError: the folder cannot be written, or the disk is nearly full.
+        InvalidInputError: the upload folder is not writable, or the disk is nearly full.
     """
     if not uploads:
         return []
@@ -180,41 +189,43 @@ def from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: dateti
         raise InvalidInputError(
             "the uploaded files cannot be stored",
             why=os_error_message(error),
-            fix="set VAR_PLUGIN_DATA to a folder that can be written",
+            fix="set VAR_PLUGIN_DATA to a writable folder",
         ) from error
-    if free - needed < KEPT_FREE_BYTES:
-        raise InvalidInputError("the disk is nearly full", why="uploads are stored there", fix="delete videos first")
+    if free - needed < MIN_FREE_BYTES:
+        raise InvalidInputError("the disk is nearly full", why="uploads are stored on it", fix="delete videos first")
     return [_from_upload(Path(upload), folder, camera, recorded_at) for upload in uploads]
 
 
-def _from_upload(upload: Path, folder: Path, camera: str | None, recorded_at: datetime | None) -> Job:
-    # The name of its folder is a hash of the content: equal names do not meet.
+def _from_upload(upload: Path, folder: Path, camera: str | None, recorded_at: datetime | None) -> IngestJob:
+    # Gradio names the folder by a hash of the content, so that equal file names do not collide.
     stored = folder / upload.parent.name / upload.name
-    job = Job(stored, camera or stored.stem, recorded_at)
+    job = IngestJob(stored, camera or stored.stem, recorded_at)
     try:
         make_private_folder(stored.parent)
         shutil.move(upload, stored)
         stored.chmod(0o600)
     except OSError as error:
-        job.state, job.told = "failed", f"it cannot be stored: {os_error_message(error)}"
+        job.state, job.message = "failed", f"cannot be stored: {os_error_message(error)}"
     return job
 
 
-def from_demo() -> list[Job]:
-    """Compose the demo footage, unless it is there already, and return a job for each of its cameras.
+def jobs_from_demo() -> list[IngestJob]:
+    """Compose the demo footage if it is missing, and return a job for each camera.
 
     Raises:
         MissingDependencyError: a package of the `demo` extra is missing.
     """
     from var_plugin.demo import compose
 
-    return [Job(video.path, video.camera, video.recorded_at) for video in compose(settings().data / "demo-footage")]
+    return [
+        IngestJob(video.path, video.camera, video.recorded_at) for video in compose(settings().data / "demo-footage")
+    ]
 
 
-def remove_upload(path: Path) -> None:
-    """Delete the file of a video that was added by upload; footage elsewhere is never touched.
+def delete_upload(path: Path) -> None:
+    """Delete the file of a video that was uploaded.
 
-    The path comes from the index: only a file in a folder of the upload folder is deleted, never what a link names.
+    Only files in a subfolder of the upload folder are deleted. Links are not followed.
     """
     folder = upload_folder().resolve()
     try:
@@ -223,17 +234,17 @@ def remove_upload(path: Path) -> None:
             (path.parent.resolve() / path.name).unlink(missing_ok=True)
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
-    except (OSError, ValueError) as error:  # no path at all, or the file stays where it is
+    except (OSError, ValueError) as error:  # invalid path, or the file cannot be deleted
         logger.warning("an uploaded file was not deleted: %s", error)
 
 
 def upload_folder() -> Path:
-    """Return where uploaded footage is kept."""
+    """Return the folder of uploaded footage."""
     return settings().data / "uploads"
 
 
-def public(text: str, *paths: Path) -> str:
-    """Return a message without the folders of the files that it may name."""
+def strip_folders(text: str, *paths: Path) -> str:
+    """Return a message without the folders of the given paths."""
     folders = {str(folder) for path in paths for folder in (path.absolute().parent, path.parent)}
     for folder in sorted(folders - {"/", "."}, key=len, reverse=True):
         text = text.replace(f"{folder}/", "")

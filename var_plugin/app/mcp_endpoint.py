@@ -1,7 +1,7 @@
-"""The tools for assistants, at the address at which Gradio would offer its own.
+"""The MCP endpoint of the page.
 
-Gradio would turn every event of the page into a tool; these are the package's five, which only read. The
-page's gate checks the host and the origin of requests.
+Gradio's own endpoint would offer every event of the page as a tool. This one offers the read-only tools of the package
+under the same path. `page_gate` checks the host and the origin of requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 def mcp_endpoint(index: VideoIndex) -> tuple[list[BaseRoute], Lifespan]:
-    """Return the routes of the MCP server over an index, and what must run while they are served.
+    """Return the routes of an MCP server for an index, and its lifespan.
 
     Raises:
         MissingDependencyError: the package mcp is not installed.

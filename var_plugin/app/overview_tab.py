@@ -1,4 +1,4 @@
-"""The tab that shows all cameras over time."""
+"""The tab Over time: all cameras on one time axis."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import gradio as gr
 
 from var_plugin.app.session import Session
-from var_plugin.app.state import Desk
+from var_plugin.app.state import AppState
 from var_plugin.app.timeline import overview
 
 
-def build_overview_tab(desk: Desk, tab: gr.Tab, session: gr.State) -> None:
-    """Lay the tab out; it is drawn when it is opened, with the moments of the last answer on it."""
+def build_overview_tab(state: AppState, tab: gr.Tab, session: gr.State) -> None:
+    """Create the tab. It is drawn when it is opened, with the moments of the last answer."""
     plot = gr.Plot(show_label=False, elem_classes="vp-plot", elem_id="vp-overview")
     gr.HTML(
-        '<p class="vp-downloads">The redder a bar, the higher the highest anomaly score in it. '
-        f"The score is {desk.index.suite.anomaly_scope}. A click plays in the tab Ask.</p>"
+        '<p class="vp-downloads">The colour of a bar shows the highest anomaly score of its video, from blue to red. '
+        f"The score is {state.index.suite.anomaly_scope}. Click to play a moment in the tab Ask.</p>"
     )
-    left_out = gr.Markdown()
+    omitted = gr.Markdown()
 
-    def draw(now: Session) -> tuple[Any, str]:
-        return overview(desk.index, now.shown, desk.options.zone)
+    def draw(current: Session) -> tuple[Any, str]:
+        return overview(state.index, current.moments, state.options.zone)
 
-    tab.select(draw, [session], [plot, left_out], show_progress="hidden", api_visibility="private")
+    tab.select(draw, [session], [plot, omitted], show_progress="hidden", api_visibility="private")

@@ -1,4 +1,4 @@
-"""Starting the page: what `var-plugin app` and a Space call."""
+"""Serve the page. `var-plugin app` and Hugging Face Spaces call `running_page`."""
 
 from __future__ import annotations
 
@@ -30,44 +30,44 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 @contextmanager
 def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[str]:
-    """Serve the page over an index for as long as the block lasts; yields its address.
+    """Serve the page for an index while the context lasts. Yield its address.
 
     Args:
-        index: what is searched, and added to.
-        options: who may see it and what they may do.
-        launch: passed on to `gradio.Blocks.launch`.
+        index: the index to search and to add footage to.
+        options: access and limits.
+        launch: further arguments of `gradio.Blocks.launch`.
 
     Raises:
-        InvalidInputError: the options would let strangers in unasked, or the address cannot be listened at.
+        InvalidInputError: the options would open the page to strangers, or the address is not available.
     """
     require("app", "gradio", "plotly", "dateparser")
     options.check()
     check_address(options.host, options.port)
-    # Gradio and what builds on it, only now that it is known to be there.
+    # Imported here, because Gradio is an optional dependency.
     from var_plugin.app.blocks import build_page
-    from var_plugin.app.feedback import Marks
-    from var_plugin.app.ingest_queue import Adder
+    from var_plugin.app.feedback import FeedbackStore
+    from var_plugin.app.ingest_queue import IngestQueue
     from var_plugin.app.mcp_endpoint import mcp_endpoint
-    from var_plugin.app.media_registry import Shelf
-    from var_plugin.app.state import Desk
+    from var_plugin.app.media_registry import MediaRegistry
+    from var_plugin.app.state import AppState
     from var_plugin.app.theme import CSS, theme
 
     quota = _upload_quota(options)
     quota.clean()
-    desk = Desk(
+    state = AppState(
         index=index,
         options=options,
-        shelf=Shelf(index, _logged_in),
-        marks=Marks(index.uri, index.suite.fingerprint),
-        adder=Adder(index),
+        media=MediaRegistry(index, _is_authorised),
+        feedback=FeedbackStore(index.uri, index.suite.fingerprint),
+        queue=IngestQueue(index),
         assistant=load_assistant(options.model) if options.model else None,
     )
     _warm_up(index)
-    page = build_page(desk)
+    page = build_page(state)
     page.queue(default_concurrency_limit=4)
-    routes: list[BaseRoute] = [*desk.shelf.routes()]
+    routes: list[BaseRoute] = [*state.media.routes()]
     gates: list[HttpGate] = []
-    lifespans: list[Lifespan] = [_gated(lambda app: page_gate(app, options, quota), gates)]
+    lifespans: list[Lifespan] = [_gate_lifespan(lambda app: page_gate(app, options, quota), gates)]
     if options.mcp:
         mcp_routes, mcp_lifespan = mcp_endpoint(index)
         routes += mcp_routes
@@ -81,7 +81,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
             max_file_size=options.max_file_bytes,
             app_kwargs={
                 "routes": routes,
-                "lifespan": _joined(lifespans),
+                "lifespan": _combined(lifespans),
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
@@ -95,16 +95,16 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
             inbrowser=False,
             **launch,
         )
-    except OSError as error:  # another program took the port meanwhile, or all of Gradio's are taken
+    except OSError as error:  # the port was taken meanwhile, or all default ports of Gradio are taken
         raise InvalidInputError(
             f"the page cannot listen at {options.host}", why=str(error), fix="choose another port with --port"
         ) from error
     try:
         if options.share and not shared:
             raise InvalidInputError(
-                "the page got no public address",
+                "the page has no public address",
                 why="Gradio's servers did not open a tunnel",
-                fix="leave out --share, or check the network",
+                fix="check the network, or omit --share",
             )
         if shared and (name := urlsplit(shared).hostname):
             for gate in gates:
@@ -112,19 +112,19 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
         yield shared or address
     finally:
         page.close(verbose=False)
-        desk.adder.close()
+        state.queue.close()
 
 
 def check_address(host: str, port: int | None) -> None:
-    """Refuse an address that cannot be listened at.
+    """Refuse an address that is not available.
 
     Raises:
-        InvalidInputError: the port is taken or reserved, or the address is not one of this machine.
+        InvalidInputError: the port is taken or reserved, or the host is not an address of this machine.
     """
     if port is None:
         return
     if not 0 < port < 65536:
-        raise InvalidInputError(f"there is no port {port}", fix="choose one from 1 to 65535 with --port")
+        raise InvalidInputError(f"port {port} does not exist", fix="choose one from 1 to 65535 with --port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -137,12 +137,12 @@ def check_address(host: str, port: int | None) -> None:
         raise InvalidInputError(
             f"the page cannot listen at {host} port {port}",
             why=os_error_message(error),
-            fix="choose another port with --port, or end the program that uses it",
+            fix="choose another port with --port, or stop the program that uses it",
         ) from error
 
 
 def _upload_quota(options: PageOptions) -> UploadQuota:
-    """Choose the folder of Gradio's uploads, a private one unless the environment names another, and bound it."""
+    """Set Gradio's upload folder, private unless GRADIO_TEMP_DIR names another, and return its quota."""
     owned = "GRADIO_TEMP_DIR" not in os.environ or os.environ["GRADIO_TEMP_DIR"] == str(_own_upload_folder())
     folder = _own_upload_folder() if owned else Path(os.environ["GRADIO_TEMP_DIR"])
     try:
@@ -150,11 +150,11 @@ def _upload_quota(options: PageOptions) -> UploadQuota:
             make_private_folder(folder)
     except OSError as error:
         raise InvalidInputError(
-            f"the folder for uploads {folder} cannot be used",
+            f"the upload folder {folder} cannot be used",
             why=error.strerror or str(error),
-            fix="set VAR_PLUGIN_CACHE to a folder that can be written",
+            fix="set VAR_PLUGIN_CACHE to a writable folder",
         ) from error
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio reads it with every event
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio reads it at every event
     return UploadQuota(folder, options.max_file_bytes * FILES_IN_QUOTA, owned=owned)
 
 
@@ -162,15 +162,15 @@ def _own_upload_folder() -> Path:
     return settings().cache / "page-uploads"
 
 
-def _gated(put_gate: Callable[[ASGIApp], HttpGate], gates: list[HttpGate]) -> Lifespan:
-    """Return a lifespan that puts the gate in front of all of Gradio's own middleware.
+def _gate_lifespan(make_gate: Callable[[ASGIApp], HttpGate], gates: list[HttpGate]) -> Lifespan:
+    """Return a lifespan that puts the gate in front of Gradio's middleware.
 
-    Gradio adds its middleware after that of the caller, so that only the running application has all of it.
+    Gradio adds its middleware after that of the caller. The full stack only exists once the application runs.
     """
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        gate = put_gate(cast(ASGIApp, app.middleware_stack))
+        gate = make_gate(cast(ASGIApp, app.middleware_stack))
         app.middleware_stack = gate
         gates.append(gate)
         yield
@@ -178,19 +178,19 @@ def _gated(put_gate: Callable[[ASGIApp], HttpGate], gates: list[HttpGate]) -> Li
     return lifespan
 
 
-def _joined(lifespans: list[Lifespan]) -> Lifespan:
+def _combined(lifespans: list[Lifespan]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for each in lifespans:
-                await stack.enter_async_context(each(app))
+            for enter in lifespans:
+                await stack.enter_async_context(enter(app))
             yield
 
     return lifespan
 
 
-def _logged_in(request: Request) -> bool:
-    """Tell whether a request carries the cookie of a login, as Gradio's own routes do; True where none is asked for."""
+def _is_authorised(request: Request) -> bool:
+    """Return whether a request has a valid login cookie, by Gradio's rules. True on a page without login."""
     app = request.app
     if app.auth is None:
         return True
@@ -199,5 +199,5 @@ def _logged_in(request: Request) -> bool:
 
 
 def _warm_up(index: Index) -> None:
-    """Load the models of words before the first question comes."""
+    """Load the text models before the first question."""
     search(index, Query(text="a person"), k=1)

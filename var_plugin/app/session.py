@@ -1,4 +1,4 @@
-"""One person's conversation: what was asked, what was shown, what is in view. Each browser tab has its own."""
+"""The state of one conversation. Each browser tab has its own session."""
 
 from __future__ import annotations
 
@@ -6,65 +6,68 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 
 from var_plugin.api import Index
-from var_plugin.app.conversation import Context, Request
+from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Moment, Video
 
-_MOST_REMEMBERED = 50
+_MAX_HISTORY = 50
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a person said and what the page answered, as it stands in the chat."""
+    """One message of the user and the answer of the page. All fields but `cards` are plain text."""
 
-    said: str
-    files: tuple[str, ...]
-    told: str
-    cards: str
+    message: str
+    files: tuple[str, ...] = ()
+    """Names of the attached files."""
+    answer: str = ""
+    cards: str = ""
+    """The moments as HTML; empty if there are none."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Where a conversation stands."""
+    """The current request, its moments, and the conversation so far."""
 
-    request: Request = field(default_factory=Request)
-    shown: tuple[Moment, ...] = ()
-    in_view: Moment | None = None
-    """What plays: the first of an answer, until another is chosen; it may be one of an earlier answer."""
+    request: ChatRequest = field(default_factory=ChatRequest)
+    moments: tuple[Moment, ...] = ()
+    """The moments of the last answer."""
+    selected: Moment | None = None
+    """The moment in the player. It may belong to an earlier answer."""
     turns: tuple[Turn, ...] = ()
-    earlier: tuple[Request, ...] = ()
-    """The requests before, latest last: what "go back" returns to."""
+    history: tuple[ChatRequest, ...] = ()
+    """Earlier requests, latest last, for `undo`."""
 
-    def answered(self, request: Request, moments: tuple[Moment, ...], turn: Turn) -> Session:
-        """Return the conversation after an answer."""
-        earlier = self.earlier if request == self.request else (*self.earlier, self.request)[-_MOST_REMEMBERED:]
+    def with_results(self, request: ChatRequest, moments: tuple[Moment, ...], turn: Turn) -> Session:
+        """Return the session after a request was answered. The first moment is selected."""
+        history = self.history if request == self.request else (*self.history, self.request)[-_MAX_HISTORY:]
         first = moments[0] if moments else None
-        return Session(request, moments, first, (*self.turns, turn)[-_MOST_REMEMBERED:], earlier)
+        return Session(request, moments, first, (*self.turns, turn)[-_MAX_HISTORY:], history)
 
-    def told(self, said: Turn, answer: str) -> Session:
-        """Return the conversation after something was said that changes no moments."""
-        return replace(self, turns=(*self.turns, replace(said, told=answer))[-_MOST_REMEMBERED:])
+    def with_reply(self, turn: Turn, answer: str) -> Session:
+        """Return the session after an answer that changes no moments."""
+        return replace(self, turns=(*self.turns, replace(turn, answer=answer))[-_MAX_HISTORY:])
 
-    def back(self) -> Session:
-        """Return the conversation before the last request; unchanged where there was none."""
-        return replace(self, request=self.earlier[-1], earlier=self.earlier[:-1]) if self.earlier else self
+    def undo(self) -> Session:
+        """Return the session with the previous request; unchanged if there is none."""
+        return replace(self, request=self.history[-1], history=self.history[:-1]) if self.history else self
 
-    def viewing(self, moment: Moment) -> Session:
-        """Return the conversation with another moment in view."""
-        return replace(self, in_view=moment)
+    def select(self, moment: Moment) -> Session:
+        """Return the session with another moment in the player."""
+        return replace(self, selected=moment)
 
 
 def context_of(session: Session, index: Index, zone: tzinfo) -> Context:
-    """Return what the next message is understood by."""
+    """Return the parser context for the next message."""
     videos = committed_videos(index)
     return Context(
         cameras=tuple(sorted({video.camera for video in videos})),
         now=datetime.now(zone),
-        recorded_until=max(filter(None, map(_ends_at, videos)), default=None),
-        shown=session.shown,
-        viewed=session.in_view,
+        recorded_until=max(filter(None, map(_end_time, videos)), default=None),
+        moments=session.moments,
+        selected=session.selected,
     )
 
 
-def _ends_at(video: Video) -> datetime | None:
+def _end_time(video: Video) -> datetime | None:
     return video.recorded_at and video.recorded_at + timedelta(seconds=video.duration)

@@ -1,4 +1,4 @@
-"""The page as a Hugging Face Space: its demo footage, and its options from the environment of the Space."""
+"""The page as a Hugging Face Space: demo footage, and options from the environment."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from var_plugin.demo import compose
 _FRAMED_BY = "https://huggingface.co"
 
 
-def index_demo(index: Index, folder: Path, *, say: Callable[[str], None]) -> tuple[list[str], int]:
-    """Compose the demo footage in a folder and add it to an index.
+def index_demo(index: Index, folder: Path, *, log: Callable[[str], None]) -> tuple[list[str], int]:
+    """Compose the demo footage in a folder and index it.
 
     Args:
-        index: where it goes; what is there already stays.
-        folder: where the footage goes.
-        say: called with each line for the log of the Space.
+        index: the target. Videos that are in it already are kept.
+        folder: target folder of the footage.
+        log: called with each line of progress.
 
     Returns:
-        The videos that failed, with their reasons, and the number of all.
+        The failed videos with their reasons, and the number of all videos.
 
     Raises:
         MissingDependencyError: a package of the `demo` extra is missing.
     """
-    videos = compose(folder, progress=say)
+    videos = compose(folder, progress=log)
     failed = []
     for video in videos:
-        for line in index.add(video.path, camera=video.camera, recorded_at=video.recorded_at).videos:
-            if line.status == "failed":
-                failed.append(f"{Path(line.path).name}: {line.reason}")
-                say(f"failed: {failed[-1]}")
-    say(f"{len(videos) - len(failed)} of {len(videos)} demo videos are indexed")
+        for receipt in index.add(video.path, camera=video.camera, recorded_at=video.recorded_at).videos:
+            if receipt.status == "failed":
+                failed.append(f"{Path(receipt.path).name}: {receipt.reason}")
+                log(f"failed: {failed[-1]}")
+    log(f"{len(videos) - len(failed)} of {len(videos)} demo videos are indexed")
     return failed, len(videos)
 
 
 def space_options(failed: list[str], total: int, environment: Mapping[str, str] = os.environ) -> PageOptions:
-    """Return the options of a page that everybody may see, and nobody may change, in a frame of huggingface.co."""
+    """Return the options of a public, read-only page that huggingface.co may show in a frame."""
     return PageOptions(
         host=environment.get("GRADIO_SERVER_NAME", "0.0.0.0"),  # noqa: S104
         port=int(environment.get("GRADIO_SERVER_PORT", "7860")),

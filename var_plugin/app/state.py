@@ -1,4 +1,4 @@
-"""What every part of the page works with: one index, its marks, what was shown, what is being added."""
+"""The state that all parts of the page share."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from var_plugin.api import Index
 from var_plugin.app.assistant import Assistant
-from var_plugin.app.feedback import Marks
-from var_plugin.app.ingest_queue import Adder
-from var_plugin.app.media_registry import Shelf
+from var_plugin.app.feedback import FeedbackStore
+from var_plugin.app.ingest_queue import IngestQueue
+from var_plugin.app.media_registry import MediaRegistry
 from var_plugin.app.options import PageOptions
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Shared by all visitors; what belongs to one of them is in a `Session`."""
+class AppState:
+    """Objects shared by all visitors. `Session` holds the state of one visitor."""
 
     index: Index
     options: PageOptions
-    shelf: Shelf
-    marks: Marks
-    adder: Adder
+    media: MediaRegistry
+    feedback: FeedbackStore
+    queue: IngestQueue
     assistant: Assistant | None = None

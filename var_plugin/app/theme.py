@@ -1,4 +1,4 @@
-"""How the page looks, in light and in dark, on a desk and on a phone; nothing is fetched from elsewhere."""
+"""Theme, style sheet and script of the page. Nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BRIDGE = (ASSETS / "bridge.js").read_text()
 
 
 def theme() -> gr.themes.Base:
-    """Return the page's theme; its fonts are the reader's own."""
+    """Return the theme, which uses system fonts."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     return gr.themes.Soft(
         primary_hue=gr.themes.colors.indigo,

@@ -1,4 +1,4 @@
-"""The anomaly curve of a video with the found moments on it, and an overview of all cameras over time."""
+"""Plots: the anomaly curve of one video, and an overview of all cameras over time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from var_plugin.app import formatting as words
-from var_plugin.app.media_registry import LONGEST_CLIP
+from var_plugin.app import formatting
+from var_plugin.app.media_registry import MAX_CLIP_SECONDS
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id
@@ -18,76 +18,76 @@ from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Moment, Video
 
-MOST_VIDEOS = 300
-"""The overview draws so many, the latest ones."""
+MAX_VIDEOS = 300
+"""Number of videos in the overview and in the list of videos; the latest ones."""
 
-_CURVE, _FOUND, _CHOSEN = "#7c8cf8", "rgba(245,158,11,0.35)", "rgba(245,158,11,0.9)"
+_CURVE, _RESULT, _SELECTED = "#7c8cf8", "rgba(245,158,11,0.35)", "rgba(245,158,11,0.9)"
 _CURVE_POINTS = 600
 _TEXT = "#8b90a0"
-"""Reads on light and on dark."""
+"""Readable on light and dark backgrounds."""
 
 
-def curve(index: VideoIndex, chosen: Moment, shown: Sequence[Moment]) -> go.Figure:
-    """Return the anomaly score over the video of a moment; a click on it names the moment to play by its id."""
-    segments = _segments(index, chosen.video_id)
+def curve(index: VideoIndex, selected: Moment, moments: Sequence[Moment]) -> go.Figure:
+    """Return the anomaly score over the video of a moment. The points carry the id of the moment to play."""
+    segments = _segments(index, selected.video_id)
     figure = _figure(height=190)
     points = list(_points(segments))
     times = [time for time, _ in points]
     figure.add_scatter(
         x=times,
         y=[segment.anomaly for _, segment in points],
-        customdata=[_playable(segment) for _, segment in points],
-        text=[words.minutes(time) for time in times],
+        customdata=[_playable_id(segment) for _, segment in points],
+        text=[formatting.format_position(time) for time in times],
         mode="lines",
         line={"color": _CURVE, "width": 2},
         fill="tozeroy",
         fillcolor="rgba(124,140,248,0.2)",
         hovertemplate="%{text}, anomaly %{y:.2f}<extra></extra>",
     )
-    for moment in shown:
-        if moment.video_id == chosen.video_id:
-            color = _CHOSEN if moment.id == chosen.id else _FOUND
+    for moment in moments:
+        if moment.video_id == selected.video_id:
+            color = _SELECTED if moment.id == selected.id else _RESULT
             figure.add_vrect(x0=moment.start, x1=moment.end, fillcolor=color, opacity=0.5, line_width=0)
     end = max(times, default=1.0)
     ticks = [end * part / 6 for part in range(7)]
-    figure.update_xaxes(range=[0, end], tickvals=ticks, ticktext=[words.minutes(tick) for tick in ticks])
+    figure.update_xaxes(range=[0, end], tickvals=ticks, ticktext=[formatting.format_position(tick) for tick in ticks])
     figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], title_text="anomaly")
     figure.update_layout(
-        title_text=f"{sanitize_name(chosen.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1
+        title_text=f"{sanitize_name(selected.camera)}: anomaly over the video", hovermode="x", hoverdistance=-1
     )
     return figure
 
 
-def overview(index: VideoIndex, shown: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
-    """Return all cameras over time, and a sentence about the videos that are not drawn."""
+def overview(index: VideoIndex, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
+    """Return a plot of all cameras over time, and a sentence about the omitted videos."""
     videos = committed_videos(index)
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
-    drawn = timed[-MOST_VIDEOS:]
+    drawn = timed[-MAX_VIDEOS:]
     figure = _figure(height=120 + 40 * len({video.camera for video in drawn}))
-    found_in = {moment.video_id for moment in shown}
+    with_results = {moment.video_id for moment in moments}
     for video in drawn:
-        _add_video(figure, index, video, zone, clickable=video.video_id not in found_in)
-    _add_found(figure, [moment for moment in shown if moment.recorded_at], zone)
+        _add_video(figure, index, video, zone, clickable=video.video_id not in with_results)
+    _add_moments(figure, [moment for moment in moments if moment.recorded_at], zone)
     figure.update_yaxes(type="category", automargin=True)
-    figure.update_layout(title_text="All cameras over time: a bar per video, a diamond per moment found")
-    left_out = [
-        f"{len(timed) - len(drawn)} earlier videos are not drawn" if len(timed) > len(drawn) else "",
+    figure.update_layout(title_text="All cameras over time. Bars: videos. Diamonds: moments of the answer.")
+    omitted = [
+        f"{len(timed) - len(drawn)} earlier videos are not shown" if len(timed) > len(drawn) else "",
         f"{len(videos) - len(timed)} videos have no known clock time" if len(videos) > len(timed) else "",
     ]
-    return figure, "; ".join(filter(None, left_out))
+    return figure, "; ".join(filter(None, omitted))
 
 
 def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo, *, clickable: bool) -> None:
-    """Draw a video's bar; where moments lie on it, a click means them."""
+    """Draw the bar of a video. It is not clickable if moments of the answer lie on it."""
     segments = _segments(index, video.video_id)
     strongest = max(segments, key=lambda segment: segment.anomaly, default=None)
     if strongest is None or video.recorded_at is None:
         return
-    begins = _at(video.recorded_at, 0, zone)
+    start = _local_time(video.recorded_at, 0, zone)
     figure.add_scatter(
-        x=[begins, begins + timedelta(seconds=video.duration)],
+        x=[start, start + timedelta(seconds=video.duration)],
         y=[sanitize_name(video.camera)] * 2,
-        customdata=[_playable(strongest)] * 2,
+        customdata=[_playable_id(strongest)] * 2,
         mode="lines+markers",
         line={"color": _color(strongest.anomaly), "width": 14},
         marker={"color": _color(strongest.anomaly), "size": 14, "symbol": "square"},
@@ -98,12 +98,12 @@ def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo,
     )
 
 
-def _add_found(figure: go.Figure, found: Sequence[Moment], zone: tzinfo) -> None:
+def _add_moments(figure: go.Figure, moments: Sequence[Moment], zone: tzinfo) -> None:
     figure.add_scatter(
-        x=[_at(moment.recorded_at, 0, zone) for moment in found if moment.recorded_at],
-        y=[sanitize_name(moment.camera) for moment in found],
-        customdata=[moment.id for moment in found],
-        text=[str(rank) for rank in range(1, len(found) + 1)],
+        x=[_local_time(moment.recorded_at, 0, zone) for moment in moments if moment.recorded_at],
+        y=[sanitize_name(moment.camera) for moment in moments],
+        customdata=[moment.id for moment in moments],
+        text=[str(rank) for rank in range(1, len(moments) + 1)],
         mode="markers+text",
         textposition="top center",
         marker={"symbol": "diamond", "size": 12, "color": "#f59e0b", "line": {"color": "white", "width": 1}},
@@ -130,18 +130,18 @@ def _figure(height: int) -> go.Figure:
 
 
 def _points(segments: Sequence[Hit]) -> Iterator[tuple[float, Hit]]:
-    """Yield times with their segment, dense enough that a click always has one near it."""
+    """Yield times with their segment, dense enough that every click is near one."""
     length = segments[-1].end if segments else 0.0
     step = max(1.0, length / _CURVE_POINTS)
     for segment in segments:
-        inside = max(1, round((segment.end - segment.start) / step))
-        for part in range(inside + 1):
-            yield segment.start + (segment.end - segment.start) * part / inside, segment
+        count = max(1, round((segment.end - segment.start) / step))
+        for part in range(count + 1):
+            yield segment.start + (segment.end - segment.start) * part / count, segment
 
 
-def _playable(segment: Hit) -> str:
-    """Return the id by which a click on a segment asks for it."""
-    return moment_id(segment.video_id, segment.start, min(segment.end, segment.start + LONGEST_CLIP))
+def _playable_id(segment: Hit) -> str:
+    """Return the moment id that a click on a segment sends."""
+    return moment_id(segment.video_id, segment.start, min(segment.end, segment.start + MAX_CLIP_SECONDS))
 
 
 def _color(anomaly: float) -> str:
@@ -150,12 +150,12 @@ def _color(anomaly: float) -> str:
     return "rgb({},{},{})".format(*mixed)
 
 
-def _at(time: datetime, seconds: float, zone: tzinfo) -> datetime:
-    """Return a clock time as plotly draws it: without its zone, which it would turn into UTC."""
+def _local_time(time: datetime, seconds: float, zone: tzinfo) -> datetime:
+    """Return a clock time without its zone, because plotly converts aware times to UTC."""
     return (time + timedelta(seconds=seconds)).astimezone(zone).replace(tzinfo=None)
 
 
 @lru_cache(maxsize=512)
 def _segments(index: VideoIndex, video_id: str) -> tuple[Hit, ...]:
-    """Return the curve of a video, which never changes: another content is another video."""
+    """Return the segments of a video. They never change, because other content has another video id."""
     return tuple(index.segments(video_id))

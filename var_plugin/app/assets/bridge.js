@@ -1,4 +1,4 @@
-// Clicks on cards, chips and marks, and on the curves, become one event that Python handles.
+// Send clicks on cards, chips, buttons and plots to Python as one kind of event.
 const send = (action, id) => trigger("click", { action, id });
 
 document.addEventListener("click", (event) => {
@@ -9,7 +9,7 @@ document.addEventListener("click", (event) => {
   send(target.dataset.vp, target.dataset.vpId);
 });
 
-// Gradio draws a plot anew whenever its value changes; its listeners go with the old one.
+// Gradio redraws a plot when its value changes. The old listeners are lost then.
 const bindPlots = () => {
   for (const plot of document.querySelectorAll(".vp-plot .js-plotly-plot")) {
     if (!plot.on || plot.vpListening === plot._ev) continue;
@@ -18,22 +18,22 @@ const bindPlots = () => {
   }
 };
 
-// After an answer the chat stands at its question, so that the sentence and the best cards are in view. The answer grows
-// while it is drawn, so the position is set again whenever its size changes, until the person scrolls or clicks.
-let shown = "0 0";
+// After an answer, scroll the chat to its question, so that the sentence and the first cards are visible. The answer
+// grows while it is drawn. Scroll again whenever its size changes, until the user scrolls or clicks.
+let rendered = "0 0";
 let follows = false;
 
 const scrollToQuestion = () => {
   const rows = [...document.querySelectorAll("#vp-chat .message-row")];
   if (!follows || !rows.length) return;
-  const asked = rows.findLastIndex((row) => row.classList.contains("user-row"));
-  // A chip that is removed asks without a message.
-  const first = rows[asked >= rows.length - 3 ? asked : rows.length - 2];
+  const question = rows.findLastIndex((row) => row.classList.contains("user-row"));
+  // Removing a chip gives an answer without a user message.
+  const first = rows[question >= rows.length - 3 ? question : rows.length - 2];
   const chat = document.querySelector("#vp-chat .bubble-wrap");
   chat.scrollTop += first.getBoundingClientRect().top - chat.getBoundingClientRect().top - 8;
 };
 
-// To observe an element again reports its size again, which would never end.
+// Observing an element again reports its size again, which would never end.
 const observed = new WeakSet();
 const sizes = new ResizeObserver(scrollToQuestion);
 for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {
@@ -54,8 +54,8 @@ const showAnswer = () => {
   }
   const rows = document.querySelectorAll("#vp-chat .message-row").length;
   const now = `${rows} ${document.querySelectorAll("#vp-chat .vp-card").length}`;
-  if (now === shown) return;
-  shown = now;
+  if (now === rendered) return;
+  rendered = now;
   follows = true;
   scrollToQuestion();
 };

@@ -1,13 +1,13 @@
-"""What a person says, turned into what is looked for: without a language model, and without Gradio.
+"""Parser of chat messages. It needs neither a language model nor Gradio.
 
-`understand` takes a message and the request before it and returns the request that it makes. The grammar is documented
-in docs/page.md and held by the table in tests/app/follow_ups.json.
+`parse_message` takes a message and the previous request and returns the next request. docs/page.md documents the
+grammar. tests/app/follow_ups.json and tests/app/phrases.json list phrases with their expected requests.
 """
 
 from __future__ import annotations
 
 from var_plugin.app.conversation.context import Context
-from var_plugin.app.conversation.parser import Understood, understand
-from var_plugin.app.conversation.request import Request
+from var_plugin.app.conversation.parser import ParseResult, parse_message
+from var_plugin.app.conversation.request import ChatRequest
 
-__all__ = ["Context", "Request", "Understood", "understand"]
+__all__ = ["ChatRequest", "Context", "ParseResult", "parse_message"]

@@ -1,4 +1,4 @@
-"""Rules for cameras, made from the names of those there are: "on the north camera", "not at the back door"."""
+"""Rules for cameras, built from the camera names of the index: "on the north camera", "not at the back door"."""
 
 from __future__ import annotations
 
@@ -6,118 +6,122 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from var_plugin.app.conversation.parser_state import CLAUSE_END, CLAUSE_START, Draft, Rule, rule, said
+from var_plugin.app.conversation.parser_state import CLAUSE_END, CLAUSE_START, ParseState, Rule, group_text, rule
 
 _CAMERA = r"(?:cameras?|cams?)"
 _PLACE = r"(?:on|at|from|in|by|near|for|across|over)"
-_SHORTEST = 3
+_MIN_WORD_LENGTH = 3
 _ALL = r"(?:all|any|every)(?: of)?(?: the)?"
 
 
 def camera_rules(cameras: Sequence[str]) -> Iterator[Rule]:
-    """Yield the rules for these cameras, the more particular ones first.
+    """Yield the rules for the given cameras, more specific rules first.
 
-    Many cameras are named by ordinary words: front, door, gate. Within a description such a word is the description's;
-    it means the camera beside the word "camera", or where a part of the message consists of nothing else. A name that
-    holds several words or a digit means the camera wherever it follows a word of place.
+    Many cameras are named by ordinary words: front, door, gate. Such a word names the camera only next to the word
+    "camera", or if a clause consists of nothing else. Otherwise it belongs to the description. A name with several
+    words or a digit names the camera after any preposition of place.
     """
     yield rule(
         rf"(?:{_PLACE} )?{_ALL} {_CAMERA}|{CLAUSE_START}(?:everywhere|anywhere){CLAUSE_END}"
         rf"|(?:forget|drop|remove|ignore|clear|reset)(?: about)? the {_CAMERA}(?: filter)?|(?:whichever|no matter which) {_CAMERA}",  # noqa: E501
-        lambda found, draft: draft.change(cameras=None),
+        lambda match, state: state.change(cameras=None),
     )
     yield rule(
         rf"(?:only )?(?:{_PLACE}|{CLAUSE_START}) ?(?:the )?(?:same|this|that) {_CAMERA}(?: only)?{CLAUSE_END}",
-        _of_moment(same=True),
+        _camera_of_moment(same=True),
     )
     yield rule(
         rf"(?:{_PLACE} )?(?:the other|other|another|a different|different) {_CAMERA}"
         rf"|{CLAUSE_START}elsewhere{CLAUSE_END}",
-        _of_moment(same=False),
+        _camera_of_moment(same=False),
     )
     if cameras:
-        clear, any_name = (_list(_mention(cameras, names)) for names in (_clear_names(cameras), cameras))
-        but = r"(?:but )?(?:not|nothing|none|except|excluding|exclude|without|other than|no|skip|hide|ignore)"
-        leave_out = _leave_out(cameras)
-        yield rule(rf"{but}(?: {_PLACE})? (?P<names>{clear}){CLAUSE_END}", leave_out)
-        yield rule(rf"{CLAUSE_START}{but}(?: {_PLACE}) (?P<names>{any_name}){CLAUSE_END}", leave_out)
-        yield rule(rf"^(?:but )?(?:not|except|excluding|exclude|hide|skip) (?P<names>{any_name})$", leave_out)
-        take = _take(cameras)
-        yield rule(rf"(?:only |just )?{_PLACE} (?P<names>{clear})(?: (?:only|alone))?{CLAUSE_END}", take)
+        distinct, any_name = (_list(_mention(cameras, names)) for names in (_distinct_names(cameras), cameras))
+        exclude_words = r"(?:but )?(?:not|nothing|none|except|excluding|exclude|without|other than|no|skip|hide|ignore)"
+        exclude = _exclude(cameras)
+        yield rule(rf"{exclude_words}(?: {_PLACE})? (?P<names>{distinct}){CLAUSE_END}", exclude)
+        yield rule(rf"{CLAUSE_START}{exclude_words}(?: {_PLACE}) (?P<names>{any_name}){CLAUSE_END}", exclude)
+        yield rule(rf"^(?:but )?(?:not|except|excluding|exclude|hide|skip) (?P<names>{any_name})$", exclude)
+        include = _include(cameras)
+        yield rule(rf"(?:only |just )?{_PLACE} (?P<names>{distinct})(?: (?:only|alone))?{CLAUSE_END}", include)
         yield rule(
             rf"{CLAUSE_START}(?:only |just )?(?!in (?:the )?front)(?:on|at|from|in) (?P<names>{any_name})"
             rf"(?: (?:only|alone))?{CLAUSE_END}",
-            take,
+            include,
         )
         yield rule(
             rf"{CLAUSE_START}(?:only|just) (?P<names>{any_name}){CLAUSE_END}"
             rf"|{CLAUSE_START}(?P<more>{any_name}) (?:only|alone)",
-            take,
+            include,
         )
-        yield rule(rf"{CLAUSE_START}(?:the )?(?P<names>{_with_word(cameras)}){CLAUSE_END}", take)
-        # Alone it can mean nothing else.
-        yield rule(rf"^(?:and |now |what about |how about |show me |show |try |then )*(?P<names>{any_name})$", take)
+        yield rule(rf"{CLAUSE_START}(?:the )?(?P<names>{_with_word(cameras)}){CLAUSE_END}", include)
+        # A message of nothing but a camera name is unambiguous.
+        yield rule(rf"^(?:and |now |what about |how about |show me |show |try |then )*(?P<names>{any_name})$", include)
     yield rule(
         rf"{CLAUSE_START}(?:only |just )?{_PLACE} (?:the )?(?P<name>(?!the\b|a\b)[\w-]+) {_CAMERA}{CLAUSE_END}"
         rf"|{CLAUSE_START}(?:only |just )?(?:{_PLACE} )?(?:the )?{_CAMERA} (?P<more>\d+|(?-i:[A-Z])\b){CLAUSE_END}",
-        _unknown,
+        _note_unknown,
     )
 
 
-def _of_moment(*, same: bool) -> Callable[[re.Match[str], Draft], None]:
-    def apply(found: re.Match[str], draft: Draft) -> None:
-        moment = draft.context.moment
+def _camera_of_moment(*, same: bool) -> Callable[[re.Match[str], ParseState], None]:
+    def apply(match: re.Match[str], state: ParseState) -> None:
+        moment = state.context.moment
         if moment is None:
-            draft.notes.append(f"“{found[0].strip()}” needs a moment to go by")
+            state.notes.append(f"“{match[0].strip()}” needs a selected moment")
         else:
-            draft.change(cameras=(moment.camera,) if same else _others({moment.camera}, draft.context.cameras))
+            state.change(cameras=(moment.camera,) if same else _others({moment.camera}, state.context.cameras))
 
     return apply
 
 
-def _take(cameras: Sequence[str]) -> Callable[[re.Match[str], Draft], None]:
-    def apply(found: re.Match[str], draft: Draft) -> None:
-        words = " ".join(filter(None, (value for value in found.groupdict().values())))
-        draft.change(cameras=tuple(sorted(_named(words.lower(), cameras))))
+def _include(cameras: Sequence[str]) -> Callable[[re.Match[str], ParseState], None]:
+    def apply(match: re.Match[str], state: ParseState) -> None:
+        words = " ".join(filter(None, (value for value in match.groupdict().values())))
+        state.change(cameras=tuple(sorted(_mentioned(words.lower(), cameras))))
 
     return apply
 
 
-def _leave_out(cameras: Sequence[str]) -> Callable[[re.Match[str], Draft], None]:
-    def apply(found: re.Match[str], draft: Draft) -> None:
-        draft.change(cameras=_others(_named(said(found, "names"), cameras), cameras))
+def _exclude(cameras: Sequence[str]) -> Callable[[re.Match[str], ParseState], None]:
+    def apply(match: re.Match[str], state: ParseState) -> None:
+        state.change(cameras=_others(_mentioned(group_text(match, "names"), cameras), cameras))
 
     return apply
 
 
-def _unknown(found: re.Match[str], draft: Draft) -> None:
-    name = found["name"] or found["more"]
-    draft.notes.append(f"there is no camera “{name}”; there are {', '.join(draft.context.cameras) or 'none yet'}")
+def _note_unknown(match: re.Match[str], state: ParseState) -> None:
+    name = match["name"] or match["more"]
+    state.notes.append(
+        f"there is no camera “{name}”; the cameras are: {', '.join(state.context.cameras) or 'none yet'}"
+    )
 
 
-def _others(named: set[str], cameras: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(cameras) - named))
+def _others(excluded: set[str], cameras: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(cameras) - excluded))
 
 
-def _named(words: str, cameras: Sequence[str]) -> set[str]:
-    """Return the cameras that a list of names means; the words of a longer name count for no shorter one."""
-    named = set()
-    for camera in sorted(cameras, key=lambda camera: len(_full(camera)), reverse=True):
-        pattern = rf"(?<!\w){_full(camera)}(?!\w)"
+def _mentioned(words: str, cameras: Sequence[str]) -> set[str]:
+    """Return the cameras that a list of names mentions. Words of a longer name do not match a shorter one."""
+    mentioned = set()
+    for camera in sorted(cameras, key=lambda camera: len(_name_pattern(camera)), reverse=True):
+        pattern = rf"(?<!\w){_name_pattern(camera)}(?!\w)"
         if re.search(pattern, words, re.IGNORECASE):
-            named.add(camera)
+            mentioned.add(camera)
             words = re.sub(pattern, " ", words, flags=re.IGNORECASE)
-    return named | {camera for word, camera in _short(cameras).items() if re.search(rf"(?<!\w){word}(?!\w)", words)}
+    return mentioned | {
+        camera for word, camera in _unique_words(cameras).items() if re.search(rf"(?<!\w){word}(?!\w)", words)
+    }
 
 
-def _clear_names(cameras: Sequence[str]) -> list[str]:
-    """Return the names that are no ordinary word: of several words, or with a digit."""
+def _distinct_names(cameras: Sequence[str]) -> list[str]:
+    """Return the names that are no ordinary word: they have several words, or a digit."""
     return [camera for camera in cameras if len(_words(camera)) > 1 or re.search(r"\d", camera)]
 
 
 def _mention(cameras: Sequence[str], names: Sequence[str]) -> str:
-    """Return a pattern for one camera: one of the names, or any name or a word of it beside the word camera."""
-    whole = "|".join(sorted(map(_full, names), key=len, reverse=True))
+    """Return a pattern for one camera: one of `names`, or any name or part of it next to the word "camera"."""
+    whole = "|".join(sorted(map(_name_pattern, names), key=len, reverse=True))
     return rf"(?:the )?(?:{_with_word(cameras)}" + (rf"|(?:{whole})(?: {_CAMERA})?)" if whole else ")")
 
 
@@ -126,17 +130,17 @@ def _list(mention: str) -> str:
 
 
 def _with_word(cameras: Sequence[str]) -> str:
-    words = sorted({*map(_full, cameras), *_short(cameras)}, key=len, reverse=True)
+    words = sorted({*map(_name_pattern, cameras), *_unique_words(cameras)}, key=len, reverse=True)
     either = "|".join(words)
     return rf"(?:(?:{either}) {_CAMERA}|{_CAMERA} (?:number |no\.? |#)?(?:{either}))"
 
 
-def _full(camera: str) -> str:
+def _name_pattern(camera: str) -> str:
     return r"[\s_-]*".join(map(re.escape, _words(camera))) or re.escape(camera)
 
 
-def _short(cameras: Sequence[str]) -> dict[str, str]:
-    """Return the words, and numbers without leading zeros, that only one camera's name has."""
+def _unique_words(cameras: Sequence[str]) -> dict[str, str]:
+    """Return patterns of the words and numbers that occur in the name of one camera only."""
     owners = [
         (form, camera) for camera in cameras for form in {form for word in _words(camera) for form in _forms(word)}
     ]
@@ -147,7 +151,11 @@ def _short(cameras: Sequence[str]) -> dict[str, str]:
 def _forms(word: str) -> set[str]:
     if word.isdigit():
         return {rf"0*{int(word)}"}
-    return {re.escape(word.lower())} if len(word) >= _SHORTEST and not re.fullmatch(_CAMERA, word.lower()) else set()
+    return (
+        {re.escape(word.lower())}
+        if len(word) >= _MIN_WORD_LENGTH and not re.fullmatch(_CAMERA, word.lower())
+        else set()
+    )
 
 
 def _words(camera: str) -> list[str]:

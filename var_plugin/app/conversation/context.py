@@ -1,4 +1,4 @@
-"""What a message is understood by: the footage there is, what was shown last, and the time."""
+"""The context of a message: cameras, current time, and the moments of the last answer."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from var_plugin.types import Moment
 
 @dataclass(frozen=True)
 class Context:
-    """What the words of a message can mean at this point of a conversation."""
+    """What the parser needs to know besides the message and the previous request."""
 
     cameras: tuple[str, ...]
     now: datetime
-    """With the time zone in which clock times are meant."""
+    """The current time. Clock times in messages are read in its time zone."""
     recorded_until: datetime | None = None
-    """End of the latest footage whose clock time is known; None where none is."""
-    shown: Sequence[Moment] = ()
-    """The moments of the last answer, in their order."""
-    viewed: Moment | None = None
-    """What is in view; None: the first one shown."""
+    """End of the latest video with a known clock time; None if there is none."""
+    moments: Sequence[Moment] = ()
+    """The moments of the last answer, in order."""
+    selected: Moment | None = None
+    """The moment in the player; None: the first of `moments`."""
 
     @property
     def zone(self) -> tzinfo | None:
-        """The time zone in which clock times are meant."""
+        """The time zone of clock times in messages."""
         return self.now.tzinfo
 
     @property
     def moment(self) -> Moment | None:
-        """The moment in view: what "that" and "this" mean."""
-        return self.viewed or (self.shown[0] if self.shown else None)
+        """The moment that "this" and "that" refer to."""
+        return self.selected or (self.moments[0] if self.moments else None)
 
     @property
-    def chosen(self) -> int:
-        """Where the moment in view stands among those shown; the first place where it is none of them."""
-        return self.shown.index(self.viewed) if self.viewed in self.shown else 0
+    def position(self) -> int:
+        """Position of the selected moment in `moments`; 0 if it is not one of them."""
+        return self.moments.index(self.selected) if self.selected in self.moments else 0
 
     @property
-    def moment_at(self) -> tuple[datetime, datetime] | None:
-        """When the moment in view began and ended, by the clock."""
+    def moment_span(self) -> tuple[datetime, datetime] | None:
+        """Clock times of the start and the end of the selected moment."""
         return clock_span(self.moment, self.zone) if self.moment else None
 
     @property
-    def latest(self) -> datetime:
-        """What "Friday" without a date is counted from: the end of the footage, or else now."""
+    def reference_time(self) -> datetime:
+        """The time from which days without a date are counted: the end of the footage, else the current time."""
         return (self.recorded_until or self.now).astimezone(self.zone)
 
 
 def clock_span(moment: Moment, zone: tzinfo | None) -> tuple[datetime, datetime] | None:
-    """Return when a moment began and ended by the clock; None where that is unknown."""
+    """Return the clock times of a moment's start and end; None if they are unknown."""
     if moment.recorded_at is None:
         return None
-    begins = moment.recorded_at.astimezone(zone)
-    return begins, begins + timedelta(seconds=moment.end - moment.start)
+    start = moment.recorded_at.astimezone(zone)
+    return start, start + timedelta(seconds=moment.end - moment.start)

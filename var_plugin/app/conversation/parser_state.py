@@ -1,4 +1,4 @@
-"""The request in the making: what is left of a message, and what its parts have changed so far."""
+"""The state of the parser, and the rules that change it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from var_plugin.app.conversation.context import Context
-from var_plugin.app.conversation.request import Request
+from var_plugin.app.conversation.request import ChatRequest
 from var_plugin.app.conversation.times import UnclearTimeError
 
-_SAYS_NOTHING = re.compile(
+_STOP_WORDS = re.compile(
     r"(?:[\s;,.!?:]|\b(?:only|just|show|me|us|the|this|that|those|these|them|it|ones?|please|find|give|get|can|could|you|"
     r"i|want|to|see|what|happened|was|were|is|are|there|now|then|and|but|or|ok|okay|also|again|moments?|results?|clips?|"
     r"videos?|something|anything|everything|things?|all|of|with|for|about|how|at|on|in|from|limit|search|look|"
@@ -21,69 +21,71 @@ _SAYS_NOTHING = re.compile(
 
 _SEPARATORS = (r"^", r"(?<=[;,.!?] )", r"(?<=\band )", r"(?<=\bbut )", r"(?<=\bonly )", r"(?<=\bjust )", r"(?<=\bnow )")
 CLAUSE_START = rf"(?:{'|'.join(_SEPARATORS)})"
-"""Where a part of a message can stand for itself; words in the middle of a description are left to the search."""
+"""Start of a clause. Words inside a description belong to the description."""
 CLAUSE_END = (
     r"(?=\s*(?:$|[;,.!?])|\s+(?:and|or|but|on|at|in|from|before|after|between|until|since|only|please|with|without|first"
     r"|then|too|also|instead|again)\b)"
 )
 
-# Stands where a part of the message was understood: words on both sides of it do not belong together.
+# Replaces matched words, so that the words on both sides of it are not joined.
 GAP = " ; "
 
 
 def tidy(words: str) -> str:
-    """Return a part of a message without the marks around it; empty where it only holds words that ask for nothing."""
+    """Strip punctuation. Return an empty string for stop words alone."""
     words = words.strip(" ,.?!:-")
-    return "" if _SAYS_NOTHING.fullmatch(words) else words
+    return "" if _STOP_WORDS.fullmatch(words) else words
 
 
 @dataclass
-class Draft:
-    """A message that rules eat up, and the changes that they make to the request before it."""
+class ParseState:
+    """The unparsed rest of a message, and the changes to the previous request so far."""
 
-    left: str
-    before: Request
+    rest: str
+    """The words that no rule has matched yet."""
+    previous: ChatRequest
     context: Context
     changes: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    """Sentences for the user about parts that cannot be applied."""
     movable: set[str] = field(default_factory=set)
-    """Which of `after` and `before` is a time of day without a day of its own."""
+    """Those of `after` and `before` that are a time of day without a day."""
 
     def current(self, name: str) -> Any:
-        """Return a part of the request as it stands after the rules so far."""
-        return self.changes.get(name, getattr(self.before, name))
+        """Return a field of the request with the changes so far."""
+        return self.changes.get(name, getattr(self.previous, name))
 
     def change(self, **parts: Any) -> None:
-        """Set parts of the request."""
+        """Set fields of the request."""
         self.changes.update(parts)
 
 
-Apply = Callable[[re.Match[str], Draft], None]
-"""Takes what a pattern matched; changes the draft."""
+Apply = Callable[[re.Match[str], ParseState], None]
+"""Applies a match to the parser state."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A form of words and what it does. Whatever it matches is taken out of the message."""
+    """A pattern and its effect. Matched words are removed from the message."""
 
     pattern: re.Pattern[str]
     apply: Apply
 
-    def run(self, draft: Draft) -> None:
+    def run(self, state: ParseState) -> None:
         """Apply the rule to every match in the message."""
-        while found := self.pattern.search(draft.left):
-            draft.left = (draft.left[: found.start()] + GAP + draft.left[found.end() :]).strip()
+        while match := self.pattern.search(state.rest):
+            state.rest = (state.rest[: match.start()] + GAP + state.rest[match.end() :]).strip()
             try:
-                self.apply(found, draft)
-            except UnclearTimeError as unclear:
-                draft.notes.append(f"{unclear}; this part is left out")
+                self.apply(match, state)
+            except UnclearTimeError as error:
+                state.notes.append(f"{error}; this part is ignored")
 
 
 def rule(pattern: str, apply: Apply) -> Rule:
-    """Return a rule for whole words, whatever their case."""
+    """Return a rule that matches whole words, ignoring case."""
     return Rule(re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.IGNORECASE), apply)
 
 
-def said(found: re.Match[str], group: str | int = 0) -> str:
-    """Return what a group matched, in small letters; empty where it matched nothing."""
-    return (found[group] or "").lower()
+def group_text(match: re.Match[str], group: str | int = 0) -> str:
+    """Return the text of a group in lower case; empty if it did not take part in the match."""
+    return (match[group] or "").lower()

@@ -1,4 +1,4 @@
-"""What is looked for, in full: every part of it is a chip on the page that a person can remove."""
+"""A chat request with all its conditions, and the chips that show them on the page."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ from var_plugin.types import Value
 Order = Literal["best", "oldest", "newest"]
 
 DEFAULT_LIMIT = 5
-MOST_MOMENTS = 20
+MAX_MOMENTS = 20
+QUERY_FIELDS = ("text", "image", "audio", "video", "like")
+"""The fields that describe what to look for. The other fields are conditions."""
 
 
-class Request(Value):
-    """Everything that decides an answer. Nothing is inherited from elsewhere."""
+class ChatRequest(Value):
+    """The complete request of one turn: query fields and conditions."""
 
     text: str | None = None
     image: str | None = None
-    """Path of an uploaded image, as the page keeps it; so for `audio` and `video`."""
+    """Path of an uploaded image."""
     audio: str | None = None
+    """Path of an uploaded audio file."""
     video: str | None = None
+    """Path of an uploaded video."""
     like: str | None = None
-    """Id of a moment that the answer must resemble."""
+    """Id of a moment. Results are similar to it."""
     without: tuple[str, ...] = ()
-    """What must not be there, in words."""
+    """Descriptions of what must not occur in a result."""
     cameras: tuple[str, ...] | None = None
     after: AwareDatetime | None = None
     before: AwareDatetime | None = None
     min_anomaly: float | None = None
     louder_than: str | None = None
-    """Id of a moment; so for `quieter_than`."""
+    """Id of a moment. Results have a higher audio level."""
     quieter_than: str | None = None
+    """Id of a moment. Results have a lower audio level."""
     limit: int = DEFAULT_LIMIT
     per_video: bool = False
+    """Return at most one moment per video."""
     order: Order = "best"
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The fields that say what to look for, besides conditions."""
-        return tuple(name for name in ("text", "image", "audio", "video", "like") if getattr(self, name))
+    def query_fields(self) -> tuple[str, ...]:
+        """The names of the query fields that are set."""
+        return tuple(name for name in QUERY_FIELDS if getattr(self, name))
 
-    def but(self, **changes: Any) -> Request:
-        """Return the request with some parts changed, checked like a new one."""
-        return Request(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+    def replace(self, **changes: Any) -> ChatRequest:
+        """Return a validated copy with some fields changed."""
+        return ChatRequest(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
 
 class Chip(Value):
-    """One removable part of a request: what it is called, what it says, and which fields it stands for."""
+    """One removable part of a request: the field (or `without:words`), its label and its value."""
 
     key: str
     label: str
@@ -57,12 +63,12 @@ class Chip(Value):
 
 
 NameMoment = Callable[[str], str]
-"""From the id of a moment to how a person knows it."""
+"""Maps the id of a moment to a readable name."""
 
 
-def chips(request: Request, name_moment: NameMoment) -> list[Chip]:
-    """Return the parts of a request that differ from an empty one, in the order in which they are read."""
-    found = [
+def chips(request: ChatRequest, name_moment: NameMoment) -> list[Chip]:
+    """Return a chip for each field that differs from its default, in reading order."""
+    fields = [
         ("text", "looking for", request.text),
         ("image", "image", request.image and "attached"),
         ("audio", "audio", request.audio and "attached"),
@@ -79,14 +85,14 @@ def chips(request: Request, name_moment: NameMoment) -> list[Chip]:
         ("per_video", "one per", request.per_video and "video"),
         ("order", "order", request.order != "best" and f"{request.order} first"),
     ]
-    return [Chip(key=key, label=label, value=value) for key, label, value in found if value]
+    return [Chip(key=key, label=label, value=value) for key, label, value in fields if value]
 
 
-def remove(request: Request, key: str) -> Request:
-    """Return the request without the part that a chip stands for; an unknown key changes nothing."""
+def remove_chip(request: ChatRequest, key: str) -> ChatRequest:
+    """Return the request without the part of a chip. An unknown key changes nothing."""
     field, _, words = key.partition(":")
     if field == "without":
-        return request.but(without=tuple(other for other in request.without if other != words))
-    if field not in Request.model_fields:
+        return request.replace(without=tuple(other for other in request.without if other != words))
+    if field not in ChatRequest.model_fields:
         return request
-    return request.but(**{field: Request.model_fields[field].default})
+    return request.replace(**{field: ChatRequest.model_fields[field].default})

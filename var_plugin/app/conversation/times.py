@@ -1,8 +1,8 @@
-"""Clock times, days and longer periods in words, as spans of time: "after 2 pm", "from 28 to 30 March", "in March".
+"""Parsing of clock times, days and longer periods: "after 2 pm", "from 28 to 30 March", "in March".
 
-dateparser turns a day in words into a date. What it would guess is refused here instead: days that do not exist, dates
-that mean another day in another country, weekdays that contradict their date. A time of day without a day is meant on
-the day in view.
+dateparser converts a day into a date. It guesses in some cases, which are refused here: days that do not exist, dates
+whose order of day and month depends on the country, and weekdays that contradict their date. A time of day without a
+day refers to the day of the selected moment.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datetime import date, datetime, time, timedelta
 from var_plugin.app.conversation.context import Context
 
 Bounds = tuple[datetime | None, datetime | None]
-"""From and until; None where open."""
+"""Start and end; None: unlimited."""
 
-# Hours of the day; the night reaches into the next one.
+# First and last hour. The night ends on the next day.
 PARTS = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 22), "night": (22, 30)}
 AROUND = timedelta(minutes=10)
 HOURS = {
@@ -29,7 +29,7 @@ _UNITS = {"second": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86_400}
 _AMOUNTS = {"a": 1.0, "an": 1.0, "the": 1.0, "half an": 0.5, "a few": 5.0, **HOURS}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LAST_MOMENT_NUMBER = 20
-"""Moments are numbered up to here: "the 21st" is always a day."""
+"""Highest number of a moment. "the 21st" is always a day."""
 
 FOLLOWED_BY_NO_NOUN = (
     r"(?=\s*(?:$|[;,.!?)])|\s+(?:and|or|but|on|in|at|only|please|before|after|until|till|between|from|to|with|without"
@@ -71,7 +71,7 @@ PART = r"(?:morning|afternoon|evening|night)"
 # fmt: on
 _IN_PART = rf"(?:(?:(?:in the|at|in|on that|that|this) )?{PART})"
 _BARE_HOUR = r"(?:[01]?\d|2[0-4])(?![\d:./])\b"
-# A clock time with what can say which one: "8 o'clock in the evening", "Friday 8 am", "4" beside "5 pm".
+# A clock time with an optional day or part of the day: "8 o'clock in the evening", "Friday 8 am", "4" in "4 to 5 pm".
 POINT = rf"(?:(?:{DAY},? (?:at )?)?(?:{CLOCK}|{_BARE_HOUR})(?: {_IN_PART})?(?:,? (?:on )?{DAY})?|{DAY})"
 LENGTH = rf"(?:(?:{'|'.join(sorted(_AMOUNTS, reverse=True))}|\d+) (?:{'|'.join(_UNITS)})s?)"
 
@@ -87,30 +87,30 @@ _UNREAD = re.compile(
 
 
 class UnclearTimeError(ValueError):
-    """Words that have the form of a time and name none, or more than one; the message is a note for the person."""
+    """Words in the form of a time that are invalid or ambiguous. The message is a note for the user."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A time in words, taken apart: the day, the clock time, and whether it is in the second half of the day."""
+    """A parsed time: day, clock time, and whether it is pm."""
 
     day: date | None
     clock: time | None
     is_pm: bool | None
-    """None where neither am, pm nor a part of the day is given, and the clock may have 12 or 24 hours."""
+    """None if neither am, pm nor a part of the day is given. The clock time may then be on a 12- or 24-hour clock."""
 
 
 def unread_time(words: str) -> str | None:
-    """Return a part of a message that looks like a time and was not understood as one; None where there is none."""
+    """Return a part of the unparsed words that looks like a time; None if there is none."""
     match = _UNREAD.search(words)
     return match[0] if match else None
 
 
 def read_point(words: str, context: Context, *, since: date | None = None) -> Point:
-    """Take apart what `POINT` matched; `since` as for `read_day`.
+    """Parse a match of `POINT`. `since` is as for `read_day`.
 
     Raises:
-        UnclearTimeError: there is no such day or time of day.
+        UnclearTimeError: the day or the time of day is invalid or ambiguous.
     """
     day_words = re.search(DAY, words)
     rest = words if day_words is None else words[: day_words.start()] + " " + words[day_words.end() :]
@@ -124,26 +124,26 @@ def read_point(words: str, context: Context, *, since: date | None = None) -> Po
 
 
 def read_day(words: str, context: Context, *, since: date | None = None) -> date:
-    """Return the day that `DAY` or `THE_NTH` matched.
+    """Parse a match of `DAY` or `THE_NTH`.
 
-    A day without a year is the latest one up to the end of the footage; with `since` the first one from there on.
-    "Yesterday" and "last Friday" count from now.
+    A day without a year is the latest one up to the end of the footage. With `since` it is the first one from that date
+    on. "Yesterday" and "last Friday" are relative to the current time.
 
     Raises:
-        UnclearTimeError: there is no such day, or it can be one of two.
+        UnclearTimeError: the day is invalid or ambiguous.
     """
-    import dateparser  # belongs to the extra `app`, and takes a second to load
+    import dateparser  # an optional dependency that takes a second to import
 
     words = re.sub(r"^the (?=\d)|(?<=\d)\.(?= )|'(?=\d\d\b)", "", words.strip())
     _check_order(words)
     if nth := re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)", words):
-        return _day_of_month(int(nth[1]), since or context.latest.date(), forwards=since is not None)
+        return _day_of_month(int(nth[1]), since or context.reference_time.date(), forwards=since is not None)
     is_relative = re.search(r"yesterday|today|ago|last", words)
     if since is not None and not is_relative:
         base, prefer = datetime.combine(since, time()) - timedelta(days=1), "future"
     else:
-        # One day on: "Saturday" may be the very last day of the footage.
-        now = context.now if is_relative else context.latest + timedelta(days=1)
+        # Add a day, because "Saturday" may be the last day of the footage.
+        now = context.now if is_relative else context.reference_time + timedelta(days=1)
         base, prefer = now.replace(tzinfo=None), "past"
     parsed = dateparser.parse(
         _with_digits(words),
@@ -154,42 +154,42 @@ def read_day(words: str, context: Context, *, since: date | None = None) -> date
         raise UnclearTimeError(f"there is no day “{words}”")
     weekday = re.match(r"(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? ", words)
     if weekday and re.search(r"\d", words) and _WEEKDAYS[parsed.weekday()] != weekday[1]:
-        raise UnclearTimeError(f"{parsed:%d %B %Y} is a {parsed:%A}, so “{words}” can be two days")
+        raise UnclearTimeError(f"{parsed:%d %B %Y} is a {parsed:%A}, so “{words}” is ambiguous")
     day: date = parsed.date()
     return day
 
 
 def has_year(words: str) -> bool:
-    """Return whether a day or month in words names its year."""
+    """Return whether a day or month has a year."""
     return re.search(r"\d{4}|'\d\d|\d[./-]\d\d$", words) is not None
 
 
-def day_in_view(context: Context, after: datetime | None = None) -> date:
-    """Return the day that a time of day is meant on: the one asked for, else of the moment in view, else the latest."""
+def default_day(context: Context, after: datetime | None = None) -> date:
+    """Return the day of `after`, else of the selected moment, else the last day of the footage."""
     if after is not None:
         return after.astimezone(context.zone).date()
-    return (context.moment_at[0] if context.moment_at else context.latest).date()
+    return (context.moment_span[0] if context.moment_span else context.reference_time).date()
 
 
 def at(day: date, clock: time, context: Context) -> datetime:
-    """Return a day and a clock time in the time zone of the conversation."""
+    """Return the datetime of a day and a clock time in the time zone of the conversation."""
     return datetime.combine(day, clock, tzinfo=context.zone)
 
 
 def whole_day(day: date, context: Context) -> tuple[datetime, datetime]:
-    """Return from midnight to midnight."""
+    """Return the bounds of a day."""
     return at(day, time(), context), at(day + timedelta(days=1), time(), context)
 
 
 def part_of_day(day: date, part: str, context: Context) -> tuple[datetime, datetime]:
-    """Return the hours that a part of the day means; a night begins on its day."""
+    """Return the bounds of a part of a day. A night starts on its day and ends on the next."""
     first, last = PARTS[part]
     midnight = at(day, time(), context)
     return midnight + timedelta(hours=first), midnight + timedelta(hours=last)
 
 
 def read_period(words: str, context: Context, *, since: date | None = None) -> tuple[datetime, datetime]:
-    """Return from when to when a day, a week or a month lasts: "30 March", "last week", "March 2025".
+    """Return the bounds of a day, a week or a month: "30 March", "last week", "March 2025".
 
     Raises:
         UnclearTimeError: as `read_day`.
@@ -203,7 +203,7 @@ def read_period(words: str, context: Context, *, since: date | None = None) -> t
         if "last" in words:
             first = (first - timedelta(days=1)).replace(day=1)
     elif re.fullmatch(MONTH_IN_WORDS, words):
-        # The month in which `since` lies counts as well.
+        # The month of `since` itself is included.
         first = read_day(f"1 {words}", context, since=since.replace(day=1) if since else None)
     else:
         return whole_day(read_day(words, context, since=since), context)
@@ -211,49 +211,49 @@ def read_period(words: str, context: Context, *, since: date | None = None) -> t
 
 
 def read_range(first: str, last: str, context: Context) -> tuple[datetime, datetime]:
-    """Return from the beginning of one period to the end of another; the years that are not named fit together.
+    """Return the span from the start of one period to the end of another. Missing years are inferred.
 
     Raises:
-        UnclearTimeError: as `read_day`, or the range ends before it begins.
+        UnclearTimeError: as `read_day`, or the range ends before it starts.
     """
-    begins, _ = read_period(first, context)
+    start, _ = read_period(first, context)
     if has_year(last) and not has_year(first):
-        _, ends = read_period(last, context)
+        _, end = read_period(last, context)
         year = re.search(r"\d{4}", last)
         if year and re.search(MONTH, first):
-            begins, _ = read_period(f"{first} {year[0]}", context)
-            if begins >= ends:
-                begins, _ = read_period(f"{first} {int(year[0]) - 1}", context)
+            start, _ = read_period(f"{first} {year[0]}", context)
+            if start >= end:
+                start, _ = read_period(f"{first} {int(year[0]) - 1}", context)
     else:
-        _, ends = read_period(last, context, since=begins.date())
-    if begins >= ends:
-        raise UnclearTimeError(f"“{first} to {last}” ends before it begins")
-    return begins, ends
+        _, end = read_period(last, context, since=start.date())
+    if start >= end:
+        raise UnclearTimeError(f"“{first} to {last}” ends before it starts")
+    return start, end
 
 
 def between(first: str, last: str, fallback: date, context: Context) -> tuple[datetime, datetime]:
-    """Return the span between two clock times; what one leaves out, the other says: "between 2 and 6 pm".
+    """Return the span between two clock times. A missing am, pm or day is taken from the other: "between 2 and 6 pm".
 
     Raises:
-        UnclearTimeError: there is no such day or time of day.
+        UnclearTimeError: the day or the time of day is invalid or ambiguous.
     """
-    begin = read_point(first, context)
-    end = read_point(last, context, since=begin.day)
-    if begin.clock is None or end.clock is None:
-        raise UnclearTimeError(f"“{first} to {last}” is a clock time on one side only")
-    begins, ends = begin.clock, end.clock
-    if begin.is_pm is None and end.is_pm and begins.hour < 12 and _later(begins) < ends:
-        begins = _later(begins)
-    if end.is_pm is None and begin.is_pm and ends.hour < 12 and begins < _later(ends):
-        ends = _later(ends)
-    first_day = begin.day or end.day or fallback
-    since = at(first_day, begins, context)
-    until = at(end.day or first_day, ends, context)
+    first_point = read_point(first, context)
+    last_point = read_point(last, context, since=first_point.day)
+    if first_point.clock is None or last_point.clock is None:
+        raise UnclearTimeError(f"“{first} to {last}” has a clock time at one end only")
+    start, end = first_point.clock, last_point.clock
+    if first_point.is_pm is None and last_point.is_pm and start.hour < 12 and _later(start) < end:
+        start = _later(start)
+    if last_point.is_pm is None and first_point.is_pm and end.hour < 12 and start < _later(end):
+        end = _later(end)
+    first_day = first_point.day or last_point.day or fallback
+    since = at(first_day, start, context)
+    until = at(last_point.day or first_day, end, context)
     return since, until if until > since else until + timedelta(days=1)
 
 
 def offset(words: str) -> timedelta:
-    """Return the length of "ten minutes", "half an hour", "90 seconds"."""
+    """Parse a duration: "ten minutes", "half an hour", "90 seconds"."""
     amount, _, unit = words.rpartition(" ")
     amount = amount or "one"
     number = _AMOUNTS[amount] if amount in _AMOUNTS else float(amount)
@@ -261,14 +261,14 @@ def offset(words: str) -> timedelta:
 
 
 def _check_order(words: str) -> None:
-    """Raise `UnclearTimeError` for a date that is another day in another country: 3/4/2025."""
+    """Raise `UnclearTimeError` if the order of day and month is ambiguous: 3/4/2025."""
     numeric = re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d\d)", words)
     if numeric and int(numeric[1]) <= 12 and int(numeric[2]) <= 12 and numeric[1] != numeric[2]:
-        raise UnclearTimeError(f"“{words}” can be two days; write the month as a word, or the date as 2025-03-30")
+        raise UnclearTimeError(f"“{words}” is ambiguous; write the month as a word, or the date as 2025-03-30")
 
 
 def _order(words: str) -> str:
-    """Return the order of the parts of a numeric date: with dots, or where the first cannot be a month, day first."""
+    """Return the order of a numeric date: day first with dots, or if the first number cannot be a month."""
     if re.match(r"\d{4}", words):
         return "YMD"
     numeric = re.match(r"(\d{1,2})([./-])(\d{1,2})", words)
@@ -280,12 +280,12 @@ def _with_digits(words: str) -> str:
 
 
 def _day_of_month(number: int, base: date, *, forwards: bool) -> date:
-    """Return the latest day of that number up to a date, or the first one from it on."""
+    """Return the latest date up to `base` with this day of the month, or the first one from `base` on."""
     month = base.replace(day=1)
     for _ in range(12):
         try:
             day = month.replace(day=number)
-        except ValueError:  # this month is shorter, or none has such a day
+        except ValueError:  # the month has no such day
             day = None
         if day and (day >= base if forwards else day <= base):
             return day
@@ -294,7 +294,7 @@ def _day_of_month(number: int, base: date, *, forwards: bool) -> date:
 
 
 def _read_clock(words: str, part: str | None) -> tuple[time, bool | None]:
-    """Return a time of day, and whether it is in the second half of the day; None where nothing says so."""
+    """Return a time of day, and whether it is pm; None if that is not given."""
     if words in _NAMED_CLOCKS:
         return _NAMED_CLOCKS[words], True if words != "midnight" else None
     hour, minute, second = _hour_minute_second(words)
@@ -302,7 +302,7 @@ def _read_clock(words: str, part: str | None) -> tuple[time, bool | None]:
     try:
         clock = time(hour % 24 if hour == 24 else hour, minute, second)
     except ValueError as error:
-        raise UnclearTimeError(f"“{words}” is no time of day") from error
+        raise UnclearTimeError(f"“{words}” is not a valid time of day") from error
     if hour > 12:
         return clock, None if meridiem is None else True
     if meridiem:
