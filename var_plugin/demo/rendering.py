@@ -1,6 +1,6 @@
-"""One camera of the script, rendered to an mp4: moving views, sensor noise, drifting exposure, a sound track.
+"""Render one camera of the script to MP4: moving views, sensor noise, drifting exposure, an audio track.
 
-The noise is seeded with the camera's name, so that the same script gives the same images and sounds every time.
+The noise is seeded with the name of the camera, so that rendering is reproducible.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from var_plugin.demo.script import Camera, Event, Shot
-from var_plugin.demo.sources import load_images, load_sound
+from var_plugin.demo.sources import load_audio, load_images
 
 WIDTH, HEIGHT = 480, 270
 FRAME_RATE = Fraction(25, 2)
-SOUND_RATE = 16_000
-SAMPLES_PER_FRAME = int(SOUND_RATE / FRAME_RATE)
+AUDIO_SAMPLE_RATE = 16_000
+SAMPLES_PER_FRAME = int(AUDIO_SAMPLE_RATE / FRAME_RATE)
 
 SWEEP_SECONDS = 45.0
-"""How long a camera takes from one view of its background to the other."""
+"""Time in which a camera moves from one view of its background to the other."""
 FADE_SECONDS = 0.5
 EXPOSURE_PERIOD_SECONDS = 97.0
 EXPOSURE_SWING = 0.06
 IMAGE_NOISE = 2.0
-"""Standard deviation in steps of 8-bit luma."""
-SOUND_NOISE = 0.002
-"""Standard deviation where full scale is 1; about -54 dB."""
+"""Standard deviation in 8-bit luma steps."""
+AUDIO_NOISE = 0.002
+"""Standard deviation relative to full scale; about -54 dBFS."""
 
 VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "g": "50"}
 
 
 def render(camera: Camera, path: Path) -> None:
-    """Write the camera's video (H.264 and mono AAC); `path` appears only once it is complete.
+    """Write the video of a camera (H.264 and mono AAC) atomically to `path`.
 
     Raises:
         MissingDependencyError: A package of the ``demo`` extra is missing.
     """
-    # Beside the goal, so that the move stays in one file system; without a video's ending, should a crash leave it.
+    # The temporary file is in the same file system as the target. It has no video suffix in case a crash leaves it.
     with TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         partial = Path(folder, "partial")
         _write(camera, partial)
@@ -53,47 +53,47 @@ def render(camera: Camera, path: Path) -> None:
 
 def _write(camera: Camera, path: Path) -> None:
     scene = _Scene(camera)
-    sound = sound_track(camera)
+    samples = audio_track(camera)
     with av.open(path, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FRAME_RATE, options=VIDEO_OPTIONS)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        # Cameras are rendered side by side, and the number of threads changes the bytes that come out.
+        # Cameras are rendered in parallel, and the number of threads changes the encoded bytes.
         video.thread_count = 1
-        audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+        audio = container.add_stream("aac", rate=AUDIO_SAMPLE_RATE, layout="mono")
         for number in range(round(camera.duration * FRAME_RATE)):
             image = scene.frame(number)
             image.pts, image.time_base = number, 1 / FRAME_RATE
             container.mux(video.encode(image))
             first = number * SAMPLES_PER_FRAME
-            samples = av.AudioFrame.from_ndarray(sound[None, first : first + SAMPLES_PER_FRAME], "fltp", "mono")
-            samples.pts, samples.time_base, samples.sample_rate = first, Fraction(1, SOUND_RATE), SOUND_RATE
-            container.mux(audio.encode(samples))
+            frame = av.AudioFrame.from_ndarray(samples[None, first : first + SAMPLES_PER_FRAME], "fltp", "mono")
+            frame.pts, frame.time_base, frame.sample_rate = first, Fraction(1, AUDIO_SAMPLE_RATE), AUDIO_SAMPLE_RATE
+            container.mux(audio.encode(frame))
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
 
 
-def sound_track(camera: Camera) -> NDArray[np.float32]:
-    """Return (samples,) float32 at `SOUND_RATE`: quiet noise, and the events' recordings, repeated to their length."""
+def audio_track(camera: Camera) -> NDArray[np.float32]:
+    """Return (samples,) float32 at `AUDIO_SAMPLE_RATE`: noise plus the looped recordings of the events."""
     random = np.random.default_rng(_seed(camera))
-    track = random.normal(0, SOUND_NOISE, round(camera.duration * SOUND_RATE)).astype(np.float32)
+    track = random.normal(0, AUDIO_NOISE, round(camera.duration * AUDIO_SAMPLE_RATE)).astype(np.float32)
     for event in camera.events:
         if event.recording is not None:
-            seconds = np.arange(round(event.length * SOUND_RATE), dtype=np.float32) / SOUND_RATE
-            first = round(event.start * SOUND_RATE)
-            sound = np.resize(load_sound(event.recording, SOUND_RATE), len(seconds))
-            track[first : first + len(seconds)] += sound * _presence(event, event.start + seconds)
+            seconds = np.arange(round(event.length * AUDIO_SAMPLE_RATE), dtype=np.float32) / AUDIO_SAMPLE_RATE
+            first = round(event.start * AUDIO_SAMPLE_RATE)
+            recording = np.resize(load_audio(event.recording, AUDIO_SAMPLE_RATE), len(seconds))
+            track[first : first + len(seconds)] += recording * _presence(event, event.start + seconds)
     return track.clip(-1, 1)
 
 
 class _Scene:
-    """What a camera sees, frame by frame."""
+    """The frames of a camera."""
 
     def __init__(self, camera: Camera) -> None:
         self._background = _ShotPlayer(camera.background)
         self._events = [(event, _ShotPlayer(event.shot)) for event in camera.events if event.shot is not None]
         self._random = np.random.default_rng(_seed(camera))
         self._converter = VideoReformatter()
-        # Drawing fresh noise for every frame would take longer than all the rest; nobody sees it return.
+        # Fresh noise per frame would dominate the rendering time, so 16 noise images are reused.
         self._noise = self._random.normal(0, IMAGE_NOISE, (16, HEIGHT, WIDTH)).astype(np.float32)
 
     def frame(self, number: int) -> av.VideoFrame:
@@ -114,23 +114,23 @@ class _Scene:
 
 
 class _ShotPlayer:
-    """Gives the image that a shot shows at a time."""
+    """Returns the image of a shot at a time."""
 
     def __init__(self, shot: Shot) -> None:
         images = load_images(shot, float(FRAME_RATE))
-        self._to_and_fro = images + images[-2:0:-1]
+        self._images = images + images[-2:0:-1]
         self._views = shot.views
 
     def image(self, seconds: float, sweep: float) -> Image.Image:
         """Return the (HEIGHT, WIDTH) image: the first view at sweep 0, the second at 1, the first again at 2."""
-        image = self._to_and_fro[round(seconds * FRAME_RATE) % len(self._to_and_fro)]
+        image = self._images[round(seconds * FRAME_RATE) % len(self._images)]
         first, second = self._views
         view = first.towards(second, (1 - math.cos(math.pi * sweep)) / 2)
         return image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=view.box(image.size))
 
 
 def _presence(event: Event, seconds: float | NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return how much of an event is there: 1 from its start to its end, but for a fade at either side; else 0."""
+    """Return the weight of an event in 0…1: 1 during the event, with a linear fade at both ends; else 0."""
     return np.clip(np.minimum(seconds - event.start, event.end - seconds) / FADE_SECONDS, 0, 1)
 
 

