@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 import httpx
 import numpy as np
 
-from var_plugin.server.run import leave_a_core
+from var_plugin.server.run import limit_encoder_threads
 
 START_SECONDS = 600.0
 COLORS = ("red", "green", "blue", "white", "yellow")
@@ -57,7 +57,7 @@ class Outcome:
 
 def run_server(suite: str, port: int, max_batch: int) -> None:
     """Serve until killed, as `var-plugin serve` does."""
-    leave_a_core()
+    limit_encoder_threads()
     import uvicorn
 
     from var_plugin.encoders.registry import load_suite

@@ -17,7 +17,7 @@ from var_plugin.app.gate import UploadQuota, credential_check
 from var_plugin.app.options import PageOptions, parse_size
 from var_plugin.app.serve import check_address, running_page
 from var_plugin.errors import InvalidInputError
-from var_plugin.web.gate import RefusedRequestError
+from var_plugin.web.same_origin import RefusedRequestError
 
 USERS = (("ann", "open sesame"), ("bob", "other"))
 

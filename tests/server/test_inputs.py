@@ -21,7 +21,7 @@ from tests.server.conftest import MODEL, data_uri
 from var_plugin.encoders.suite import Suite
 from var_plugin.media.limits import Limits
 from var_plugin.server.fetch import Fetcher
-from var_plugin.server.inputs import MOST_MEDIA, Content, Contents
+from var_plugin.server.inputs import MAX_MEDIA, Content, Contents
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_errors_do_not_tell_where_files_lie(embed: Callable[..., httpx.Response]
 
 def test_a_request_holds_so_many_media(embed: Callable[..., httpx.Response], green_png: bytes) -> None:
     image = data_uri("image/png", green_png)
-    assert embed(*[image] * MOST_MEDIA).status_code == 200
-    assert embed(*[image] * (MOST_MEDIA + 1)).status_code == 413
+    assert embed(*[image] * MAX_MEDIA).status_code == 200
+    assert embed(*[image] * (MAX_MEDIA + 1)).status_code == 413
 
 
 async def test_a_turned_image_is_put_upright_and_shrunk(tmp_path: Path) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 import pytest
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.web.gate import Headers, Message, Receive, RefusedRequestError, Scope
 from var_plugin.web.limits import (
     BodyLimits,
-    ClientLeftError,
+    ClientDisconnectedError,
     check_key,
-    check_reachable,
+    check_listen_address,
     parse_keys,
     read_body,
-    replayed,
+    replay_body,
 )
+from var_plugin.web.same_origin import Headers, Message, Receive, RefusedRequestError, Scope
 
 LIMITS = BodyLimits(max_bytes=100, grace_seconds=0.2, min_rate=100.0, max_seconds=1.0)
 
@@ -69,7 +69,7 @@ async def test_slow_bodies_are_refused() -> None:
 
 
 async def test_a_client_that_leaves_is_no_answer() -> None:
-    with pytest.raises(ClientLeftError):
+    with pytest.raises(ClientDisconnectedError):
         await read_body(request(), sending([b"a"], leaves=True), LIMITS)
 
 
@@ -86,7 +86,7 @@ async def test_each_part_is_reserved_before_it_is_kept() -> None:
 
 
 async def test_the_application_reads_the_body_once_and_then_what_the_client_does() -> None:
-    receive = replayed(b"abc", sending([], leaves=True))
+    receive = replay_body(b"abc", sending([], leaves=True))
     assert await receive() == {"type": "http.request", "body": b"abc", "more_body": False}
     assert await receive() == {"type": "http.disconnect"}
 
@@ -123,10 +123,10 @@ def test_keys_are_separated_by_commas() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
 def test_no_server_listens_beyond_this_machine_without_a_key(host: str) -> None:
     with pytest.raises(InvalidInputError, match="no API key is set"):
-        check_reachable(host, ())
-    check_reachable(host, {"key"})
+        check_listen_address(host, ())
+    check_listen_address(host, {"key"})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_loopback_needs_no_key(host: str) -> None:
-    check_reachable(host, ())
+    check_listen_address(host, ())

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from var_plugin.web import serving as http_serving
-from var_plugin.web.gate import Receive, Scope, Send
+from var_plugin.web.same_origin import Receive, Scope, Send
 from var_plugin.web.serving import BoundedH11Protocol, EscapingFormatter
 
 LARGE = 30_000_000

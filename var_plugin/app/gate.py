@@ -21,18 +21,25 @@ from pathlib import Path
 from typing import Any
 
 from var_plugin.app.options import PageOptions
-from var_plugin.web.gate import (
+from var_plugin.web.limits import (
+    BodyLimits,
+    ClientDisconnectedError,
+    check_body_headers,
+    declared_length,
+    read_body,
+    replay_body,
+)
+from var_plugin.web.same_origin import (
     ASGIApp,
-    HttpGate,
     Message,
     Receive,
     RefusedRequestError,
+    SameOriginMiddleware,
     Scope,
     Send,
     header_values,
     send_refusal,
 )
-from var_plugin.web.limits import BodyLimits, ClientLeftError, check_body_headers, declared_length, read_body, replayed
 
 MIN_FREE_BYTES = 10**9
 """Free disk space that uploads must leave."""
@@ -202,10 +209,10 @@ class LimitedPage:
             else:
                 body = await read_body(scope, receive, _JSON_BODY)
                 _check_files(body)
-                await self._app(scope, replayed(body, receive), send)
+                await self._app(scope, replay_body(body, receive), send)
         except RefusedRequestError as refusal:
             await send_refusal(refusal, scope, send)
-        except ClientLeftError:
+        except ClientDisconnectedError:
             return
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,10 +245,10 @@ class LimitedPage:
                 self._throttle.succeed(address, started)
             await send(message)
 
-        await self._app(scope, replayed(body, receive), send_result)
+        await self._app(scope, replay_body(body, receive), send_result)
 
 
-def page_gate(app: ASGIApp, options: PageOptions, quota: UploadQuota) -> HttpGate:
+def page_gate(app: ASGIApp, options: PageOptions, quota: UploadQuota) -> SameOriginMiddleware:
     """Return Gradio's application with all checks in front of it."""
     limited = LimitedPage(
         app,
@@ -249,7 +256,9 @@ def page_gate(app: ASGIApp, options: PageOptions, quota: UploadQuota) -> HttpGat
         max_file_bytes=options.max_file_bytes,
         files_per_upload=1 if options.read_only else FILES_IN_QUOTA,
     )
-    return HttpGate(limited, bound=options.host, allowed_hosts=options.allowed_hosts, framed_by=options.framed_by)
+    return SameOriginMiddleware(
+        limited, listen_host=options.host, allowed_hosts=options.allowed_hosts, frame_ancestors=options.framed_by
+    )
 
 
 async def _send_with_policy(send: Send, message: Message) -> None:

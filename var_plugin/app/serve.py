@@ -19,7 +19,7 @@ from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.private_files import make_private_folder
 from var_plugin.retrievers.search import search
 from var_plugin.types import Query
-from var_plugin.web.gate import ASGIApp, HttpGate
+from var_plugin.web.same_origin import ASGIApp, SameOriginMiddleware
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +66,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
     page = build_page(state)
     page.queue(default_concurrency_limit=4)
     routes: list[BaseRoute] = [*state.media.routes()]
-    gates: list[HttpGate] = []
+    gates: list[SameOriginMiddleware] = []
     lifespans: list[Lifespan] = [_gate_lifespan(lambda app: page_gate(app, options, quota), gates)]
     if options.mcp:
         mcp_routes, mcp_lifespan = mcp_endpoint(index)
@@ -162,7 +162,7 @@ def _own_upload_folder() -> Path:
     return settings().cache / "page-uploads"
 
 
-def _gate_lifespan(make_gate: Callable[[ASGIApp], HttpGate], gates: list[HttpGate]) -> Lifespan:
+def _gate_lifespan(make_gate: Callable[[ASGIApp], SameOriginMiddleware], gates: list[SameOriginMiddleware]) -> Lifespan:
     """Return a lifespan that puts the gate in front of Gradio's middleware.
 
     Gradio adds its middleware after that of the caller. The full stack only exists once the application runs.

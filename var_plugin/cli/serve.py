@@ -72,11 +72,11 @@ def mcp(
     """Serve the index to assistants as an MCP server; API keys for --http come from VAR_PLUGIN_API_KEYS."""
     from var_plugin.config import settings
     from var_plugin.tools.mcp import serve_mcp
-    from var_plugin.web.limits import check_reachable, parse_keys
+    from var_plugin.web.limits import check_listen_address, parse_keys
 
     keys = parse_keys(settings().api_keys.get_secret_value())
     if http:
-        check_reachable(host, keys)
+        check_listen_address(host, keys)
     with opened(index, suite) as library:
         serve_mcp(
             library,

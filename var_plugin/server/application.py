@@ -27,7 +27,7 @@ from var_plugin.server.middleware import Gate
 from var_plugin.server.options import ServerOptions
 from var_plugin.server.pools import Pools
 from var_plugin.server.search import footage_router
-from var_plugin.web.gate import HttpGate
+from var_plugin.web.same_origin import SameOriginMiddleware
 
 _DESCRIPTION = """Vectors for texts, images, sounds and videos, as OpenAI's clients ask for them, and search for the
 moments of indexed footage. Every failure has the same body; `429` and `503` mean: later."""
@@ -99,6 +99,6 @@ def build_app(suite: Suite, index: VideoIndex | None = None, options: ServerOpti
         app.include_router(footage_router(index, contents, pools), dependencies=keys)
     add_handlers(app)
     app.add_middleware(Gate, options=options, bodies=bodies)
-    app.add_middleware(HttpGate, allowed_hosts=options.host_names, render=render_error)
+    app.add_middleware(SameOriginMiddleware, allowed_hosts=options.host_names, render=render_error)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     return app

@@ -15,11 +15,11 @@ from var_plugin.server.batching import Batcher
 from var_plugin.server.inputs import Content, Contents
 from var_plugin.server.metrics import Metrics
 from var_plugin.server.pools import Pools
-from var_plugin.server.schemas import MOST_INPUTS
+from var_plugin.server.schemas import MAX_INPUTS
 from var_plugin.types import Modality
 
 # Media are decoded and encoded in parts, so that a request holds a few of them decoded at a time.
-_OPENED_AT_ONCE = {"text": MOST_INPUTS, "image": 8, "audio": 1, "video": 1}
+_OPENED_AT_ONCE = {"text": MAX_INPUTS, "image": 8, "audio": 1, "video": 1}
 
 
 class Encoding:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.errors import InvalidInputError
 from var_plugin.server.batch_encoder import Encoding
-from var_plugin.server.inputs import MOST_MEDIA, Content, Contents, check_amount
+from var_plugin.server.inputs import MAX_MEDIA, Content, Contents, check_amount
 from var_plugin.server.json_body import bounded_route
 from var_plugin.server.pools import Pools
 from var_plugin.server.schemas import (
@@ -49,7 +49,7 @@ def embeddings_router(encoding: Encoding, contents: Contents, pools: Pools) -> A
         model: Annotated[str, Form(description="an id that /v1/models lists")],
         modality: Annotated[Modality, Form(description="what the files are")],
         files: Annotated[
-            list[UploadFile], File(min_length=1, max_length=MOST_MEDIA, description="names and types mean nothing")
+            list[UploadFile], File(min_length=1, max_length=MAX_MEDIA, description="names and types mean nothing")
         ],
         encoding_format: Annotated[EncodingFormat, Form()] = "float",
         dimensions: Annotated[Dimensions | None, Form()] = None,

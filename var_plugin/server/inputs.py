@@ -28,10 +28,10 @@ from var_plugin.server.pools import Pools
 from var_plugin.server.schemas import AudioPart, ImagePart, Input, InputAudioPart, TextPart
 from var_plugin.types import MAX_QUERY_LENGTH, Modality, Span
 
-MOST_MEDIA = 32
+MAX_MEDIA = 32
 """Images, audio files and videos of one request: small files may be large when decoded."""
 
-MOST_TEXT = 1 << 20
+MAX_TEXT_LENGTH = 1 << 20
 """Characters of all texts of one request."""
 
 # Memory that decoding may take: an image is turned and converted, audio is copied by the encoder.
@@ -188,10 +188,10 @@ def check_amount(parts: Sequence[tuple[Modality, str]], suite: Suite, space: str
     for modality in dict.fromkeys(modality for modality, _ in parts):
         suite.encoders_for(modality, space)
     texts = [text for modality, text in parts if modality == "text"]
-    if len(parts) - len(texts) > MOST_MEDIA:
+    if len(parts) - len(texts) > MAX_MEDIA:
         raise RequestTooLargeError(
             f"{len(parts) - len(texts)} media in one request",
-            why=f"the limit is {MOST_MEDIA}",
+            why=f"the limit is {MAX_MEDIA}",
             fix="send several requests",
         )
     for text in texts:
@@ -201,10 +201,10 @@ def check_amount(parts: Sequence[tuple[Modality, str]], suite: Suite, space: str
             raise RequestTooLargeError(
                 f"a text has {len(text)} characters", why=f"the limit is {MAX_QUERY_LENGTH}", fix="send it in parts"
             )
-    if sum(map(len, texts)) > MOST_TEXT:
+    if sum(map(len, texts)) > MAX_TEXT_LENGTH:
         raise RequestTooLargeError(
             f"the texts of the request have {sum(map(len, texts))} characters",
-            why=f"the limit is {MOST_TEXT}",
+            why=f"the limit is {MAX_TEXT_LENGTH}",
             fix="send several requests",
         )
 

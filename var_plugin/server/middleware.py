@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from var_plugin.server.errors import render_error
 from var_plugin.server.memory import MemoryBudget, OverBudgetError
 from var_plugin.server.options import ServerOptions
-from var_plugin.web.gate import RefusedRequestError, send_refusal
-from var_plugin.web.limits import BodyLimits, ClientLeftError, check_body_headers, check_key, read_body
+from var_plugin.web.limits import BodyLimits, ClientDisconnectedError, check_body_headers, check_key, read_body
+from var_plugin.web.same_origin import RefusedRequestError, send_refusal
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
 """What answers without a key, and also when the server is full."""
@@ -56,7 +56,7 @@ class Gate:
             await self._admit(scope, receive, send)
         except RefusedRequestError as refusal:
             await send_refusal(refusal, scope, send, render_error, receive)
-        except ClientLeftError:
+        except ClientDisconnectedError:
             return
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:

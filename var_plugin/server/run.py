@@ -12,8 +12,8 @@ from var_plugin.api import open_index
 from var_plugin.config import require, settings
 from var_plugin.encoders.registry import load_suite
 from var_plugin.server.options import ServerOptions
-from var_plugin.web.gate import ASGIApp
-from var_plugin.web.limits import check_reachable
+from var_plugin.web.limits import check_listen_address
+from var_plugin.web.same_origin import ASGIApp
 
 
 def serve(
@@ -42,8 +42,8 @@ def serve(
     """
     require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
     options = options or ServerOptions()
-    check_reachable(host, options.api_keys)
-    leave_a_core()
+    check_listen_address(host, options.api_keys)
+    limit_encoder_threads()
     from var_plugin.server.application import build_app
     from var_plugin.web.serving import run_app
 
@@ -56,7 +56,7 @@ def serve(
         run_app(cast(ASGIApp, app), host=host, port=port, cleanup=cleanup)
 
 
-def leave_a_core() -> None:
+def limit_encoder_threads() -> None:
     """Keep the encoders' threads off one core, unless OMP_NUM_THREADS says what they may have.
 
     They wait for each other by spinning: on a core that also reads requests, that costs many times what it saves. Works

@@ -15,18 +15,18 @@ EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
 Weight = Annotated[Finite, Field(ge=0, le=MAX_WEIGHT)]
 
-MOST_INPUTS = 2048
+MAX_INPUTS = 2048
 
-LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 """Characters of a name: of a model, a camera, a key or a value of metadata, a user."""
 
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 """Values of one list of a filter."""
 
-MOST_KEYS = 64
+MAX_METADATA_KEYS = 64
 """Keys of the metadata of a filter."""
 
-MOST_WEIGHTS = 64
+MAX_SPACE_WEIGHTS = 64
 
 _URI = "a data: URI with base64; or an https: URL, where the server allows its host"
 
@@ -36,7 +36,7 @@ class MediaUrl(Value):
 
     url: str = Field(description=_URI)
     detail: str | None = Field(
-        default=None, max_length=LONGEST_NAME, description="accepted from OpenAI's clients; changes nothing"
+        default=None, max_length=MAX_NAME_LENGTH, description="accepted from OpenAI's clients; changes nothing"
     )
 
 
@@ -45,7 +45,7 @@ class SoundData(Value):
 
     data: str = Field(description="the file in base64")
     format: str = Field(
-        max_length=LONGEST_NAME, description="its kind, such as wav or mp3; the file itself is believed"
+        max_length=MAX_NAME_LENGTH, description="its kind, such as wav or mp3; the file itself is believed"
     )
 
 
@@ -105,8 +105,8 @@ class _Request(Value):
 class EmbeddingsRequest(_Request):
     """What to embed; every item becomes one vector."""
 
-    model: str = Field(max_length=LONGEST_NAME, description="an id that /v1/models lists", examples=["lite/scene"])
-    input: Input | Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
+    model: str = Field(max_length=MAX_NAME_LENGTH, description="an id that /v1/models lists", examples=["lite/scene"])
+    input: Input | Annotated[list[Input], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
         description=f"texts, content parts, or media as strings: {_URI}", examples=[["a man falls off a bicycle"]]
     )
     modality: Modality | None = Field(
@@ -119,7 +119,7 @@ class EmbeddingsRequest(_Request):
         default=None, description="the model's own number of dimensions; vectors are not cut"
     )
     user: str | None = Field(
-        default=None, max_length=LONGEST_NAME, description="accepted from OpenAI's clients; changes nothing"
+        default=None, max_length=MAX_NAME_LENGTH, description="accepted from OpenAI's clients; changes nothing"
     )
 
     @field_validator("input", mode="before")
@@ -186,10 +186,12 @@ def _bounded(given: Filter) -> Filter:
     lists = [given.cameras or (), given.video_ids or (), given.kinds or ()]
     texts = [value for value in given.metadata.values() if isinstance(value, str)]
     names = [*given.metadata, *texts, *(name for names in lists for name in names)]
-    if any(len(names) > MOST_NAMES for names in lists) or len(given.metadata) > MOST_KEYS:
-        raise PydanticCustomError("too_long", f"a filter holds at most {MOST_NAMES} names in a list, {MOST_KEYS} keys")
-    if any(len(name) > LONGEST_NAME for name in names):
-        raise PydanticCustomError("too_long", f"a name in a filter has at most {LONGEST_NAME} characters")
+    if any(len(names) > MAX_NAMES for names in lists) or len(given.metadata) > MAX_METADATA_KEYS:
+        raise PydanticCustomError(
+            "too_long", f"a filter holds at most {MAX_NAMES} names in a list, {MAX_METADATA_KEYS} keys"
+        )
+    if any(len(name) > MAX_NAME_LENGTH for name in names):
+        raise PydanticCustomError("too_long", f"a name in a filter has at most {MAX_NAME_LENGTH} characters")
     return given
 
 
@@ -210,7 +212,7 @@ class SearchRequest(_Request):
     group_by: GroupBy | None = Field(
         default=None, description="video: the best moment of each video only; null: every moment"
     )
-    weights: Annotated[dict[str, Weight], Field(max_length=MOST_WEIGHTS)] | None = Field(
+    weights: Annotated[dict[str, Weight], Field(max_length=MAX_SPACE_WEIGHTS)] | None = Field(
         default=None, description="per space, what its scores count against those of the others; 0 leaves it out"
     )
 

@@ -27,8 +27,8 @@ from var_plugin.index.index import VideoIndex
 from var_plugin.tools import TOOLS
 from var_plugin.tools.base import MediaFile, Tool
 from var_plugin.tools.moments import GET_MOMENT, MomentArguments
-from var_plugin.web.gate import ASGIApp, HttpGate
-from var_plugin.web.limits import BodyLimits, LimitedRequests, check_reachable
+from var_plugin.web.limits import BodyLimits, LimitsMiddleware, check_listen_address
+from var_plugin.web.same_origin import ASGIApp, SameOriginMiddleware
 
 try:
     import mcp_types as types
@@ -88,7 +88,7 @@ def serve_mcp(
     if transport == "stdio":
         anyio.run(_serve_stdio, mcp_server(index))
         return
-    check_reachable(host, api_keys)
+    check_listen_address(host, api_keys)
     from var_plugin.web.serving import run_app
 
     app = protected_app(index, bound=host, api_keys=api_keys, allowed_hosts=allowed_hosts)
@@ -100,12 +100,12 @@ def protected_app(
 ) -> ASGIApp:
     """Return the server over an index as a web application that checks hosts, origins, keys and bodies."""
     app = cast(ASGIApp, http_app(index))
-    limited = LimitedRequests(app, api_keys=api_keys, limits=BodyLimits(max_bytes=_MAX_BODY_BYTES))
-    return HttpGate(limited, bound=bound, allowed_hosts=allowed_hosts)
+    limited = LimitsMiddleware(app, api_keys=api_keys, limits=BodyLimits(max_bytes=_MAX_BODY_BYTES))
+    return SameOriginMiddleware(limited, listen_host=bound, allowed_hosts=allowed_hosts)
 
 
 def http_app(index: VideoIndex, *, path: str = "/mcp") -> Starlette:
-    """Return the server over an index as a web application; put `web.gate.HttpGate` in front of it."""
+    """Return the server over an index as a web application; put `SameOriginMiddleware` in front of it."""
     # The library's own check of Host knows three names only; the gate knows all.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return mcp_server(index).streamable_http_app(streamable_http_path=path, transport_security=security)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from var_plugin.config import is_loopback
 from var_plugin.errors import InvalidInputError
-from var_plugin.web.gate import (
+from var_plugin.web.same_origin import (
     ASGIApp,
     Headers,
     Message,
@@ -40,11 +40,11 @@ class BodyLimits:
     """Time for the whole body (408)."""
 
 
-class ClientLeftError(Exception):
+class ClientDisconnectedError(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class LimitedRequests:
+class LimitsMiddleware:
     """ASGI middleware that passes on requests that hold an API key and whose body keeps to the limits.
 
     The body is read before the request is passed on, so that a slow client occupies nothing behind the middleware.
@@ -68,13 +68,13 @@ class LimitedRequests:
             body = await read_body(scope, receive, self._limits) if scope["type"] == "http" else b""
         except RefusedRequestError as refusal:
             await send_refusal(refusal, scope, send, receive=receive)
-        except ClientLeftError:
+        except ClientDisconnectedError:
             return
         else:
-            await self._app(scope, replayed(body, receive) if scope["type"] == "http" else receive, send)
+            await self._app(scope, replay_body(body, receive) if scope["type"] == "http" else receive, send)
 
 
-def check_reachable(host: str, api_keys: Collection[str]) -> None:
+def check_listen_address(host: str, api_keys: Collection[str]) -> None:
     """Refuse to listen beyond this machine without a key.
 
     Raises:
@@ -141,7 +141,7 @@ async def read_body(
 
     Raises:
         RefusedRequestError: 413, 415 or 408.
-        ClientLeftError: the client closed the connection.
+        ClientDisconnectedError: the client closed the connection.
     """
     check_body_headers(scope["headers"], limits.max_bytes)
     body = bytearray()
@@ -154,7 +154,7 @@ async def read_body(
         except TimeoutError:
             raise RefusedRequestError(408, "the body of the request arrives too slowly") from None
         if message["type"] == "http.disconnect":
-            raise ClientLeftError
+            raise ClientDisconnectedError
         part = message.get("body", b"")
         if len(body) + len(part) > limits.max_bytes:
             raise too_large(limits.max_bytes)
@@ -165,7 +165,7 @@ async def read_body(
             return bytes(body)
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that gives the body once, and then what the client does next."""
     is_sent = False
 

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.logging import DefaultFormatter
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from var_plugin.web.gate import MAX_HEADER_BYTES, MAX_TARGET_BYTES, ASGIApp
+from var_plugin.web.same_origin import MAX_HEADER_BYTES, MAX_TARGET_BYTES, ASGIApp
 
 GRACE_SECONDS = 20
 """Time that requests have to end after SIGTERM; then they are cancelled."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.web.gate import MAX_HEADERS, HttpGate, Message, Receive, Scope, Send, checked_host
+from var_plugin.web.same_origin import MAX_HEADERS, Message, Receive, SameOriginMiddleware, Scope, Send, normalize_host
 
 Header = tuple[str, str]
 
@@ -53,7 +53,7 @@ async def answers(
     async def receive() -> Message:
         return {"type": "http.request", "body": b""}
 
-    await HttpGate(application, **options)(scope, receive, send)
+    await SameOriginMiddleware(application, **options)(scope, receive, send)
     return messages
 
 
@@ -128,7 +128,7 @@ async def test_forwarded_hosts_change_nothing() -> None:
 
 
 async def test_allowed_hosts_and_the_bound_address_are_answered() -> None:
-    allowed = {"bound": "cameras.local", "allowed_hosts": ["Cameras.Example.org", "2001:db8::0:1", "192.0.2.7"]}
+    allowed = {"listen_host": "cameras.local", "allowed_hosts": ["Cameras.Example.org", "2001:db8::0:1", "192.0.2.7"]}
     for host in ("cameras.local:8000", "cameras.example.org", "[2001:db8::1]:443", "192.0.2.7"):
         assert await status(("Host", host), **allowed) == 200
     assert await status(("Host", "other.example.org"), **allowed) == 421
@@ -153,7 +153,7 @@ async def test_a_server_formats_its_refusals() -> None:
 @pytest.mark.parametrize("host", ["https://cameras.example.org", "cameras.example.org:443", "", "a b", "a/b", "[::1"])
 def test_an_allowed_host_is_a_name_or_an_address(host: str) -> None:
     with pytest.raises(InvalidInputError, match="is not a host name"):
-        checked_host(host)
+        normalize_host(host)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ async def test_other_sites_may_link_here_and_nothing_else() -> None:
 
 
 async def test_allowed_frames_may_show_the_page() -> None:
-    options = {"framed_by": ["https://huggingface.co"]}
+    options = {"frame_ancestors": ["https://huggingface.co"]}
     start, _ = await answers(*fetch("cross-site", "navigate", "iframe"), **options)
     headers = dict(start["headers"])
     assert start["status"] == 200
@@ -286,5 +286,5 @@ async def test_what_is_no_request_passes() -> None:
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    await HttpGate(record)({"type": "lifespan"}, receive, send)
+    await SameOriginMiddleware(record)({"type": "lifespan"}, receive, send)
     assert scopes == [{"type": "lifespan"}]

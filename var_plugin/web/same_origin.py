@@ -108,7 +108,7 @@ async def _drop_body(receive: Receive) -> None:
             return
 
 
-class HttpGate:
+class SameOriginMiddleware:
     """Pass a request on only if it names this server and does not come from another web site.
 
     Loopback addresses, `localhost`, the address that the server listens at and the address that a connection arrived
@@ -120,9 +120,9 @@ class HttpGate:
 
     Args:
         app: the application behind the gate.
-        bound: address or name that the server listens at.
+        listen_host: address or name that the server listens at.
         allowed_hosts: further names that `Host` may hold, such as the one that a reverse proxy serves.
-        framed_by: origins whose pages may show this one in a frame, such as `https://huggingface.co`.
+        frame_ancestors: origins whose pages may show this one in a frame, such as `https://huggingface.co`.
         render: formats a refusal; default: plain text.
 
     Raises:
@@ -133,25 +133,25 @@ class HttpGate:
         self,
         app: ASGIApp,
         *,
-        bound: str = "127.0.0.1",
+        listen_host: str = "127.0.0.1",
         allowed_hosts: Iterable[str] = (),
-        framed_by: Iterable[str] = (),
+        frame_ancestors: Iterable[str] = (),
         render: Render = plain_text,
     ) -> None:
         self._app = app
         self._hosts = {"localhost"}
-        self._framed_by = tuple(framed_by)
+        self._frame_ancestors = tuple(frame_ancestors)
         self._render = render
-        for host in (bound, *allowed_hosts):
+        for host in (listen_host, *allowed_hosts):
             self.allow_host(host)
-        ancestors = " ".join(["frame-ancestors 'self'", *self._framed_by])
+        ancestors = " ".join(["frame-ancestors 'self'", *self._frame_ancestors])
         self._security_headers: Headers = [
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"same-origin"),
             (b"cross-origin-resource-policy", b"same-origin"),
             (b"cross-origin-opener-policy", b"same-origin"),
         ]
-        if not self._framed_by:  # the older header knows no list of origins
+        if not self._frame_ancestors:  # the older header knows no list of origins
             self._security_headers.append((b"x-frame-options", b"SAMEORIGIN"))
         self._content_policy = (b"content-security-policy", ancestors.encode())
 
@@ -161,7 +161,7 @@ class HttpGate:
         Raises:
             InvalidInputError: it is not a host name or an address.
         """
-        self._hosts.add(checked_host(host))
+        self._hosts.add(normalize_host(host))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -219,7 +219,7 @@ class HttpGate:
         if _OWN_SITES.issuperset(header_values(headers, b"sec-fetch-site")):
             return
         # Following a link to the page is fine, using it from another site is not.
-        destinations = [b"document", b"iframe"] if self._framed_by else [b"document"]
+        destinations = [b"document", b"iframe"] if self._frame_ancestors else [b"document"]
         is_navigation = (
             scope.get("method") in ("GET", "HEAD")
             and header_values(headers, b"sec-fetch-mode") == [b"navigate"]
@@ -259,7 +259,7 @@ def parse_authority(text: str) -> Authority | None:
     return Authority(host, port) if port is None or port < 65536 else None
 
 
-def checked_host(text: str) -> str:
+def normalize_host(text: str) -> str:
     """Return a host name or an address in its canonical form.
 
     Raises:
