@@ -10,7 +10,7 @@ import pytest
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import InvalidInputError
 from var_plugin.server.batching import Batcher
-from var_plugin.server.pools import Pool
+from var_plugin.server.pools import ThreadPool
 
 
 class Encoder:
@@ -31,14 +31,14 @@ class Encoder:
 
 async def test_a_lone_request_is_encoded_at_once() -> None:
     encoder = Encoder()
-    batcher = Batcher(encoder, Pool("encoder", 1), max_items=8, observe=lambda _: None)
+    batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     assert (await batcher.encode([2, 3])).tolist() == [[4], [9]]
     assert encoder.batches == [[2, 3]]
 
 
 async def test_requests_that_come_while_it_works_are_encoded_together() -> None:
     encoder, sizes = Encoder(), []
-    batcher = Batcher(encoder, Pool("encoder", 1), max_items=8, observe=sizes.append)
+    batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=sizes.append)
     encoder.go.clear()
     first = asyncio.create_task(batcher.encode([1]))
     await asyncio.sleep(0.05)
@@ -53,7 +53,7 @@ async def test_requests_that_come_while_it_works_are_encoded_together() -> None:
 
 async def test_batches_stay_within_their_size_and_in_order() -> None:
     encoder = Encoder()
-    batcher = Batcher(encoder, Pool("encoder", 1), max_items=3, observe=lambda _: None)
+    batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=3, observe=lambda _: None)
     long, short = await asyncio.gather(batcher.encode([1, 2, 3, 4, 5]), batcher.encode([6]))
     assert long.ravel().tolist() == [1, 4, 9, 16, 25]
     assert short.tolist() == [[36]]
@@ -61,7 +61,7 @@ async def test_batches_stay_within_their_size_and_in_order() -> None:
 
 
 async def test_one_bad_request_does_not_harm_its_neighbours() -> None:
-    batcher = Batcher(Encoder(), Pool("encoder", 1), max_items=8, observe=lambda _: None)
+    batcher = Batcher(Encoder(), ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     good, bad, other = await asyncio.gather(
         batcher.encode([1]), batcher.encode([-1]), batcher.encode([2]), return_exceptions=True
     )
@@ -72,7 +72,7 @@ async def test_one_bad_request_does_not_harm_its_neighbours() -> None:
 
 async def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
     encoder = Encoder()
-    batcher = Batcher(encoder, Pool("encoder", 1), max_items=8, observe=lambda _: None)
+    batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     encoder.go.clear()
     first = asyncio.create_task(batcher.encode([1]))
     await asyncio.sleep(0.05)

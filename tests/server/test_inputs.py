@@ -21,7 +21,7 @@ from tests.server.conftest import MODEL, data_uri
 from var_plugin.encoders.suite import Suite
 from var_plugin.media.limits import Limits
 from var_plugin.server.fetch import Fetcher
-from var_plugin.server.inputs import MAX_MEDIA, Content, Contents
+from var_plugin.server.inputs import MAX_MEDIA, Content, InputReader
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ async def test_a_turned_image_is_put_upright_and_shrunk(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the camera was turned: the top is to be shown on the right
     file = io.BytesIO()
     Image.fromarray(halves).save(file, "PNG", exif=exif)
-    contents = Contents(Fetcher([], 1), Limits(), tmp_path)
-    async with contents.opened([Content("image", file.getvalue())], color_suite(), "scene") as items:
+    reader = InputReader(Fetcher([], 1), Limits(), tmp_path)
+    async with reader.decode([Content("image", file.getvalue())], color_suite(), "scene") as items:
         assert items[0].shape == (8, 8, 3)
         assert items[0][0, 0].tolist() == [0, 0, 255]
         assert items[0][7, 7].tolist() == [255, 0, 0]
@@ -130,9 +130,9 @@ async def test_sound_arrives_as_samples(tmp_path: Path, film: Film) -> None:
     scene = build()["scene"]
     hears = replace(scene, space=replace(scene.space, modalities=frozenset({"text", "audio"})))
     suite = Suite(DESCRIPTION, {"scene": hears})
-    contents = Contents(Fetcher([], 1), Limits(), tmp_path)
+    reader = InputReader(Fetcher([], 1), Limits(), tmp_path)
     tone = film("tone.mp4", seconds=1, tone=440.0, images=False).read_bytes()
-    async with contents.opened([Content("audio", tone)], suite, "scene") as items:
+    async with reader.decode([Content("audio", tone)], suite, "scene") as items:
         samples, rate = items[0]
         assert rate == 16_000
         assert len(samples) == pytest.approx(16_000, rel=0.1)

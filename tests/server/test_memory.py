@@ -4,21 +4,21 @@ import asyncio
 
 import pytest
 
-from var_plugin.server.memory import MemoryBudget, OverBudgetError
+from var_plugin.server.memory import MemoryBudget, MemoryBudgetExceededError
 
 
 async def test_a_reservation_is_given_back_when_its_block_ends() -> None:
     budget = MemoryBudget(10)
     for _ in range(3):
-        with budget.opened() as held:
-            held.add(6)
-            held.add(4)
-            with pytest.raises(OverBudgetError):
-                held.add(1)
-    with pytest.raises(RuntimeError), budget.opened() as held:
-        held.add(10)
+        with budget.track() as reservation:
+            reservation.add(6)
+            reservation.add(4)
+            with pytest.raises(MemoryBudgetExceededError):
+                reservation.add(1)
+    with pytest.raises(RuntimeError), budget.track() as reservation:
+        reservation.add(10)
         raise RuntimeError
-    budget.take(10)
+    budget.acquire(10)
 
 
 async def test_waiting_reservations_are_admitted_in_order() -> None:
@@ -27,7 +27,7 @@ async def test_waiting_reservations_are_admitted_in_order() -> None:
     go = asyncio.Event()
 
     async def hold(name: str, size: int) -> None:
-        async with budget.reserved(size):
+        async with budget.reserve(size):
             admitted.append(name)
             await go.wait()
 
@@ -41,20 +41,20 @@ async def test_waiting_reservations_are_admitted_in_order() -> None:
 
 async def test_a_reservation_can_shrink() -> None:
     budget = MemoryBudget(10)
-    async with budget.reserved(10) as held:
-        held.shrink(3)
-        held.shrink(5)
-        async with budget.reserved(7):
-            with pytest.raises(OverBudgetError):
-                budget.take(1)
-    budget.take(10)
+    async with budget.reserve(10) as reservation:
+        reservation.shrink(3)
+        reservation.shrink(5)
+        async with budget.reserve(7):
+            with pytest.raises(MemoryBudgetExceededError):
+                budget.acquire(1)
+    budget.acquire(10)
 
 
 async def test_cancelled_reservations_hold_nothing() -> None:
     budget = MemoryBudget(10)
 
     async def hold() -> None:
-        async with budget.reserved(10):
+        async with budget.reserve(10):
             await asyncio.Event().wait()
 
     first, second, third = (asyncio.create_task(hold()) for _ in range(3))
@@ -64,4 +64,4 @@ async def test_cancelled_reservations_hold_nothing() -> None:
     await asyncio.sleep(0)
     third.cancel()
     await asyncio.gather(first, second, third, return_exceptions=True)
-    budget.take(10)
+    budget.acquire(10)

@@ -94,7 +94,7 @@ class Waiting(AnyWords):
 
 async def test_too_many_at_once_are_told_to_come_back(serving: Callable[..., str]) -> None:
     words = Waiting()
-    address = serving(suite_with(words), max_in_flight=2)
+    address = serving(suite_with(words), max_in_progress=2)
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         taken = [asyncio.create_task(client.post("/v1/embeddings", json=ASKED)) for _ in range(2)]
         await asyncio.sleep(0.5)
@@ -129,7 +129,7 @@ def test_requests_that_name_another_host_or_site_are_refused(server: str) -> Non
 
 
 def test_a_host_can_be_allowed(serving: Callable[..., str]) -> None:
-    address = serving(host_names=frozenset({"cameras.example.org"}))
+    address = serving(allowed_hosts=frozenset({"cameras.example.org"}))
     assert httpx.get(f"{address}/v1/models", headers={"Host": "cameras.example.org"}).status_code == 200
     assert httpx.get(f"{address}/v1/models", headers={"Host": "cameras.example.com"}).status_code == 421
 
@@ -145,7 +145,7 @@ def post_head(path: str, length: int, *headers: str) -> bytes:
 
 
 def test_bodies_that_are_not_complete_occupy_no_place(serving: Callable[..., str]) -> None:
-    address = serving(max_in_flight=2)
+    address = serving(max_in_progress=2)
     with ExitStack() as stack:
         for _ in range(4):
             slow = stack.enter_context(connection(address))
@@ -205,7 +205,7 @@ class Counting(Waiting):
 
 def test_work_of_clients_that_left_is_dropped(serving: Callable[..., str]) -> None:
     words = Counting()
-    address = serving(suite_with(words), max_in_flight=8)
+    address = serving(suite_with(words), max_in_progress=8)
     assert eventually(lambda: len(words.texts) == 1)  # the warm-up
     body = json.dumps(ASKED).encode()
     clients = [connection(address) for _ in range(4)]

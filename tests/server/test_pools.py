@@ -7,11 +7,11 @@ import pytest
 
 from tests.films import Film
 from var_plugin.media.sandbox.client import Cancellation, DecodingCancelledError, Frames
-from var_plugin.server.pools import Pool
+from var_plugin.server.pools import ThreadPool
 
 
 async def test_work_that_has_not_started_is_dropped_with_its_caller() -> None:
-    pool = Pool("test", 1)
+    pool = ThreadPool("test", 1)
     go, ran = threading.Event(), []
     busy = asyncio.create_task(pool.run(go.wait))
     await asyncio.sleep(0)
@@ -28,7 +28,7 @@ async def test_work_that_has_not_started_is_dropped_with_its_caller() -> None:
 
 async def test_decoding_ends_with_its_caller(film: Film) -> None:
     path = film(seconds=10, fps=5)
-    pool = Pool("test", 1)
+    pool = ThreadPool("test", 1)
     started, ended = threading.Event(), threading.Event()
 
     def decode() -> None:

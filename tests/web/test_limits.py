@@ -20,15 +20,17 @@ from var_plugin.web.same_origin import Headers, Message, Receive, RefusedRequest
 LIMITS = BodyLimits(max_bytes=100, grace_seconds=0.2, min_rate=100.0, max_seconds=1.0)
 
 
-def sending(parts: Iterable[bytes], *, every: float = 0.0, leaves: bool = False) -> Receive:
-    """Sends the parts, and then either nothing more or that it has left."""
-    rest = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-    rest.append({"type": "http.disconnect"} if leaves else {"type": "http.request", "body": b"", "more_body": False})
-    messages = iter(rest)
+def sending(parts: Iterable[bytes], *, every: float = 0.0, disconnects: bool = False) -> Receive:
+    """Return a `receive` function that returns the parts, then the end of the body or a disconnect."""
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    messages.append(
+        {"type": "http.disconnect"} if disconnects else {"type": "http.request", "body": b"", "more_body": False}
+    )
+    iterator = iter(messages)
 
     async def receive() -> Message:
         await asyncio.sleep(every)
-        return next(messages)
+        return next(iterator)
 
     return receive
 
@@ -37,43 +39,43 @@ def request(*headers: tuple[bytes, bytes]) -> Scope:
     return {"type": "http", "headers": [*headers]}
 
 
-async def refusal(receive: Receive, *headers: tuple[bytes, bytes]) -> int:
-    with pytest.raises(RefusedRequestError) as refused:
+async def refusal_status(receive: Receive, *headers: tuple[bytes, bytes]) -> int:
+    with pytest.raises(RefusedRequestError) as raised:
         await read_body(request(*headers), receive, LIMITS)
-    return refused.value.status
+    return raised.value.status
 
 
-async def test_a_body_within_the_limits_is_read() -> None:
+async def test_body_within_limits_is_read() -> None:
     assert await read_body(request(), sending([b"ab", b"", b"c"]), LIMITS) == b"abc"
 
 
-async def test_large_bodies_are_refused_declared_or_not() -> None:
+async def test_large_bodies_with_or_without_declared_length_get_413() -> None:
     async def never() -> Message:
-        raise AssertionError("nothing of it is read")
+        raise AssertionError("the body must not be read")
 
     for length in (b"101", b"9" * 5000, b"-1", b"abc"):
-        assert await refusal(never, (b"content-length", length)) == 413
-    assert await refusal(sending([bytes(60), bytes(60)])) == 413
-    assert await refusal(sending([bytes(60), bytes(60)]), (b"content-length", b"10")) == 413
+        assert await refusal_status(never, (b"content-length", length)) == 413
+    assert await refusal_status(sending([bytes(60), bytes(60)])) == 413
+    assert await refusal_status(sending([bytes(60), bytes(60)]), (b"content-length", b"10")) == 413
 
 
-async def test_compressed_bodies_are_refused() -> None:
-    assert await refusal(sending([]), (b"content-encoding", b"gzip")) == 415
-    assert await refusal(sending([]), (b"content-encoding", b"identity"), (b"content-encoding", b"br")) == 415
+async def test_compressed_bodies_get_415() -> None:
+    assert await refusal_status(sending([]), (b"content-encoding", b"gzip")) == 415
+    assert await refusal_status(sending([]), (b"content-encoding", b"identity"), (b"content-encoding", b"br")) == 415
     assert await read_body(request((b"content-encoding", b"Identity")), sending([]), LIMITS) == b""
 
 
-async def test_slow_bodies_are_refused() -> None:
-    assert await refusal(sending([b"a"] * 100, every=0.05)) == 408
-    assert await refusal(sending([bytes(20)] * 4, every=0.5)) == 408
+async def test_slow_bodies_get_408() -> None:
+    assert await refusal_status(sending([b"a"] * 100, every=0.05)) == 408
+    assert await refusal_status(sending([bytes(20)] * 4, every=0.5)) == 408
 
 
-async def test_a_client_that_leaves_is_no_answer() -> None:
+async def test_client_disconnect_while_reading_raises() -> None:
     with pytest.raises(ClientDisconnectedError):
-        await read_body(request(), sending([b"a"], leaves=True), LIMITS)
+        await read_body(request(), sending([b"a"], disconnects=True), LIMITS)
 
 
-async def test_each_part_is_reserved_before_it_is_kept() -> None:
+async def test_each_part_is_reserved_before_it_is_stored() -> None:
     reserved: list[int] = []
     await read_body(request(), sending([b"ab", b"c"]), LIMITS, reserved.append)
     assert reserved == [2, 1, 0]
@@ -85,8 +87,8 @@ async def test_each_part_is_reserved_before_it_is_kept() -> None:
         await read_body(request(), sending([b"ab"]), LIMITS, refuse)
 
 
-async def test_the_application_reads_the_body_once_and_then_what_the_client_does() -> None:
-    receive = replay_body(b"abc", sending([], leaves=True))
+async def test_replayed_body_is_followed_by_messages_of_the_client() -> None:
+    receive = replay_body(b"abc", sending([], disconnects=True))
     assert await receive() == {"type": "http.request", "body": b"abc", "more_body": False}
     assert await receive() == {"type": "http.disconnect"}
 
@@ -103,30 +105,30 @@ async def test_the_application_reads_the_body_once_and_then_what_the_client_does
         [(b"authorization", b"Bearer one"), (b"authorization", b"Bearer one")],
     ],
 )
-def test_a_request_needs_a_key(headers: Headers) -> None:
-    with pytest.raises(RefusedRequestError) as refused:
+def test_request_without_valid_key_gets_401(headers: Headers) -> None:
+    with pytest.raises(RefusedRequestError) as raised:
         check_key(headers, {"one", "two"})
-    assert refused.value.status == 401
+    assert raised.value.status == 401
     check_key(headers, ())
 
 
-def test_any_key_opens() -> None:
+def test_each_configured_key_is_accepted() -> None:
     for value in (b"Bearer one", b"bearer  two "):
         check_key([(b"authorization", value)], {"one", "two"})
 
 
-def test_keys_are_separated_by_commas() -> None:
+def test_keys_are_parsed_from_a_comma_separated_list() -> None:
     assert parse_keys(" one ,,two, ") == {"one", "two"}
     assert parse_keys("") == frozenset()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
-def test_no_server_listens_beyond_this_machine_without_a_key(host: str) -> None:
+def test_listening_beyond_loopback_needs_a_key(host: str) -> None:
     with pytest.raises(InvalidInputError, match="no API key is set"):
         check_listen_address(host, ())
     check_listen_address(host, {"key"})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
-def test_loopback_needs_no_key(host: str) -> None:
+def test_listening_on_loopback_needs_no_key(host: str) -> None:
     check_listen_address(host, ())

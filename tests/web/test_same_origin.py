@@ -12,7 +12,7 @@ Header = tuple[str, str]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers everything, as carelessly as a library may."""
+    """Answer every request with CORS headers and cookies, as a careless library does."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept", "headers": [(b"access-control-allow-origin", b"*")]})
         return
@@ -27,7 +27,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"footage"})
 
 
-async def answers(
+async def send_request(
     *headers: Header,
     method: str = "GET",
     path: str = "/v1/videos",
@@ -58,7 +58,7 @@ async def answers(
 
 
 async def status(*headers: Header, **options: Any) -> int:
-    return int((await answers(*headers, **options))[0]["status"])
+    return int((await send_request(*headers, **options))[0]["status"])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def status(*headers: Header, **options: Any) -> int:
         "10.0.0.7:8000",
     ],
 )
-async def test_loopback_names_and_the_address_of_the_connection_are_answered(host: str) -> None:
+async def test_loopback_names_and_the_address_of_the_connection_are_accepted(host: str) -> None:
     assert await status(("Host", host)) == 200
 
 
@@ -118,40 +118,40 @@ async def test_a_request_needs_exactly_one_host() -> None:
     assert await status(("Host", "localhost"), ("Host", "evil.example")) == 400
 
 
-async def test_a_name_of_the_connection_is_not_trusted() -> None:
+async def test_name_of_the_connection_is_not_trusted_as_host() -> None:
     assert await status(("Host", "evil.example"), server=("evil.example", 80)) == 421
 
 
-async def test_forwarded_hosts_change_nothing() -> None:
+async def test_forwarded_host_headers_are_ignored() -> None:
     forwarded = [("X-Forwarded-Host", "localhost"), ("Forwarded", "host=localhost")]
     assert await status(("Host", "evil.example"), *forwarded) == 421
 
 
-async def test_allowed_hosts_and_the_bound_address_are_answered() -> None:
+async def test_allowed_hosts_and_the_listen_address_are_accepted() -> None:
     allowed = {"listen_host": "cameras.local", "allowed_hosts": ["Cameras.Example.org", "2001:db8::0:1", "192.0.2.7"]}
     for host in ("cameras.local:8000", "cameras.example.org", "[2001:db8::1]:443", "192.0.2.7"):
         assert await status(("Host", host), **allowed) == 200
     assert await status(("Host", "other.example.org"), **allowed) == 421
 
 
-async def test_a_refusal_is_one_line_that_names_the_option() -> None:
-    start, body, _ = await answers(("Host", "evil.example:80"))
+async def test_refusal_is_one_line_and_names_the_option() -> None:
+    start, body, _ = await send_request(("Host", "evil.example:80"))
     assert start["status"] == 421
     assert body["body"].decode().count("\n") == 1
     assert "--allow-host evil.example" in body["body"].decode()
-    assert (await answers(("Host", "evil.example"), method="HEAD"))[1]["body"] == b""
+    assert (await send_request(("Host", "evil.example"), method="HEAD"))[1]["body"] == b""
 
 
-async def test_a_server_formats_its_refusals() -> None:
+async def test_body_of_a_refusal_can_be_customised() -> None:
     def render(code: int, reason: str) -> tuple[str, bytes]:
         return "application/json", json.dumps({"status": code, "reason": reason}).encode()
 
-    _, body, _ = await answers(("Host", "evil.example"), render=render)
+    _, body, _ = await send_request(("Host", "evil.example"), render=render)
     assert json.loads(body["body"])["status"] == 421
 
 
 @pytest.mark.parametrize("host", ["https://cameras.example.org", "cameras.example.org:443", "", "a b", "a/b", "[::1"])
-def test_an_allowed_host_is_a_name_or_an_address(host: str) -> None:
+def test_allowed_host_must_be_a_name_or_an_address(host: str) -> None:
     with pytest.raises(InvalidInputError, match="is not a host name"):
         normalize_host(host)
 
@@ -167,7 +167,7 @@ def test_an_allowed_host_is_a_name_or_an_address(host: str) -> None:
         ("localhost", "https://localhost"),  # behind a proxy with TLS
     ],
 )
-async def test_an_origin_that_is_the_host_is_answered(host: str, origin: str) -> None:
+async def test_origin_equal_to_the_host_is_accepted(host: str, origin: str) -> None:
     assert await status(("Host", host), ("Origin", origin), method="POST") == 200
 
 
@@ -206,7 +206,7 @@ def fetch(site: str, mode: str, destination: str) -> list[Header]:
     ]
 
 
-async def test_other_sites_may_link_here_and_nothing_else() -> None:
+async def test_other_sites_may_only_link_to_the_server() -> None:
     for site in ("cross-site", "same-site", "anything"):
         assert await status(*fetch(site, "navigate", "document")) == 200
         assert await status(*fetch(site, "navigate", "document"), method="POST") == 403
@@ -217,9 +217,9 @@ async def test_other_sites_may_link_here_and_nothing_else() -> None:
         assert await status(*fetch(site, "cors", "empty"), method="POST") == 200
 
 
-async def test_allowed_frames_may_show_the_page() -> None:
+async def test_allowed_frame_ancestors_may_embed_the_page() -> None:
     options = {"frame_ancestors": ["https://huggingface.co"]}
-    start, _ = await answers(*fetch("cross-site", "navigate", "iframe"), **options)
+    start, _ = await send_request(*fetch("cross-site", "navigate", "iframe"), **options)
     headers = dict(start["headers"])
     assert start["status"] == 200
     assert headers[b"content-security-policy"] == b"frame-ancestors 'self' https://huggingface.co"
@@ -227,9 +227,9 @@ async def test_allowed_frames_may_show_the_page() -> None:
     assert await status(*fetch("cross-site", "cors", "empty"), **options) == 403
 
 
-async def test_web_sockets_pass_the_same_checks() -> None:
+async def test_websockets_are_checked_too() -> None:
     own = [("Host", "localhost"), ("Origin", "http://localhost")]
-    (accepted,) = await answers(*own, kind="websocket")
+    (accepted,) = await send_request(*own, kind="websocket")
     assert accepted["type"] == "websocket.accept"
     assert b"access-control-allow-origin" not in dict(accepted["headers"])
     for headers in (
@@ -239,12 +239,12 @@ async def test_web_sockets_pass_the_same_checks() -> None:
         fetch("cross-site", "websocket", "websocket"),
         fetch("cross-site", "navigate", "document"),
     ):
-        (closed,) = await answers(*headers, kind="websocket")
+        (closed,) = await send_request(*headers, kind="websocket")
         assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
 
 
 async def test_responses_are_not_readable_by_other_origins() -> None:
-    start, body = await answers(("Host", "localhost"))
+    start, body = await send_request(("Host", "localhost"))
     assert body["body"] == b"footage"
     assert not [name for name, _ in start["headers"] if name.lower().startswith(b"access-control-")]
     assert [value for name, value in start["headers"] if name == b"set-cookie"] == [
@@ -256,7 +256,7 @@ async def test_responses_are_not_readable_by_other_origins() -> None:
 
 async def test_responses_and_refusals_carry_security_headers() -> None:
     for host in ("localhost", "evil.example"):
-        headers = dict((await answers(("Host", host)))[0]["headers"])
+        headers = dict((await send_request(("Host", host)))[0]["headers"])
         assert headers[b"x-content-type-options"] == b"nosniff"
         assert headers[b"x-frame-options"] == b"SAMEORIGIN"
         assert headers[b"content-security-policy"] == b"frame-ancestors 'self'"
@@ -264,17 +264,17 @@ async def test_responses_and_refusals_carry_security_headers() -> None:
         assert headers[b"cross-origin-resource-policy"] == b"same-origin"
 
 
-async def test_a_request_to_a_proxy_is_refused() -> None:
+async def test_absolute_request_target_is_refused() -> None:
     assert await status(("Host", "localhost"), path="http://evil.example/v1/videos") == 400
 
 
-async def test_headers_and_addresses_are_bounded() -> None:
+async def test_size_of_headers_and_request_target_is_limited() -> None:
     assert await status(("Host", "localhost"), path="/" + "a" * 20_000) == 414
     assert await status(("Host", "localhost"), ("Cookie", "a" * 70_000)) == 431
     assert await status(("Host", "localhost"), *[("X-A", "a")] * MAX_HEADERS) == 431
 
 
-async def test_what_is_no_request_passes() -> None:
+async def test_lifespan_messages_are_passed_on() -> None:
     scopes: list[Scope] = []
 
     async def record(scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,28 +13,28 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from var_plugin.web import serving as http_serving
+from var_plugin.web import serving
 from var_plugin.web.same_origin import Receive, Scope, Send
 from var_plugin.web.serving import BoundedH11Protocol, EscapingFormatter
 
 LARGE = 30_000_000
 
 
-WORKING_SERVER = """
+BUSY_SERVER = """
 import shutil, sys, time
-from var_plugin.web import serving as http_serving
+from var_plugin.web import serving
 
 async def application(scope, receive, send):
-    print("at work", file=sys.stderr, flush=True)
-    time.sleep(100)  # as a call into C that takes long
+    print("working", file=sys.stderr, flush=True)
+    time.sleep(100)  # like a long call into C
 
-http_serving.GRACE_SECONDS, http_serving.EXIT_SECONDS = 1, 0.5
-http_serving.run_app(application, host="127.0.0.1", port=0, lifespan="off", cleanup=lambda: shutil.rmtree(sys.argv[1]))
+serving.GRACE_SECONDS, serving.EXIT_SECONDS = 1, 0.5
+serving.run_app(application, host="127.0.0.1", port=0, lifespan="off", cleanup=lambda: shutil.rmtree(sys.argv[1]))
 """
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with many bytes."""
+    """Send a large response."""
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(LARGE)})
@@ -42,8 +42,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(http_serving, "HEADER_SECONDS", 0.5)
-    monkeypatch.setattr(http_serving, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(serving, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(serving, "STALL_SECONDS", 0.5)
     server = uvicorn.Server(uvicorn.Config(application, port=0, http=BoundedH11Protocol, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -62,14 +62,14 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def test_a_client_that_sends_no_whole_headers_is_disconnected(port: int) -> None:
+def test_client_that_does_not_complete_its_headers_is_disconnected(port: int) -> None:
     for beginning in (b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(beginning)
             assert is_closed(connection)
 
 
-def test_a_client_that_reads_nothing_is_disconnected(port: int) -> None:
+def test_client_that_does_not_read_is_disconnected(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(3)
@@ -83,7 +83,7 @@ def test_a_client_that_reads_nothing_is_disconnected(port: int) -> None:
     assert size < LARGE
 
 
-def test_a_client_that_reads_gets_everything(port: int) -> None:
+def test_slow_client_that_reads_gets_the_whole_response(port: int) -> None:
     size = 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -94,25 +94,25 @@ def test_a_client_that_reads_gets_everything(port: int) -> None:
     assert size > LARGE
 
 
-def test_the_process_ends_after_the_grace_whatever_is_at_work(tmp_path: Path) -> None:
-    left = tmp_path / "uploads"
-    left.mkdir()
-    started = subprocess.Popen([sys.executable, "-c", WORKING_SERVER, str(left)], stderr=subprocess.PIPE, text=True)
-    assert started.stderr
-    port = next(line for line in started.stderr if "running on" in line).split(":")[-1].split()[0]
+def test_process_exits_after_the_grace_period_while_a_thread_is_busy(tmp_path: Path) -> None:
+    workspace = tmp_path / "uploads"
+    workspace.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", BUSY_SERVER, str(workspace)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    port = next(line for line in process.stderr if "running on" in line).split(":")[-1].split()[0]
     with socket.create_connection(("127.0.0.1", int(port))) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        next(line for line in started.stderr if "at work" in line)
-        signalled = time.monotonic()
-        started.terminate()
-        _, log = started.communicate(timeout=60)
-    assert started.returncode == 128 + signal.SIGTERM
-    assert 1.5 < time.monotonic() - signalled < 15, "the work takes 100 s"
-    assert "Work did not end within 1 s" in log
-    assert not left.exists()
+        next(line for line in process.stderr if "working" in line)
+        start = time.monotonic()
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 1.5 < time.monotonic() - start < 15, "the thread would work for 100 s"
+    assert "Work did not finish within 1 s" in log
+    assert not workspace.exists()
 
 
-def test_log_lines_hold_no_control_characters() -> None:
+def test_log_lines_have_no_control_characters() -> None:
     formatter = EscapingFormatter("%(levelprefix)s %(message)s", use_colors=False)
     try:
         raise ValueError("first\x1b[2J\nERROR:    forged")  # noqa: TRY301

@@ -183,12 +183,12 @@ def serve(
     usual = ServerOptions()
     options = ServerOptions(
         api_keys=parse_keys(settings().api_keys.get_secret_value()),
-        host_names=frozenset(allow_host or ()),
-        allowed_hosts=frozenset(fetch_host or ()),
+        allowed_hosts=frozenset(allow_host or ()),
+        fetch_hosts=frozenset(fetch_host or ()),
         max_body_bytes=usual.max_body_bytes if max_body is None else round(max_body * 2**20),
         max_json_bytes=usual.max_json_bytes if max_json is None else round(max_json * 2**20),
         memory_bytes=usual.memory_bytes if max_memory is None else round(max_memory * 2**20),
-        max_in_flight=max_requests or usual.max_in_flight,
+        max_in_progress=max_requests or usual.max_in_progress,
         max_batch=max_batch or usual.max_batch,
         limits=replace(usual.limits, duration=max_seconds or usual.limits.duration),
     )

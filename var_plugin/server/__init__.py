@@ -1,1 +1,1 @@
-"""The HTTP server: OpenAI-compatible embeddings, search over an index, health and metrics. Started by `run.serve`."""
+"""HTTP server: OpenAI-compatible embeddings, search over an index, health and metrics. `run.serve` starts it."""

@@ -1,4 +1,4 @@
-"""How failures look to a client: one table from error classes to HTTP status, and OpenAI's error body."""
+"""Error responses: the HTTP status of each error class, and OpenAI's error body."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.InvalidVectorError: 500,
     errors.BrokenInstallationError: 500,
 }
-"""The status of each error of the package; 500 for one that is not listed."""
+"""HTTP status of each error class of the package. Other errors: 500."""
 
-_LONGEST_MESSAGE = 1000
+_MAX_MESSAGE_LENGTH = 1000
 _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class RequestTooLargeError(errors.InvalidInputError):
-    """A request holds more than the limits of the server."""
+    """A request exceeds a limit of the server."""
 
 
 _TOO_LARGE = frozenset({"too_long", "string_too_long", "bytes_too_long"})
-"""Kinds of pydantic's errors that stand for a limit."""
+"""Types of pydantic errors that are answered with 413."""
 
 
 class ErrorDetail(Value):
-    """What went wrong, in the shape that OpenAI's clients read."""
+    """An error in the format of OpenAI's clients."""
 
     message: str
     type: str
@@ -74,7 +74,7 @@ class ErrorDetail(Value):
 
 
 class ErrorBody(Value):
-    """The body of every answer that is no success."""
+    """Body of every error response."""
 
     error: ErrorDetail
 
@@ -87,70 +87,79 @@ def error_response(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Return an error as OpenAI's clients expect it."""
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    body = ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+    """Return a response with an `ErrorBody`.
+
+    Args:
+        status: HTTP status.
+        message: one line for the client.
+        param: the field that is wrong.
+        code: name of the error class in snake case.
+        headers: additional headers.
+    """
+    error_type = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    body = ErrorBody(error=ErrorDetail(message=message, type=error_type, param=param, code=code))
     return JSONResponse(body.model_dump(), status, headers)
 
 
 def render_error(status: int, reason: str) -> tuple[str, bytes]:
-    """Format a refusal of the middleware as an `ErrorBody`."""
+    """Format a refusal of a middleware as an `ErrorBody`."""
     return "application/json", bytes(error_response(status, reason).body)
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let the app answer every failure with an `ErrorBody`."""
-    app.add_exception_handler(VarPluginError, _own_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
+    """Add exception handlers, so that every error response has an `ErrorBody`."""
+    app.add_exception_handler(VarPluginError, _handle_package_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-async def _own_error(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, VarPluginError):  # the handler is registered for nothing else
+async def _handle_package_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, VarPluginError):  # narrows the type; the handler is registered for this class only
         raise TypeError(type(error))
     status = 413 if isinstance(error, RequestTooLargeError) else STATUS.get(type(error), 500)
     if status >= 500:
-        return _internal(request, error, status)
-    # Where this server put a file for decoding is nobody's business.
+        return _internal_error(request, error, status)
+    # Do not reveal the path of the workspace.
     message = str(error).replace(f"{request.app.state.workspace}/", "")
-    return error_response(status, _cut(message), code=_code(error))
+    return error_response(status, _shorten(message), code=_code(error))
 
 
-async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError(type(error))
-    # A place begins with the part of the request: body, query, path.
+    # The location begins with the part of the request: body, query or path.
     first = field_errors(error, inside=1)[0]
     status = 413 if error.errors()[0]["type"] in _TOO_LARGE else 400
-    return error_response(status, _cut(str(first)), param=_cut(first.place) or None)
+    return error_response(status, _shorten(str(first)), param=_shorten(first.place) or None)
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError(type(error))
-    return error_response(error.status_code, _cut(error.detail), headers=error.headers)
+    return error_response(error.status_code, _shorten(error.detail), headers=error.headers)
 
 
-async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    return _internal(request, error, 500)
+async def _handle_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    return _internal_error(request, error, 500)
 
 
-def _internal(request: Request, error: Exception, status: int) -> JSONResponse:
-    """Tell the log everything and the client only where in the log it is: causes hold paths and addresses."""
+def _internal_error(request: Request, error: Exception, status: int) -> JSONResponse:
+    """Log the error with its traceback. The client gets only a reference: messages can contain paths and addresses."""
     reference = uuid4().hex[:12]
-    # ascii: a path may hold line breaks and other control characters.
+    # ascii escapes line breaks and other control characters in the path.
     logger.error("%s %s failed (%s)", request.method, ascii(request.url.path), reference, exc_info=error)
-    message = f"the server could not answer; its log says why under {reference}"
+    message = f"internal error; the server log has the details under {reference}"
     return error_response(status, message, code=_code(error))
 
 
-def _cut(text: str) -> str:
-    """Return a text without control characters and of a bounded length: it may quote what a client sent."""
-    printable = "".join(character if character.isprintable() else "?" for character in text[: _LONGEST_MESSAGE + 1])
-    return printable if len(printable) <= _LONGEST_MESSAGE else printable[:_LONGEST_MESSAGE] + "…"
+def _shorten(text: str) -> str:
+    """Replace control characters and limit the length of a message, which may quote the client's input."""
+    head = text[: _MAX_MESSAGE_LENGTH + 1]
+    printable = "".join(character if character.isprintable() else "?" for character in head)
+    return printable if len(printable) <= _MAX_MESSAGE_LENGTH else printable[:_MAX_MESSAGE_LENGTH] + "…"
 
 
 def _code(error: Exception) -> str:
-    """From StoreError to store_error."""
+    """Return the class name of an error in snake case: `StoreError` gives `store_error`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

@@ -1,7 +1,7 @@
-"""Fetching media from the few hosts that were allowed by name, and never from inside the network.
+"""Fetch media by URL from allowed hosts with public addresses, without server-side request forgery.
 
-The check sits where a connection is made: a name is resolved once, all its addresses must be public, and the connection
-goes to the address that was checked. Redirects are followed one by one through the same checks.
+The address check happens when a connection is made: the name is resolved once, all its addresses must be public, and
+the connection uses a checked address. Each redirect passes the same checks.
 """
 
 from __future__ import annotations
@@ -17,85 +17,86 @@ import httpcore
 from var_plugin.errors import InvalidInputError
 from var_plugin.server.errors import RequestTooLargeError
 
-_MOST_REDIRECTS = 3
-_SECONDS = 20.0
-_PORTS = {"http": 80, "https": 443}
-# Addresses of IPv4 behind translators.
+_MAX_REDIRECTS = 3
+_TIMEOUT_SECONDS = 20.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# IPv6 prefix of addresses that a NAT64 gateway translates to IPv4.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Reserve = Callable[[int], None]
 
 
 class Fetcher:
-    """Gets files by URL.
+    """Downloads files by URL.
 
     Args:
-        allowed_hosts: host names that may be asked, with `:port` where the port is not the scheme's own.
-        max_bytes: largest file taken.
+        allowed_hosts: hosts that files may be fetched from, as `name`, or `name:port` for a non-default port.
+        max_bytes: maximum size of a file.
     """
 
     def __init__(self, allowed_hosts: Iterable[str], max_bytes: int) -> None:
-        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._max_bytes = max_bytes
 
     async def fetch(self, url: str, *, max_bytes: int | None = None, reserve: Reserve | None = None) -> bytes:
-        """Return what is at the URL.
+        """Download a file.
 
         Args:
-            url: with a host that is allowed.
-            max_bytes: largest file taken, where that is less than the fetcher's own limit.
-            reserve: called with the size of each part before it is kept; may raise.
+            url: http(s) URL on an allowed host.
+            max_bytes: maximum size of the file. The limit of the fetcher applies as well.
+            reserve: called with the size of each part in bytes before the part is stored. May raise.
 
         Raises:
-            InvalidInputError: the host is not allowed, its address is not public, it does not answer in time or not
-                with a file, or the file is too large.
+            InvalidInputError: the host is not allowed, its address is not public, or the request fails.
+            RequestTooLargeError: the file is too large.
         """
-        largest = self._max_bytes if max_bytes is None else max_bytes
+        limit = self._max_bytes if max_bytes is None else min(self._max_bytes, max_bytes)
         try:
             async with (
-                asyncio.timeout(_SECONDS),
+                asyncio.timeout(_TIMEOUT_SECONDS),
                 httpcore.AsyncConnectionPool(network_backend=_PublicNetwork()) as pool,
             ):
-                for _ in range(_MOST_REDIRECTS + 1):
-                    self._check(url)
+                for _ in range(_MAX_REDIRECTS + 1):
+                    self._check_host(url)
                     async with pool.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                         if not 300 <= response.status < 400:
-                            return await _body(response, url, min(self._max_bytes, largest), reserve)
+                            return await _read_body(response, url, limit, reserve)
                         url = urljoin(url, _header(response, b"location"))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, TimeoutError) as error:
             raise InvalidInputError(f"cannot fetch {url}", why=str(error) or type(error).__name__) from error
-        raise InvalidInputError(f"cannot fetch {url}", why=f"more than {_MOST_REDIRECTS} redirects")
+        raise InvalidInputError(f"cannot fetch {url}", why=f"more than {_MAX_REDIRECTS} redirects")
 
-    def _check(self, url: str) -> None:
+    def _check_host(self, url: str) -> None:
         try:
             parts = urlsplit(url)
-            port = parts.port or _PORTS[parts.scheme]
+            port = parts.port or _DEFAULT_PORTS[parts.scheme]
             host = (parts.hostname or "").lower()
         except (KeyError, ValueError) as error:
             raise InvalidInputError("not a URL to fetch", fix="use https:// with a host, or a data: URI") from error
-        if f"{host}:{port}" not in self._allowed and (port != _PORTS[parts.scheme] or host not in self._allowed):
+        names = {f"{host}:{port}", host} if port == _DEFAULT_PORTS[parts.scheme] else {f"{host}:{port}"}
+        if names.isdisjoint(self._allowed_hosts):
             raise InvalidInputError(
-                f"nothing is fetched from '{host}'",
+                f"cannot fetch from '{host}'",
                 why="this server does not allow that host",
-                fix="send the file itself: as a data: URI or an upload",
+                fix="send the file as a data: URI or as an upload",
             )
 
 
-async def _body(response: httpcore.Response, url: str, max_bytes: int, reserve: Reserve | None) -> bytes:
+async def _read_body(response: httpcore.Response, url: str, max_bytes: int, reserve: Reserve | None) -> bytes:
     if response.status != 200:
-        raise InvalidInputError(f"cannot fetch {url}", why=f"it answers with status {response.status}")
+        raise InvalidInputError(f"cannot fetch {url}", why=f"the host responds with status {response.status}")
     body = bytearray()
-    async for piece in response.aiter_stream():
-        if len(body) + len(piece) > max_bytes:
+    async for part in response.aiter_stream():
+        if len(body) + len(part) > max_bytes:
             raise RequestTooLargeError(f"the file at {url} is too large", why=f"the limit is {max_bytes} bytes")
         if reserve:
-            reserve(len(piece))
-        body += piece
+            reserve(len(part))
+        body += part
     return bytes(body)
 
 
 class _PublicNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses only."""
+    """Network backend that connects to public addresses only."""
 
     def __init__(self) -> None:
         self._network = httpcore.AnyIOBackend()
@@ -114,24 +115,24 @@ class _PublicNetwork(httpcore.AsyncNetworkBackend):
 
 async def _public_address(host: str, port: int) -> str:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        records = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise InvalidInputError(f"cannot find the host '{host}'", why=str(error)) from error
-    addresses = [str(address[0]) for *_, address in found]
+        raise InvalidInputError(f"cannot resolve the host '{host}'", why=str(error)) from error
+    addresses = [str(address[0]) for *_, address in records]
     if not all(is_public(address) for address in addresses):
-        raise InvalidInputError(f"nothing is fetched from '{host}'", why="its address is not a public one")
+        raise InvalidInputError(f"cannot fetch from '{host}'", why="its address is not public")
     return addresses[0]
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address, or the IPv4 address inside it, is one of the open internet."""
+    """Return whether an IP address, or the IPv4 address embedded in it, is public."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or _translated(ip) or ip
+        ip = ip.ipv4_mapped or ip.sixtofour or _nat64_ipv4(ip) or ip
     return ip.is_global and not ip.is_multicast
 
 
-def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _nat64_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
 
 

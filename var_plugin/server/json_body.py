@@ -1,4 +1,4 @@
-"""Parsing of JSON bodies, bounded before the first object is built."""
+"""Parse JSON bodies. Their structure is checked against limits before any object is built."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from var_plugin.server.pools import Pool
+from var_plugin.server.pools import ThreadPool
 
 MAX_VALUES = 20_000
-"""Members of all objects and elements of all arrays of one body."""
+"""Maximum total number of object members and array elements in a body."""
 
 MAX_DEPTH = 32
-"""Objects and arrays inside each other."""
+"""Maximum nesting depth of objects and arrays."""
 
-_MARK = re.compile(rb'["\[\]{},]')
-# Between two marks lie a number, a word, a colon or white space.
+_STRUCTURE = re.compile(rb'["\[\]{},]')
+# Two structural characters are separated by a number, a literal, a colon or white space only.
 _MAX_GAP = 4096
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_LARGE_BYTES = 64 * 1024
+_THREAD_MIN_BYTES = 64 * 1024
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON document.
+    """Parse a JSON document.
 
     Raises:
-        HTTPException: 413, it holds more values than the limit; 400, it is nested too deep, not JSON, or holds text
-            that is not Unicode.
+        HTTPException: 413, the document has too many values. 400, it is nested too deeply, is not JSON, or contains
+            text that is not valid Unicode.
     """
     _check_structure(body)
     try:
@@ -44,16 +44,16 @@ def parse_json(body: bytes) -> Any:
 
 
 def _check_structure(body: bytes) -> None:
-    """Count values and depth without building anything; strings are skipped whole."""
+    """Count values and depth without building objects. Strings are skipped."""
     position = values = depth = 0
     while True:
-        mark = _MARK.search(body, position, position + _MAX_GAP)
-        if mark is None:
+        character = _STRUCTURE.search(body, position, position + _MAX_GAP)
+        if character is None:
             if position + _MAX_GAP < len(body):
-                raise HTTPException(400, f"the body is not JSON: no value is as long as {_MAX_GAP} bytes")
+                raise HTTPException(400, f"the body is not JSON: a number or a literal is longer than {_MAX_GAP} bytes")
             return
-        position = mark.end()
-        match mark[0]:
+        position = character.end()
+        match character[0]:
             case b'"':
                 position = _end_of_string(body, position)
                 continue
@@ -65,14 +65,14 @@ def _check_structure(body: bytes) -> None:
         values += 1
         if values > MAX_VALUES:
             raise HTTPException(
-                413, f"the body holds more than {MAX_VALUES} values; send texts, not token ids, and several requests"
+                413, f"the body has more than {MAX_VALUES} values; send texts, not token ids, or split the request"
             )
         if depth > MAX_DEPTH:
-            raise HTTPException(400, f"the body is nested more than {MAX_DEPTH} levels deep")
+            raise HTTPException(400, f"the body is nested deeper than {MAX_DEPTH} levels")
 
 
 def _end_of_string(body: bytes, start: int) -> int:
-    """Return the position after the quotation mark that ends the string; the end of the body where none does."""
+    """Return the position after the closing quotation mark of a string, or the end of the body if there is none."""
     position = start
     while True:
         quote = body.find(b'"', position)
@@ -87,14 +87,15 @@ def _end_of_string(body: bytes, start: int) -> int:
 
 
 def _check_unicode(value: Any) -> None:
-    """Raise 400 for half of a surrogate pair, as clients leave that cut an emoji in two."""
+    """Raise 400 if a string has half of a surrogate pair. Clients produce one when they cut a text inside an emoji."""
     match value:
         case str():
             try:
                 value.encode()
             except UnicodeEncodeError as error:
                 raise HTTPException(
-                    400, "a text of the body is not Unicode: it holds half of a surrogate pair, such as half an emoji"
+                    400,
+                    "a text in the body is not valid Unicode: half of a surrogate pair, such as half an emoji",
                 ) from error
         case list():
             for element in value:
@@ -109,15 +110,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def bounded_route(documents: Pool) -> type[APIRoute]:
-    """Return a class of routes whose JSON bodies are parsed by `parse_json`, large ones in a thread."""
+def bounded_route(pool: ThreadPool) -> type[APIRoute]:
+    """Return a route class that parses JSON bodies with `parse_json`. Large bodies are parsed in a thread of `pool`."""
 
     class BoundedRequest(Request):
         async def json(self) -> Any:
             if not hasattr(self, "_json"):
                 body = await self.body()
-                is_large = len(body) > _LARGE_BYTES
-                self._json = await documents.run(parse_json, body) if is_large else parse_json(body)
+                is_large = len(body) > _THREAD_MIN_BYTES
+                self._json = await pool.run(parse_json, body) if is_large else parse_json(body)
             return self._json
 
     class BoundedRoute(APIRoute):

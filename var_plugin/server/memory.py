@@ -1,4 +1,4 @@
-"""A budget of bytes that all requests share."""
+"""A memory budget shared by all requests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.exceptions import HTTPException
 
 
-class OverBudgetError(HTTPException):
-    """The budget has no room for what a request needs."""
+class MemoryBudgetExceededError(HTTPException):
+    """The memory budget has no room for a request."""
 
     def __init__(self) -> None:
-        super().__init__(429, "the server holds as many bytes of requests as it can", {"Retry-After": "1"})
+        super().__init__(429, "the server is at its memory limit for requests", {"Retry-After": "1"})
 
 
 class Reservation:
@@ -24,35 +24,35 @@ class Reservation:
         self._budget, self._size = budget, size
 
     def add(self, size: int) -> None:
-        """Hold more bytes, at once.
+        """Acquire more bytes, without waiting.
 
         Raises:
-            OverBudgetError: there is no room for them.
+            MemoryBudgetExceededError: the budget has no room for them.
         """
-        self._budget.take(size)
+        self._budget.acquire(size)
         self._size += size
 
     def shrink(self, size: int) -> None:
-        """Hold at most so many bytes from now on."""
+        """Release all bytes above `size`."""
         if size < self._size:
-            self._budget.give_back(self._size - size)
+            self._budget.release(self._size - size)
             self._size = size
 
 
 class MemoryBudget:
-    """Counts bytes; used on the event loop only.
+    """Counts bytes. It is not thread-safe: use it on the event loop only.
 
     Args:
-        total: bytes that all requests may hold together.
+        total: maximum number of bytes that all requests hold together.
     """
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @contextmanager
-    def opened(self) -> Iterator[Reservation]:
-        """Give a reservation without bytes, and take back what it holds in the end."""
+    def track(self) -> Iterator[Reservation]:
+        """Yield an empty reservation. Its bytes are released after the block."""
         reservation = Reservation(self)
         try:
             yield reservation
@@ -60,48 +60,48 @@ class MemoryBudget:
             reservation.shrink(0)
 
     @asynccontextmanager
-    async def reserved(self, size: int) -> AsyncIterator[Reservation]:
-        """Wait for so many bytes, in order of arrival. More than the whole budget waits for the whole budget."""
+    async def reserve(self, size: int) -> AsyncIterator[Reservation]:
+        """Wait until `size` bytes are free, in order of arrival. A size above the budget waits for the whole budget."""
         size = min(size, self._total)
-        if self._waiting or size > self._free:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
+        if self._queue or size > self._free:
+            admission = asyncio.get_running_loop().create_future()
+            self._queue.append((size, admission))
             try:
-                await turn
+                await admission
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # its bytes were taken already
-                    self.give_back(size)
+                if admission.done() and not admission.cancelled():  # the bytes are already acquired
+                    self.release(size)
                 self._admit()
                 raise
         else:
-            self.take(size)
+            self.acquire(size)
         reservation = Reservation(self, size)
         try:
             yield reservation
         finally:
             reservation.shrink(0)
 
-    def take(self, size: int) -> None:
-        """Take bytes, at once.
+    def acquire(self, size: int) -> None:
+        """Acquire bytes, without waiting.
 
         Raises:
-            OverBudgetError: there is no room for them.
+            MemoryBudgetExceededError: the budget has no room for them.
         """
         if size > self._free:
-            raise OverBudgetError
+            raise MemoryBudgetExceededError
         self._free -= size
 
-    def give_back(self, size: int) -> None:
-        """Free bytes, and let those in who wait for them."""
+    def release(self, size: int) -> None:
+        """Release bytes and admit waiting reservations."""
         self._free += size
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
-            if not turn.cancelled():
+        while self._queue:
+            size, admission = self._queue[0]
+            if not admission.cancelled():
                 if size > self._free:
                     return
                 self._free -= size
-                turn.set_result(None)
-            self._waiting.popleft()
+                admission.set_result(None)
+            self._queue.popleft()

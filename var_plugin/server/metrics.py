@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""Prometheus metrics of the server."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class Metrics:
-    """The metrics of one app, in a registry of their own."""
+    """The metrics of one app, in a registry of its own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         registry = self._registry
         self.requests = Counter(
-            "var_plugin_requests", "Requests answered", ["route", "method", "status"], registry=registry
+            "var_plugin_requests", "Completed requests", ["route", "method", "status"], registry=registry
         )
         self.seconds = Histogram(
-            "var_plugin_request_seconds", "Time to the answer", ["route"], registry=registry, buckets=_SECONDS
+            "var_plugin_request_seconds",
+            "Request duration",
+            ["route"],
+            registry=registry,
+            buckets=_SECONDS,
         )
-        self.in_flight = Gauge("var_plugin_requests_in_flight", "Requests being worked on", registry=registry)
+        self.in_flight = Gauge("var_plugin_requests_in_flight", "Requests in progress", registry=registry)
         self.batches = Histogram(
-            "var_plugin_batch_items", "Items encoded together", ["space", "modality"], registry=registry, buckets=_ITEMS
+            "var_plugin_batch_items",
+            "Items per batch",
+            ["space", "modality"],
+            registry=registry,
+            buckets=_ITEMS,
         )
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
 
 class MetricsMiddleware:
-    """Counts and times every request by its route, so that ids in paths make no labels."""
+    """ASGI middleware that counts and times requests by route. Ids in paths do not become labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Handle an ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         status = 500
 
-        async def watch(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -56,9 +64,9 @@ class MetricsMiddleware:
         start = time.perf_counter()
         with self._metrics.in_flight.track_inprogress():
             try:
-                await self._app(scope, receive, watch)
+                await self._app(scope, receive, send_and_record)
             finally:
                 route = getattr(scope.get("route"), "path", "none")
-                method = scope["method"] if scope["method"] in _METHODS else "other"  # clients may invent methods
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # a client can send any method
                 self._metrics.requests.labels(route, method, str(status)).inc()
                 self._metrics.seconds.labels(route).observe(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Admission of requests: API keys, a bounded number at once, bounded bodies, and an end when the client leaves."""
+"""Admission control: API keys, limits on concurrency and body size, cancellation when the client disconnects."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from var_plugin.server.errors import render_error
-from var_plugin.server.memory import MemoryBudget, OverBudgetError
+from var_plugin.server.memory import MemoryBudget, MemoryBudgetExceededError
 from var_plugin.server.options import ServerOptions
 from var_plugin.web.limits import BodyLimits, ClientDisconnectedError, check_body_headers, check_key, read_body
 from var_plugin.web.same_origin import RefusedRequestError, send_refusal
 
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
-"""What answers without a key, and also when the server is full."""
+PUBLIC_PATHS = frozenset({"/health/live", "/health/ready", "/openapi.json"})
+"""Paths that need no API key and are served at full capacity, too."""
 
 RETRY_AFTER_SECONDS = 1
 
 _SMALL_BODY_BYTES = 64 * 1024
-# Bodies that are being received occupy no place among the requests in progress, but their number is bounded, too.
-_RECEIVED_PER_PLACE = 4
-# A JSON body, its strings and the media in them exist side by side; so do an upload and its files.
-_COPIES = 3
+# Requests whose body is still arriving do not count as in progress. Their number is limited separately.
+_RECEIVING_PER_SLOT = 4
+# A JSON body, its strings and the decoded media exist at the same time, as do an upload and its files.
+_COPIES_PER_BODY = 3
 
 
-class Gate:
-    """ASGI middleware that enforces API keys, concurrency and limits of bodies.
+class AdmissionMiddleware:
+    """ASGI middleware that enforces API keys, concurrency and body-size limits.
 
-    A request occupies a place from the end of its body to the end of its answer. It is cancelled when its client
-    leaves.
+    A request is in progress from the end of its body to the end of its response. It is cancelled when the client
+    disconnects.
 
     Args:
-        app: the application behind it.
-        options: keys and limits.
-        bodies: memory for the bodies of all requests.
+        app: the wrapped application.
+        options: API keys and limits.
+        bodies: memory budget for the bodies of all requests.
     """
 
     def __init__(self, app: ASGIApp, options: ServerOptions, bodies: MemoryBudget) -> None:
         self._app, self._options, self._bodies = app, options, bodies
-        self._in_flight = self._receiving = 0
+        self._in_progress = self._receiving = 0
         self._body_bytes: Mapping[str, int] = {
             "/v1/embeddings": options.json_bytes,
             "/v1/search": options.json_bytes,
@@ -48,8 +48,8 @@ class Gate:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with 401, 408, 413, 415 or 429."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        """Handle an ASGI request. A refused one gets 401, 408, 413, 415 or 429."""
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
             await self._app(scope, receive, send)
             return
         try:
@@ -63,64 +63,63 @@ class Gate:
         limits = BodyLimits(self._body_bytes.get(scope["path"], _SMALL_BODY_BYTES))
         check_key(scope["headers"], self._options.api_keys)
         check_body_headers(scope["headers"], limits.max_bytes)
-        self._check_places()
-        with self._bodies.opened() as memory:
+        self._check_capacity()
+        with self._bodies.track() as memory:
 
             def reserve(size: int) -> None:
                 try:
-                    memory.add(size * _COPIES)
-                except OverBudgetError:
-                    raise _busy("the server holds as many bytes of requests as it can") from None
+                    memory.add(size * _COPIES_PER_BODY)
+                except MemoryBudgetExceededError:
+                    raise _at_capacity("the server is at its memory limit for requests") from None
 
             self._receiving += 1
             try:
                 body = await read_body(scope, receive, limits, reserve)
             finally:
                 self._receiving -= 1
-            self._check_places()
-            self._in_flight += 1
+            self._check_capacity()
+            self._in_progress += 1
             try:
-                await self._answer(body, scope, receive, send)
+                await self._run_app(body, scope, receive, send)
             finally:
-                self._in_flight -= 1
+                self._in_progress -= 1
 
-    def _check_places(self) -> None:
-        places = self._options.max_in_flight
-        if self._in_flight >= places or self._receiving >= places * _RECEIVED_PER_PLACE:
-            raise _busy("the server is working on as many requests as it can")
+    def _check_capacity(self) -> None:
+        slots = self._options.max_in_progress
+        if self._in_progress >= slots or self._receiving >= slots * _RECEIVING_PER_SLOT:
+            raise _at_capacity("the server is at its limit of concurrent requests")
 
-    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application until it has answered or the client has left."""
-        leaving = asyncio.create_task(_disconnected(receive))
+    async def _run_app(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application until it has responded or the client has disconnected."""
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
         is_sent = False
 
         async def replay() -> Message:
             nonlocal is_sent
             if is_sent:
-                return await asyncio.shield(leaving)
+                return await asyncio.shield(disconnect)
             is_sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def answer() -> None:
+        async def respond() -> None:
             await self._app(scope, replay, send)
 
-        answering = asyncio.create_task(answer())
+        response = asyncio.create_task(respond())
         try:
-            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([response, disconnect], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
-            answering.cancel()  # no effect where it has ended
+            disconnect.cancel()
+            response.cancel()  # no effect if it is complete
         with suppress(asyncio.CancelledError):
-            await answering
+            await response
 
 
-async def _disconnected(receive: Receive) -> Message:
-    """Wait until the client leaves."""
+async def _wait_for_disconnect(receive: Receive) -> Message:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return message
 
 
-def _busy(reason: str) -> RefusedRequestError:
+def _at_capacity(reason: str) -> RefusedRequestError:
     return RefusedRequestError(429, reason, [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())])

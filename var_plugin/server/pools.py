@@ -1,4 +1,4 @@
-"""Thread pools of the server, one per kind of work, so that slow work does not hold up what is quick."""
+"""Thread pools of the server, one per kind of work, so that slow work does not delay fast work."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Pool:
-    """Runs functions in threads of its own. Work whose caller is cancelled does not start, or its decoding is ended.
+class ThreadPool:
+    """Runs functions in threads. If the caller is cancelled, queued work is dropped and running decoding is stopped.
 
     Args:
-        name: of the threads.
-        threads: how many functions run at once.
+        name: name of the threads.
+        threads: number of threads.
     """
 
     def __init__(self, name: str, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
-        """Return what the function returns."""
+        """Run a function in a thread and return its result."""
         cancellation = Cancellation()
 
         def work() -> R:
@@ -40,38 +40,38 @@ class Pool:
             raise
 
     def close(self) -> None:
-        """Drop what has not started."""
+        """Drop all queued work."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-class Pools:
-    """The pools of one server."""
+class ThreadPools:
+    """The thread pools of one server."""
 
     def __init__(self) -> None:
-        self.reads = Pool("reads", 4)
-        """Reads of the index that take milliseconds."""
-        self.searches = Pool("searches", 4)
-        """Searches by text."""
-        self.media_searches = Pool("media-searches", 2)
-        """Searches by image, audio or video, which encode media first."""
-        self.media = Pool("media", 2)
-        """Decoding of what clients send."""
-        self.thumbnails = Pool("thumbnails", 2)
-        """Decoding of frames of the index."""
-        self.documents = Pool("documents", 2)
-        """Parsing and writing of large JSON documents."""
-        self.health = Pool("health", 1)
-        """The question whether the index answers."""
-        self._encoders: list[Pool] = []
+        self.reads = ThreadPool("reads", 4)
+        """Short reads of the index."""
+        self.searches = ThreadPool("searches", 4)
+        """Text searches."""
+        self.media_searches = ThreadPool("media-searches", 2)
+        """Image, audio and video searches, which encode media first."""
+        self.media = ThreadPool("media", 2)
+        """Decoding of media in requests."""
+        self.thumbnails = ThreadPool("thumbnails", 2)
+        """Decoding of thumbnails of indexed videos."""
+        self.json = ThreadPool("json", 2)
+        """Parsing and serialisation of large JSON documents."""
+        self.health = ThreadPool("health", 1)
+        """Health check of the index."""
+        self._encoders: list[ThreadPool] = []
 
-    def encoder(self) -> Pool:
-        """Return a pool for one more encoder, which runs one batch at a time."""
-        pool = Pool("encoder", 1)
+    def add_encoder(self) -> ThreadPool:
+        """Add a pool with one thread for an encoder."""
+        pool = ThreadPool("encoder", 1)
         self._encoders.append(pool)
         return pool
 
     def close(self) -> None:
-        """Drop what has not started in any pool."""
-        own = (self.reads, self.searches, self.media_searches, self.media, self.thumbnails, self.documents, self.health)
-        for pool in (*own, *self._encoders):
+        """Drop all queued work of all pools."""
+        pools = (self.reads, self.searches, self.media_searches, self.media, self.thumbnails, self.json, self.health)
+        for pool in (*pools, *self._encoders):
             pool.close()

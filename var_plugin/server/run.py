@@ -1,4 +1,4 @@
-"""Starting the server: what `var-plugin serve` calls."""
+"""Run the server; implements `var-plugin serve`."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def serve(
     token: str | None = None,
     options: ServerOptions | None = None,
 ) -> None:
-    """Serve until a signal comes; requests in progress have `web.serving.GRACE_SECONDS` to end.
+    """Run the server until a signal arrives. Requests in progress have `web.serving.GRACE_SECONDS` to finish.
 
     Args:
         host: address to listen on.
         port: port to listen on.
-        suite: name of the suite; default: the one that made the index, without an index the setting `suite`.
-        index: a path or the URI of a Milvus server; None: no routes for search and videos.
-        token: as for `open_index`.
-        options: keys and limits.
+        suite: name of the suite. None: the suite of the index, or without an index the setting `suite`.
+        index: path or Milvus URI of an index. None: no routes for search and videos.
+        token: token of the Milvus server.
+        options: API keys and limits. None: the defaults.
 
     Raises:
         MissingDependencyError: the packages of the server are not installed.
-        InvalidInputError: the server would be open to others than this machine without a key.
+        InvalidInputError: `host` is not a loopback address, and no API key is set.
         UnknownSuiteError, IndexUnavailableError, FingerprintMismatchError: as `open_index`.
     """
     require("server", "fastapi", "httpcore", "multipart", "prometheus_client", "uvicorn")
@@ -49,17 +49,16 @@ def serve(
 
     with ExitStack() as stack:
         opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
-        options = options.model_copy(update={"host_names": options.host_names | {host}})
+        options = options.model_copy(update={"allowed_hosts": options.allowed_hosts | {host}})
         app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)
-        # Removes what clients sent, where the server cannot end in order.
+        # Removes temporary files of requests when the process is forced to exit.
         cleanup = partial(shutil.rmtree, app.state.workspace, ignore_errors=True)
         run_app(cast(ASGIApp, app), host=host, port=port, cleanup=cleanup)
 
 
 def limit_encoder_threads() -> None:
-    """Keep the encoders' threads off one core, unless OMP_NUM_THREADS says what they may have.
+    """Reserve one core for request handling, unless OMP_NUM_THREADS is set. Call it before torch is imported.
 
-    They wait for each other by spinning: on a core that also reads requests, that costs many times what it saves. Works
-    only before torch is loaded.
+    OpenMP threads wait for each other by spinning. If one of them shares its core with request handling, all are slow.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))

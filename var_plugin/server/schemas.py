@@ -1,4 +1,4 @@
-"""The shapes of requests and answers: OpenAI's where OpenAI has one."""
+"""Schemas of requests and responses. They follow OpenAI's API where it has an equivalent."""
 
 from __future__ import annotations
 
@@ -16,69 +16,71 @@ Dimensions = Annotated[int, Field(ge=1)]
 Weight = Annotated[Finite, Field(ge=0, le=MAX_WEIGHT)]
 
 MAX_INPUTS = 2048
+"""Maximum number of inputs per request."""
 
 MAX_NAME_LENGTH = 256
-"""Characters of a name: of a model, a camera, a key or a value of metadata, a user."""
+"""Maximum length of a name (model, camera, user, metadata key or value), in characters."""
 
 MAX_NAMES = 1000
-"""Values of one list of a filter."""
+"""Maximum number of values in one list of a filter."""
 
 MAX_METADATA_KEYS = 64
-"""Keys of the metadata of a filter."""
+"""Maximum number of metadata keys in a filter."""
 
 MAX_SPACE_WEIGHTS = 64
+"""Maximum number of spaces in the weights of a search."""
 
-_URI = "a data: URI with base64; or an https: URL, where the server allows its host"
+_URI = "a data: URI with base64, or an https: URL if the server allows its host"
 
 
 class MediaUrl(Value):
-    """Where an image, a sound or a video is."""
+    """Location of an image, audio or video file."""
 
     url: str = Field(description=_URI)
     detail: str | None = Field(
-        default=None, max_length=MAX_NAME_LENGTH, description="accepted from OpenAI's clients; changes nothing"
+        default=None, max_length=MAX_NAME_LENGTH, description="accepted for OpenAI compatibility and ignored"
     )
 
 
-class SoundData(Value):
-    """A sound as OpenAI's chat takes it."""
+class AudioData(Value):
+    """An audio file in the format of OpenAI's chat API."""
 
     data: str = Field(description="the file in base64")
     format: str = Field(
-        max_length=MAX_NAME_LENGTH, description="its kind, such as wav or mp3; the file itself is believed"
+        max_length=MAX_NAME_LENGTH, description="file format, such as wav or mp3; ignored, the format is detected"
     )
 
 
 class TextPart(Value):
-    """A text."""
+    """A text input."""
 
     type: Literal["text"]
     text: str
 
 
 class ImagePart(Value):
-    """An image."""
+    """An image input."""
 
     type: Literal["image_url"]
     image_url: MediaUrl
 
 
 class AudioPart(Value):
-    """A sound by URL."""
+    """An audio input by URL."""
 
     type: Literal["audio_url"]
     audio_url: MediaUrl
 
 
 class InputAudioPart(Value):
-    """A sound as data."""
+    """An audio input as base64 data."""
 
     type: Literal["input_audio"]
-    input_audio: SoundData
+    input_audio: AudioData
 
 
 class VideoPart(Value):
-    """A video."""
+    """A video input."""
 
     type: Literal["video_url"]
     video_url: MediaUrl
@@ -91,46 +93,45 @@ Input = str | ContentPart
 
 
 class _Request(Value):
-    """A body in which an empty string in an optional field means that the field is absent, as in a form."""
+    """Base class of request bodies. An empty string in an optional field counts as absent, as in a form."""
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_empty(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
+    def _drop_empty(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {name: value for name, value in given.items() if value != "" or name not in optional}
+        return {name: value for name, value in body.items() if value != "" or name not in optional}
 
 
 class EmbeddingsRequest(_Request):
-    """What to embed; every item becomes one vector."""
+    """Inputs to embed. Each input becomes one vector."""
 
-    model: str = Field(max_length=MAX_NAME_LENGTH, description="an id that /v1/models lists", examples=["lite/scene"])
+    model: str = Field(max_length=MAX_NAME_LENGTH, description="model id from /v1/models", examples=["lite/scene"])
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
-        description=f"texts, content parts, or media as strings: {_URI}", examples=[["a man falls off a bicycle"]]
+        description=f"texts, content parts, or media as strings ({_URI})", examples=[["a man falls off a bicycle"]]
     )
     modality: Modality | None = Field(
-        default=None, description="what the strings are; by default data: URIs are what they declare, the rest is text"
+        default=None,
+        description="modality of string inputs; null: the type that a data: URI declares, other strings are text",
     )
     encoding_format: EncodingFormat | None = Field(
-        default=None, description="base64: little-endian float32; null: float"
+        default=None, description="float, or base64 of little-endian float32; null: float"
     )
     dimensions: Dimensions | None = Field(
-        default=None, description="the model's own number of dimensions; vectors are not cut"
+        default=None, description="must equal the dimensions of the model; vectors are not truncated"
     )
     user: str | None = Field(
-        default=None, max_length=MAX_NAME_LENGTH, description="accepted from OpenAI's clients; changes nothing"
+        default=None, max_length=MAX_NAME_LENGTH, description="accepted for OpenAI compatibility and ignored"
     )
 
     @field_validator("input", mode="before")
     @classmethod
-    def _no_tokens(cls, given: Any) -> Any:
-        first = given[0] if isinstance(given, list) and given else None
+    def _refuse_token_ids(cls, value: Any) -> Any:
+        first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, int) or (isinstance(first, list) and first and isinstance(first[0], int)):
-            raise ValueError(
-                "token ids mean nothing to these models; send texts (LangChain: check_embedding_ctx_length=False)"
-            )
-        return given
+            raise ValueError("token ids are not supported; send texts (LangChain: check_embedding_ctx_length=False)")
+        return value
 
     def items(self) -> list[Input]:
         """Return the inputs as a list."""
@@ -138,7 +139,7 @@ class EmbeddingsRequest(_Request):
 
 
 class Embedding(Value):
-    """One vector; inner products of vectors of one model are similarities."""
+    """One vector. The inner product of two vectors of a model is their similarity."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -146,14 +147,14 @@ class Embedding(Value):
 
 
 class Usage(Value):
-    """Size of the texts in words: tokens are another number for each model. Media count nothing."""
+    """Number of words in the texts, not tokens. Media are not counted."""
 
     prompt_tokens: int
     total_tokens: int
 
 
-class EmbeddingsAnswer(Value):
-    """The vectors, in the order of the inputs."""
+class EmbeddingsResponse(Value):
+    """Vectors in the order of the inputs."""
 
     object: Literal["list"] = "list"
     data: list[Embedding]
@@ -162,16 +163,16 @@ class EmbeddingsAnswer(Value):
 
 
 class Model(Value):
-    """A space of the suite: what it takes, and what its vectors are."""
+    """A model: one space of the suite."""
 
     id: str
     object: Literal["model"] = "model"
-    created: int = Field(description="when this server started, in seconds since 1970 UTC")
+    created: int = Field(description="start time of the server, in seconds since 1970-01-01 UTC")
     owned_by: Literal["var-plugin"] = "var-plugin"
-    capabilities: list[Modality]
+    capabilities: list[Modality] = Field(description="supported modalities")
     dimensions: int
     metric: str
-    fingerprint: str = Field(description="vectors of models with the same fingerprint can be compared")
+    fingerprint: str = Field(description="vectors with the same fingerprint can be compared")
 
 
 class Models(Value):
@@ -181,92 +182,90 @@ class Models(Value):
     data: list[Model]
 
 
-def _bounded(given: Filter) -> Filter:
-    """Refuse a filter with more or longer names than the limits."""
-    lists = [given.cameras or (), given.video_ids or (), given.kinds or ()]
-    texts = [value for value in given.metadata.values() if isinstance(value, str)]
-    names = [*given.metadata, *texts, *(name for names in lists for name in names)]
-    if any(len(names) > MAX_NAMES for names in lists) or len(given.metadata) > MAX_METADATA_KEYS:
+def _check_filter_size(value: Filter) -> Filter:
+    """Check the number and the length of the names in a filter."""
+    lists = [value.cameras or (), value.video_ids or (), value.kinds or ()]
+    texts = [text for text in value.metadata.values() if isinstance(text, str)]
+    names = [*value.metadata, *texts, *(name for names in lists for name in names)]
+    if any(len(names) > MAX_NAMES for names in lists) or len(value.metadata) > MAX_METADATA_KEYS:
         raise PydanticCustomError(
             "too_long", f"a filter holds at most {MAX_NAMES} names in a list, {MAX_METADATA_KEYS} keys"
         )
     if any(len(name) > MAX_NAME_LENGTH for name in names):
         raise PydanticCustomError("too_long", f"a name in a filter has at most {MAX_NAME_LENGTH} characters")
-    return given
+    return value
 
 
 class SearchRequest(_Request):
-    """What is looked for: a text, an image, a sound, a video, or several of them at once."""
+    """A search query: text, image, audio or video, or several of them."""
 
     text: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH, examples=["a man smashes a window"])
     image: str | None = Field(default=None, description=_URI)
     audio: str | None = Field(default=None, description=_URI)
     video: str | None = Field(default=None, description=_URI)
     k: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="number of moments; null: 5")
-    filter: Annotated[Filter, AfterValidator(_bounded)] | None = Field(
-        default=None, description="what the moments must satisfy"
+    filter: Annotated[Filter, AfterValidator(_check_filter_size)] | None = Field(
+        default=None, description="conditions that the segments must meet"
     )
-    min_score: Finite | None = Field(
-        default=None, description="leave out moments below it, in deviations above unrelated footage"
-    )
+    min_score: Finite | None = Field(default=None, description="minimum score (z-score) of a moment")
     group_by: GroupBy | None = Field(
-        default=None, description="video: the best moment of each video only; null: every moment"
+        default=None, description="video: only the best moment of each video; null: all moments"
     )
     weights: Annotated[dict[str, Weight], Field(max_length=MAX_SPACE_WEIGHTS)] | None = Field(
-        default=None, description="per space, what its scores count against those of the others; 0 leaves it out"
+        default=None, description="weight of the scores of each space; 0 excludes the space"
     )
 
 
-class FoundMoment(Value):
-    """A moment, with addresses on this server in place of files."""
+class MomentResult(Value):
+    """A moment. URLs on this server replace file paths."""
 
     id: str
     video_id: str
-    uri: str = Field(description="the video on this server")
-    name: str = Field(description="name of the video's file")
+    uri: str = Field(description="path of the video on this server")
+    name: str = Field(description="file name of the video")
     camera: str
-    start: float = Field(description="seconds from the start of the video, as `end` and `peak`")
+    start: float = Field(description="seconds from the start of the video; so are `end` and `peak`")
     end: float
     peak: float
-    score: float = Field(description="comparable within one query only")
-    confidence: float | None = Field(description="probability, where the suite was calibrated; else null")
-    anomaly_score: float
-    matched: dict[str, float] = Field(description="best similarity per space")
-    recorded_at: datetime | None = Field(description="clock time at `start`; null when unknown")
-    thumbnail: str = Field(description="an image of the peak, on this server")
+    score: float = Field(description="z-score of the similarity; comparable within one query only")
+    confidence: float | None = Field(description="calibrated probability of a match; null: not calibrated")
+    anomaly_score: float = Field(description="0 to 1")
+    matched: dict[str, float] = Field(description="best score per space")
+    recorded_at: datetime | None = Field(description="clock time at `start`; null: unknown")
+    thumbnail: str = Field(description="path of a frame at the peak, on this server")
 
 
-class SearchAnswer(Value):
-    """The moments found, best first."""
+class SearchResponse(Value):
+    """Matching moments, best first."""
 
     object: Literal["list"] = "list"
-    data: list[FoundMoment]
+    data: list[MomentResult]
 
 
 class IndexedVideo(Value):
-    """A video of the index."""
+    """A video in the index."""
 
     id: str
     object: Literal["video"] = "video"
-    name: str = Field(description="name of its file")
+    name: str = Field(description="file name of the video")
     camera: str
     duration: float = Field(description="seconds")
-    recorded_at: datetime | None = Field(description="clock time at its start; null when unknown")
-    clock: ClockOrigin | None = Field(description="how that time is known")
+    recorded_at: datetime | None = Field(description="clock time at the start of the video; null: unknown")
+    clock: ClockOrigin | None = Field(description="source of the clock time")
     added_at: datetime
     metadata: dict[str, Scalar]
-    rows: dict[str, int] = Field(description="segments per space")
+    rows: dict[str, int] = Field(description="number of segments per space")
 
 
 class IndexedVideos(Value):
-    """A page of videos in order of addition."""
+    """A page of videos, in the order in which they were added."""
 
     object: Literal["list"] = "list"
     data: list[IndexedVideo]
-    has_more: bool = Field(description="whether others follow; ask with `after` set to the last id of this page")
+    has_more: bool = Field(description="whether there are more videos after this page")
 
 
 class Health(Value):
-    """Whether the server is in order."""
+    """Health of the server."""
 
     status: Literal["live", "ready"]

@@ -1,1 +1,1 @@
-"""What the page, the HTTP server and the MCP server share: the gate, limits, and running uvicorn."""
+"""Shared by the page, the HTTP server and the MCP server: same-origin checks, request limits, uvicorn."""

@@ -1,4 +1,4 @@
-"""Running an ASGI application with uvicorn, with limits on slow and oversized request headers and on the shutdown."""
+"""Run an ASGI application with uvicorn, with limits on request headers, slow clients and the shutdown time."""
 
 from __future__ import annotations
 
@@ -18,49 +18,48 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from var_plugin.web.same_origin import MAX_HEADER_BYTES, MAX_TARGET_BYTES, ASGIApp
 
 GRACE_SECONDS = 20
-"""Time that requests have to end after SIGTERM; then they are cancelled."""
+"""Time for requests to finish after SIGTERM. Then they are cancelled."""
 
 EXIT_SECONDS = 1.0
-"""Time after the grace in which the process must end, whatever its threads do."""
+"""Time between the end of the grace period and the forced exit of the process."""
 
 HEADER_SECONDS = 15.0
-"""Time that a client has to send the headers of a request."""
-
+"""Time for a client to send the headers of a request."""
 
 STALL_SECONDS = 30.0
-"""Time in which a client must read something of an answer that waits for it."""
+"""Time in which a client must read at least part of a pending response."""
 
 
 class BoundedH11Protocol(H11Protocol):
-    """Closes a connection whose client sends the headers of a request, or reads an answer, too slowly."""
+    """Close connections whose client sends request headers or reads a response too slowly."""
 
     _header_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
     _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for the first request."""
+        """Start the timers of a new connection."""
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(HEADER_SECONDS, transport.close)
         self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
 
     def resume_writing(self) -> None:
-        """Note that the client reads."""
+        """Record that the client has read data."""
         self._unread = 0
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Stop the timer when the headers are complete; start it when a new request begins."""
+        """Stop the header timer when the headers are complete. Start it when a new request begins."""
         super().data_received(data)
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if is_answering:
-            self._stop_timer()
+        is_responding = self.cycle is not None and not self.cycle.response_complete
+        if is_responding:
+            self._stop_header_timer()
         elif self._header_timer is None:
             self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._stop_timer()
+        """Stop all timers."""
+        self._stop_header_timer()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         super().connection_lost(exc)
@@ -73,22 +72,22 @@ class BoundedH11Protocol(H11Protocol):
         self._unread = unread
         self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
 
-    def _stop_timer(self) -> None:
+    def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
 
 class EscapingFormatter(DefaultFormatter):
-    """Escapes control characters: a client cannot forge lines of the log or control the terminal."""
+    """Escape control characters, so that a client cannot forge log lines or control the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return the line of a record."""
+        """Return the log line of a record."""
         record.message = _escaped(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        """Return a traceback, indented so that none of its lines looks like one of the log."""
+        """Return a traceback, indented so that none of its lines looks like a log line."""
         return "\n".join(f"    {_escaped(line)}" for line in super().formatException(ei).split("\n"))
 
 
@@ -103,7 +102,7 @@ LOGGING: dict[str, Any] = {
     },
     "root": {"handlers": ["default"], "level": "WARNING"},
 }
-"""Configuration of logging: everything goes to stderr through `EscapingFormatter`."""
+"""Logging configuration: everything goes to stderr through `EscapingFormatter`."""
 
 
 def _escaped(text: str) -> str:
@@ -111,7 +110,7 @@ def _escaped(text: str) -> str:
 
 
 class BoundedServer(uvicorn.Server):
-    """Ends the process after a signal within `GRACE_SECONDS` and `EXIT_SECONDS`, also while threads still work."""
+    """Exit within `GRACE_SECONDS` + `EXIT_SECONDS` after a signal, even if threads are still running."""
 
     def __init__(self, config: uvicorn.Config, cleanup: Callable[[], None]) -> None:
         super().__init__(config)
@@ -119,7 +118,7 @@ class BoundedServer(uvicorn.Server):
         self._deadline: threading.Timer | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start the shutdown and its deadline."""
+        """Start the shutdown and the timer for the forced exit."""
         if self._deadline is None:
             self._deadline = threading.Timer(GRACE_SECONDS + EXIT_SECONDS, self._exit, [sig])
             self._deadline.daemon = True
@@ -127,28 +126,28 @@ class BoundedServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def _exit(self, sig: int) -> None:
-        # Python cannot stop a thread, and would wait for it.
+        # Python cannot stop a thread. A normal exit would wait for it.
         try:
-            sys.stderr.write(f"WARNING:  Work did not end within {GRACE_SECONDS} s of the signal; the server exits.\n")
+            sys.stderr.write(f"WARNING:  Work did not finish within {GRACE_SECONDS} s of the signal; exiting now.\n")
             self._cleanup()
         finally:
             os._exit(128 + sig)
 
 
 def run_app(app: ASGIApp, *, host: str, port: int, cleanup: Callable[[], None] = lambda: None, **options: Any) -> None:
-    """Serve until a signal comes.
+    """Run an ASGI application until a signal arrives.
 
-    Requests in progress have `GRACE_SECONDS` to end, then they are cancelled. Where threads work on, the process exits
-    without them `EXIT_SECONDS` later: `app` must write nothing that may not be cut short.
+    Requests in progress have `GRACE_SECONDS` to finish. Then they are cancelled. If threads are still running
+    `EXIT_SECONDS` later, the process exits without waiting for them. `app` must therefore tolerate interrupted writes.
 
-    h11 is used rather than httptools: it bounds the size of headers and tells absolute request targets apart.
+    The HTTP parser is h11, not httptools, because h11 limits the header size and detects absolute request targets.
 
     Args:
-        app: what answers.
-        host: address to listen at.
-        port: port to listen at.
-        cleanup: runs before the process exits without its threads.
-        options: passed on to `uvicorn.Config`.
+        app: the application to run.
+        host: address to listen on.
+        port: port to listen on.
+        cleanup: called before a forced exit.
+        options: passed to `uvicorn.Config`.
     """
     config = uvicorn.Config(
         app,
