@@ -26,7 +26,7 @@ def test_the_page_is_served_until_ctrl_c(tmp_path: Path) -> None:
     running = start_program(index=tmp_path / "index.db")
     assert running.stdout
     line = running.stdout.readline()
-    match = re.match(r"The page is at (http://127\.0\.0\.1:\d+/); Ctrl-C ends it\.", line)
+    match = re.match(r"The page is at (http://127\.0\.0\.1:\d+/)\. Press Ctrl-C to stop\.", line)
     assert match, line
     assert httpx.get(match[1]).status_code == 200
     running.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from var_plugin.server.pools import ThreadPool
 
 
 class Encoder:
-    """Squares numbers; waits where it is told to; refuses negative ones."""
+    """Squares numbers once `go` is set. Fails for negative ones."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -29,14 +29,14 @@ class Encoder:
         return np.array([[item * item] for item in items], np.float32)
 
 
-async def test_a_lone_request_is_encoded_at_once() -> None:
+async def test_single_request_is_encoded_at_once() -> None:
     encoder = Encoder()
     batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     assert (await batcher.encode([2, 3])).tolist() == [[4], [9]]
     assert encoder.batches == [[2, 3]]
 
 
-async def test_requests_that_come_while_it_works_are_encoded_together() -> None:
+async def test_requests_that_arrive_during_a_batch_form_the_next_batch() -> None:
     encoder, sizes = Encoder(), []
     batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=sizes.append)
     encoder.go.clear()
@@ -51,7 +51,7 @@ async def test_requests_that_come_while_it_works_are_encoded_together() -> None:
     assert sizes == [1, 6]
 
 
-async def test_batches_stay_within_their_size_and_in_order() -> None:
+async def test_batches_respect_max_items_and_the_order_of_arrival() -> None:
     encoder = Encoder()
     batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=3, observe=lambda _: None)
     long, short = await asyncio.gather(batcher.encode([1, 2, 3, 4, 5]), batcher.encode([6]))
@@ -60,7 +60,7 @@ async def test_batches_stay_within_their_size_and_in_order() -> None:
     assert encoder.batches == [[1, 2, 3], [4, 5, 6]]
 
 
-async def test_one_bad_request_does_not_harm_its_neighbours() -> None:
+async def test_failing_request_does_not_fail_others_in_its_batch() -> None:
     batcher = Batcher(Encoder(), ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     good, bad, other = await asyncio.gather(
         batcher.encode([1]), batcher.encode([-1]), batcher.encode([2]), return_exceptions=True
@@ -70,18 +70,18 @@ async def test_one_bad_request_does_not_harm_its_neighbours() -> None:
     assert isinstance(bad, InvalidInputError)
 
 
-async def test_what_nobody_waits_for_any_more_is_not_encoded() -> None:
+async def test_cancelled_request_is_not_encoded() -> None:
     encoder = Encoder()
     batcher = Batcher(encoder, ThreadPool("encoder", 1), max_items=8, observe=lambda _: None)
     encoder.go.clear()
     first = asyncio.create_task(batcher.encode([1]))
     await asyncio.sleep(0.05)
-    gone = asyncio.create_task(batcher.encode([2]))
-    kept = asyncio.create_task(batcher.encode([3]))
+    cancelled = asyncio.create_task(batcher.encode([2]))
+    last = asyncio.create_task(batcher.encode([3]))
     await asyncio.sleep(0.05)
-    gone.cancel()
+    cancelled.cancel()
     encoder.go.set()
-    await asyncio.gather(first, kept)
+    await asyncio.gather(first, last)
     with pytest.raises(asyncio.CancelledError):
-        await gone
+        await cancelled
     assert encoder.batches == [[1], [3]]

@@ -34,12 +34,12 @@ def test_files_are_uploaded(client: httpx.Client, green_png: bytes, blue_film: P
 
 
 def test_a_text_file_must_be_utf8(client: httpx.Client) -> None:
-    answer = client.post("/v1/embeddings/files", data={"model": MODEL, "modality": "text"}, files={"files": b"\xff"})
-    assert answer.status_code == 400
-    assert "UTF-8" in answer.json()["error"]["message"]
+    response = client.post("/v1/embeddings/files", data={"model": MODEL, "modality": "text"}, files={"files": b"\xff"})
+    assert response.status_code == 400
+    assert "UTF-8" in response.json()["error"]["message"]
 
 
-def test_the_modality_decides_what_strings_are(client: httpx.Client, green_png: bytes) -> None:
+def test_modality_overrides_the_interpretation_of_strings(client: httpx.Client, green_png: bytes) -> None:
     uri = data_uri("application/octet-stream", green_png)
     as_text = client.post("/v1/embeddings", json={"model": MODEL, "input": uri}).json()
     as_image = client.post("/v1/embeddings", json={"model": MODEL, "input": uri, "modality": "image"}).json()
@@ -47,16 +47,16 @@ def test_the_modality_decides_what_strings_are(client: httpx.Client, green_png: 
     assert as_image["data"][0]["embedding"][1] == pytest.approx(1, abs=1e-3)
 
 
-def test_unknown_fields_are_told(client: httpx.Client) -> None:
-    answer = client.post("/v1/embeddings", json={"model": MODEL, "input": "red", "pooling": "max"})
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "pooling"
+def test_unknown_field_gets_400(client: httpx.Client) -> None:
+    response = client.post("/v1/embeddings", json={"model": MODEL, "input": "red", "pooling": "max"})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "pooling"
 
 
-def test_more_texts_than_a_batch_keep_their_order(serving: Callable[..., str]) -> None:
+def test_order_is_kept_if_the_texts_exceed_a_batch(serving: Callable[..., str]) -> None:
     texts = ["red", "green", "blue", "yellow", "red", "green", "blue"]
-    answer = httpx.post(f"{serving(max_batch=3)}/v1/embeddings", json={"model": MODEL, "input": texts}).json()
-    vectors = [item["embedding"] for item in answer["data"]]
+    response = httpx.post(f"{serving(max_batch=3)}/v1/embeddings", json={"model": MODEL, "input": texts}).json()
+    vectors = [item["embedding"] for item in response["data"]]
     assert vectors[:3] == vectors[4:] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
@@ -67,42 +67,42 @@ def test_a_server_without_an_index_has_no_search(client: httpx.Client) -> None:
 def test_optional_fields_may_be_null(server: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     null = {"encoding_format": None, "dimensions": None, "user": None, "modality": None}
-    answer = httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **null}, headers=headers)
-    assert answer.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+    response = httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **null}, headers=headers)
+    assert response.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
     null = dict.fromkeys(("image", "audio", "video", "k", "filter", "min_score", "group_by", "weights"))
-    answer = httpx.post(f"{server}/v1/search", json={"text": "red", **null}, headers=headers)
-    assert len(answer.json()["data"]) > 0
+    response = httpx.post(f"{server}/v1/search", json={"text": "red", **null}, headers=headers)
+    assert len(response.json()["data"]) > 0
 
 
 def test_empty_optional_fields_count_as_absent(server: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     empty = {"encoding_format": "", "dimensions": "", "user": "", "modality": ""}
     form = {"model": MODEL, "encoding_format": "", "dimensions": "", "user": ""}
-    for answer in (
+    for response in (
         httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **empty}, headers=headers),
         httpx.post(
             f"{server}/v1/embeddings/files", data=form | {"modality": "text"}, files={"files": b"red"}, headers=headers
         ),
     ):
-        assert answer.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+        assert response.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
     empty = dict.fromkeys(("image", "audio", "video", "k", "filter", "min_score", "group_by", "weights"), "")
-    answer = httpx.post(f"{server}/v1/search", json={"text": "red", **empty}, headers=headers)
-    assert len(answer.json()["data"]) > 0
+    response = httpx.post(f"{server}/v1/search", json={"text": "red", **empty}, headers=headers)
+    assert len(response.json()["data"]) > 0
     assert httpx.get(f"{server}/v1/videos?after=", headers=headers).json()["data"]
-    refused = [
+    refusals = [
         httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ""}, headers=headers),
         httpx.post(f"{server}/v1/search", json={"text": "", "image": ""}, headers=headers),
     ]
-    messages = [answer.json()["error"]["message"] for answer in refused]
-    assert [answer.status_code for answer in refused] == [400, 400]
+    messages = [response.json()["error"]["message"] for response in refusals]
+    assert [response.status_code for response in refusals] == [400, 400]
     assert messages[0].startswith("a text is empty")
     assert messages[1].startswith("nothing to search for")
 
 
-def test_unknown_fields_are_named(server: str) -> None:
-    asked = {"model": MODEL, "input": "red", "top_k": 3}
-    answer = httpx.post(f"{server}/v1/embeddings", json=asked, headers={"Authorization": f"Bearer {KEY}"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "top_k")
+def test_error_names_the_unknown_field(server: str) -> None:
+    body = {"model": MODEL, "input": "red", "top_k": 3}
+    response = httpx.post(f"{server}/v1/embeddings", json=body, headers={"Authorization": f"Bearer {KEY}"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "top_k")
 
 
 @pytest.mark.parametrize(
@@ -117,15 +117,15 @@ def test_unknown_fields_are_named(server: str) -> None:
 )
 def test_half_an_emoji_is_refused(server: str, path: str, document: dict[str, object]) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    answer = httpx.post(server + path, content=json.dumps(document), headers=headers)
-    assert answer.status_code == 400
-    assert "half of a surrogate pair" in answer.json()["error"]["message"]
+    response = httpx.post(server + path, content=json.dumps(document), headers=headers)
+    assert response.status_code == 400
+    assert "half of a surrogate pair" in response.json()["error"]["message"]
 
 
-def test_the_length_of_texts_is_bounded_on_every_path(server: str) -> None:
+def test_text_length_is_limited_on_every_route(server: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     long = "red " * 10_000
-    answers = [
+    responses = [
         httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": long}, headers=headers),
         httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ["red " * 8000] * 40}, headers=headers),
         httpx.post(
@@ -138,4 +138,4 @@ def test_the_length_of_texts_is_bounded_on_every_path(server: str) -> None:
         httpx.post(f"{server}/v1/search", json={"text": "red", "filter": {"cameras": [long]}}, headers=headers),
         httpx.post(f"{server}/v1/search", json={"text": "red", "filter": {"metadata": {"a": long}}}, headers=headers),
     ]
-    assert [answer.status_code for answer in answers] == [413] * 6
+    assert [response.status_code for response in responses] == [413] * 6

@@ -14,13 +14,13 @@ from var_plugin.server.errors import STATUS
 
 
 def test_every_error_of_the_package_has_a_status() -> None:
-    kinds = set(errors.VarPluginError.__subclasses__())
-    assert set(STATUS) == kinds
+    classes = set(errors.VarPluginError.__subclasses__())
+    assert set(STATUS) == classes
     assert set(STATUS.values()) <= {400, 404, 413, 500, 503}
 
 
-class Broken:
-    """Fails as it is told."""
+class FailingEncoder:
+    """Text encoder that always fails with the given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -36,16 +36,16 @@ class Broken:
         (RuntimeError("at /secret/place"), 500, "runtime_error"),
     ],
 )
-def test_the_inside_of_the_server_is_told_to_its_log_only(
+def test_details_of_internal_errors_are_only_logged(
     serving: Callable[..., str], caplog: pytest.LogCaptureFixture, error: Exception, status: int, code: str
 ) -> None:
-    address = serving(suite_with(Broken(error)))
+    address = serving(suite_with(FailingEncoder(error)))
     with caplog.at_level(logging.ERROR):
-        answer = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": "red"})
-    assert answer.status_code == status
-    body = answer.json()["error"]
+        response = httpx.post(f"{address}/v1/embeddings", json={"model": MODEL, "input": "red"})
+    assert response.status_code == status
+    body = response.json()["error"]
     assert (body["type"], body["code"]) == ("server_error", code)
-    assert "secret" not in answer.text
+    assert "secret" not in response.text
     reference = body["message"].rpartition(" ")[2]
     assert any(reference in record.getMessage() for record in caplog.records)
     assert "/secret/" in caplog.text

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.colors import suite_with
 from tests.server.conftest import KEY, MODEL
-from tests.server.test_errors import Broken
-from tests.server.test_middleware import Waiting
+from tests.server.test_errors import FailingEncoder
+from tests.server.test_middleware import BlockingEncoder
 from var_plugin.errors import MissingWeightsError
 
 
@@ -22,26 +22,26 @@ def eventually_ready(address: str) -> bool:
     return False
 
 
-def test_a_server_lives_before_it_is_ready(serving: Callable[..., str]) -> None:
-    words = Waiting()
-    address = serving(suite_with(words))
+def test_server_is_live_before_it_is_ready(serving: Callable[..., str]) -> None:
+    encoder = BlockingEncoder()
+    address = serving(suite_with(encoder))
     assert httpx.get(f"{address}/health/live").json() == {"status": "live"}
-    answer = httpx.get(f"{address}/health/ready")
-    assert answer.status_code == 503
-    assert answer.json()["error"]["message"] == "the encoders are loading"
-    words.go.set()
+    response = httpx.get(f"{address}/health/ready")
+    assert response.status_code == 503
+    assert response.json()["error"]["message"] == "the encoders are loading"
+    encoder.go.set()
     assert eventually_ready(address)
 
 
 @pytest.mark.parametrize("error", [MissingWeightsError("none"), RuntimeError("anything")])
-def test_a_server_whose_encoders_fail_lives_and_is_never_ready(serving: Callable[..., str], error: Exception) -> None:
-    address = serving(suite_with(Broken(error)))
+def test_server_whose_encoders_fail_is_live_but_not_ready(serving: Callable[..., str], error: Exception) -> None:
+    address = serving(suite_with(FailingEncoder(error)))
     assert httpx.get(f"{address}/health/live").status_code == 200
     time.sleep(0.2)
-    assert "cannot be used" in httpx.get(f"{address}/health/ready").json()["error"]["message"]
+    assert "cannot load the encoders" in httpx.get(f"{address}/health/ready").json()["error"]["message"]
 
 
-def test_prometheus_reads_the_metrics(server: str) -> None:
+def test_metrics_are_valid_prometheus_text(server: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ["red", "blue"]}, headers=headers)
     httpx.get(f"{server}/v1/videos/00", headers=headers)
@@ -51,8 +51,8 @@ def test_prometheus_reads_the_metrics(server: str) -> None:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    asked = (("method", "POST"), ("route", "/v1/embeddings"), ("status", "200"))
-    assert samples[("var_plugin_requests_total", *asked)] >= 1
+    post = (("method", "POST"), ("route", "/v1/embeddings"), ("status", "200"))
+    assert samples[("var_plugin_requests_total", *post)] >= 1
     missing = (("method", "GET"), ("route", "/v1/videos/{video_id}"), ("status", "404"))
     assert samples[("var_plugin_requests_total", *missing)] >= 1
     assert samples[("var_plugin_request_seconds_count", ("route", "/v1/embeddings"))] >= 1

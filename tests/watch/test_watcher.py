@@ -191,7 +191,7 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     assert shell("alerts", "add", "fire", "red", "--threshold", "2.5", "--command", "notify-send 'a fire'")[0] == 0
     web = ["--webhook", "https://a.example/", "--camera", "n"]
     assert shell("alerts", "add", "sea", "blue", "--threshold", "1", *web)[0] == 0
-    assert "fire  'red' from 2.5 on  notify-send 'a fire'" in shell("alerts", "list")[1]
+    assert "fire  'red'  score >= 2.5  notify-send 'a fire'" in shell("alerts", "list")[1]
     (fire, sea) = json.loads(shell("alerts", "list", "--json")[1])
     assert (fire["command"], sea["filter"]["cameras"]) == (["notify-send", "a fire"], ["n"])
     hook = ["--webhook", "https://ann:hush@b.example/hook?token=hush", "--camera", "n"]
@@ -209,7 +209,7 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     for words, complaint in [
         (["remove", "sea"], "no saved query is called sea"),
         (["add", "x", "red", "--threshold", "1"], "has no webhook or command"),
-        (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot be split into words"),
+        (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot parse the command"),
         (["add", "x", "red", "--threshold", "nan", "--command", "true"], "threshold"),
         (["add", "x", "red", "--threshold", "1", "--webhook", "file:///etc/passwd"], "not the address of a web server"),
     ]:

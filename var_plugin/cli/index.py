@@ -1,4 +1,4 @@
-"""Commands for footage: index it, search it, list it, delete it."""
+"""Commands that index footage and work with its videos and moments: index, search, videos, export, delete."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from var_plugin.cli.options import (
     SuiteOption,
     ZoneOption,
     app,
-    camera_clock,
-    clock_time,
-    metadata,
-    opened,
+    example,
+    opened_index,
+    parse_clock,
+    parse_metadata,
+    parse_time,
     print_json,
     progress_bars,
 )
@@ -33,150 +34,175 @@ if TYPE_CHECKING:
     from var_plugin.types import Filter, Moment, Receipt
 
 
-@app.command()
-def index(
-    paths: Annotated[list[Path], typer.Argument(help="Video files and folders of them.")],
-    index: IndexOption = None,
+@app.command(
+    "index",
+    epilog=example(
+        "index cams/ --index footage.db --zone Europe/Berlin",
+        "index gate.mp4 --camera north --recorded-at 2026-11-01T14:00+01:00",
+    ),
+)
+def index_videos(
+    paths: Annotated[list[Path], typer.Argument(help="Video files, and folders with video files.")],
+    location: IndexOption = None,
     suite: SuiteOption = None,
-    camera: Annotated[str | None, typer.Option(help="Name of the camera; else taken from folder or file.")] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Name of the camera. Default: taken from the folder or the file name.")
+    ] = None,
     recorded_at: Annotated[
         str | None,
-        typer.Option(help="Clock time at the start of one file, with zone: 2026-11-01T14:00+01:00; else derived."),
+        typer.Option(
+            help="Clock time at the start of the video, with time zone, such as 2026-11-01T14:00+01:00. "
+            "Default: read from the file name or the container."
+        ),
     ] = None,
     zone: ZoneOption = None,
     clock_offset: OffsetOption = None,
     meta: MetadataOption = None,
     engine: Annotated[
-        Literal["here", "ray"], typer.Option(help="What does the work: this process, or a Ray cluster.")
-    ] = "here",
+        Literal["local", "ray"], typer.Option(help="Where to run: in this process, or on a Ray cluster.")
+    ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
-            help="Address of the Ray cluster; `auto`: that of RAY_ADDRESS or a local one. Default: start one."
+            help="Address of the Ray cluster; 'auto' uses RAY_ADDRESS or a running local cluster. "
+            "Default: start a temporary one."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index videos: embed, store, count again."""
-    chosen = _engine(engine, address)
-    with opened(index, suite, new=True) as library:
+    """Index videos: embed them, store the vectors, and verify what was stored."""
+    selected_engine = _engine(engine, address)
+    with opened_index(location, suite, create=True) as index:
         with progress_bars() as progress:
-            receipt = library.add(
+            receipt = index.add(
                 paths,
                 camera=camera,
-                recorded_at=clock_time(recorded_at),
-                clock=camera_clock(zone, clock_offset),
-                metadata=metadata(meta),
+                recorded_at=parse_time(recorded_at),
+                clock=parse_clock(zone, clock_offset),
+                metadata=parse_metadata(meta),
                 progress=progress,
-                engine=chosen,
+                engine=selected_engine,
             )
-        # At once: whatever fails from here on, what was done is printed.
+        # Print the receipt before anything else can fail.
         if as_json:
             print_json(receipt.model_dump(mode="json"))
         else:
             print_receipt(receipt)
-        _warn_near_the_ceiling(library)
+        _warn_if_nearly_full(index)
     raise typer.Exit(receipt.exit_code)
 
 
-@app.command()
-def search(
-    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="An image of what to look for.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A recording of what to listen for.")] = None,
-    video: Annotated[Path | None, typer.Option(help="A clip of what to look for.")] = None,
+@app.command(
+    "search",
+    epilog=example(
+        'search "a man in a car" --index footage.db -k 3',
+        'search "a lion" --camera north --after 2026-11-01T14:00+01:00 --json',
+        "search --image bike.jpg --index footage.db",
+    ),
+)
+def search_moments(
+    text: Annotated[str | None, typer.Argument(help="Text query.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image query.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Audio query.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Video query.")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of moments to return.")] = 5,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Only segments of this kind: uniform, anomaly, or video for whole ones; may be repeated."),
+        typer.Option(help="Only segments of this kind: uniform, anomaly, or video (a whole video); may be repeated."),
     ] = None,
-    after: Annotated[str | None, typer.Option(help="Only segments that end after this clock time, with zone.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Only segments that end after this clock time, with time zone.")
+    ] = None,
     before: Annotated[
-        str | None, typer.Option(help="Only segments that begin before this clock time, with zone.")
+        str | None, typer.Option(help="Only segments that begin before this clock time, with time zone.")
     ] = None,
-    after_second: Annotated[float | None, typer.Option(help="Only what lies after this second of its video.")] = None,
-    before_second: Annotated[float | None, typer.Option(help="Only what lies before this second of its video.")] = None,
-    min_anomaly: Annotated[float | None, typer.Option(help="Only segments at least this unusual, 0 to 1.")] = None,
-    max_anomaly: Annotated[float | None, typer.Option(help="Only segments at most this unusual, 0 to 1.")] = None,
+    after_second: Annotated[
+        float | None, typer.Option(help="Only segments after this time in their video, in seconds.")
+    ] = None,
+    before_second: Annotated[
+        float | None, typer.Option(help="Only segments before this time in their video, in seconds.")
+    ] = None,
+    min_anomaly: Annotated[float | None, typer.Option(help="Minimum anomaly score, 0 to 1.")] = None,
+    max_anomaly: Annotated[float | None, typer.Option(help="Maximum anomaly score, 0 to 1.")] = None,
     meta: MetadataOption = None,
     rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A vision-language model that looks at the best once more.")
+        str | None, typer.Option(metavar="MODEL", help="Vision-language model that reranks the best moments.")
     ] = None,
-    index: IndexOption = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the moments that fit, best first."""
+    """Search for moments by text, image, audio or video, best match first."""
     from var_plugin.retrievers.rerank import VisionLanguageReranker
 
-    wanted = search_filter(
+    conditions = build_filter(
         cameras=camera or None,
         kinds=kind or None,
-        after=clock_time(after),
-        before=clock_time(before),
+        after=parse_time(after),
+        before=parse_time(before),
         after_second=after_second,
         before_second=before_second,
         min_anomaly=min_anomaly,
         max_anomaly=max_anomaly,
-        metadata=metadata(meta),
+        metadata=parse_metadata(meta),
     )
-    with opened(index, suite) as library:
-        moments = library.search(
+    with opened_index(location, suite) as index:
+        moments = index.search(
             text,
             image=image,
             audio=audio,
             video=video,
             k=k,
-            filter=wanted,
+            filter=conditions,
             rerank=VisionLanguageReranker(rerank) if rerank else None,
             thumbnails=True,
         )
         if as_json:
             print_json([moment.model_dump(mode="json") for moment in moments])
         else:
-            _print_moments(library, moments)
+            _print_moments(index, moments)
 
 
-@app.command()
-def videos(index: IndexOption = None, suite: SuiteOption = None, as_json: JsonOption = False) -> None:
+@app.command("videos", epilog=example("videos --index footage.db --json"))
+def list_videos(location: IndexOption = None, suite: SuiteOption = None, as_json: JsonOption = False) -> None:
     """List the videos of an index."""
     from var_plugin.terminal import recording
 
-    with opened(index, suite) as library:
-        listed = library.videos()
+    with opened_index(location, suite) as index:
+        videos = index.videos()
     if as_json:
-        print_json([video.model_dump(mode="json") for video in listed])
+        print_json([video.model_dump(mode="json") for video in videos])
         return
-    for video in listed:
+    for video in videos:
         rows = ", ".join(f"{count} {space}" for space, count in video.rows.items())
-        about = f"{video.camera}  {video.duration:.1f} s  {rows}  {recording(video)}"
-        print(printable(f"{video.video_id}  {video.state:9}  {about}  {video.uri}"))
+        details = f"{video.camera}  {video.duration:.1f} s  {rows}  {recording(video)}"
+        print(printable(f"{video.video_id}  {video.state:9}  {details}  {video.uri}"))
 
 
-@app.command()
-def export(
-    moment: Annotated[str, typer.Argument(help="Id of a moment, as `search --json` prints it.")],
-    out: Annotated[Path, typer.Argument(help="The clip to write; its ending chooses the container.")],
+@app.command("export", epilog=example("export MOMENT_ID clip.mp4 --index footage.db"))
+def export_moment(
+    moment: Annotated[str, typer.Argument(help="Id of a moment, from `search --json`.")],
+    out: Annotated[Path, typer.Argument(help="File to write. Its extension selects the container format.")],
     exact: Annotated[
-        bool, typer.Option("--exact", help="Encode it anew, so that it begins and ends exactly there; sound in mono.")
+        bool, typer.Option("--exact", help="Re-encode, so that the clip starts and ends exactly; audio becomes mono.")
     ] = False,
-    thumbnail: Annotated[Path | None, typer.Option(help="Write its image to this file as well, as JPEG.")] = None,
-    index: IndexOption = None,
+    thumbnail: Annotated[Path | None, typer.Option(help="Also write the thumbnail to this file, as JPEG.")] = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a moment as a clip, its packets copied; it may begin a little early, at a key frame."""
+    """Write a moment as a video clip. Without --exact it may start early, at the previous key frame."""
     from var_plugin.media.clips import encode_clip, export_clip, write_thumbnail
     from var_plugin.retrievers.moments import most_anomalous, parse_moment_id
 
     video_id, start, end = parse_moment_id(moment)
-    with opened(index, suite) as library:
-        source = library.source(video_id)
-        shown = most_anomalous(library.segments(video_id), start, end)
+    with opened_index(location, suite) as index:
+        source = index.source(video_id)
+        segment = most_anomalous(index.segments(video_id), start, end)
     clip = (encode_clip if exact else export_clip)(source, start, end, out)
     if thumbnail:
-        write_thumbnail(source, shown.key if shown else start, thumbnail)
+        write_thumbnail(source, segment.key if segment else start, thumbnail)
     if as_json:
         print_json({"path": str(clip.path), "start": clip.start, "end": clip.end, "notes": clip.notes})
     else:
@@ -185,17 +211,17 @@ def export(
             print(f"note: {note}", file=sys.stderr)
 
 
-@app.command()
-def delete(
-    video_ids: Annotated[list[str], typer.Argument(help="Ids as `videos` lists them.")],
-    index: IndexOption = None,
+@app.command("delete", epilog=example("delete VIDEO_ID --index footage.db"))
+def delete_videos(
+    video_ids: Annotated[list[str], typer.Argument(help="Video ids, from `videos`.")],
+    location: IndexOption = None,
     suite: SuiteOption = None,
 ) -> None:
-    """Delete videos from an index; their files stay. Exit code 1 when only some of several were deleted."""
-    with opened(index, suite) as library:
+    """Delete videos from an index. The video files stay. The exit code is 1 if only some videos were deleted."""
+    with opened_index(location, suite) as index:
         for count, video_id in enumerate(video_ids):
             try:
-                library.delete(video_id)
+                index.delete(video_id)
             except VarPluginError as error:
                 if count == 0:
                     raise
@@ -206,70 +232,73 @@ def delete(
             print(printable(f"{video_id} deleted"), flush=True)
 
 
-def _engine(name: str, address: str | None) -> Engine | None:
-    """Return what does the work; None for this process.
+def build_filter(**conditions: Any) -> Filter:
+    """Return a search filter. Conditions that are None are omitted.
 
     Raises:
-        InvalidInputError: an address without the engine that has one.
+        InvalidInputError: a condition is invalid.
+    """
+    from pydantic import ValidationError
+
+    from var_plugin.types import Filter
+
+    try:
+        return Filter.model_validate({name: value for name, value in conditions.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidInputError(str(field_errors(error)[0]), fix="see var-plugin search --help") from error
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """Print one line per video and a summary."""
+    from var_plugin.terminal import recording
+
+    for video in receipt.videos:
+        counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
+        parts = [counts, recording(video), video.reason] if video.status == "stored" else [video.reason]
+        detail = "; ".join(part for part in parts if part)
+        print(printable(f"{video.status:9}  {video.path}  {detail}"))
+    if receipt.skipped:
+        skipped = ", ".join(f"{count} {name}" for name, count in sorted(receipt.skipped.items()))
+        print(printable(f"skipped: {skipped}"))
+    stored = [video for video in receipt.videos if video.status == "stored"]
+    hours = sum(video.duration or 0.0 for video in stored) / 3600
+    rows = sum(sum(video.verified.values()) for video in stored)
+    failed = sum(video.status == "failed" for video in receipt.videos)
+    rate = f", {rows / hours:.0f} rows per hour" if hours else ""
+    total = len(receipt.videos)
+    print(f"{len(stored)} stored ({hours * 60:.1f} min, {rows} rows{rate}), {failed} failed, {total} in total")
+
+
+def _engine(name: str, address: str | None) -> Engine | None:
+    """Return the engine that runs the indexing. None: this process.
+
+    Raises:
+        InvalidInputError: an address is given without the Ray engine.
     """
     if name == "ray":
         from var_plugin.ingest.ray import RayEngine
 
         return RayEngine(address)
     if address is not None:
-        raise InvalidInputError("only a Ray cluster has an address", fix="add --engine ray")
+        raise InvalidInputError("--address applies to a Ray cluster only", fix="add --engine ray")
     return None
 
 
-def _warn_near_the_ceiling(index: Index) -> None:
-    """Say in time that the embedded store is not made for more."""
+def _warn_if_nearly_full(index: Index) -> None:
+    """Warn on stderr if an embedded index approaches the size at which Milvus Lite becomes slow."""
     from var_plugin.index.milvus.options import MAX_LITE_ROWS, is_local
 
     try:
-        most = max(index.size().values())
-    except StoreError as error:  # what was asked for is done, and printed
-        print(f"var-plugin: the rows were not counted once more: {error}", file=sys.stderr)
+        max_rows = max(index.size().values())
+    except StoreError as error:  # the videos are stored, and the receipt is printed
+        print(f"var-plugin: cannot count the rows of the index: {error}", file=sys.stderr)
         return
-    if is_local(index.uri) and most > 0.8 * MAX_LITE_ROWS:
+    if is_local(index.uri) and max_rows > 0.8 * MAX_LITE_ROWS:
         print(
-            f"var-plugin: {most} rows in one space; the embedded Milvus Lite gets slow near {MAX_LITE_ROWS}: "
-            "run a Milvus server and name its URI with --index",
+            f"var-plugin: {max_rows} rows in one space; the embedded Milvus Lite becomes slow near {MAX_LITE_ROWS}: "
+            "run a Milvus server and pass its URI with --index",
             file=sys.stderr,
         )
-
-
-def search_filter(**wanted: Any) -> Filter:
-    """Return the filter of the options that say something; `InvalidInputError` where they make none."""
-    from pydantic import ValidationError
-
-    from var_plugin.types import Filter
-
-    try:
-        return Filter.model_validate({name: value for name, value in wanted.items() if value is not None})
-    except ValidationError as error:
-        raise InvalidInputError(str(field_errors(error)[0]), fix="see var-plugin search --help") from error
-
-
-def print_receipt(receipt: Receipt) -> None:
-    """Print a line for each file, and the sums."""
-    from var_plugin.terminal import recording
-
-    for video in receipt.videos:
-        counts = ", ".join(f"{count} {space}" for space, count in video.verified.items())
-        said = [counts, recording(video), video.reason] if video.status == "stored" else [video.reason]
-        detail = "; ".join(text for text in said if text)
-        print(printable(f"{video.status:9}  {video.path}  {detail}"))
-    if receipt.skipped:
-        listed = ", ".join(f"{count} {name}" for name, count in sorted(receipt.skipped.items()))
-        print(printable(f"passed over: {listed}"))
-    stored = [video for video in receipt.videos if video.status == "stored"]
-    hours = sum(video.duration or 0.0 for video in stored) / 3600
-    rows = sum(sum(video.verified.values()) for video in stored)
-    failed = sum(video.status == "failed" for video in receipt.videos)
-    rate = f", {rows / hours:.0f} rows per hour" if hours else ""
-    print(
-        f"{len(stored)} stored ({hours * 60:.1f} min, {rows} rows{rate}), {failed} failed, {len(receipt.videos)} in all"
-    )
 
 
 def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
@@ -278,8 +307,8 @@ def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
     from var_plugin.terminal import moment_lines
 
     if not moments:
-        print("nothing found: the index is empty, or no segment satisfies the filter")
+        print("no moments: the index is empty, or no segment matches the filter")
     elif all(is_below_threshold(moment) for moment in moments):
-        print(f"nothing like that here, says the confidence (below {settings().min_confidence:.0%}); the nearest:")
+        print(f"No confident match (below {settings().min_confidence:.0%}). Closest:")
     for rank, moment in enumerate(moments, start=1):
         print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

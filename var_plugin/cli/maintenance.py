@@ -1,4 +1,4 @@
-"""Commands that keep an index in order: verify, re-index, back up, prune."""
+"""Commands that maintain an index: verify, reindex, backup, restore, prune."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from var_plugin.cli.index import print_receipt
-from var_plugin.cli.options import IndexOption, JsonOption, SuiteOption, app, opened, print_json, progress_bars
+from var_plugin.cli.options import (
+    IndexOption,
+    JsonOption,
+    SuiteOption,
+    app,
+    example,
+    opened_index,
+    print_json,
+    progress_bars,
+)
 from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
 
@@ -18,58 +27,64 @@ if TYPE_CHECKING:
     from var_plugin.index.verify import Verification
 
 
-@app.command()
+@app.command(epilog=example("verify --index footage.db", "verify --repair --index footage.db"))
 def verify(
-    index: IndexOption = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is wrong, from the footage.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair the problems. This needs the original video files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every row and vector against what the receipts say; exit code 1 when something is wrong."""
-    with opened(index, suite) as library, progress_bars() as progress:
-        found = library.verify()
-        if repair and not found.ok:
-            receipt = library.repair(found, progress=progress)
+    """Check all rows and vectors of an index against its catalog. The exit code is 1 if there are problems."""
+    with opened_index(location, suite) as index, progress_bars() as progress:
+        verification = index.verify()
+        if repair and not verification.ok:
+            receipt = index.repair(verification, progress=progress)
             if not as_json:
                 print_receipt(receipt)
-            found = library.verify()
+            verification = index.verify()
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(verification.model_dump(mode="json"))
     else:
-        for problem in found.problems:
+        for problem in verification.problems:
             print(printable(str(problem)))
-        rows = ", ".join(f"{count} rows in {space}" for space, count in found.rows.items())
-        print(f"{found.videos} videos, {rows}: {'all is well' if found.ok else f'{len(found.problems)} problems'}")
-    if not found.ok:
-        print(printable(f"var-plugin: {_advice(found, index, library.suite.name, repaired=repair)}"), file=sys.stderr)
-    raise typer.Exit(0 if found.ok else 1)
+        rows = ", ".join(f"{count} rows in {space}" for space, count in verification.rows.items())
+        result = "no problems" if verification.ok else f"{len(verification.problems)} problems"
+        print(f"{verification.videos} videos, {rows}: {result}")
+    if not verification.ok:
+        advice = _advice(verification, location, index.suite.name, is_repaired=repair)
+        print(printable(f"var-plugin: {advice}"), file=sys.stderr)
+    raise typer.Exit(0 if verification.ok else 1)
 
 
-def _advice(found: Verification, index: str | None, suite: str, *, repaired: bool) -> str:
-    """Return in one line what to do about the problems."""
-    place = f" --index {shlex.quote(index)}" if index else ""
-    if not repaired:
-        return f"repair the index, with the footage where it was indexed: var-plugin verify --repair{place}"
-    video_ids = dict.fromkeys(problem.video_id for problem in found.problems if problem.kind != "orphan")
+def _advice(verification: Verification, location: str | None, suite: str, *, is_repaired: bool) -> str:
+    """Return one line that says how to solve the problems."""
+    option = f" --index {shlex.quote(location)}" if location else ""
+    if not is_repaired:
+        return f"to repair the index from the original video files: var-plugin verify --repair{option}"
+    video_ids = dict.fromkeys(problem.video_id for problem in verification.problems if problem.kind != "orphan")
     if not video_ids:
-        return f"make the index anew without the orphaned rows: var-plugin reindex --suite {shlex.quote(suite)}{place}"
+        return (
+            f"to rebuild the index without the orphaned rows: var-plugin reindex --suite {shlex.quote(suite)}{option}"
+        )
     return (
-        "bring the footage back where it was indexed and repair again, or delete the videos: "
-        f"var-plugin delete {shlex.join(video_ids)}{place}"
+        "restore the video files to their original paths and repair again, or delete the videos: "
+        f"var-plugin delete {shlex.join(video_ids)}{option}"
     )
 
 
-@app.command()
+@app.command(epilog=example("reindex --suite siglip2 --index footage.db"))
 def reindex(
-    suite: Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite to index with from now on.")],
-    index: IndexOption = None,
+    suite: Annotated[str, typer.Option("--suite", metavar="NAME", help="Suite of the new index.")],
+    location: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the index anew beside the old one, verify it, and switch; a failure leaves the old one."""
+    """Build the index again with a suite, verify it, and switch to it. If this fails, the old index stays in use."""
     from var_plugin.api import reindex_index
 
     with progress_bars() as progress:
-        receipt = reindex_index(index, suite, progress=progress)
+        receipt = reindex_index(location, suite, progress=progress)
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:
@@ -77,59 +92,59 @@ def reindex(
     raise typer.Exit(receipt.exit_code)
 
 
-@app.command()
+@app.command(epilog=example("backup saved-index/ --index footage.db"))
 def backup(
-    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
-    index: IndexOption = None,
+    folder: Annotated[Path, typer.Argument(help="Folder to create. It must not exist yet.")],
+    location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write all videos of an index, without their footage, to a new folder."""
-    with opened(index, suite) as library:
-        made = library.backup(folder)
-    print_json(made.model_dump(mode="json")) if as_json else print(printable(f"{made.videos} videos in {folder}"))
+    """Write the catalog and the vectors of an index, without the video files, to a new folder."""
+    with opened_index(location, suite) as index:
+        result = index.backup(folder)
+    print_json(result.model_dump(mode="json")) if as_json else print(printable(f"{result.videos} videos in {folder}"))
 
 
-@app.command()
+@app.command(epilog=example("restore saved-index/ --index restored.db"))
 def restore(
-    folder: Annotated[Path, typer.Argument(help="What `backup` wrote.")],
-    index: IndexOption = None,
+    folder: Annotated[Path, typer.Argument(help="Folder that `backup` wrote.")],
+    location: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an index from a backup, at a place that has none."""
+    """Create an index from a backup. There must be no index at the location yet."""
     from var_plugin.api import restore_index
 
-    made = restore_index(folder, index)
-    print_json(made.model_dump(mode="json")) if as_json else print(f"{made.videos} videos restored")
+    result = restore_index(folder, location)
+    print_json(result.model_dump(mode="json")) if as_json else print(f"{result.videos} videos restored")
 
 
-@app.command()
+@app.command(epilog=example("prune --keep-days 30 --quota 50 --index footage.db"))
 def prune(
-    keep_days: Annotated[float | None, typer.Option(help="Delete videos that are older.")] = None,
+    keep_days: Annotated[float | None, typer.Option(help="Delete videos older than this number of days.")] = None,
     quota: Annotated[
-        float | None, typer.Option(metavar="GB", help="Then delete the oldest until the index takes no more.")
+        float | None,
+        typer.Option(metavar="GB", help="Delete the oldest videos until the index is no larger than this."),
     ] = None,
-    index: IndexOption = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old videos from an index; their files stay. Exit code 1 when only some were deleted."""
+    """Delete old videos from an index. The video files stay. The exit code is 1 if only some were deleted."""
     from var_plugin.ingest.retention import IncompletePruneError
 
     if keep_days is None and quota is None:
-        raise InvalidInputError("nothing to prune by", fix="give --keep-days or --quota")
-    with opened(index, suite) as library:
+        raise InvalidInputError("no condition to prune by", fix="pass --keep-days or --quota")
+    with opened_index(location, suite) as index:
         failure = None
         try:
-            pruned = library.prune(keep_days=keep_days, max_bytes=None if quota is None else quota * 1e9)
+            pruned = index.prune(keep_days=keep_days, max_bytes=None if quota is None else quota * 1e9)
         except IncompletePruneError as error:
             pruned, failure = error.pruned, error
         if as_json:
             print_json(pruned.model_dump(mode="json"))
         else:
-            print(
-                f"{len(pruned.deleted)} videos deleted, {pruned.bytes_before} bytes before, {pruned.bytes_after} after"
-            )
+            sizes = f"{pruned.bytes_before} bytes before, {pruned.bytes_after} bytes after"
+            print(f"{len(pruned.deleted)} videos deleted, {sizes}")
     if failure:
-        print(f"var-plugin: not everything was pruned: {printable(str(failure))}", file=sys.stderr)
+        print(f"var-plugin: pruning is incomplete: {printable(str(failure))}", file=sys.stderr)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands for models: list suites, encode, extract features."""
+"""Commands for models: list suites, encode, extract features, convert checkpoints."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from typing import Annotated, Literal
 
 import typer
 
-from var_plugin.cli.options import JsonOption, SuiteOption, app, print_json
+from var_plugin.cli.options import JsonOption, SuiteOption, app, example, print_json
 from var_plugin.escaping import printable
 
 
-@app.command()
+@app.command(epilog=example("suites --json"))
 def suites(as_json: JsonOption = False) -> None:
-    """List the suites: what each takes, weighs and permits."""
+    """List the suites with their spaces, modalities, sizes and licences."""
     from dataclasses import asdict
 
     from var_plugin.encoders.registry import descriptions
 
-    listed = descriptions().values()
+    suites = descriptions().values()
     if as_json:
-        print_json([asdict(description) for description in listed])
+        print_json([asdict(suite) for suite in suites])
         return
-    for suite in listed:
+    for suite in suites:
         print(f"{suite.name}: {suite.summary}")
         for space, modalities in suite.spaces.items():
             print(f"  space {space}: {', '.join(modalities)}")
-        network = "needs the network once" if suite.needs_network else "needs no network"
-        size = f"{suite.megabytes} MB" if suite.megabytes else "size of the model"
+        network = "downloads its weights once" if suite.needs_network else "needs no network"
+        size = f"{suite.megabytes} MB" if suite.megabytes else "size depends on the model"
         print(f"  {size}, {network}, languages: {', '.join(suite.languages)}")
-        print(f"  licence of the code: {suite.code_licence}; of the weights: {suite.weights_licence}")
+        print(f"  code licence: {suite.code_licence}; weights licence: {suite.weights_licence}")
 
 
-@app.command()
+@app.command(epilog=example('encode text "a man in a car" --json', "encode image bike.jpg --suite siglip2"))
 def encode(
-    modality: Annotated[Literal["text", "image", "audio", "video"], typer.Argument(help="What the items are.")],
-    items: Annotated[list[str], typer.Argument(help="Sentences, or files.")],
-    space: Annotated[str | None, typer.Option(help="Space of the vectors, where several take the modality.")] = None,
+    modality: Annotated[Literal["text", "image", "audio", "video"], typer.Argument(help="Modality of the items.")],
+    items: Annotated[list[str], typer.Argument(help="Texts, or paths of files.")],
+    space: Annotated[
+        str | None, typer.Option(help="Space to encode into. Needed if several spaces support the modality.")
+    ] = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the vectors that a store would hold, one line each, or as JSON."""
+    """Print the vectors of texts or files, one per line or as JSON."""
     from var_plugin.config import settings
     from var_plugin.encoders.registry import load_suite
 
-    chosen = load_suite(suite or settings().suite)
-    vectors = chosen.encode(modality, items, space=space).tolist()
+    vectors = load_suite(suite or settings().suite).encode(modality, items, space=space).tolist()
     if as_json:
         print_json([{"item": item, "vector": vector} for item, vector in zip(items, vectors, strict=True)])
     else:
@@ -54,24 +55,25 @@ def encode(
             print(" ".join(f"{value:.6f}" for value in vector))
 
 
-@app.command()
+@app.command(epilog=example("extract cams/ --out features/", "extract cams/ --out features/ --paper --without-flow"))
 def extract(
-    videos: Annotated[Path, typer.Argument(help="A video, or a folder of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the features, one .npy per video.")],
+    videos: Annotated[Path, typer.Argument(help="A video file, or a folder with video files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the features, one .npy file per video.")],
     suite: SuiteOption = None,
     rate: Annotated[float, typer.Option(help="Clips per second.", min=0.01)] = 2.0,
     paper: Annotated[
-        bool, typer.Option("--paper", help="The paper's: I3D-RGB, I3D-Flow and VGGish, in folders of their own.")
+        bool,
+        typer.Option("--paper", help="Extract the ALAN paper's features (I3D-RGB, I3D-Flow, VGGish) to subfolders."),
     ] = False,
-    without_flow: Annotated[bool, typer.Option("--without-flow", help="With --paper: no I3D-Flow.")] = False,
+    without_flow: Annotated[bool, typer.Option("--without-flow", help="With --paper: omit I3D-Flow.")] = False,
 ) -> None:
-    """Write clip features of one's own videos, as `train` and `evaluate` read them."""
+    """Extract clip features of videos, for `train` and `evaluate`."""
     from var_plugin.config import settings
     from var_plugin.encoders.registry import load_suite
     from var_plugin.evaluation.features import extract_features, extract_paper_features
 
     def report(video: Path, problem: str) -> None:
-        print(printable(f"{video}: {problem or 'done'}"), file=sys.stderr)
+        print(printable(f"{video}: {problem or 'extracted'}"), file=sys.stderr)
 
     if paper:
         flow = None if without_flow else settings().optical_flow
@@ -81,18 +83,20 @@ def extract(
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
+@app.command(epilog=example("convert vggish pytorch_vggish.pth"))
 def convert(
     name: Annotated[
         Literal["i3d-rgb", "i3d-flow", "vggish", "vggish-pca"], typer.Argument(help="Network of the checkpoint.")
     ],
-    file: Annotated[Path, typer.Argument(help="The checkpoint as it was published.")],
+    file: Annotated[Path, typer.Argument(help="The published checkpoint file.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for models. [env: VAR_PLUGIN_MODEL_DIR]", show_default=False)
     ] = None,
-    sha256: Annotated[str | None, typer.Option(help="Of the file, if it is not the pinned one.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="Expected SHA-256 of the file, if it differs from the pinned one.")
+    ] = None,
 ) -> None:
-    """Convert a published checkpoint of the paper's networks to safetensors, once."""
+    """Convert a published checkpoint of a network of the ALAN paper to safetensors."""
     from var_plugin.encoders.convert import convert as convert_checkpoint
 
     print(convert_checkpoint(name, file, out, sha256))

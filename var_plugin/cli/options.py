@@ -1,4 +1,4 @@
-"""What the commands share: the options that several take, an open index, progress, clock times, JSON."""
+"""Shared by the commands: the app, common options, parsing of option values, opening an index, JSON output."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from var_plugin.ingest.add import Progress
     from var_plugin.types import Scalar
 
+
+def example(*lines: str) -> str:
+    """Return the epilog of a command's help: command lines that show its use, without the name of the program."""
+    # "\b" keeps the help formatter from wrapping the lines.
+    return "\n".join(
+        ["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  var-plugin {line}" for line in lines)]
+    )
+
+
 app = typer.Typer(
-    help="Find the moment: index footage, then search it with a sentence, an image or a clip.",
+    help="Index camera footage and find moments in it by text, image, audio or video.",
+    epilog=example("index cams/ --index footage.db", 'search "a man in a car" --index footage.db'),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,49 +44,79 @@ IndexOption = Annotated[
     typer.Option(
         "--index",
         metavar="PATH_OR_URI",
-        help="Where the index lies; a token comes from VAR_PLUGIN_TOKEN. [env: VAR_PLUGIN_INDEX]",
+        help="Path of the index, or URI of a Milvus server whose token is VAR_PLUGIN_TOKEN. [env: VAR_PLUGIN_INDEX]",
     ),
 ]
 SuiteOption = Annotated[
     str | None,
-    typer.Option("--suite", metavar="NAME", help="What embeds footage and queries; default: what made the index."),
+    typer.Option(
+        "--suite",
+        metavar="NAME",
+        help="Suite of encoders. Default: the suite of the index; without an index, VAR_PLUGIN_SUITE or lite.",
+    ),
 ]
 ZoneOption = Annotated[
     str | None,
-    typer.Option("--zone", metavar="NAME", help="Time zone of what the camera says. [env: VAR_PLUGIN_ZONE]"),
+    typer.Option(
+        "--zone", metavar="NAME", help="Time zone of the camera's clock, such as Europe/Berlin. [env: VAR_PLUGIN_ZONE]"
+    ),
 ]
 OffsetOption = Annotated[
     float | None,
-    typer.Option("--clock-offset", metavar="SECONDS", help="Added to what the camera says; negative for a fast clock."),
+    typer.Option(
+        "--clock-offset", metavar="SECONDS", help="Seconds to add to the camera's clock; negative if it is fast."
+    ),
 ]
 MetadataOption = Annotated[
-    list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="An own value of a video; may be repeated.")
+    list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata of a video; may be repeated.")
 ]
 AllowHostOption = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="A name that clients use for this server, such as that of a proxy; may be repeated.",
+        help="Additional host name of this server, such as that of a reverse proxy; may be repeated.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        from var_plugin import __version__
+
+        print(f"var-plugin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 @contextmanager
-def opened(location: str | None, suite: str | None, *, new: bool = False) -> Iterator[Index]:
-    """Open an index for as long as the block lasts.
+def opened_index(location: str | None, suite: str | None, *, create: bool = False) -> Iterator[Index]:
+    """Open an index and close it after the block.
+
+    Args:
+        location: path or Milvus URI. None: the setting `index`.
+        suite: name of the suite. None: the suite of the index.
+        create: whether a missing index is created.
 
     Raises:
-        IndexUnavailableError: there is none at the local path that was named, and the command makes no new one.
+        IndexUnavailableError: `location` is a local path without an index, and `create` is false.
     """
     from var_plugin.api import open_index
     from var_plugin.index.milvus.options import is_local
 
-    if location and not new and is_local(location) and _is_missing(Path(location).expanduser()):
+    if location and not create and is_local(location) and _is_missing(Path(location).expanduser()):
         raise IndexUnavailableError(
             f"there is no index at {location}",
-            fix=f"check the spelling of --index, or make it: var-plugin index FOLDER --index {location}",
+            fix=f"check the spelling of --index, or create it: var-plugin index FOLDER --index {location}",
         )
     index = open_index(location, suite=suite)
     try:
@@ -88,13 +128,13 @@ def opened(location: str | None, suite: str | None, *, new: bool = False) -> Ite
 def _is_missing(path: Path) -> bool:
     try:
         return not path.exists()
-    except OSError:  # opening it says why
+    except OSError:  # opening the index reports the reason
         return False
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """One bar on stderr over all files of a run; none where stderr is not a terminal."""
+    """Show one progress bar on stderr for all files of a run. Nothing is shown if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda file, reached: None
         return
@@ -107,25 +147,29 @@ def progress_bars() -> Iterator[Progress]:
         bar.close()
 
 
-def clock_time(text: str | None) -> datetime | None:
-    """Parse a clock time; `InvalidInputError` unless it is ISO 8601 with a zone."""
+def parse_time(text: str | None) -> datetime | None:
+    """Parse a clock time in ISO 8601 with a time zone.
+
+    Raises:
+        InvalidInputError: `text` is not such a time.
+    """
     from var_plugin.index.filters import to_epoch_ms
 
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidInputError(f"'{text}' is not a clock time", fix="write it as 2026-11-01T14:00+01:00") from error
-    to_epoch_ms(moment)
-    return moment
+    to_epoch_ms(time)
+    return time
 
 
-def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
-    """Return the clock that the options describe; None where they say nothing.
+def parse_clock(zone: str | None, offset: float | None) -> CameraClock | None:
+    """Return the camera clock of the options --zone and --clock-offset. None: neither is given.
 
     Raises:
-        InvalidInputError: there is no such time zone, or the offset is no number of seconds.
+        InvalidInputError: the time zone does not exist, or the offset is not a number of seconds.
     """
     from pydantic import ValidationError
 
@@ -137,27 +181,31 @@ def camera_clock(zone: str | None, offset: float | None) -> CameraClock | None:
         return CameraClock.model_validate({"zone": zone or settings().zone, "offset": offset or 0.0})
     except ValidationError as error:
         raise InvalidInputError(
-            f"no clock has zone {zone} and offset {offset}",
+            f"zone {zone} and offset {offset} are not a valid camera clock",
             why=str(field_errors(error, inside=1)[0]),
-            fix="name the zone as Europe/Berlin",
+            fix="use the name of a time zone, such as Europe/Berlin",
         ) from error
 
 
-def metadata(words: Sequence[str] | None) -> dict[str, Scalar]:
-    """Return KEY=VALUE words as metadata; numbers, true and false are what they look like, quoted ones are texts."""
-    found: dict[str, Scalar] = {}
-    for word in words or ():
-        key, equals, text = word.partition("=")
+def parse_metadata(arguments: Sequence[str] | None) -> dict[str, Scalar]:
+    """Parse KEY=VALUE arguments. A value that is a JSON number, boolean or string has that type, others are strings.
+
+    Raises:
+        InvalidInputError: an argument has no `=`.
+    """
+    metadata: dict[str, Scalar] = {}
+    for argument in arguments or ():
+        key, equals, text = argument.partition("=")
         if not equals:
-            raise InvalidInputError(f"'{word}' is no metadata", fix="write it as KEY=VALUE")
+            raise InvalidInputError(f"'{argument}' is not metadata", fix="write it as KEY=VALUE")
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
             value = text
-        found[key] = value if isinstance(value, str | int | float | bool) else text
-    return found
+        metadata[key] = value if isinstance(value, str | int | float | bool) else text
+    return metadata
 
 
 def print_json(document: Any) -> None:
-    """Print one document on stdout, every name in it as it is, escaped where the terminal cannot take it."""
+    """Print one JSON document on stdout. Characters that the terminal cannot show are escaped."""
     print(json_printable(json.dumps(document, ensure_ascii=False, indent=2), sys.stdout.encoding or "utf-8"))

@@ -1,4 +1,4 @@
-"""The progress bar of a command: one over all files of the run, with counts and the time that remains."""
+"""Progress bar of a command: one bar for all files of a run, with counts and the remaining time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _NAME_WIDTH = 24
 
 
 class ProgressBar(RunProgress):
-    """Shows one bar on stderr. A file counts by its size, and within it the share of its duration that is done."""
+    """Shows one bar on stderr. Each file counts by its size; within a file, progress is the processed share of time."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        # By real path: a file may be named in several ways.
+        # Keys are real paths, because several paths can lead to one file.
         self._sizes: dict[str, int] = {}
         self._durations: dict[str, float | None] = {}
-        self._shares: dict[str, float] = {}
+        self._fractions: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
 
     def begin(self, files: Sequence[Path]) -> None:
-        """Take in the files of the run."""
+        """Add files to the run."""
         for file in files:
             self._sizes.setdefault(os.path.realpath(file), _size(file))
         if not self._sizes:
@@ -50,26 +50,28 @@ class ProgressBar(RunProgress):
         self._show("")
 
     def __call__(self, file: Path, reached: float) -> None:
-        """Take in the file at work and the time reached in it, in seconds."""
-        key = self._planned(file)
+        """Update the position in a file, in seconds."""
+        key = self._add(file)
         if key not in self._durations:
             self._durations[key] = _duration(file)
         duration = self._durations[key]
-        self._shares[key] = max(self._shares.get(key, 0.0), min(1.0, reached / duration) if duration else 0.0)
+        fraction = min(1.0, reached / duration) if duration else 0.0
+        self._fractions[key] = max(self._fractions.get(key, 0.0), fraction)
         self._show(file.name)
 
     def end(self, file: Path, line: VideoReceipt) -> None:
-        """Take in that a file is done."""
-        self._shares[self._planned(file)] = 1.0
+        """Mark a file as finished."""
+        self._fractions[self._add(file)] = 1.0
         self._counts[line.status] += 1
         self._show(file.name)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def _planned(self, file: Path) -> str:
+    def _add(self, file: Path) -> str:
+        """Add a file to the run unless it is part of it already. Return its key."""
         key = os.path.realpath(file)
         if key not in self._sizes:
             self.begin([file])
@@ -78,22 +80,22 @@ class ProgressBar(RunProgress):
     def _show(self, name: str) -> None:
         if self._bar is None:
             return
-        done = sum(self._counts.values())
+        finished = sum(self._counts.values())
         failed = f", {self._counts['failed']} failed" if self._counts["failed"] else ""
         current = printable(name)
         if len(current) > _NAME_WIDTH:
             current = f"{current[: _NAME_WIDTH - 1]}…"
-        current = f"{current} " if current and done < len(self._sizes) else ""
-        self._bar.set_description_str(f"{done} of {len(self._sizes)} files{failed} {current}", refresh=False)
-        reached = sum(round(self._sizes[key] * share) for key, share in self._shares.items())
-        self._bar.update(reached - self._bar.n)
+        current = f"{current} " if current and finished < len(self._sizes) else ""
+        self._bar.set_description_str(f"{finished} of {len(self._sizes)} files{failed} {current}", refresh=False)
+        position = sum(round(self._sizes[key] * fraction) for key, fraction in self._fractions.items())
+        self._bar.update(position - self._bar.n)
 
 
 def _size(file: Path) -> int:
-    """Return the bytes of a file, at least 1, so that every file counts."""
+    """Return the size of a file in bytes, at least 1, so that every file counts."""
     try:
         return max(1, file_status(file).st_size)
-    except VarPluginError:  # its line of the receipt says so
+    except VarPluginError:  # the receipt reports the error
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Commands that are programs of their own: the demo, the doctor."""
+"""Commands that run a program: demo, doctor, mcp, app, serve."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from var_plugin.cli.options import (
     JsonOption,
     SuiteOption,
     app,
-    opened,
+    example,
+    opened_index,
     print_json,
     progress_bars,
 )
 from var_plugin.errors import BrokenInstallationError
 
 
-@app.command()
+@app.command(epilog=example("demo demo-footage/"))
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the footage and its index go.")] = Path("demo-footage"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the footage and its index.")] = Path("demo-footage"),
     as_json: JsonOption = False,
 ) -> None:
-    """Compose demo footage, index it, ask ten questions and show what is found."""
+    """Compose demo footage, index it, run twelve queries and show the results."""
     from var_plugin.demo.run import run_demo
 
     stream = sys.stderr if as_json else sys.stdout
@@ -37,9 +38,9 @@ def demo(
         print_json(report.model_dump(mode="json"))
 
 
-@app.command()
+@app.command(epilog=example("doctor --json"))
 def doctor(as_json: JsonOption = False) -> None:
-    """Check that the installed packages work together; print the command that mends what does not."""
+    """Check that the installed packages work together. Print the command that fixes a problem."""
     from dataclasses import asdict
 
     from var_plugin.doctor import diagnose
@@ -51,25 +52,25 @@ def doctor(as_json: JsonOption = False) -> None:
         for finding in findings:
             print(f"{'broken' if finding.problem else 'ok':6}  {finding.package} {finding.version}")
             if finding.problem:
-                print(f"        {finding.problem}\n        mend it with: {finding.fix}")
+                print(f"        {finding.problem}\n        to fix it: {finding.fix}")
     broken = [finding.package for finding in findings if finding.problem]
     if broken:
         first = next(finding for finding in findings if finding.problem)
         raise BrokenInstallationError(f"{', '.join(broken)} cannot be used", why=first.problem, fix=first.fix)
 
 
-@app.command()
+@app.command(epilog=example("mcp --index footage.db", "mcp --http --port 8765 --index footage.db"))
 def mcp(
-    index: IndexOption = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
     http: Annotated[bool, typer.Option("--http", help="Serve over HTTP instead of stdin and stdout.")] = False,
     host: Annotated[
-        str, typer.Option(help="Address to serve on with --http; other than loopback needs API keys.")
+        str, typer.Option(help="With --http: address to listen on. Beyond loopback, API keys are required.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on with --http.")] = 8765,
+    port: Annotated[int, typer.Option(help="With --http: port to listen on.")] = 8765,
     allow_host: AllowHostOption = None,
 ) -> None:
-    """Serve the index to assistants as an MCP server; API keys for --http come from VAR_PLUGIN_API_KEYS."""
+    """Run an MCP server that gives assistants access to an index. API keys for --http: VAR_PLUGIN_API_KEYS."""
     from var_plugin.config import settings
     from var_plugin.tools.mcp import serve_mcp
     from var_plugin.web.limits import check_listen_address, parse_keys
@@ -77,9 +78,9 @@ def mcp(
     keys = parse_keys(settings().api_keys.get_secret_value())
     if http:
         check_listen_address(host, keys)
-    with opened(index, suite) as library:
+    with opened_index(location, suite) as index:
         serve_mcp(
-            library,
+            index,
             transport="http" if http else "stdio",
             host=host,
             port=port,
@@ -88,29 +89,34 @@ def mcp(
         )
 
 
-@app.command(name="app")
-def page(
-    index: IndexOption = None,
+@app.command(name="app", epilog=example("app --index footage.db", "app --read-only --port 7860 --index footage.db"))
+def run_page(
+    location: IndexOption = None,
     suite: SuiteOption = None,
-    host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes a login.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Beyond loopback, a login is required.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="Port to serve on.", show_default="the first free one from 7860")
+        int | None, typer.Option(help="Port to listen on.", show_default="the first free port from 7860")
     ] = None,
     share: Annotated[
-        bool, typer.Option("--share", help="Get a public address from Gradio's servers; takes a login.")
+        bool, typer.Option("--share", help="Create a public URL through Gradio's servers; a login is required.")
     ] = False,
-    open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Let others in without a login.")] = False,
+    open_to_all: Annotated[bool, typer.Option("--open-to-all", help="Do not require a login.")] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Let nobody add or delete footage on the page.")
+        bool, typer.Option("--read-only", help="Disable adding and deleting footage on the page.")
     ] = False,
-    max_upload: Annotated[str, typer.Option(help="Largest file that can be uploaded.")] = "2gb",
+    max_upload: Annotated[str, typer.Option(help="Maximum size of an uploaded file.")] = "2gb",
     allow_host: AllowHostOption = None,
-    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the tools to assistants at /gradio_api/mcp.")] = False,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Also run an MCP server for assistants at /gradio_api/mcp.")
+    ] = False,
     model: Annotated[
-        str | None, typer.Option(metavar="PROVIDER:NAME", help="A chat model of LangChain that reads the messages.")
+        str | None,
+        typer.Option(metavar="PROVIDER:NAME", help="LangChain chat model that interprets the messages."),
     ] = None,
 ) -> None:
-    """Open the page: chat with the cameras. Users come from VAR_PLUGIN_APP_USERS, as name:password."""
+    """Run the web page for searching and chatting. Users for the login: VAR_PLUGIN_APP_USERS, as name:password."""
     import time
 
     from var_plugin.app.options import PageOptions, parse_users
@@ -129,50 +135,59 @@ def page(
         mcp=mcp,
         model=model,
     )
-    with opened(index, suite, new=True) as library, running_page(library, options) as address:
-        print(f"The page is at {address}; Ctrl-C ends it.", flush=True)
+    with opened_index(location, suite, create=True) as index, running_page(index, options) as address:
+        print(f"The page is at {address}. Press Ctrl-C to stop.", flush=True)
         with suppress(KeyboardInterrupt):
-            while True:  # a wait without an end misses a signal that the kernel gives to another thread
+            while True:  # short sleeps, because a signal delivered to another thread does not end a sleep
                 time.sleep(1)
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "serve --index footage.db",
+        "serve --host 0.0.0.0 --allow-host search.example.org --fetch-host media.example.org",
+    )
+)
 def serve(
-    index: IndexOption = None,
+    location: IndexOption = None,
     suite: SuiteOption = None,
-    host: Annotated[str, typer.Option(help="Address to serve on; beyond loopback it takes API keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Beyond loopback, API keys are required.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     allow_host: AllowHostOption = None,
     fetch_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="A host that media may be fetched from; may be repeated."),
+        typer.Option(metavar="HOST", help="Host that media may be fetched from by URL; may be repeated."),
     ] = None,
     max_requests: Annotated[
-        int | None, typer.Option(min=1, help="Requests in progress at once; more get 429.", show_default="128")
+        int | None,
+        typer.Option(min=1, help="Maximum number of requests in progress; others get 429.", show_default="128"),
     ] = None,
     max_body: Annotated[
-        float | None, typer.Option(min=0.001, metavar="MB", help="Size of an upload.", show_default="64")
+        float | None, typer.Option(min=0.001, metavar="MB", help="Maximum size of an upload.", show_default="64")
     ] = None,
     max_json: Annotated[
         float | None,
         typer.Option(
-            min=0.001, metavar="MB", help="Size of a JSON request; never more than --max-body.", show_default="32"
+            min=0.001, metavar="MB", help="Maximum size of a JSON body; at most --max-body.", show_default="32"
         ),
     ] = None,
     max_memory: Annotated[
         float | None,
         typer.Option(
-            min=1, metavar="MB", help="Memory for bodies and decoded media of all requests.", show_default="1024"
+            min=1, metavar="MB", help="Memory for the bodies and decoded media of all requests.", show_default="1024"
         ),
     ] = None,
     max_batch: Annotated[
-        int | None, typer.Option(min=1, help="Items encoded together; 1 turns batching off.", show_default="64")
+        int | None,
+        typer.Option(min=1, help="Maximum number of items per batch; 1 disables batching.", show_default="64"),
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Length of an audio file or a video.", show_default="600")
+        float | None, typer.Option(min=0.1, help="Maximum duration of an audio or video input.", show_default="600")
     ] = None,
 ) -> None:
-    """Serve embeddings, search and videos over HTTP; API keys come from VAR_PLUGIN_API_KEYS, separated by commas."""
+    """Run the HTTP server for embeddings and search. API keys: VAR_PLUGIN_API_KEYS, separated by commas."""
     from dataclasses import replace
 
     from var_plugin.config import settings
@@ -180,16 +195,16 @@ def serve(
     from var_plugin.server.run import serve as run_server
     from var_plugin.web.limits import parse_keys
 
-    usual = ServerOptions()
+    defaults = ServerOptions()
     options = ServerOptions(
         api_keys=parse_keys(settings().api_keys.get_secret_value()),
         allowed_hosts=frozenset(allow_host or ()),
         fetch_hosts=frozenset(fetch_host or ()),
-        max_body_bytes=usual.max_body_bytes if max_body is None else round(max_body * 2**20),
-        max_json_bytes=usual.max_json_bytes if max_json is None else round(max_json * 2**20),
-        memory_bytes=usual.memory_bytes if max_memory is None else round(max_memory * 2**20),
-        max_in_progress=max_requests or usual.max_in_progress,
-        max_batch=max_batch or usual.max_batch,
-        limits=replace(usual.limits, duration=max_seconds or usual.limits.duration),
+        max_body_bytes=defaults.max_body_bytes if max_body is None else round(max_body * 2**20),
+        max_json_bytes=defaults.max_json_bytes if max_json is None else round(max_json * 2**20),
+        memory_bytes=defaults.memory_bytes if max_memory is None else round(max_memory * 2**20),
+        max_in_progress=max_requests or defaults.max_in_progress,
+        max_batch=max_batch or defaults.max_batch,
+        limits=replace(defaults.limits, duration=max_seconds or defaults.limits.duration),
     )
-    run_server(host=host, port=port, suite=suite, index=index or settings().index, options=options)
+    run_server(host=host, port=port, suite=suite, index=location or settings().index, options=options)

@@ -1,4 +1,4 @@
-"""Commands that train and measure: the paper's ALAN on features, and any suite on videos."""
+"""Commands that train and evaluate: the ALAN model of the paper on features, and any suite on videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from var_plugin.cli.options import JsonOption, SuiteOption, app, print_json
+from var_plugin.cli.options import JsonOption, SuiteOption, app, example, print_json
 from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
 
@@ -20,23 +20,28 @@ if TYPE_CHECKING:
 
 Collection = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca"]
 
-CollectionArgument = Annotated[Collection, typer.Argument(help="One's own videos, or a public benchmark.")]
+CollectionArgument = Annotated[Collection, typer.Argument(help="Your own captioned videos, or a public benchmark.")]
 AnnotationsOption = Annotated[
     Path | None,
-    typer.Option(help="Own videos: a CSV of captions. Else the folder with the workbooks, the lists, or UCA."),
+    typer.Option(help="For own: a CSV file with columns video and caption. For a benchmark: its annotation folder."),
 ]
-VideosOption = Annotated[Path | None, typer.Option(help="Folder with the videos; what embeds them is --suite.")]
-RgbOption = Annotated[Path | None, typer.Option(help="Folder with I3D-RGB features, instead of videos.")]
-FlowOption = Annotated[Path | None, typer.Option(help="Folder with I3D-Flow features; without it, RGB alone.")]
-AudioOption = Annotated[Path | None, typer.Option(help="Folder with VGGish features, for XDViolence-AR.")]
-SeedOption = Annotated[int, typer.Option(help="Of weights, order and sampling.")]
+VideosOption = Annotated[Path | None, typer.Option(help="Folder with videos, encoded by --suite.")]
+RgbOption = Annotated[Path | None, typer.Option(help="Folder with I3D-RGB features, instead of --videos.")]
+FlowOption = Annotated[Path | None, typer.Option(help="Folder with I3D-Flow features. Default: I3D-RGB only.")]
+AudioOption = Annotated[Path | None, typer.Option(help="Folder with VGGish features, for xdviolence-ar.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed of weights, order and sampling.")]
 _PAPER_EPOCHS, _OWN_EPOCHS = 60, 40
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "train own --videos cams/ --annotations captions.csv --out my-suite/",
+        "train ucfcrime-ar --annotations annotations/ --rgb i3d-rgb/ --out model/",
+    )
+)
 def train(
     collection: CollectionArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the trained model, or for the suite.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model or suite.")],
     annotations: AnnotationsOption = None,
     videos: VideosOption = None,
     suite: SuiteOption = None,
@@ -44,26 +49,24 @@ def train(
     flow: FlowOption = None,
     audio: AudioOption = None,
     text_backbone: Annotated[
-        str, typer.Option(help="A BERT from the hub or a folder; with features.")
+        str, typer.Option(help="With features: BERT model on the Hugging Face Hub, or a folder.")
     ] = "google-bert/bert-base-cased@cd5ef92a9fb2f889e972770a36d4ed042daf221e",
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training part; default: 60, or 40 on videos.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Pairs per device and step.")] = 64,
-    accumulation: Annotated[int, typer.Option(help="Steps whose gradients are added up; with features.")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs. Default: 60 on features, 40 on videos.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Batch size per device.")] = 64,
+    accumulation: Annotated[int, typer.Option(help="With features: gradient accumulation steps.")] = 1,
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="fp32, or mixed precision; with features.")
+        Literal["fp32", "bf16", "fp16"], typer.Option(help="With features: fp32 or mixed precision.")
     ] = "fp32",
     seed: SeedOption = 0,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard events; with features.")
+        bool, typer.Option("--tensorboard", help="With features: write TensorBoard events.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train ALAN: its towers on a suite, from captioned videos; or the paper's model, from I3D features.
+    """Train ALAN on captioned videos (--videos) or on I3D features of a benchmark (--rgb).
 
-    With --videos, what comes out is a folder that --suite takes. With --rgb, the same command goes on where a killed
-    training stopped.
+    With --videos, ALAN's towers are trained on top of a suite. The result is a folder for --suite. With --rgb, the
+    model of the paper is trained. An interrupted training continues if the same command runs again.
     """
     if videos is not None:
         examples = _examples(collection, videos, annotations, "train")
@@ -86,7 +89,7 @@ def train(
         print_json({"folder": str(result.folder), "epoch": result.best_epoch, "sum_r": result.validation_recall_sum})
     else:
         print(
-            f"{result.folder}: epoch {result.best_epoch:.0f} is best, SumR {result.validation_recall_sum:.1f} held out"
+            f"{result.folder}: best epoch {result.best_epoch:.0f}, validation SumR {result.validation_recall_sum:.1f}"
         )
 
 
@@ -97,7 +100,7 @@ def _train_towers(
     from var_plugin.training.finetune import RefineSettings
     from var_plugin.training.finetune_run import numbers, train_suite
 
-    refined = train_suite(
+    training = train_suite(
         suite or settings().suite,
         examples,
         out,
@@ -105,35 +108,39 @@ def _train_towers(
         say=lambda message: print(message, file=sys.stderr),
     )
     if as_json:
-        print_json({"folder": str(out), **numbers(refined)})
+        print_json({"folder": str(out), **numbers(training)})
         return
-    came = f"epoch {refined.epoch} is best" if refined.towers_kept else "nothing was better than the suite itself"
-    print(f"{out}: {came}; {refined.held_out} queries held out, SumR {refined.start:.1f} → {refined.best:.1f}")
+    outcome = f"best epoch {training.epoch}" if training.towers_kept else "no epoch was better than the suite itself"
+    print(f"{out}: {outcome}; {training.held_out} validation queries, SumR {training.start:.1f} → {training.best:.1f}")
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "evaluate own --videos cams/ --annotations captions.csv --suite lite",
+        "evaluate ucfcrime-ar --model model/ --annotations annotations/ --rgb i3d-rgb/",
+    )
+)
 def evaluate(
     collection: CollectionArgument,
-    model: Annotated[Path | None, typer.Option(help="A model that was trained on features.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a model trained on features.")] = None,
     annotations: AnnotationsOption = None,
     videos: VideosOption = None,
     suite: SuiteOption = None,
     frames: Annotated[
-        int | None, typer.Option(help="Frames of a video that make its vector, such as 12; default: all.", min=1)
+        int | None, typer.Option(help="Number of frames averaged per video, such as 12. Default: all.", min=1)
     ] = None,
     rgb: RgbOption = None,
     flow: FlowOption = None,
     audio: AudioOption = None,
     merge_equal: Annotated[
-        bool, typer.Option("--merge-equal", help="Count equal captions as one query; with --model.")
+        bool, typer.Option("--merge-equal", help="With --model: count equal captions as one query.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a results table: published rows, chance, and what was measured here, with 95 % intervals.
+    """Print a results table: published results, chance, and the measured results with 95 % confidence intervals.
 
-    Intervals need at least two queries and two videos.
-
-    With --videos a suite is measured, zero-shot and, for a trained folder, trained; with --model a model on features.
+    --videos evaluates a suite, zero-shot and, if it was trained, with its trained towers. --model evaluates a model on
+    features. Confidence intervals need at least two queries and two videos.
     """
     from var_plugin.evaluation.moments_report import moments_as_json, moments_markdown
     from var_plugin.evaluation.report import as_json as rows_as_json
@@ -149,14 +156,14 @@ def evaluate(
         from var_plugin.evaluation.evaluate_suite import measure
         from var_plugin.evaluation.moments_report import video_rows
 
-        chosen = load_suite(suite or settings().suite)
+        loaded_suite = load_suite(suite or settings().suite)
         examples = _examples(collection, videos, annotations, "test")
         measured = measure(
-            chosen,
+            loaded_suite,
             examples,
-            lambda one: clip_cache(one).read(
-                (example.video for example in examples),
-                lambda video: print(printable(f"{video}: seen"), file=sys.stderr),
+            lambda encoder: clip_cache(encoder).read(
+                (captioned.video for captioned in examples),
+                lambda video: print(printable(f"{video}: encoded"), file=sys.stderr),
             ),
             frames=frames,
         )
@@ -196,14 +203,18 @@ def _examples(
     if annotations is None:
         raise InvalidInputError(
             f"{collection} needs annotations",
-            why="they say what is to be found in the videos",
-            fix="pass --annotations: a CSV with the columns video and caption, or the folder of the benchmark",
+            why="they contain the captions of the videos",
+            fix="pass --annotations: a CSV file with the columns video and caption, or the folder of the benchmark",
         )
     return captioned(collection, videos, annotations, split)
 
 
 def _benchmark(collection: Collection) -> BenchmarkName:
-    """Return the benchmark, of those that the paper has; the others are measured on videos alone."""
+    """Return the name of a benchmark that has I3D features.
+
+    Raises:
+        InvalidInputError: the collection can only be used with videos.
+    """
     if collection in ("own", "uca"):
         raise InvalidInputError(
             f"{collection} needs videos", why="there are no I3D features for it", fix="pass --videos FOLDER"
@@ -220,7 +231,7 @@ def _files(
     if annotations is None or rgb is None:
         raise InvalidInputError(
             f"{benchmark} needs its annotations and features",
-            why="videos and features cannot be shipped",
-            fix="pass --annotations FOLDER --rgb FOLDER, --flow and --audio where there are any; or --videos FOLDER",
+            why="they are not part of this package",
+            fix="pass --annotations FOLDER --rgb FOLDER, optionally --flow and --audio; or pass --videos FOLDER",
         )
     return BenchmarkFiles(benchmark, annotations, rgb, flow, audio)
