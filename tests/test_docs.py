@@ -1,4 +1,4 @@
-"""Every command line in the documentation names commands and options that there are."""
+"""Every command line in the documentation uses existing commands and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
-    """The calls of `var-plugin` in the page's shell blocks, without variables before and redirections behind."""
+    """Return the `var-plugin` command lines in the shell blocks of a page, without variables and redirections."""
     blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", page.read_text(), re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     calls = [re.search(r"(?:^|\s)var-plugin (.*)", line.strip().removeprefix("$ ")) for line in lines]
@@ -24,14 +24,14 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_line_is_understood(page: Path) -> None:
+def test_every_command_line_is_valid(page: Path) -> None:
     for command in commands(page):
-        # With --help nothing is run, but names of commands and options are looked at.
+        # With --help, commands and options are checked but nothing runs.
         result = CliRunner().invoke(app, [*shlex.split(command), "--help"])
         assert result.exit_code == 0, f"var-plugin {command}\n{result.output}"
 
 
-def test_the_pages_have_commands() -> None:
+def test_pages_have_commands() -> None:
     assert sum(len(commands(page)) for page in PAGES) >= 20
-    wrong = CliRunner().invoke(app, ["extract", "videos", "--no-such-option", "--help"])
-    assert wrong.exit_code == 2, "an option that there is not would be noticed"
+    result = CliRunner().invoke(app, ["extract", "videos", "--no-such-option", "--help"])
+    assert result.exit_code == 2, "an unknown option is detected"

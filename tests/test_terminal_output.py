@@ -1,4 +1,4 @@
-"""The command line on real terminals: one progress bar over a run, and names that a terminal must not obey."""
+"""The command line on real terminals: one progress bar per run, and escaping of control characters in names."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ def colors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path)
     settings.cache_clear()
 
 
-def main(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
+def main(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, arguments)])
+    with pytest.raises(SystemExit) as raised:
         cli.main()
         sys.exit(0)
-    return int(ended.value.code or 0)
+    return int(raised.value.code or 0)
 
 
-def on_terminal(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> tuple[int, str]:
-    """Run a command with stderr on a pseudo-terminal; return its exit code and what the terminal was sent."""
+def run_on_terminal(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> tuple[int, str]:
+    """Run a command with stderr on a pseudo-terminal. Return its exit code and the output on the terminal."""
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
-    sent: list[bytes] = []
+    blocks: list[bytes] = []
 
     def read() -> None:
         try:
             while block := os.read(controller, 65536):
-                sent.append(block)
-        except OSError:  # how a pseudo-terminal ends
+                blocks.append(block)
+        except OSError:  # raised when the pseudo-terminal is closed
             pass
 
     reader = threading.Thread(target=read)
     reader.start()
     with monkeypatch.context() as patched, os.fdopen(terminal, "w", encoding="utf-8") as stderr:
         patched.setattr(sys, "stderr", stderr)
-        code = main(monkeypatch, *words)
+        code = main(monkeypatch, *arguments)
     reader.join()
     os.close(controller)
-    return code, b"".join(sent).decode()
+    return code, b"".join(blocks).decode()
 
 
 def test_one_bar_covers_all_files_of_a_run(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,33 +67,33 @@ def test_one_bar_covers_all_files_of_a_run(film: Film, monkeypatch: pytest.Monke
         film(f"cams/{n}.mp4", seconds=2 + n, fps=4, paint=lambda time, n=n: textured(n, 32, 32))
     (film.folder / "cams/damaged.mp4").write_bytes(b"no film" * 1000)
     for command in (["index", film.folder / "cams"], ["index", film.folder / "cams"], ["reindex", "--suite", "colors"]):
-        code, sent = on_terminal(monkeypatch, *command)
-        assert sent.count("\n") == 1, "one bar"
-        shown = [line for line in sent.replace("\n", "\r").split("\r") if line.strip()]
-        shares = [int(found[1]) for line in shown if (found := re.match(r" *(\d+) %", line))]
-        assert shares == sorted(shares)
-        assert shares[-1] == 100
-        done = "4 of 4 files, 1 failed [" if command[0] == "index" else "3 of 3 files ["
-        assert (code, done in shown[-1]) == (5 if command[0] == "index" else 0, True), shown[-1]
-        assert "elapsed" in shown[-1]
-        assert "left]" in shown[-1]
+        code, output = run_on_terminal(monkeypatch, *command)
+        assert output.count("\n") == 1, "one bar"
+        lines = [line for line in output.replace("\n", "\r").split("\r") if line.strip()]
+        percentages = [int(match[1]) for line in lines if (match := re.match(r" *(\d+) %", line))]
+        assert percentages == sorted(percentages)
+        assert percentages[-1] == 100
+        summary = "4 of 4 files, 1 failed [" if command[0] == "index" else "3 of 3 files ["
+        assert (code, summary in lines[-1]) == (5 if command[0] == "index" else 0, True), lines[-1]
+        assert "elapsed" in lines[-1]
+        assert "left]" in lines[-1]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_every_command_survives_any_name_in_any_encoding(
+def test_commands_escape_control_characters_of_names_in_any_encoding(
     film: Film, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     awkward, unstorable = "Zürich 北门 \u202e\u009b31m.mp4", "caf\udce9\x1b[2J\nstored  bank.mp4"
     film(f"cams/{awkward}", seconds=2, fps=4, paint=lambda time: textured(1, 32, 32))
     (film.folder / "cams" / unstorable).write_bytes(b"no film")
 
-    def run(*words: str | Path) -> str:
-        """Run a command on streams that take nothing but their encoding; return what it printed."""
+    def run(*arguments: str | Path) -> str:
+        """Run a command on streams with a strict encoding. Return its output."""
         streams = [io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2)]
         with monkeypatch.context() as patched:
             patched.setattr(sys, "stdout", streams[0])
             patched.setattr(sys, "stderr", streams[1])
-            main(monkeypatch, *words)
+            main(monkeypatch, *arguments)
         texts = []
         for stream in streams:
             stream.flush()
@@ -112,14 +112,14 @@ def test_every_command_survives_any_name_in_any_encoding(
     assert run("search", "red").count("\n") >= 4
     (moment,) = json.loads(run("search", "red", "--json"))
     assert Path(moment["uri"]).name == awkward
-    for words in (
+    for arguments in (
         ["videos"], ["videos", "--json"], ["export", moment["id"], film.folder / "out\x1b[2J\x07.mp4"],
         ["delete", "\x1b[2J"], ["index", film.folder / "no\x1b[2Jthing\u2028"], ["verify"], ["fly\x1b[2J"],
         ["reindex", "--suite", "colors"], ["search", "--image", film.folder / "a\x1b[2J.png"],
     ):  # fmt: skip
-        run(*words)
+        run(*arguments)
 
 
-def test_a_log_record_is_one_line_of_visible_characters() -> None:
+def test_log_record_is_one_line_without_control_characters() -> None:
     record = logging.makeLogRecord({"msg": "no thumbnail: %s", "args": ("a\nstored  b\x1b[2J\u202e",)})
     assert cli.LogFormatter().format(record) == r"no thumbnail: a\nstored  b\x1b[2J\u202e"
