@@ -27,21 +27,21 @@ from var_plugin.media.sandbox.client import Frames
 
 
 class Shell:
-    """Runs the command line in this process, with the suite of colours registered beside `lite`."""
+    """Runs commands in this process, with the suite of colours registered in addition to `lite`."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.capsys, self.monkeypatch = capsys, monkeypatch
 
-    def __call__(self, *words: str | Path) -> tuple[int, str, str]:
-        self.monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
+    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["var-plugin", *map(str, arguments)])
+        with pytest.raises(SystemExit) as raised:
             cli.main()
             sys.exit(0)
-        printed = self.capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
+        output = self.capsys.readouterr()
+        return int(raised.value.code or 0), output.out, output.err
 
-    def json(self, *words: str | Path) -> Any:
-        code, out, err = self(*words, "--json")
+    def json(self, *arguments: str | Path) -> Any:
+        code, out, err = self(*arguments, "--json")
         assert code == 0, err
         return json.loads(out)
 
@@ -72,7 +72,7 @@ def test_index_then_search(shell: Shell, film: Film) -> None:
     assert ".jpg" in out
 
 
-def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
+def test_derived_clock_times_are_marked_as_derived(shell: Shell, film: Film) -> None:
     named = film("20251101_130500.mp4")
     headed = film("b.mp4", paint=lambda time: textured(2), metadata={"creation_time": "2025-11-01T12:05:00Z"})
     plain = film("c.mp4", paint=lambda time: textured(3))
@@ -87,8 +87,8 @@ def test_clock_times_are_derived_and_say_so(shell: Shell, film: Film) -> None:
     assert [video["clock"]["certainty"] for video in videos] == ["derived", "derived", "unknown"]
     assert [video["recorded_at"] for video in videos] == ["2025-11-01T12:00:00Z"] * 2 + [None]
     assert "(derived: container)" in shell("videos")[1]
-    found = shell.json("search", "red", "--after", "2025-11-01T11:59Z", "--before", "2025-11-01T12:01Z")
-    assert len(found) == 2
+    moments = shell.json("search", "red", "--after", "2025-11-01T11:59Z", "--before", "2025-11-01T12:01Z")
+    assert len(moments) == 2
     again = shell.json("index", named, "--camera", "yard", "--zone", "UTC")["videos"][0]
     assert (again["status"], again["recorded_at"]) == ("unchanged", "2025-11-01T12:00:00Z")
     assert "keeps camera 'yard' and its clock time" in again["reason"]
@@ -145,7 +145,7 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert (code, out) == (0, "no moments: the index is empty, or no segment matches the filter\n")
 
 
-def test_an_index_that_is_not_there_is_not_searched(shell: Shell, tmp_path: Path) -> None:
+def test_searching_a_missing_index_fails_and_does_not_create_it(shell: Shell, tmp_path: Path) -> None:
     missing = tmp_path / "misspelt.db"
     for command in (["search", "red"], ["videos"], ["verify"]):
         code, out, err = shell(*command, "--index", str(missing))
@@ -155,14 +155,14 @@ def test_an_index_that_is_not_there_is_not_searched(shell: Shell, tmp_path: Path
     assert not missing.exists()
 
 
-def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
+def test_metadata_are_stored_and_filtered_by(shell: Shell, film: Film) -> None:
     assert shell("index", film("a.mp4"), "--meta", "floor=3", "--meta", "gate=süd", "--meta", 'number="7"')[0] == 0
     assert shell("index", film("b.mp4", paint=lambda time: textured(2)), "--meta", "floor=2")[0] == 0
     assert shell.json("videos")[0]["metadata"] == {"floor": 3, "gate": "süd", "number": "7"}
     for words, count in [(["floor=3"], 1), (["floor=3", "gate=süd"], 1), (["number=7"], 0), (['number="7"'], 1)]:
         options = [option for word in words for option in ("--meta", word)]
         assert len(shell.json("search", "red", *options)) == count, words
-    for word, complaint in [
+    for word, message in [
         ("deep=" + "[" * 30_000, "30000 characters"),
         ("floor", "is not metadata"),
         ('a"] or ["=1', "metadata key"),
@@ -170,10 +170,10 @@ def test_own_values_are_kept_and_searched_by(shell: Shell, film: Film) -> None:
     ]:
         code, out, err = shell("search", "red", "--meta", word)
         assert (code, out) == (2, "")
-        assert complaint in err
+        assert message in err
 
 
-def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearly_full_embedded_index_causes_a_warning(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("var_plugin.index.milvus.options.MAX_LITE_ROWS", 4)
     assert shell("index", film("a.mp4"))[2] == ""
     code, _, err = shell("index", film("b.mp4", paint=lambda time: textured(2)))
@@ -183,7 +183,7 @@ def test_a_full_embedded_store_is_told_in_time(shell: Shell, film: Film, monkeyp
 
 @pytest.fixture
 def undeletable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Ids of videos whose deletion fails, as it does where the store has no room."""
+    """Ids of videos whose deletion fails, as on a full disk."""
     ids: set[str] = set()
     delete = VideoIndex.delete
 
@@ -196,7 +196,7 @@ def undeletable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return ids
 
 
-def test_a_deletion_that_fails_midway_names_what_was_deleted(shell: Shell, film: Film, undeletable: set[str]) -> None:
+def test_partial_deletion_lists_the_deleted_videos(shell: Shell, film: Film, undeletable: set[str]) -> None:
     paths = [film("a.mp4"), film("b.mp4", paint=lambda time: textured(2))]
     first, second = (shell.json("index", path)["videos"][0]["video_id"] for path in paths)
     undeletable.add(second)
@@ -207,7 +207,7 @@ def test_a_deletion_that_fails_midway_names_what_was_deleted(shell: Shell, film:
     assert [video["video_id"] for video in shell.json("videos")] == [second]
 
 
-def test_pruning_that_fails_midway_reports_what_was_deleted(shell: Shell, film: Film, undeletable: set[str]) -> None:
+def test_partial_pruning_reports_the_deleted_videos(shell: Shell, film: Film, undeletable: set[str]) -> None:
     for name, day, paint in (("a.mp4", 1, textured(1)), ("b.mp4", 2, textured(2))):
         path = film(name, paint=lambda time, paint=paint: paint)
         video_id = shell.json("index", path, "--recorded-at", f"2020-01-0{day}T00:00Z")["videos"][0]["video_id"]
@@ -225,7 +225,7 @@ def test_delete(shell: Shell, film: Film) -> None:
     assert shell("delete", video_id)[0] == 18
 
 
-def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_path: Path) -> None:
+def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film: Film, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no film " * 1000)
     (tmp_path / "folder").mkdir()
@@ -233,7 +233,7 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     cut = film("cut.mp4", seconds=30, paint=lambda time: textured(int(time * 10)), options={"movflags": "faststart"})
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     whole = film("whole.mp4")
-    for path, code, complaint in [
+    for path, code, message in [
         (tmp_path / "missing.mp4", 3, "does not exist"),
         (tmp_path / "empty.mp4", 4, "is empty"),
         (tmp_path / "text.mp4", 5, "as video or audio: Invalid data found when processing input;"),
@@ -241,17 +241,17 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
         (sound, 7, "has no video stream"),
         (tmp_path / "folder", 9, "no videos in"),
     ]:
-        found, out, _ = shell("index", path, whole)
-        assert found == code, path
+        exit_code, out, _ = shell("index", path, whole)
+        assert exit_code == code, path
         line = next(line for line in out.splitlines() if line.startswith("failed"))
         assert str(path) in line
-        assert complaint in line
-        assert any(line.startswith(("stored", "unchanged")) for line in out.splitlines()), "the rest goes on"
+        assert message in line
+        assert any(line.startswith(("stored", "unchanged")) for line in out.splitlines()), "other files are indexed"
     assert [Path(video["uri"]).name for video in shell.json("videos")] == ["whole.mp4"]
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "complaint"),
+    ("words", "code", "message"),
     [
         (["search", "red", "--index", "ftp://somewhere"], 10, "not the address of a Milvus server"),
         (["search", "red", "--index", "http://localhost:1"], 10, "no Milvus server answers"),
@@ -272,15 +272,17 @@ def test_each_bad_input_has_its_line_and_its_code(shell: Shell, film: Film, tmp_
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: int, complaint: str) -> None:
-    found, out, err = shell(*words)
-    assert (found, out) == (code, "")
-    assert complaint in err
+def test_invalid_arguments_give_one_line_and_an_exit_code(
+    shell: Shell, words: list[str], code: int, message: str
+) -> None:
+    exit_code, out, err = shell(*words)
+    assert (exit_code, out) == (code, "")
+    assert message in err
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "message"),
     [
         ("VAR_PLUGIN_CAMERAS", "{", "Expecting property name"),
         ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north.zone: invalid timezone: Mars"),
@@ -291,8 +293,8 @@ def test_wrong_words_are_told_in_a_line(shell: Shell, words: list[str], code: in
         ("VAR_PLUGIN_DTYPE", "int4", "'float32', 'bfloat16' or 'float16'"),
     ],
 )
-def test_a_wrong_setting_is_told_in_a_line(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+def test_invalid_setting_gives_one_line(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     from var_plugin.config import settings
 
@@ -302,25 +304,25 @@ def test_a_wrong_setting_is_told_in_a_line(
     settings.cache_clear()
     assert (code, out) == (2, "")
     assert err.startswith(f"var-plugin: the environment variable {name} cannot be used: ")
-    assert complaint in err
+    assert message in err
     assert err.count("\n") == 1
 
 
-def test_an_index_of_another_suite(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_of_another_suite_is_refused_until_reindexed(
+    shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shell("index", film())
     monkeypatch.setattr("tests.colors.build", lambda: build("colors-2"))
     code, _, err = shell("search", "red")
     assert code == 11
     assert "the index was made by suite 'colors'" in err
     code, _, err = shell("reindex", "--suite", "colors")
-    assert (code, err) == (0, ""), "as the message says, though the version that made it is gone"
+    assert (code, err) == (0, ""), "works although the suite version of the index is gone"
     assert len(shell.json("search", "red")) == 1
     assert shell.json("verify")["ok"] is True
 
 
-def test_an_index_is_opened_with_the_suite_that_made_it(
-    shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_index_is_opened_with_its_own_suite(shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     from var_plugin.config import settings
 
     shell("index", film())
@@ -333,7 +335,7 @@ def test_an_index_is_opened_with_the_suite_that_made_it(
     assert "with suite 'lite'" in err
     monkeypatch.setattr(suites, "_BUILT_IN", suites._BUILT_IN[:1])
     code, _, err = shell("search", "red")
-    assert code == 11, "nobody knows that suite any more"
+    assert code == 11, "the suite of the index is unknown"
     assert "made by suite 'colors'" in err
     assert "with suite 'lite'" in err
 
@@ -346,12 +348,14 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     assert clip["start"] == pytest.approx(8.0, abs=1.1)
     assert 16.0 <= clip["end"] < 17.5
     assert Path(clip["path"]).stat().st_size > 500
-    exact = shell.json("export", best["id"], tmp_path / "x.mkv", "--exact", "--thumbnail", tmp_path / "made/x.jpg")
+    exact = shell.json(
+        "export", best["id"], tmp_path / "x.mkv", "--exact", "--thumbnail", tmp_path / "thumbnails/x.jpg"
+    )
     assert (exact["start"], exact["end"]) == (8.0, 16.0)
     assert sum(1 for _ in Frames(tmp_path / "x.mkv")) == 40
-    with Image.open(tmp_path / "made/x.jpg") as image:
+    with Image.open(tmp_path / "thumbnails/x.jpg") as image:
         red, green, blue = np.asarray(image).mean(axis=(0, 1))
-    assert red > 100 > green + blue, "the moment's image"
+    assert red > 100 > green + blue, "the thumbnail of the moment"
     code, _, err = shell("export", best["id"], path, "--exact")
     assert (code, f"the clip would replace {path}" in err) == (2, True)
     assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
@@ -364,7 +368,9 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     assert shell("export", best["id"], tmp_path / "x.mp4")[0] == 3
 
 
-def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_backup_reindex_prune_and_restore(
+    shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shell("index", film("north.mp4"), "--recorded-at", "2020-01-01T00:00Z")
     assert shell.json("verify")["videos"] == 1
     assert "no problems" in shell("verify")[1]
@@ -380,9 +386,9 @@ def test_an_index_is_kept_in_order(shell: Shell, film: Film, tmp_path: Path, mon
 
 def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: Film, tmp_path: Path) -> None:
     gone, pending = (film(f"{n}.mp4", seconds=2, paint=scene(color)) for n, color in enumerate(("red", "blue")))
-    place = str(tmp_path / "my index.db")
-    assert shell("index", gone, pending, "--index", place)[0] == 0
-    with open_index(place) as index:
+    location = str(tmp_path / "my index.db")
+    assert shell("index", gone, pending, "--index", location)[0] == 0
+    with open_index(location) as index:
         store, scene_rows = index._store, index._collection("scene")
         first, second = index.all_entries()
         (row, *_) = store.rows(scene_rows, f'video_id == "{first.video_id}"', ["*"])
@@ -391,17 +397,17 @@ def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: 
         store.write(scene_rows, [{**row, "video_id": "no\nid", "id": "y"}])
         index.update(second.model_copy(update={"state": "pending"}))
     gone.unlink()
-    code, out, err = shell("verify", "--index", place)
+    code, out, err = shell("verify", "--index", location)
     assert (code, "4 problems" in out, len(err.splitlines())) == (1, True, 1)
     code, out, err = shell(*shlex.split("verify" + err.partition("var-plugin verify")[2]))
-    assert (code, "2 problems" in out) == (1, True), "the footage of one video is gone"
+    assert (code, "2 problems" in out) == (1, True), "the file of one video is missing"
     code, out, _ = shell(*shlex.split("delete" + err.partition("var-plugin delete")[2]))
     assert (code, out) == (0, f"{first.video_id} deleted\n")
-    code, out, err = shell("verify", "--repair", "--index", place)
-    assert (code, "1 problems" in out) == (1, True), "no filter takes the id of these rows"
+    code, out, err = shell("verify", "--repair", "--index", location)
+    assert (code, "1 problems" in out) == (1, True), "rows with this id cannot be filtered"
     code, out, _ = shell(*shlex.split("reindex" + err.partition("var-plugin reindex")[2]))
     assert code == 0, out
-    assert shell("verify", "--index", place)[::2] == (0, "")
+    assert shell("verify", "--index", location)[::2] == (0, "")
 
 
 def commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
@@ -444,10 +450,10 @@ def test_help_loads_nothing_heavy() -> None:
     assert out.endswith("[]\n")
 
 
-def test_the_receipt_is_printed_though_the_server_goes_away_afterwards(
+def test_receipt_is_printed_if_the_server_stops_afterwards(
     shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Milvus server, played by Milvus Lite, that ends as soon as the last video is stored."""
+    """The Milvus server (a gRPC server of Milvus Lite) stops after the last video is stored."""
     from concurrent.futures import ThreadPoolExecutor
 
     import grpc
@@ -463,12 +469,12 @@ def test_the_receipt_is_printed_though_the_server_goes_away_afterwards(
     server.start()
     add = Index.add
 
-    def add_and_end(self: Index, *arguments: Any, **options: Any) -> Any:
+    def add_and_stop(self: Index, *arguments: Any, **options: Any) -> Any:
         receipt = add(self, *arguments, **options)
         server.stop(None).wait()
         return receipt
 
-    monkeypatch.setattr(Index, "add", add_and_end)
+    monkeypatch.setattr(Index, "add", add_and_stop)
     path = film("north.mp4", seconds=2, fps=4)
     code, out, err = shell("index", path, "--index", f"http://127.0.0.1:{port}")
     assert f"stored     {path}" in out

@@ -1,4 +1,4 @@
-"""A server on loopback, and what the tests send to it."""
+"""Fixtures: servers on loopback, and inputs for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def any_word_suite() -> Suite:
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
-    """Serve an app on a free port of loopback, in a thread; its address."""
+    """Serve an app on a free loopback port in a thread. Yield its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -50,7 +50,7 @@ def running(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """An index with two films: red, green, blue, white for eight seconds each, and yellow alone."""
+    """Index with two videos: red, green, blue and white for eight seconds each, and yellow only."""
     folder = tmp_path_factory.mktemp("footage")
     film = Film(folder / "a secret place")
     with open_index(folder / "index.db", suite=any_word_suite()) as index:
@@ -61,14 +61,14 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 
 @pytest.fixture(scope="session")
 def server(footage: Index) -> Iterator[str]:
-    """The address of a server with an index and a key."""
+    """Address of a server with an index and API keys."""
     with running(build_app(footage.suite, footage, ServerOptions(api_keys=frozenset({KEY, "another"})))) as address:
         yield address
 
 
 @pytest.fixture
 def serving() -> Iterator[Callable[..., str]]:
-    """Starts servers without an index, with the options given; they end with the test."""
+    """Return a function that starts a server without an index and returns its address. Servers stop after the test."""
     with ExitStack() as stack:
         yield lambda suite=None, **options: stack.enter_context(
             running(build_app(suite or any_word_suite(), None, ServerOptions(**options)))

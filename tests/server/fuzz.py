@@ -1,7 +1,6 @@
 """Seeded fuzzing of request bodies, in process: `python -m tests.server.fuzz --inputs 10000`.
 
-Every input is a request to the application itself. The answer must not be a 5xx, and must come within a bounded time
-and memory.
+Every input is a request to the application. The response must not be a 5xx. Time and memory are limited.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from var_plugin.api import Index, open_index
 from var_plugin.server.application import build_app
 
 SECONDS = 10.0
-"""Time for one answer. Generous: machines are shared."""
+"""Maximum time for one response. It is generous, because machines are shared."""
 
 MEGABYTES = 1500
-"""Growth of the process over all inputs."""
+"""Maximum growth of the process over all inputs, in megabytes."""
 
 PATHS = ("/v1/embeddings", "/v1/search", "/v1/embeddings/files")
 
@@ -55,17 +54,17 @@ _KEYS = (
 
 @dataclass
 class Outcome:
-    """What a run has seen."""
+    """Results of a run."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
-    grown: float = 0.0
+    memory_growth: float = 0.0
     """Megabytes."""
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
-    """Return any JSON value, most often a small one."""
+    """Return a random JSON value, usually a small one."""
     kind = chance.choice(
         ("string", "string", "number", "word", "list", "object") if depth < 4 else ("string", "number")
     )
@@ -86,7 +85,7 @@ def value(chance: random.Random, depth: int = 0) -> Any:
 
 
 def valid(chance: random.Random, path: str) -> dict[str, Any]:
-    """Return a request that the server answers."""
+    """Return a valid request."""
     if path == "/v1/search":
         return {"text": "red", "k": 2, "filter": {"cameras": ["north"], "min_anomaly": 0}, "weights": {"scene": 1}}
     part = chance.choice(
@@ -95,13 +94,13 @@ def valid(chance: random.Random, path: str) -> dict[str, Any]:
     return {"model": "colors/scene", "input": ["blue", part], "encoding_format": "base64", "dimensions": 3, "user": "x"}
 
 
-def changed(chance: random.Random, document: Any) -> Any:
+def mutated(chance: random.Random, document: Any) -> Any:
     """Return a document with one value replaced, added or removed."""
     if not isinstance(document, dict | list) or not document or chance.random() < 0.3:
         return value(chance)
     if isinstance(document, list):
         place = chance.randrange(len(document))
-        return [changed(chance, item) if number == place else item for number, item in enumerate(document)]
+        return [mutated(chance, item) if number == place else item for number, item in enumerate(document)]
     key = chance.choice([*document])
     match chance.randrange(4):
         case 0:
@@ -109,7 +108,7 @@ def changed(chance: random.Random, document: Any) -> Any:
         case 1:
             return document | {chance.choice(_KEYS): value(chance)}
         case _:
-            return document | {key: changed(chance, document[key])}
+            return document | {key: mutated(chance, document[key])}
 
 
 def body(chance: random.Random, path: str) -> tuple[bytes, str]:
@@ -120,7 +119,7 @@ def body(chance: random.Random, path: str) -> tuple[bytes, str]:
         )
     document: Any = valid(chance, path)
     for _ in range(chance.randrange(4)):
-        document = changed(chance, document)
+        document = mutated(chance, document)
     text = json.dumps(document, ensure_ascii=chance.random() < 0.8)
     data = text.encode("utf-8", "surrogatepass")
     match chance.randrange(12):
@@ -156,7 +155,7 @@ def _form(chance: random.Random) -> bytes:
 
 
 async def fuzz(index: Index, inputs: int, seed: int) -> Outcome:
-    """Send the inputs to an application over the index."""
+    """Send random inputs to an application with an index."""
     chance = random.Random(seed)
     outcome = Outcome()
     app = build_app(index.suite, index)
@@ -171,14 +170,14 @@ async def fuzz(index: Index, inputs: int, seed: int) -> Outcome:
             data, kind = body(chance, path)
             headers = {"Content-Type": kind.encode("latin-1")} if kind else {}
             start = time.perf_counter()
-            answer = await client.post(path, content=data, headers=headers, timeout=None)
+            response = await client.post(path, content=data, headers=headers, timeout=None)
             seconds = time.perf_counter() - start
-            outcome.statuses[answer.status_code] += 1
+            outcome.statuses[response.status_code] += 1
             outcome.slowest = max(outcome.slowest, seconds)
-            if answer.status_code >= 500 or seconds > SECONDS or len(answer.content) > 10**6:
-                result = f"{answer.status_code} after {seconds:.1f} s"
+            if response.status_code >= 500 or seconds > SECONDS or len(response.content) > 10**6:
+                result = f"{response.status_code} after {seconds:.1f} s"
                 outcome.failures.append(f"input {number} of seed {seed}: {result} to {path} {data[:300]!r}")
-    outcome.grown = _peak_megabytes() - before
+    outcome.memory_growth = _peak_megabytes() - before
     return outcome
 
 
@@ -191,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    options = parser.parse_args()
     logging.disable(logging.WARNING)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -199,11 +198,11 @@ def main() -> None:
     ):
         film = Film(Path(folder))
         index.add(film("north.mp4", seconds=16, fps=5, paint=scene("red", "green")), camera="north")
-        outcome = asyncio.run(fuzz(index, given.inputs, given.seed))
+        outcome = asyncio.run(fuzz(index, options.inputs, options.seed))
     statuses = ", ".join(f"{count} × {status}" for status, count in sorted(outcome.statuses.items()))
-    costs = f"slowest {outcome.slowest:.2f} s; memory grew by {outcome.grown:.0f} MB"
-    sys.stdout.write("\n".join([f"{given.inputs} inputs: {statuses}; {costs}", *outcome.failures]) + "\n")
-    raise SystemExit(bool(outcome.failures) or outcome.grown > MEGABYTES)
+    costs = f"slowest {outcome.slowest:.2f} s; memory grew by {outcome.memory_growth:.0f} MB"
+    sys.stdout.write("\n".join([f"{options.inputs} inputs: {statuses}; {costs}", *outcome.failures]) + "\n")
+    raise SystemExit(bool(outcome.failures) or outcome.memory_growth > MEGABYTES)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What must not be fetched, and that the rest is: against a real server on loopback, which is never public."""
+"""Fetching by URL, against a real server on loopback, whose address is not public."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 
 from tests.server.conftest import MODEL
 from var_plugin.errors import InvalidInputError
-from var_plugin.server import fetch as fetching
+from var_plugin.server import fetch
 from var_plugin.server.fetch import Fetcher, is_public
 
 
 class Site(BaseHTTPRequestHandler):
-    """A few pages, and a list of who asked for them."""
+    """A few pages, and the list of requested paths."""
 
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         port = self.server.server_address[1]
         redirects = {
             "/moved": "/image",
@@ -47,7 +47,7 @@ class Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    Site.asked = []
+    Site.requests = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -58,22 +58,22 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture
-def loopback_counts_as_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
+def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
 
 
-async def test_nothing_is_fetched_unless_the_host_is_allowed(site: str) -> None:
+async def test_host_must_be_allowed(site: str) -> None:
     with pytest.raises(InvalidInputError, match="does not allow that host"):
         await Fetcher([], 1000).fetch(f"http://{site}/image")
-    assert Site.asked == []
+    assert Site.requests == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_an_allowed_name_that_leads_inside_is_refused(site: str, host: str) -> None:
+async def test_allowed_host_with_private_address_is_refused(site: str, host: str) -> None:
     port = site.partition(":")[2]
     with pytest.raises(InvalidInputError, match="its address is not public"):
         await Fetcher([f"{host}:{port}"], 1000).fetch(f"http://{host}:{port}/image")
-    assert Site.asked == []
+    assert Site.requests == []
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ async def test_an_allowed_name_that_leads_inside_is_refused(site: str, host: str
         "gopher://a",
     ],
 )
-async def test_only_the_web_is_fetched(url: str) -> None:
+async def test_other_urls_than_http_are_refused(url: str) -> None:
     with pytest.raises(InvalidInputError):
         await Fetcher(["example.org", "a", ""], 1000).fetch(url)
 
 
-@pytest.mark.usefixtures("loopback_counts_as_public")
-async def test_an_allowed_public_host_is_fetched_through_redirects(site: str) -> None:
+@pytest.mark.usefixtures("loopback_is_public")
+async def test_redirects_of_an_allowed_public_host_are_followed(site: str) -> None:
     assert await Fetcher([site], 100).fetch(f"http://{site}/moved") == b"x" * 100
-    assert Site.asked == ["/moved", "/image"]
+    assert Site.requests == ["/moved", "/image"]
 
 
-@pytest.mark.usefixtures("loopback_counts_as_public")
+@pytest.mark.usefixtures("loopback_is_public")
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -113,17 +113,17 @@ async def test_an_allowed_public_host_is_fetched_through_redirects(site: str) ->
 async def test_every_redirect_is_checked(site: str, path: str, reason: str) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         await Fetcher([site], 1000).fetch(f"http://{site}{path}")
-    assert "/image" not in Site.asked
+    assert "/image" not in Site.requests
 
 
-@pytest.mark.usefixtures("loopback_counts_as_public")
-async def test_a_redirect_to_an_allowed_name_inside_is_refused(site: str) -> None:
+@pytest.mark.usefixtures("loopback_is_public")
+async def test_redirect_to_an_allowed_private_address_is_refused(site: str) -> None:
     with pytest.raises(InvalidInputError, match="is not public"):
         await Fetcher([site, "169.254.169.254"], 1000).fetch(f"http://{site}/metadata")
 
 
-@pytest.mark.usefixtures("loopback_counts_as_public")
-async def test_a_file_is_read_up_to_the_limit(site: str) -> None:
+@pytest.mark.usefixtures("loopback_is_public")
+async def test_size_of_a_fetched_file_is_limited(site: str) -> None:
     with pytest.raises(InvalidInputError, match="the limit is 99 bytes"):
         await Fetcher([site], 99).fetch(f"http://{site}/image")
 
@@ -146,8 +146,8 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
 
 
 def test_the_server_fetches_nothing_by_default(serving: Callable[..., str], site: str) -> None:
-    asked = {"model": MODEL, "input": f"http://{site}/image", "modality": "image"}
-    answer = httpx.post(f"{serving()}/v1/embeddings", json=asked)
-    assert answer.status_code == 400
-    assert "does not allow that host" in answer.json()["error"]["message"]
-    assert Site.asked == []
+    body = {"model": MODEL, "input": f"http://{site}/image", "modality": "image"}
+    response = httpx.post(f"{serving()}/v1/embeddings", json=body)
+    assert response.status_code == 400
+    assert "does not allow that host" in response.json()["error"]["message"]
+    assert Site.requests == []

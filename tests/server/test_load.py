@@ -1,4 +1,4 @@
-"""The load test, for a moment and with the suite of colours: whether it runs, and that nothing fails under load."""
+"""A short run of the load benchmark with the suite of colours: all requests succeed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "server_load.py"
 
 
-def test_many_clients_get_answers_and_no_errors(installed_colors: str) -> None:
-    words = ["--suite", installed_colors, "--clients", "50", "--seconds", "2", "--json"]
-    done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
+def test_all_requests_of_many_clients_succeed(installed_colors: str) -> None:
+    options = ["--suite", installed_colors, "--clients", "50", "--seconds", "2", "--json"]
+    process = subprocess.run([sys.executable, SCRIPT, *options], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    outcomes = json.loads(process.stdout)
     assert [outcome["batching"] for outcome in outcomes] == [False, False, True, True]
     assert all(outcome["answers"] >= outcome["clients"] for outcome in outcomes if outcome["clients"] == 50)
     assert [outcome["errors"] for outcome in outcomes] == [0, 0, 0, 0]

@@ -7,7 +7,7 @@ import pytest
 from var_plugin.server.memory import MemoryBudget, MemoryBudgetExceededError
 
 
-async def test_a_reservation_is_given_back_when_its_block_ends() -> None:
+async def test_reservation_is_released_after_its_block() -> None:
     budget = MemoryBudget(10)
     for _ in range(3):
         with budget.track() as reservation:
@@ -39,7 +39,7 @@ async def test_waiting_reservations_are_admitted_in_order() -> None:
     assert admitted == ["a", "b", "c", "d"]
 
 
-async def test_a_reservation_can_shrink() -> None:
+async def test_reservation_can_shrink() -> None:
     budget = MemoryBudget(10)
     async with budget.reserve(10) as reservation:
         reservation.shrink(3)
@@ -50,7 +50,7 @@ async def test_a_reservation_can_shrink() -> None:
     budget.acquire(10)
 
 
-async def test_cancelled_reservations_hold_nothing() -> None:
+async def test_cancelled_reservations_release_their_bytes() -> None:
     budget = MemoryBudget(10)
 
     async def hold() -> None:

@@ -1,4 +1,4 @@
-"""OpenAI's own client, as it is, against a real server."""
+"""OpenAI's own client against a real server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def client(server: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_the_default_encoding_gives_numbers(client: openai.OpenAI) -> None:
-    answer = client.embeddings.create(model=MODEL, input="red")
-    assert answer.data[0].embedding == [1.0, 0.0, 0.0]
-    assert answer.model == MODEL
+def test_default_encoding_returns_numbers(client: openai.OpenAI) -> None:
+    response = client.embeddings.create(model=MODEL, input="red")
+    assert response.data[0].embedding == [1.0, 0.0, 0.0]
+    assert response.model == MODEL
 
 
-def test_base64_and_float_are_the_same_vectors_in_the_order_asked(client: openai.OpenAI) -> None:
+def test_base64_and_float_return_the_same_vectors_in_order(client: openai.OpenAI) -> None:
     texts = ["red", "a green van", "yellow"]
     packed = client.embeddings.create(model=MODEL, input=texts)
     plain_numbers = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
@@ -40,13 +40,13 @@ def test_usage_counts_words(client: openai.OpenAI) -> None:
     assert (usage.prompt_tokens, usage.total_tokens) == (4, 4)
 
 
-async def test_the_asynchronous_client_works_as_well(server: str) -> None:
+async def test_async_client_works(server: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key="another") as client:
-        answer = await client.embeddings.create(model=MODEL, input=["blue"])
-    assert answer.data[0].embedding == [0.0, 0.0, 1.0]
+        response = await client.embeddings.create(model=MODEL, input=["blue"])
+    assert response.data[0].embedding == [0.0, 0.0, 1.0]
 
 
-def test_images_and_videos_go_as_data_uris(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
+def test_images_and_videos_are_sent_as_data_uris(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
     inputs = [data_uri("image/png", green_png), "red", data_uri("video/mp4", blue_film.read_bytes())]
     image, text, video = client.embeddings.create(model=MODEL, input=inputs).data
     assert image.embedding[1] == pytest.approx(1, abs=1e-3)
@@ -54,18 +54,18 @@ def test_images_and_videos_go_as_data_uris(client: openai.OpenAI, green_png: byt
     assert video.embedding[2] == pytest.approx(1, abs=1e-2)
 
 
-def test_content_parts_are_understood(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
+def test_content_parts_are_accepted(client: openai.OpenAI, green_png: bytes, blue_film: Path) -> None:
     parts = [
         {"type": "text", "text": "red"},
         {"type": "image_url", "image_url": {"url": data_uri("image/png", green_png), "detail": "low"}},
         {"type": "video_url", "video_url": {"url": data_uri("video/mp4", blue_film.read_bytes())}},
     ]
-    answer = client.embeddings.create(model=MODEL, input=parts)  # type: ignore[arg-type]
-    best = [max(range(3), key=item.embedding.__getitem__) for item in answer.data]
+    response = client.embeddings.create(model=MODEL, input=parts)  # type: ignore[arg-type]
+    best = [max(range(3), key=item.embedding.__getitem__) for item in response.data]
     assert best == [0, 1, 2]
 
 
-def test_models_tell_what_they_take(client: openai.OpenAI) -> None:
+def test_models_list_their_modalities(client: openai.OpenAI) -> None:
     (model,) = client.models.list()
     assert model.id == MODEL
     described = client.models.retrieve(MODEL).model_dump()
@@ -74,24 +74,24 @@ def test_models_tell_what_they_take(client: openai.OpenAI) -> None:
     assert described["fingerprint"] == "colors-1"
 
 
-def test_dimensions_must_be_the_models_own(client: openai.OpenAI) -> None:
+def test_dimensions_must_equal_those_of_the_model(client: openai.OpenAI) -> None:
     assert len(client.embeddings.create(model=MODEL, input="red", dimensions=3).data[0].embedding) == 3
     with pytest.raises(openai.BadRequestError, match="cannot have 2 dimensions: they have 3"):
         client.embeddings.create(model=MODEL, input="red", dimensions=2)
 
 
-def test_mistakes_become_the_clients_own_errors(client: openai.OpenAI, server: str) -> None:
+def test_errors_become_exceptions_of_the_client(client: openai.OpenAI, server: str) -> None:
     with pytest.raises(openai.NotFoundError, match="this server has colors/scene"):
         client.embeddings.create(model="text-embedding-3-small", input="red")
-    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as refused:
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False") as raised:
         client.embeddings.create(model=MODEL, input=[[1, 2, 3]])
-    assert refused.value.param == "input"
-    assert refused.value.type == "invalid_request_error"
+    assert raised.value.param == "input"
+    assert raised.value.type == "invalid_request_error"
     with pytest.raises(openai.BadRequestError, match="a text is empty"):
         client.embeddings.create(model=MODEL, input=["red", " "])
-    with pytest.raises(openai.BadRequestError, match="cannot encode audio") as refused:
+    with pytest.raises(openai.BadRequestError, match="cannot encode audio") as raised:
         client.embeddings.create(model=MODEL, input=[data_uri("audio/wav", b"RIFF")])
-    assert refused.value.code == "unsupported_modality_error"
+    assert raised.value.code == "unsupported_modality_error"
     with pytest.raises(openai.AuthenticationError, match="no valid API key"):
         openai.OpenAI(base_url=f"{server}/v1", api_key="guessed").embeddings.create(model=MODEL, input="red")
 

@@ -10,7 +10,7 @@ from var_plugin.media.sandbox.client import Cancellation, DecodingCancelledError
 from var_plugin.server.pools import ThreadPool
 
 
-async def test_work_that_has_not_started_is_dropped_with_its_caller() -> None:
+async def test_queued_work_is_dropped_if_its_caller_is_cancelled() -> None:
     pool = ThreadPool("test", 1)
     go, ran = threading.Event(), []
     busy = asyncio.create_task(pool.run(go.wait))
@@ -26,7 +26,7 @@ async def test_work_that_has_not_started_is_dropped_with_its_caller() -> None:
     assert ran == ["later"]
 
 
-async def test_decoding_ends_with_its_caller(film: Film) -> None:
+async def test_decoding_stops_if_its_caller_is_cancelled(film: Film) -> None:
     path = film(seconds=10, fps=5)
     pool = ThreadPool("test", 1)
     started, ended = threading.Event(), threading.Event()
@@ -45,10 +45,10 @@ async def test_decoding_ends_with_its_caller(film: Film) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(ended.wait, 20)
-    assert await pool.run(lambda: len([*Frames(path)])) > 0, "others decode as before"
+    assert await pool.run(lambda: len([*Frames(path)])) > 0, "other decoding is not affected"
 
 
-def test_a_cancelled_block_begins_no_decoding(film: Film) -> None:
+def test_cancelled_block_does_not_start_decoding(film: Film) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with cancellation, pytest.raises(DecodingCancelledError):

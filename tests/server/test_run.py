@@ -19,14 +19,14 @@ from var_plugin.server.run import serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
-def test_nobody_is_served_without_a_key_beyond_this_machine(host: str) -> None:
+def test_serving_beyond_loopback_needs_a_key(host: str) -> None:
     with pytest.raises(InvalidInputError, match="no API key is set"):
         serve(host=host, options=ServerOptions(api_keys=frozenset({"", " "})))
 
 
 @pytest.fixture
 def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`var-plugin serve` and its address."""
+    """A process of `var-plugin serve`, and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,7 +45,7 @@ def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], st
     started.wait()
 
 
-def test_limits_hold_and_a_request_that_was_taken_is_answered_before_the_end(
+def test_options_apply_and_a_request_in_progress_is_answered_after_sigterm(
     process: tuple[subprocess.Popen[bytes], str], film: Film
 ) -> None:
     started, address = process
@@ -54,15 +54,15 @@ def test_limits_hold_and_a_request_that_was_taken_is_answered_before_the_end(
     body = {"model": MODEL, "input": data_uri("video/mp4", longer)}
     refused = httpx.post(f"{address}/v1/embeddings", json=body, timeout=60)
     assert (refused.status_code, "the limit is 250 s" in refused.text) == (413, True)
-    # So many images that it is at work when it is looked for, on quick cores as well.
+    # Long enough to be in progress when the signal is sent, even on fast cores.
     long = film("long.mp4", seconds=120, fps=25, paint=lambda _: plain(0, 0, 255)).read_bytes()
-    asked = {"model": MODEL, "input": data_uri("video/mp4", long)}
+    body = {"model": MODEL, "input": data_uri("video/mp4", long)}
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.post, f"{address}/v1/embeddings", json=asked, timeout=60)
-        while "requests_in_flight 2.0" not in httpx.get(f"{address}/metrics", timeout=60).text:  # it, and this question
-            assert not answer.done(), "answered before the signal could come"
+        response = pool.submit(httpx.post, f"{address}/v1/embeddings", json=body, timeout=60)
+        while "requests_in_flight 2.0" not in httpx.get(f"{address}/metrics", timeout=60).text:  # with this one
+            assert not response.done(), "answered before the signal was sent"
         started.send_signal(signal.SIGTERM)
-        assert answer.result().status_code == 200
+        assert response.result().status_code == 200
     assert started.wait(30) in (0, -signal.SIGTERM)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/health/live")

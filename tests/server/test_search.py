@@ -16,31 +16,31 @@ def client(server: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def search(client: httpx.Client, **asked: object) -> list[dict[str, object]]:
-    answer = client.post("/v1/search", json=asked)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
+def search(client: httpx.Client, **query: object) -> list[dict[str, object]]:
+    response = client.post("/v1/search", json=query)
+    assert response.status_code == 200, response.text
+    return response.json()["data"]
 
 
-def test_a_text_finds_its_moment(client: httpx.Client) -> None:
+def test_text_finds_its_moment(client: httpx.Client) -> None:
     best = search(client, text="green", k=1)[0]
     assert (best["camera"], best["name"], best["start"], best["end"]) == ("north", "north.mp4", 8, 16)
 
 
-def test_an_image_and_a_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
+def test_image_and_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
     by_image = search(client, image=data_uri("image/png", green_png), k=1)
     by_video = search(client, video=data_uri("video/mp4", blue_film.read_bytes()), k=1)
     assert by_image[0]["start"] == 8
     assert by_video[0]["start"] == 16
 
 
-def test_filters_hold(client: httpx.Client) -> None:
+def test_filter_is_applied(client: httpx.Client) -> None:
     assert {moment["camera"] for moment in search(client, text="red", filter={"cameras": ["south"]})} == {"south"}
     assert search(client, text="red", filter={"cameras": ['south" or camera != "']}) == []
     assert client.post("/v1/search", json={"text": "red", "filter": {"camera": "south"}}).status_code == 400
 
 
-def test_weak_moments_and_further_ones_of_a_video_can_be_left_out(client: httpx.Client) -> None:
+def test_min_score_group_by_and_weights_are_applied(client: httpx.Client) -> None:
     everything = search(client, text="red", k=20)
     threshold = everything[1]["score"]
     assert len(search(client, text="red", k=20, min_score=threshold)) == 2 < len(everything)
@@ -52,7 +52,7 @@ def test_weak_moments_and_further_ones_of_a_video_can_be_left_out(client: httpx.
         assert client.post("/v1/search", json={"text": "red", "weights": weights}).status_code == 400
 
 
-def test_what_is_found_can_be_looked_at(client: httpx.Client) -> None:
+def test_video_and_thumbnail_of_a_moment_are_served(client: httpx.Client) -> None:
     best = search(client, text="blue", k=1)[0]
     assert client.get(str(best["uri"])).json()["name"] == "north.mp4"
     image = client.get(str(best["thumbnail"]))
@@ -60,15 +60,15 @@ def test_what_is_found_can_be_looked_at(client: httpx.Client) -> None:
     assert image.content.startswith(b"\xff\xd8")
 
 
-def test_no_answer_holds_a_path(client: httpx.Client, footage: Index) -> None:
-    place = "a secret place"
-    assert place in footage.videos()[0].uri
-    for answer in (client.post("/v1/search", json={"text": "red"}), client.get("/v1/videos")):
-        assert answer.status_code == 200
-        assert place not in answer.text
+def test_responses_do_not_contain_paths(client: httpx.Client, footage: Index) -> None:
+    folder = "a secret place"
+    assert folder in footage.videos()[0].uri
+    for response in (client.post("/v1/search", json={"text": "red"}), client.get("/v1/videos")):
+        assert response.status_code == 200
+        assert folder not in response.text
 
 
-def test_videos_come_in_pages(client: httpx.Client) -> None:
+def test_videos_are_listed_in_pages(client: httpx.Client) -> None:
     first = client.get("/v1/videos", params={"limit": 1}).json()
     second = client.get("/v1/videos", params={"limit": 1, "after": first["data"][0]["id"]}).json()
     assert [video["camera"] for video in first["data"] + second["data"]] == ["north", "south"]
@@ -78,18 +78,18 @@ def test_videos_come_in_pages(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("video_id", ["..%2f..%2fetc%2fpasswd", "....//", "%2e%2e", "x' or 1==1", "0" * 32])
 @pytest.mark.parametrize("rest", ["", "/thumbnail"])
-def test_only_ids_of_videos_lead_anywhere(client: httpx.Client, video_id: str, rest: str) -> None:
-    answer = client.get(f"/v1/videos/{video_id}{rest}")
-    assert answer.status_code in (400, 404)
-    assert answer.json()["error"]["type"] in ("invalid_request_error", "not_found_error")
+def test_other_paths_than_video_ids_are_refused(client: httpx.Client, video_id: str, rest: str) -> None:
+    response = client.get(f"/v1/videos/{video_id}{rest}")
+    assert response.status_code in (400, 404)
+    assert response.json()["error"]["type"] in ("invalid_request_error", "not_found_error")
 
 
-def test_a_time_after_the_end_has_no_image(client: httpx.Client) -> None:
+def test_thumbnail_after_the_end_of_the_video_is_refused(client: httpx.Client) -> None:
     video = client.get("/v1/videos").json()["data"][0]["id"]
     assert client.get(f"/v1/videos/{video}/thumbnail", params={"at": 1000}).status_code == 400
 
 
-def test_nothing_asked_is_nothing_found(client: httpx.Client) -> None:
-    answer = client.post("/v1/search", json={})
-    assert answer.status_code == 400
-    assert "nothing to search for" in answer.json()["error"]["message"]
+def test_query_without_input_is_refused(client: httpx.Client) -> None:
+    response = client.post("/v1/search", json={})
+    assert response.status_code == 400
+    assert "nothing to search for" in response.json()["error"]["message"]

@@ -1,4 +1,4 @@
-"""Sounds through the server: embedded as OpenAI's client sends them, uploaded, and searched for."""
+"""Audio through the server: embedded with OpenAI's client, uploaded, and used as a query."""
 
 from __future__ import annotations
 
@@ -36,45 +36,45 @@ def client(address: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_sounds_and_words_share_a_model(client: openai.OpenAI, high_tone: bytes) -> None:
-    sound = {"data": base64.b64encode(high_tone).decode(), "format": "mp3"}
+def test_audio_and_text_share_a_model(client: openai.OpenAI, high_tone: bytes) -> None:
+    audio = {"data": base64.b64encode(high_tone).decode(), "format": "mp3"}
     parts = [
         "high",
         data_uri("audio/mp4", high_tone),
-        {"type": "input_audio", "input_audio": sound},
+        {"type": "input_audio", "input_audio": audio},
         {"type": "audio_url", "audio_url": {"url": data_uri("audio/mp4", high_tone)}},
         "low",
     ]
-    answer = client.embeddings.create(model=MODEL, input=parts)  # type: ignore[arg-type]
-    assert [item.embedding[1] > 0.9 for item in answer.data] == [True, True, True, True, False]
+    response = client.embeddings.create(model=MODEL, input=parts)  # type: ignore[arg-type]
+    assert [item.embedding[1] > 0.9 for item in response.data] == [True, True, True, True, False]
 
 
-def test_each_model_says_what_it_takes(client: openai.OpenAI, high_tone: bytes) -> None:
-    taken = {model.id: model.model_dump()["capabilities"] for model in client.models.list()}
-    assert taken == {"tones/scene": ["image", "text", "video"], MODEL: ["audio", "text"]}
+def test_each_model_lists_its_modalities(client: openai.OpenAI, high_tone: bytes) -> None:
+    modalities = {model.id: model.model_dump()["capabilities"] for model in client.models.list()}
+    assert modalities == {"tones/scene": ["image", "text", "video"], MODEL: ["audio", "text"]}
     with pytest.raises(openai.BadRequestError, match="cannot encode audio in space 'scene'"):
         client.embeddings.create(model="tones/scene", input=data_uri("audio/mp4", high_tone))
 
 
-def test_sounds_are_uploaded(address: str, high_tone: bytes) -> None:
+def test_audio_files_are_uploaded(address: str, high_tone: bytes) -> None:
     form = {"model": MODEL, "modality": "audio"}
-    answer = httpx.post(f"{address}/v1/embeddings/files", data=form, files={"files": high_tone}, timeout=60)
-    assert answer.json()["data"][0]["embedding"][1] > 0.9
+    response = httpx.post(f"{address}/v1/embeddings/files", data=form, files={"files": high_tone}, timeout=60)
+    assert response.json()["data"][0]["embedding"][1] > 0.9
 
 
-def test_what_is_no_sound_is_refused(address: str) -> None:
-    asked = {"model": MODEL, "input": data_uri("audio/wav", b"RIFF" + bytes(100))}
-    answer = httpx.post(f"{address}/v1/embeddings", json=asked, timeout=60)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "unreadable_media_error"
+def test_data_that_are_not_audio_are_refused(address: str) -> None:
+    body = {"model": MODEL, "input": data_uri("audio/wav", b"RIFF" + bytes(100))}
+    response = httpx.post(f"{address}/v1/embeddings", json=body, timeout=60)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "unreadable_media_error"
 
 
-def test_a_sound_finds_its_moment(tmp_path: Path, film: Film, high_tone: bytes) -> None:
+def test_audio_finds_its_moment(tmp_path: Path, film: Film, high_tone: bytes) -> None:
     with open_index(tmp_path / "index.db", suite=tone_suite()) as index:
         for camera, color, tone in (("north", "red", 400.0), ("south", "blue", 3_000.0)):
             assert index.add(film(seconds=8, fps=5, paint=scene(color), tone=tone), camera=camera).ok
         with running(build_app(index.suite, index)) as address:
-            asked = {"audio": data_uri("audio/mp4", high_tone), "k": 1}
-            (best,) = httpx.post(f"{address}/v1/search", json=asked, timeout=60).json()["data"]
+            body = {"audio": data_uri("audio/mp4", high_tone), "k": 1}
+            (best,) = httpx.post(f"{address}/v1/search", json=body, timeout=60).json()["data"]
     assert best["camera"] == "south"
     assert best["matched"].keys() == {"sound"}
