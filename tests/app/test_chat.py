@@ -66,7 +66,7 @@ def test_unusable_attachments_are_refused(state: AppState, names: tuple[str, ...
 def test_an_empty_file_is_answered_in_one_sentence(state: AppState, name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     session = handle_message(state, Session(), "", [str(tmp_path / name)])
-    assert session.turns[-1].answer == f"{name} is empty: it holds no bytes; copy or record it again"
+    assert session.turns[-1].answer == f"{name} is empty: its size is 0 bytes; copy or record it again"
 
 
 def test_an_error_names_no_folder(state: AppState, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_an_unreadable_entry_is_a_failed_job(queue: IngestQueue, film: Film, tmp
     (tmp_path / "cams/south").symlink_to(tmp_path / "not mounted")
     batch = wait_for(queue.start(lambda: jobs_from_folder(str(tmp_path / "cams"), None, None)))
     assert {job.path.name: job.state for job in batch.jobs} == {"south": "failed", good.name: "stored"}
-    assert "a link that leads nowhere" in progress_list(batch)
+    assert "a broken link" in progress_list(batch)
 
 
 def test_one_clock_time_for_several_videos_is_an_error(queue: IngestQueue, film: Film, tmp_path: Path) -> None:

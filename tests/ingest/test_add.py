@@ -272,7 +272,7 @@ def test_no_file_ends_a_run(index: Index, film: Film, tmp_path: Path) -> None:
     assert "is not UTF-8" in reasons["caf\udce9.mp4"]
     assert "has control characters" in reasons["a\x1b[2J.mp4"]
     assert not any("\x1b" in reason or "\n" in reason for reason in reasons.values())
-    assert "leads nowhere" in reasons["gone.mp4"]
+    assert "is a broken link" in reasons["gone.mp4"]
 
 
 @pytest.mark.parametrize(

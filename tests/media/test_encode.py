@@ -11,7 +11,7 @@ from tests.films import Film, plain
 from tests.hostile_media.corpus import overwrite
 from var_plugin.errors import InvalidInputError, UnreadableMediaError
 from var_plugin.media.audio import read_audio
-from var_plugin.media.clips import FULL, SMALL, encode_clip, export_clip
+from var_plugin.media.clips import BROWSER_QUALITY, FULL_QUALITY, encode_clip, export_clip
 from var_plugin.media.frames import FrameReader
 
 
@@ -50,7 +50,11 @@ def test_images_stay_as_large_as_they_are_shown(film: Film, tmp_path: Path) -> N
     turned = film("turned.mp4", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=96, width=130))
     overwrite(turned, b"tkhd", 40, struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
     wide = film("wide.mkv", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=1080, width=1920))
-    for video, finish, size in ((turned, FULL, (96, 130)), (wide, FULL, (1920, 1080)), (wide, SMALL, (1280, 720))):
+    for video, finish, size in (
+        (turned, FULL_QUALITY, (96, 130)),
+        (wide, FULL_QUALITY, (1920, 1080)),
+        (wide, BROWSER_QUALITY, (1280, 720)),
+    ):
         with av.open(str(encode_clip(video, 0.0, 1.0, tmp_path / "clip.mp4", finish).path)) as container:
             images = container.streams.video[0].codec_context
             assert (images.width, images.height) == size
@@ -64,7 +68,7 @@ def test_frames_that_come_rarely_keep_their_times(film: Film, tmp_path: Path) ->
     assert [time + clip.start for time, _ in shown(clip.path)] == pytest.approx([1.0, *stamps[1:]], abs=2e-3)
 
 
-def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
+def test_invalid_arguments_of_an_encoded_clip_are_refused(film: Film, tmp_path: Path) -> None:
     video = film(seconds=2)
     before = video.read_bytes()
     target = tmp_path / "cut" / "clip.mp4"

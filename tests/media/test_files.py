@@ -16,7 +16,7 @@ from var_plugin.errors import (
 from var_plugin.media import files
 from var_plugin.media.files import (
     HIDDEN_FILES,
-    _spelling,
+    _stored_name,
     atomic_write,
     canonical_path,
     content_hash,
@@ -68,7 +68,7 @@ def films(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(name.encode())
 
 
-def test_folders_of_the_system_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_folders_of_the_system_are_skipped_and_counted(tmp_path: Path) -> None:
     films(
         tmp_path, "front/a.mp4", "front/@eaDir/a.mp4/SYNOPHOTO_FILM_M.mp4", "#recycle/b.mp4", "$RECYCLE.BIN/c.mp4",
         "@Recycle/d.mp4", ".@__thumb/e.mp4", "System Volume Information/f.mp4", "back/@eaDir/x.mp4", "lost+found/g.mp4",
@@ -81,7 +81,7 @@ def test_folders_of_the_system_are_passed_over_and_counted(tmp_path: Path) -> No
         "lost+found": 1, "found.000": 1, ".Trashes": 1, "#snapshot": 1, HIDDEN_FILES: 1,
     }  # fmt: skip
     assert find_videos(tmp_path / "#recycle") == [tmp_path / "#recycle/b.mp4"], "a folder named outright is searched"
-    with pytest.raises(NoVideosFoundError, match="these are passed over: @eaDir"):
+    with pytest.raises(NoVideosFoundError, match="these were skipped: @eaDir"):
         find_videos(tmp_path / "back")
 
 
@@ -111,7 +111,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     scan = scan_videos(cams)
     assert scan.videos == [cams / "north/a.mp4"], "nothing from outside"
     assert [(path.name, type(problem)) for path, problem in scan.problems] == [("loop.mp4", UnreadableMediaError)]
-    assert "out (a link to a folder above it)" in scan.skipped
+    assert "out (a link to a parent folder)" in scan.skipped
 
 
 def test_what_cannot_be_looked_at_is_a_problem_and_hides_nothing_else(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_cannot_be_looked_at_is_a_problem_and_hides_nothing_else(tmp_path: 
     assert scan.videos == [cams / "a.mp4"]
     problems = {path.name: str(problem) for path, problem in scan.problems}
     assert problems.keys() == {"gone.mp4", "disk", "pipe.mp4"}
-    assert "is a link that leads nowhere" in problems["disk"]
+    assert "is a broken link" in problems["disk"]
     assert "a pipe or a device" in problems["pipe.mp4"]
 
 
@@ -142,7 +142,7 @@ def test_devices_and_pipes_are_no_footage(tmp_path: Path) -> None:
             content_hash(path)
 
 
-def test_a_path_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_has_one_stored_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films(tmp_path, "a/f.mp4", "b/g.mp4")
     (tmp_path / "linked").symlink_to(tmp_path / "a")
     monkeypatch.chdir(tmp_path)
@@ -153,9 +153,9 @@ def test_a_path_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_name_is_spelled_as_its_folder_spells_it(tmp_path: Path) -> None:
     # What a file system that ignores case finds under another spelling.
     films(tmp_path, "Cams/f.mp4")
-    assert _spelling(str(tmp_path), "cAMS") == "Cams"
+    assert _stored_name(str(tmp_path), "cAMS") == "Cams"
     films(tmp_path, "north/f.mp4", "NORTH/f.mp4")
-    assert (_spelling(str(tmp_path), "north"), _spelling(str(tmp_path), "NORTH")) == ("north", "NORTH")
+    assert (_stored_name(str(tmp_path), "north"), _stored_name(str(tmp_path), "NORTH")) == ("north", "NORTH")
 
 
 def test_of_a_file_that_grows_the_first_bytes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +177,8 @@ def test_a_named_file_is_written_through_a_link(tmp_path: Path) -> None:
     link, file = tmp_path / "clip.mp4", tmp_path / "share" / "clip.mp4"
     link.symlink_to("share/clip.mp4")
     for content in ("new", "newer"):
-        with atomic_write(link) as unfinished:
-            unfinished.write_text(content)
+        with atomic_write(link) as temporary:
+            temporary.write_text(content)
         assert (link.is_symlink(), file.read_text()) == (True, content)
     with pytest.raises(RuntimeError), atomic_write(link):
         raise RuntimeError
@@ -192,8 +192,8 @@ def test_a_private_file_replaces_a_link(tmp_path: Path) -> None:
     link.parent.mkdir()
     file.write_text("other")
     link.symlink_to(file)
-    with atomic_write(link, private=True) as unfinished:
-        unfinished.write_text("new")
+    with atomic_write(link, private=True) as temporary:
+        temporary.write_text("new")
     assert (link.is_symlink(), link.read_text(), file.read_text()) == (False, "new", "other")
 
 

@@ -72,7 +72,7 @@ def test_mpeg_ts_begins_at_zero(film: Film) -> None:
     assert next(iter(FrameReader(path))).time == pytest.approx(0.0, abs=0.05)
 
 
-def test_the_part_asked_for(film: Film) -> None:
+def test_part_of_the_frames_is_read(film: Film) -> None:
     path = film(seconds=6, fps=10, paint=brightness_is_time)
     frames = list(FrameReader(path, rate=5, start=2.0, end=3.0))
     assert [frame.time for frame in frames] == pytest.approx([2.0, 2.2, 2.4, 2.6, 2.8], abs=1e-3)

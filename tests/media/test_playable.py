@@ -56,7 +56,7 @@ def test_wide_images_become_narrower(film: Film, tmp_path: Path) -> None:
         assert (images.width, images.height) == (1280, 720)
 
 
-def test_errors(film: Film, tmp_path: Path) -> None:
+def test_invalid_arguments_of_a_playable_clip_are_refused(film: Film, tmp_path: Path) -> None:
     with pytest.raises(MediaNotFoundError):
         playable_clip(tmp_path / "none.mp4", 0, 1, tmp_path / "clip.mp4")
     with pytest.raises(InvalidInputError):

@@ -76,10 +76,10 @@ def test_else_all_frames_are_decoded(film: Film, counted: list[float], options: 
 
 def test_a_large_file_is_not_read_in_silence(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     path = numbered(film)
-    monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size)
+    monkeypatch.setattr(sparse, "_MAX_SCAN_BYTES", path.stat().st_size)
     found = find_sufficient_keyframes(path, 1.0, DEFAULT_LIMITS)
     assert found and found.end == pytest.approx(6.0)
-    monkeypatch.setattr(sparse, "_MOST_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(sparse, "_MAX_SCAN_BYTES", path.stat().st_size - 1)
     assert find_sufficient_keyframes(path, 1.0, DEFAULT_LIMITS) is None
 
 

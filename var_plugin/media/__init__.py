@@ -1,1 +1,1 @@
-"""Files in; frames, sound, segments and thumbnails out."""
+"""Media files: decoding of video, audio and images, and clips and thumbnails of them."""

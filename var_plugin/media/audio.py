@@ -1,4 +1,4 @@
-"""The audio of a file as 16 kHz mono float32, on the same clock as its frames."""
+"""Decode the audio of a file as 16 kHz mono float32, aligned with its frames."""
 
 from __future__ import annotations
 
@@ -35,41 +35,41 @@ from var_plugin.media.container import (
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 SAMPLE_RATE = 16_000
-"""Samples per second, for all audio in the package."""
+"""Samples per second of all decoded audio."""
 MAX_SAMPLE_RATE = 10_000_000
-"""Samples per second in a file. The memory of resampling grows with it."""
+"""Largest sample rate of a file. The memory for resampling grows with it."""
 SILENCE_RMS = 3e-4
 """Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
 
 AUDIO_ERRORS = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError)
-"""What decoding the audio of a video raises where its frames may be well."""
+"""Errors of the audio of a video whose frames may still be readable."""
 
 # Timestamps are rounded, to milliseconds in Matroska, and packets jitter. A larger deviation is a gap or an overlap.
 _TIMESTAMP_SLACK_SECONDS = 0.04
-# Shorter blocks cost more calls, longer ones follow a channel that turns its phase more coarsely.
+# Shorter blocks cost more calls. Longer blocks detect a phase change later.
 _BLOCK_SECONDS = 0.25
-# The mean of opposite channels is silent. Independent channels lose half of their power in it, a single one three
-# quarters; below this share of the power the channels cancel each other.
-_CANCELLED_POWER_SHARE = 0.01
-_UNSIGNED_MIDDLE = 128
-# Every so many samples are enough to compare powers.
+# The mean of channels in opposite phase is silent. Two independent channels keep half of their power in the mean, a
+# single loud channel keeps a quarter. Below this share of the power, the channels cancel each other.
+_CANCELLED_POWER_RATIO = 0.01
+_UNSIGNED_ZERO = 128
+# Powers are compared on every third sample.
 _POWER_STEP = 3
 
 
 def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArray[np.float32]]:
-    """Yield the audio in pieces of (samples,) float32 in -1…1; sample i plays i / 16000 s after the video's start.
+    """Yield the audio in pieces of (samples,) float32 in -1…1. Sample i plays i / 16000 s after the start of the file.
 
-    Timestamps decide where samples go: audio that starts late and gaps become silence, of overlapping audio the earlier
-    is kept. Stereo becomes the mean of its channels, or the louder one where they cancel each other. Of several tracks
-    the first that is not silent is used, beginning with the one that a player takes. While a silent track is searched,
-    pieces are empty.
+    Samples are placed by their timestamps. A late start and gaps become silence. Where audio overlaps, the earlier
+    samples are kept. Channels are averaged. Where they cancel each other, the loudest channel is used. Of several
+    tracks, the first that is not silent is used, beginning with the default track. Pieces are empty while a silent
+    track is searched.
 
     Raises:
         MediaNotFoundError, EmptyMediaError, PlaylistError, UnreadableMediaError, TooManyStreamsError: as `open_media`.
         NoAudioStreamError: the file has no audio.
-        TooLongMediaError: at the sample that passes the limit.
-        BrokenTimestampsError: audio begins more than an hour after the audio, or the start, before it, or more than
-            2 s earlier than the audio before it.
+        TooLongMediaError: the audio exceeds the limit. Raised at the first sample beyond it.
+        BrokenTimestampsError: a timestamp is more than an hour after, or more than 2 s before, the end of the audio
+            decoded so far.
     """
     *others, last = _tracks(path, limits)
     for track in others:
@@ -80,7 +80,7 @@ def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArra
                 silent += len(piece)
                 yield np.zeros(0, np.float32)
                 continue
-            yield from _zeros(silent)
+            yield from _silence(silent)
             yield piece
             yield from pieces
             return
@@ -88,15 +88,15 @@ def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArra
 
 
 def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
-    """Return the audio from `start` to `end` seconds as one array (samples,); errors as `decode_audio`."""
+    """Return the audio from `start` to `end` seconds as one array (samples,). Raise the errors of `decode_audio`."""
     return cut_audio(decode_audio(path), start, end)
 
 
 def cut_audio(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
-    """Join neighbouring pieces of audio from `start` to `end` seconds into one array (samples,)."""
+    """Join consecutive pieces of audio and return the part from `start` to `end` seconds as (samples,)."""
     first = round(start * SAMPLE_RATE)
     last = None if end == math.inf else round(end * SAMPLE_RATE)
-    parts = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate gives none at all
+    parts = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate may yield no pieces
     position = 0
     for piece in pieces:
         parts.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
@@ -107,7 +107,7 @@ def cut_audio(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -
 
 
 def audio_streams(container: InputContainer) -> list[AudioStream]:
-    """Return the audio streams with a known codec, the one that a player takes first."""
+    """Return the audio streams with a known codec, the default one first."""
     streams = [stream for stream in container.streams.audio if stream.codec_context]
     best = container.streams.best("audio")
     return sorted(streams, key=lambda stream: stream is not best)
@@ -117,10 +117,10 @@ def _tracks(path: Path, limits: Limits) -> list[int]:
     """Return the indices of the audio streams, at least one."""
     with open_media(path, limits) as container:
         if not container.streams.audio:
-            raise NoAudioStreamError(f"{path} has no audio", why="it holds no audio stream", fix="name another file")
+            raise NoAudioStreamError(f"{path} has no audio", why="it has no audio stream", fix="choose another file")
         tracks = [stream.index for stream in audio_streams(container)]
     if not tracks:
-        raise unreadable_error(path, "its audio is of no known kind")
+        raise unreadable_error(path, "its audio codec is unknown")
     return tracks
 
 
@@ -129,7 +129,7 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
     with open_media(path, limits) as container:
         stream = container.streams[track]
         if not isinstance(stream, AudioStream):
-            raise unreadable_error(path, "its streams change while they are read")
+            raise unreadable_error(path, "its streams changed while it was read")
         timeline = _Timeline(path)
         zero = start_time(container)
         is_empty = True
@@ -139,7 +139,7 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
                     continue
                 is_empty = False
                 if not 1 <= frame.sample_rate <= MAX_SAMPLE_RATE:
-                    raise unreadable_error(path, f"its audio has {frame.sample_rate} samples a second")
+                    raise unreadable_error(path, f"its audio has a sample rate of {frame.sample_rate} Hz")
                 for piece in timeline.place(frame, None if frame.time is None else frame.time - zero):
                     _check_length(path, timeline.position, limits)
                     yield piece
@@ -148,24 +148,24 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
             yield from timeline.flush()
         except OUT_OF_MEMORY:
             raise
-        except (av.FFmpegError, ValueError) as error:  # frames of a kind that cannot be resampled
+        except (av.FFmpegError, ValueError) as error:  # frames of a format that cannot be resampled
             raise unreadable_error(path, os_error_message(error)) from error
 
 
 def _check_length(path: Path, samples: int, limits: Limits) -> None:
     if samples > limits.duration * SAMPLE_RATE:
         raise TooLongMediaError(
-            f"the audio of {path} goes on for too long",
+            f"the audio of {path} is too long",
             why=f"the limit is {limits.duration:.0f} s",
-            fix="cut it into shorter files, or mend its timestamps",
+            fix="cut it into shorter files, or repair its timestamps",
         )
 
 
 class _Timeline:
-    """Places decoded frames at their timestamps, in runs without a gap, overlap or change of format.
+    """Places decoded frames at their timestamps and resamples them.
 
-    The frames of a run are joined to blocks before they are looked at and resampled: a frame holds some 20 ms, and each
-    call costs more than its samples.
+    Frames without a gap, an overlap or a change of format between them form a run. The frames of a run are joined into
+    blocks before they are resampled, because a frame holds about 20 ms and each call costs more than its samples.
     """
 
     def __init__(self, path: Path) -> None:
@@ -173,43 +173,43 @@ class _Timeline:
         self.position = 0
         """Samples yielded so far."""
         self._frames = AudioFifo()
-        """Frames of the run that are not resampled yet."""
+        """Frames of the run that are not yet resampled."""
         self._resampler: AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
         self._layout = ""
-        """Channels that the resampler takes."""
+        """Channel layout of the resampler's input."""
         self._due = 0.0
-        """Seconds at which the next frame of the run begins."""
+        """Seconds at which the next frame of the run should begin."""
         self._block_start = 0.0
         """Seconds at which the next block begins."""
         self._overlap = 0
-        """Samples of the run that were yielded already, by an earlier run."""
+        """Samples at the start of the run that overlap with an earlier run, which are dropped."""
 
     def place(self, frame: AudioFrame, time: float | None) -> Iterator[NDArray[np.float32]]:
-        """Yield what a frame adds: silence before it, and the samples that can be resampled by now.
+        """Add a frame. Yield the silence before it and the samples that are complete.
 
         Args:
             frame: the next decoded frame.
-            time: seconds from the start of the file; None: right after the frame before.
+            time: seconds from the start of the file. None: the end of the previous frame.
         """
         format_ = (frame.format.name, frame.layout.name, frame.sample_rate)
         time = self._due if time is None else time
-        is_in_time = abs(time - self._due) <= _TIMESTAMP_SLACK_SECONDS
-        if format_ != self._format or not is_in_time:
+        is_contiguous = abs(time - self._due) <= _TIMESTAMP_SLACK_SECONDS
+        if format_ != self._format or not is_contiguous:
             yield from self.flush()
             backward = -math.inf if self._format is None else -BACKWARD_SLACK_SECONDS
             if not backward <= time - self._due <= MAX_GAP_SECONDS:
                 raise timestamps_error(self._path, time, self._due)
-            self._due = self._block_start = self._due if is_in_time else time
+            self._due = self._block_start = self._due if is_contiguous else time
             self._frames, self._format = AudioFifo(), format_
         self._due += frame.samples / frame.sample_rate
-        frame.pts = None  # the run has its time already
+        frame.pts = None  # the time of the run is known
         self._frames.write(frame)
         if self._frames.samples >= _BLOCK_SECONDS * frame.sample_rate:
             yield from self._resample_block()
 
     def flush(self) -> Iterator[NDArray[np.float32]]:
-        """End the run: yield what waits for the next frame."""
+        """End the run. Yield its remaining samples."""
         yield from self._resample_block()
         yield from self._drain()
 
@@ -218,7 +218,7 @@ class _Timeline:
         if block is None:
             return
         seconds = block.samples / block.sample_rate
-        block = _audible(block)
+        block = _avoid_cancellation(block)
         if self._resampler is None or block.layout.name != self._layout:
             yield from self._drain()
             yield from self._fill_gap()
@@ -234,35 +234,35 @@ class _Timeline:
         self._resampler = None
 
     def _fill_gap(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the silence up to the next block, or remember how far it overlaps with the samples before it."""
-        # Resampling may round a run up to one sample more: that is no overlap.
+        """Yield the silence before the next block, or store how far the block overlaps with earlier samples."""
+        # Resampling may add one sample to a run by rounding. That is not an overlap.
         missing = round(self._block_start * SAMPLE_RATE) - self.position
         if missing > 1:
             self.position += missing
-            yield from _zeros(missing)
+            yield from _silence(missing)
         self._overlap = -missing if missing < -1 else 0
 
     def _samples(self, frames: Iterable[AudioFrame]) -> Iterator[NDArray[np.float32]]:
         for frame in frames:
             samples = frame.to_ndarray().reshape(-1).astype(np.float32) / 32768.0
-            left = samples[self._overlap :]
-            self._overlap -= len(samples) - len(left)
-            self.position += len(left)
-            if len(left):
-                yield left
+            new = samples[self._overlap :]
+            self._overlap -= len(samples) - len(new)
+            self.position += len(new)
+            if len(new):
+                yield new
 
 
-def _audible(frame: AudioFrame) -> AudioFrame:
-    """Return the frame itself, or its loudest channel where the channels cancel each other in the mean."""
+def _avoid_cancellation(frame: AudioFrame) -> AudioFrame:
+    """Return the frame, or only its loudest channel if the channels cancel each other in the mean."""
     count = frame.layout.nb_channels
     if count < 2 or frame.format.name.rstrip("p") not in ("u8", "s16", "s32", "flt", "dbl"):
         return frame
     samples = frame.to_ndarray()
     channels = samples if frame.format.is_planar else samples.reshape(-1, count).T
-    centred = channels[:, ::_POWER_STEP].astype(np.float32) - (_UNSIGNED_MIDDLE if channels.dtype == np.uint8 else 0)
+    centred = channels[:, ::_POWER_STEP].astype(np.float32) - (_UNSIGNED_ZERO if channels.dtype == np.uint8 else 0)
     products = centred @ centred.T
     powers = products.diagonal()
-    if products.sum() / count**2 >= _CANCELLED_POWER_SHARE * powers.mean():
+    if products.sum() / count**2 >= _CANCELLED_POWER_RATIO * powers.mean():
         return frame
     loudest = np.ascontiguousarray(channels[powers.argmax()][None])
     single = AudioFrame.from_ndarray(loudest, frame.format.name, "mono")
@@ -274,7 +274,7 @@ def _is_silent(piece: NDArray[np.float32]) -> bool:
     return bool(np.square(piece).mean() < SILENCE_RMS**2)
 
 
-def _zeros(samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield silence, a second at most at once."""
+def _silence(samples: int) -> Iterator[NDArray[np.float32]]:
+    """Yield silence in pieces of at most one second."""
     for position in range(0, samples, SAMPLE_RATE):
         yield np.zeros(min(SAMPLE_RATE, samples - position), np.float32)

@@ -1,7 +1,7 @@
-"""The folder of thumbnails and clips that can be made again, with a quota.
+"""Cache folder for thumbnails and clips, with a quota.
 
-The page, the HTTP server and the tools write into the same folder, one subfolder per video. When the files exceed the
-quota, the least recently used ones are removed.
+The page, the HTTP server and the tools share one folder with one subfolder per video. When the files exceed the quota,
+the least recently used ones are deleted. They can be created again from the footage.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from var_plugin.config import settings
 from var_plugin.private_files import delete_inside, make_private_folder, mark_folder
 
 _FILL_AFTER_TRIM = 0.9
-# Other processes write, too: the folder is measured again before this share of the free bytes is used up.
+# Other processes also write. The folder is measured again after this share of the free bytes is used.
 _UNMEASURED_SHARE = 0.25
 _ABANDONED_SECONDS = 3600.0
 
 
 class _File(NamedTuple):
-    used: float
+    last_used: float
     size: int
     path: Path
 
 
 class MediaCache:
-    """Files made from footage, at most `max_bytes` in all.
+    """Cache of files made from footage, of at most `max_bytes` in total.
 
     Args:
-        folder: holds one subfolder per video.
-        max_bytes: quota for the files of all videos. The newest file stays even if it is larger.
+        folder: folder with one subfolder per video.
+        max_bytes: quota for the files of all videos. The newest file is kept even if it is larger.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -44,15 +44,15 @@ class MediaCache:
         self._room: float | None = None
 
     def video_folder(self, video_id: str) -> Path:
-        """Return the folder of the files of one video; `delete_video` deletes it."""
+        """Return the folder for the files of one video. `delete_video` deletes it."""
         return self.folder / video_id
 
     def delete_video(self, video_id: str) -> None:
-        """Delete the files of one video. The id comes from an index: nothing outside this cache is deleted."""
+        """Delete the files of one video. Nothing outside the cache is deleted, whatever the id."""
         delete_inside(self.folder, video_id)
 
     def use(self, path: Path) -> bool:
-        """Mark a file as used now. Return whether it exists."""
+        """Mark a file as just used. Return whether it exists."""
         try:
             os.utime(path)
         except FileNotFoundError:
@@ -60,7 +60,7 @@ class MediaCache:
         return True
 
     def add(self, path: Path) -> None:
-        """Count a new file, and remove the least recently used ones if the quota is exceeded."""
+        """Add a new file. Delete the least recently used files if the quota is exceeded."""
         make_private_folder(self.folder)
         mark_folder(self.folder)
         size = path.stat().st_size
@@ -71,7 +71,7 @@ class MediaCache:
                 self._unmeasured, self._room = 0, (self._max_bytes - total) * _UNMEASURED_SHARE
 
     def _trim(self, newest: Path) -> int:
-        """Remove files until the rest fits the quota; return the bytes that remain."""
+        """Delete files until the rest fits the quota. Return the remaining bytes."""
         files = self._files()
         total = sum(file.size for file in files)
         if total <= self._max_bytes:
@@ -94,16 +94,16 @@ class MediaCache:
                 try:
                     status = path.lstat()
                     if path.name.startswith(".") and now - status.st_mtime > _ABANDONED_SECONDS:
-                        path.unlink()  # the process that wrote it was killed
+                        path.unlink()  # left by a process that was killed
                         continue
-                except FileNotFoundError:  # another process removes files, too
+                except FileNotFoundError:  # deleted by another process
                     continue
                 files.append(_File(status.st_mtime, status.st_size, path))
         return files
 
 
 def media_cache() -> MediaCache:
-    """Return the cache that the settings `cache` and `cache_bytes` describe."""
+    """Return the cache of the settings `cache` and `cache_bytes`."""
     return _media_cache(settings().cache / "thumbnails", settings().cache_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Opening a media file with PyAV, with an own error for each way in which that can fail."""
+"""Open media files with PyAV, read their headers and decode their streams."""
 
 from __future__ import annotations
 
@@ -32,49 +32,49 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
 logger = logging.getLogger(__name__)
 
-# FFmpeg would take a stream of JPEG images for a single one.
+# FFmpeg would read a stream of JPEG images as a single image.
 _FORMAT_BY_SUFFIX = {".mjpeg": "mjpeg", ".mjpg": "mjpeg"}
-# FFmpeg's names of the formats that hold their media themselves. Playlists and scripts, which make it open other files,
-# are told by content, not by file ending: an ffconcat script named .mp4 would be followed.
+# FFmpeg's names of the formats that contain their media. Playlists and scripts, which make FFmpeg open other files, are
+# excluded here because FFmpeg recognises them by content: it would follow an ffconcat script named .mp4.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "flv", "asf",
     "ogg", "dhav", "wav", "mp3", "flac", "aac", "gif", "m4v", "mjpeg",
 )  # fmt: skip
-# A bare stream of one codec; FFmpeg makes up timestamps for some of them.
+# Elementary streams of one codec, without timestamps. FFmpeg invents timestamps for some of them.
 _UNTIMED = frozenset({"h264", "hevc", "m4v", "mjpeg", "mpegvideo"})
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
-# Names and titles in a file may be in any encoding. PyAV 19 accepts all of them and has no such argument any more.
+# Metadata may be in any encoding. PyAV 19 accepts all encodings and no longer has this argument.
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 OUT_OF_MEMORY = (MemoryError, av.BlockingIOError)
-"""What decoding raises where memory ends; the second where a decoder's thread finds no room for its stack."""
+"""What decoding raises when memory runs out. The second is raised if a decoder thread gets no memory for its stack."""
 BACKWARD_SLACK_SECONDS = 2.0
-"""A frame may come a little late in an untidy file; beyond this the clock was set anew."""
+"""Largest step back between timestamps. A larger one means that the clock was reset."""
 MAX_GAP_SECONDS = 3600.0
-"""An image may stand for long where nothing moves, and sound begin late; beyond this the clock was set anew."""
-# How the files begin that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
+"""Largest gap between timestamps. A larger one means that the clock was reset."""
+# First bytes of files that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
 _PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What the header of a file declares; decoding may find otherwise."""
+    """What the header of a file declares. The decoded frames may differ."""
 
     duration: float | None
-    """Seconds; None where the container does not say."""
+    """Seconds. None if the container does not say."""
     width: int
     height: int
     frame_rate: float | None
     has_audio: bool
     video_codec: str
     pixel_format: str
-    """FFmpeg's names; empty where it does not know."""
+    """FFmpeg's name of the pixel format. Empty if unknown."""
     audio_codec: str | None
-    """Of the track that players take; None where there is no audio, empty where its codec is not known."""
+    """Codec of the default track. None if there is no audio, empty if the codec is unknown."""
     created_at: str | None
-    """The clock time that the recorder wrote into the header, as it stands there."""
+    """The header's creation time, unparsed."""
     audio_tracks: int = 0
     notes: tuple[str, ...] = ()
-    """What of the file is not used, and what is assumed of it."""
+    """Which streams are ignored, and what is assumed about timestamps."""
 
 
 @contextmanager
@@ -82,11 +82,11 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
     """Open a file for demuxing.
 
     Raises:
-        MediaNotFoundError: nothing is there.
-        EmptyMediaError: the file holds no bytes.
-        PlaylistError: it lists other files.
-        UnreadableMediaError: FFmpeg does not recognise it.
-        TooManyStreamsError: it holds more streams than `limits` admits.
+        MediaNotFoundError: the file does not exist.
+        EmptyMediaError: the file is empty.
+        PlaylistError: the file is a playlist.
+        UnreadableMediaError: FFmpeg does not recognise the file.
+        TooManyStreamsError: the file has more streams than `limits` allows.
     """
     check_file(path)
     try:
@@ -96,34 +96,34 @@ def open_media(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[InputCon
     except OUT_OF_MEMORY:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _not_opened(path, error) from error
+        raise _open_error(path, error) from error
     with container:
         if len(container.streams) > limits.streams:
             raise TooManyStreamsError(
-                f"{path} holds {len(container.streams)} streams",
+                f"{path} has {len(container.streams)} streams",
                 why=f"the limit is {limits.streams}",
                 fix="keep one video and one audio stream with: ffmpeg -i FILE -c copy SMALLER.mp4",
             )
         yield container
 
 
-def _not_opened(path: Path, error: Exception) -> VarPluginError:
-    """The error for a file that none of the formats fits; a playlist is none of them, and told by its first bytes."""
+def _open_error(path: Path, error: Exception) -> VarPluginError:
+    """Return the error for a file of an unsupported format. Playlists are recognised by their first bytes."""
     with path.open("rb") as file:
         start = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(_PLAYLIST_STARTS):
         return PlaylistError(
             f"{path} is a playlist or a script",
-            why="it only names other files or addresses, and those are never opened",
+            why="it only names other files or addresses, which are never opened",
             fix="name the media files themselves",
         )
-    if isinstance(error, av.ArgumentError):  # FFmpeg knows the format, and `format_whitelist` excludes it
-        return unreadable_error(path, "its format is none of those that are read")
+    if isinstance(error, av.ArgumentError):  # FFmpeg knows the format, but `format_whitelist` excludes it
+        return unreadable_error(path, "its format is not supported")
     return unreadable_error(path, os_error_message(error))
 
 
 def unreadable_error(path: Path, why: str) -> UnreadableMediaError:
-    """The error for a file that opens but makes no sense, or does not open."""
+    """Return the error for a file that cannot be opened or decoded."""
     return UnreadableMediaError(
         f"cannot read {path} as video or audio",
         why=why,
@@ -132,29 +132,29 @@ def unreadable_error(path: Path, why: str) -> UnreadableMediaError:
 
 
 def main_video_stream(container: InputContainer, path: Path, limits: Limits = DEFAULT_LIMITS) -> VideoStream:
-    """Return the stream a player would show: the largest image that is not a cover image.
+    """Return the video stream with the largest frames, ignoring cover images.
 
     Raises:
-        NoVideoStreamError: there is sound only.
-        TooManyPixelsError: the image is larger than `limits` admits.
-        UnreadableMediaError: there is neither image nor sound.
+        NoVideoStreamError: the file has audio only.
+        TooManyPixelsError: the frames are larger than `limits` allows.
+        UnreadableMediaError: the file has neither video nor audio.
     """
-    # FFmpeg may find a stream and know no decoder for it: then PyAV gives it no codec context.
-    images = _video_streams(container)
-    if images:
-        stream = max(images, key=lambda stream: stream.width * stream.height)
+    streams = _video_streams(container)
+    if streams:
+        stream = max(streams, key=lambda stream: stream.width * stream.height)
         check_pixels(stream.width, stream.height, path, limits)
         return stream
     if container.streams.audio and not container.streams.video:
         raise NoVideoStreamError(
             f"{path} has no video stream",
-            why="it holds audio only",
+            why="it contains audio only",
             fix="search with it: var-plugin search --audio FILE",
         )
-    raise unreadable_error(path, "it holds no video stream of a known codec")
+    raise unreadable_error(path, "it has no video stream of a known codec")
 
 
 def _video_streams(container: InputContainer) -> list[VideoStream]:
+    # A stream without a codec context has no known decoder.
     return [
         stream
         for stream in container.streams.video
@@ -163,30 +163,34 @@ def _video_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def check_pixels(width: int, height: int, path: Path, limits: Limits) -> None:
-    """Raise TooManyPixelsError for images that are larger than `limits` admits."""
+    """Raise TooManyPixelsError if frames are larger than `limits` allows."""
     if width * height > limits.pixels:
         raise TooManyPixelsError(
-            f"the images of {path} are too large",
-            why=f"they have {width} x {height} pixels, the limit is {limits.pixels} in all",
+            f"the frames of {path} are too large",
+            why=f"they have {width} x {height} pixels, the limit is {limits.pixels} in total",
             fix="scale them down with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
 
 
 def decode_stream(
-    container: InputContainer, stream: VideoStream | AudioStream, path: Path, *, key_frames: bool = False
+    container: InputContainer, stream: VideoStream | AudioStream, path: Path, *, keyframes_only: bool = False
 ) -> Iterator[VideoFrame | AudioFrame]:
-    """Yield every frame of a stream, passing over damaged packets: `container.decode` would end at the first of them.
+    """Yield every frame of a stream and skip damaged packets. `container.decode` would stop at the first one.
 
-    With `key_frames` no others are decoded.
+    Args:
+        container: the open file.
+        stream: the stream to decode.
+        path: the file, for messages.
+        keyframes_only: whether to decode only keyframes.
 
     Raises:
-        UnreadableMediaError: the file is damaged so that nothing behind this place can be found.
+        UnreadableMediaError: the file is damaged so that no further packet can be read.
     """
     damaged = 0
     try:
         for packet in container.demux(stream):
-            if key_frames and packet.size and not packet.is_keyframe:
-                continue  # not all decoders know to skip it
+            if keyframes_only and packet.size and not packet.is_keyframe:
+                continue  # not every decoder can skip it
             try:
                 yield from (frame for frame in packet.decode() if isinstance(frame, VideoFrame | AudioFrame))
             except OUT_OF_MEMORY:
@@ -198,40 +202,40 @@ def decode_stream(
     except (av.FFmpegError, ValueError) as error:
         raise unreadable_error(path, os_error_message(error)) from error
     if damaged:
-        logger.warning("%s: %d damaged packets were passed over", path, damaged)
+        logger.warning("%s: skipped %d damaged packets", path, damaged)
 
 
 def timestamps_error(path: Path, time: float, latest: float) -> BrokenTimestampsError:
-    """The error for a file whose clock was set anew on the way, or that was damaged so that it seems so."""
+    """Return the error for a file whose timestamps jump."""
     return BrokenTimestampsError(
-        f"the clock of {path} jumps",
-        why=f"what belongs at {time:.1f} s comes after {latest:.1f} s",
+        f"the timestamps of {path} jump",
+        why=f"{time:.1f} s comes after {latest:.1f} s",
         fix="split it there, or give it new timestamps with: ffmpeg -fflags +igndts -i FILE -c copy MENDED.mp4",
     )
 
 
 def start_time(container: InputContainer) -> float:
-    """Return the presentation time, in seconds, that players call zero."""
+    """Return the presentation time of the start of the file in seconds."""
     return (container.start_time or 0) / av.time_base
 
 
 def is_untimed(container: InputContainer) -> bool:
-    """Return whether the format has no timestamps, so that times follow from a constant frame rate."""
+    """Return whether the format has no timestamps. Times then follow from a constant frame rate."""
     return container.format.name in _UNTIMED
 
 
 def has_decoding_times_only(container: InputContainer, stream: VideoStream) -> bool:
-    """Return whether presentation times are guessed in decoding order, which is wrong where frames are reordered."""
+    """Return whether the file has no presentation times. FFmpeg then guesses them, wrongly for reordered frames."""
     return container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
 
 
 def file_duration(container: InputContainer) -> float | None:
-    """Return how long the header says the file goes on, in seconds: the longest of its streams."""
+    """Return the declared duration of the longest stream in seconds."""
     if not container.duration:
         return None
-    # Matroska counts from zero on, whenever its first frame is shown.
-    before = start_time(container) if "matroska" in container.format.name else 0.0
-    return container.duration / av.time_base - max(0.0, before)
+    # Matroska counts its duration from zero, not from the first frame.
+    offset = start_time(container) if "matroska" in container.format.name else 0.0
+    return container.duration / av.time_base - max(0.0, offset)
 
 
 def _codec_name(stream: Stream) -> str:
@@ -239,7 +243,7 @@ def _codec_name(stream: Stream) -> str:
 
 
 def declared_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return how long the header says the images go on, in seconds."""
+    """Return the declared duration of a video stream in seconds."""
     if is_untimed(container):
         return None
     if stream.duration and stream.time_base:
@@ -251,7 +255,7 @@ def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
     """Read what the header declares, without decoding.
 
     Raises:
-        VarPluginError: as `open_media` and `main_video_stream`.
+        VarPluginError: the errors of `open_media` and `main_video_stream`.
     """
     with open_media(path, limits) as container:
         stream = main_video_stream(container, path, limits)

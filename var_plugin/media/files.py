@@ -1,4 +1,4 @@
-"""Finding media files, telling them apart by content, and writing them whole or not at all."""
+"""Find media files, identify them by content, and write files atomically."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from var_plugin.private_files import make_private_folder
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 20
-_CHECK_DISK = re.compile(r"found\.\d{3}", re.IGNORECASE)  # what Windows' chkdsk saves
+_CHKDSK_FOLDER = re.compile(r"found\.\d{3}", re.IGNORECASE)  # fragments saved by chkdsk on Windows
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -45,70 +45,70 @@ SYSTEM_FOLDERS = frozenset({
     "lost+found", "network trash folder", "recycle bin", "recycler", "system volume information", "temporary items",
     "trashbox", "~snapshot",
 })  # fmt: skip
-"""Folders of network storage and operating systems that hold deleted files, snapshots or previews, in lower case."""
+"""Folders in which network storage and operating systems keep deleted files, snapshots or previews, in lower case."""
 HIDDEN_FILES = "hidden video files"
 
 
 @dataclass
 class VideoScan:
-    """What a look through a folder found."""
+    """Result of `scan_videos`."""
 
     videos: list[Path] = field(default_factory=list)
-    """Sorted by name; each file once, however many links lead to it."""
+    """Video files sorted by name. A file with several links is listed once."""
     problems: list[tuple[Path, VarPluginError]] = field(default_factory=list)
-    """What could not be looked at: unreadable folders, links that lead nowhere, pipes and devices named like videos."""
+    """Unreadable folders, broken links, and pipes and devices with a video suffix, each with its error."""
     skipped: Counter[str] = field(default_factory=Counter)
-    """Folders of the system and hidden ones by name, and `HIDDEN_FILES`, with their number."""
+    """Number of skipped entries: system folders and hidden folders by name, and `HIDDEN_FILES`."""
 
 
 def find_videos(path: Path) -> list[Path]:
-    """Return the file itself, or every video below a folder, as `scan_videos`; what cannot be looked at is logged.
+    """Return the videos of `scan_videos` and log its problems.
 
     Raises:
-        MediaNotFoundError: nothing is there.
-        UnreadableMediaError: it cannot be looked at, or nothing in the folder can.
-        NoVideosFoundError: the folder holds no file with a video ending.
+        MediaNotFoundError: the path does not exist.
+        UnreadableMediaError: the path, or everything in the folder, is unreadable.
+        NoVideosFoundError: the folder has no file with a video suffix.
     """
     scan = scan_videos(path)
     if not scan.videos and scan.problems:
         raise scan.problems[0][1]
     for _, problem in scan.problems:
-        logger.warning("left out: %s", problem)
+        logger.warning("skipped: %s", problem)
     return scan.videos
 
 
 def scan_videos(path: Path) -> VideoScan:
-    """Look for videos: the file itself, or every video below a folder, by file ending and sorted by name.
+    """Find the videos below a folder by their suffixes. A path to a file returns that file.
 
-    A file named outright is taken whatever its ending, a folder named outright whatever its name. Below it, hidden
-    files and folders and those of `SYSTEM_FOLDERS` are passed over. Links to files and folders are followed; a file to
-    which several ways lead is taken once, and a link to a folder above itself is passed over.
+    The given file or folder itself is always accepted, whatever its name. Below a folder, hidden files and folders and
+    those of `SYSTEM_FOLDERS` are skipped. Links to files and folders are followed, except links to a parent folder. A
+    file that is reachable by several paths is returned once.
 
     Raises:
-        MediaNotFoundError: nothing is there.
-        UnreadableMediaError: it cannot be looked at.
-        NoVideosFoundError: the folder holds no file with a video ending, and nothing that cannot be looked at.
+        MediaNotFoundError: the path does not exist.
+        UnreadableMediaError: the path is unreadable.
+        NoVideosFoundError: the folder has no file with a video suffix and no problems.
     """
     if not S_ISDIR(file_status(path).st_mode):
         return VideoScan([path])
-    scan = _Walk(path).scan
+    scan = _FolderWalk(path).scan
     if not scan.videos and not scan.problems:
         raise NoVideosFoundError(
             f"no videos in {path}",
             why=f"no file in it ends in {', '.join(sorted(VIDEO_SUFFIXES))}"
-            + (f", and these are passed over: {', '.join(sorted(scan.skipped))}" if scan.skipped else ""),
-            fix="name another folder, or name the files themselves",
+            + (f", and these were skipped: {', '.join(sorted(scan.skipped))}" if scan.skipped else ""),
+            fix="choose another folder, or name the files themselves",
         )
     return scan
 
 
-class _Walk:
-    """Walks through a folder: first its real folders, then those that links lead to."""
+class _FolderWalk:
+    """Walks a folder tree: first the real folders, then those behind links."""
 
     def __init__(self, root: Path) -> None:
         self.scan = VideoScan()
         self._files: dict[str, Path] = {}
-        """By their real path."""
+        """Video files by their real path."""
         self._links: deque[Path] = deque()
         start = os.path.realpath(root)
         self._visited = {start}
@@ -118,81 +118,82 @@ class _Walk:
         self.scan.videos = sorted(self._files.values())
 
     def _walk(self, folder: Path, real: str) -> None:
-        waiting = [(folder, real)]
-        while waiting:
-            folder, real = waiting.pop()
+        pending = [(folder, real)]
+        while pending:
+            folder, real = pending.pop()
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        inside = self._look_at(folder / entry.name, entry, real)
-                        if inside is not None:
-                            waiting.append(inside)
+                        subfolder = self._add(folder / entry.name, entry, real)
+                        if subfolder is not None:
+                            pending.append(subfolder)
             except OSError as error:
                 self.scan.problems.append((folder, read_error(folder, error)))
 
-    def _look_at(self, path: Path, entry: os.DirEntry[str], real_parent: str) -> tuple[Path, str] | None:
-        """Take in one entry; return a folder that is to be walked through, with its real path."""
-        video = path.suffix.lower() in VIDEO_SUFFIXES
-        hidden = entry.name.startswith(".")
-        system = entry.name.casefold() in SYSTEM_FOLDERS or _CHECK_DISK.fullmatch(entry.name)
-        folder = entry.is_dir(follow_symlinks=False)
-        if (hidden and folder) or (system and (folder or entry.is_symlink())):
+    def _add(self, path: Path, entry: os.DirEntry[str], real_parent: str) -> tuple[Path, str] | None:
+        """Add one entry to the scan. Return a folder that is to be walked, with its real path."""
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES
+        is_hidden = entry.name.startswith(".")
+        is_system = entry.name.casefold() in SYSTEM_FOLDERS or _CHKDSK_FOLDER.fullmatch(entry.name)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if (is_hidden and is_folder) or (is_system and (is_folder or entry.is_symlink())):
             self.scan.skipped[entry.name] += 1
-        elif entry.is_symlink() and not hidden:
+        elif entry.is_symlink() and not is_hidden:
             self._links.append(path)
-        elif folder:
-            real = os.path.join(real_parent, entry.name)  # noqa: PTH118  (many of them)
+        elif is_folder:
+            real = os.path.join(real_parent, entry.name)  # noqa: PTH118  (faster, called for every entry)
             if real not in self._visited:
                 self._visited.add(real)
                 return path, real
-        elif video and hidden:
+        elif is_video and is_hidden:
             self.scan.skipped[HIDDEN_FILES] += 1
-        elif video and entry.is_file(follow_symlinks=False):
+        elif is_video and entry.is_file(follow_symlinks=False):
             self._files.setdefault(os.path.join(real_parent, entry.name), path)  # noqa: PTH118
-        elif video:
-            self.scan.problems.append((path, _no_file(path)))
+        elif is_video:
+            self.scan.problems.append((path, _not_a_file_error(path)))
         return None
 
     def _follow(self, link: Path) -> None:
         try:
-            state = file_status(link)
+            status = file_status(link)
             real = os.path.realpath(link)
         except VarPluginError as error:
             self.scan.problems.append((link, error))
             return
-        if S_ISDIR(state.st_mode):
+        if S_ISDIR(status.st_mode):
             if Path(os.path.realpath(link.parent)).is_relative_to(real):
-                self.scan.skipped[f"{link.name} (a link to a folder above it)"] += 1
+                self.scan.skipped[f"{link.name} (a link to a parent folder)"] += 1
             elif real not in self._visited:
                 self._visited.add(real)
                 self._walk(link, real)
         elif VIDEO_SUFFIXES & {link.suffix.lower(), Path(real).suffix.lower()}:
-            if S_ISREG(state.st_mode):
+            if S_ISREG(status.st_mode):
                 self._files.setdefault(real, link)
             else:
-                self.scan.problems.append((link, _no_file(link)))
+                self.scan.problems.append((link, _not_a_file_error(link)))
 
 
 def canonical_path(path: Path) -> str:
-    """Return the one path of a file under which an index stores it: absolute, without `..` and links, in its own case.
+    """Return the path under which an index stores a file: absolute, without `..` and links, in its stored case.
 
     Raises:
-        MediaNotFoundError, UnreadableMediaError: it is not there, or cannot be looked at.
+        MediaNotFoundError: the file does not exist.
+        UnreadableMediaError: the path is unreadable.
     """
     file_status(path)
-    return _true_case(os.path.realpath(path))
+    return _stored_case(os.path.realpath(path))
 
 
-def _true_case(path: str) -> str:
-    """Spell each part of a path as its folder does: a file system may take `CAMS/A.MP4` for `cams/a.mp4`."""
-    spelled = Path(path).anchor
+def _stored_case(path: str) -> str:
+    """Return a path in the case in which its folders store it. Some file systems find `CAMS/A.MP4` as `cams/a.mp4`."""
+    result = Path(path).anchor
     for part in Path(path).parts[1:]:
-        spelled = os.path.join(spelled, _spelling(spelled, part))  # noqa: PTH118
-    return spelled
+        result = os.path.join(result, _stored_name(result, part))  # noqa: PTH118
+    return result
 
 
 @lru_cache(maxsize=4096)
-def _spelling(folder: str, name: str) -> str:
+def _stored_name(folder: str, name: str) -> str:
     if os.path.lexists(os.path.join(folder, name.swapcase())):  # noqa: PTH118
         with suppress(OSError), os.scandir(folder) as entries:
             names = {entry.name for entry in entries}
@@ -202,11 +203,11 @@ def _spelling(folder: str, name: str) -> str:
 
 
 def file_status(path: Path) -> os.stat_result:
-    """Return the state of what a path leads to.
+    """Return the status of a file or folder. Links are followed.
 
     Raises:
-        MediaNotFoundError: nothing is there.
-        UnreadableMediaError: it cannot be looked at: no permission, a link that leads to itself, a name too long.
+        MediaNotFoundError: the path does not exist.
+        UnreadableMediaError: no permission, a link to itself, or a name that is too long.
     """
     try:
         return path.stat()
@@ -215,75 +216,73 @@ def file_status(path: Path) -> os.stat_result:
 
 
 def read_error(path: Path, error: Exception) -> VarPluginError:
-    """Return the error for a file or folder that the system does not let us read."""
+    """Return the error for a file or folder that the operating system cannot read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if os.path.islink(path):  # noqa: PTH114  (does not raise)
-            return MediaNotFoundError(
-                f"{path} is a link that leads nowhere", fix="mount what it leads to, or remove the link"
-            )
+            return MediaNotFoundError(f"{path} is a broken link", fix="mount its target, or remove the link")
         return MediaNotFoundError(f"{path} does not exist", fix="check the spelling of the path")
-    fix = "check that it is a file on a disk that works"
+    fix = "check that it is a file on a working disk"
     if isinstance(error, PermissionError):
-        fix = "give the user that runs this the right to read it"
+        fix = "give the current user permission to read it"
     elif getattr(error, "errno", None) == errno.ELOOP:
-        fix = "remove the link: it leads to itself"
+        fix = "remove the link, which points to itself"
     elif getattr(error, "errno", None) == errno.ENAMETOOLONG:
         fix = "shorten the name"
     return UnreadableMediaError(f"cannot read {path}", why=os_error_message(error), fix=fix)
 
 
 def content_hash(path: Path) -> str:
-    """Return the SHA-256 of the file's bytes in hex: the same content is the same video, wherever it lies.
+    """Return the SHA-256 of a file's content in hex.
 
-    Of a file that grows meanwhile, the bytes that it had at first count.
+    If the file grows meanwhile, only the bytes of its initial size are hashed.
 
     Raises:
-        MediaNotFoundError: nothing is there, or it is not a file.
-        EmptyMediaError: the file holds no bytes.
-        UnreadableMediaError: the system does not let us read it.
+        MediaNotFoundError: the path does not exist or is not a file.
+        EmptyMediaError: the file is empty.
+        UnreadableMediaError: the file is unreadable.
     """
-    left = check_file(path).st_size
+    remaining = check_file(path).st_size
     sha256 = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
+            while remaining > 0 and (block := file.read(min(remaining, _BLOCK_BYTES))):
                 sha256.update(block)
-                left -= len(block)
+                remaining -= len(block)
     except OSError as error:
         raise read_error(path, error) from error
     return sha256.hexdigest()
 
 
 def check_file(path: Path) -> os.stat_result:
-    """Return the state of a file; raise unless there is one with something in it.
+    """Return the status of a regular file that is not empty.
 
     Raises:
-        MediaNotFoundError: nothing is there, or it is not a file.
-        EmptyMediaError: it holds no bytes.
-        UnreadableMediaError: it cannot be looked at.
+        MediaNotFoundError: the path does not exist or is not a file.
+        EmptyMediaError: the file is empty.
+        UnreadableMediaError: the path is unreadable.
     """
-    state = file_status(path)
-    if not S_ISREG(state.st_mode):
-        raise _no_file(path)
-    if state.st_size == 0:
-        raise EmptyMediaError(f"{path} is empty", why="it holds no bytes", fix="copy or record it again")
-    return state
+    status = file_status(path)
+    if not S_ISREG(status.st_mode):
+        raise _not_a_file_error(path)
+    if status.st_size == 0:
+        raise EmptyMediaError(f"{path} is empty", why="its size is 0 bytes", fix="copy or record it again")
+    return status
 
 
-def _no_file(path: Path) -> MediaNotFoundError:
+def _not_a_file_error(path: Path) -> MediaNotFoundError:
     return MediaNotFoundError(
-        f"{path} is not a file", why="it is a folder, a pipe or a device", fix="name a file that holds footage"
+        f"{path} is not a file", why="it is a folder, a pipe or a device", fix="name a video, audio or image file"
     )
 
 
 def resolve_target(path: Path) -> Path:
-    """Return the file to replace in order to write a file that a user names: of a link, what it leads to.
+    """Return the path to replace in order to write to `path`: the target of a link, otherwise `path` itself.
 
     Raises:
-        OSError: something else than a file lies there, or the system does not let this user follow the link.
+        OSError: the path exists and is not a regular file, or the user may not follow the link.
     """
     try:
-        # Not `resolve` alone: the kernel refuses links of other users in shared folders, such as /tmp.
+        # `stat` applies the kernel's rule that links of other users in shared folders, such as /tmp, are not followed.
         if not S_ISREG(path.stat().st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     except FileNotFoundError:
@@ -293,16 +292,17 @@ def resolve_target(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(target: Path, *, private: bool = False) -> Iterator[Path]:
-    """Give the block a file to write; it becomes the target when the block ends well, and is gone when it does not.
+    """Write atomically: yield a temporary file that replaces `target` on success and is deleted on failure.
 
-    Several may write the same target at once: the last one to end wins. A link is followed, except to a private file.
+    If several processes write the same target, the last one to finish wins. A link is followed unless the file is
+    private.
 
     Args:
-        target: the file.
-        private: only this user can read the file and its folder; default: as the umask says.
+        target: the file to write.
+        private: whether only the current user can read the file and its folder. Default: according to the umask.
 
     Raises:
-        InvalidInputError: nothing can be written there.
+        InvalidInputError: the target cannot be written.
     """
     with convert_write_errors(target):
         file = target if private else resolve_target(target)
@@ -310,22 +310,22 @@ def atomic_write(target: Path, *, private: bool = False) -> Iterator[Path]:
             make_private_folder(file.parent)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f".{secrets.token_hex(4)}.{file.name}")
-        unfinished.touch(mode=0o600 if private else 0o666)
+        temporary = file.with_name(f".{secrets.token_hex(4)}.{file.name}")
+        temporary.touch(mode=0o600 if private else 0o666)
     try:
-        yield unfinished
+        yield temporary
         with convert_write_errors(target):
-            unfinished.replace(file)
+            temporary.replace(file)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def convert_write_errors(target: Path) -> Iterator[None]:
-    """Raise InvalidInputError where the system does not let us write a file."""
+    """Convert an OSError inside the block to an InvalidInputError about writing `target`."""
     try:
         yield
     except OSError as error:
         raise InvalidInputError(
-            f"cannot write {target}", why=os_error_message(error), fix="name another place for it"
+            f"cannot write {target}", why=os_error_message(error), fix="choose another path"
         ) from error

@@ -1,4 +1,4 @@
-"""Images from files, PIL images or arrays, at the size an encoder wants."""
+"""Load images from files, PIL images or arrays, at the input size of an encoder."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from var_plugin.media.sandbox.client import decode_image
 def load_image(item: Any, size: tuple[int, int], limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
     """Return an image as (height, width, 3) uint8 RGB, scaled to `size` like a decoded frame.
 
-    Files are decoded in the sandbox. A PIL image is the caller's own: it is decoded where it was opened.
+    Files are decoded in the sandbox. A PIL image belongs to the caller and is decoded in this process.
 
     Args:
         item: a path, a PIL image, or an (h, w, 3) uint8 RGB array.
         size: (height, width).
-        limits: what a file may ask for.
+        limits: limits for decoding a file.
 
     Raises:
-        InvalidInputError: another type, shape or dtype, or a PIL image that cannot be decoded.
+        InvalidInputError: the type, shape or dtype is not supported, or a PIL image cannot be decoded.
         MediaNotFoundError, EmptyMediaError, UnreadableMediaError, TooManyPixelsError: as `media.images.decode_image`.
         DecodingTimeoutError, DecodingMemoryError, DecoderCrashedError: as `media.sandbox.client`.
     """
@@ -32,7 +32,7 @@ def load_image(item: Any, size: tuple[int, int], limits: Limits = DEFAULT_LIMITS
         return decode_image(Path(item), size=size, limits=limits)
     from PIL import Image
 
-    from var_plugin.media.images import as_array
+    from var_plugin.media.images import to_rgb_array
 
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3 and item.size:
         item = Image.fromarray(item)
@@ -42,8 +42,8 @@ def load_image(item: Any, size: tuple[int, int], limits: Limits = DEFAULT_LIMITS
             f"not an image: {type(item).__name__}{shape}", fix="pass a path, a PIL image or an (h, w, 3) uint8 array"
         )
     try:
-        return as_array(item, size)
-    except Exception as error:  # Pillow decodes it now if the caller did not, and a decoder can raise anything
+        return to_rgb_array(item, size)
+    except Exception as error:  # Pillow decodes lazily, and its decoders can raise any exception
         raise InvalidInputError(
             "cannot read a PIL image",
             why=os_error_message(error) or type(error).__name__,

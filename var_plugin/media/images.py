@@ -1,10 +1,10 @@
-"""Image files as upright RGB images.
+"""Decode image files to upright RGB images.
 
-The format is recognised by the first bytes of the file, not by its name, and only the formats listed here are read.
-Each is opened by its own class of Pillow: `Image.open` would load every format that Pillow knows, and some of them
-start other programs.
+The format is recognised by the first bytes of the file, not by its name. Only the formats listed here are read. Each is
+opened by its own Pillow class, because `Image.open` would load every format that Pillow knows, and some of them start
+other programs.
 
-`decode_image` decodes in the process that calls it; `media.sandbox.client` does the same in the sandbox.
+`decode_image` decodes in the calling process. `media.sandbox.client.decode_image` does the same in the sandbox.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 
 _HEADER_BYTES = 16
 _ORIENTATION_TAG = 0x0112
-# EXIF 2.3, tag 274: what has to be done to show the image upright.
+# EXIF 2.3, tag 274: the transformation that turns the image upright.
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,69 +39,69 @@ _ORIENTATIONS = {
 def decode_image(
     path: Path, *, size: tuple[int, int] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """Return the image of a file, or the first one of several, as (height, width, 3) uint8 RGB.
+    """Return the first image of a file as (height, width, 3) uint8 RGB.
 
     Args:
         path: a local file.
-        size: (height, width) to scale it to. None: as large as in the file.
-        limits: what the file may ask for.
+        size: (height, width) of the result. None: the size in the file.
+        limits: limits for decoding the file.
 
     Raises:
         MediaNotFoundError, EmptyMediaError: as `check_file`.
-        TooManyPixelsError: the image is larger than `limits` admits.
-        UnreadableMediaError: the format is not listed, or the file is damaged.
+        TooManyPixelsError: the image is larger than `limits` allows.
+        UnreadableMediaError: the format is not supported, or the file is damaged.
     """
     check_file(path)
     try:
         with path.open("rb") as file:
-            open_format = _opener(file.read(_HEADER_BYTES))
+            image_class = _image_class(file.read(_HEADER_BYTES))
     except OSError as error:
         raise _unreadable(path, os_error_message(error)) from error
-    if open_format is None:
-        raise _unreadable(path, f"it is none of {', '.join(FORMATS)}")
+    if image_class is None:
+        raise _unreadable(path, f"its format is not one of {', '.join(FORMATS)}")
     try:
-        with open_format(path) as image:
+        with image_class(path) as image:
             _check_pixels(image, path, limits)
             image.load()
-            _check_pixels(image, path, limits)  # the first frame of a GIF may be larger than the header declares
-            return as_array(image, size)
+            _check_pixels(image, path, limits)  # the first frame of a GIF may be larger than its header declares
+            return to_rgb_array(image, size)
     except (MemoryError, VarPluginError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
-    except Exception as error:  # a damaged file can raise anything in a decoder
+    except Exception as error:  # a decoder of a damaged file can raise any exception
         raise _unreadable(path, os_error_message(error) or type(error).__name__) from error
 
 
-def as_array(image: Image.Image, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Return an image of any mode upright, on white where it is transparent, as (height, width, 3) uint8 RGB.
+def to_rgb_array(image: Image.Image, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Convert an image of any mode to an upright (height, width, 3) uint8 RGB array on a white background.
 
     Args:
-        image: its pixels are loaded if they are not yet.
-        size: (height, width) to scale it to. None: as it is.
+        image: a PIL image, loaded or not.
+        size: (height, width) of the result. None: the size of the image.
     """
     upright = _upright(image)
     if image.mode.startswith("I;16"):
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        upright = Image.fromarray(_stretched(np.asarray(upright)))
+        upright = Image.fromarray(_stretch(np.asarray(upright)))
     elif image.has_transparency_data:
         transparent = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", transparent.size, "white"), transparent)
     rgb = upright.convert("RGB")
-    return np.asarray(resized(rgb, size) if size else rgb)
+    return np.asarray(resize(rgb, size) if size else rgb)
 
 
-def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale an image to (height, width), as the decoder of videos scales frames."""
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale an image to (height, width) in the same way as the video decoder scales frames."""
     height, width = size
-    # BOX averages areas, as for frames. To enlarge, it would only repeat pixels.
-    shrinks = image.width >= width and image.height >= height
-    return image.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    # BOX averages areas, as for frames. Enlarged with BOX, an image would only repeat pixels.
+    is_smaller = image.width >= width and image.height >= height
+    return image.resize((width, height), Image.Resampling.BOX if is_smaller else Image.Resampling.BICUBIC)
 
 
-def _opener(header: bytes) -> Callable[[Path], ImageFile.ImageFile] | None:
-    """Return the class of Pillow for the format that a file begins like; None for any other."""
+def _image_class(header: bytes) -> Callable[[Path], ImageFile.ImageFile] | None:
+    """Return the Pillow class for the format of a file with these first bytes, or None if it is not supported."""
     if header.startswith(b"\xff\xd8\xff"):
         from PIL.JpegImagePlugin import JpegImageFile
 
@@ -135,14 +135,14 @@ def _opener(header: bytes) -> Callable[[Path], ImageFile.ImageFile] | None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turn = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged EXIF: viewers show the image as it is stored
+        orientation = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF: show the image as it is stored, as viewers do
         return image
-    return image.transpose(turn) if turn is not None else image
+    return image.transpose(orientation) if orientation is not None else image
 
 
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Map the range of values without a fixed scale, 32-bit integers or floats, to 0…255."""
+def _stretch(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Map the value range of a 32-bit integer or float image, which has no fixed scale, to 0…255."""
     finite = np.nan_to_num(values).astype(np.float64)
     lowest = finite.min()
     return np.asarray((finite - lowest) * (255.0 / max(finite.max() - lowest, np.finfo(np.float64).tiny)), np.uint8)
@@ -154,7 +154,7 @@ def _unreadable(path: Path, why: str) -> UnreadableMediaError:
 
 def _check_pixels(image: Image.Image, path: Path, limits: Limits) -> None:
     if image.width * image.height > limits.pixels:
-        raise _too_large(path, f"it has {image.width} x {image.height} pixels, the limit is {limits.pixels} in all")
+        raise _too_large(path, f"it has {image.width} x {image.height} pixels, the limit is {limits.pixels} in total")
 
 
 def _too_large(path: Path, why: str) -> TooManyPixelsError:

@@ -1,7 +1,7 @@
-"""Motion images: what changes within a quarter of a second after a frame, as an image that an image network can see.
+"""Motion images: what changes within a quarter of a second after a frame, as an RGB image for an image network.
 
-Three differences of neighbouring grey images, one per colour channel, around mid-grey. What stands still is grey;
-what moves leaves coloured edges, whose order of colours is its direction.
+A motion image holds three differences of consecutive gray images, one per colour channel, around mid-gray. Static areas
+are gray. A moving object leaves coloured edges, and the order of their colours encodes its direction.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8]
-"""(side, side) uint8."""
+"""A gray image (side, side) uint8."""
 
 STEP = 0.08
-"""Seconds between neighbouring images: two frames at 25 frames a second."""
+"""Seconds between consecutive gray images: two frames at 25 frames per second."""
 
 _DIFFERENCES = 3
 _AMPLIFICATION = 2
-# Where no frame comes for longer, nothing can be said about motion.
-_LONGEST_WAIT = 0.6
+# Frames further apart than this are not compared.
+_MAX_GAP_SECONDS = 0.6
 
 
-def motion_image(greys: Sequence[Gray]) -> NDArray[np.uint8]:
-    """Return (side, side, 3) uint8 from up to four grey images in order of time; missing ones repeat the last."""
-    shown = [*greys] + [greys[-1]] * (_DIFFERENCES + 1 - len(greys))
-    # Channel by channel and in place: several times as fast as with an array of all differences.
-    image = np.empty((*greys[0].shape, _DIFFERENCES), np.uint8)
-    for channel, (earlier, later) in enumerate(pairwise(shown)):
+def motion_image(grays: Sequence[Gray]) -> NDArray[np.uint8]:
+    """Return the motion image (side, side, 3) uint8 of one to four gray images in order of time.
+
+    Missing images repeat the last one.
+    """
+    padded = [*grays] + [grays[-1]] * (_DIFFERENCES + 1 - len(grays))
+    # In place, one channel at a time: several times as fast as one array of all differences.
+    image = np.empty((*grays[0].shape, _DIFFERENCES), np.uint8)
+    for channel, (earlier, later) in enumerate(pairwise(padded)):
         difference = np.subtract(later, earlier, dtype=np.int16)
         difference *= _AMPLIFICATION
         difference += 128
@@ -40,46 +43,48 @@ def motion_image(greys: Sequence[Gray]) -> NDArray[np.uint8]:
 
 
 @dataclass
-class _Waiting:
+class _PendingFrame:
+    """A selected frame whose gray images are not yet complete."""
+
     time: float
     image: NDArray[np.uint8]
-    greys: list[Gray] = field(default_factory=list)
+    grays: list[Gray] = field(default_factory=list)
 
 
 class MotionImageBuilder:
-    """Holds each chosen frame back until the frames that follow it were seen.
+    """Holds selected frames until the frames that follow them are decoded, and adds motion images.
 
     Args:
-        grey: makes a decoded frame a grey image.
+        to_gray: converts a decoded frame to a gray image.
     """
 
-    def __init__(self, grey: Callable[[VideoFrame], Gray]) -> None:
-        self._grey = grey
-        self._waiting: list[_Waiting] = []
+    def __init__(self, to_gray: Callable[[VideoFrame], Gray]) -> None:
+        self._to_gray = to_gray
+        self._pending: list[_PendingFrame] = []
 
-    def choose(self, time: float, image: NDArray[np.uint8]) -> None:
-        """Remember a chosen frame; the same frame is to be passed to `see` next."""
-        self._waiting.append(_Waiting(time, image))
+    def select(self, time: float, image: NDArray[np.uint8]) -> None:
+        """Add a selected frame. Pass the same frame to `update` next."""
+        self._pending.append(_PendingFrame(time, image))
 
-    def see(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Take in a decoded frame; yield time, image and motion image of the chosen ones that are complete now."""
-        grey: Gray | None = None
-        for waiting in list(self._waiting):
-            late = time - waiting.time > _LONGEST_WAIT
-            # A frame may come a little early.
-            if not late and time - waiting.time >= STEP * len(waiting.greys) - STEP / 4:
-                grey = self._grey(frame) if grey is None else grey
-                waiting.greys.append(grey)
-            if late or len(waiting.greys) > _DIFFERENCES:
-                self._waiting.remove(waiting)
-                yield self._complete(waiting)
+    def update(self, time: float, frame: VideoFrame) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Add a decoded frame. Yield time, image and motion image of the selected frames that are now complete."""
+        gray: Gray | None = None
+        for pending in list(self._pending):
+            is_late = time - pending.time > _MAX_GAP_SECONDS
+            # A frame may come slightly early.
+            if not is_late and time - pending.time >= STEP * len(pending.grays) - STEP / 4:
+                gray = self._to_gray(frame) if gray is None else gray
+                pending.grays.append(gray)
+            if is_late or len(pending.grays) > _DIFFERENCES:
+                self._pending.remove(pending)
+                yield self._complete(pending)
 
-    def rest(self) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Yield those that the end of the video left incomplete."""
-        for waiting in self._waiting:
-            yield self._complete(waiting)
-        self._waiting = []
+    def flush(self) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Yield the frames that are incomplete at the end of the video."""
+        for pending in self._pending:
+            yield self._complete(pending)
+        self._pending = []
 
     @staticmethod
-    def _complete(waiting: _Waiting) -> tuple[float, NDArray[np.uint8], NDArray[np.uint8]]:
-        return waiting.time, waiting.image, motion_image(waiting.greys)
+    def _complete(pending: _PendingFrame) -> tuple[float, NDArray[np.uint8], NDArray[np.uint8]]:
+        return pending.time, pending.image, motion_image(pending.grays)

@@ -1,4 +1,4 @@
-"""A check that the installed PyAV encodes and decodes: a clip of two frames goes through the sandbox."""
+"""Check that the installed PyAV encodes and decodes correctly."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def check_round_trip() -> None:
     """Encode two grey frames as H.264 and decode them in the sandbox.
 
     Raises:
-        UnreadableMediaError: other frames come back than were encoded.
-        VarPluginError: decoding fails; besides what PyAV raises while encoding.
+        UnreadableMediaError: the decoded frames differ from the encoded ones.
+        VarPluginError: decoding fails.
+        av.FFmpegError: encoding fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder, "clip.mp4")
@@ -31,7 +32,7 @@ def check_round_trip() -> None:
     expected = [(number / _RATE, brightness) for number, brightness in enumerate(_BRIGHTNESS)]
     if not np.shape(frames) == np.shape(expected) or not np.allclose(frames, expected, rtol=0, atol=(0.01, _TOLERANCE)):
         raise UnreadableMediaError(
-            "decoding gives other frames than were encoded",
+            "the decoded frames differ from the encoded ones",
             why=f"(time, brightness) are {frames} instead of {expected}",
             fix="install a version of PyAV that var-plugin is tested with",
         )

@@ -14,7 +14,7 @@ from var_plugin.media.sandbox.connection import Connection
 def ends() -> tuple[socket.socket, Connection]:
     """A raw end that may send anything, and the wire at the other."""
     raw, end = socket.socketpair()
-    return raw, Connection(end, patience=0.2)
+    return raw, Connection(end, timeout=0.2)
 
 
 def packed(content: bytes) -> bytes:

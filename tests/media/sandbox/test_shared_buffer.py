@@ -14,14 +14,14 @@ def test_what_is_put_down_on_one_side_is_taken_on_the_other() -> None:
     theirs = SharedBuffer(os.dup(ours.descriptor))
     large, small = textured(1), textured(2, 16, 8)
     for half in range(HALVES):
-        theirs.put(half, 0, large[::-1])
-        theirs.put(half, large.nbytes, small)
-    first, second = ours.take(1, [large.shape, small.shape])
-    theirs.put(1, 0, np.zeros_like(large))
+        theirs.write(half, 0, large[::-1])
+        theirs.write(half, large.nbytes, small)
+    first, second = ours.read(1, [large.shape, small.shape])
+    theirs.write(1, 0, np.zeros_like(large))
     assert np.array_equal(first, large[::-1]), "what was taken stays as it was"
     assert np.array_equal(second, small)
-    assert np.array_equal(ours.take(0, [large.shape])[0], large[::-1])
-    assert ours.take(0, []) == []
+    assert np.array_equal(ours.read(0, [large.shape])[0], large[::-1])
+    assert ours.read(0, []) == []
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_what_is_put_down_on_one_side_is_taken_on_the_other() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_lie_in_it_is_refused(half: int, shapes: list[list[int]]) -> None:
-    with pytest.raises(ValueError, match="tray"):
-        SharedBuffer().take(half, shapes)
+    with pytest.raises(ValueError, match="shared buffer"):
+        SharedBuffer().read(half, shapes)
 
 
 def test_its_size_is_sealed() -> None:
@@ -42,4 +42,4 @@ def test_its_size_is_sealed() -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(buffer.descriptor, 0)
     buffer.close()
-    assert buffer.take(0, [[4]])[0].tolist() == [0, 0, 0, 0]
+    assert buffer.read(0, [[4]])[0].tolist() == [0, 0, 0, 0]

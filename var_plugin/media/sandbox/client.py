@@ -1,8 +1,11 @@
-"""Decoding in a child process: whatever a file does to its decoder, this process gets frames or one typed error.
+"""Decode media in child processes: whatever a file does to its decoder, the caller gets frames or one typed error.
 
-The names are those of `media.frames`, `media.audio` and `media.container`, with the same results and errors and three
-more: DecodingTimeoutError, DecodingMemoryError, DecoderCrashedError. Children are kept for the next file, since
-starting one takes longer than decoding a short clip; one that failed to answer is killed.
+The functions have the names of those in `media.frames`, `media.audio`, `media.images` and `media.container`. They
+return the same results and raise the same errors. In addition they raise DecodingTimeoutError, DecodingMemoryError
+and DecoderCrashedError.
+
+A child is reused for the next file, because starting one takes longer than decoding a short clip. A child that fails to
+respond is killed.
 """
 
 from __future__ import annotations
@@ -41,61 +44,67 @@ from var_plugin.media.frames import Frame, FrameOptions
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.connection import Connection
 from var_plugin.media.sandbox.messages import (
-    OWN_FAULT,
-    Answer,
-    Cut,
-    Declared,
-    Ended,
+    INTERNAL_ERROR_FIX,
+    ClipData,
+    ClipSpan,
+    DecodedFrame,
+    FileHeader,
     FrameImage,
-    Moved,
-    Shown,
-    Written,
-    checked,
-    reached,
+    Message,
+    MotionImage,
+    VideoEnd,
+    decoded_seconds,
+    validate_message,
 )
 from var_plugin.media.sandbox.shared_buffer import SharedBuffer
 
 logger = logging.getLogger(__name__)
 
-Span = tuple[float, float, tuple[str, ...]]
-"""Start and end of a part in seconds, and notes on the clip of it."""
-Result = tuple[Answer, NDArray[Any]]
-"""What one result says and its array, which is empty where the job has none."""
+Result = tuple[Message, NDArray[Any]]
+"""A message and its array, which is empty if the message has none."""
 
-_MOST_IDLE = 2
-_JOBS_PER_CHILD = 200  # memory that a library leaks is given back now and then
+_MAX_IDLE_CHILDREN = 2
+_MAX_JOBS_PER_CHILD = 200  # bounds the memory that libraries leak
 _START_SECONDS = 60.0
-_MOST_PRINTED = 1 << 16
-_MESSAGE_SECONDS = 30.0  # a busy machine may leave the child waiting this long; it is only hung beyond it
-_ERRORS = {error.__name__: error for error in VarPluginError.__subclasses__()}
+_MAX_OUTPUT_BYTES = 1 << 16
+_MESSAGE_SECONDS = 30.0  # longer than a busy machine pauses a child in the middle of a message
+
+
+def _error_classes(base: type[VarPluginError]) -> Iterator[type[VarPluginError]]:
+    for error in base.__subclasses__():
+        yield error
+        yield from _error_classes(error)
+
+
+_ERRORS = {error.__name__: error for error in _error_classes(VarPluginError)}
 
 
 class Frames:
-    """Reads the frames of one video once, as `frames.FrameReader` does, in another process.
+    """Read the frames of a video once, in another process. The counterpart of `frames.FrameReader`.
 
     Args:
         path: a local file.
-        limits: what the file may ask for.
-        wanted: rate, size, start and end, as `FrameReader` takes them.
+        limits: limits for decoding the file.
+        options: rate, size, motion, start and end, as `FrameReader` takes them.
     """
 
-    def __init__(self, path: Path, *, limits: Limits = DEFAULT_LIMITS, **wanted: Unpack[FrameOptions]) -> None:
-        self._path, self._limits, self._wanted = path, limits, wanted
+    def __init__(self, path: Path, *, limits: Limits = DEFAULT_LIMITS, **options: Unpack[FrameOptions]) -> None:
+        self._path, self._limits, self._options = path, limits, options
         self.end = 0.0
-        """Seconds from the start of the video to the end of its last frame; known after the last frame was read."""
+        """Seconds from the start of the video to the end of its last frame. Set after the last frame is read."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames in order of time; raises as `FrameReader`, and as this module."""
+        """Yield the frames in order of time. Raise the errors of `FrameReader` and of this module."""
         frame: Frame | None = None
-        for answer, image in _results("frames", self._path, self._limits, **self._wanted):
-            match answer:
-                case Shown(time=time):
+        for message, image in _run("frames", self._path, self._limits, **self._options):
+            match message:
+                case DecodedFrame(time=time):
                     frame = Frame(time, image)
-                    if self._wanted.get("motion") is None:
+                    if self._options.get("motion") is None:
                         yield frame
-                case Moved() if frame is not None:
+                case MotionImage() if frame is not None:
                     yield replace(frame, motion=image)
-                case Ended(end=end):
+                case VideoEnd(end=end):
                     self.end = end
 
 
@@ -107,99 +116,103 @@ def image_at(
 
 
 def frame_at(path: Path, time: float, *, width: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Frame:
-    """Return the frame shown at `time` seconds, as `frames.frame_at`."""
-    answer, image = _only_result("image_at", path, limits, time=time, width=width)
-    return Frame(cast(FrameImage, answer).time, image)
+    """Return the frame shown at `time` seconds. The counterpart of `frames.frame_at`."""
+    message, image = _run_once("image_at", path, limits, time=time, width=width)
+    return Frame(cast(FrameImage, message).time, image)
 
 
 def decode_image(
     path: Path, *, size: tuple[int, int] | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """Return the image of a file, as `images.decode_image`."""
-    _, image = _only_result("image", path, limits, size=size)
+    """Return the image of a file. The counterpart of `images.decode_image`."""
+    _, image = _run_once("image", path, limits, size=size)
     return image
 
 
 def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaInfo:
-    """Read what the header declares, as `container.probe`."""
-    answer, _ = _only_result("probe", path, limits)
-    return cast(Declared, answer).info
+    """Read what the header declares. The counterpart of `container.probe`."""
+    message, _ = _run_once("probe", path, limits)
+    return cast(FileHeader, message).info
 
 
 def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArray[np.float32]]:
-    """Yield the sound in pieces, as `audio.decode_audio`."""
-    for _, samples in _results("audio", path, limits):
+    """Yield the audio in pieces. The counterpart of `audio.decode_audio`."""
+    for _, samples in _run("audio", path, limits):
         yield samples
 
 
 def read_audio(
     path: Path, *, start: float = 0.0, end: float = math.inf, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.float32]:
-    """Return the sound from `start` to `end` seconds as one array (samples,), as `audio.read_audio`."""
+    """Return the audio from `start` to `end` seconds as (samples,). The counterpart of `audio.read_audio`."""
     return cut_audio(decode_audio(path, limits), start, end)
 
 
-def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> Span:
-    """Let the child copy or encode a part of a video, and write what it hands over; return the span and notes on it.
+def write_clip(job: str, video: Path, target: Path, limits: Limits, **options: Any) -> ClipSpan:
+    """Copy or encode a part of a video in the child, and write its bytes to `target`.
 
     Args:
         job: "copy" or "encode".
         video: a local file.
-        target: the file to write whole, or not at all; its ending chooses the container.
-        limits: what the video may ask for, and how large the target may be.
-        options: as `export.copy_clip` and `encode.encode_part`.
+        target: the file to write atomically. Its suffix selects the container.
+        limits: limits for decoding the video and for the size of the target.
+        options: as for `clips.copy_clip` or `clips.encode_part`.
+
+    Returns:
+        The part of the video that the clip shows, and notes.
 
     Raises:
-        InvalidInputError: the target cannot be written, or would be larger than the limit.
-        VarPluginError: as `export.copy_clip` and `encode.encode_part`, and as this module.
+        InvalidInputError: the target cannot be written or would exceed the limit.
+        VarPluginError: as `clips.copy_clip` or `clips.encode_part`, and as this module.
     """
-    results = _results(job, video, limits, suffix=target.suffix, **options)
-    with atomic_write(target) as unfinished:
-        with closing(results), convert_write_errors(target), unfinished.open("r+b") as file:
+    results = _run(job, video, limits, suffix=target.suffix, **options)
+    with atomic_write(target) as temporary:
+        with closing(results), convert_write_errors(target), temporary.open("r+b") as file:
             span = _write(results, file, target, limits)
         if span is None:
-            raise _crash(f"cutting {video}", "it ended without a clip")
+            raise _crash(f"cutting {video}", "the decoding process ended without a clip")
     return span
 
 
-def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limits) -> Span | None:
-    """Write what the results say; return the part of the video that they hold."""
+def _write(results: Iterator[Result], file: BinaryIO, target: Path, limits: Limits) -> ClipSpan | None:
+    """Write the data of a clip to a file. Return the part of the video that the clip shows."""
     span = None
-    for answer, data in results:
-        match answer:
-            case Written(offset=offset):
+    for message, data in results:
+        match message:
+            case ClipData(offset=offset):
                 if offset + data.size > limits.output:
                     raise _too_large(target, limits)
                 file.seek(offset)
                 file.write(data.data)
-            case Cut(start=start, end=end, notes=notes):
-                span = (start, end, notes)
+            case ClipSpan():
+                span = message
     return span
 
 
 def _too_large(target: Path, limits: Limits) -> InvalidInputError:
     return InvalidInputError(
-        f"the clip {target} is too large", why=f"the limit is {limits.output} bytes", fix="name a shorter part"
+        f"the clip {target} is too large", why=f"the limit is {limits.output} bytes", fix="choose a shorter part"
     )
 
 
-def _only_result(job: str, path: Path, limits: Limits, **options: Any) -> Result:
-    results = list(_results(job, path, limits, **options))
+def _run_once(job: str, path: Path, limits: Limits, **options: Any) -> Result:
+    """Run a job that has exactly one result."""
+    results = list(_run(job, path, limits, **options))
     if len(results) != 1:
-        raise _crash(f"decoding {path}", f"it answered {len(results)} times instead of once")
+        raise _crash(f"decoding {path}", f"the decoding process sent {len(results)} results instead of one")
     return results[0]
 
 
-def _results(job: str, path: Path, limits: Limits, **options: Any) -> Generator[Result, None, None]:
-    """Run one job in an idle child or a new one; keep the child only if it has answered to the end."""
+def _run(job: str, path: Path, limits: Limits, **options: Any) -> Generator[Result, None, None]:
+    """Run a job in an idle child or a new one. Keep the child only if it completes the job."""
     cancellation = _cancellation.get()
     child = _idle_child() or _Child()
-    answered = False
+    is_reusable = False
     try:
         if cancellation:
-            cancellation.start(child)
+            cancellation.register(child)
         yield from child.run(job, path, limits, options)
-        answered = True
+        is_reusable = True
     except DecoderCrashedError as error:
         if cancellation and cancellation.is_cancelled:
             raise DecodingCancelledError(f"decoding {path} was cancelled") from error
@@ -207,25 +220,25 @@ def _results(job: str, path: Path, limits: Limits, **options: Any) -> Generator[
     except (DecodingTimeoutError, DecodingMemoryError):
         raise
     except VarPluginError:
-        answered = True
+        is_reusable = True
         raise
     finally:
         if cancellation:
-            cancellation.end(child)
-        if answered and child.jobs < _JOBS_PER_CHILD and len(_idle) < _MOST_IDLE:
+            cancellation.unregister(child)
+        if is_reusable and child.jobs < _MAX_JOBS_PER_CHILD and len(_idle) < _MAX_IDLE_CHILDREN:
             _idle.append(child)
         else:
             child.kill()
 
 
 class DecodingCancelledError(Exception):
-    """The results of a decoding job are no longer needed."""
+    """Raised in the thread whose decoding was cancelled."""
 
 
 class Cancellation:
-    """Ends all decoding inside a block from another thread.
+    """Context manager whose decoding can be cancelled from another thread.
 
-    A block that is cancelled ends with DecodingCancelledError in its current or next decoding job.
+    The current or next decoding job inside the block then raises DecodingCancelledError.
     """
 
     def __init__(self) -> None:
@@ -243,25 +256,25 @@ class Cancellation:
             _cancellation.reset(self._token)
 
     def cancel(self) -> None:
-        """End the current decoding jobs, and refuse further ones."""
+        """Kill the current decoding jobs and reject further ones."""
         with self._lock:
             self.is_cancelled = True
             for child in self._children:
                 child.interrupt()
 
-    def start(self, child: _Child) -> None:
-        """Register a process that begins a job.
+    def register(self, child: _Child) -> None:
+        """Register a child that starts a job.
 
         Raises:
-            DecodingCancelledError: it must not begin.
+            DecodingCancelledError: decoding is already cancelled.
         """
         with self._lock:
             if self.is_cancelled:
                 raise DecodingCancelledError("decoding was cancelled")
             self._children.add(child)
 
-    def end(self, child: _Child) -> None:
-        """Unregister a process that has ended its job."""
+    def unregister(self, child: _Child) -> None:
+        """Unregister a child that has finished its job."""
         with self._lock:
             self._children.discard(child)
 
@@ -270,43 +283,43 @@ _cancellation: ContextVar[Cancellation | None] = ContextVar("cancellation", defa
 
 
 class _Child:
-    """One decoding process, `media.sandbox.worker`, and the connection to it."""
+    """A decoding process, `media.sandbox.worker`, and the connection to it."""
 
     def __init__(self) -> None:
         self.jobs = 0
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours, _MESSAGE_SECONDS)
+        parent_end, child_end = socket.socketpair()
+        self._connection = Connection(parent_end, _MESSAGE_SECONDS)
         self._buffer = SharedBuffer()
-        # The child must not print to the user's terminal. Neither end blocks: what does not fit is lost.
+        # The child must not print to the user's terminal. Neither end of the pipe blocks: excess output is lost.
         self._stderr, stderr = os.pipe()
         os.set_blocking(self._stderr, False)
         os.set_blocking(stderr, False)
         self._process = subprocess.Popen(  # noqa: S603  (this interpreter, no argument from outside)
-            # -P: a folder of footage that holds an av.py must not be imported from.
+            # -P: an av.py in the working directory must not be imported.
             [
                 sys.executable,
                 "-P",
                 "-m",
                 "var_plugin.media.sandbox.worker",
-                str(theirs.fileno()),
+                str(child_end.fileno()),
                 str(self._buffer.descriptor),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            pass_fds=[theirs.fileno(), self._buffer.descriptor],
-            start_new_session=True,  # Ctrl-C is for the parent, which ends in order
+            pass_fds=[child_end.fileno(), self._buffer.descriptor],
+            start_new_session=True,  # Ctrl-C reaches the parent only, which shuts down in order
             env=os.environ
             | {
                 "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
                 "OPENBLAS_NUM_THREADS": "1",
-                # Images are made and dropped all the time; fetching each from the system anew costs page faults.
+                # Keep the memory of freed images: requesting it from the system again costs page faults.
                 "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
                 "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
                 "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which is limited
             },
         )
-        theirs.close()
+        child_end.close()
         os.close(stderr)
         self._buffer.close()
         if not self._connection.wait(_START_SECONDS):
@@ -317,8 +330,8 @@ class _Child:
         """Yield the results of a job.
 
         Raises:
-            DecodingTimeoutError, DecoderCrashedError: the child cannot be used any more.
-            VarPluginError: what decoding raised there.
+            DecodingTimeoutError, DecoderCrashedError: the child is no longer usable.
+            VarPluginError: the error that decoding raised in the child.
         """
         self.jobs += 1
         work = f"decoding {path}"
@@ -330,106 +343,108 @@ class _Child:
         waited, footage = 0.0, 0.0
         while True:
             waited += self._wait(work, limits, waited, footage)
-            message, array = self._receive(work, 3 * limits.pixels)
-            if "values" in message or "parcels" in message:
-                for answer, content in self._answers(work, job, options, message, array):
-                    footage = max(footage, reached(answer))
-                    yield answer, content
-            elif "warning" in message:
-                logger.warning("%s", message["warning"])
-            elif "error" in message:
-                raise self._raised(work, message)
+            reply, array = self._receive(work, 3 * limits.pixels)
+            if "values" in reply or "batch" in reply:
+                for message, content in self._results(work, job, options, reply, array):
+                    footage = max(footage, decoded_seconds(message))
+                    yield message, content
+            elif "warning" in reply:
+                logger.warning("%s", reply["warning"])
+            elif "error" in reply:
+                raise self._error(work, reply)
             else:
-                self._printed()
+                self._read_output()
                 return
 
     def interrupt(self) -> None:
-        """End the process from another thread; the one that waits for its results gets a DecoderCrashedError."""
+        """Kill the process from another thread. The thread that waits for its results gets a DecoderCrashedError."""
         self._process.kill()
 
     def kill(self) -> str:
-        """End the process; return what it printed since it last finished a job."""
-        self._process.kill()  # before the connection closes: the child has no chance to complain about that
+        """Kill the process. Return what it printed since its last finished job."""
+        self._process.kill()  # before the connection closes, so that the child prints no error about that
         self._process.wait()
         self._connection.close()
         if self._stderr < 0:
             return ""
-        printed = self._printed()
+        output = self._read_output()
         os.close(self._stderr)
         self._stderr = -1
-        return printed
+        return output
 
-    def _printed(self) -> str:
-        """Return, and log, what the child printed since the last call."""
+    def _read_output(self) -> str:
+        """Return and log what the child printed since the last call."""
         try:
-            printed = os.read(self._stderr, _MOST_PRINTED).decode(errors="backslashreplace").strip()
+            output = os.read(self._stderr, _MAX_OUTPUT_BYTES).decode(errors="backslashreplace").strip()
         except BlockingIOError:
             return ""
-        if printed:
-            logger.debug("the decoding process printed:\n%s", printed)
-        return printed
+        if output:
+            logger.debug("the decoding process printed:\n%s", output)
+        return output
 
     @staticmethod
-    def _raised(work: str, message: dict[str, Any]) -> VarPluginError:
-        """Return the error that the child reports; a traceback in it becomes a note."""
-        error = _ERRORS.get(str(message["error"]), DecoderCrashedError)(
-            str(message.get("what", work)), why=str(message.get("why", "")), fix=str(message.get("fix", ""))
+    def _error(work: str, reply: dict[str, Any]) -> VarPluginError:
+        """Return the error that the child reports. Its traceback, if any, becomes a note."""
+        error = _ERRORS.get(str(reply["error"]), DecoderCrashedError)(
+            str(reply.get("what", work)), why=str(reply.get("why", "")), fix=str(reply.get("fix", ""))
         )
-        if "traceback" in message:
-            logger.debug("%s\n%s", error, message["traceback"])
-            error.add_note(str(message["traceback"]))
+        if "traceback" in reply:
+            logger.debug("%s\n%s", error, reply["traceback"])
+            error.add_note(str(reply["traceback"]))
         return error
 
     def _wait(self, work: str, limits: Limits, waited: float, footage: float) -> float:
-        """Wait for the next message; return how many seconds that took."""
-        started = time.monotonic()
-        left = min(
+        """Wait for the next reply. Return the seconds waited."""
+        start = time.monotonic()
+        timeout = min(
             limits.stall_seconds,
             limits.stall_seconds + limits.realtime_factor * footage - waited,
             limits.total_seconds - waited,
         )
-        if not self._connection.wait(max(0.0, left)):
-            raise _timeout(work, f"{waited + time.monotonic() - started:.1f} s were spent on {footage:.1f} s of it")
-        return time.monotonic() - started
+        if not self._connection.wait(max(0.0, timeout)):
+            seconds = waited + time.monotonic() - start
+            raise _timeout(work, f"decoding {footage:.1f} s of it took {seconds:.1f} s")
+        return time.monotonic() - start
 
-    def _receive(self, work: str, largest: int) -> tuple[dict[str, Any], NDArray[Any]]:
-        """Take in one message and its array of at most so many items; a child that breaks the form has crashed."""
+    def _receive(self, work: str, max_items: int) -> tuple[dict[str, Any], NDArray[Any]]:
+        """Receive a reply and its array of at most `max_items` items. Treat a malformed reply as a crash."""
         try:
-            return self._connection.receive(largest)
+            return self._connection.receive(max_items)
         except TimeoutError:
-            raise _timeout(work, f"it stopped for {_MESSAGE_SECONDS} s in the middle of an answer") from None
+            raise _timeout(work, f"a message stopped in the middle for {_MESSAGE_SECONDS} s") from None
         except (EOFError, OSError, ValueError, RecursionError) as error:
-            raise self._crashed(work, f"it ended without an answer ({type(error).__name__})") from error
+            raise self._crashed(work, f"it ended without a result ({type(error).__name__})") from error
 
-    def _answers(
-        self, work: str, job: str, options: dict[str, Any], message: dict[str, Any], array: NDArray[Any]
+    def _results(
+        self, work: str, job: str, options: dict[str, Any], reply: dict[str, Any], array: NDArray[Any]
     ) -> list[Result]:
-        """Return what came by itself, or what lies in the tray; the child may use that half again."""
+        """Return the results of a reply. Those of a batch lie in a half of the shared buffer, which is released."""
         try:
-            if "values" in message:
-                return [(checked(job, options, message["values"], array), array)]
-            parcels = message["parcels"]
-            images = self._buffer.take(message["half"], [parcel["size"] for parcel in parcels])
-            self._connection.send({"taken": message["half"]})
+            if "values" in reply:
+                return [(validate_message(job, options, reply["values"], array), array)]
+            batch = reply["batch"]
+            images = self._buffer.read(reply["half"], [entry["size"] for entry in batch])
+            self._connection.send({"released": reply["half"]})
             return [
-                (checked(job, options, parcel["values"], image), image)
-                for parcel, image in zip(parcels, images, strict=True)
+                (validate_message(job, options, entry["values"], image), image)
+                for entry, image in zip(batch, images, strict=True)
             ]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise self._crashed(work, f"it answered what no decoder does ({type(error).__name__})") from error
+            raise self._crashed(work, f"it sent an invalid result ({type(error).__name__})") from error
 
     def _crashed(self, work: str, why: str) -> DecoderCrashedError:
-        printed = self.kill()
+        """Kill the child. Return the error that says how it ended."""
+        output = self.kill()
         status = self._process.returncode
         why = f"{why}, exit status {status}"
-        if status <= 0:  # a signal: the file has broken the decoder
+        if status <= 0:  # a signal: the file crashed the decoder
             error = _crash(work, why)
-        else:  # an exception in Python code, such as an import that fails
+        else:  # an exception in Python code, such as a failed import
             error = DecoderCrashedError(
-                f"{work} failed", why=f"{why}: {printed.splitlines()[-1]}" if printed else why, fix=OWN_FAULT
+                f"{work} failed", why=f"{why}: {output.splitlines()[-1]}" if output else why, fix=INTERNAL_ERROR_FIX
             )
-        if printed:
-            error.add_note(printed)
+        if output:
+            error.add_note(output)
         return error
 
 
@@ -461,4 +476,4 @@ def _kill_idle() -> None:
 
 
 atexit.register(_kill_idle)
-os.register_at_fork(after_in_child=_idle.clear)  # they go on answering the parent
+os.register_at_fork(after_in_child=_idle.clear)  # idle children belong to the parent

@@ -1,4 +1,7 @@
-"""What the decoding process may answer to each job. One that says anything else was taken over by its file."""
+"""The results that the sandbox may send for each job.
+
+Any other result means that the file has compromised the decoder.
+"""
 
 from __future__ import annotations
 
@@ -17,126 +20,138 @@ _Time = Annotated[float, Field(allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-OWN_FAULT = "run var-plugin doctor; if it finds nothing wrong, report this error: it is no fault of the file"
+INTERNAL_ERROR_FIX = "run var-plugin doctor; if it reports no problem, report this error: the file is not its cause"
 """What to do about an exception that decoding does not raise on purpose."""
 
 
-class Shown(Value):
-    """A frame; its image comes with it."""
+class DecodedFrame(Value):
+    """The time of a frame of the `frames` job. Its image is attached."""
 
     time: _Seconds
 
 
-class Moved(Value):
-    """The motion image of the frame before comes with it."""
+class MotionImage(Value):
+    """The motion image of the frame before is attached."""
 
     motion: Literal[True]
 
 
-class Ended(Value):
-    """Where the images ended."""
+class VideoEnd(Value):
+    """The time at which the frames of the video end."""
 
     end: _Seconds
 
 
 class FrameImage(Value):
-    """One image comes with it, and the time of its frame."""
+    """The time of the frame of the `image_at` job. Its image is attached."""
 
     time: _Seconds
 
 
-class ImageDecoded(Value):
-    """The image of a file comes with it."""
+class DecodedImage(Value):
+    """The image of an image file is attached."""
 
 
-class Heard(Value):
-    """A piece of sound comes with it; so many samples were decoded in all."""
+class DecodedAudio(Value):
+    """The number of samples decoded in total. The latest ones are attached."""
 
     samples: Annotated[int, Field(ge=0)]
 
 
-class Written(Value):
-    """A part of a file to write comes with it: where it belongs, and how far the clip is done."""
+class ClipData(Value):
+    """The byte offset of a part of the clip file, and how far the clip is finished. The bytes are attached."""
 
     offset: Annotated[int, Field(ge=0)]
     time: _Seconds
 
 
-class Reached(Value):
-    """How far a clip is done, where nothing was written for a while."""
+class ClipProgress(Value):
+    """How far the clip is finished. Sent if no data was sent for a while."""
 
-    reached: _Seconds
+    progress: _Seconds
 
 
-class Cut(Value):
-    """The part of the video that a clip holds; the clip is written."""
+class ClipSpan(Value):
+    """The part of the video that the finished clip shows."""
 
     start: _Time
     end: _Time
     notes: tuple[str, ...] = ()
 
 
-class Declared(Value):
-    """What the header declares."""
+class FileHeader(Value):
+    """What the header of the file declares."""
 
     info: MediaInfo
 
 
-Answer = Shown | Moved | Ended | FrameImage | ImageDecoded | Heard | Declared | Written | Reached | Cut
+Message = (
+    DecodedFrame
+    | MotionImage
+    | VideoEnd
+    | FrameImage
+    | DecodedImage
+    | DecodedAudio
+    | FileHeader
+    | ClipData
+    | ClipProgress
+    | ClipSpan
+)
 
 _BY_JOB: dict[str, TypeAdapter[Any]] = {
-    "frames": TypeAdapter(Shown | Moved | Ended),
+    "frames": TypeAdapter(DecodedFrame | MotionImage | VideoEnd),
     "image_at": TypeAdapter(FrameImage),
-    "image": TypeAdapter(ImageDecoded),
-    "audio": TypeAdapter(Heard),
-    "probe": TypeAdapter(Declared),
-    "copy": TypeAdapter(Written | Reached | Cut),
-    "encode": TypeAdapter(Written | Reached | Cut),
+    "image": TypeAdapter(DecodedImage),
+    "audio": TypeAdapter(DecodedAudio),
+    "probe": TypeAdapter(FileHeader),
+    "copy": TypeAdapter(ClipData | ClipProgress | ClipSpan),
+    "encode": TypeAdapter(ClipData | ClipProgress | ClipSpan),
 }
 
 
-def checked(job: str, options: Mapping[str, Any], values: object, array: NDArray[Any]) -> Answer:
-    """Return what a result says.
+def validate_message(job: str, options: Mapping[str, Any], values: object, array: NDArray[Any]) -> Message:
+    """Return the message of a result.
 
     Args:
-        job: what was to be done.
-        options: how, as the worker's jobs take them.
-        values: what came as JSON.
-        array: what came with it, empty where nothing did.
+        job: name of the job.
+        options: options of the job, as the worker takes them.
+        values: the decoded JSON.
+        array: the attached array, empty if there is none.
 
     Raises:
         ValueError: the job has no such result.
     """
-    answer: Answer = _BY_JOB[job].validate_python(values)
-    if not _fits(answer, array, options):
-        raise ValueError("an array that was not asked for")
-    return answer
+    message: Message = _BY_JOB[job].validate_python(values)
+    if not _fits(message, array, options):
+        raise ValueError("the attached array does not fit the message")
+    return message
 
 
-def reached(answer: Answer) -> float:
-    """Return how far the footage was decoded, in seconds, as far as a result tells."""
-    match answer:
-        case Shown(time=time) | Written(time=time) | Reached(reached=time):
+def decoded_seconds(message: Message) -> float:
+    """Return how many seconds of footage are decoded according to a message, or 0 if it does not say."""
+    match message:
+        case DecodedFrame(time=time) | ClipData(time=time) | ClipProgress(progress=time):
             return time
-        case Heard(samples=samples):
+        case DecodedAudio(samples=samples):
             return samples / SAMPLE_RATE
         case _:
             return 0.0
 
 
-def _fits(answer: Answer, array: NDArray[Any], options: Mapping[str, Any]) -> bool:
-    match answer:
-        case Shown() | ImageDecoded():
+def _fits(message: Message, array: NDArray[Any], options: Mapping[str, Any]) -> bool:
+    """Return whether the dtype and the shape of an array are right for its message."""
+    match message:
+        case DecodedFrame() | DecodedImage():
             size = options.get("size")
             return _is_image(array) and (size is None or array.shape[:2] == tuple(size))
-        case Moved():
+        case MotionImage():
             side = options.get("motion")
             return _is_image(array) and array.shape[:2] == (side, side)
         case FrameImage():
             return _is_image(array)
-        case Written():
+        case ClipData():
             return array.dtype == np.uint8 and array.ndim == 1 and array.size > 0
-        case Heard():
+        case DecodedAudio():
             return array.dtype == np.float32 and array.ndim == 1 and bool(np.isfinite(array).all())
         case _:
             return array.size == 0

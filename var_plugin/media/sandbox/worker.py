@@ -1,6 +1,6 @@
 """The child process behind `media.sandbox.client`.
 
-It decodes one job at a time and can be killed at any time. It cannot write files, and its memory is limited.
+It runs one decoding job at a time and can be killed at any moment. It cannot write files, and its memory is limited.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.limits import Limits
 from var_plugin.media.sandbox.connection import Connection
-from var_plugin.media.sandbox.messages import OWN_FAULT
+from var_plugin.media.sandbox.messages import INTERNAL_ERROR_FIX
 from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, SharedBuffer
 
-_LONGEST_WAIT_SECONDS = 0.25
-_LONGEST_TRACEBACK = 16_000
+_MAX_BATCH_SECONDS = 0.25
+_MAX_TRACEBACK_CHARS = 16_000
 
 Result = tuple[dict[str, Any], NDArray[Any] | None]
+"""The JSON values of a message of `media.sandbox.messages`, and the attached array."""
 
 
 def _frames(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
@@ -47,16 +48,16 @@ def _frames(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
     yield {"end": reader.end}, None
 
 
-def _frame_image(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
+def _image_at(path: Path, limits: Limits, **options: Any) -> Iterator[Result]:
     frame = frame_at(path, limits=limits, **options)
     yield {"time": frame.time}, frame.image
 
 
 def _audio(path: Path, limits: Limits) -> Iterator[Result]:
-    reached = 0
+    count = 0
     for samples in decode_audio(path, limits):
-        reached += len(samples)
-        yield {"samples": reached}, samples
+        count += len(samples)
+        yield {"samples": count}, samples
 
 
 def _probe(path: Path, limits: Limits) -> Iterator[Result]:
@@ -77,28 +78,28 @@ def _image(path: Path, limits: Limits, size: list[int] | None) -> Iterator[Resul
 
 def _copy(path: Path, limits: Limits, suffix: str, **options: Any) -> Iterator[Result]:
     from var_plugin.media.clips import copy_clip
-    from var_plugin.media.output import OutputFile, results
+    from var_plugin.media.output import OutputFile, clip_results
 
     output = OutputFile(suffix)
-    yield from results(copy_clip(path, limits, output, **options), output)
+    yield from clip_results(copy_clip(path, limits, output, **options), output)
 
 
 def _encode(path: Path, limits: Limits, suffix: str, **options: Any) -> Iterator[Result]:
     from var_plugin.media.clips import encode_part
-    from var_plugin.media.output import OutputFile, results
+    from var_plugin.media.output import OutputFile, clip_results
 
     output = OutputFile(suffix)
-    yield from results(encode_part(path, limits, output, **options), output)
+    yield from clip_results(encode_part(path, limits, output, **options), output)
 
 
 JOBS: dict[str, Callable[..., Iterator[Result]]] = {
-    "frames": _frames, "image_at": _frame_image, "audio": _audio, "probe": _probe,
+    "frames": _frames, "image_at": _image_at, "audio": _audio, "probe": _probe,
     "image": _image, "copy": _copy, "encode": _encode,
 }  # fmt: skip
 
 
-class _Forward(logging.Handler):
-    """Hands warnings over to the process that asked."""
+class _LogForwarder(logging.Handler):
+    """Forwards warnings to the parent process."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(logging.WARNING)
@@ -108,18 +109,18 @@ class _Forward(logging.Handler):
         self._connection.send({"warning": record.getMessage()})
 
 
-class _Outbox:
-    """What goes to the parent, in order: small images several at once through the tray, all else by itself.
+class _ResultSender:
+    """Sends results to the parent in order: small images in batches through the shared buffer, all others directly.
 
-    A half of the tray is filled anew only when the parent has taken what was in it. Images wait for others for about
-    a quarter of a second, so that whoever decodes slowly is heard of.
+    A half of the buffer is reused only after the parent has read it. A batch is sent after about a quarter of a second,
+    so that a slow decode still reports progress.
     """
 
     def __init__(self, connection: Connection, buffer: SharedBuffer) -> None:
         self._connection, self._buffer = connection, buffer
-        self.free = threading.Semaphore(HALVES)
-        self._half, self._used, self._began = 0, 0, 0.0
-        self._parcels: list[dict[str, Any]] = []
+        self.free_halves = threading.Semaphore(HALVES)
+        self._half, self._used, self._batch_start = 0, 0, 0.0
+        self._batch: list[dict[str, Any]] = []
 
     def send(self, values: dict[str, Any], array: NDArray[Any] | None) -> None:
         """Send one result of a job."""
@@ -129,20 +130,20 @@ class _Outbox:
             return
         if self._used + array.nbytes > HALF_BYTES:
             self.flush()
-        if not self._parcels:
-            self.free.acquire()
-            self._began = time.monotonic()
-        self._buffer.put(self._half, self._used, array)
-        self._parcels.append({"values": values, "size": array.shape})
+        if not self._batch:
+            self.free_halves.acquire()
+            self._batch_start = time.monotonic()
+        self._buffer.write(self._half, self._used, array)
+        self._batch.append({"values": values, "size": array.shape})
         self._used += array.nbytes
-        if time.monotonic() - self._began > _LONGEST_WAIT_SECONDS:
+        if time.monotonic() - self._batch_start > _MAX_BATCH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Send the images that wait for others."""
-        if self._parcels:
-            self._send({"parcels": self._parcels, "half": self._half})
-            self._half, self._used, self._parcels = (self._half + 1) % HALVES, 0, []
+        """Send the current batch."""
+        if self._batch:
+            self._send({"batch": self._batch, "half": self._half})
+            self._half, self._used, self._batch = (self._half + 1) % HALVES, 0, []
 
     def end(self, message: dict[str, Any]) -> None:
         """Send the last message of a job."""
@@ -150,76 +151,76 @@ class _Outbox:
         self._send(message)
 
     def _send(self, message: dict[str, Any], array: NDArray[Any] | None = None) -> None:
-        """Send to the parent; end the process quietly where the parent has closed the connection."""
+        """Send a message to the parent. Exit without output if the parent has closed the connection."""
         try:
             self._connection.send(message, array)
         except OSError:
             os._exit(0)
 
 
-def main(descriptor: int, tray_descriptor: int) -> None:
-    """Serve jobs from the connection until its other end is closed."""
+def main(socket_descriptor: int, buffer_descriptor: int) -> None:
+    """Run jobs from the connection until its other end is closed."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection = Connection(socket.socket(fileno=descriptor))
-    logging.getLogger("var_plugin").addHandler(_Forward(connection))
+    connection = Connection(socket.socket(fileno=socket_descriptor))
+    logging.getLogger("var_plugin").addHandler(_LogForwarder(connection))
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-    outbox = _Outbox(connection, SharedBuffer(tray_descriptor))
-    threading.Thread(target=_receive, args=(connection, jobs, outbox), daemon=True).start()
+    sender = _ResultSender(connection, SharedBuffer(buffer_descriptor))
+    threading.Thread(target=_receive, args=(connection, jobs, sender), daemon=True).start()
     connection.send({"ready": True})
     while True:
-        _serve(outbox, **jobs.get())
+        _run_job(sender, **jobs.get())
 
 
-def _receive(connection: Connection, jobs: queue.Queue[dict[str, Any]], outbox: _Outbox) -> None:
-    """Take jobs in; end the process, in the middle of decoding as well, when nobody is there to take its results."""
+def _receive(connection: Connection, jobs: queue.Queue[dict[str, Any]], sender: _ResultSender) -> None:
+    """Receive jobs. Exit, even in the middle of decoding, when the parent closes the connection."""
     try:
         while True:
             message = connection.receive()[0]
-            if "taken" in message:
-                outbox.free.release()
+            if "released" in message:
+                sender.free_halves.release()
             else:
                 jobs.put(message)
     except (EOFError, OSError):
         os._exit(0)
 
 
-def _serve(outbox: _Outbox, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
-    allowed = Limits(**limits)
-    if job == "image":  # before the limit, which counts address space: loading a library takes some
+def _run_job(sender: _ResultSender, job: str, path: str, limits: dict[str, Any], options: dict[str, Any]) -> None:
+    job_limits = Limits(**limits)
+    if job == "image":  # imported before the limit is set: loading a library takes address space
         importlib.import_module("var_plugin.media.images")
-    resource.setrlimit(resource.RLIMIT_AS, (allowed.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (job_limits.memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
-        for values, array in JOBS[job](Path(path), allowed, **options):
-            outbox.send(values, array)
-        outbox.end({"done": True})
+        for values, array in JOBS[job](Path(path), job_limits, **options):
+            sender.send(values, array)
+        sender.end({"done": True})
     except OUT_OF_MEMORY:
         error = DecodingMemoryError(
             f"decoding {path} needs too much memory",
-            why=f"the limit is {allowed.memory >> 20} MB",
+            why=f"the limit is {job_limits.memory >> 20} MB",
             fix="scale it down, a video with: ffmpeg -i FILE -vf scale=1920:-2 SMALLER.mp4",
         )
-        outbox.end(_failure(error))
-        os._exit(1)  # what is left of the heap is not worth another job
+        sender.end(_describe(error))
+        os._exit(1)  # the heap may be fragmented, so the process is not reused
     except VarPluginError as error:
-        outbox.end(_failure(error))
+        sender.end(_describe(error))
     except Exception as error:
-        outbox.end(_unexpected(path, error))
+        sender.end(_describe_unexpected(path, error))
 
 
-def _unexpected(path: str, error: Exception) -> dict[str, Any]:
-    """Describe an exception that no module raises on purpose: a fault of this program or of a library it uses."""
+def _describe_unexpected(path: str, error: Exception) -> dict[str, Any]:
+    """Describe an exception that no module raises on purpose: a bug in this program or in a library."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    own = DecoderCrashedError(
+    crash = DecoderCrashedError(
         f"decoding {path} failed",
         why=f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})",
-        fix=OWN_FAULT,
+        fix=INTERNAL_ERROR_FIX,
     )
     text = "".join(traceback.format_exception(error))
-    return _failure(own) | {"traceback": text[-_LONGEST_TRACEBACK:]}
+    return _describe(crash) | {"traceback": text[-_MAX_TRACEBACK_CHARS:]}
 
 
-def _failure(error: VarPluginError) -> dict[str, Any]:
+def _describe(error: VarPluginError) -> dict[str, Any]:
     return {"error": type(error).__name__, "what": error.what, "why": error.why, "fix": error.fix}
 
 
