@@ -1,11 +1,11 @@
-"""What the media sandbox costs: the same films decoded in this process and in the sandbox, alternately.
+"""Measure the cost of the sandbox: decode the same videos in this process and in the sandbox, alternately.
 
-    python benchmarks/sandbox.py [FILM ...]
+    python benchmarks/sandbox.py [VIDEO ...]
 
-Without films it encodes two of its own, 320x240 and 1080p. Each is decoded --runs times both ways, 2 frames a second at
-224x224, first without motion images, then with those of 320x320 that the `lite` suite looks at. The ratio of the
-medians is the price; the range is that of the pairs. Both the wall time of the consumer and the CPU time of both
-processes are shown: on idle cores the child also works ahead while its parent embeds, which is not counted here.
+Without arguments it encodes two videos, 320x240 and 1080p. Each video is decoded --runs times both ways at 2 frames per
+second and 224x224, first without motion images, then with the 320x320 motion images of the `lite` suite. It prints the
+median wall time of the caller, the median CPU time of both processes, the ratio of the medians, and the range of the
+ratios of the pairs. On idle cores the child also decodes ahead while its parent embeds, which is not measured here.
 """
 
 from __future__ import annotations
@@ -26,21 +26,19 @@ from var_plugin.encoders.backbones.motion import SIDE
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.sandbox import client as sandbox
 
-MOTIONS = {"stills": None, "stills and motion": SIDE}
+MOTIONS = {"frames": None, "frames and motion images": SIDE}
 
 
 def encode(path: Path, width: int, height: int, seconds: int) -> Path:
-    """Write a film of moving blocks with some noise, 30 frames a second."""
-    chance = np.random.default_rng(0)
+    """Write a video of moving blocks with some noise at 30 frames per second."""
+    rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, width=width, height=height, options={"preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 60
-        base = np.kron(
-            chance.integers(0, 255, (height // 40, width // 40, 3), np.uint8), np.ones((40, 40, 1), np.uint8)
-        )
+        base = np.kron(rng.integers(0, 255, (height // 40, width // 40, 3), np.uint8), np.ones((40, 40, 1), np.uint8))
         for i in range(seconds * 30):
-            image = np.roll(base, (i, 2 * i), axis=(0, 1)) ^ chance.integers(0, 16, (height // 40 * 40, 1, 1), np.uint8)
+            image = np.roll(base, (i, 2 * i), axis=(0, 1)) ^ rng.integers(0, 16, (height // 40 * 40, 1, 1), np.uint8)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(width, height)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -48,47 +46,47 @@ def encode(path: Path, width: int, height: int, seconds: int) -> Path:
 
 
 def measure(
-    read: Callable[..., FrameReader | sandbox.Frames], film: Path, motion: int | None = None
+    read: Callable[..., FrameReader | sandbox.Frames], video: Path, motion: int | None = None
 ) -> tuple[float, float]:
-    """Decode once; return wall and CPU seconds, those of the child included."""
+    """Decode a video. Return wall seconds and CPU seconds, including those of the child."""
     wall, cpu = time.perf_counter(), cpu_seconds()
-    count = sum(1 for _ in read(film, rate=2.0, size=(224, 224), motion=motion))
+    count = sum(1 for _ in read(video, rate=2.0, size=(224, 224), motion=motion))
     if not count:
-        raise SystemExit(f"{film}: no frames")
+        raise SystemExit(f"{video}: no frames")
     return time.perf_counter() - wall, cpu_seconds() - cpu
 
 
 def main() -> None:
-    """Print one line per film."""
+    """Print one line per video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("films", nargs="*", type=Path)
-    parser.add_argument("--runs", type=int, default=5, help="pairs for each film")
+    parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--runs", type=int, default=5, help="pairs for each video")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        films = options.films or [
+        videos = options.videos or [
             encode(Path(folder, "320x240.mp4"), 320, 240, 300),
             encode(Path(folder, "1920x1080.mp4"), 1920, 1080, 20),
         ]
-        for film in films:
-            measure(FrameReader, film)
+        for video in videos:
+            measure(FrameReader, video)
             started = time.perf_counter()
-            measure(sandbox.Frames, film)
+            measure(sandbox.Frames, video)
             first = time.perf_counter() - started
-            sys.stdout.write(f"{film.name}: first file, child started for it: {first:.2f} s\n")
+            sys.stdout.write(f"{video.name}: first file, child started for it: {first:.2f} s\n")
             for name, motion in MOTIONS.items():
                 pairs = [
-                    (measure(FrameReader, film, motion), measure(sandbox.Frames, film, motion))
+                    (measure(FrameReader, video, motion), measure(sandbox.Frames, video, motion))
                     for _ in range(options.runs)
                 ]
-                sys.stdout.write(f"{film.name}, {name}: {compared('wall', pairs, 0)}; {compared('CPU', pairs, 1)}\n")
+                sys.stdout.write(f"{video.name}, {name}: {compare('wall', pairs, 0)}; {compare('CPU', pairs, 1)}\n")
 
 
-def compared(what: str, pairs: list[tuple[tuple[float, float], tuple[float, float]]], unit: int) -> str:
-    """Say how long both ways took, in the median, and what one is to the other."""
-    here, sandboxed = (median(pair[side][unit] for pair in pairs) for side in (0, 1))
+def compare(what: str, pairs: list[tuple[tuple[float, float], tuple[float, float]]], unit: int) -> str:
+    """Return the medians of both ways, their ratio and the range of the ratios of the pairs."""
+    direct, sandboxed = (median(pair[side][unit] for pair in pairs) for side in (0, 1))
     ratios = sorted(pair[1][unit] / pair[0][unit] for pair in pairs)
     spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
-    return f"{what} {here:.2f} s, sandboxed {sandboxed:.2f} s, ratio {sandboxed / here:.3f} ({spread})"
+    return f"{what} {direct:.2f} s, sandboxed {sandboxed:.2f} s, ratio {sandboxed / direct:.3f} ({spread})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files that a camera, a bad disk or an attacker might hand over, made on the spot: each with what may come of it."""
+"""A generated corpus of files from faulty cameras, bad disks or attackers, each with its expected outcome."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from var_plugin.errors import (
 )
 from var_plugin.media.files import VIDEO_SUFFIXES
 
-SECRET = "root:x:0:0:the content of another file"  # noqa: S105  (what no decoder may ever get to see)
+SECRET = "root:x:0:0:the content of another file"  # noqa: S105  (no decoder may ever read this)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file and what reading it may end in: so many frames, or one of these errors, or either."""
+    """A file and the allowed outcomes of reading it: a number of frames, an error, or either."""
 
     path: Path
     frames: range | None = None
@@ -40,14 +40,14 @@ class Case:
 
 
 def moving(time: float) -> np.ndarray:
-    """An image that differs from frame to frame, so that the film has bytes to damage."""
+    """Return an image that differs from frame to frame, so that the video has bytes to damage."""
     return textured(round(time * 10))
 
 
 def build(folder: Path) -> list[Case]:
     """Write the whole corpus into a folder."""
     film = Film(folder)
-    return [*_odd_but_readable(film), *_nothing_to_see(film), *_lying_headers(film), *_cut_off(film),
+    return [*_odd_but_readable(film), *_without_frames(film), *_invalid_headers(film), *_truncated(film),
             *_playlists(folder), *_too_large(film), *_noise(folder), *_flipped_bits(film)]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _odd_but_readable(film: Film) -> Iterator[Case]:
         film("negative_times.ts", times=[i / 10 - 1 for i in range(20)], options={"avoid_negative_ts": "disabled"}),
         range(20, 21),
     )
-    wrap = 2**33 / 90_000  # the clock of MPEG-TS has 33 bits: it begins anew every 26.5 hours
+    wrap = 2**33 / 90_000  # the clock of MPEG-TS has 33 bits and wraps every 26.5 hours
     yield Case(
         film("wrapped_times.ts", times=[wrap - 2.5 + i / 10 for i in range(40)]),
         range(40, 41),
@@ -74,7 +74,7 @@ def _odd_but_readable(film: Film) -> Iterator[Case]:
     yield Case(film("eight_k.mp4", seconds=0.2, paint=lambda time: eight_k), range(2, 3))
 
 
-def _nothing_to_see(film: Film) -> Iterator[Case]:
+def _without_frames(film: Film) -> Iterator[Case]:
     empty = film.folder / "empty.mp4"
     empty.touch()
     yield Case(empty, errors=(EmptyMediaError,))
@@ -87,11 +87,11 @@ def _nothing_to_see(film: Film) -> Iterator[Case]:
         yield Case(path, errors=(EmptyMediaError, UnreadableMediaError))
 
 
-def _lying_headers(film: Film) -> Iterator[Case]:
+def _invalid_headers(film: Film) -> Iterator[Case]:
     absurd = film("absurd_duration.mp4", paint=moving)
     for box, offset in ((b"mvhd", 16), (b"tkhd", 20), (b"mdhd", 16)):
         overwrite(absurd, box, offset, struct.pack(">I", 0x7FFFFFFF))
-    yield Case(absurd, range(20, 21))  # the table of samples is believed, not the durations
+    yield Case(absurd, range(20, 21))  # the sample table counts, not the durations
     flv = film("absurd_duration.flv", paint=moving)
     overwrite(flv, b"duration\x00", 0, struct.pack(">d", 1e9))
     yield Case(flv, errors=(TruncatedMediaError,))
@@ -109,8 +109,8 @@ def _lying_headers(film: Film) -> Iterator[Case]:
     yield Case(restarted, errors=(BrokenTimestampsError,))
 
 
-def _cut_off(film: Film) -> Iterator[Case]:
-    """A header in front of the media survives any cut, one at the end does not; streams end where they end."""
+def _truncated(film: Film) -> Iterator[Case]:
+    """A header at the front survives truncation, a header at the end does not, and streams need none."""
     front = film("front.mp4", seconds=20, paint=moving, options={"movflags": "faststart"}).read_bytes()
     back = film("back.mp4", paint=moving).read_bytes()
     stream = film("stream.ts", seconds=20, paint=moving).read_bytes()
@@ -123,7 +123,7 @@ def _cut_off(film: Film) -> Iterator[Case]:
 
 
 def _playlists(folder: Path) -> Iterator[Case]:
-    """Each of them would make FFmpeg open another file, were it followed: a secret one, or a film it could show."""
+    """Each playlist would make FFmpeg open another file, a secret or a video, if it were followed."""
     secret = folder / "secret" / "passwd"
     secret.parent.mkdir()
     secret.write_text(SECRET)
@@ -146,7 +146,7 @@ def _playlists(folder: Path) -> Iterator[Case]:
 
 
 def _too_large(film: Film) -> Iterator[Case]:
-    """Little on disk, much in memory."""
+    """Small files that need much memory."""
     bomb = np.zeros((4_400, 7_700, 3), np.uint8)
     yield Case(film("bomb.mkv", seconds=0.1, paint=lambda time: bomb, codec="mjpeg"), errors=(TooManyPixelsError,))
     lying = film("lying_bomb.avi", seconds=0.1, codec="mjpeg")
@@ -155,9 +155,9 @@ def _too_large(film: Film) -> Iterator[Case]:
     many = film.folder / "many_streams.mkv"
     with av.open(str(many), "w") as container:
         tracks = [container.add_stream("pcm_s16le", rate=8_000, layout="mono") for _ in range(100)]
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
-        sound.sample_rate = 8_000
-        container.mux(tracks[0].encode(sound))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        silence.sample_rate = 8_000
+        container.mux(tracks[0].encode(silence))
     yield Case(many, errors=(TooManyStreamsError,))
 
 
@@ -183,7 +183,7 @@ def _flipped_bits(film: Film) -> Iterator[Case]:
 
 
 def overwrite(path: Path, mark: bytes, offset: int, value: bytes) -> None:
-    """Put a value so many bytes behind the end of the first such mark."""
+    """Overwrite bytes `offset` bytes after the first occurrence of `mark`."""
     content = bytearray(path.read_bytes())
     start = content.index(mark) + len(mark) + offset
     content[start : start + len(value)] = value

@@ -1,9 +1,9 @@
-"""Fuzzing: films of several formats, damaged at random, are decoded in the sandbox; all outcomes are counted.
+"""Fuzzing: randomly damaged videos of several formats are decoded in the sandbox, and the outcomes are counted.
 
     python -m tests.hostile_media.fuzz --inputs 10000 [--seed 1] [--keep FOLDER]
 
-Most damage is done inside of packets, where it reaches the decoders; the rest reaches the demuxers. What crashed a
-decoder, which is what the sandbox is for, can be kept to be looked at.
+Most damage is inside packets, where it reaches the decoders. The rest reaches the demuxers. `--keep` saves the inputs
+that crashed a decoder.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.sandbox import client as sandbox
 
 LIMITS = replace(DEFAULT_LIMITS, stall_seconds=10.0)
-LONGEST_SECONDS = 60.0
-"""Twice the silence allowed, a second child, and a machine that has other work."""
+MAX_SECONDS = 60.0
+"""Twice the allowed stall, the start of a second child, and a margin for a busy machine."""
 SIDE = 32
-"""Pixels of the images: so small, they come through the memory that the sandbox shares with its child."""
+"""Pixels of the frames. Frames of this size pass through the shared buffer."""
 FILMS = {
     "h264.mp4": "libx264", "h264.mkv": "libx264", "h264.ts": "libx264", "h264.flv": "libx264", "h264.avi": "libx264",
     "mjpeg.avi": "mjpeg", "mjpeg.mov": "mjpeg", "vp9.webm": "libvpx-vp9", "wmv2.asf": "wmv2",
@@ -41,16 +41,16 @@ FILMS = {
 
 @dataclass(frozen=True)
 class Original:
-    """An undamaged film."""
+    """An undamaged file."""
 
     content: bytes
     packet_bytes: list[int]
-    """Where in the content the packets of images lie, byte by byte."""
+    """Positions of the bytes of video packets in the content."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Damage at one place: bytes of a packet or of anything overwritten, taken out, put in again, or all cut off."""
+    """Damage at one place: overwritten, removed or repeated bytes, or a truncation."""
 
     kind: str
     place: float
@@ -75,35 +75,35 @@ class Edit:
 
 
 def edits() -> st.SearchStrategy[list[Edit]]:
-    """Damage of one film: one place or several."""
+    """Return a strategy for the damage of one file, at one or several places."""
     runs = st.sampled_from([b"\x00" * 64, b"\xff" * 64, b"\x7f\xff\xff\xff"])
     value = st.one_of(st.binary(min_size=1, max_size=8), runs)
     kinds = st.sampled_from([*["packet"] * 30, "overwrite", "remove", "repeat", "cut"])
-    places = st.integers(0, 2**32).map(lambda seed: Random(seed).random())  # hypothesis itself favours the ends
+    places = st.integers(0, 2**32).map(lambda seed: Random(seed).random())  # hypothesis prefers the limits of a range
     return st.lists(st.builds(Edit, kinds, places, value), min_size=1, max_size=4)
 
 
 def make_films(folder: Path) -> dict[str, Original]:
     """Encode one short film per format."""
     film = Film(folder)
-    made = {}
+    originals = {}
     for name, codec in FILMS.items():
         tone = None if name.endswith(".webm") else 440
         path = film(name, seconds=3, paint=lambda time: textured(round(time * 10)), codec=codec, tone=tone)
         with av.open(str(path)) as container:
             spans = [range(packet.pos, packet.pos + packet.size) for packet in container.demux(video=0) if packet.pos]
-        made[name] = Original(path.read_bytes(), [place for span in spans for place in span])
-    return made
+        originals[name] = Original(path.read_bytes(), [place for span in spans for place in span])
+    return originals
 
 
 def outcome(path: Path) -> str:
-    """Decode images, what moves after them, and sound in the sandbox; return the name of how the images ended.
+    """Decode frames, motion images and audio in the sandbox. Return the outcome of the frames.
 
     Raises:
-        AssertionError: it took too long. Errors of other types than the package's own propagate.
+        AssertionError: decoding took too long. Errors that are no VarPluginError propagate.
     """
     started = time.monotonic()
-    ends = []
+    outcomes = []
     for read in (
         lambda: sandbox.Frames(path, size=(SIDE, SIDE), motion=SIDE, limits=LIMITS),
         lambda: sandbox.decode_audio(path, LIMITS),
@@ -111,15 +111,15 @@ def outcome(path: Path) -> str:
         try:
             for _ in read():
                 pass
-            ends.append("decoded")
+            outcomes.append("decoded")
         except VarPluginError as error:
-            ends.append(type(error).__name__)
-    assert time.monotonic() - started < LONGEST_SECONDS, path
-    return ends[0]
+            outcomes.append(type(error).__name__)
+    assert time.monotonic() - started < MAX_SECONDS, path
+    return outcomes[0]
 
 
 def generating(inputs: int) -> settings:
-    """Settings that generate a number of inputs and do not shrink failing ones."""
+    """Return settings that generate a number of inputs and do not shrink failing ones."""
     return settings(
         max_examples=inputs,
         database=None,
@@ -130,12 +130,12 @@ def generating(inputs: int) -> settings:
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Decode damaged films; return how often each outcome occurred.
+    """Decode damaged videos. Return how often each outcome occurred.
 
     Args:
-        inputs: number of damaged films.
-        folder: for the films.
-        keep: gets what crashed a decoder.
+        inputs: number of damaged videos.
+        folder: folder for the videos.
+        keep: folder for the inputs that crashed a decoder.
         start: seed of the generator.
     """
     films = make_films(folder)
@@ -150,17 +150,17 @@ def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) ->
             content = edit.apply(content, films[name])
         path = folder / f"damaged_{name}"
         path.write_bytes(content)
-        found = outcome(path)
-        counted[found] += 1
-        if keep and found == DecoderCrashedError.__name__:
-            path.replace(keep / f"{counted[found]}_{name}")
+        result = outcome(path)
+        counted[result] += 1
+        if keep and result == DecoderCrashedError.__name__:
+            path.replace(keep / f"{counted[result]}_{name}")
 
     decode_damaged()
     return counted
 
 
 def run(fuzz: Callable[[int, Path, Path | None, int], Counter[str]], description: str | None) -> None:
-    """Run from the command line."""
+    """Parse the command line, run the fuzzer and print the outcomes."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,8 +1,8 @@
-"""Fuzzing: images of every format that is read, damaged at random, are decoded in the sandbox; outcomes are counted.
+"""Fuzzing: randomly damaged images of every supported format are decoded in the sandbox, and outcomes are counted.
 
     python -m tests.hostile_media.fuzz_images --inputs 10000 [--seed 1] [--keep FOLDER]
 
-The checksums of half of the PNG images are put right after the damage: otherwise they are all that a decoder looks at.
+Half of the damaged PNG images get correct checksums. Otherwise a decoder would check the checksums only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from tests.films import textured
-from tests.hostile_media.fuzz import LIMITS, LONGEST_SECONDS, SIDE, Edit, Original, edits, generating, run
+from tests.hostile_media.fuzz import LIMITS, MAX_SECONDS, SIDE, Edit, Original, edits, generating, run
 from var_plugin.errors import DecoderCrashedError, VarPluginError
 from var_plugin.media.sandbox import client as sandbox
 
@@ -69,7 +69,7 @@ def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def with_checksums(content: bytes) -> bytes:
-    """Return a PNG whose chunks have the checksums of what they hold, as far as there are chunks."""
+    """Return a PNG with correct checksums in all complete chunks."""
     parts, position = [content[:8]], 8
     while position + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
@@ -83,24 +83,24 @@ def with_checksums(content: bytes) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """Decode an image in the sandbox; return the name of how it ended.
+    """Decode an image in the sandbox. Return the outcome.
 
     Raises:
-        AssertionError: it took too long. Errors of other types than the package's own propagate.
+        AssertionError: decoding took too long. Errors that are no VarPluginError propagate.
     """
     started = time.monotonic()
     try:
         sandbox.decode_image(path, size=(SIDE, SIDE), limits=LIMITS)
-        ended = "decoded"
+        result = "decoded"
     except VarPluginError as error:
         assert len(str(error).splitlines()) == 1, error
-        ended = type(error).__name__
-    assert time.monotonic() - started < LONGEST_SECONDS, path
-    return ended
+        result = type(error).__name__
+    assert time.monotonic() - started < MAX_SECONDS, path
+    return result
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Decode damaged images; return how often each outcome occurred; arguments as `fuzz.fuzz`."""
+    """Decode damaged images. Return how often each outcome occurred. Arguments as `fuzz.fuzz`."""
     images = make_images()
     counted: Counter[str] = Counter()
 
@@ -116,10 +116,10 @@ def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) ->
             content = with_checksums(content)
         path = folder / f"damaged_{name}"
         path.write_bytes(content)
-        ended = outcome(path)
-        counted[ended] += 1
-        if keep and ended == DecoderCrashedError.__name__:
-            path.replace(keep / f"{counted[ended]}_{name}")
+        result = outcome(path)
+        counted[result] += 1
+        if keep and result == DecoderCrashedError.__name__:
+            path.replace(keep / f"{counted[result]}_{name}")
 
     decode_damaged()
     return counted

@@ -1,9 +1,9 @@
-"""Fuzzing: sidecars, made up or damaged at random, are read for a clock time; the outcomes are counted.
+"""Fuzzing: generated and randomly damaged sidecars are read, and the outcomes are counted.
 
     python -m tests.hostile_media.fuzz_sidecars --inputs 10000 [--seed 1]
 
-A sidecar is JSON beside a video that says when the video was recorded. Whatever is in it, the time is known, or it is
-unknown and a note of one line says why.
+A sidecar is a JSON file beside a video with its recording time. For any content, the time is either known, or unknown
+with a one-line note.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMES = [
 
 
 def contents() -> st.SearchStrategy[bytes]:
-    """What a sidecar may hold: JSON of every shape, damaged JSON, other encodings, no JSON at all."""
+    """Return a strategy for sidecar content: JSON of every shape, damaged JSON, other encodings, binary data."""
     times = st.one_of(
         st.sampled_from(TIMES),
         st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat),
@@ -61,10 +61,10 @@ def _damaged(content: bytes, damage: list[Edit]) -> bytes:
 
 
 def outcome(video: Path) -> str:
-    """Read the sidecar of a video; return how certain the time is.
+    """Read the sidecar of a video. Return the certainty of the time.
 
     Raises:
-        AssertionError: the time or a note is not what a receipt can hold. Any error comes through.
+        AssertionError: a receipt cannot store the time or a note. Other errors propagate.
     """
     recorded = recorded_at(video)
     origin = recorded.origin
@@ -82,7 +82,7 @@ def outcome(video: Path) -> str:
 
 
 def fuzz(inputs: int, folder: Path, keep: Path | None = None, start: int = 1) -> Counter[str]:
-    """Read damaged sidecars; return how often the time was known. No input is saved."""
+    """Read damaged sidecars. Return how often the time was known. No input is saved."""
     counted: Counter[str] = Counter()
     video = folder / "north.mp4"
 

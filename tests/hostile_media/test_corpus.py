@@ -11,7 +11,7 @@ from var_plugin.api import Index
 from var_plugin.errors import DecoderCrashedError, PlaylistError, VarPluginError
 from var_plugin.media.sandbox import client as sandbox
 
-LONGEST_SECONDS = 20.0
+MAX_SECONDS = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 def outcome(path: Path) -> int | VarPluginError:
-    """Return the number of frames, each with what moves after it, or the error."""
+    """Return the number of frames with motion images, or the error."""
     try:
         return sum(frame.motion is not None for frame in sandbox.Frames(path, size=(32, 32), motion=32))
     except VarPluginError as error:
@@ -28,20 +28,20 @@ def outcome(path: Path) -> int | VarPluginError:
 
 
 def test_each_file_gives_its_frames_or_its_own_error(corpus: list[Case]) -> None:
-    wrong = []
+    failures = []
     for case in corpus:
         started = time.monotonic()
-        found = outcome(case.path)
-        fits = found in (case.frames or ()) if isinstance(found, int) else isinstance(found, case.errors)
-        explained = isinstance(found, int) or (found.fix and str(case.path) in str(found))
-        if not fits or not explained or time.monotonic() - started > LONGEST_SECONDS:
-            wrong.append((case.path.name, found))
-    assert not wrong
+        result = outcome(case.path)
+        fits = result in (case.frames or ()) if isinstance(result, int) else isinstance(result, case.errors)
+        explained = isinstance(result, int) or (result.fix and str(case.path) in str(result))
+        if not fits or not explained or time.monotonic() - started > MAX_SECONDS:
+            failures.append((case.path.name, result))
+    assert not failures
     assert len(corpus) > 130
 
 
-def test_none_of_them_crashes_the_decoder(corpus: list[Case]) -> None:
-    """The sandbox would bear it; that it need not is worth knowing."""
+def test_no_corpus_file_crashes_the_decoder(corpus: list[Case]) -> None:
+    """The sandbox tolerates crashes, but the corpus should cause none."""
     for case in corpus:
         try:
             sandbox.probe(case.path)
@@ -53,7 +53,7 @@ def test_none_of_them_crashes_the_decoder(corpus: list[Case]) -> None:
             continue
 
 
-def test_the_index_holds_what_could_be_read_and_nothing_else(corpus: list[Case], index: Index) -> None:
+def test_index_holds_exactly_the_readable_files(corpus: list[Case], index: Index) -> None:
     receipt = index.add([case.path for case in corpus])
     assert len(receipt.videos) == len(corpus)
     assert receipt.exit_code != 0
@@ -69,8 +69,8 @@ def test_the_index_holds_what_could_be_read_and_nothing_else(corpus: list[Case],
     assert {video.video_id for video in index.videos()} == readable
 
 
-def test_a_playlist_calls_nobody(tmp_path: Path) -> None:
-    """A playlist that names an address on this machine: nobody knocks there."""
+def test_playlist_opens_no_connection(tmp_path: Path) -> None:
+    """A playlist with an address on this machine is not followed."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.5)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/film.ts"

@@ -22,55 +22,55 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.sandbox import client as sandbox
 
 
-def strongest_frequency(sound: np.ndarray) -> float:
-    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
-    return float(spectrum.argmax() * SAMPLE_RATE / len(sound))
+def strongest_frequency(audio: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    return float(spectrum.argmax() * SAMPLE_RATE / len(audio))
 
 
-def test_sound_is_mono_float_at_16_khz(film: Film) -> None:
-    sound = read_audio(film(seconds=3, tone=440))
-    assert sound.dtype == np.float32
-    assert sound.ndim == 1
-    assert len(sound) == pytest.approx(3 * SAMPLE_RATE, rel=0.03)
-    assert strongest_frequency(sound[SAMPLE_RATE : 2 * SAMPLE_RATE]) == pytest.approx(440, abs=2)
+def test_audio_is_mono_float_at_16_khz(film: Film) -> None:
+    audio = read_audio(film(seconds=3, tone=440))
+    assert audio.dtype == np.float32
+    assert audio.ndim == 1
+    assert len(audio) == pytest.approx(3 * SAMPLE_RATE, rel=0.03)
+    assert strongest_frequency(audio[SAMPLE_RATE : 2 * SAMPLE_RATE]) == pytest.approx(440, abs=2)
 
 
-def test_stereo_becomes_the_mean_of_its_channels(film: Film) -> None:
-    """One channel is silent, the other a sine of amplitude 0.5: the mean has amplitude 0.25."""
+def test_stereo_is_averaged(film: Film) -> None:
+    """The mean of silence and a sine of amplitude 0.5 has amplitude 0.25."""
     middle = read_audio(film(seconds=3, tone=440))[SAMPLE_RATE : 2 * SAMPLE_RATE]
     assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.25, rel=0.03)
 
 
-def test_late_sound_is_preceded_by_silence(film: Film) -> None:
-    """Sample i plays at i / 16000 s of the video, also where the track begins late."""
-    sound = read_audio(film("late.mkv", seconds=4, tone=440, tone_starts=1.5))
-    loud = np.abs(sound) > 0.05
+def test_late_audio_is_preceded_by_silence(film: Film) -> None:
+    """Sample i plays at i / 16000 s of the video, even if the track begins late."""
+    audio = read_audio(film("late.mkv", seconds=4, tone=440, tone_starts=1.5))
+    loud = np.abs(audio) > 0.05
     assert loud.argmax() / SAMPLE_RATE == pytest.approx(1.5, abs=0.05)
 
 
-def test_the_part_asked_for(film: Film) -> None:
+def test_part_of_the_audio_is_read(film: Film) -> None:
     path = film(seconds=4, tone=440)
     whole, part = read_audio(path), read_audio(path, start=1.0, end=2.5)
     assert np.array_equal(part, whole[SAMPLE_RATE : round(2.5 * SAMPLE_RATE)])
 
 
-def test_sound_comes_in_pieces(film: Film) -> None:
+def test_audio_is_decoded_in_pieces(film: Film) -> None:
     pieces = list(decode_audio(film(seconds=5, tone=440)))
     assert len(pieces) > 10
     assert max(map(len, pieces)) < SAMPLE_RATE
 
 
-def test_no_sound_and_broken_sound_are_told_apart(film: Film) -> None:
+def test_missing_audio_and_damaged_audio_have_different_errors(film: Film) -> None:
     with pytest.raises(NoAudioStreamError, match=r"silent\.mp4"):
         read_audio(film("silent.mp4"))
     text = film.folder / "text.wav"
-    text.write_text("no sound " * 100)
+    text.write_text("no audio " * 100)
     with pytest.raises(UnreadableMediaError):
         read_audio(text)
 
 
-def test_a_sound_of_one_sample_at_a_lower_rate_is_empty(tmp_path: Path) -> None:
-    """The resampler gives nothing for it; that was once an error out of NumPy."""
+def test_audio_of_one_sample_at_a_lower_rate_is_empty(tmp_path: Path) -> None:
+    """The resampler returns no frames for it."""
     path = tmp_path / "click.wav"
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 8_000, 0, "NONE", ""))
@@ -96,17 +96,17 @@ def write_audio(path: Path, parts: list[tuple[float, np.ndarray]], codec: str, *
 
 
 def join(folder: Path, *recordings: list[tuple[float, np.ndarray]]) -> Path:
-    """Write one MPEG-TS file after the other into one, each with its own timestamps: no muxer lets them go back."""
+    """Concatenate MPEG-TS files with their own timestamps, because no muxer writes timestamps that go back."""
     path = folder / "joined.ts"
     parts = [write_audio(folder / f"{number}.ts", parts, "mp2") for number, parts in enumerate(recordings)]
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path
 
 
-def starts(sound: np.ndarray, hertz: float) -> float:
-    """Return the second at which a tone of this frequency begins."""
+def starts(audio: np.ndarray, hertz: float) -> float:
+    """Return the time in seconds at which a tone of this frequency begins."""
     step = 160
-    windows = np.lib.stride_tricks.sliding_window_view(sound, 2 * step)[::step] * np.hanning(2 * step)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, 2 * step)[::step] * np.hanning(2 * step)
     power = np.abs(windows @ np.exp(-2j * np.pi * hertz * np.arange(2 * step) / SAMPLE_RATE))
     return float((power > 0.5 * power.max()).argmax() * step / SAMPLE_RATE)
 
@@ -116,25 +116,25 @@ def starts(sound: np.ndarray, hertz: float) -> float:
 )
 @hypothesis.settings(max_examples=5, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(gaps=st.lists(st.floats(0.1, 20.0), min_size=1, max_size=4))
-def test_each_tone_is_at_its_time_whatever_pauses_come_before(
-    name: str, codec: str, gaps: list[float], tmp_path: Path
-) -> None:
-    """Within one frame of the encoder, which may reach over a pause."""
+def test_tones_keep_their_times_after_pauses(name: str, codec: str, gaps: list[float], tmp_path: Path) -> None:
+    """The tolerance is one frame of the encoder, which may extend over a pause."""
     frequencies = [400, 900, 1500, 2300, 3400]
     parts, start = [], 0.0
     for hertz, gap in zip(frequencies, [0.0, *gaps], strict=False):
         start += gap
         parts.append((start, sine(hertz, 0.576)[None]))
         start += 0.576
-    sound = read_audio(write_audio(tmp_path / name, parts, codec))
+    audio = read_audio(write_audio(tmp_path / name, parts, codec))
     for hertz, (time, _) in zip(frequencies, parts, strict=False):
-        assert starts(sound, hertz) == pytest.approx(time - parts[0][0], abs=0.09), hertz
+        assert starts(audio, hertz) == pytest.approx(time - parts[0][0], abs=0.09), hertz
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov", "a.ts"])
 @pytest.mark.parametrize(("audio_starts", "video_starts"), [(1.5, 0.0), (0.0, 1.5), (2.0, 1.0)])
-def test_audio_and_video_may_start_apart(name: str, audio_starts: float, video_starts: float, film: Film) -> None:
-    """What comes first is second 0 of the file; MP4 and MOV say it in edit lists."""
+def test_audio_and_video_may_start_at_different_times(
+    name: str, audio_starts: float, video_starts: float, film: Film
+) -> None:
+    """The earlier stream defines time 0 of the file. MP4 and MOV store the offset in edit lists."""
     path = film(
         name,
         seconds=5,
@@ -155,38 +155,38 @@ def start_of(path: Path) -> float:
         return (container.start_time or 0) / av.time_base
 
 
-def test_of_overlapping_audio_the_earlier_is_kept(tmp_path: Path) -> None:
+def test_overlapping_audio_keeps_the_earlier_samples(tmp_path: Path) -> None:
     """A recorder sends the last second twice, with timestamps that go back."""
-    sound = read_audio(join(tmp_path, [(0.0, sine(400, 3.0)[None])], [(2.0, sine(1500, 3.0)[None])]))
-    assert len(sound) / SAMPLE_RATE == pytest.approx(5.0, abs=0.1)
-    assert starts(sound, 1500) == pytest.approx(3.0, abs=0.07)
+    audio = read_audio(join(tmp_path, [(0.0, sine(400, 3.0)[None])], [(2.0, sine(1500, 3.0)[None])]))
+    assert len(audio) / SAMPLE_RATE == pytest.approx(5.0, abs=0.1)
+    assert starts(audio, 1500) == pytest.approx(3.0, abs=0.07)
 
 
-def test_audio_whose_clock_is_set_back_is_refused(tmp_path: Path) -> None:
+def test_audio_whose_timestamps_go_back_is_refused(tmp_path: Path) -> None:
     path = join(tmp_path, [(9.0, sine(400, 3.0)[None])], [(0.0, sine(1500, 3.0)[None])])
     with pytest.raises(BrokenTimestampsError, match="comes after"):
         read_audio(path)
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_u8", "flac"])
-def test_channels_in_opposite_phase_do_not_cancel_each_other(codec: str, tmp_path: Path) -> None:
+def test_channels_in_opposite_phase_do_not_cancel(codec: str, tmp_path: Path) -> None:
     tone = sine(900, 2.0)
     path = write_audio(tmp_path / "a.mkv", [(0.0, np.stack([tone, -tone]))], codec, layout="stereo")
-    sound = read_audio(path)
-    assert np.sqrt(2 * np.mean(sound**2)) == pytest.approx(0.5, rel=0.05)
-    assert strongest_frequency(sound) == pytest.approx(900, abs=3)
+    audio = read_audio(path)
+    assert np.sqrt(2 * np.mean(audio**2)) == pytest.approx(0.5, rel=0.05)
+    assert strongest_frequency(audio) == pytest.approx(900, abs=3)
 
 
-def test_a_channel_that_turns_its_phase_keeps_the_length(tmp_path: Path) -> None:
+def test_channel_that_changes_its_phase_keeps_its_length(tmp_path: Path) -> None:
     tone = sine(900, 1.024)
     parts = [np.stack([tone, sign * tone]) for sign in (1, -1, 1, -1)]
     path = write_audio(tmp_path / "a.mkv", [(0.0, np.concatenate(parts, axis=1))], "pcm_s16le", layout="stereo")
-    sound = read_audio(path)
-    assert len(sound) == 4 * 16_384
-    assert np.abs(sound).reshape(-1, 256).max(axis=1).min() > 0.4
+    audio = read_audio(path)
+    assert len(audio) == 4 * 16_384
+    assert np.abs(audio).reshape(-1, 256).max(axis=1).min() > 0.4
 
 
-def test_the_first_track_that_is_not_silent_is_used(tmp_path: Path) -> None:
+def test_first_track_that_is_not_silent_is_used(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") for _ in range(3)]
@@ -196,26 +196,26 @@ def test_the_first_track_that_is_not_silent_is_used(tmp_path: Path) -> None:
                 frame = av.AudioFrame.from_ndarray((samples[None] * 32767).astype(np.int16), "s16", "mono")
                 frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first, Fraction(1, SAMPLE_RATE)
                 container.mux(stream.encode(frame))
-    sound = read_audio(path)
-    assert len(sound) == 3 * SAMPLE_RATE
-    assert strongest_frequency(sound) == pytest.approx(700, abs=2)
-    assert np.array_equal(sandbox.read_audio(path), sound)
+    audio = read_audio(path)
+    assert len(audio) == 3 * SAMPLE_RATE
+    assert strongest_frequency(audio) == pytest.approx(700, abs=2)
+    assert np.array_equal(sandbox.read_audio(path), audio)
     sandbox._kill_idle()
 
 
-def test_audio_may_change_its_format_on_the_way(tmp_path: Path) -> None:
-    """As in broadcasts: mono first, then stereo at another rate."""
+def test_audio_format_may_change_within_a_file(tmp_path: Path) -> None:
+    """Broadcasts may switch from mono to stereo at another sample rate."""
     first = write_audio(tmp_path / "1.mp2", [(0.0, sine(400, 2.304)[None])], "mp2")
     second = write_audio(tmp_path / "2.mp2", [(0.0, np.stack([sine(1500, 2.304)] * 2))], "mp2", layout="stereo")
     path = tmp_path / "both.mp3"
     path.write_bytes(first.read_bytes() + second.read_bytes())
-    sound = read_audio(path)
-    assert len(sound) / SAMPLE_RATE == pytest.approx(4.6, abs=0.15)
-    assert starts(sound, 1500) == pytest.approx(2.3, abs=0.1)
+    audio = read_audio(path)
+    assert len(audio) / SAMPLE_RATE == pytest.approx(4.6, abs=0.15)
+    assert starts(audio, 1500) == pytest.approx(2.3, abs=0.1)
 
 
 def wav(rate: int, channels: int = 1, *, samples: int = 8000) -> bytes:
-    """A WAV file of a constant level, whatever its header says of rate and channels."""
+    """Return a WAV file of a constant level with any sample rate and channel count in its header."""
     content = b"\x00\x20" * samples
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels * 2 & 0xFFFFFFFF, channels * 2, 16)
     data = struct.pack("<4sI", b"data", len(content)) + content
@@ -223,7 +223,7 @@ def wav(rate: int, channels: int = 1, *, samples: int = 8000) -> bytes:
 
 
 @pytest.mark.parametrize("rate", [1, 3, 8000, 384_000, 10_000_000])
-def test_every_sample_rate_that_is_used_is_read(tmp_path: Path, rate: int) -> None:
+def test_common_and_extreme_sample_rates_are_read(tmp_path: Path, rate: int) -> None:
     path = tmp_path / "audio.wav"
     samples = max(100, min(rate, 1_000_000))
     path.write_bytes(wav(rate, samples=samples))
@@ -233,15 +233,15 @@ def test_every_sample_rate_that_is_used_is_read(tmp_path: Path, rate: int) -> No
 
 
 @pytest.mark.parametrize("content", [wav(0), wav(10_000_001), wav(2**31 - 1), wav(4_000_000_000), wav(16_000, 1000)])
-def test_absurd_rates_and_channels_are_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_invalid_sample_rates_and_channel_counts_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "audio.wav"
     path.write_bytes(content)
     with pytest.raises(UnreadableMediaError):
         sandbox.read_audio(path)
 
 
-def test_a_small_file_cannot_last_for_days(tmp_path: Path) -> None:
-    """At one sample per second, 400 KB are more than two days."""
+def test_small_file_of_many_hours_is_refused(tmp_path: Path) -> None:
+    """At one sample per second, 400 KB last more than two days."""
     path = tmp_path / "audio.wav"
     path.write_bytes(wav(1, samples=200_000))
     with pytest.raises(TooLongMediaError, match="the limit is 60 s"):

@@ -8,11 +8,11 @@ import pytest
 from var_plugin.media.cache import MediaCache, media_cache
 
 
-def put(cache: MediaCache, video: str, name: str, size: int, used: float) -> Path:
+def put(cache: MediaCache, video: str, name: str, size: int, last_used: float) -> Path:
     path = cache.video_folder(video) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(size))
-    os.utime(path, (used, used))
+    os.utime(path, (last_used, last_used))
     return path
 
 
@@ -21,7 +21,7 @@ def cache(tmp_path: Path) -> MediaCache:
     return MediaCache(tmp_path / "cache", 1000)
 
 
-def test_the_least_recently_used_files_are_removed(cache: MediaCache) -> None:
+def test_least_recently_used_files_are_deleted(cache: MediaCache) -> None:
     files = [put(cache, f"video-{number % 2}", f"{number}.jpg", 300, number) for number in range(3)]
     cache.add(files[2])
     assert all(file.exists() for file in files)
@@ -32,22 +32,22 @@ def test_the_least_recently_used_files_are_removed(cache: MediaCache) -> None:
     assert not cache.use(files[1])
 
 
-def test_many_files_never_exceed_the_quota(cache: MediaCache) -> None:
+def test_many_files_do_not_exceed_the_quota(cache: MediaCache) -> None:
     for number in range(200):
         cache.add(put(cache, "video", f"{number}.jpg", 30, number))
         assert sum(file.stat().st_size for file in cache.folder.glob("*/*")) <= 1000
 
 
-def test_the_files_of_other_processes_count(cache: MediaCache, tmp_path: Path) -> None:
+def test_files_of_other_processes_count(cache: MediaCache, tmp_path: Path) -> None:
     other = MediaCache(tmp_path / "cache", 1000)
     for number in range(100):
         writer = (cache, other)[number % 2]
         writer.add(put(writer, "video", f"{number}.jpg", 30, number))
-    # Each process may overlook a part of what the others wrote since it measured the folder.
+    # Each process may miss files that others wrote since it last measured the folder.
     assert sum(file.stat().st_size for file in cache.folder.glob("*/*")) <= 1250
 
 
-def test_a_file_larger_than_the_quota_is_the_only_one(cache: MediaCache) -> None:
+def test_newest_file_is_kept_even_above_the_quota(cache: MediaCache) -> None:
     small = put(cache, "video", "small.jpg", 10, 1)
     large = put(cache, "video", "large.mp4", 5000, 2)
     cache.add(large)
@@ -57,15 +57,15 @@ def test_a_file_larger_than_the_quota_is_the_only_one(cache: MediaCache) -> None
     assert not large.exists()
 
 
-def test_abandoned_files_are_removed_and_those_being_written_stay(cache: MediaCache) -> None:
+def test_abandoned_files_are_deleted_and_files_being_written_are_kept(cache: MediaCache) -> None:
     abandoned = put(cache, "video", ".1234.clip.mp4", 10, 1)
-    unfinished = put(cache, "video", ".5678.clip.mp4", 10, 4_000_000_000)
+    temporary = put(cache, "video", ".5678.clip.mp4", 10, 4_000_000_000)
     cache.add(put(cache, "video", "1.jpg", 10, 2))
     assert not abandoned.exists()
-    assert unfinished.exists()
+    assert temporary.exists()
 
 
-def test_files_outside_are_not_touched(cache: MediaCache, tmp_path: Path) -> None:
+def test_files_outside_the_cache_are_not_deleted(cache: MediaCache, tmp_path: Path) -> None:
     outside = tmp_path / "outside" / "film.mp4"
     outside.parent.mkdir()
     outside.write_bytes(bytes(5000))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,12 +11,26 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.films import Film, plain
+from tests.hostile_media.corpus import overwrite
 from tests.media.test_frame_times import coded, number_of, with_pixels
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnreadableMediaError, VarPluginError
 from var_plugin.media.audio import read_audio
-from var_plugin.media.clips import Clip, clip_suffix, encode_clip, export_clip
+from var_plugin.media.cache import MediaCache
+from var_plugin.media.clips import (
+    BROWSER_QUALITY,
+    FULL_QUALITY,
+    Clip,
+    cached_thumbnail,
+    clip_suffix,
+    encode_clip,
+    export_clip,
+    playable_clip,
+    plays_in_browsers,
+    write_thumbnail,
+)
 from var_plugin.media.container import probe
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.limits import DEFAULT_LIMITS
@@ -26,27 +41,27 @@ def brightness_is_time(time: float) -> np.ndarray:
 
 
 def shown_times(path: Path) -> list[float]:
-    """The times of the original that the frames of a clip show, by their brightness."""
+    """Return the times in the original video of the frames of a clip, from their brightness."""
     return [(frame.image.mean() - 20) / 20 for frame in FrameReader(path)]
 
 
-def test_a_clip_says_where_it_really_begins(film: Film, tmp_path: Path) -> None:
-    video = film(seconds=8, fps=10, paint=brightness_is_time)  # a key frame each second
-    clip = export_clip(video, 3.4, 5.0, tmp_path / "made" / "clip.mp4")
+def test_copied_clip_begins_at_the_keyframe(film: Film, tmp_path: Path) -> None:
+    video = film(seconds=8, fps=10, paint=brightness_is_time)  # a keyframe each second
+    clip = export_clip(video, 3.4, 5.0, tmp_path / "new" / "clip.mp4")
     assert clip.start == pytest.approx(3.0, abs=1e-3)
     assert 5.0 <= clip.end <= 5.4
     frames = list(FrameReader(clip.path))
-    assert frames[0].time == pytest.approx(0.0, abs=1e-3), "a clip has a clock of its own"
+    assert frames[0].time == pytest.approx(0.0, abs=1e-3), "the timestamps of a clip begin at zero"
     for frame in frames:
         assert (frame.image.mean() - 20) / 20 == pytest.approx(clip.start + frame.time, abs=0.15)
-    assert [file.name for file in clip.path.parent.iterdir()] == ["clip.mp4"], "nothing unfinished is left"
+    assert [file.name for file in clip.path.parent.iterdir()] == ["clip.mp4"], "no temporary file remains"
 
 
-def test_sound_comes_along_and_stays_in_time(film: Film, tmp_path: Path) -> None:
+def test_copied_audio_stays_in_sync(film: Film, tmp_path: Path) -> None:
     video = film(seconds=8, paint=brightness_is_time, tone=440.0, tone_starts=4.0)
     clip = export_clip(video, 3.0, 6.0, tmp_path / "clip.mp4")
-    sound = np.abs(read_audio(clip.path))
-    loud = np.flatnonzero(sound > 0.05) / 16_000
+    audio = np.abs(read_audio(clip.path))
+    loud = np.flatnonzero(audio > 0.05) / 16_000
     assert loud[0] == pytest.approx(4.0 - clip.start, abs=0.1)
     assert loud[-1] == pytest.approx(clip.end - clip.start, abs=0.3)
 
@@ -60,25 +75,25 @@ def test_sound_comes_along_and_stays_in_time(film: Film, tmp_path: Path) -> None
         ("a.avi", "mjpeg", ".mkv"),
     ],
 )
-def test_the_container_fits_the_streams(film: Film, tmp_path: Path, name: str, codec: str, suffix: str) -> None:
+def test_suffix_and_container_fit_the_streams(film: Film, tmp_path: Path, name: str, codec: str, suffix: str) -> None:
     video = film(name, seconds=4, codec=codec, paint=brightness_is_time)
     assert clip_suffix(video) == suffix
     clip = export_clip(video, 1.5, 2.5, tmp_path / f"clip{suffix}")
-    shown = shown_times(clip.path)
-    assert shown[0] == pytest.approx(clip.start, abs=0.15)
-    assert shown[-1] == pytest.approx(clip.end, abs=0.35)
+    times = shown_times(clip.path)
+    assert times[0] == pytest.approx(clip.start, abs=0.15)
+    assert times[-1] == pytest.approx(clip.end, abs=0.35)
     assert 0.9 <= clip.start <= 1.5
     assert probe(clip.path).duration == pytest.approx(clip.end - clip.start, abs=0.2)
 
 
-def test_the_whole_video_can_be_a_clip(film: Film, tmp_path: Path) -> None:
+def test_clip_of_the_whole_video(film: Film, tmp_path: Path) -> None:
     video = film(seconds=3, paint=brightness_is_time)
     clip = export_clip(video, 0.0, 99.0, tmp_path / "clip.mp4")
     assert (clip.start, clip.end) == (0.0, pytest.approx(3.0, abs=0.02))
     assert len(list(FrameReader(clip.path))) == 30
 
 
-def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
+def test_invalid_arguments_of_a_copied_clip_are_refused(film: Film, tmp_path: Path) -> None:
     video = film(seconds=2)
     target = tmp_path / "cut" / "clip.mp4"
     with pytest.raises(InvalidInputError, match="no clip from"):
@@ -93,7 +108,7 @@ def test_what_cannot_be_cut(film: Film, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [export_clip, encode_clip])
-def test_a_clip_has_a_largest_size(film: Film, tmp_path: Path, cut: Callable[..., Clip]) -> None:
+def test_clip_larger_than_the_limit_is_refused(film: Film, tmp_path: Path, cut: Callable[..., Clip]) -> None:
     target = tmp_path / "cut" / "clip.mp4"
     video = film(seconds=4, paint=brightness_is_time)
     with pytest.raises(InvalidInputError, match=r"too large: the limit is 1000 bytes"):
@@ -103,16 +118,16 @@ def test_a_clip_has_a_largest_size(film: Film, tmp_path: Path, cut: Callable[...
 
 
 @pytest.mark.parametrize("suffix", [".m3u8", ".mpd", ".jpg", ".ffconcat", ""])
-def test_a_clip_is_one_file_of_one_container(film: Film, tmp_path: Path, suffix: str) -> None:
-    """Muxers of playlists write further files beside."""
+def test_formats_of_several_files_are_refused(film: Film, tmp_path: Path, suffix: str) -> None:
+    """Muxers of playlists write further files."""
     target = tmp_path / "cut" / f"clip{suffix}"
     with pytest.raises(InvalidInputError, match="cannot write a clip"):
         export_clip(film(seconds=4, paint=brightness_is_time), 0.0, 4.0, target)
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(film: Film, tmp_path: Path) -> None:
-    """Here the largest file that the process may write stands for the disk."""
+def test_full_disk_is_reported_and_no_file_remains(film: Film, tmp_path: Path) -> None:
+    """A limit on the file size of the process simulates the full disk."""
     video = film(seconds=4, paint=brightness_is_time)
     code = """
 import resource, sys
@@ -126,14 +141,14 @@ except InvalidInputError as error:
     print(error)
 """
     target = tmp_path / "cut" / "clip.mp4"
-    words = [sys.executable, "-c", code, str(video), str(target)]
-    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert printed.startswith(f"cannot write {target}: File too large")
+    command = [sys.executable, "-c", code, str(video), str(target)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.startswith(f"cannot write {target}: File too large")
     assert list(target.parent.iterdir()) == []
 
 
 def audio_of(path: Path, codec: str, rate: int) -> Path:
-    """Write a film with a key frame each second, and a tone of 440 Hz from second 2 on in some codec."""
+    """Write a video with a keyframe each second and a 440 Hz tone from second 2 in a given codec."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=10, width=64, height=48)
         video.pix_fmt = "yuv420p"
@@ -169,8 +184,8 @@ def audio_of(path: Path, codec: str, rate: int) -> Path:
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_audio_of_any_codec_comes_along(name: str, codec: str, rate: int, suffix: str, tmp_path: Path) -> None:
-    """Copied where the container holds the codec, else encoded, and the clip says so."""
+def test_audio_of_any_codec_is_copied_or_encoded(name: str, codec: str, rate: int, suffix: str, tmp_path: Path) -> None:
+    """Audio is copied if the container supports the codec. Otherwise it is encoded and the clip has a note."""
     video = audio_of(tmp_path / name, codec, rate)
     clip = export_clip(video, 1.2, 4.0, tmp_path / f"clip{suffix}")
     loud = np.flatnonzero(np.abs(read_audio(clip.path)) > 0.1) / 16_000
@@ -194,8 +209,8 @@ def test_audio_of_any_codec_comes_along(name: str, codec: str, rate: int, suffix
         ("a.wmv", "wmv2", {}),
     ],
 )
-def test_a_clip_holds_every_frame_in_its_order(name: str, codec: str, options: dict[str, str], tmp_path: Path) -> None:
-    """Frames without timestamps of their own cannot be copied: they are encoded."""
+def test_copied_clip_holds_every_frame_in_order(name: str, codec: str, options: dict[str, str], tmp_path: Path) -> None:
+    """Frames without timestamps cannot be copied, so they are encoded."""
     video = coded(tmp_path / name, codec, options, gop=20)
     clip = export_clip(video, 1.0, 2.6, tmp_path / f"clip{clip_suffix(video)}")
     whole, copied = list(FrameReader(video)), list(FrameReader(clip.path))
@@ -205,7 +220,7 @@ def test_a_clip_holds_every_frame_in_its_order(name: str, codec: str, options: d
     assert whole[numbers[0]].time == pytest.approx(clip.start, abs=0.05)
 
 
-def test_distant_frames_stay_in_a_clip_for_as_long_as_they_are_shown(tmp_path: Path) -> None:
+def test_last_frame_of_a_clip_keeps_its_duration(tmp_path: Path) -> None:
     video = coded(tmp_path / "a.mkv", "libx264", {"bf": "0"}, times=[0.0, 1.0, 12.0, 12.1, 40.0], gop=1)
     for export, first in ((export_clip, 12.1), (encode_clip, 20.0)):
         clip = export(video, 20.0, 30.0, tmp_path / "clip.mp4")
@@ -214,13 +229,13 @@ def test_distant_frames_stay_in_a_clip_for_as_long_as_they_are_shown(tmp_path: P
         assert number_of(next(iter(FrameReader(clip.path))), 5) == 3
 
 
-def test_all_audio_tracks_come_along(tmp_path: Path) -> None:
+def test_all_audio_tracks_are_copied(tmp_path: Path) -> None:
     path = tmp_path / "two.mkv"
     source = audio_of(tmp_path / "one.mov", "pcm_s16le", 16_000)
-    with av.open(str(source)) as given, av.open(str(path), "w") as container:
-        video = container.add_stream_from_template(given.streams.video[0])
-        tracks = [container.add_stream_from_template(given.streams.audio[0]) for _ in range(2)]
-        for packet in given.demux():
+    with av.open(str(source)) as original, av.open(str(path), "w") as container:
+        video = container.add_stream_from_template(original.streams.video[0])
+        tracks = [container.add_stream_from_template(original.streams.audio[0]) for _ in range(2)]
+        for packet in original.demux():
             if packet.dts is None:
                 continue
             if packet.stream.type == "audio":
@@ -241,21 +256,19 @@ def test_all_audio_tracks_come_along(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("source", ["a.mp4", "a.mkv", "a.ts"])
-def test_a_copied_clip_keeps_the_shape_that_is_shown(source: str, suffix: str, tmp_path: Path) -> None:
+def test_copied_clip_keeps_the_display_aspect_ratio(source: str, suffix: str, tmp_path: Path) -> None:
     video = with_pixels(tmp_path / source, 352, 144, 11, 5)
     clip = export_clip(video, 0.0, 1.0, tmp_path / f"clip{suffix}")
     assert next(iter(FrameReader(clip.path))).image.shape == (144, 160, 3)
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize("is_cut", [False, True])
-def test_a_damaged_avi_gives_a_clip_or_an_error_of_its_own(
-    place: float, is_cut: bool, film: Film, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("is_truncated", [False, True])
+def test_damaged_avi_gives_clip_or_error(place: float, is_truncated: bool, film: Film, tmp_path: Path) -> None:
     video = film("film.avi", seconds=6, fps=10, paint=brightness_is_time, codec="mjpeg")
     content = bytearray(video.read_bytes())
     first = round(place * len(content))
-    content[first : None if is_cut else first + 500] = b"" if is_cut else b"\xff" * 500
+    content[first : None if is_truncated else first + 500] = b"" if is_truncated else b"\xff" * 500
     video.write_bytes(content)
     for start in (0.0, 2.4, 5.0):
         try:
@@ -266,7 +279,7 @@ def test_a_damaged_avi_gives_a_clip_or_an_error_of_its_own(
             assert next(iter(FrameReader(clip.path))).time == pytest.approx(0.0, abs=0.1)
 
 
-def test_a_file_that_cannot_be_searched_is_encoded(film: Film, tmp_path: Path) -> None:
+def test_file_that_is_not_seekable_is_encoded(film: Film, tmp_path: Path) -> None:
     video = film("film.avi", seconds=3, fps=10, codec="mjpeg")
     content = bytearray(video.read_bytes())
     index = content.rfind(b"idx1")
@@ -274,3 +287,160 @@ def test_a_file_that_cannot_be_searched_is_encoded(film: Film, tmp_path: Path) -
     clip = export_clip(video, 1.2, 2.0, tmp_path / "clip.mkv")
     assert clip.start <= 1.3
     assert list(FrameReader(clip.path))
+
+
+def clip_and_video_times(path: Path) -> list[tuple[float, float]]:
+    """Return the time of each frame in a clip and in the original video, from its brightness."""
+    return [(frame.time, (frame.image.mean() - 20) / 20) for frame in FrameReader(path)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_encoded_clip_has_the_exact_start_and_end(film: Film, tmp_path: Path, suffix: str) -> None:
+    video = film(seconds=8, fps=10, paint=brightness_is_time, tone=440.0, tone_starts=4.0)  # a keyframe each second
+    assert export_clip(video, 3.4, 5.2, tmp_path / "copied.mp4").start == pytest.approx(3.0), (
+        "a copied clip begins earlier"
+    )
+    clip = encode_clip(video, 3.4, 5.2, tmp_path / "new" / f"clip{suffix}")
+    assert (clip.start, clip.end) == (3.4, 5.2)
+    times = clip_and_video_times(clip.path)
+    assert len(times) == 18, "every frame from 3.4 to 5.1 s"
+    assert [time for time, _ in times] == pytest.approx([i / 10 for i in range(18)], abs=2e-3)
+    assert np.mean([original - time for time, original in times]) == pytest.approx(3.4, abs=0.06)
+    audio = np.abs(read_audio(clip.path))
+    assert np.flatnonzero(audio > 0.05)[0] / 16_000 == pytest.approx(4.0 - 3.4, abs=0.07)
+    assert len(audio) / 16_000 == pytest.approx(1.8, abs=0.07)
+    assert [file.name for file in clip.path.parent.iterdir()] == [f"clip{suffix}"], "no temporary file remains"
+
+
+def test_encoded_clip_ends_with_the_video(film: Film, tmp_path: Path) -> None:
+    clip = encode_clip(film(seconds=2), 1.5, 99.0, tmp_path / "clip.mp4")
+    assert (clip.start, clip.end) == (1.5, pytest.approx(2.0, abs=0.02))
+
+
+def test_encoded_clip_has_the_display_size(film: Film, tmp_path: Path) -> None:
+    """A rotated frame is not scaled to its unrotated width."""
+    rotated = film("turned.mp4", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=96, width=130))
+    overwrite(rotated, b"tkhd", 40, struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
+    wide = film("wide.mkv", seconds=1, fps=5, paint=lambda time: plain(9, 99, 9, height=1080, width=1920))
+    for video, encoding, size in (
+        (rotated, FULL_QUALITY, (96, 130)),
+        (wide, FULL_QUALITY, (1920, 1080)),
+        (wide, BROWSER_QUALITY, (1280, 720)),
+    ):
+        with av.open(str(encode_clip(video, 0.0, 1.0, tmp_path / "clip.mp4", encoding).path)) as container:
+            codec = container.streams.video[0].codec_context
+            assert (codec.width, codec.height) == size
+
+
+def test_distant_frames_of_an_encoded_clip_keep_their_times(film: Film, tmp_path: Path) -> None:
+    times = [0.0, 2.0, 4.5, 4.6, 9.0]
+    video = film("rare.mkv", times=times, paint=brightness_is_time)
+    clip = encode_clip(video, 1.0, 10.0, tmp_path / "clip.mp4")
+    assert clip.start == 1.0, "the frame of second 0 is still shown"
+    assert [time + clip.start for time, _ in clip_and_video_times(clip.path)] == pytest.approx(
+        [1.0, *times[1:]], abs=2e-3
+    )
+
+
+def test_invalid_arguments_of_an_encoded_clip_are_refused(film: Film, tmp_path: Path) -> None:
+    video = film(seconds=2)
+    before = video.read_bytes()
+    target = tmp_path / "cut" / "clip.mp4"
+    for path, start, kind, message in [
+        (target, 1.0, InvalidInputError, "no clip from"),
+        (target, 50.0, UnreadableMediaError, "no frame at 50"),
+        (target.with_suffix(".gif"), 0.0, InvalidInputError, r"as a \.gif file"),
+        (target.with_suffix(".xyz"), 0.0, InvalidInputError, r"as a \.xyz file: Could not determine output format;"),
+        (video, 0.0, InvalidInputError, "would replace"),
+        (tmp_path, 0.0, InvalidInputError, "cannot write"),
+        (video / "clip.mp4", 0.0, InvalidInputError, "cannot write"),
+    ]:
+        for cut in (encode_clip, export_clip):
+            with pytest.raises(kind, match=message if cut is encode_clip else None):
+                cut(video, start, start + (start != 1.0), path)
+    assert list(target.parent.iterdir()) == []
+    assert video.read_bytes() == before
+
+
+UNPLAYABLE = [
+    ("film.mov", "mjpeg", "yuvj420p"),
+    ("film.asf", "wmv2", "yuv420p"),
+    ("film.mkv", "libx265", "yuv420p"),
+    ("film.mkv", "libx264", "yuv444p"),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "pixels"), UNPLAYABLE)
+def test_streams_that_browsers_cannot_play_are_encoded(
+    name: str, codec: str, pixels: str, film: Film, tmp_path: Path
+) -> None:
+    video = film(name, seconds=6, fps=10, paint=brightness_is_time, codec=codec, pixel_format=pixels, tone=440.0)
+    assert not plays_in_browsers(video)
+    clip = playable_clip(video, 2.0, 4.0, tmp_path / "new" / "clip.mp4")
+    assert plays_in_browsers(clip.path)
+    assert (clip.start, clip.end) == pytest.approx((2.0, 4.0), abs=0.11)
+    times = clip_and_video_times(clip.path)
+    assert len(times) == pytest.approx(20, abs=1)
+    assert [original - time for time, original in times] == pytest.approx([2.0] * len(times), abs=0.2)
+    assert np.abs(read_audio(clip.path)).max() > 0.1
+    assert [file.name for file in clip.path.parent.iterdir()] == ["clip.mp4"], "no temporary file remains"
+
+
+def test_streams_that_browsers_play_are_copied(film: Film, tmp_path: Path) -> None:
+    video = film(seconds=6, fps=10, paint=brightness_is_time)
+    clip = playable_clip(video, 2.5, 4.0, tmp_path / "clip.mp4")
+    assert clip.start == pytest.approx(2.0, abs=1e-3), "the clip begins at a keyframe because it is not encoded"
+    with av.open(str(clip.path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_wide_video_is_scaled_down_for_browsers(film: Film, tmp_path: Path) -> None:
+    video = film(
+        "wide.mov", seconds=1, fps=5, codec="mjpeg", paint=lambda time: plain(9, 99, 9, height=1080, width=1920)
+    )
+    with av.open(str(playable_clip(video, 0.0, 1.0, tmp_path / "clip.mp4").path)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.width, codec.height) == (1280, 720)
+
+
+def test_invalid_arguments_of_a_playable_clip_are_refused(film: Film, tmp_path: Path) -> None:
+    with pytest.raises(MediaNotFoundError):
+        playable_clip(tmp_path / "none.mp4", 0, 1, tmp_path / "clip.mp4")
+    with pytest.raises(InvalidInputError):
+        playable_clip(film(), 1, 1, tmp_path / "clip.mp4")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> MediaCache:
+    return MediaCache(tmp_path / "cache", 10**6)
+
+
+def test_thumbnail_shows_the_frame_at_its_time(film: Film, cache: MediaCache, tmp_path: Path) -> None:
+    path = film(seconds=4, paint=lambda time: plain(200, 30, 30) if time < 2 else plain(30, 30, 200))
+    for target in (
+        cached_thumbnail(lambda: path, 3.0, "ab", cache),
+        write_thumbnail(path, 3.0, tmp_path / "new" / "it.jpg"),
+    ):
+        image = np.asarray(Image.open(target))
+        assert image.shape == (240, 320, 3)
+        assert image[..., 2].mean() > 150 > 80 > image[..., 0].mean()
+        assert [*target.parent.iterdir()] == [target]
+
+
+def test_thumbnail_is_written_once(film: Film, cache: MediaCache, tmp_path: Path) -> None:
+    target = cached_thumbnail(film, 1.0, "ab", cache)
+    assert cached_thumbnail(lambda: tmp_path / "gone.mp4", 1.0, "ab", cache) == target
+
+
+def test_all_times_of_a_frame_share_a_thumbnail(film: Film, cache: MediaCache) -> None:
+    path = film(seconds=2, fps=5)
+    targets = {cached_thumbnail(lambda: path, 1.0 + 0.01 * step, "ab", cache) for step in range(40)}
+    assert len(targets) <= 3
+    assert {*cache.folder.glob("*/*")} == targets
+
+
+def test_thumbnails_fit_the_quota(film: Film, tmp_path: Path) -> None:
+    path = film(seconds=4, fps=5)
+    cache = MediaCache(tmp_path / "small", 1)
+    targets = [cached_thumbnail(lambda: path, float(second), "ab", cache) for second in range(4)]
+    assert [*cache.folder.glob("*/*")] == targets[-1:]

@@ -14,8 +14,8 @@ from var_plugin.media.container import probe
 from var_plugin.media.frames import FrameReader
 
 
-def test_a_film_that_begins_late_is_not_truncated(film: Film) -> None:
-    """Matroska counts its duration from zero, not from its first image."""
+def test_video_that_begins_late_is_not_truncated(film: Film) -> None:
+    """Matroska counts its duration from zero, not from its first frame."""
     path = film("late.mkv", times=[20 + i / 10 for i in range(50)], paint=lambda time: textured(round(time * 10)))
     reader = FrameReader(path)
     assert len(list(reader)) == 50
@@ -23,27 +23,27 @@ def test_a_film_that_begins_late_is_not_truncated(film: Film) -> None:
     assert probe(path).duration == pytest.approx(5.0, abs=0.1)
 
 
-def test_what_the_recorder_wrote_into_the_header_is_read(film: Film) -> None:
+def test_creation_time_is_read_from_the_header(film: Film) -> None:
     assert probe(film()).created_at is None
     assert probe(film("dated.mkv", metadata={"creation_time": "2025-11-01T12:00:00Z"})).created_at == (
         "2025-11-01T12:00:00.000000Z"
     )
 
 
-def test_sound_that_begins_hours_late_is_an_error_and_no_endless_silence(film: Film) -> None:
+def test_audio_that_begins_hours_late_is_refused(film: Film) -> None:
     path = film("late.mp4", seconds=90_002, times=[0.0, 0.1], tone=440, tone_starts=90_000)
     with pytest.raises(BrokenTimestampsError):
         list(decode_audio(path))
 
 
-def test_images_long_before_the_start_that_the_file_claims_are_an_error(film: Film) -> None:
-    """FFmpeg takes the late sound for the start of this file; the images must not all end up at second zero."""
+def test_frames_long_before_the_declared_start_are_refused(film: Film) -> None:
+    """FFmpeg takes the late audio for the start of this file. The frames must not all be placed at zero."""
     path = film("late.mkv", seconds=90_002, times=[0.0, 0.1], tone=440, tone_starts=90_000)
     with pytest.raises(BrokenTimestampsError):
         list(FrameReader(path))
 
 
-def test_what_of_a_file_is_not_used_is_noted(tmp_path: Path) -> None:
+def test_unused_streams_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "two.mkv"
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("libx264", rate=10, width=w, height=h) for w, h in ((32, 32), (96, 64))]
@@ -64,16 +64,16 @@ def test_what_of_a_file_is_not_used_is_noted(tmp_path: Path) -> None:
     )
 
 
-def test_the_rate_of_a_bare_stream_is_noted(tmp_path: Path) -> None:
+def test_frame_rate_of_an_elementary_stream_is_noted(tmp_path: Path) -> None:
     path = coded(tmp_path / "a.h264", "libx264", {})
     assert probe(path).notes == ("it has no timestamps: its frames are placed at 25 frames a second",)
 
 
-def test_an_ordinary_file_has_no_notes(film: Film) -> None:
+def test_ordinary_file_has_no_notes(film: Film) -> None:
     assert probe(film(tone=440)).notes == ()
 
 
-def test_a_format_that_is_not_read_is_refused_for_that_reason(tmp_path: Path) -> None:
+def test_unsupported_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ivf"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx", rate=10, width=64, height=48)

@@ -1,4 +1,4 @@
-"""Which frame is shown when: in every container, between distant frames, and where timestamps are missing."""
+"""Tests of the frame shown at a time: in every container, between distant frames, and without timestamps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RAW = {"a.h264": "h264", "a.265": "hevc", "a.mjpeg": "mjpeg", "a.m4v": "m4v", "m
 
 
 def slowly(number: int) -> np.ndarray:
-    """Differs from neighbouring frames, in a way that survives encoding, and never begins a new scene."""
+    """Return an image that differs from its neighbours after encoding and never causes a scene change."""
     image = textured(1, 64, 96)
     image[:32] = textured(2 + number // 8, 32, 96) // 8
     image[:32, 12 * (number % 8) : 12 * (number % 8) + 12] = 230
@@ -52,7 +52,7 @@ def slowly(number: int) -> np.ndarray:
 def coded(
     path: Path, codec: str, options: dict[str, str], *, times: Sequence[float] = (), gop: int = 40, fps: int = 25
 ) -> Path:
-    """Encode 90 frames, or those of `times`, with few key frames; frame n is `slowly(n)`."""
+    """Encode 90 frames, or one for each of `times`, with few keyframes. Frame n is `slowly(n)`."""
     with av.open(str(path), "w", format=RAW.get(path.name)) as container:
         stream = container.add_stream(codec, rate=fps, width=96, height=64, options=options)
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -68,17 +68,17 @@ def coded(
 
 
 def number_of(frame: Frame, count: int) -> int:
-    """Which of the first frames it is."""
+    """Return the number of a frame among the first `count` frames."""
     return min(range(count), key=lambda number: np.abs(slowly(number).astype(int) - frame.image).mean())
 
 
 @pytest.mark.parametrize(("name", "codec", "options"), FORMATS)
-def test_a_frame_is_shown_from_its_time_until_the_next(
+def test_frame_is_shown_from_its_time_until_the_next(
     name: str, codec: str, options: dict[str, str], tmp_path: Path
 ) -> None:
     path = coded(tmp_path / name, codec, options)
     frames = list(FrameReader(path))
-    assert [number_of(frame, 90) for frame in frames[::5]] == list(range(0, 90, 5)), "none is missing, in their order"
+    assert [number_of(frame, 90) for frame in frames[::5]] == list(range(0, 90, 5)), "all frames in order"
     assert np.diff([frame.time for frame in frames]) == pytest.approx(1 / 25, abs=0.0011)
     for number in (0, 1, 13, 39, 41, 62, 88, 89):
         for time in (frames[number].time, frames[number].time + 0.025):
@@ -91,7 +91,7 @@ def test_a_frame_is_shown_from_its_time_until_the_next(
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
 def test_distant_frames_are_shown_until_the_next(name: str, tmp_path: Path) -> None:
-    """Time lapse, screen recordings, cameras that send what changes."""
+    """Such frames occur in time lapses, screen recordings and cameras that send changes only."""
     times = [0.0, 1.0, 12.0, 12.1, 40.0, 40.1]
     path = coded(tmp_path / name, "libx264", {"bf": "0"}, times=times, gop=3)
     for time, number in ((0.9, 0), (5.0, 1), (11.99, 1), (12.05, 2), (30.0, 3), (40.05, 4)):
@@ -104,15 +104,15 @@ def test_distant_frames_are_shown_until_the_next(name: str, tmp_path: Path) -> N
     sandbox._kill_idle()
 
 
-def test_before_its_first_frame_a_video_shows_that(film: Film) -> None:
+def test_first_frame_is_shown_before_its_time(film: Film) -> None:
     path = film("late.mkv", times=[2 + i / 10 for i in range(20)], tone=440, seconds=4)
     shown = frame_at(path, 0.5)
     assert shown.time == pytest.approx(2.0, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
-def test_the_last_frame_is_shown_until_the_audio_ends(name: str, film: Film) -> None:
-    """A camera whose images stop is no truncated file, though Matroska declares one duration for all streams."""
+def test_last_frame_is_shown_until_the_audio_ends(name: str, film: Film) -> None:
+    """A file whose frames end before its audio is not truncated. Matroska declares one duration for all streams."""
     path = film(name, times=[i / 10 for i in range(20)], tone=440, seconds=9)
     reader = FrameReader(path)
     assert len(list(reader)) == 20
@@ -125,15 +125,15 @@ def test_the_last_frame_is_shown_until_the_audio_ends(name: str, film: Film) -> 
         frame_at(path, 30.0)
 
 
-def test_a_truncated_file_does_not_show_its_last_frame_for_ever(film: Film) -> None:
+def test_last_frame_of_a_truncated_file_is_not_shown_after_the_cut(film: Film) -> None:
     path = film("cut.mp4", seconds=20, paint=lambda time: textured(round(time * 10)), options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(TruncatedMediaError):
         frame_at(path, 18.0)
 
 
-def test_times_go_on_where_the_clock_of_mpeg_ts_begins_anew(film: Film) -> None:
-    """It has 33 bits: 26.5 hours."""
+def test_times_continue_after_the_clock_of_mpeg_ts_wraps(film: Film) -> None:
+    """The clock has 33 bits and wraps after 26.5 hours."""
     wrap = 2**33 / 90_000
     path = film("wrapped.ts", times=[wrap - 2.5 + i / 10 for i in range(60)], paint=lambda t: textured(round(t * 10)))
     frames = list(FrameReader(path))
@@ -145,7 +145,7 @@ def test_times_go_on_where_the_clock_of_mpeg_ts_begins_anew(film: Film) -> None:
 
 
 def with_pixels(path: Path, width: int, height: int, tall: int, wide: int) -> Path:
-    """A video whose pixels are `wide` to `tall`; a white square as it is shown, in black."""
+    """Write a video with pixels of `wide` to `tall` that displays a white square on black."""
     aspect = wide / tall
     image = np.zeros((height, width, 3), np.uint8)
     side = height // 2
@@ -164,10 +164,10 @@ def with_pixels(path: Path, width: int, height: int, tall: int, wide: int) -> Pa
 @pytest.mark.parametrize(
     ("width", "height", "tall", "wide", "shown"),
     [(352, 144, 11, 5, (144, 160)), (144, 108, 3, 4, (108, 192)), (96, 64, 1, 1, (64, 96)), (96, 64, 1, 200, (64, 96))],
-    ids=["half of an analogue image", "HDV", "square", "absurd"],
+    ids=["analogue field", "HDV", "square", "invalid"],
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
-def test_images_have_the_shape_that_is_shown(
+def test_frames_have_the_display_aspect_ratio(
     name: str, width: int, height: int, tall: int, wide: int, shown: tuple[int, int], tmp_path: Path
 ) -> None:
     path = with_pixels(tmp_path / name, width, height, tall, wide)
@@ -175,12 +175,12 @@ def test_images_have_the_shape_that_is_shown(
     assert image.shape[:2] == shown
     if tall != wide and wide < 200:
         white = image[..., 0] > 128
-        assert white[2].sum() == pytest.approx(white[:, 2].sum(), abs=3), "a square is a square"
+        assert white[2].sum() == pytest.approx(white[:, 2].sum(), abs=3), "the square is displayed as a square"
     assert sandbox.image_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
     sandbox._kill_idle()
 
 
-def test_pixels_that_are_not_square_are_turned_with_the_image(tmp_path: Path) -> None:
+def test_pixel_aspect_ratio_is_rotated_with_the_frame(tmp_path: Path) -> None:
     from PIL import Image
 
     path = with_pixels(tmp_path / "a.mp4", 352, 144, 11, 5)

@@ -1,4 +1,4 @@
-"""Images of every listed format and mode, files made to do harm, and what the sandbox does about them."""
+"""Tests of decoding images: every format and mode, malicious files, and the limits of the sandbox."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.sandbox import client as sandbox
 
 HALVES = np.concatenate([plain(200, 30, 30, height=16), plain(30, 30, 200, height=32)])
-"""Red above blue; neither square nor symmetric, so that each turn can be told from the others."""
+"""Red above blue. Neither square nor symmetric, so every rotation is distinguishable."""
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
 
 
 def png(width: int, height: int, *, depth: int = 8, color: int = 2, extra: bytes = b"", data: bytes = b"") -> bytes:
-    """A PNG with any header; without `data` it is black and of that size."""
+    """Return a PNG with any header. Without `data` its pixels are black."""
     row = b"\0" * (1 + (width * depth * {0: 1, 2: 3, 3: 1}[color] + 7) // 8)
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     data = data or zlib.compress(row * height)
@@ -55,13 +55,13 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def mean_colors(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean colour of the upper and of the lower quarter."""
+    """Return the mean colours of the upper and the lower quarter."""
     quarter = len(image) // 4
     return image[:quarter].mean(axis=(0, 1)), image[-quarter:].mean(axis=(0, 1))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_listed_format_is_recognised_by_its_content(tmp_path: Path, kind: str) -> None:
+def test_every_format_is_recognised_by_its_content(tmp_path: Path, kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     path = tmp_path / "named.xyz"
@@ -77,7 +77,7 @@ def test_every_listed_format_is_recognised_by_its_content(tmp_path: Path, kind: 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(9))
 def test_images_are_shown_upright(tmp_path: Path, kind: str, orientation: int) -> None:
-    """EXIF names the side of the stored image at which the top is to be shown."""
+    """The EXIF orientation names the side of the stored image that is displayed at the top."""
     turns = {2: "fliplr", 3: "rot180", 4: "flipud", 5: "transpose", 6: "rot90", 7: "transverse", 8: "rot270"}
     stored = {
         None: HALVES, "fliplr": HALVES[:, ::-1], "rot180": HALVES[::-1, ::-1], "flipud": HALVES[::-1],
@@ -120,7 +120,7 @@ MODES: dict[str, tuple[Image.Image, str, tuple[int, int, int]]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_becomes_its_colour(tmp_path: Path, mode: str) -> None:
+def test_every_mode_is_converted_to_rgb(tmp_path: Path, mode: str) -> None:
     image, kind, color = MODES[mode]
     path = tmp_path / "image"
     path.write_bytes(saved(image, kind))
@@ -136,14 +136,14 @@ def test_16_bits_keep_their_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [ramp().astype(np.float32) / 1e9, ramp().astype(np.int32) * 9000])
-def test_values_without_a_scale_are_stretched(tmp_path: Path, values: NDArray[np.generic]) -> None:
+def test_values_without_a_fixed_scale_are_stretched(tmp_path: Path, values: NDArray[np.generic]) -> None:
     path = tmp_path / "image.tif"
     path.write_bytes(saved(Image.fromarray(values), "TIFF"))
     np.testing.assert_allclose(sandbox.decode_image(path)[..., 0], ramp() / 257, atol=1)
     assert sandbox.decode_image(path).min() == 0
 
 
-def test_not_finite_values_are_an_image_all_the_same(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_accepted(tmp_path: Path) -> None:
     values = ramp().astype(np.float32)
     values[0, :3] = np.nan, np.inf, -np.inf
     path = tmp_path / "image.tif"
@@ -152,7 +152,7 @@ def test_not_finite_values_are_an_image_all_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WebP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_image_counts(tmp_path: Path, kind: str) -> None:
+def test_first_image_of_an_animation_is_used(tmp_path: Path, kind: str) -> None:
     images = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "lime")]
     path = tmp_path / "moving"
     path.write_bytes(saved(images[0], kind, save_all=True, append_images=images[1:]))
@@ -208,7 +208,7 @@ def test_metadata_that_unpack_to_gigabytes_are_refused(tmp_path: Path, bomb: str
 
 
 def animation(kind: str) -> bytes:
-    """A small file of images that take much memory when all of them are decoded."""
+    """Return a small file whose images take much memory if all of them are decoded."""
     if kind == "GIF":
         frame = saved(Image.new("P", (4000, 4000)), "GIF")
         start = frame.index(b",\0\0\0\0")
@@ -220,7 +220,7 @@ def animation(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "WebP", "AVIF"])
-def test_of_many_large_images_one_is_decoded(tmp_path: Path, kind: str) -> None:
+def test_only_one_of_many_large_images_is_decoded(tmp_path: Path, kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     path = tmp_path / "moving"
@@ -237,7 +237,7 @@ def test_an_avif_image_beyond_the_limit_is_refused(tmp_path: Path) -> None:
         sandbox.decode_image(path)
 
 
-def test_the_memory_of_decoding_an_image_is_limited(tmp_path: Path) -> None:
+def test_memory_for_decoding_an_image_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(saved(Image.new("RGB", (5000, 5000)), "PNG"))
     sandbox._kill_idle()
@@ -273,7 +273,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_what_is_no_image_is_one_error_in_one_line(tmp_path: Path, damage: str) -> None:
+def test_invalid_image_is_a_one_line_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "holiday.png"
     path.write_bytes(DAMAGED[damage])
     with pytest.raises(UnreadableMediaError, match=r"cannot read .*holiday\.png as an image: .+; convert it") as caught:
@@ -281,8 +281,8 @@ def test_what_is_no_image_is_one_error_in_one_line(tmp_path: Path, damage: str) 
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow hands PostScript to Ghostscript."""
+def test_decoding_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow passes PostScript to Ghostscript."""
     log = tmp_path / "log"
     for name in ("gs", "gswin64c", "djpeg", "cjpeg"):
         program = tmp_path / "bin" / name
@@ -290,7 +290,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         program.write_text(f"#!/bin/sh\necho $0 >> {log}\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    sandbox._kill_idle()  # a child with this PATH
+    sandbox._kill_idle()  # the next child gets this PATH
     path = tmp_path / "holiday.png"
     path.write_bytes(POSTSCRIPT)
     with pytest.raises(UnreadableMediaError):
@@ -299,7 +299,7 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_other_format_is_registered_in_the_sandbox(tmp_path: Path) -> None:
-    """Registered is what the process imports to decode each listed format, and something that is none of them."""
+    """Decode a file of each format and an unsupported one, then list the formats registered in Pillow."""
     for kind in FORMATS[:-1]:
         (tmp_path / kind).write_bytes(saved(Image.fromarray(HALVES), kind))
     (tmp_path / "none").write_bytes(POSTSCRIPT)
@@ -321,7 +321,7 @@ print(*Image.OPEN)
     assert set(result.stdout.split()) <= {"JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF"}
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_missing_and_special_files_have_typed_errors(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
     for name, kind in {
@@ -339,8 +339,8 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         load_image("data:image/png;base64," + "A" * 5000, (8, 8))
 
 
-def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None:
-    """A PIL image may be in any mode, and may carry its turn."""
+def test_pil_images_of_the_caller_are_decoded_in_this_process(tmp_path: Path) -> None:
+    """A PIL image may have any mode and an EXIF orientation."""
     sandbox._kill_idle()
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -353,6 +353,6 @@ def test_images_of_the_caller_are_decoded_where_they_are(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("item", [b"bytes", 3, None, HALVES[..., 0], HALVES.astype(np.float32), HALVES[:0]])
-def test_other_things_are_no_images(item: object) -> None:
+def test_unsupported_inputs_are_refused(item: object) -> None:
     with pytest.raises(InvalidInputError, match="not an image"):
         load_image(item, (8, 8))

@@ -44,12 +44,12 @@ from var_plugin.media.sandbox.connection import Connection
 
 IMAGE = np.zeros((32, 32, 3), np.uint8)
 LARGE = (480, 640)
-"""Height and width at which a minute of frames is more than a decoder may be ahead."""
+"""Height and width at which a minute of frames exceeds the shared buffer."""
 
 
 @pytest.fixture(autouse=True)
 def no_child_left() -> Iterator[None]:
-    """Each test begins without a child, and ends with none at work."""
+    """Start and end each test without child processes."""
     sandbox._kill_idle()
     yield
     sandbox._kill_idle()
@@ -57,12 +57,12 @@ def no_child_left() -> Iterator[None]:
 
 
 def children() -> list[int]:
-    """The processes below this one that decode."""
+    """Return the ids of the decoding child processes."""
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [int(pid) for task in tasks for pid in task.read_text().split() if decodes(int(pid))]
+    return [int(pid) for task in tasks for pid in task.read_text().split() if is_decoder(int(pid))]
 
 
-def decodes(pid: int) -> bool:
+def is_decoder(pid: int) -> bool:
     return b"var_plugin.media.sandbox.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
@@ -70,57 +70,57 @@ def moving(time: float) -> np.ndarray:
     return textured(round(time * 10))
 
 
-def test_results_are_those_of_decoding_here(film: Film) -> None:
+def test_results_equal_those_of_decoding_in_process(film: Film) -> None:
     path = film(seconds=4, paint=moving, tone=440)
-    here, there = (reader(path, rate=5, size=(32, 32), start=1.0) for reader in (FrameReader, sandbox.Frames))
-    for mine, other in zip(here, there, strict=True):
+    direct, sandboxed = (reader(path, rate=5, size=(32, 32), start=1.0) for reader in (FrameReader, sandbox.Frames))
+    for mine, other in zip(direct, sandboxed, strict=True):
         assert mine.time == other.time
         assert np.array_equal(mine.image, other.image)
-    assert here.end == there.end > 0
+    assert direct.end == sandboxed.end > 0
     assert np.array_equal(read_audio(path, start=0.5, end=2.0), sandbox.read_audio(path, start=0.5, end=2.0))
     assert probe(path) == sandbox.probe(path)
     assert np.array_equal(image_at(path, 2.0, width=32), sandbox.image_at(path, 2.0, width=32))
 
 
-def test_many_images_arrive_in_order_whether_they_are_awaited_or_wait(film: Film) -> None:
-    """More than both halves of the tray hold, at two sizes, one of them too large for it."""
+def test_many_images_arrive_in_order_for_fast_and_slow_readers(film: Film) -> None:
+    """The images exceed both halves of the buffer. Those of the second size do not fit into it."""
     path = film(seconds=6, paint=moving)
     for size in ((224, 224), (700, 700)):
-        found = sandbox.Frames(path, size=size)
-        for number, (mine, other) in enumerate(zip(FrameReader(path, size=size), found, strict=True)):
+        frames = sandbox.Frames(path, size=size)
+        for number, (mine, other) in enumerate(zip(FrameReader(path, size=size), frames, strict=True)):
             assert mine.time == other.time
             assert np.array_equal(mine.image, other.image)
             if number == 3:
                 time.sleep(0.6)
 
 
-def test_errors_are_those_of_decoding_here(film: Film) -> None:
+def test_errors_equal_those_of_decoding_in_process(film: Film) -> None:
     noise = film.folder / "noise.mp4"
     noise.write_bytes(np.random.default_rng(0).bytes(5_000))
     cut = film("cut.mp4", seconds=20, paint=moving, options={"movflags": "faststart"})
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     for path, kind in ((noise, UnreadableMediaError), (cut, TruncatedMediaError), (Path("no.mp4"), MediaNotFoundError)):
-        found = []
+        errors = []
         for reader in (FrameReader, sandbox.Frames):
             with pytest.raises(kind) as caught:
                 list(reader(path))
-            found.append(caught.value)
-        assert found[0].args == found[1].args
+            errors.append(caught.value)
+        assert errors[0].args == errors[1].args
 
 
-def test_one_child_serves_many_files_and_outlives_bad_ones(film: Film) -> None:
+def test_one_child_decodes_many_files_including_bad_ones(film: Film) -> None:
     good, bad = film(), film.folder / "bad.mp4"
     bad.write_bytes(b"no film")
-    served = set()
+    pids = set()
     for _ in range(3):
         assert len(list(sandbox.Frames(good))) == 20
         with pytest.raises(UnreadableMediaError):
             list(sandbox.Frames(bad))
-        served.update(children())
-    assert len(served) == 1
+        pids.update(children())
+    assert len(pids) == 1
 
 
-def test_two_files_at_once_take_two_children(film: Film) -> None:
+def test_two_files_at_once_use_two_children(film: Film) -> None:
     path = film(paint=moving)
     one, two = iter(sandbox.Frames(path)), iter(sandbox.Frames(path))
     pairs = list(zip(one, two, strict=True))
@@ -147,10 +147,10 @@ def test_each_limit_has_its_error(film: Film, limit: dict[str, int], expected: t
     assert str(path) in str(caught.value)
     assert caught.value.why
     assert caught.value.fix
-    assert len(list(sandbox.Frames(path))) == 20, "the next file is served"
+    assert len(list(sandbox.Frames(path))) == 20, "the next file is decoded"
 
 
-def test_the_memory_of_decoding_is_limited(film: Film) -> None:
+def test_memory_for_decoding_is_limited(film: Film) -> None:
     small, large = film(), film("large.mp4", seconds=0.2, paint=lambda time: np.zeros((2160, 3840, 3), np.uint8))
     list(sandbox.Frames(small))
     (pid,) = children()
@@ -160,14 +160,14 @@ def test_the_memory_of_decoding_is_limited(film: Film) -> None:
     assert len(list(sandbox.Frames(large))) == 2
 
 
-def test_a_slow_file_is_given_up(film: Film) -> None:
-    """So much wall time for each second of footage: here none, so that the silence allowed is all there is."""
+def test_slow_file_times_out(film: Film) -> None:
+    """With a real-time factor of zero, only `stall_seconds` remain for the whole file."""
     path = film(seconds=60, paint=moving)
     with pytest.raises(DecodingTimeoutError, match="of it"):
         list(sandbox.Frames(path, limits=replace(DEFAULT_LIMITS, realtime_factor=0.0, stall_seconds=0.02)))
 
 
-def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
+def test_time_between_requests_does_not_count(film: Film) -> None:
     path = film(seconds=3, paint=moving)
     frames = iter(sandbox.Frames(path, limits=replace(DEFAULT_LIMITS, stall_seconds=1.0, realtime_factor=0.0)))
     next(frames)
@@ -175,7 +175,7 @@ def test_time_in_which_nobody_asks_does_not_count(film: Film) -> None:
     assert len(list(frames)) == 29
 
 
-def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
+def test_stalled_decoder_is_killed(film: Film) -> None:
     path = film(seconds=60, paint=moving)
     frames = iter(sandbox.Frames(path, size=LARGE, limits=replace(DEFAULT_LIMITS, stall_seconds=0.5)))
     next(frames)
@@ -188,7 +188,7 @@ def test_a_decoder_that_hangs_is_killed(film: Film) -> None:
     assert not children()
 
 
-def test_a_decoder_that_dies_is_an_error_of_that_file(film: Film) -> None:
+def test_killed_decoder_is_an_error_of_that_file(film: Film) -> None:
     path = film(seconds=60, paint=moving)
     frames = iter(sandbox.Frames(path, size=LARGE))
     next(frames)
@@ -200,7 +200,7 @@ def test_a_decoder_that_dies_is_an_error_of_that_file(film: Film) -> None:
     assert len(list(sandbox.Frames(path, end=1.0))) == 10
 
 
-def test_a_reader_that_is_left_leaves_no_child(film: Film) -> None:
+def test_abandoned_reader_leaves_no_child(film: Film) -> None:
     frames = iter(sandbox.Frames(film(seconds=60, paint=moving)))
     next(frames)
     assert len(children()) == 1
@@ -209,7 +209,7 @@ def test_a_reader_that_is_left_leaves_no_child(film: Film) -> None:
 
 
 def test_children_end_with_their_parent(film: Film) -> None:
-    """Killed without a chance to say so, in the middle of a file."""
+    """The parent is killed by SIGKILL in the middle of a file."""
     path = film(seconds=60, paint=moving)
     code = """
 import sys
@@ -223,17 +223,17 @@ input()
     parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout
     child = int(parent.stdout.readline().split()[1])
-    assert decodes(child)
+    assert is_decoder(child)
     parent.kill()
     parent.communicate()
     deadline = time.monotonic() + 10
-    while (gone := not Path(f"/proc/{child}/cmdline").exists()) is False and time.monotonic() < deadline:
+    while (is_gone := not Path(f"/proc/{child}/cmdline").exists()) is False and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert gone
+    assert is_gone
 
 
-def test_a_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
-    """Its limits are the system's, so they hold for whatever runs in it."""
+def test_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
+    """The operating system enforces the limits for all code in the child."""
     list(sandbox.Frames(film()))
     (pid,) = children()
     limits = Path(f"/proc/{pid}/limits").read_text()
@@ -243,7 +243,7 @@ def test_a_child_cannot_write_files(film: Film, tmp_path: Path) -> None:
     ]
 
 
-def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_are_forwarded(film: Film, caplog: pytest.LogCaptureFixture) -> None:
     path = film("damaged.mp4", seconds=20, paint=moving, options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     for reader in (FrameReader, sandbox.Frames):
@@ -253,8 +253,8 @@ def test_warnings_come_through(film: Film, caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages[0] == caplog.messages[1] == f"{path}: skipped 1 damaged packets"
 
 
-def test_a_fault_of_our_own_is_not_blamed_on_the_file(film: Film, caplog: pytest.LogCaptureFixture) -> None:
-    """The job gets an option that it does not know, as after a change of a library that it calls."""
+def test_internal_error_is_not_blamed_on_the_file(film: Film, caplog: pytest.LogCaptureFixture) -> None:
+    """The job gets an unknown option, as after a change in a library."""
     caplog.set_level(logging.DEBUG, "var_plugin.media.sandbox.client")
     with pytest.raises(DecoderCrashedError, match=r"TypeError: .*unexpected keyword argument 'depth'") as caught:
         sandbox._run_once("image_at", film(), DEFAULT_LIMITS, time=0.0, depth=3)
@@ -266,7 +266,7 @@ def test_a_fault_of_our_own_is_not_blamed_on_the_file(film: Film, caplog: pytest
     assert not children()
 
 
-def test_a_child_that_does_not_start_says_why(
+def test_child_that_does_not_start_reports_why(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = film()
@@ -277,11 +277,11 @@ def test_a_child_that_does_not_start_says_why(
         sandbox.probe(path)
     assert "var-plugin doctor" in caught.value.fix
     assert caught.value.__notes__[0].startswith("Traceback")
-    assert capfd.readouterr().err == "", "the terminal is the user's"
+    assert capfd.readouterr().err == "", "nothing is printed to the terminal"
 
 
-def test_a_child_whose_results_are_not_wanted_any_more_ends_quietly(film: Film) -> None:
-    """It is at work when its parent closes the connection, and cannot send."""
+def test_child_exits_without_output_when_its_connection_closes(film: Film) -> None:
+    """The parent closes the connection while the child is decoding."""
     child = sandbox._Child()
     next(child.run("frames", film(seconds=20, paint=moving), DEFAULT_LIMITS, {"size": LARGE}))
     child._connection.close()
@@ -289,7 +289,7 @@ def test_a_child_whose_results_are_not_wanted_any_more_ends_quietly(film: Film) 
     assert child.kill() == "", "nothing was printed"
 
 
-LIES: list[tuple[str, object, NDArray[Any] | None]] = [
+INVALID_RESULTS: list[tuple[str, object, NDArray[Any] | None]] = [
     ("frames", {"time": "1.0e"}, IMAGE),
     ("frames", {"time": None}, IMAGE),
     ("frames", {"time": float("nan")}, IMAGE),
@@ -323,11 +323,11 @@ LIES: list[tuple[str, object, NDArray[Any] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("job", "values", "array"), LIES, ids=lambda value: str(value)[:30])
-def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
+@pytest.mark.parametrize(("job", "values", "array"), INVALID_RESULTS, ids=lambda value: str(value)[:30])
+def test_invalid_result_is_a_crash_of_that_file(
     monkeypatch: pytest.MonkeyPatch, film: Film, job: str, values: object, array: NDArray[Any] | None
 ) -> None:
-    """A decoder that its file has taken over may say anything; here a socket says it in its place."""
+    """A compromised decoder may send anything. Here a socket sends it in place of the child."""
     path = film()
     reads: dict[str, Callable[[], object]] = {
         "frames": lambda: list(sandbox.Frames(path, size=IMAGE.shape[:2], motion=32)),
@@ -338,46 +338,46 @@ def test_an_answer_that_no_decoder_gives_is_a_crash_of_that_file(
         "copy": lambda: export_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
         "encode": lambda: encode_clip(path, 0.0, 1.0, path.with_name("clip.mp4")),
     }
-    sandbox.probe(path)  # a real child, whose end of the connection is taken
+    sandbox.probe(path)  # starts a child, whose connection is replaced below
     (child,) = sandbox._idle
-    ours, theirs = socket.socketpair()
-    monkeypatch.setattr(child, "_connection", Connection(ours, 5.0))
-    liar = Connection(theirs)
-    liar.send({"values": values}, array)
-    liar.send({"done": True})
+    parent_end, child_end = socket.socketpair()
+    monkeypatch.setattr(child, "_connection", Connection(parent_end, 5.0))
+    compromised = Connection(child_end)
+    compromised.send({"values": values}, array)
+    compromised.send({"done": True})
     with pytest.raises(DecoderCrashedError, match="it sent an invalid result"):
         reads[job]()
     assert not children()
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_answers_that_are_too_few_or_too_many_are_a_crash(monkeypatch: pytest.MonkeyPatch, film: Film) -> None:
+def test_too_few_or_too_many_results_are_a_crash(monkeypatch: pytest.MonkeyPatch, film: Film) -> None:
     path = film()
-    for answers in ([], [{"values": {}}] * 2, [{"error": []}], [{"batch": 1, "half": 0}], [{"batch": [{}]}]):
+    for replies in ([], [{"values": {}}] * 2, [{"error": []}], [{"batch": 1, "half": 0}], [{"batch": [{}]}]):
         sandbox.probe(path)
-        ours, theirs = socket.socketpair()
-        monkeypatch.setattr(sandbox._idle[-1], "_connection", Connection(ours, 5.0))
-        liar = Connection(theirs)
-        for answer in (*answers, {"done": True}):
-            liar.send(answer, IMAGE if "values" in answer else None)
+        parent_end, child_end = socket.socketpair()
+        monkeypatch.setattr(sandbox._idle[-1], "_connection", Connection(parent_end, 5.0))
+        compromised = Connection(child_end)
+        for reply in (*replies, {"done": True}):
+            compromised.send(reply, IMAGE if "values" in reply else None)
         with pytest.raises(DecoderCrashedError):
             sandbox.image_at(path, 0.0, width=32)
         sandbox._kill_idle()
 
 
-def test_nothing_is_decoded_or_muxed_in_this_process(
+def test_nothing_is_decoded_or_muxed_outside_the_sandbox(
     film: Film, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for the index, nor for queries, thumbnails and clips."""
+    """Indexing, queries, thumbnails and clips decode in the sandbox only."""
     video, other = film("film.mp4", tone=440.0), film("film.avi", codec="mjpeg", seconds=1)
     Image.fromarray(textured(3)).save(tmp_path / "image.png")
 
-    def opened_here(*words: object, **options: object) -> None:
-        pytest.fail(f"opened here: {words}")
+    def fail_on_open(*arguments: object, **options: object) -> None:
+        pytest.fail(f"opened in this process: {arguments}")
 
-    monkeypatch.setattr(av, "open", opened_here)
-    monkeypatch.setattr(Image, "open", opened_here)
-    monkeypatch.setattr(ImageFile.ImageFile, "__init__", opened_here)
+    monkeypatch.setattr(av, "open", fail_on_open)
+    monkeypatch.setattr(Image, "open", fail_on_open)
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", fail_on_open)
     assert index.add([video, other]).ok
     (entry, *_) = index.videos()
     assert index.search(image=tmp_path / "image.png", thumbnails=True)
@@ -396,11 +396,11 @@ DECODING = {
 }  # fmt: skip
 
 
-def test_footage_is_decoded_nowhere_else() -> None:
-    """What a file does to its decoder must not reach the process; training reads data that one chose oneself."""
+def test_no_other_module_imports_decoding_functions() -> None:
+    """Decoders of untrusted files run in the sandbox. Training reads data that its user has chosen."""
     package = Path(sandbox.__file__).parents[2]
     outside = [path for path in package.rglob("*.py") if path.parent.name not in {"media", "sandbox", "training"}]
-    found = [
+    imports = [
         (path.name, name.name)
         for path in outside
         for node in ast.walk(ast.parse(path.read_text()))
@@ -409,4 +409,4 @@ def test_footage_is_decoded_nowhere_else() -> None:
         if name.name in DECODING
     ]
     assert len(outside) > 50
-    assert not found
+    assert not imports

@@ -12,7 +12,7 @@ from var_plugin.media.sandbox.connection import Connection
 
 @pytest.fixture
 def ends() -> tuple[socket.socket, Connection]:
-    """A raw end that may send anything, and the wire at the other."""
+    """Return a raw socket, which may send anything, and a Connection at its other end."""
     raw, end = socket.socketpair()
     return raw, Connection(end, timeout=0.2)
 
@@ -21,7 +21,7 @@ def packed(content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + content
 
 
-def test_messages_and_arrays_come_as_they_were_sent() -> None:
+def test_messages_and_arrays_are_received_unchanged() -> None:
     one, two = map(Connection, socket.socketpair())
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     one.send({"values": {"time": 1.5}}, image[:, ::-1])
@@ -43,21 +43,21 @@ def test_messages_and_arrays_come_as_they_were_sent() -> None:
         json.dumps({"shape": [1 << 40]}).encode(), b'{"shape": [1], "dtype": "object"}',
     ],
 )  # fmt: skip
-def test_whatever_breaks_the_form_is_refused(ends: tuple[socket.socket, Connection], content: bytes) -> None:
+def test_malformed_messages_are_refused(ends: tuple[socket.socket, Connection], content: bytes) -> None:
     raw, connection = ends
     raw.sendall(packed(content))
     with pytest.raises(ValueError):
         connection.receive(10)
 
 
-def test_a_length_out_of_all_proportion_is_not_believed(ends: tuple[socket.socket, Connection]) -> None:
+def test_too_long_message_is_refused(ends: tuple[socket.socket, Connection]) -> None:
     raw, connection = ends
     raw.sendall(b"\xff\xff\xff\xff")
     with pytest.raises(ValueError, match="too long"):
         connection.receive()
 
 
-def test_an_end_that_goes_away_or_stops_in_the_middle(ends: tuple[socket.socket, Connection]) -> None:
+def test_closed_and_stalled_connections_have_different_errors(ends: tuple[socket.socket, Connection]) -> None:
     raw, connection = ends
     raw.sendall(packed(b"{}")[:-1])
     assert connection.wait(1.0)
@@ -68,7 +68,7 @@ def test_an_end_that_goes_away_or_stops_in_the_middle(ends: tuple[socket.socket,
         connection.receive()
 
 
-def test_waiting_ends_with_a_message_or_in_time() -> None:
+def test_wait_ends_with_a_message_or_on_timeout() -> None:
     one, two = map(Connection, socket.socketpair())
     assert not two.wait(0.01)
     one.send({})
