@@ -49,8 +49,8 @@ def test_an_image_starts_a_new_request(state: AppState, image: str) -> None:
 
 
 def test_audio_is_refused_by_a_suite_without_audio(state: AppState, film: Film) -> None:
-    sound = film("said.webm.mp4", seconds=2, tone=440.0, images=False)
-    session = handle_message(state, Session(), "", [str(sound)])
+    audio = film("speech.webm.mp4", seconds=2, tone=440.0, images=False)
+    session = handle_message(state, Session(), "", [str(audio)])
     assert session.moments == ()
     assert "cannot encode audio" in session.turns[-1].answer
 

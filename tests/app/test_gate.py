@@ -168,8 +168,8 @@ def test_old_attachments_are_deleted_for_new_uploads(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_refused(two_cameras: Index) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(InvalidInputError, match=f"port {port}.*in use.*--port"):
             check_address("127.0.0.1", port)
         with pytest.raises(InvalidInputError), running_page(two_cameras, PageOptions(port=port)):

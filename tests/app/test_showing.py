@@ -58,7 +58,7 @@ def test_the_curve_covers_the_video_and_marks_the_moments(two_cameras: Index) ->
 def test_the_overview_reports_omitted_videos(two_cameras: Index) -> None:
     moments = answer_request(two_cameras, ChatRequest(text="green", limit=9)).moments
     figure, omitted = overview(two_cameras, moments, UTC)
-    assert omitted == "1 videos have no known clock time"
+    assert omitted == "videos without a known clock time: 1"
     assert figure.data[0].y[0] == "north"
     assert figure.data[0].x[0] == NOON.replace(tzinfo=None)
     assert set(figure.data[-1].y) == {"north"}

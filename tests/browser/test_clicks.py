@@ -157,7 +157,7 @@ def assert_chat_works(page: Page, clicked: str) -> None:
     ask(page, "green")
     after = questions(page)
     assert after[:-1] == before, f"the conversation is lost after a click on {clicked}"
-    assert after[-1].endswith("green"), f"no question is shown after a click on {clicked}"
+    assert after[-1].endswith("green"), f"no question appears after a click on {clicked}"
     assert "north-gate" in cards(page)[0], f"no answer after a click on {clicked}"
 
 

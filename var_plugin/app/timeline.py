@@ -71,8 +71,8 @@ def overview(index: VideoIndex, moments: Sequence[Moment], zone: tzinfo) -> tupl
     figure.update_yaxes(type="category", automargin=True)
     figure.update_layout(title_text="All cameras over time. Bars: videos. Diamonds: moments of the answer.")
     omitted = [
-        f"{len(timed) - len(drawn)} earlier videos are not shown" if len(timed) > len(drawn) else "",
-        f"{len(videos) - len(timed)} videos have no known clock time" if len(videos) > len(timed) else "",
+        f"earlier videos not shown: {len(timed) - len(drawn)}" if len(timed) > len(drawn) else "",
+        f"videos without a known clock time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
     ]
     return figure, "; ".join(filter(None, omitted))
 

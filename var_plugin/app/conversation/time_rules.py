@@ -198,7 +198,7 @@ def _note_ambiguous_hour(state: ParseState, words: str, *limits: datetime | None
         return
     if any(limit and 1 <= limit.hour <= 11 for limit in limits):
         clocks = " to ".join(f"{limit:%H:%M}" for limit in limits if limit)
-        state.notes.append(f"“{words}” is read as {clocks}; say am or pm")
+        state.notes.append(f"“{words}” is read as {clocks}; add am or pm")
 
 
 def _around(match: re.Match[str], state: ParseState) -> None:
