@@ -108,7 +108,7 @@ class UploadQuota:
         if self._used() + needed > self._max_bytes:
             raise RefusedRequestError(507, "too many uploads are stored; try again later")
         if shutil.disk_usage(self._folder).free - needed < MIN_FREE_BYTES:
-            raise RefusedRequestError(507, "the disk is nearly full; delete files before uploading")
+            raise RefusedRequestError(507, "the disk is nearly full; uploads are refused")
 
     def _used(self) -> int:
         return sum(size for _, size, _ in self._files())
