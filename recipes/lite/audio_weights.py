@@ -24,7 +24,7 @@ def rounds_of(folder: Path) -> dict[str, int | None]:
 
     None stands for what has learned from all folds, or does not say.
     """
-    found: dict[str, int | None] = LiteSoundWeights(folder).configuration.get("rounds", {})
+    found: dict[str, int | None] = LiteSoundWeights(folder).configuration.get("folds", {})
     return {part: found.get(part) for part in ("network", "towers")}
 
 
@@ -48,9 +48,9 @@ def save(model: SoundModel, folder: Path, recipe: Recipe, rounds: Mapping[str, i
         "network": {"widths": recipe.widths, "residuals": recipe.residuals, "features": FEATURES},
         "sound_tower": {"hidden": recipe.sound_hidden, "dim": recipe.dim},
         "sentence_tower": {"hidden": recipe.sentence_hidden, "dim": recipe.dim},
-        "sounds": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
+        "audio_input": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
         "recipe": asdict(recipe),
-        "rounds": dict(rounds),
+        "folds": dict(rounds),
     }
     _write_configuration(folder, configuration)
 

@@ -229,9 +229,9 @@ def save(
     configuration = {
         "dim": model.config.embedding_dim,
         "model": {name: getattr(model.config, name) for name in names},
-        "motion": list(KINDS),
-        "calibration": [round(value, 5) for value in calibration],
-        "background": background,
+        "motion_classes": list(KINDS),
+        "detector_calibration": [round(value, 5) for value in calibration],
+        "score_statistics": background,
         "recipe": asdict(recipe),
     }
     (folder / "alan.json").write_text(json.dumps(configuration, indent=2) + "\n")

@@ -118,7 +118,7 @@ def names_no_street(caption: str) -> bool:
 def write(confidence: LogisticCalibrator, configuration: Path) -> None:
     """Write the confidence of texts into the configuration of the weights, and leave the rest as it is."""
     kept = json.loads(configuration.read_text())
-    kept["confidence"] = {"text": {name: round(value, 5) for name, value in asdict(confidence).items()}}
+    kept["calibrators"] = {"text": {name: round(value, 5) for name, value in asdict(confidence).items()}}
     configuration.write_text(json.dumps(kept, indent=2) + "\n")
 
 

@@ -7,7 +7,7 @@ from tests.colors import ColorNames, MeanColor
 from tests.films import plain
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.base import unit
-from var_plugin.encoders.ensembling import CroppedPictures, PromptedText
+from var_plugin.encoders.ensembling import CroppedImages, PromptedText
 
 
 def test_a_text_is_the_mean_of_its_wordings() -> None:
@@ -31,7 +31,7 @@ def test_crops_are_the_centre_and_the_corners(crops: int, seen: set[tuple[int, i
             looked_at.extend(pictures)
             return super().encode(pictures)
 
-    encoder = CroppedPictures(Watching(), crops)
+    encoder = CroppedImages(Watching(), crops)
     assert encoder.size == (32, 32), "as 256 pixels to crops of 224"
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[..., 0], picture[..., 1] = np.mgrid[:32, :32]
@@ -51,8 +51,6 @@ def test_ten_crops_see_both_sides_of_the_mirror() -> None:
     half = plain(250, 0, 0, height=32, width=32)
     half[:, 16:] = (0, 0, 250)
     np.testing.assert_allclose(
-        CroppedPictures(Left(), 10).encode([half]), CroppedPictures(Left(), 10).encode([half[:, ::-1]]), atol=FLOAT32
+        CroppedImages(Left(), 10).encode([half]), CroppedImages(Left(), 10).encode([half[:, ::-1]]), atol=FLOAT32
     )
-    assert not np.allclose(
-        CroppedPictures(Left(), 5).encode([half]), CroppedPictures(Left(), 5).encode([half[:, ::-1]])
-    )
+    assert not np.allclose(CroppedImages(Left(), 5).encode([half]), CroppedImages(Left(), 5).encode([half[:, ::-1]]))

@@ -24,7 +24,7 @@ LITE = Path(__file__).parent / "lite" / "weights"
 
 _BATCH = 64
 
-_OF_ANSWERS_ONLY = ("background", "confidence", "recipe", "rounds")
+_OF_ANSWERS_ONLY = ("score_statistics", "calibrators", "recipe", "folds")
 """What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""
 
 
@@ -56,11 +56,13 @@ class WeightFolder:
 
     def score_statistics(self) -> dict[Modality, ScoreStatistics]:
         """Return, per query modality, how similar a query is to content that has nothing to do with it."""
-        return {modality: ScoreStatistics(**numbers) for modality, numbers in self.configuration["background"].items()}
+        return {
+            modality: ScoreStatistics(**numbers) for modality, numbers in self.configuration["score_statistics"].items()
+        }
 
     def calibrators(self) -> dict[Modality, LogisticCalibrator]:
         """Return, per query modality with labelled data, how sure a score makes one; nothing before it was fitted."""
-        fitted = self.configuration.get("confidence", {})
+        fitted = self.configuration.get("calibrators", {})
         return {modality: LogisticCalibrator(**numbers) for modality, numbers in fitted.items()}
 
     def part(self, name: str) -> dict[str, Tensor]:

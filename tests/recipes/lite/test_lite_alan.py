@@ -136,10 +136,10 @@ def test_a_query_with_too_few_others_is_left_out() -> None:
 
 def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "alan.json"
-    file.write_text('{"dim": 231, "confidence": {"text": {"slope": 9.0, "size": 9.0, "offset": 9.0}}}')
+    file.write_text('{"dim": 231, "calibrators": {"text": {"slope": 9.0, "size": 9.0, "offset": 9.0}}}')
     write(LogisticCalibrator(slope=1.5, size=0.25, offset=-2.0), file)
     kept = json.loads(file.read_text())
-    assert kept == {"dim": 231, "confidence": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
+    assert kept == {"dim": 231, "calibrators": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ the head convolution; its mean over space; the ImageNet class scores."""
 TUNABLE_BLOCKS = (13, 14, 15)
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-_GRAPH_VERSION = 2
+_GRAPH_VERSION = 3
 _STRIDE = 32
 _BATCH = 8  # a CPU gains nothing beyond it
 _BN_EPSILON = 1e-3

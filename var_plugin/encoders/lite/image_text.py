@@ -50,9 +50,7 @@ class LiteImageEncoder:
         features, logits = self._backbone.features(images, ["features", "logits"])
         tokens = torch.from_numpy(features).flatten(2).transpose(1, 2)
         general = self._weights.general.image(torch.from_numpy(logits))
-        return _join(
-            self._tower(tokens), general, torch.tensor(self._weights.configuration["general_share"]["picture"])
-        )
+        return _join(self._tower(tokens), general, torch.tensor(self._weights.configuration["general_share"]["image"]))
 
     @cached_property
     def _backbone(self) -> EfficientNetLite:

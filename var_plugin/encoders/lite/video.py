@@ -57,13 +57,13 @@ class LiteAlan(WeightFolder):
     @property
     def calibration(self) -> tuple[float, float]:
         """Slope and offset of the detector's logits: one half means as likely a fight as not."""
-        slope, offset = self.configuration["calibration"]
+        slope, offset = self.configuration["detector_calibration"]
         return float(slope), float(offset)
 
     def cuts(self, clips: Vectors) -> NDArray[np.bool_]:
         """Tell for each clip vector (n, dim) whether what moves in it resembles a cut more than anything else."""
         start = self.configuration["model"]["hidden_size"]
-        kinds = self.configuration["motion"]
+        kinds = self.configuration["motion_classes"]
         return np.asarray(clips[:, start : start + len(kinds)].argmax(axis=1) == kinds.index("cut"))
 
 
