@@ -35,7 +35,7 @@ import var_plugin as vp
 from var_plugin.config import CameraClock
 from var_plugin.encoders.audio_features import AudioFeatures
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.lite.audio import LiteSoundEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
@@ -78,7 +78,7 @@ def stand_in() -> None:
         width = getattr(encoder, method)(example).shape[1]
 
         def noise(_: Any, items: Any) -> np.ndarray:
-            return unit(chance.standard_normal((len(items), width), np.float32))
+            return l2_normalize(chance.standard_normal((len(items), width), np.float32))
 
         setattr(type(encoder), method, noise)
 
@@ -104,7 +104,7 @@ def noise_hour(suite: vp.Suite, number: int) -> VideoEmbeddings:
     chance = np.random.default_rng(number)
 
     def drawn(count: int, space: str) -> np.ndarray:
-        return unit(chance.standard_normal((count, suite.spaces[space].dim), np.float32))
+        return l2_normalize(chance.standard_normal((count, suite.spaces[space].dim), np.float32))
 
     seconds, clips = 3_600.0, 7_200
     times, usable = np.arange(clips) / 2, np.ones(clips, bool)

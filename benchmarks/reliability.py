@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.base import Space, unit
+from var_plugin.encoders.base import Space, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 from var_plugin.index.backup import backup, restore
 from var_plugin.index.catalog import Entry, Sighting
@@ -44,7 +44,7 @@ def random_suite() -> Suite:
 def fill(index: VideoIndex, rows: int) -> None:
     """Write videos of random vectors."""
     for number in range(rows // ROWS_PER_VIDEO):
-        vectors = unit(np.random.default_rng(number).normal(size=(ROWS_PER_VIDEO, DIM)))
+        vectors = l2_normalize(np.random.default_rng(number).normal(size=(ROWS_PER_VIDEO, DIM)))
         segments = [Segment(start=8.0 * i, end=8.0 * i + 8, key=8.0 * i) for i in range(ROWS_PER_VIDEO)]
         entry = Entry(
             video_id=f"{number:032}", state="pending", content=f"{number:064}", duration=8.0 * ROWS_PER_VIDEO,
@@ -70,7 +70,7 @@ def takeover(database: Path) -> float:
     owner.start()
     ready.wait()
     with VideoIndex(database, random_suite()) as index:
-        query = unit(np.ones(DIM))
+        query = l2_normalize(np.ones(DIM))
         index.search_segments("scene", query, limit=10, filter=Filter())
         owner.kill()
         owner.join()

@@ -173,17 +173,17 @@ def segments(rows: int, dim: int, rng: np.random.Generator) -> tuple[NDArray[np.
     """Draw unit vectors (rows, dim) clustered by video, and the video of each (rows,)."""
     video = np.repeat(np.arange(rows), rng.integers(8, 450, rows).clip(max=rows))[:rows]
     shared, own = np.sqrt(OTHER_VIDEO), np.sqrt(SAME_VIDEO - OTHER_VIDEO)
-    common = unit(rng.normal(size=(1, dim)))
-    centres = unit(rng.normal(size=(video[-1] + 1, dim)))
+    common = l2_normalize(rng.normal(size=(1, dim)))
+    centres = l2_normalize(rng.normal(size=(video[-1] + 1, dim)))
     drawn = np.empty((rows, dim), np.float32)
     for first in range(0, rows, 100_000):
         part = slice(first, first + 100_000)
-        noise = unit(rng.normal(size=(len(video[part]), dim)))
-        drawn[part] = unit(shared * common + own * centres[video[part]] + np.sqrt(1 - SAME_VIDEO) * noise)
+        noise = l2_normalize(rng.normal(size=(len(video[part]), dim)))
+        drawn[part] = l2_normalize(shared * common + own * centres[video[part]] + np.sqrt(1 - SAME_VIDEO) * noise)
     return drawn, video
 
 
-def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+def l2_normalize(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Scale rows to length one."""
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -192,8 +192,8 @@ def queries(vectors: NDArray[np.float32], rng: np.random.Generator, near: bool, 
     """Draw queries (count, dim): near a segment (cosine 0.9), or as far as texts are (0.3)."""
     cosine = 0.9 if near else 0.3
     chosen = vectors[rng.integers(0, len(vectors), count)]
-    noise = unit(rng.normal(size=chosen.shape))
-    return unit(cosine * chosen + np.sqrt(1 - cosine**2) * noise)
+    noise = l2_normalize(rng.normal(size=chosen.shape))
+    return l2_normalize(cosine * chosen + np.sqrt(1 - cosine**2) * noise)
 
 
 def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:

@@ -28,10 +28,10 @@ def made_rows(count: int, dim: int) -> tuple[Array, Array]:
     centres = noise.standard_normal((count // VIDEO_ROWS, dim)).astype(np.float32)
     vectors = np.repeat(centres, VIDEO_ROWS, axis=0)
     vectors += 0.7 * noise.standard_normal(vectors.shape).astype(np.float32)
-    return unit(vectors), centres
+    return l2_normalize(vectors), centres
 
 
-def unit(vectors: Array) -> Array:
+def l2_normalize(vectors: Array) -> Array:
     """Return vectors of length one."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 

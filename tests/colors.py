@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, unit
+from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
 NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
@@ -30,7 +30,9 @@ class ColorNames:
     """The mean of the colours named in a text."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        return unit(np.array([np.sum([NAMES[w] for w in text.split() if w in NAMES], axis=0) for text in texts], float))
+        return l2_normalize(
+            np.array([np.sum([NAMES[w] for w in text.split() if w in NAMES], axis=0) for text in texts], float)
+        )
 
 
 class AnyWords(ColorNames):
@@ -46,7 +48,7 @@ class MeanColor:
     size = (8, 8)
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        return unit(np.stack([image.mean(axis=(0, 1)) + 1e-3 for image in images]))
+        return l2_normalize(np.stack([image.mean(axis=(0, 1)) + 1e-3 for image in images]))
 
 
 def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests import colors
-from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.media.audio import SAMPLE_RATE
 
@@ -30,7 +30,7 @@ class LowOrHigh:
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
         power = np.abs(np.fft.rfft(windows)) ** 2
         border = round(1_000 * self.window / SAMPLE_RATE)
-        return unit(np.stack([power[:, :border].sum(1), power[:, border:].sum(1)], axis=1) + 1e-9)
+        return l2_normalize(np.stack([power[:, :border].sum(1), power[:, border:].sum(1)], axis=1) + 1e-9)
 
 
 class PitchNames:
@@ -38,7 +38,7 @@ class PitchNames:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         named = [[float(pitch in text.split()) for pitch in ("low", "high")] for text in texts]
-        return unit(np.array(named) + 1e-3)
+        return l2_normalize(np.array(named) + 1e-3)
 
 
 def build() -> dict[str, SpaceEncoders]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageColor
 
-from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, Vectors, unit
+from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, SuiteDescription
 
 COLOURS = ("black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "brown", "pink")
@@ -37,7 +37,7 @@ class ColourNames:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         # A text that names no colour is a little like everything.
-        return unit(np.array([[name in text.lower().split() for name in COLOURS] for text in texts]) + 0.01)
+        return l2_normalize(np.array([[name in text.lower().split() for name in COLOURS] for text in texts]) + 0.01)
 
 
 class ColourShares:
@@ -46,7 +46,7 @@ class ColourShares:
     size = (24, 32)
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        return unit(np.array([self._shares(image) for image in images]).reshape(-1, len(COLOURS)))
+        return l2_normalize(np.array([self._shares(image) for image in images]).reshape(-1, len(COLOURS)))
 
     def _shares(self, image: ImageArray) -> Vectors:
         distances = np.linalg.norm(image.reshape(-1, 1, 3).astype(np.float32) - RGB, axis=2)

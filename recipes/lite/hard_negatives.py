@@ -20,7 +20,7 @@ from recipes.lite.alan_examples import Examples, Samples
 from recipes.lite.alan_motion import read_sentences
 from recipes.lite.flickr8k import CaptionedImages, read_image
 from var_plugin.encoders.alan.residual import ResidualAlanModel
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.lite.image_text import LiteTextEncoder
 from var_plugin.errors import exit_on_error
 
@@ -54,7 +54,8 @@ def compare(
     """
     fights = np.array(
         [
-            unit(lite_alan.fold_clips(model, lite_alan.as_looked_at(examples.samples[index])).mean(axis=0)) @ words
+            l2_normalize(lite_alan.fold_clips(model, lite_alan.as_looked_at(examples.samples[index])).mean(axis=0))
+            @ words
             for index in left
             if examples.clips[index].fight
         ]

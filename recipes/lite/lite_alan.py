@@ -35,7 +35,7 @@ from recipes.lite.motion_prompts import MOTION_WORDINGS
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
 from var_plugin.encoders.backbones.minilm import WIDTH as SENTENCE_WIDTH
 from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder
 from var_plugin.encoders.weights import LITE
 from var_plugin.errors import exit_on_error
@@ -102,7 +102,7 @@ def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> 
     for model, left in fold_models(examples, sentences, recipe):
         for index in left:
             clips = fold_clips(model, as_looked_at(examples.samples[index]))
-            vectors[index] = unit(clips.mean(axis=0))
+            vectors[index] = l2_normalize(clips.mean(axis=0))
             logits[index] = detector_logits(model, clips)
     order = range(len(examples.clips))
     return HeldOut(

@@ -16,7 +16,7 @@ from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.api import Index, open_index
 from var_plugin.app.ingest_queue import IngestJob, upload_folder
-from var_plugin.encoders.base import ImageArray, Vectors, unit
+from var_plugin.encoders.base import ImageArray, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 
 Visit = Callable[..., Page]
@@ -89,7 +89,7 @@ class StopsAtYellow(MeanColor):
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
         vectors = super().encode(images)
-        if (vectors @ unit(np.array([NAMES["yellow"]], np.float32)).T > 0.95).any():
+        if (vectors @ l2_normalize(np.array([NAMES["yellow"]], np.float32)).T > 0.95).any():
             assert self.go.wait(60)
         return vectors
 

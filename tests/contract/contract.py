@@ -14,7 +14,7 @@ import pytest
 from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.api import Index, open_index, restore_index
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, StoreError, UnknownVideoError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.milvus.client import Store
@@ -43,7 +43,7 @@ def entry(video_id: str, recorded_at: int = 1_000) -> Entry:
 
 def rows(*colors: np.ndarray) -> dict[str, tuple[list[Segment], np.ndarray]]:
     segments = [Segment(start=8.0 * i, end=8.0 * i + 8, key=8.0 * i + 4, anomaly=i / 10) for i in range(len(colors))]
-    return {"scene": (segments, unit(np.array(colors, float)))}
+    return {"scene": (segments, l2_normalize(np.array(colors, float)))}
 
 
 def row(key: str, vector: np.ndarray, video_id: str = "v") -> dict[str, object]:
@@ -85,7 +85,7 @@ class StoreContract:
         assert (found["metadata"], found["vector"]) == ({"gate": 1}, BLUE.tolist())
 
     def test_what_was_written_is_counted_read_and_found_at_once(self, store: Store, name: str) -> None:
-        vectors = unit(np.random.default_rng(1).normal(size=(2_300, 3)))
+        vectors = l2_normalize(np.random.default_rng(1).normal(size=(2_300, 3)))
         store.write(name, [row(f"{i:05}", vector, f"v{i % 7}") for i, vector in enumerate(vectors)])
         assert store.count(name, 'video_id == "v3"') == len(range(3, 2_300, 7))
         assert len(store.rows(name, 'video_id == "v3"', ["id"])) == len(range(3, 2_300, 7))
@@ -118,17 +118,22 @@ class StoreContract:
     def test_a_video_is_written_found_replaced_and_deleted(self, index: Index) -> None:
         assert index.write(entry("v1"), rows(RED, GREEN, BLUE)) == {"scene": 3}
         index.write(entry("v2"), rows(RED))
-        (best, *_) = index.search_segments("scene", unit(GREEN), limit=10, filter=Filter(metadata={"gate": "süd"}))
+        (best, *_) = index.search_segments(
+            "scene", l2_normalize(GREEN), limit=10, filter=Filter(metadata={"gate": "süd"})
+        )
         assert (best.video_id, best.camera, best.start, best.recorded_at) == ("v1", CAMERA, 8.0, 9_000)
-        assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter(cameras=(CAMERA,)))) == 4
+        assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(cameras=(CAMERA,)))) == 4
         for metadata, found in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
             assert (
-                len(index.search_segments("scene", unit(RED), limit=10, filter=Filter(metadata=metadata))) == found
+                len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(metadata=metadata)))
+                == found
             ), metadata
         assert index.write(entry("v1"), rows(BLUE)) == {"scene": 1}
         assert index.size() == {"scene": 2}
         index.update(entry("v2").model_copy(update={"state": "deleting"}))
-        assert {hit.video_id for hit in index.search_segments("scene", unit(RED), limit=10, filter=Filter())} == {"v1"}
+        assert {
+            hit.video_id for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())
+        } == {"v1"}
         index.delete("v2")
         with pytest.raises(UnknownVideoError):
             index.delete("v2")
@@ -143,7 +148,7 @@ class StoreContract:
         (lost, *_) = store.rows(scene, f'video_id == "{ids[0]}"', ["id"])
         store.delete(scene, f'id == "{lost["id"]}"')
         (changed, *_) = store.rows(scene, f'video_id == "{ids[1]}"', ["*"])
-        store.write(scene, [{**changed, "vector": unit(BLUE).tolist()}])
+        store.write(scene, [{**changed, "vector": l2_normalize(BLUE).tolist()}])
         store.write(scene, [{**changed, "video_id": "stranger", "id": "x"}])
         (wrong, *_) = store.rows(scene, f'video_id == "{ids[2]}"', ["*"])
         store.write(scene, [{**wrong, "vector": [2.0, 0.0, 0.0]}])
@@ -198,7 +203,7 @@ class StoreContract:
         with open_index(location, suite=color_suite(), name=name) as other:
             assert index.reindex(color_suite()).ok, "needs no footage"
             assert index.generation.number == 2
-            assert len(other.search_segments("scene", unit(RED), limit=9, filter=Filter())) == 2
+            assert len(other.search_segments("scene", l2_normalize(RED), limit=9, filter=Filter())) == 2
             other.write(entry("v3"), rows(BLUE))
             assert other.generation.number == 2
         assert index.size() == {"scene": 3}
@@ -215,7 +220,9 @@ class StoreContract:
         with open_index(tmp_path / "copy.db", suite=color_suite()) as copy:
             assert copy.verify().ok
             assert [video for video in index.videos() if video.state == "committed"] == copy.videos()
-            here, there = (i.search_segments("scene", unit(GREEN), limit=9, filter=Filter()) for i in (index, copy))
+            here, there = (
+                i.search_segments("scene", l2_normalize(GREEN), limit=9, filter=Filter()) for i in (index, copy)
+            )
             assert here[0] == there[0]
             assert {hit.start for hit in here} == {hit.start for hit in there}
         with pytest.raises(InvalidInputError, match="there is an index"):

@@ -10,7 +10,7 @@ from PIL import Image
 import var_plugin as vp
 from tests.films import Film, textured
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.anomaly import Anomaly
+from var_plugin.encoders.anomaly import AnomalyScores
 from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.weights import LITE
@@ -19,21 +19,21 @@ from var_plugin.media.motion import motion_image
 
 
 def test_what_is_usual_is_as_the_detector_says_and_what_is_only_unusual_counts_by_half() -> None:
-    event, unusual = np.array([0.9, 0.01, 0.0], np.float32), np.array([0.0, 0.8, 1.0], np.float32)
-    assert Anomaly(event, unusual).score.tolist() == pytest.approx([0.9, 0.4, 0.5])
+    event, novelty = np.array([0.9, 0.01, 0.0], np.float32), np.array([0.0, 0.8, 1.0], np.float32)
+    assert AnomalyScores(event, novelty).score.tolist() == pytest.approx([0.9, 0.4, 0.5])
 
 
 def test_what_is_found_where_it_is_unusual_counts_for_more() -> None:
-    event, unusual = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
-    usual, strange, certain = Anomaly(event, unusual).score.tolist()
+    event, novelty = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
+    usual, strange, certain = AnomalyScores(event, novelty).score.tolist()
     assert usual == pytest.approx(0.4)
     assert strange / (1 - strange) == pytest.approx(0.4 / 0.6 * np.exp(3), rel=1e-4)
     assert certain == 1
 
 
 def test_without_a_trained_part_the_label_free_one_counts_in_full() -> None:
-    unusual = np.array([0.2, 0.8], np.float32)
-    assert Anomaly(None, unusual).score is unusual
+    novelty = np.array([0.2, 0.8], np.float32)
+    assert AnomalyScores(None, novelty).score is novelty
 
 
 def test_the_lite_suite_keeps_both_parts_apart_and_says_what_they_know(film: Film) -> None:
@@ -45,7 +45,7 @@ def test_the_lite_suite_keeps_both_parts_apart_and_says_what_they_know(film: Fil
     for clip in clips:
         assert clip.event is not None
         assert 0 <= clip.event <= 1
-        assert clip.unusual == 0, "a film of three seconds has no other time to compare with"
+        assert clip.novelty == 0, "a film of three seconds has no other time to compare with"
         assert clip.score == pytest.approx(clip.event)
     assert "fights" in suite.anomaly_scope
     assert "fires" in suite.anomaly_scope

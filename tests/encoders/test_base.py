@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.base import Space, as_unit, check_vectors, unit
+from var_plugin.encoders.base import Space, check_vectors, ensure_normalized, l2_normalize
 from var_plugin.errors import InvalidVectorError
 
 SPACE = Space("scene", 4, "IP", frozenset({"text"}), "f")
 
 
 def test_good_vectors_pass() -> None:
-    check_vectors(unit(np.random.default_rng(0).normal(size=(5, 4))), SPACE)
+    check_vectors(l2_normalize(np.random.default_rng(0).normal(size=(5, 4))), SPACE)
     check_vectors(np.zeros((0, 4), np.float32), SPACE)
 
 
@@ -36,12 +36,15 @@ def test_a_space_without_a_norm_takes_any_length() -> None:
 
 
 def test_unit_leaves_zeros_to_be_found() -> None:
-    assert unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0]]
+    assert l2_normalize(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [
+        [pytest.approx(0.6), pytest.approx(0.8)],
+        [0.0, 0.0],
+    ]
 
 
 def test_what_is_of_length_one_is_not_copied() -> None:
-    vectors = unit(np.random.default_rng(0).normal(size=(7, 5)))
-    assert as_unit(vectors) is vectors
+    vectors = l2_normalize(np.random.default_rng(0).normal(size=(7, 5)))
+    assert ensure_normalized(vectors) is vectors
     longer = vectors * np.float32(1.01)
-    assert np.allclose(as_unit(longer), vectors, atol=FLOAT32)
-    assert as_unit(vectors[:0]).shape == (0, 5)
+    assert np.allclose(ensure_normalized(longer), vectors, atol=FLOAT32)
+    assert ensure_normalized(vectors[:0]).shape == (0, 5)

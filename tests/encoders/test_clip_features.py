@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.colors import DESCRIPTION, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.encoders.base import Space, Vectors, unit
+from var_plugin.encoders.base import Space, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import (
     ClipBatches,
     ClipFeatures,
@@ -137,9 +137,11 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
 
 
 def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None:
-    clips = ClipFeatures(times=np.array([0.0, 1.0, 10.0]), vectors=unit(np.eye(3)), usable=np.ones(3, bool), end=12.0)
+    clips = ClipFeatures(
+        times=np.array([0.0, 1.0, 10.0]), vectors=l2_normalize(np.eye(3)), usable=np.ones(3, bool), end=12.0
+    )
     pooled = pool_clips(clips, ImageVideoEncoder(MeanColor()), [(0.0, 2.0), (2.0, 5.0), (5.0, 9.0), (9.0, 12.0)])
-    assert pooled == pytest.approx(unit(np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], float)))
+    assert pooled == pytest.approx(l2_normalize(np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], float)))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from var_plugin.api import open_index
 from var_plugin.config import settings
 from var_plugin.encoders import custom as suite_folder
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import embed_clips
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
@@ -51,7 +51,7 @@ def test_untrained_towers_are_the_base_to_the_last_digit(film: Film, tmp_path: P
     np.testing.assert_allclose(suite.encode("text", ["red"]), base.encode("text", ["red"]), atol=FLOAT32)
     encoder = suite.encoders["scene"].video_encoder
     clips = embed_clips(path, encoder.extractor, fps=2)
-    zero_shot = unit(clips.vectors.mean(axis=0))
+    zero_shot = l2_normalize(clips.vectors.mean(axis=0))
     scores = np.linspace(0, 1, len(clips.times), dtype=np.float32)
     np.testing.assert_allclose(encoder.embed_video(clips.vectors, scores), zero_shot, atol=FLOAT32)
     assert suite.fingerprint != base.fingerprint
@@ -72,7 +72,7 @@ def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
     suite = opened(made(tmp_path / "mine", prompts=["{}", "{} blue"], crops=5))
     assert suite.encoders["scene"].image.size == (9, 9)
     np.testing.assert_allclose(
-        suite.encode("text", ["red"])[0, 2], unit(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5
+        suite.encode("text", ["red"])[0, 2], l2_normalize(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5
     )
     fingerprints = {opened(made(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])}
     assert len(fingerprints) == 3

@@ -6,7 +6,7 @@ import pytest
 from tests.colors import ColorNames, MeanColor
 from tests.films import plain
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.ensembling import CroppedImages, PromptedText
 
 
@@ -15,7 +15,7 @@ def test_a_text_is_the_mean_of_its_wordings() -> None:
     prompted = PromptedText(names, ["{}", "{} and blue", "a picture of something {} ."])
     red, green = prompted.encode(["red", "green"])
     expected = names.encode(["red", "red blue", "red"]).mean(axis=0)
-    np.testing.assert_allclose(red, unit(expected), atol=FLOAT32)
+    np.testing.assert_allclose(red, l2_normalize(expected), atol=FLOAT32)
     assert green @ red < 0.5
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.tolerances import FLOAT32
 from var_plugin.encoders import residual as towers
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.lite import build as lite_suite
 from var_plugin.encoders.weights import LITE
 
@@ -13,7 +13,7 @@ from var_plugin.encoders.weights import LITE
 def test_long_videos_are_scored_in_parts_as_they_are_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = lite_suite.scene(LITE).video_encoder
     assert frames is not None
-    clips = unit(np.random.default_rng(0).normal(size=(500, 231)))
+    clips = l2_normalize(np.random.default_rng(0).normal(size=(500, 231)))
     at_once = frames.anomaly(clips)
     monkeypatch.setattr(towers, "_CHUNK", 64)
     in_parts = frames.anomaly(clips)

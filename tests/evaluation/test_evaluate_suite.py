@@ -12,7 +12,7 @@ import torch
 from tests.colors import DESCRIPTION, MeanColor, color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.encoders.base import Space, Vectors, unit
+from var_plugin.encoders.base import Space, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import open_folder
 from var_plugin.encoders.suite import SpaceEncoders, Suite
@@ -29,7 +29,7 @@ class HighIsRed:
 
     def encode(self, windows: np.ndarray) -> Vectors:
         high = [np.abs(np.fft.rfft(window)).argmax() > 1_000 for window in windows]
-        return unit(np.array([[1, 0, 0] if one else [0, 0, 1] for one in high]))
+        return l2_normalize(np.array([[1, 0, 0] if one else [0, 0, 1] for one in high]))
 
 
 def hearing_suite() -> Suite:
@@ -67,7 +67,9 @@ def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> N
 
 def test_a_video_may_have_several_captions() -> None:
     clips = {
-        Path(name): ClipFeatures(times=np.zeros(1), vectors=unit(np.array([color])), usable=np.ones(1, bool), end=1.0)
+        Path(name): ClipFeatures(
+            times=np.zeros(1), vectors=l2_normalize(np.array([color])), usable=np.ones(1, bool), end=1.0
+        )
         for name, color in {"a": (1.0, 0.1, 0.0), "b": (0.0, 0.1, 1.0)}.items()
     }
     examples = [Captioned(Path("a"), "red"), Captioned(Path("a"), "blue"), Captioned(Path("b"), "blue")]

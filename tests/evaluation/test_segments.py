@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.colors import MeanColor
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder
 from var_plugin.evaluation import segments
 
@@ -21,7 +21,7 @@ def film(seconds: float, **events: tuple[int, int]) -> ClipFeatures:
         vectors[2 * start : 2 * end] = np.eye(4)[axis]
     return ClipFeatures(
         times=np.arange(len(vectors)) / 2 + 0.25,
-        vectors=unit(vectors),
+        vectors=l2_normalize(vectors),
         usable=np.ones(len(vectors), bool),
         end=seconds,
     )

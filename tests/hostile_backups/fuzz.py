@@ -28,7 +28,7 @@ import numpy as np
 
 from tests.colors import color_suite
 from var_plugin.api import open_index, restore_index
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.errors import FingerprintMismatchError, VarPluginError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.types import Segment
@@ -47,7 +47,7 @@ def make_backup(folder: Path) -> Path:
     with open_index(folder / "source.db", suite=color_suite()) as index:
         for number, count in enumerate((1, 2, 4)):
             segments = [Segment(start=8.0 * i, end=8.0 * i + 8, key=8.0 * i, anomaly=i / 8) for i in range(count)]
-            vectors = unit(np.random.default_rng(number).normal(size=(count, 3)))
+            vectors = l2_normalize(np.random.default_rng(number).normal(size=(count, 3)))
             entry = Entry(
                 video_id=f"{number:032x}", state="pending", content=f"{number:064x}", duration=8.0 * count, rows={},
                 sightings=(Sighting(path=f"/footage/{number}.mp4", camera="north", recorded_at=1_000),),

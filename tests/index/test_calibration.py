@@ -14,7 +14,7 @@ from tests.ingest.test_add import scene
 from tests.tolerances import FLOAT32
 from var_plugin.api import Index, open_index
 from var_plugin.config import settings
-from var_plugin.encoders.base import ScoreStatistics, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Vectors, l2_normalize
 from var_plugin.index.calibration import MIN_ROWS, PLAIN, UNRELATED
 
 
@@ -23,7 +23,7 @@ class AnySentence:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         seeds = [int.from_bytes(text.encode()) % 2**32 for text in texts]
-        return unit(np.stack([np.random.default_rng(seed).random(3) for seed in seeds]))
+        return l2_normalize(np.stack([np.random.default_rng(seed).random(3) for seed in seeds]))
 
 
 @pytest.fixture

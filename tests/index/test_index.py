@@ -10,7 +10,7 @@ import pytest
 
 from tests.colors import color_suite
 from var_plugin.api import Index, open_index
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.errors import (
     FingerprintMismatchError,
     IndexUnavailableError,
@@ -41,7 +41,7 @@ def entry(video_id: str = "v1", camera: str = "north") -> Entry:
 
 def rows(colors: Sequence[Sequence[float]]) -> dict[str, Any]:
     segments = [Segment(start=8.0 * i, end=8.0 * i + 8, key=8.0 * i + 4, anomaly=i / 10) for i in range(len(colors))]
-    return {"scene": (segments, unit(np.array(colors, float)))}
+    return {"scene": (segments, l2_normalize(np.array(colors, float)))}
 
 
 RED, GREEN, BLUE = np.eye(3)
@@ -49,7 +49,7 @@ RED, GREEN, BLUE = np.eye(3)
 
 def test_what_was_written_is_found(index: Index) -> None:
     assert index.write(entry(), rows([RED, GREEN, BLUE])) == {"scene": 3}
-    best, *others = index.search_segments("scene", unit(GREEN), limit=10, filter=Filter())
+    best, *others = index.search_segments("scene", l2_normalize(GREEN), limit=10, filter=Filter())
     assert (best.video_id, best.camera, best.start, best.end, best.key) == ("v1", "north", 8.0, 16.0, 12.0)
     assert (best.similarity, best.anomaly, best.recorded_at) == (pytest.approx(1.0), pytest.approx(0.1), 9_000)
     assert len(others) == 2
@@ -61,7 +61,7 @@ def test_what_was_written_is_found(index: Index) -> None:
 def test_writing_again_replaces(index: Index) -> None:
     index.write(entry(), rows([RED, GREEN, BLUE]))
     assert index.write(entry(), rows([BLUE])) == {"scene": 1}
-    assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter())) == 1
+    assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())) == 1
 
 
 def test_an_index_survives_closing(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_index_survives_closing(tmp_path: Path) -> None:
             index.write(entry(), rows([RED]))
         with open_index(location, suite=color_suite()) as index:
             assert index.count("v1") == {"scene": 1}
-            assert index.search_segments("scene", unit(RED), limit=1, filter=Filter())[0].video_id == "v1"
+            assert index.search_segments("scene", l2_normalize(RED), limit=1, filter=Filter())[0].video_id == "v1"
 
 
 def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
@@ -93,14 +93,16 @@ def test_videos_that_are_not_committed_stay_hidden(index: Index, state: str) -> 
     index.write(entry("half"), rows([RED]))
     index.write(entry("whole"), rows([RED]))
     index.update(entry("half").model_copy(update={"state": state}))
-    assert {hit.video_id for hit in index.search_segments("scene", unit(RED), limit=10, filter=Filter())} == {"whole"}
+    assert {hit.video_id for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())} == {
+        "whole"
+    }
     assert set(index.entries(["half", "whole"])) == {"whole"}
     with pytest.raises(UnknownVideoError):
         index.segments("half")
 
 
 @pytest.mark.parametrize(
-    "broken", [np.full((1, 3), np.nan), np.ones((1, 3)), np.zeros((1, 3)), unit(np.ones((1, 4)))], ids=str
+    "broken", [np.full((1, 3), np.nan), np.ones((1, 3)), np.zeros((1, 3)), l2_normalize(np.ones((1, 4)))], ids=str
 )
 def test_vectors_that_must_not_be_stored_change_nothing(index: Index, broken: np.ndarray) -> None:
     with pytest.raises(InvalidVectorError):
@@ -177,7 +179,7 @@ def test_segments_running_at_a_clock_time_are_found_after_it(index: Index, tmp_p
 
     def starts(**bounds: float) -> list[float]:
         wanted = Filter(**{name: datetime.fromtimestamp(time, UTC) for name, time in bounds.items()})
-        return sorted(hit.start for hit in index.search_segments("scene", unit(RED), limit=10, filter=wanted))
+        return sorted(hit.start for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=wanted))
 
     def check() -> None:
         assert starts(after=8.9) == [0.0, 8.0, 16.0], "the first one ends at 9 s"
@@ -207,7 +209,7 @@ def test_impossible_segment_rows_are_left_out_and_reported(
     (row, _) = index._store.rows("footage__scene", "", ["*"])
     index._store.write("footage__scene", [{**row, field: IMPOSSIBLE[field]}])
     for _ in range(2):
-        assert len(index.search_segments("scene", unit(RED), limit=10, filter=Filter())) == 1
+        assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())) == 1
         assert len(index.search("red")) == 1
         assert len(index.segments("v1")) == 1
         index.refresh_snapshots()

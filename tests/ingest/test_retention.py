@@ -9,7 +9,7 @@ import numpy as np
 from tests.colors import DESCRIPTION
 from tests.films import Film, textured
 from var_plugin.api import Index, open_index
-from var_plugin.encoders.base import Space, Vectors, unit
+from var_plugin.encoders.base import Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.ingest.retention import prune, size_in_bytes
 from var_plugin.watch.rtsp import recordings
@@ -22,7 +22,7 @@ class WideImages:
 
     def encode(self, images: list[np.ndarray]) -> Vectors:
         flat = np.stack(images).reshape(len(images), -1).astype(np.float32)
-        return unit(flat @ np.random.default_rng(1).normal(size=(flat.shape[1], 1_000)))
+        return l2_normalize(flat @ np.random.default_rng(1).normal(size=(flat.shape[1], 1_000)))
 
 
 def wide_suite() -> Suite:

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
 from var_plugin.api import Index
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.media.sandbox.client import probe
@@ -84,7 +84,7 @@ def test_one_video_with_thousands_of_hits_hides_no_other(index: Index) -> None:
 
     def rows(count: int, vector: list[float]) -> dict[str, tuple[list[Segment], np.ndarray]]:
         segments = [Segment(start=20.0 * i, end=20.0 * i + 8, key=20.0 * i) for i in range(count)]
-        return {"scene": (segments, unit(np.tile(vector, (count, 1))))}
+        return {"scene": (segments, l2_normalize(np.tile(vector, (count, 1))))}
 
     index.write(entry("loud"), rows(3_000, [1.0, 0.01, 0.01]))
     for i in range(4):

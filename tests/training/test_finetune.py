@@ -11,7 +11,7 @@ import torch
 
 from tests.colors import NAMES, color_suite
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import open_folder
 from var_plugin.errors import InvalidInputError
@@ -32,7 +32,7 @@ def videos(count: int = 30, length: int = 20, seed: int = 0) -> tuple[list[str],
     clips = {
         Path(f"{number}.mp4"): ClipFeatures(
             times=np.arange(length) / 2,
-            vectors=unit(np.array(NAMES[color]) + 0.2 * random.random((length, 3))),
+            vectors=l2_normalize(np.array(NAMES[color]) + 0.2 * random.random((length, 3))),
             usable=np.ones(length, bool),
             end=length / 2,
         )
@@ -82,7 +82,7 @@ def test_the_detector_learns_from_labels_of_whole_videos() -> None:
         if anomalous:
             first = random.integers(0, 20)
             vectors = clips[video].vectors.copy()
-            vectors[first : first + 4] = unit(np.ones((4, 3)))
+            vectors[first : first + 4] = l2_normalize(np.ones((4, 3)))
             clips[video] = replace(clips[video], vectors=vectors)
         examples.append(Captioned(video, color, anomalous=anomalous))
     result = refine(color_suite(), examples, clips, replace(SETTINGS, epochs=30))

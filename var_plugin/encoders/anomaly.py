@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import Vectors, VideoEncoder, as_unit
+from var_plugin.encoders.base import Vectors, VideoEncoder, ensure_normalized
 from var_plugin.encoders.clip_features import ClipFeatures
 
 _LABEL_FREE_SHARE = 0.5
@@ -25,27 +25,27 @@ Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Anomaly:
+class AnomalyScores:
     """The scores of a video's clips; the two parts are kept apart."""
 
     event: Scores | None
     """What the trained detector says; None where the suite has none."""
-    unusual: Scores
+    novelty: Scores
     """How unlike the rest of its own video each clip looks."""
 
     @property
     def score(self) -> Scores:
         """Both parts by the rule above."""
         if self.event is None:
-            return self.unusual
-        raised = self.event * np.exp(_RAISED * self.unusual)
+            return self.novelty
+        raised = self.event * np.exp(_RAISED * self.novelty)
         event = raised / (raised + 1 - self.event)
-        return np.asarray(np.maximum(event, _LABEL_FREE_SHARE * self.unusual), np.float32)
+        return np.asarray(np.maximum(event, _LABEL_FREE_SHARE * self.novelty), np.float32)
 
 
-def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> Anomaly:
+def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> AnomalyScores:
     """Score the clips of one video."""
-    return Anomaly(encoder.anomaly(clips.vectors), unusualness(clips.times, clips.vectors))
+    return AnomalyScores(encoder.anomaly(clips.vectors), novelty_scores(clips.times, clips.vectors))
 
 
 def describe_anomaly_scope(encoder: VideoEncoder) -> str:
@@ -70,7 +70,7 @@ _LEAST_SPREAD = 0.02
 _HALF_AT = 4.0
 
 
-def unusualness(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.float32]:
+def novelty_scores(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.float32]:
     """Score each clip in 0…1 by how far it is from the clips it resembles most at other times of the video.
 
     The distance (one minus the mean cosine to the five nearest clips at least 30 s away) is measured in robust
@@ -85,11 +85,11 @@ def unusualness(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.flo
         (n,) float32.
     """
     step = max(1, -(-len(times) // _MOST_REFERENCES))
-    reference_times, references = times[::step], as_unit(vectors[::step])
+    reference_times, references = times[::step], ensure_normalized(vectors[::step])
     distances = np.full(len(times), np.nan)
     for first in range(0, len(times), _CHUNK):
         chunk = slice(first, first + _CHUNK)
-        similarity = as_unit(vectors[chunk]) @ references.T
+        similarity = ensure_normalized(vectors[chunk]) @ references.T
         elsewhere = np.abs(times[chunk, None] - reference_times[None]) >= _SAME_EVENT_SECONDS
         similarity[~elsewhere] = -np.inf
         nearest = -np.partition(-similarity, min(_NEIGHBOURS, len(references)) - 1, axis=1)[:, :_NEIGHBOURS]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import AudioArray, AudioEncoder, AudioQueryEncoder, Vectors, unit
+from var_plugin.encoders.base import AudioArray, AudioEncoder, AudioQueryEncoder, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import TimedFeatures, stack_chunks
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
@@ -117,7 +117,7 @@ def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[]
 def pool_audio(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> Vectors:
     """Return (len(spans), dim) of unit length: the mean of a span's windows, the loud ones counting more."""
     vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
-    return unit(np.stack(vectors))
+    return l2_normalize(np.stack(vectors))
 
 
 def audio_vector(item: Any, encoder: AudioEncoder | AudioQueryEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:

@@ -207,13 +207,13 @@ def check_vectors(vectors: Vectors, space: Space) -> None:
 _ROUNDING = 1e-5
 
 
-def unit(vectors: NDArray[np.floating]) -> Vectors:
+def l2_normalize(vectors: NDArray[np.floating]) -> Vectors:
     """Scale rows to length one; a row of zeros stays zero, so that `check_vectors` finds it."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
-def as_unit(vectors: Vectors) -> Vectors:
-    """Return the same as `unit`, without a copy where all rows are of length one already: hours of clips are large."""
+def ensure_normalized(vectors: Vectors) -> Vectors:
+    """Return `vectors` itself if all rows are L2-normalised, else a normalised copy."""
     lengths = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
-    return vectors if len(vectors) and np.abs(lengths - 1).max() < _ROUNDING else unit(vectors)
+    return vectors if len(vectors) and np.abs(lengths - 1).max() < _ROUNDING else l2_normalize(vectors)

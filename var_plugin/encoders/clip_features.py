@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import ClipFeatureExtractor, ImageEncoder, Vectors, VideoEncoder, unit
+from var_plugin.encoders.base import ClipFeatureExtractor, ImageEncoder, Vectors, VideoEncoder, l2_normalize
 from var_plugin.media.frames import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import Frames
@@ -267,7 +267,7 @@ def pool_clips(clips: ClipFeatures, encoder: VideoEncoder, spans: Sequence[tuple
 
 def mean_pool(clips: Vectors, spans: Sequence[slice]) -> Vectors:
     """Return the mean direction of each span's clips, (len(spans), dim) of unit length."""
-    return unit(np.stack([clips[span].mean(axis=0) for span in spans]))
+    return l2_normalize(np.stack([clips[span].mean(axis=0) for span in spans]))
 
 
 def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:

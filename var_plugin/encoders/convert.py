@@ -96,7 +96,7 @@ def checkpoint(name: str) -> Checkpoint:
     """Return where the converted weights of a published network are looked up: the folder of the setting `models`."""
     published = PUBLISHED[name]
     command = f"run: var-plugin convert {name} {published.file} (published at {published.source})"
-    return Checkpoint(name, made_by=command)
+    return Checkpoint(name, install_hint=command)
 
 
 def load_network(name: str) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from var_plugin.encoders.base import ImageArray, ImageEncoder, TextEncoder, Vectors, unit
+from var_plugin.encoders.base import ImageArray, ImageEncoder, TextEncoder, Vectors, l2_normalize
 
 CropCount = Literal[1, 5, 10]
 """The centre; the four corners and the centre; those and their mirror images."""
@@ -67,4 +67,4 @@ class CroppedImages:
 
 
 def _means(vectors: Vectors, each: int) -> Vectors:
-    return unit(vectors.reshape(-1, each, vectors.shape[-1]).mean(axis=1))
+    return l2_normalize(vectors.reshape(-1, each, vectors.shape[-1]).mean(axis=1))

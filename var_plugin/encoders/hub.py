@@ -41,7 +41,7 @@ class Checkpoint:
     """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
 
     name: str
-    made_by: str = ""
+    install_hint: str = ""
     """What to run where it is missing, if it is not on the hub; MODELS stands for the folder of models."""
 
     @cached_property
@@ -55,11 +55,11 @@ class Checkpoint:
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), settings().model_dir / repository]
         folder = next((place for place in places if place.is_dir()), None)
-        if folder is None and self.made_by:
+        if folder is None and self.install_hint:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
                 why=f"it is neither a folder nor in {settings().model_dir}",
-                fix=self.made_by.replace("MODELS", str(settings().model_dir)),
+                fix=self.install_hint.replace("MODELS", str(settings().model_dir)),
             )
         folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):

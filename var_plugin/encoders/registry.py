@@ -87,7 +87,7 @@ _ALAN_I3D = SuiteDescription(
     build="var_plugin.encoders.alan_i3d:build",
     model="optional",
     default_model="alan-i3d",
-    made_by="run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
+    install_hint="run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
@@ -136,7 +136,7 @@ def load_suite(name: str | Path = "lite") -> Suite:
     build = getattr(import_module(module), function)
     if description.model == "none":
         return Suite(description, build())
-    checkpoint = Checkpoint(model) if model else Checkpoint(description.default_model, description.made_by)
+    checkpoint = Checkpoint(model) if model else Checkpoint(description.default_model, description.install_hint)
     pinned = checkpoint.pinned
     return Suite(replace(description, name=f"{family}:{pinned}" if model else family), build(pinned))
 

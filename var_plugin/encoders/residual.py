@@ -16,7 +16,7 @@ from var_plugin.encoders.base import (
     TextEncoder,
     Vectors,
     VideoEncoder,
-    as_unit,
+    ensure_normalized,
 )
 from var_plugin.encoders.clip_features import PerFrameMixin
 from var_plugin.encoders.weights import in_batches
@@ -197,7 +197,7 @@ class ResidualVideoEncoder:
 def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
     """Return the vector of each clip, (n, dim), from its features (n, width)."""
     if isinstance(encoder, PerFrameMixin) and type(encoder).embed_spans is PerFrameMixin.embed_spans:
-        return as_unit(clips)
+        return ensure_normalized(clips)
     dim = encoder.embed_spans(clips[:1], [slice(0, 1)]).shape[1]
     vectors = np.empty((len(clips), dim), np.float32)
     for first in range(0, len(clips), _CHUNK):

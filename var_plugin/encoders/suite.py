@@ -54,7 +54,7 @@ class SuiteDescription:
     """Whether the suite can be called by `NAME:MODEL`."""
     default_model: str = ""
     """The model of a suite that is called by its own name, with its revision."""
-    made_by: str = ""
+    install_hint: str = ""
     """What to run where the default model is missing and not on the hub; MODELS stands for the folder of models."""
 
 
@@ -91,7 +91,7 @@ class ClipScore:
     """Both parts by the rule of `var_plugin.encoders.anomaly`."""
     event: float | None
     """The trained part; None where the suite has none."""
-    unusual: float
+    novelty: float
     """The label-free part: how unlike the rest of its own video the clip looks."""
 
 
@@ -195,7 +195,7 @@ class Suite:
         found = score_clips(clips, encoder)
         events = [None] * len(clips.times) if found.event is None else found.event.tolist()
         columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
-                   found.unusual.tolist())  # fmt: skip
+                   found.novelty.tolist())  # fmt: skip
         return [ClipScore(*values) for values in zip(*columns, strict=True)]
 
     @property

@@ -37,8 +37,8 @@ class WeightFolder:
         stands_on: names what else decides about the vectors: the backbones, pinned.
     """
 
-    def __init__(self, folder: Path, space: str, *, stands_on: str) -> None:
-        self._folder, self._space, self._stands_on = folder, space, stands_on
+    def __init__(self, folder: Path, space: str, *, depends_on: str) -> None:
+        self._folder, self._space, self._stands_on = folder, space, depends_on
 
     @cached_property
     def configuration(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.config import settings
-from var_plugin.encoders.anomaly import score_clips, unusualness
+from var_plugin.encoders.anomaly import novelty_scores, score_clips
 from var_plugin.encoders.audio_features import AudioFeatures, encode_audio, pool_audio
 from var_plugin.encoders.base import AudioEncoder, ClipFeatureExtractor, Vectors, VideoEncoder
 from var_plugin.encoders.clip_features import ClipFeatures, embed_clips, pool_clips
@@ -174,7 +174,7 @@ def build_audio_rows(audio: AudioFeatures) -> SpaceRows | None:
     merged = [span for part in _split_at_gaps(cut) for span in _merge(audio, part)]
     peaks = [peak for span in merged for peak in _peaks(audio, span, cut)]
     spans = [*merged, *peaks, (0.0, audio.end)]
-    anomaly = unusualness(audio.times, audio.vectors)
+    anomaly = novelty_scores(audio.times, audio.vectors)
 
     def segment(span: tuple[float, float], kind: SegmentKind) -> Segment:
         inside = audio.within(*span)

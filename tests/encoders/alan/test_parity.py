@@ -52,7 +52,7 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def unit(x):
+def l2_normalize(x):
     return x / np.sqrt((x**2).sum(-1, keepdims=True))
 
 
@@ -137,7 +137,7 @@ def pool(x, sizes):
 
 def gated_unit(w: Weights, x):
     y = linear(w.below("linear"), x)
-    return unit(y * sigmoid(linear(w.below("gate"), y)))
+    return l2_normalize(y * sigmoid(linear(w.below("gate"), y)))
 
 
 def query_head(w: Weights, x):
@@ -198,7 +198,7 @@ def test_gated_embedding_unit_with_batch_norm():
     y = linear(w.below("linear"), x.double().numpy())
     gate = linear(w.below("gate"), y)
     normalised = (gate - gate.mean(0)) / np.sqrt(gate.var(0) + 1e-5)
-    check(module(x), unit(y * sigmoid(normalised)))
+    check(module(x), l2_normalize(y * sigmoid(normalised)))
 
 
 def test_stream_weights():

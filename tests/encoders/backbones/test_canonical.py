@@ -20,7 +20,7 @@ from tests.encoders.backbones.canonical import (
     space_vectors,
 )
 from var_plugin.encoders.backbones import clip
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.hub import Checkpoint
 
 
@@ -72,7 +72,7 @@ def test_other_pooling_is_noticed(tmp_path: Path) -> None:
     network = clip.ClipNetwork(Checkpoint(str(tiny.save_clip(tmp_path / "clip"))))
     states = network.model.text_model(**network.tokens(inputs.TEXTS)).last_hidden_state
     mean = network.model.text_projection(states.mean(dim=1))
-    assert set(differences("hub", {"CLIP: texts": unit(mean.numpy(force=True))})) == {"CLIP: texts"}
+    assert set(differences("hub", {"CLIP: texts": l2_normalize(mean.numpy(force=True))})) == {"CLIP: texts"}
 
 
 def test_rounding_is_not_noticed() -> None:

@@ -17,7 +17,7 @@ from tests.encoders.test_audio_features import sine
 from tests.films import textured
 from tests.tolerances import ATOL, FLOAT32
 from var_plugin.config import settings
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.registry import descriptions, load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
 
@@ -48,7 +48,7 @@ def configured(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
 
 
 def normalised(features: object) -> Vectors:
-    return unit(features.pooler_output.float().numpy(force=True))  # type: ignore[attr-defined]
+    return l2_normalize(features.pooler_output.float().numpy(force=True))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -193,7 +193,7 @@ def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_pa
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     suite = load_suite(f"sentence-transformers:{folder}")
-    np.testing.assert_allclose(suite.encode("text", TEXTS), unit(library.encode(TEXTS)), atol=ATOL[dtype])
+    np.testing.assert_allclose(suite.encode("text", TEXTS), l2_normalize(library.encode(TEXTS)), atol=ATOL[dtype])
     big = [np.kron(image, np.ones((12, 12, 1), np.uint8)) for image in IMAGES]
-    expected = unit(library.encode([Image.fromarray(image) for image in big]))
+    expected = l2_normalize(library.encode([Image.fromarray(image) for image in big]))
     np.testing.assert_allclose(suite.encode("image", big), expected, atol=ATOL[dtype])

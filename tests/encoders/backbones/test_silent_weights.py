@@ -18,7 +18,7 @@ from tests.films import textured
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.clap import sound_space
 from var_plugin.encoders.backbones.clip import scene_space
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import MissingWeightsError
@@ -85,8 +85,8 @@ def test_images_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_pa
         expected = model.visual_projection(model.vision_model.post_layernorm(first))
         before_the_norm = model.visual_projection(first)
     found = scene.image.encode(IMAGES)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - unit(before_the_norm.numpy())).max() > 0.1
+    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(found - l2_normalize(before_the_norm.numpy())).max() > 0.1
 
 
 def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) 
         expected = model.text_projection(states[torch.arange(2), ends])
         wrong = model.text_projection(states[:, -1])
     found = scene_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - unit(wrong.numpy())).max() > 0.05
+    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(found - l2_normalize(wrong.numpy())).max() > 0.05
 
 
 def test_images_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_images_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Pa
         states = model.vision_model(pixels).last_hidden_state
         expected = model.vision_model.head(states)
     found = scene.image.encode(IMAGES)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - unit(states.mean(1).numpy())).max() > 0.1
+    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(found - l2_normalize(states.mean(1).numpy())).max() > 0.1
 
 
 def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model.text_projection(model.text_model(**tokens).pooler_output)
     found = sound_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
+    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
 
 
 def hub_cache(folder: Path, repository: Path, commit: str) -> Path:

@@ -6,7 +6,7 @@ from tests.tolerances import FLOAT32
 from var_plugin.encoders.lite.audio import SoundNetwork
 from var_plugin.encoders.weights import LITE, WeightFolder
 
-SHIPPED = WeightFolder(LITE, "sound", stands_on="")
+SHIPPED = WeightFolder(LITE, "sound", depends_on="")
 
 
 def windows() -> torch.Tensor:

@@ -17,7 +17,7 @@ from tests.films import Film, textured
 from tests.tolerances import ATOL, FLOAT32
 from var_plugin.config import settings
 from var_plugin.encoders.backbones.xclip import scene_space
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
@@ -65,8 +65,8 @@ def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch
     scene = load_suite("xclip").encoders["scene"]
     assert scene.video.frames_per_clip == scene.video.stride == 4
     found = scene.video.encode(FRAMES)
-    np.testing.assert_allclose(found, unit(output.video_embeds.float().numpy()), atol=ATOL[dtype])
-    np.testing.assert_allclose(scene.text.encode(TEXTS), unit(texts.float().numpy()), atol=ATOL[dtype])
+    np.testing.assert_allclose(found, l2_normalize(output.video_embeds.float().numpy()), atol=ATOL[dtype])
+    np.testing.assert_allclose(scene.text.encode(TEXTS), l2_normalize(texts.float().numpy()), atol=ATOL[dtype])
 
 
 def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, models: Path) -> None:
@@ -79,8 +79,8 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
         frames = model.visual_projection(model.vision_model(pixels).pooler_output)
         expected = model.mit(frames[None]).pooler_output
     found = scene.video.encode(FRAMES[:4])
-    np.testing.assert_allclose(found, unit(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - unit(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
+    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(found - l2_normalize(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
 
 
 def test_an_image_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:

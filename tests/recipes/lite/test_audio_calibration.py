@@ -9,13 +9,13 @@ import pytest
 from recipes.lite.audio_calibration import HELD_OUT, SIZES, asked_by_sound, asked_by_text
 from recipes.lite.audio_sources import Recording
 from recipes.lite.score_calibration import fit_confidence, told
-from var_plugin.encoders.base import ScoreStatistics, Vectors, unit
+from var_plugin.encoders.base import ScoreStatistics, Vectors, l2_normalize
 
 LABELS = ("dog", "rain", "siren", "rooster")
 TAKES = 120
 BACKGROUND = ScoreStatistics(mean=0.0, std=0.1)
 DIM = 64
-MEANT = unit(np.random.default_rng(1).normal(size=(len(LABELS), DIM)))
+MEANT = l2_normalize(np.random.default_rng(1).normal(size=(len(LABELS), DIM)))
 
 
 def heard(noise: float) -> tuple[list[Recording], Vectors]:
@@ -27,7 +27,7 @@ def heard(noise: float) -> tuple[list[Recording], Vectors]:
     ]
     random = np.random.default_rng(0)
     meant = np.repeat(MEANT, TAKES, axis=0)
-    return found, unit(meant + noise * random.normal(size=meant.shape) / DIM**0.5)
+    return found, l2_normalize(meant + noise * random.normal(size=meant.shape) / DIM**0.5)
 
 
 def encode(texts: Sequence[str]) -> Vectors:
@@ -54,7 +54,7 @@ def test_what_is_told_apart_is_sure_and_what_is_not_there_is_not(by_sound: bool)
 
 def test_noise_is_told_from_nothing() -> None:
     recordings, _ = heard(0.0)
-    vectors = unit(np.random.default_rng(0).normal(size=(len(recordings), DIM)))
+    vectors = l2_normalize(np.random.default_rng(0).normal(size=(len(recordings), DIM)))
     for each in asked_by_text(recordings, vectors, encode, HELD_OUT, BACKGROUND):
         assert (each.own > each.others).mean() < 0.2
         assert fit_confidence([each])(float(np.median(each.others)), each.size) < 0.5

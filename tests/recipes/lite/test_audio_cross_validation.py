@@ -13,7 +13,7 @@ from recipes.lite.audio_features import SoundFeatures
 from recipes.lite.audio_prompts import Phrasings
 from recipes.lite.audio_sources import Recording
 from recipes.lite.lite_audio import Recipe
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 
 LABELS = ("rooster", "rain", "siren")
 SOURCES = 8
@@ -69,7 +69,9 @@ def test_what_can_be_told_apart_is_found_in_sources_left_out(
     )  # fmt: skip
     parts = taught(recorded(), told_apart=told_apart)
     classifier = torch.zeros(521, 1024), torch.zeros(521)
-    names = Phrasings(torch.from_numpy(unit(np.ones((521, 384), np.float32))), torch.ones(521, dtype=torch.int64))
+    names = Phrasings(
+        torch.from_numpy(l2_normalize(np.ones((521, 384), np.float32))), torch.ones(521, dtype=torch.int64)
+    )
     found = cross_validate([parts], classifier, names, recipe)
     assert set(found) == {"urbansound8k", "named"}
     assert set(found["urbansound8k"]) == {"all", *LABELS} and set(found["named"]) == {"all", "bell"}

@@ -16,7 +16,7 @@ from recipes.lite.lite_alan import Recipe, calibrate, cross_validate, fit, fold_
 from recipes.lite.long_video_eval import StreamMaker
 from recipes.lite.rejection_eval import names_no_street, write
 from recipes.lite.score_calibration import fit_confidence, sureness, threshold_for, trials
-from var_plugin.encoders.base import LogisticCalibrator, unit
+from var_plugin.encoders.base import LogisticCalibrator, l2_normalize
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
 
@@ -27,7 +27,7 @@ def samples(random: np.random.Generator, count: int, kind: str, source: int) -> 
     objects[:, source % _DIM] = 1
     motion = random.normal(0, 1, (count, _WIDTH)).astype(np.float32)
     motion[:, KINDS.index(kind) * 40 : KINDS.index(kind) * 40 + 40] += 4
-    return Samples(unit(objects + random.normal(0, 0.1, objects.shape)), motion)
+    return Samples(l2_normalize(objects + random.normal(0, 0.1, objects.shape)), motion)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def examples() -> Examples:
 
 @pytest.fixture(scope="module")
 def sentences() -> Sentences:
-    vectors = unit(np.random.default_rng(1).normal(size=(40, 384)))
+    vectors = l2_normalize(np.random.default_rng(1).normal(size=(40, 384)))
     targets = np.zeros((40, len(KINDS)), np.float32)
     targets[:20, 0] = 1.4
     return Sentences(vectors, targets, np.ones(40, np.float32))
@@ -111,8 +111,8 @@ def test_the_detector_begins_with_what_the_motion_regression_says(examples: Exam
 
 def test_confidence_grows_with_the_score_and_falls_with_the_size() -> None:
     random = np.random.default_rng(0)
-    gallery = unit(random.normal(size=(1000, 24)))
-    queries = unit(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)[:200]
+    gallery = l2_normalize(random.normal(size=(1000, 24)))
+    queries = l2_normalize(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)[:200]
     scores = queries @ gallery.T * 24**0.5
     own, others = scores[np.arange(200), np.arange(200)], ~np.eye(200, 1000, dtype=bool)
     found = [trials("noise", own, scores, others, size) for size in (100, 300, 900)]

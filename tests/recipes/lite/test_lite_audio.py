@@ -45,7 +45,7 @@ from recipes.lite.yamnet import Yamnet, read_class_names
 from tests.data import data_folder
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.lite.audio import LiteSoundTextEncoder, LogMel, SoundNetwork, build, log_magnitudes, magnitudes
 from var_plugin.encoders.weights import LITE
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
@@ -410,7 +410,7 @@ def test_measures_on_vectors_whose_answer_is_known() -> None:
         Recording(Path(str(place)), "esc10", source, label, "test")
         for place, (label, source) in enumerate(zip(labels, ["a", "a", "b", "c"], strict=True))
     ]
-    vectors = unit(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]]))  # the last rain sounds more like dogs
+    vectors = l2_normalize(np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.9]]))  # the last rain sounds more like dogs
 
     def encode(texts: Sequence[str]) -> Vectors:
         dogs = {*WORDINGS["dog"].held_out, *WORDINGS["dog"].trained}

@@ -14,7 +14,7 @@ from recipes.lite.lite_model import LiteModel
 from recipes.lite.lite_scene import Recipe, evaluate, save, train
 from var_plugin.encoders.backbones.efficientnet_lite import EfficientNetLite
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
 
 COLORS = {"red": (220, 20, 20), "green": (20, 180, 20), "blue": (20, 20, 220), "white": (250, 250, 250)}
@@ -114,6 +114,6 @@ def test_the_shipped_encoders_compute_what_was_trained(
         torch.from_numpy(features.mask[..., :length]).flatten(0, 1),
     )
     shipped = LiteImageEncoder(trained).encode([read_image(path) for path in data.paths])[:, : RECIPE.dim]
-    assert (unit(shipped) * images.numpy()).sum(1).min() > 0.999
+    assert (l2_normalize(shipped) * images.numpy()).sum(1).min() > 0.999
     shipped = LiteTextEncoder(trained).encode(captions)[:, : RECIPE.dim]
-    assert (unit(shipped) * texts.numpy()).sum(1).min() > 0.999
+    assert (l2_normalize(shipped) * texts.numpy()).sum(1).min() > 0.999

@@ -10,7 +10,7 @@ from recipes.lite.alan_examples import Samples
 from recipes.lite.whole_videos import similarities
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
-from var_plugin.encoders.base import Vectors, unit
+from var_plugin.encoders.base import Vectors, l2_normalize
 
 _OBJECTS, _MOTION = 8, 12
 
@@ -37,7 +37,7 @@ def model() -> ResidualAlanModel:
 
 def test_a_larger_share_brings_a_video_nearer_to_what_its_detector_found(model: ResidualAlanModel) -> None:
     random = np.random.default_rng(0)
-    objects = unit(random.normal(size=(40, _OBJECTS)))
+    objects = l2_normalize(random.normal(size=(40, _OBJECTS)))
     motion = np.zeros((40, _MOTION), np.float32)
     motion[17:20, 0] = 1.5
     words = np.zeros(model.config.embedding_dim, np.float32)
@@ -51,4 +51,4 @@ def test_a_larger_share_brings_a_video_nearer_to_what_its_detector_found(model: 
 def _mean_of_all(model: ResidualAlanModel, objects: Vectors, motion: Vectors) -> Vectors:
     with torch.inference_mode():
         clips = model.clips(torch.from_numpy(objects), torch.from_numpy(motion)).numpy()
-    return unit(clips.mean(axis=0))
+    return l2_normalize(clips.mean(axis=0))

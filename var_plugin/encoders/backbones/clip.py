@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from var_plugin.encoders.base import ImageArray, Space, Vectors, unit
+from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
 from var_plugin.encoders.hub import Checkpoint, moved
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
@@ -86,7 +86,7 @@ class TextTower:
 
 def pooled(output: Any) -> Vectors:
     """Return what a tower ends in, (n, dim) float32 of length one: the projected features, not a hidden state."""
-    return unit(output.pooler_output.float().numpy(force=True))
+    return l2_normalize(output.pooler_output.float().numpy(force=True))
 
 
 # SigLIP 2 has the architecture of SigLIP, except for its models for images of any shape (`siglip2`).

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from var_plugin.config import require, settings
-from var_plugin.encoders.base import ImageArray, Space, Vectors, unit
+from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
 from var_plugin.encoders.hub import Checkpoint, device, refusing_random_weights
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import UnsupportedModalityError
@@ -56,7 +56,7 @@ class SentenceTransformersEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32 of length one."""
-        return unit(self.model.encode_query(list(texts), show_progress_bar=False))
+        return l2_normalize(self.model.encode_query(list(texts), show_progress_bar=False))
 
 
 class _Images:
@@ -73,4 +73,4 @@ class _Images:
         from PIL import Image
 
         items = [Image.fromarray(image) for image in images]
-        return unit(self._encoder.model.encode_document(items, show_progress_bar=False))
+        return l2_normalize(self._encoder.model.encode_document(items, show_progress_bar=False))

@@ -214,7 +214,7 @@ class LiteSoundWeights(WeightFolder):
 
     def __init__(self, folder: Path = LITE) -> None:
         """Remember the folder."""
-        super().__init__(folder, "sound", stands_on=PACKAGE)
+        super().__init__(folder, "sound", depends_on=PACKAGE)
 
     def tower(self, name: str, width: int) -> Tower:
         """Return the tower of that name, which takes vectors of that width, ready for use."""

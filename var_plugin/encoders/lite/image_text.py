@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
-from var_plugin.encoders.base import ImageArray, Vectors, unit
+from var_plugin.encoders.base import ImageArray, Vectors, l2_normalize
 from var_plugin.encoders.weights import LITE, WeightFolder, in_batches
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class LiteWeights(WeightFolder):
 
     def __init__(self, folder: Path = LITE) -> None:
         """Remember the folder."""
-        super().__init__(folder, "scene", stands_on=f"{WEIGHTS_SHA256} {minilm.PACKAGE}")
+        super().__init__(folder, "scene", depends_on=f"{WEIGHTS_SHA256} {minilm.PACKAGE}")
 
     def tower(self, name: str, width: int) -> Tower:
         """Return the tower of that name, ready for use."""
@@ -123,7 +123,7 @@ class LiteWeights(WeightFolder):
 
 def _join(learned: Tensor, general: Tensor, share: Tensor) -> Vectors:
     """Concatenate two unit vectors; `share` is that of the general part in the squared length."""
-    return unit(np.hstack([((1 - share).sqrt() * learned).numpy(), (share.sqrt() * general).numpy()]))
+    return l2_normalize(np.hstack([((1 - share).sqrt() * learned).numpy(), (share.sqrt() * general).numpy()]))
 
 
 class ConSEHead:

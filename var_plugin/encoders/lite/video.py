@@ -32,7 +32,7 @@ class LiteAlan(WeightFolder):
 
     def __init__(self, folder: Path = LITE) -> None:
         """Remember the folder; the space of stills lies in the same."""
-        super().__init__(folder, "alan", stands_on=LiteWeights(folder).fingerprint)
+        super().__init__(folder, "alan", depends_on=LiteWeights(folder).fingerprint)
 
     @cached_property
     def model(self) -> ResidualAlanModel:

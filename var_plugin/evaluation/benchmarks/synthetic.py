@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import unit
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.evaluation.benchmarks.pairs import Clips, Pair
 
 STATURES = ("tall", "short", "young", "old", "thin", "bald")
@@ -135,7 +135,7 @@ def plant(parameters: Planted, seed: int) -> PlantedBenchmark:
     prototypes = {word: _direction(parameters, rng) for word in OBJECT_WORDS + MOTION_WORDS}
     abrupt = parameters.abruptness * _direction(parameters, rng)
     for verb in ANOMALOUS_VERBS:
-        prototypes[verb] = unit(prototypes[verb] + abrupt)
+        prototypes[verb] = l2_normalize(prototypes[verb] + abrupt)
     world = World(prototypes)
     videos = _videos(parameters, world, rng)
     train, test = (
@@ -146,7 +146,7 @@ def plant(parameters: Planted, seed: int) -> PlantedBenchmark:
 
 
 def _direction(parameters: Planted, rng: np.random.Generator) -> Clips:
-    return unit(rng.normal(size=parameters.dim))
+    return l2_normalize(rng.normal(size=parameters.dim))
 
 
 def _videos(parameters: Planted, world: World, rng: np.random.Generator) -> Iterator[tuple[Pair, NDArray[np.bool_]]]:
