@@ -37,7 +37,7 @@ from var_plugin.encoders.audio_features import AudioFeatures
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures
-from var_plugin.encoders.lite.audio import LiteSoundEncoder
+from var_plugin.encoders.lite.audio import LiteAudioEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.ingest.embed import StreamPlan, VideoEmbeddings, build_audio_rows
 from var_plugin.ingest.pipeline import VideoSource, prepare
@@ -84,7 +84,7 @@ def stand_in() -> None:
 
     replace(LiteImageEncoder(), "encode", np.zeros((1, 224, 224, 3), np.uint8))
     replace(MotionBackbone(), "features", np.zeros((1, SIDE, SIDE, 3), np.uint8))
-    replace(LiteSoundEncoder(), "encode", np.zeros((1, LiteSoundEncoder.window), np.float32))
+    replace(LiteAudioEncoder(), "encode", np.zeros((1, LiteAudioEncoder.window), np.float32))
 
 
 def index_one(film: Path) -> None:

@@ -21,7 +21,8 @@ import torch
 
 from recipes.lite.yamnet import Yamnet
 from var_plugin.encoders.audio_features import encode_audio
-from var_plugin.encoders.lite.audio import LiteSoundEncoder, LogMel
+from var_plugin.encoders.lite.audio import LiteAudioEncoder
+from var_plugin.encoders.lite.networks import LogMel
 from var_plugin.media.audio import SAMPLE_RATE
 
 SECONDS, TURNS = 60, 9
@@ -41,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     noise = np.random.default_rng(0).normal(0, 0.1, SECONDS * SAMPLE_RATE).astype(np.float32)
-    encoder = LiteSoundEncoder()
+    encoder = LiteAudioEncoder()
     windows = LogMel()(torch.from_numpy(noise).unfold(0, encoder.window, encoder.hop))
     networks = {"network alone": encoder.network}
     if arguments.yamnet:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from var_plugin.encoders.lite.audio import BANDS, HOP, WINDOW_FRAMES, log_magnitudes, magnitudes
+from var_plugin.encoders.lite.audio import BANDS, HOP, WINDOW_FRAMES
+from var_plugin.encoders.lite.networks import log_magnitudes, magnitudes
 from var_plugin.media.audio import SAMPLE_RATE
 
 _DECIBEL = 10 ** (1 / 20)

@@ -19,7 +19,7 @@ from recipes.lite.audio_templates import WORDINGS
 from recipes.lite.score_calibration import TABLE, Trials, fit_confidence, told, trials
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.base import ScoreStatistics, Vectors
-from var_plugin.encoders.lite.audio import LiteSoundTextEncoder, LiteSoundWeights
+from var_plugin.encoders.lite.audio import LiteAudioTextEncoder, LiteAudioWeights
 from var_plugin.errors import exit_on_error
 
 SIZES = (30, 100, 300)
@@ -120,9 +120,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/")
     parser.add_argument("--weights", type=Path, required=True, help="folder with weights that leave folds out")
     arguments = parser.parse_args()
-    weights = LiteSoundWeights(arguments.weights)
+    weights = LiteAudioWeights(arguments.weights)
     kept, vectors = hear_recordings(unheard(arguments.data, arguments.weights), arguments.weights)
-    encode, score_statistics = LiteSoundTextEncoder(arguments.weights).encode, weights.score_statistics()
+    encode, score_statistics = LiteAudioTextEncoder(arguments.weights).encode, weights.score_statistics()
     asked = {
         "text": asked_by_text(kept, vectors, encode, HELD_OUT, score_statistics["text"]),
         "audio": asked_by_sound(kept, vectors, score_statistics["audio"]),

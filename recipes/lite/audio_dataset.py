@@ -19,7 +19,7 @@ from recipes.lite.audio_prompts import Phrasings
 from recipes.lite.audio_sources import LAST_ROUND, Part, Recording, read_recordings, select
 from recipes.lite.sound_effect_names import TRAINED
 from recipes.lite.yamnet import Yamnet
-from var_plugin.encoders.lite.audio import SoundNetwork
+from var_plugin.encoders.lite.networks import AudioCNN
 
 TAUGHT: tuple[Part, ...] = ("train", "validation")
 """What towers learn from while something is left to measure."""
@@ -43,7 +43,7 @@ class Known:
     recordings: Sequence[Recording]
     features: SoundFeatures
 
-    def heard_by(self, network: SoundNetwork) -> Taught:
+    def heard_by(self, network: AudioCNN) -> Taught:
         """Add what a network makes of them."""
         return Taught(self.recordings, self.features, hear(network, self.features))
 

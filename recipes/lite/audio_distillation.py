@@ -23,7 +23,7 @@ from recipes.lite.audio_features import SoundFeatures
 from recipes.lite.audio_sources import Recording
 from recipes.lite.schedule import warm_cosine
 from recipes.lite.yamnet import YamnetTrunk
-from var_plugin.encoders.lite.audio import SoundNetwork
+from var_plugin.encoders.lite.networks import AudioCNN
 
 HINTS = (10, 22, 26)
 """Layers of the teacher whose maps are as large as those of the network's three stages."""
@@ -144,7 +144,7 @@ class _Memory:
 
 
 def imitate(
-    network: SoundNetwork,
+    network: AudioCNN,
     material: Material,
     teacher: YamnetTrunk,
     classifier: tuple[Tensor, Tensor],
@@ -181,7 +181,7 @@ def imitate(
     network.eval()
 
 
-def begin(network: SoundNetwork, features: SoundFeatures) -> None:
+def begin(network: AudioCNN, features: SoundFeatures) -> None:
     """Let the network answer with the mean of what it is to learn, and learn each part of it at that part's scale."""
     roots = np.sqrt(features.features.astype(np.float32))
     network.mean.copy_(torch.from_numpy(roots.mean(0)))

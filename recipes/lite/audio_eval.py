@@ -15,7 +15,7 @@ from recipes.lite.audio_templates import WORDINGS
 from recipes.lite.audio_weights import rounds_of
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.lite.audio import LiteSoundEncoder, LiteSoundTextEncoder
+from var_plugin.encoders.lite.audio import LiteAudioEncoder, LiteAudioTextEncoder
 from var_plugin.errors import InvalidInputError
 from var_plugin.media.audio import SAMPLE_RATE
 
@@ -66,7 +66,7 @@ def evaluate(parts: Sequence[tuple[Sequence[Recording], Path]]) -> dict[str, dic
     values, sources = [], []
     for recordings, folder in parts:
         kept, vectors = hear_recordings(recordings, folder)
-        values.append(measure(kept, vectors, LiteSoundTextEncoder(folder).encode))
+        values.append(measure(kept, vectors, LiteAudioTextEncoder(folder).encode))
         sources += [recording.source for recording in kept]
     return {
         name: asdict(interval(np.concatenate([found[name] for found in values]), np.array(sources)))
@@ -101,7 +101,7 @@ def measure_background(
 def hear_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
     """Return the recordings that can be decoded, and their vectors (n, dim)."""
     sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
-    encoder = LiteSoundEncoder(folder)
+    encoder = LiteAudioEncoder(folder)
     vectors = np.stack([audio_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
     return [recording for recording, _ in sounds], vectors
 

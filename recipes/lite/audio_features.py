@@ -19,7 +19,8 @@ from recipes.lite.audio_sources import Recording
 from recipes.lite.yamnet import WIDTH, YamnetTrunk
 from var_plugin.encoders.audio_features import Windows, root_mean_square
 from var_plugin.encoders.base import AudioArray
-from var_plugin.encoders.lite.audio import LiteSoundEncoder, LogMel, SoundNetwork
+from var_plugin.encoders.lite.audio import LiteAudioEncoder
+from var_plugin.encoders.lite.networks import AudioCNN, LogMel
 from var_plugin.errors import VarPluginError
 from var_plugin.media.audio import read_audio
 
@@ -69,7 +70,7 @@ def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, folder:
 
 
 @torch.inference_mode()
-def hear(network: SoundNetwork, features: SoundFeatures) -> NDArray[np.float16]:
+def hear(network: AudioCNN, features: SoundFeatures) -> NDArray[np.float16]:
     """Return what the network makes of every view of every window, (views, windows, 1024)."""
     heard = np.zeros((*features.log_mel.shape[:2], WIDTH), np.float16)
     for view, windows in enumerate(features.log_mel):
@@ -141,7 +142,7 @@ def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64]
         sound = read_sound(recording.path, _LONGEST_EFFECT if recording.collection in _EFFECTS else LONGEST)
         if sound is None:
             continue
-        cut = Windows([sound], LiteSoundEncoder.window, LiteSoundEncoder.hop)
+        cut = Windows([sound], LiteAudioEncoder.window, LiteAudioEncoder.hop)
         samples = np.stack([window for _, window in cut])
         found.append(mel(torch.from_numpy(samples)).half())
         own += [place] * len(samples)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from recipes.lite.audio_templates import ALIASES, TEMPLATES
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.lite.audio import AudibilityHead
+from var_plugin.encoders.lite.networks import AudibilityHead
 
 _BATCH = 128
 

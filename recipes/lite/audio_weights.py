@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from recipes.lite.yamnet import WIDTH as FEATURES
-from var_plugin.encoders.lite.audio import LiteSoundWeights
+from var_plugin.encoders.lite.audio import LiteAudioWeights
 
 if TYPE_CHECKING:
     from recipes.lite.lite_audio import Recipe, SoundModel
@@ -24,7 +24,7 @@ def rounds_of(folder: Path) -> dict[str, int | None]:
 
     None stands for what has learned from all folds, or does not say.
     """
-    found: dict[str, int | None] = LiteSoundWeights(folder).configuration.get("folds", {})
+    found: dict[str, int | None] = LiteAudioWeights(folder).configuration.get("folds", {})
     return {part: found.get(part) for part in ("network", "towers")}
 
 

@@ -37,7 +37,8 @@ from recipes.lite.yamnet import WIDTH as FEATURES
 from recipes.lite.yamnet import Yamnet, read_class_names
 from var_plugin.encoders.backbones.minilm import WIDTH
 from var_plugin.encoders.base import ScoreStatistics, Vectors
-from var_plugin.encoders.lite.audio import AudibilityHead, LiteSoundTextEncoder, LiteSoundWeights, SoundNetwork, Tower
+from var_plugin.encoders.lite.audio import LiteAudioTextEncoder, LiteAudioWeights
+from var_plugin.encoders.lite.networks import AudibilityHead, AudioCNN, SentenceTower
 from var_plugin.errors import InvalidInputError, exit_on_error
 
 _LEAST = -1e4
@@ -91,9 +92,9 @@ class SoundModel(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.network = SoundNetwork(recipe.widths, recipe.residuals, FEATURES)
-        self.sound_tower = Tower(FEATURES, hidden=recipe.sound_hidden, dim=recipe.dim, dropout=recipe.dropout)
-        self.sentence_tower = Tower(
+        self.network = AudioCNN(recipe.widths, recipe.residuals, FEATURES)
+        self.sound_tower = SentenceTower(FEATURES, hidden=recipe.sound_hidden, dim=recipe.dim, dropout=recipe.dropout)
+        self.sentence_tower = SentenceTower(
             WIDTH, hidden=recipe.sentence_hidden, dim=recipe.dim, dropout=recipe.sentence_dropout
         )
         self.audible = AudibilityHead(WIDTH)
@@ -104,10 +105,10 @@ class SoundModel(nn.Module):
         return np.asarray(self.sentence_tower(sentence_vectors(texts)).numpy())
 
 
-def learned_network(folder: Path) -> SoundNetwork:
+def learned_network(folder: Path) -> AudioCNN:
     """Return the network of the weights in a folder."""
     network = SoundModel(Recipe()).network
-    network.load_state_dict(LiteSoundWeights(folder).part("network"))
+    network.load_state_dict(LiteAudioWeights(folder).part("network"))
     return network.eval()
 
 
@@ -215,7 +216,7 @@ def _make(
     data: Path,
     cache: Path,
     out: Path,
-    network: SoundNetwork | None,
+    network: AudioCNN | None,
     *,
     turns: int,
     round_number: int,
@@ -241,7 +242,7 @@ def _make(
     fit(["train"])
     # How alike strangers are is measured on recordings that were not trained on, before these join the training.
     unknown, vectors = hear_recordings(known["validation"].recordings, out)
-    encode = LiteSoundTextEncoder(out).encode
+    encode = LiteAudioTextEncoder(out).encode
     background = measure_background(unknown, vectors, encode)
     strangers = {query: ScoreStatistics(**numbers) for query, numbers in background.items()}
     confidence = fit_confidences(unknown, vectors, encode, strangers)
@@ -250,8 +251,8 @@ def _make(
 
 
 def _learn(
-    recipe: Recipe, known: Known, yamnet: Yamnet, network: SoundNetwork | None, turns: Sequence[ImitationRecipe]
-) -> SoundNetwork:
+    recipe: Recipe, known: Known, yamnet: Yamnet, network: AudioCNN | None, turns: Sequence[ImitationRecipe]
+) -> AudioCNN:
     """Return a network that imitates the teacher: the one that is given or a new one, after so many turns."""
     torch.manual_seed(recipe.seed)
     if network is None:

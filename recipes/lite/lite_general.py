@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from var_plugin.encoders.backbones.minilm import MiniLM
-from var_plugin.encoders.lite.image_text import in_distribution_ratio
+from var_plugin.encoders.lite.networks import in_distribution_ratio
 
 _CAPTION_DIRECTIONS = 64
 _CAPTION_QUANTILE = 0.25  # three quarters of all captions count as ordinary

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, TUNABLE_BLOCKS, Weights, load_weights
 from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM, run_layers
-from var_plugin.encoders.lite.image_text import LowRank, Tower
+from var_plugin.encoders.lite.networks import LowRank, TokenTower
 
 _START_SCALE = 20.0  # of the similarities in the loss: 1 / temperature
 
@@ -27,8 +27,8 @@ class LiteModel(nn.Module):
         for part in (self.top, self.layers):
             part.requires_grad_(False)
             _make_low_rank(part, rank)
-        self.image_tower = Tower(channels, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
-        self.text_tower = Tower(WIDTH, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
+        self.image_tower = TokenTower(channels, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
+        self.text_tower = TokenTower(WIDTH, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_START_SCALE)))
 
     def images(self, trunk: Tensor) -> tuple[Tensor, Tensor]:

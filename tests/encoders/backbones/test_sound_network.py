@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.lite.audio import SoundNetwork
+from var_plugin.encoders.lite.networks import AudioCNN
 from var_plugin.encoders.weights import LITE, WeightFolder
 
 SHIPPED = WeightFolder(LITE, "sound", depends_on="")
@@ -15,7 +15,7 @@ def windows() -> torch.Tensor:
 
 def test_every_window_has_features_of_its_own() -> None:
     torch.manual_seed(0)
-    network = SoundNetwork((4, 8, 16), residuals=2, features=32).eval()
+    network = AudioCNN((4, 8, 16), residuals=2, features=32).eval()
     with torch.inference_mode():
         together = network(windows())
         alone = torch.cat([network(window[None]) for window in windows()])
@@ -25,7 +25,7 @@ def test_every_window_has_features_of_its_own() -> None:
 
 
 def test_stages_halve_time_and_frequency() -> None:
-    network = SoundNetwork((4, 8, 16, 24), residuals=1, features=32).eval()
+    network = AudioCNN((4, 8, 16, 24), residuals=1, features=32).eval()
     with torch.inference_mode():
         maps = network.maps(windows())
         assert [tuple(each.shape[1:]) for each in maps] == [(8, 12, 8), (16, 6, 4), (24, 3, 2)]
@@ -33,7 +33,7 @@ def test_stages_halve_time_and_frequency() -> None:
 
 
 def test_the_shipped_network_is_the_one_described() -> None:
-    network = SoundNetwork(**SHIPPED.configuration["network"])
+    network = AudioCNN(**SHIPPED.configuration["network"])
     network.load_state_dict(SHIPPED.part("network"))
     with torch.inference_mode():
         assert torch.isfinite(network.eval()(windows())).all()

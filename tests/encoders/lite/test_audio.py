@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.lite.audio import LiteSoundEncoder, LiteSoundTextEncoder, append_null_dim
+from var_plugin.encoders.lite.audio import LiteAudioEncoder, LiteAudioTextEncoder
+from var_plugin.encoders.lite.networks import append_null_dim
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import MissingWeightsError, UnsupportedModalityError
@@ -52,6 +53,6 @@ def test_both_spaces_share_one_network_for_sentences(suite: Suite) -> None:
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    for encode in (LiteSoundEncoder(tmp_path).encode, LiteSoundTextEncoder(tmp_path).encode):
+    for encode in (LiteAudioEncoder(tmp_path).encode, LiteAudioTextEncoder(tmp_path).encode):
         with pytest.raises(MissingWeightsError, match=r"sound\.json"):
             encode(["rain"])  # type: ignore[arg-type]

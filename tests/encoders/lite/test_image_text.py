@@ -119,6 +119,6 @@ def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
 
 
 def test_building_loads_no_network() -> None:
-    script = "import sys; from var_plugin.encoders import lite_suite; lite_suite.build(); print('torch' in sys.modules)"
+    script = "import sys; from var_plugin.encoders.lite import build; build.build(); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -46,7 +46,8 @@ from tests.data import data_folder
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import Vectors, l2_normalize
-from var_plugin.encoders.lite.audio import LiteSoundTextEncoder, LogMel, SoundNetwork, build, log_magnitudes, magnitudes
+from var_plugin.encoders.lite.audio import LiteAudioTextEncoder, build
+from var_plugin.encoders.lite.networks import AudioCNN, LogMel, log_magnitudes, magnitudes
 from var_plugin.encoders.weights import LITE
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
 
@@ -294,7 +295,7 @@ def test_what_was_computed_is_opened_again(
 
 def test_the_network_begins_with_the_mean_of_what_it_is_to_learn(features: SoundFeatures, yamnet: Yamnet) -> None:
     wanted = torch.from_numpy(features.features.astype(np.float32))
-    network = SoundNetwork((4, 8), residuals=1, features=1024).eval()
+    network = AudioCNN((4, 8), residuals=1, features=1024).eval()
     begin(network, features)
     with torch.inference_mode():
         heard = network(torch.from_numpy(features.log_mel[0].astype(np.float32)))
@@ -317,7 +318,7 @@ def test_the_teacher_hears_what_the_label_says(
     assert {few[place].label for place in np.argsort(by_recording)[-2:]} == {"rooster"}
 
 
-def apart(network: SoundNetwork, features: SoundFeatures, yamnet: Yamnet) -> float:
+def apart(network: AudioCNN, features: SoundFeatures, yamnet: Yamnet) -> float:
     with torch.inference_mode():
         heard = network.eval()(torch.from_numpy(features.log_mel[0].astype(np.float32)))
         wanted = torch.from_numpy(features.features.astype(np.float32))
@@ -349,7 +350,7 @@ def test_training_learns_and_its_weights_work(
     assert torch.equal(model.network.last.weight, heard)
     torch.nn.init.constant_(model.audible.linear.bias, 10.0)
     save(model, tmp_path, recipe, {"network": 3, "towers": 3})
-    heard_now, encode = hear_recordings(few, tmp_path), LiteSoundTextEncoder(tmp_path).encode
+    heard_now, encode = hear_recordings(few, tmp_path), LiteAudioTextEncoder(tmp_path).encode
     note(tmp_path, background=measure_background(*heard_now, encode))
     assert json.loads((tmp_path / "sound.json").read_text())["recipe"]["steps"] == 200
     measured = evaluate([(few, tmp_path)])
@@ -357,7 +358,7 @@ def test_training_learns_and_its_weights_work(
     assert evaluate([(few, tmp_path)] * 2)["audio to audio"]["value"] == measured["audio to audio"]["value"]
     made = build(MiniLM, tmp_path)
     assert made.space.dim == 17 and made.score_statistics["text"].std > 0
-    assert LiteSoundTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
+    assert LiteAudioTextEncoder(tmp_path).encode(["rain"]).shape == (1, 17)
 
 
 def test_parts_are_taught_as_one(features: SoundFeatures, few: list[Recording], yamnet: Yamnet) -> None:

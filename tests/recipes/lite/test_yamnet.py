@@ -6,7 +6,7 @@ import torch
 
 from recipes.lite.yamnet import WIDTH, Yamnet, YamnetTrunk
 from tests.data import data_folder
-from var_plugin.encoders.lite.audio import LogMel
+from var_plugin.encoders.lite.networks import LogMel
 from var_plugin.media.audio import read_audio
 
 WINDOW = 15_600

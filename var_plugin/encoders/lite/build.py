@@ -8,7 +8,7 @@ from pathlib import Path
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import audio as lite_sound
-from var_plugin.encoders.lite.audio import LiteSoundWeights
+from var_plugin.encoders.lite.audio import LiteAudioWeights
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
 from var_plugin.encoders.lite.text_onnx import NumpyTextEncoder, SmallBatchTextEncoder
 from var_plugin.encoders.lite.video import LiteAlan, LiteVideo
@@ -21,7 +21,7 @@ def build() -> dict[str, SpaceEncoders]:
     """Return the encoders per space; nothing is loaded before their first use."""
     text = LiteTextEncoder()
     spaces = {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
-    quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteSoundWeights())
+    quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteAudioWeights())
     return {
         name: replace(encoders, text=SmallBatchTextEncoder(getattr(quick, name), encoders.text))
         if encoders.text

@@ -80,7 +80,7 @@ class NumpyTextEncoder:
         return normalized(linear(pooled.reshape(-1), part(tower, "project")) + _residual(pooled[0], tower))
 
     def _strangeness(self, sentence: Array) -> float:
-        """As `ConSEHead.strangeness`."""
+        """As `ConSEHead.out_of_distribution_score`."""
         general = self._weights("scene", "general")
         name, caption = general["familiar"]
         centred = sentence - general["caption_centre"]
