@@ -1,9 +1,8 @@
-"""Anomaly scores of clips: a part that was trained on events, a label-free part, and the rule that combines them.
+"""Anomaly scores of clips: a trained event score, a label-free novelty score, and the rule that combines them.
 
-The rule: what a trained detector finds counts for more where the clip is unlike the rest of its own footage, its odds
-are multiplied by up to e^3, about 20; what is merely unlike the rest counts by half; the higher of the two is the
-score. So from one half on, the trained detector has spoken. A suite without one has the label-free score alone, in
-full.
+The anomaly score is the maximum of two values. The first is the event score with its odds multiplied by
+exp(3 * novelty), at most about 20. The second is half the novelty. A score above 0.5 therefore always comes from the
+trained detector. Without a trained detector, the anomaly score is the novelty.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from var_plugin.encoders.base import Vectors, VideoEncoder, ensure_normalized
 from var_plugin.encoders.clip_features import ClipFeatures
 
 _LABEL_FREE_SHARE = 0.5
-# Chosen on 360 films put together from the features of clips; the model card tells more.
+# Chosen on 360 videos assembled from clip features; see the model card.
 _RAISED = 3.0
 
 Scores = NDArray[np.float32]
@@ -26,16 +25,16 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """The scores of a video's clips; the two parts are kept apart."""
+    """The anomaly scores of the clips of a video, with both parts."""
 
     event: Scores | None
-    """What the trained detector says; None where the suite has none."""
+    """Score of the trained detector; None if the suite has none."""
     novelty: Scores
-    """How unlike the rest of its own video each clip looks."""
+    """How unlike the rest of the same video each clip is."""
 
     @property
     def score(self) -> Scores:
-        """Both parts by the rule above."""
+        """Both parts combined; see the module docstring."""
         if self.event is None:
             return self.novelty
         raised = self.event * np.exp(_RAISED * self.novelty)
@@ -49,7 +48,7 @@ def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> AnomalyScores:
 
 
 def describe_anomaly_scope(encoder: VideoEncoder) -> str:
-    """Say what the score knows and what it does not; to be shown with it."""
+    """Return a sentence on what the score covers and what it does not, to be shown beside it."""
     if encoder.anomaly_scope is None:
         return NOVELTY_SCOPE
     trained = f"trained ({encoder.anomaly_scope}), raised where the clip is unusual"
@@ -58,31 +57,31 @@ def describe_anomaly_scope(encoder: VideoEncoder) -> str:
 
 NOVELTY_SCOPE = "label-free: how unlike the rest of its own video a clip looks; no kind of event was learned"
 
-# What happens within this time of a clip is the same event and does not make it usual.
+# Clips within this time count as the same event and are not compared.
 _SAME_EVENT_SECONDS = 30.0
 _NEIGHBOURS = 5
-# Hours of footage are compared with an even sample of themselves, so that the cost stays linear.
+# Long videos are compared with an evenly spaced sample of their clips: the cost stays linear.
 _MOST_REFERENCES = 2_000
 _CHUNK = 512
-# On a static scene the spread is next to nothing; differences below this cosine are noise.
+# Minimum spread: on a static scene, smaller cosine differences are noise.
 _LEAST_SPREAD = 0.02
-# So many deviations above the median score one half.
+# This z-score maps to 0.5.
 _HALF_AT = 4.0
 
 
 def novelty_scores(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.float32]:
-    """Score each clip in 0…1 by how far it is from the clips it resembles most at other times of the video.
+    """Return the novelty of each clip: its distance to the most similar clips at other times of the video.
 
-    The distance (one minus the mean cosine to the five nearest clips at least 30 s away) is measured in robust
-    deviations above the video's median z, and squashed to z / (z + 4); what is nearer than the median scores 0. A video
-    too short to have another time scores 0 throughout.
+    The distance is one minus the mean cosine to the five nearest clips at least 30 s away. Its robust z-score z (median
+    and MAD over the video) is mapped to z / (z + 4). Distances below the median score 0. A video shorter than 30 s
+    scores 0 throughout.
 
     Args:
         times: (n,) seconds, ascending.
-        vectors: (n, dim) of any length.
+        vectors: (n, dim), of any norm.
 
     Returns:
-        (n,) float32.
+        (n,) float32 in 0…1.
     """
     step = max(1, -(-len(times) // _MOST_REFERENCES))
     reference_times, references = times[::step], ensure_normalized(vectors[::step])

@@ -1,4 +1,4 @@
-"""Sound as windows with vectors, and spans of it as one vector each: how recordings of any length are heard."""
+"""Embed recordings of any length: a vector per window, pooled into a vector per span."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from var_plugin.media.sandbox.client import decode_audio
 from var_plugin.types import Span
 
 _BATCH = 32
-# Digital silence has a vector, too, where there is nothing else.
+# Added to the loudness, so that a silent span also has a vector.
 _LEAST_LOUDNESS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioFeatures(TimedFeatures):
-    """What an encoder heard: a vector per window; the time of a window is its middle."""
+    """Features of the windows of a recording. The time of a window is its middle."""
 
     loudness: NDArray[np.float32]
-    """(n,) root mean square, where full scale is 1."""
+    """(n,) root mean square; full scale is 1."""
 
 
 @dataclass(frozen=True)
 class AudioBatch:
-    """Neighbouring windows of a sound."""
+    """Neighbouring windows of a recording."""
 
     starts: list[int]
-    """First sample of each."""
+    """Index of the first sample of each window."""
     samples: NDArray[np.float32]
     """(n, window)."""
 
     def heard(self, encoder: AudioEncoder) -> EncodedAudio:
-        """Turn the windows into vectors."""
+        """Return the encoded windows."""
         (heard,) = encode_audio_batches([self], encoder)
         return heard
 
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """What an encoder made of a run of n windows."""
+    """The vectors (n, dim) and loudness (n,) of a batch of n windows."""
 
     starts: list[int]
     loudness: NDArray[np.float32]
@@ -58,7 +58,7 @@ class EncodedAudio:
 
 
 def encode_audio_batches(runs: Sequence[AudioBatch], encoder: AudioEncoder) -> list[EncodedAudio]:
-    """Turn the windows of runs, of one sound or several, into vectors at once."""
+    """Encode batches, of one recording or several, in one call of the encoder."""
     vectors = encoder.encode(np.concatenate([run.samples for run in runs]))
     ends = np.cumsum([len(run.starts) for run in runs])
     return [
@@ -70,18 +70,18 @@ def encode_audio_batches(runs: Sequence[AudioBatch], encoder: AudioEncoder) -> l
 def encode_audio(
     pieces: Iterable[AudioArray], encoder: AudioEncoder, progress: Callable[[float], None] | None = None
 ) -> AudioFeatures:
-    """Embed a sound that arrives in neighbouring pieces of (samples,), a few windows at a time.
+    """Encode a recording that arrives in consecutive pieces of shape (samples,), a few windows at a time.
 
-    The windows begin `encoder.hop` samples after each other; the last one ends with the sound, and a sound shorter than
-    a window is followed by silence.
+    Windows start every `encoder.hop` samples. The last window ends with the recording. A recording shorter than a
+    window is padded with silence.
 
     Args:
-        pieces: float32 in -1…1 at 16 kHz, at least one sample in all.
-        encoder: what turns windows into vectors.
-        progress: is told the time reached, in seconds.
+        pieces: float32 in -1…1 at 16 kHz, at least one sample in total.
+        encoder: encodes the windows.
+        progress: called with the time reached, in seconds.
 
     Raises:
-        InvalidInputError: there is no sample, or one is NaN or infinite.
+        InvalidInputError: there is no sample, or a sample is NaN or infinite.
     """
     windows = Windows(pieces, encoder.window, encoder.hop)
 
@@ -95,7 +95,7 @@ def encode_audio(
 
 
 def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[], int]) -> AudioFeatures:
-    """Return what was heard in a whole sound from its runs in order; its length in `samples` is asked afterwards."""
+    """Concatenate the encoded batches of a recording. `samples` is called last and returns its length."""
     starts: list[int] = []
     loudness: list[NDArray[np.float32]] = []
 
@@ -115,22 +115,22 @@ def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[]
 
 
 def pool_audio(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> Vectors:
-    """Return (len(spans), dim) of unit length: the mean of a span's windows, the loud ones counting more."""
+    """Return L2-normalised vectors (len(spans), dim): means of the windows of a span, weighted by loudness."""
     vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
     return l2_normalize(np.stack(vectors))
 
 
 def audio_vector(item: Any, encoder: AudioEncoder | AudioQueryEncoder, limits: Limits = DEFAULT_LIMITS) -> Vectors:
-    """Return (dim,) of unit length for one sound, as `pool_audio` does for a span, or as the encoder hears it whole.
+    """Return the L2-normalised vector (dim,) of a recording, by `pool_audio` or by an `AudioQueryEncoder`.
 
     Args:
-        item: a path, of a video as well; a `Span` of one; or a pair of samples (n,) float32 in -1…1 and their rate.
-        encoder: what turns windows, or all of them, into vectors.
-        limits: limits of decoding.
+        item: a path (also of a video), a `Span`, or a pair of samples (n,) float32 in -1…1 and their sample rate.
+        encoder: encodes the windows, or the whole recording.
+        limits: decoding limits.
 
     Raises:
-        InvalidInputError: another type, shape or dtype; no sample; a span that lies behind the end.
-        NoAudioStreamError: the file has no sound; besides the other errors of `media.sandbox.client.decode_audio`.
+        InvalidInputError: wrong type, shape or dtype, no sample, or a span after the end.
+        NoAudioStreamError: the file has no audio. Other errors of `media.sandbox.client.decode_audio` propagate.
     """
     heard = encode_audio(_pieces(item, limits), encoder)
     if isinstance(encoder, AudioQueryEncoder):
@@ -139,7 +139,7 @@ def audio_vector(item: Any, encoder: AudioEncoder | AudioQueryEncoder, limits: L
 
 
 def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the loudness of windows (n, samples) as (n,)."""
+    """Return the root mean square (n,) of windows (n, samples)."""
     return np.asarray(np.sqrt(np.square(windows).mean(axis=1)), np.float32)
 
 
@@ -148,7 +148,7 @@ def _weighted(heard: AudioFeatures, windows: slice) -> Vectors:
 
 
 class Windows:
-    """Cuts a sound that arrives in pieces into windows; afterwards `samples` is the length of all."""
+    """Cut a recording that arrives in pieces into windows. After iteration, `samples` is its length."""
 
     def __init__(self, pieces: Iterable[AudioArray], window: int, hop: int) -> None:
         self._pieces, self._window, self._hop = pieces, window, hop
@@ -166,7 +166,9 @@ class Windows:
         start = covered = 0
         for piece in self._pieces:
             if not np.isfinite(piece).all():
-                raise InvalidInputError("the sound holds NaN or infinity", fix="mend it where it is made")
+                raise InvalidInputError(
+                    "the audio contains NaN or infinity", fix="check the program that made the samples"
+                )
             self.samples += len(piece)
             kept = np.concatenate([kept, piece])
             while start + self._window <= self.samples:
@@ -176,7 +178,7 @@ class Windows:
             needed = min(start, max(0, self.samples - self._window))
             kept, first = kept[needed - first :], needed
         if self.samples == 0:
-            raise InvalidInputError("the sound has no samples", fix="pass at least one")
+            raise InvalidInputError("the audio has no samples", fix="pass at least one")
         if covered < self.samples:
             last = kept[-self._window :]
             yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
@@ -191,7 +193,8 @@ def _pieces(item: Any, limits: Limits) -> Iterator[AudioArray]:
         yield _resampled(*item)
     else:
         raise InvalidInputError(
-            f"not a sound: {type(item).__name__}", fix="pass a path, a var_plugin.Span, or a pair (samples, rate)"
+            f"not an audio input: {type(item).__name__}",
+            fix="pass a path, a var_plugin.Span, or a pair (samples, rate)",
         )
 
 
@@ -207,22 +210,22 @@ def _part(span: Span, limits: Limits) -> Iterator[AudioArray]:
             return
     if position <= first:
         raise InvalidInputError(
-            f"{span.path} has no sound from {span.start} to {span.end} s", fix="name a span inside it"
+            f"{span.path} has no audio from {span.start} to {span.end} s", fix="choose a span inside it"
         )
 
 
 def _resampled(samples: Any, rate: Any) -> AudioArray:
-    """Return samples at 16 kHz.
+    """Return the samples resampled to 16 kHz.
 
     Raises:
-        InvalidInputError: the samples are no floating-point array of one channel, or the rate makes no sense.
+        InvalidInputError: the samples are not a floating-point array (samples,), or the rate is out of range.
     """
     if not (isinstance(samples, np.ndarray) and samples.ndim == 1 and np.issubdtype(samples.dtype, np.floating)):
         kind = f"{samples.shape} {samples.dtype}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise InvalidInputError(
-            f"samples of another kind: {kind}",
-            why="a sound is one channel, a float array (samples,) in -1…1",
-            fix="take the mean of the channels, and divide 16-bit integers by 32768",
+            f"unsupported samples: {kind}",
+            why="audio is one channel, a float array (samples,) in -1…1",
+            fix="average the channels, and divide 16-bit integers by 32768",
         )
     if not 1_000 <= rate <= 768_000 or rate != int(rate):
         raise InvalidInputError(f"a rate of {rate} samples per second", fix="give it in Hz, 1,000 to 768,000")

@@ -1,7 +1,7 @@
-"""The contracts of the encoders: a suite holds encoders, an encoder turns content into vectors of a space.
+"""Encoder interfaces. A suite holds encoders; an encoder maps content of one modality to vectors of one space.
 
-Vectors are float32, finite and of the norm that their space declares; `check_vectors` refuses everything else before a
-store sees it.
+Vectors are float32, finite, and have the norm that their space declares. `check_vectors` enforces this before vectors
+are stored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NORM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class ScoreStatistics:
-    """How similar a query of one modality is to content it has nothing to do with: mean and deviation."""
+    """Mean and standard deviation of the similarity between queries of one modality and unrelated content."""
 
     mean: float
     std: float
@@ -40,10 +40,10 @@ class ScoreStatistics:
 
 @dataclass(frozen=True)
 class LogisticCalibrator:
-    """How sure a calibrated score makes one that it is a match, among so many candidates.
+    """Map a z-score and the number of candidates to a match probability.
 
-    A logistic curve, fitted on labelled queries with and without a match over galleries of different size: the more
-    candidates, the higher chance alone scores.
+    A logistic regression, fitted on labelled queries with and without a match over galleries of several sizes. The best
+    score among unrelated candidates grows with their number, so the number is an input.
     """
 
     slope: float
@@ -51,13 +51,13 @@ class LogisticCalibrator:
     offset: float
 
     def __call__(self, score: float, candidates: int) -> float:
-        """Return a probability for a score in deviations above the background."""
+        """Return the match probability of a z-score among `candidates` candidates."""
         return 1 / (1 + math.exp(-(self.slope * score - self.size * math.log(max(1, candidates)) + self.offset)))
 
 
 @dataclass(frozen=True)
 class Space:
-    """A named vector space: what is comparable in it, and by what it is recognised."""
+    """A named vector space: its dimension, metric, comparable modalities and fingerprint."""
 
     name: str
     dim: int
@@ -65,11 +65,11 @@ class Space:
     modalities: frozenset[Modality]
     fingerprint: str
     norm: float | None = 1.0
-    """Length of every stored vector; None where lengths carry meaning."""
+    """Norm of every stored vector. None: norms carry information and may differ."""
 
 
 class TextEncoder(Protocol):
-    """Sentences to vectors of one space."""
+    """Encode texts into one space."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) float32."""
@@ -77,44 +77,47 @@ class TextEncoder(Protocol):
 
 
 class ImageEncoder(Protocol):
-    """Images, among them the frames of a video, to vectors of one space."""
+    """Encode images, including video frames, into one space."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants images in; the decoder delivers frames like that."""
+        """(height, width) of the input images. The decoder scales frames to it."""
         ...
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32; every image is `size`."""
+        """Return vectors (n, dim) float32 of images of shape (*size, 3)."""
         ...
 
 
 class ClipFeatureExtractor(Protocol):
-    """What makes clips of the frames of a video, each a row of features; encoders that share one read a video once."""
+    """Compute features of clips from the frames of a video.
+
+    Video encoders with equal extractors share the features, so that a video is decoded once.
+    """
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants frames in."""
+        """(height, width) of the input frames."""
         ...
 
     @property
     def motion_size(self) -> int | None:
-        """Height and width it wants motion images in; None where it has no use for them."""
+        """Height and width of the input motion images. None: no motion images are needed."""
         ...
 
     @property
     def fps(self) -> float | None:
-        """Frames per second that it was trained on, repeated where a video has fewer; None: the settings say."""
+        """Frames per second of its training data; frames repeat where a video has fewer. None: the setting `fps`."""
         ...
 
     @property
     def frames_per_clip(self) -> int:
-        """How many frames it looks at for one clip."""
+        """Number of frames in one clip."""
         ...
 
     @property
     def stride(self) -> int:
-        """How many frames lie between the beginnings of neighbouring clips, at most `frames_per_clip`."""
+        """Number of frames between the starts of neighbouring clips, at most `frames_per_clip`."""
         ...
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
@@ -127,42 +130,42 @@ class ClipFeatureExtractor(Protocol):
 
 
 class VideoEncoder(Protocol):
-    """Clips of a video to vectors of one space, and what their sequence says."""
+    """Encode spans and whole videos from clip features, and score clips for anomalies."""
 
     @property
     def extractor(self) -> ClipFeatureExtractor:
-        """What makes the clips."""
+        """Computes the clip features."""
         ...
 
     @property
     def anomaly_scope(self) -> str | None:
-        """What its anomaly score was trained on and what that never saw; None where it has no such score."""
+        """What the trained anomaly score covers and what it does not. None: no trained score."""
         ...
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
-        """Return the vectors (len(spans), dim) of parts of a video, each some of its clips (n, width)."""
+        """Return vectors (len(spans), dim) of spans, each a slice of the clip features (n, width)."""
         ...
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return trained anomaly scores (n,) in 0…1 of a video's clips (n, width) in order of time, or None."""
+        """Return trained anomaly scores (n,) in 0…1 of clip features (n, width) in time order, or None."""
         ...
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the vector (dim,) of a whole video from its clips (n, width) and their anomaly scores (n,)."""
+        """Return the vector (dim,) of a whole video from clip features (n, width) and anomaly scores (n,)."""
         ...
 
 
 class AudioEncoder(Protocol):
-    """Windows of sound to vectors of one space."""
+    """Encode windows of audio into one space."""
 
     @property
     def window(self) -> int:
-        """Samples that it hears at once."""
+        """Number of samples in one window."""
         ...
 
     @property
     def hop(self) -> int:
-        """Samples from window to window of a longer recording."""
+        """Number of samples between the starts of neighbouring windows."""
         ...
 
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
@@ -172,15 +175,19 @@ class AudioEncoder(Protocol):
 
 @runtime_checkable
 class AudioQueryEncoder(AudioEncoder, Protocol):
-    """Sounds as wholes, to search a space that stores none; its windows are features of any width."""
+    """Encode a whole recording as a query to a space that stores no audio. Its windows are features of any width."""
 
     def embed_audio(self, windows: Vectors) -> Vectors:
-        """Return the vector (dim,) of a sound from its windows (n, width) in order of time."""
+        """Return the vector (dim,) of a recording from its window features (n, width) in time order."""
         ...
 
 
 def check_vectors(vectors: Vectors, space: Space) -> None:
-    """Raise `InvalidVectorError` unless all vectors may be stored in the space."""
+    """Check the dimension, finiteness and norm of vectors before they are stored.
+
+    Raises:
+        InvalidVectorError: a vector does not fit the space.
+    """
     if vectors.ndim != 2 or vectors.shape[1] != space.dim:
         raise InvalidVectorError(
             f"the encoder of space '{space.name}' returned vectors of shape {vectors.shape}",
@@ -190,25 +197,25 @@ def check_vectors(vectors: Vectors, space: Space) -> None:
     if not np.isfinite(vectors).all():
         raise InvalidVectorError(
             f"the encoder of space '{space.name}' returned a vector with NaN or infinity",
-            why="such a vector is never near anything, or near everything",
+            why="it has no meaningful similarity to other vectors",
             fix="run on another device, or in float32",
         )
     if space.norm is not None and len(vectors):
         lengths = np.linalg.norm(vectors, axis=1)
         if np.abs(lengths - space.norm).max() > NORM_TOLERANCE:
             raise InvalidVectorError(
-                f"the encoder of space '{space.name}' returned vectors of a wrong length",
-                why=f"they measure {lengths.min():.4f} to {lengths.max():.4f}, the space holds {space.norm}",
+                f"the encoder of space '{space.name}' returned vectors with a wrong norm",
+                why=f"their norms are {lengths.min():.4f} to {lengths.max():.4f}, the space requires {space.norm}",
                 fix="check that the suite's weights belong together",
             )
 
 
-# What float32 leaves of a length of one.
+# Largest deviation of a float32 norm from 1 by rounding.
 _ROUNDING = 1e-5
 
 
 def l2_normalize(vectors: NDArray[np.floating]) -> Vectors:
-    """Scale rows to length one; a row of zeros stays zero, so that `check_vectors` finds it."""
+    """L2-normalise rows. A row of zeros stays zero, and `check_vectors` then rejects it."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 

@@ -1,4 +1,4 @@
-"""A suite: the encoders that are used together, and what they turn content into."""
+"""A suite: the encoders that are used together."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SuiteDescription:
-    """A line of the suite table: everything a person chooses by, and where the encoders are built."""
+    """An entry of the suite table: properties for choosing a suite, and the function that builds its encoders."""
 
     name: str
     summary: str
@@ -45,58 +45,58 @@ class SuiteDescription:
     weights_licence: str
     revision: str
     megabytes: int
-    """Size of all weights; 0 where the model is named by the user."""
+    """Size of all weights in MB; 0 if the user names the model."""
     languages: tuple[str, ...]
     needs_network: bool
     build: str
-    """`module:function`; the function returns the encoders per space, and takes the model's name where one is given."""
+    """`module:function`. The function returns the encoders per space. Its argument is the model name, if any."""
     model: Literal["none", "optional", "required"] = "none"
-    """Whether the suite can be called by `NAME:MODEL`."""
+    """Whether the suite accepts a model name: `NAME:MODEL`."""
     default_model: str = ""
-    """The model of a suite that is called by its own name, with its revision."""
+    """The model, with its revision, that is used without a model name."""
     install_hint: str = ""
-    """What to run where the default model is missing and not on the hub; MODELS stands for the folder of models."""
+    """What to run if the default model is missing and not on the hub. MODELS is replaced by the model folder."""
 
 
 @dataclass(frozen=True)
 class SpaceEncoders:
-    """A space with the encoders that reach it."""
+    """A space and its encoders."""
 
     space: Space
     text: TextEncoder | None = None
     image: ImageEncoder | None = None
     video: VideoEncoder | None = None
-    """None where the suite sees a video as stills; then `frames` makes one of `image`."""
+    """If None, frames are embedded with the image encoder; see `video_encoder`."""
     audio: AudioEncoder | None = None
     audio_query: AudioQueryEncoder | None = None
-    """Instead of `sound` where sounds are queries only, for what is seen."""
+    """Instead of `audio`, where recordings are only queries for video."""
     score_statistics: Mapping[Modality, ScoreStatistics] = field(default_factory=dict)
-    """Per query modality, the similarity to content that has nothing to do with the query."""
+    """Per query modality, statistics of the similarity to unrelated content."""
     calibrators: Mapping[Modality, LogisticCalibrator] = field(default_factory=dict)
-    """Per query modality that was calibrated on labelled data, how sure a score makes one."""
+    """Calibrators per query modality; only modalities with labelled data."""
 
     @property
     def video_encoder(self) -> VideoEncoder | None:
-        """What turns the frames of a video into vectors, if anything does."""
+        """The video encoder, or one that embeds single frames with the image encoder, or None."""
         return self.video or (ImageVideoEncoder(self.image) if self.image else None)
 
 
 @dataclass(frozen=True)
 class ClipScore:
-    """The anomaly score, in 0…1, of the clip from `start` to `end` seconds, and the parts it was made of."""
+    """The anomaly score in 0…1 of the clip from `start` to `end` seconds, and its parts."""
 
     start: float
     end: float
     score: float
-    """Both parts by the rule of `var_plugin.encoders.anomaly`."""
+    """Both parts combined by the rule of `var_plugin.encoders.anomaly`."""
     event: float | None
-    """The trained part; None where the suite has none."""
+    """Score of the trained detector; None if the suite has none."""
     novelty: float
     """The label-free part: how unlike the rest of its own video the clip looks."""
 
 
 class Suite:
-    """Encoders by space. Made by `load_suite`; weights load at the first use of each encoder."""
+    """Encoders by space. Create it with `load_suite`. The weights of an encoder load at its first use."""
 
     def __init__(
         self, description: SuiteDescription, encoders: Mapping[str, SpaceEncoders], *, base: Suite | None = None
@@ -104,7 +104,7 @@ class Suite:
         self.description = description
         self.encoders = dict(encoders)
         self.base = base
-        """The suite that this one was made from, where a folder made it."""
+        """The suite that this one extends, if it was loaded from a suite folder."""
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ class Suite:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a vector could: hash of the fingerprints of all spaces."""
+        """Hash of the fingerprints of all spaces. It changes whenever a vector could change."""
         parts = [f"{name}={space.fingerprint}" for name, space in sorted(self.spaces.items())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -130,27 +130,27 @@ class Suite:
         space: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Vectors:
-        """Turn content into vectors, exactly as the store would hold them.
+        """Encode content into vectors, exactly as they would be stored.
 
         Args:
-            modality: what the items are. "text": strings. "image": paths, PIL images or (h, w, 3) uint8 RGB arrays.
-                "video": paths or `Span`s. "audio": paths, of videos as well, `Span`s of them, or pairs of samples (n,)
-                float32 in -1…1 and their rate in Hz.
+            modality: type of the items. "text": strings. "image": paths, PIL images or (h, w, 3) uint8 RGB arrays.
+                "video": paths or `Span`s. "audio": paths (also of videos), `Span`s of them, or pairs of samples (n,)
+                float32 in -1…1 and their sample rate in Hz.
             items: the content; may be empty.
-            space: name of the space; may be left out where only one takes the modality.
-            limits: limits of decoding a file.
+            space: name of the space. Default: the first one that takes the modality.
+            limits: decoding limits.
 
         Returns:
             (len(items), dim) float32.
 
         Raises:
-            UnsupportedModalityError: no such space, or it does not take the modality.
-            InvalidInputError: an item is not what the modality asks for; besides the errors of reading media.
-            InvalidVectorError: the model produced something that must not be stored.
+            UnsupportedModalityError: there is no such space, or it does not take the modality.
+            InvalidInputError: an item has the wrong type. Errors of reading media also propagate.
+            InvalidVectorError: the model returned an invalid vector.
         """
         if isinstance(items, str | bytes | Path):
             raise InvalidInputError(
-                f"encode takes a list of items, not one {type(items).__name__}", fix="put it in brackets: [item]"
+                f"encode takes a list of items, not one {type(items).__name__}", fix="pass a list: [item]"
             )
         target = self.encoders_for(modality, space)
         if not len(items):
@@ -172,7 +172,7 @@ class Suite:
         """Return the encoders of the named space, or of the first one that takes the modality.
 
         Raises:
-            UnsupportedModalityError: no such space, or it does not take the modality.
+            UnsupportedModalityError: there is no such space, or it does not take the modality.
         """
         for name, encoders in self.encoders.items():
             if space in (None, name) and modality in encoders.space.modalities:
@@ -185,10 +185,10 @@ class Suite:
         )
 
     def anomaly(self, video: str | Path) -> list[ClipScore]:
-        """Score every clip of a video; `anomaly_scope` says what the score knows and what not.
+        """Return the anomaly score of every clip of a video. `anomaly_scope` describes what the score covers.
 
         Raises:
-            As decoding: MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError and so on.
+            MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError: decoding fails.
         """
         encoder = _required(self.encoders_for("video").video_encoder)
         clips = embed_clips(Path(video), encoder.extractor, fps=settings().fps)
@@ -200,14 +200,16 @@ class Suite:
 
     @property
     def anomaly_scope(self) -> str:
-        """What the anomaly score knows and what it never saw."""
+        """What the anomaly score covers and what it does not."""
         return describe_anomaly_scope(_required(self.encoders_for("video").video_encoder))
 
 
 def _required(encoder: T | None) -> T:
-    """Narrow the type: `encoders_for` has already checked that the space takes the modality."""
+    """Narrow the type; `encoders_for` has checked that the space takes the modality."""
     if encoder is None:
-        raise UnsupportedModalityError("the space lists a modality that it has no encoder for", fix="mend the suite")
+        raise UnsupportedModalityError(
+            "the space lists a modality without an encoder", fix="report it to the author of the suite"
+        )
     return encoder
 
 
@@ -220,7 +222,7 @@ def _texts(items: Sequence[Any]) -> list[str]:
         except UnicodeEncodeError as error:
             raise InvalidInputError(
                 f"a text is not Unicode: {item[:80]!a}",
-                why="it holds half of a surrogate pair, such as half an emoji, or bytes that are not UTF-8",
+                why="it contains half of a surrogate pair, such as half an emoji, or bytes that are not UTF-8",
                 fix="remove them",
             ) from error
     return list(items)
@@ -233,5 +235,5 @@ def _video_vector(item: Any, encoder: VideoEncoder, limits: Limits) -> Vectors:
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
     clips = embed_clips(path, encoder.extractor, fps=settings().fps, start=start, end=end, limits=limits)
     if not len(clips.times):
-        raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="name a span inside the video")
+        raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="choose a span inside the video")
     return np.asarray(encoder.embed_spans(clips.vectors, [slice(None)])[0], np.float32)
