@@ -1,4 +1,4 @@
-"""From a video to clip vectors: the frames looked at, each with its time and its vector."""
+"""Decode the frames of a video and compute a feature vector per clip, with its time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from var_plugin.media.segmentation import has_content
 
 @dataclass(frozen=True, kw_only=True)
 class TimedFeatures:
-    """n moments in order of time."""
+    """Features of n points in time, in ascending order."""
 
     times: NDArray[np.float64]
     """(n,) seconds from the start of the recording to that of each moment, or to its middle."""
@@ -30,7 +30,7 @@ class TimedFeatures:
     """Seconds from the start of the recording to its end."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the moments in start…end, the end left out; where there is none, the nearest to the middle."""
+        """Return the rows in [start, end). If there is none, return the row nearest to the middle."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = np.abs(self.times - (start + end) / 2).argmin()
@@ -51,7 +51,7 @@ class ClipFeatures(TimedFeatures):
     """(n,) whether the first frame shows something: neither black nor of one colour."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the clips that begin in start…end, the end left out; without one, the clip shown at `start`."""
+        """Return the clips that start in [start, end). If there is none, return the clip shown at `start`."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = max(0, int(np.searchsorted(self.times, start, side="right")) - 1)
@@ -86,7 +86,7 @@ class SamplingSpec:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Neighbouring frames that hold n whole clips."""
+    """Consecutive frames of n complete clips."""
 
     frames: list[Frame]
     times: list[float]
@@ -95,7 +95,7 @@ class ClipBatch:
     """As `ClipFeatures.usable`."""
 
     def read(self, extractor: ClipFeatureExtractor) -> EncodedBatch:
-        """Make features of the clips."""
+        """Return the features of the clips."""
         (read,) = encode_batches([self], extractor)
         return read
 
@@ -189,7 +189,7 @@ class PerFrameMixin:
 
     @property
     def extractor(self) -> Self:
-        """Itself: frames become vectors at once."""
+        """The encoder itself."""
         return self
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
@@ -217,7 +217,7 @@ class ImageVideoEncoder(PerFrameMixin):
         return self.images.encode([frame.image for frame in frames])
 
     def anomaly(self, clips: Vectors) -> None:
-        """Stills alone have no trained score."""
+        """Return None: single frames have no trained score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean direction of the clips, (dim,)."""

@@ -1,4 +1,4 @@
-"""What published zero-shot protocols do around a model: several wordings of a text, several crops of an image."""
+"""Zero-shot ensembling around a model: several prompts per text, several crops per image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARGIN = 8 / 7
 
 
 class PromptedText:
-    """Reads every text in several wordings and takes the mean direction; a `TextEncoder`.
+    """Encode every text with several prompts and mean-pool the vectors; a `TextEncoder`.
 
     Args:
         text: what reads one wording.
@@ -34,7 +34,7 @@ class PromptedText:
 
 
 class CroppedImages:
-    """Looks at crops of every image and takes the mean direction; a `ImageEncoder`.
+    """Encode crops of every image and mean-pool the vectors; an `ImageEncoder`.
 
     Args:
         images: what looks at one crop.

@@ -1,4 +1,4 @@
-"""A folder with the trained weights of one space: `<space>.safetensors` and `<space>.json`, read when needed."""
+"""A folder with the trained weights of one space: `<space>.safetensors` and `<space>.json`, read on first use."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LITE = Path(__file__).parent / "lite" / "weights"
 
 _BATCH = 64
 
-_OF_ANSWERS_ONLY = ("score_statistics", "calibrators", "recipe", "folds")
-"""What the configuration says of scores, and of how it was made: an index stays good when that is measured anew."""
+_NOT_FINGERPRINTED = ("score_statistics", "calibrators", "recipe", "folds")
+"""Keys that do not affect vectors and therefore not the fingerprint."""
 
 
 class WeightFolder:
@@ -50,18 +50,18 @@ class WeightFolder:
         """16 hexadecimal digits over everything stored depends on: weights, configuration and backbones."""
         digest = hashlib.sha256(self._stands_on.encode())
         digest.update(self.tensors.read_bytes())
-        stored = {name: value for name, value in self.configuration.items() if name not in _OF_ANSWERS_ONLY}
+        stored = {name: value for name, value in self.configuration.items() if name not in _NOT_FINGERPRINTED}
         digest.update(json.dumps(stored, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
     def score_statistics(self) -> dict[Modality, ScoreStatistics]:
-        """Return, per query modality, how similar a query is to content that has nothing to do with it."""
+        """Return the statistics of the similarity to unrelated content, per query modality."""
         return {
             modality: ScoreStatistics(**numbers) for modality, numbers in self.configuration["score_statistics"].items()
         }
 
     def calibrators(self) -> dict[Modality, LogisticCalibrator]:
-        """Return, per query modality with labelled data, how sure a score makes one; nothing before it was fitted."""
+        """Return the calibrators per query modality; empty if none is fitted."""
         fitted = self.configuration.get("calibrators", {})
         return {modality: LogisticCalibrator(**numbers) for modality, numbers in fitted.items()}
 
@@ -89,8 +89,8 @@ class WeightFolder:
         path = self._folder / f"{self._space}.{ending}"
         if not path.is_file():
             raise MissingWeightsError(
-                f"{path} is not there",
-                why="the installation is not complete",
+                f"{path} does not exist",
+                why="the installation is incomplete",
                 fix="run: pip install --force-reinstall var-plugin",
             )
         return path
