@@ -114,7 +114,7 @@ def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) 
 
 
 def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingWeightsError, match=r"scene\.json is not there"):
+    with pytest.raises(MissingWeightsError, match=r"scene\.json does not exist"):
         LiteTextEncoder(tmp_path).encode(TEXTS)
 
 
