@@ -17,7 +17,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from var_plugin.errors import InvalidInputError, MissingDependencyError, field_errors
+from var_plugin.errors import InvalidSettingError, MissingDependencyError, field_errors
 
 APP_NAME = "var-plugin"
 _PREFIX = "VAR_PLUGIN_"
@@ -148,14 +148,14 @@ def settings() -> Settings:
     """Return the settings of this process. The environment is read once.
 
     Raises:
-        InvalidInputError: An environment variable has an invalid value.
+        InvalidSettingError: An environment variable has an invalid value.
     """
     try:
         return Settings()
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         field = Settings.model_fields[name].description
-        raise InvalidInputError(
+        raise InvalidSettingError(
             f"the environment variable {_PREFIX}{name.upper()} cannot be used",
             why=str(field_errors(error, inside=1)[0]),
             fix=f"unset it or correct it; it sets: {field}",

@@ -1,7 +1,19 @@
-"""Every error the package raises on purpose: what happened, why, and what to do about it.
+"""Errors of the package: what happened, why, and what to do.
 
-The command line prints ``str(error)`` on one line and exits with ``error.exit_code``, so that scripts can tell the
-failures apart. Codes 0 to 2 keep their usual meaning (done, several different failures, wrong usage).
+Catch a family, such as `MediaError`, or a single class. The command line prints an error in one line and exits with the
+code of its family:
+
+| code | family | errors |
+|---|---|---|
+| 1 | `VarPluginError` | unexpected errors, and several files that failed for reasons of different families |
+| 2 | `QueryError` | wrong arguments, queries and filters; unknown videos |
+| 3 | `MediaError` | footage, images and audio that are missing, broken, too large or changed |
+| 4 | `IndexStoreError` | the index cannot be opened, read or written, or has another suite |
+| 5 | `ModelError` | unknown suites, missing weights |
+| 6 | `ConfigError` | settings, missing or broken Python packages |
+| 7 | `ServiceError` | a Ray cluster or a language model does not work |
+
+Ctrl-C exits with 130. The receipt of a file names the class of its error.
 """
 
 from __future__ import annotations
@@ -15,7 +27,13 @@ from var_plugin.escaping import printable
 
 
 class VarPluginError(Exception):
-    """Base class: one sentence for what happened, one for why, one for what to do."""
+    """Base class of all errors.
+
+    Args:
+        what: What happened.
+        why: The reason.
+        fix: What to do.
+    """
 
     exit_code = 1
 
@@ -24,15 +42,14 @@ class VarPluginError(Exception):
         super().__init__(what, why, fix)
 
     def __str__(self) -> str:
-        # One line of visible characters, whatever a file name or a library's message held: the command line and the
-        # logs rely on it.
+        # The command line and the logs rely on one line of visible characters.
         what, why, fix = (printable(" ".join(part.split())).rstrip(".") for part in (self.what, self.why, self.fix))
         return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
 
 
 @contextmanager
 def exit_on_error(program: str) -> Iterator[None]:
-    """End the program with one line on stderr, and the exit code of its kind, where a known error comes up."""
+    """Exit with one line on stderr and the exit code of the error if the block raises a `VarPluginError`."""
     try:
         yield
     except VarPluginError as error:
@@ -41,15 +58,15 @@ def exit_on_error(program: str) -> Iterator[None]:
 
 
 def os_error_message(error: Exception) -> str:
-    """Return what a library says went wrong, without its number for it and the path, which our message names."""
+    """Return the message of an error without the error number and the path of an OSError."""
     return getattr(error, "strerror", None) or str(error)
 
 
 class FieldError(NamedTuple):
-    """What a validator says of one value."""
+    """A validation error of one value."""
 
     place: str
-    """Where the value stands, such as `filter.cameras.0`; empty: nowhere in particular."""
+    """Path of the value, such as `filter.cameras.0`. Empty for the whole input."""
     message: str
 
     def __str__(self) -> str:
@@ -61,188 +78,178 @@ class _Validation(Protocol):
 
 
 def field_errors(error: _Validation, *, inside: int = 0) -> list[FieldError]:
-    """Return what pydantic refuses, at least one thing; `inside`: so many first steps of each place are left out."""
+    """Return the errors of a pydantic `ValidationError`, at least one.
+
+    Args:
+        error: The error.
+        inside: Number of leading parts to remove from each path.
+    """
     return [
         FieldError(".".join(map(str, part["loc"][inside:])), part["msg"].removeprefix("Value error, "))
         for part in error.errors()
     ]
 
 
-class InvalidInputError(VarPluginError):
-    """An argument or a query is not what the function takes."""
+class QueryError(VarPluginError):
+    """The arguments, the query or the filter are invalid."""
 
     exit_code = 2
 
 
-class MediaNotFoundError(VarPluginError):
-    """No file or folder is there."""
+class InvalidInputError(QueryError):
+    """An argument is invalid."""
+
+
+class UnsupportedModalityError(QueryError):
+    """The suite or the space has no encoder for this modality."""
+
+
+class UnknownVideoError(QueryError):
+    """The index holds no video of that ID."""
+
+
+class MediaError(VarPluginError):
+    """Footage, an image or audio cannot be used."""
 
     exit_code = 3
 
 
-class EmptyMediaError(VarPluginError):
-    """The file holds no bytes."""
+class MediaNotFoundError(MediaError):
+    """The file or folder does not exist."""
+
+
+class NoVideosFoundError(MediaError):
+    """The folder holds no file with the extension of a video."""
+
+
+class EmptyMediaError(MediaError):
+    """The file is empty."""
+
+
+class UnreadableMediaError(MediaError):
+    """The file is not audio or video, or nothing in it can be decoded."""
+
+
+class TruncatedMediaError(MediaError):
+    """The video ends before the end that its header declares."""
+
+
+class NoVideoStreamError(MediaError):
+    """The file has no video stream."""
+
+
+class NoAudioStreamError(MediaError):
+    """The file has no audio stream."""
+
+
+class TooManyPixelsError(MediaError):
+    """Frames or images are larger than the limit."""
+
+
+class TooManyFramesError(MediaError):
+    """A video has more frames than the limit."""
+
+
+class TooLongMediaError(MediaError):
+    """A video or an audio track is longer than the limit."""
+
+
+class TooManyStreamsError(MediaError):
+    """A file has more streams than the limit."""
+
+
+class DecodingTimeoutError(MediaError):
+    """Decoding exceeded the time limit and was stopped."""
+
+
+class DecodingMemoryError(MediaError):
+    """Decoding exceeded the memory limit."""
+
+
+class DecoderCrashedError(MediaError):
+    """The decoding process ended without a reply. This process and the index are not affected."""
+
+
+class BrokenTimestampsError(MediaError):
+    """The timestamps of a video jump back, so that positions in it are ambiguous."""
+
+
+class PlaylistError(MediaError):
+    """The file only refers to other files or addresses. None of them is opened."""
+
+
+class ChangedMediaError(MediaError):
+    """The file holds other footage than was indexed, or changed while it was indexed."""
+
+
+class IndexStoreError(VarPluginError):
+    """The index cannot be used."""
 
     exit_code = 4
 
 
-class UnreadableMediaError(VarPluginError):
-    """The file is not audio or video, or nothing in it can be decoded."""
+class IndexUnavailableError(IndexStoreError):
+    """The index cannot be opened: a wrong path or URI, a locked database, a server that does not answer."""
+
+
+class FingerprintMismatchError(IndexStoreError):
+    """The index was made by another suite, or by another version of the suite."""
+
+
+class StoreError(IndexStoreError):
+    """The vector store rejected an operation, or does not hold what was written."""
+
+
+class InvalidVectorError(IndexStoreError):
+    """An encoder returned a vector that must not be stored: not finite, wrong dimension or wrong norm."""
+
+
+class ModelError(VarPluginError):
+    """A suite or its weights cannot be loaded."""
 
     exit_code = 5
 
 
-class TruncatedMediaError(VarPluginError):
-    """The video stops before the end that its header declares."""
+class UnknownSuiteError(ModelError):
+    """No suite of that name is registered."""
+
+
+class MissingWeightsError(ModelError):
+    """A weight file is missing or does not have the pinned checksum."""
+
+
+class ConfigError(VarPluginError):
+    """The settings or the installed packages are wrong."""
 
     exit_code = 6
 
 
-class NoVideoStreamError(VarPluginError):
-    """The file has sound, but no moving images."""
+class InvalidSettingError(ConfigError):
+    """An environment variable has an invalid value."""
+
+
+class MissingDependencyError(ConfigError):
+    """An optional package is not installed. The message holds the install command."""
+
+
+class BrokenInstallationError(ConfigError):
+    """The installed packages do not work together. The message holds the repair command."""
+
+
+class ServiceError(VarPluginError):
+    """Another service that is used does not work."""
 
     exit_code = 7
 
 
-class NoAudioStreamError(VarPluginError):
-    """The file has images, but no sound."""
+class EngineError(ServiceError):
+    """The Ray cluster cannot be used or lost a part of the work."""
 
-    exit_code = 8
 
+class AssistantError(ServiceError):
+    """The language model did not answer, or did not call the search."""
 
-class NoVideosFoundError(VarPluginError):
-    """The folder holds no file with a video ending."""
 
-    exit_code = 9
-
-
-class IndexUnavailableError(VarPluginError):
-    """The index cannot be opened: a bad path or URI, a locked database, a server that does not answer."""
-
-    exit_code = 10
-
-
-class FingerprintMismatchError(VarPluginError):
-    """The index was made by another suite, or by another version of the same suite."""
-
-    exit_code = 11
-
-
-class StoreError(VarPluginError):
-    """The vector store refused an operation, or holds something else than what was written."""
-
-    exit_code = 12
-
-
-class InvalidVectorError(VarPluginError):
-    """An encoder produced a vector that must not be stored: not finite, wrong dimension, wrong norm."""
-
-    exit_code = 13
-
-
-class UnknownSuiteError(VarPluginError):
-    """No suite of that name is registered."""
-
-    exit_code = 14
-
-
-class UnsupportedModalityError(VarPluginError):
-    """The suite, or the space asked for, has no encoder for this modality."""
-
-    exit_code = 15
-
-
-class MissingWeightsError(VarPluginError):
-    """A weights file is missing or is not the one that was pinned."""
-
-    exit_code = 16
-
-
-class MissingDependencyError(VarPluginError):
-    """An optional package is needed and absent; the message holds the command that installs it."""
-
-    exit_code = 17
-
-
-class UnknownVideoError(VarPluginError):
-    """The index holds no video of that id."""
-
-    exit_code = 18
-
-
-class BrokenInstallationError(VarPluginError):
-    """The installed packages do not work together; the message holds the command that mends them."""
-
-    exit_code = 19
-
-
-class TooManyPixelsError(VarPluginError):
-    """The images of a video are larger than the limit."""
-
-    exit_code = 20
-
-
-class TooManyFramesError(VarPluginError):
-    """A video holds more frames than the limit."""
-
-    exit_code = 21
-
-
-class TooLongMediaError(VarPluginError):
-    """A video or a sound goes on for longer than the limit."""
-
-    exit_code = 22
-
-
-class TooManyStreamsError(VarPluginError):
-    """A file holds more streams than the limit."""
-
-    exit_code = 23
-
-
-class DecodingTimeoutError(VarPluginError):
-    """Decoding took longer than the limit and was killed."""
-
-    exit_code = 24
-
-
-class DecodingMemoryError(VarPluginError):
-    """Decoding needed more memory than the limit."""
-
-    exit_code = 25
-
-
-class DecoderCrashedError(VarPluginError):
-    """The process that decodes ended without an answer; this process and the index are unharmed."""
-
-    exit_code = 26
-
-
-class BrokenTimestampsError(VarPluginError):
-    """The frames of a video jump back in time, so that no moment in it has one time."""
-
-    exit_code = 27
-
-
-class PlaylistError(VarPluginError):
-    """The file only lists other files or addresses; none of them is opened."""
-
-    exit_code = 28
-
-
-class AssistantError(VarPluginError):
-    """The language model did not answer, or did not search."""
-
-    exit_code = 29
-
-
-class EngineError(VarPluginError):
-    """What spreads the work over processes cannot be used, or lost a part of the work for good."""
-
-    exit_code = 30
-
-
-class ChangedMediaError(VarPluginError):
-    """The file holds other footage than was indexed, or changed while it was indexed."""
-
-    exit_code = 31
+def error_classes() -> list[type[VarPluginError]]:
+    """Return the error classes of all families, without the families themselves and subclasses of the classes."""
+    return [kind for family in VarPluginError.__subclasses__() for kind in family.__subclasses__()]

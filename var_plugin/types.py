@@ -163,6 +163,7 @@ class VideoReceipt(Value):
     reason: str | None = Field(
         default=None, description="why the file failed, was unchanged or lacks audio, or what it replaces"
     )
+    error: str | None = Field(default=None, description="class of the error of a failed file, such as EmptyMediaError")
     exit_code: int = 0
 
 

@@ -147,7 +147,7 @@ def reindex(world: World, index: Index, name: str) -> None:
 def unless_busy(act: Callable[[], Receipt]) -> None:
     """Do it, again where the machine was too busy to decode in time, which is not what is tested here."""
     receipt = act()
-    while receipt.exit_code == DecodingTimeoutError.exit_code:
+    while any(video.error == DecodingTimeoutError.__name__ for video in receipt.videos):
         receipt = act()
     assert receipt.ok, receipt
 

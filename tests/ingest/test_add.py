@@ -16,7 +16,7 @@ import pytest
 from tests.colors import NAMES, color_suite
 from tests.films import Film, plain, textured
 from var_plugin.api import Index, open_index
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, MediaError
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.ingest import pipeline as engines
 from var_plugin.media.sandbox.client import image_at
@@ -208,12 +208,13 @@ def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_pat
     film("in/whole.mp4", seconds=9)
     (tmp_path / "nothing").mkdir()
     receipt = index.add([tmp_path / "missing.mp4", tmp_path / "nothing", tmp_path / "in"])
-    codes = {Path(line.path).name: line.exit_code for line in receipt.videos}
-    assert codes == {
-        "missing.mp4": 3, "nothing": 9, "cut.mp4": 6, "empty.mp4": 4, "sound.mp4": 7, "text.mp4": 5, "whole.mp4": 0,
+    assert {Path(video.path).name: video.error for video in receipt.videos} == {
+        "missing.mp4": "MediaNotFoundError", "nothing": "NoVideosFoundError", "cut.mp4": "TruncatedMediaError",
+        "empty.mp4": "EmptyMediaError", "sound.mp4": "NoVideoStreamError", "text.mp4": "UnreadableMediaError",
+        "whole.mp4": None,
     }  # fmt: skip
     assert not receipt.ok
-    assert receipt.exit_code == 1, "different failures share no code"
+    assert receipt.exit_code == MediaError.exit_code, "all failures belong to one family"
     assert [Path(video.uri).name for video in index.videos()] == ["whole.mp4"]
     assert index.search_segments("scene", np.ones(3), limit=100, filter=Filter(video_ids=("x",))) == []
     assert len(index.search_segments("scene", np.ones(3), limit=100, filter=Filter())) == 2, (
@@ -221,8 +222,10 @@ def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_pat
     )
 
 
-def test_one_kind_of_failure_keeps_its_code(index: Index, tmp_path: Path) -> None:
-    assert index.add([tmp_path / "a.mp4", tmp_path / "b.mp4"]).exit_code == 3
+def test_failures_of_different_families_exit_with_1(index: Index, film: Film, tmp_path: Path) -> None:
+    unstorable = film("a.mp4", seconds=1).rename(tmp_path / "a\x1b.mp4")
+    assert index.add([tmp_path / "missing.mp4", tmp_path / "b.mp4"]).exit_code == 3
+    assert index.add([tmp_path / "missing.mp4", unstorable]).exit_code == 1
 
 
 def test_a_name_that_cannot_be_stored_is_refused_at_once(index: Index, film: Film) -> None:

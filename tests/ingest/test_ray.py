@@ -26,7 +26,13 @@ from var_plugin.config import settings
 from var_plugin.encoders.clip_features import ClipBatch, EncodedBatch, SamplingSpec
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import EngineError, FingerprintMismatchError, MissingDependencyError, UnknownSuiteError
+from var_plugin.errors import (
+    EngineError,
+    FingerprintMismatchError,
+    MediaError,
+    MissingDependencyError,
+    UnknownSuiteError,
+)
 from var_plugin.ingest import ray as ray_engine
 from var_plugin.ingest.add import SourceInfo, _plan
 from var_plugin.ingest.embed import StreamPlan
@@ -137,7 +143,7 @@ def test_a_file_with_lost_rows_fails_and_the_others_are_stored(film: Film, tmp_p
     with open_index(tmp_path / "a.db", suite=tones) as index:
         receipt = index.add(folder, engine=ShuffledEngine(lost=0))
         assert [video.status for video in receipt.videos] == ["failed", "stored", "failed"]
-        assert [video.exit_code for video in receipt.videos] == [EngineError.exit_code, 0, 5]
+        assert [video.error for video in receipt.videos] == ["EngineError", None, "UnreadableMediaError"]
         assert "the cluster is gone" in str(receipt.videos[0].reason)
         assert index.add(folder, engine=LocalEngine()).videos[0].status == "stored", "the same command completes it"
 
@@ -150,7 +156,7 @@ def test_an_unexpected_error_fails_only_its_own_file(tones: Suite, monkeypatch: 
     assert [type(item).__name__ for item in items] == [
         "EmbeddedBatch", "EmbeddedBatch", "VideoReceipt", "EmbeddedBatch",
     ]  # fmt: skip
-    assert items[2].exit_code == EngineError.exit_code and "out of memory" in str(items[2].reason)
+    assert items[2].error == EngineError.__name__ and "out of memory" in str(items[2].reason)
 
 
 def _encode(batch: DecodedBatch) -> EncodedBatch:
@@ -289,7 +295,7 @@ def test_the_command_starts_and_stops_a_temporary_cluster(film: Film, tmp_path: 
     command = ["index", str(make_footage(film, films=1)), "--index", str(tmp_path / "a.db"), "--suite", "tones"]
     receipt = CliRunner().invoke(app, [*command, "--engine", "ray", "--json"])
     assert [video["status"] for video in json.loads(receipt.stdout)["videos"]] == ["stored", "failed"]
-    assert receipt.exit_code == 5
+    assert receipt.exit_code == MediaError.exit_code
     assert not ray.is_initialized()
     result = CliRunner().invoke(app, [*command, "--engine", "ray", "--address", "127.0.0.1:1"])
     assert isinstance(result.exception, EngineError)

@@ -123,7 +123,7 @@ def test_what_comes_too_late_is_not_acknowledged(index: Index, other: Index, fil
             assert index.reindex(NEW).ok
 
     receipt = other.add(films[4], progress=reindexed_meanwhile)
-    assert [line.exit_code for line in receipt.videos] == [FingerprintMismatchError.exit_code]
+    assert [video.error for video in receipt.videos] == [FingerprintMismatchError.__name__]
     with pytest.raises(FingerprintMismatchError):
         other.delete(index.videos()[0].video_id)
     with pytest.raises(FingerprintMismatchError):

@@ -230,9 +230,11 @@ class Owner:
     """Runs a `Watch` of a folder in a thread."""
 
     def __init__(self, index: Index, folder: Path, **options: Any) -> None:
-        self.lines: list[VideoReceipt] = []
-        self.notes: list[str] = []
-        self.watch = Watch(index, threading.Event(), say=self.lines.append, note=self.notes.append, **options)
+        self.receipts: list[VideoReceipt] = []
+        self.messages: list[str] = []
+        self.watch = Watch(
+            index, threading.Event(), on_result=self.receipts.append, on_message=self.messages.append, **options
+        )
         self.thread = threading.Thread(target=self.watch.folder, args=(folder,))
 
     def __enter__(self) -> Owner:
@@ -245,7 +247,7 @@ class Owner:
         assert not self.thread.is_alive()
 
     def statuses(self) -> list[tuple[str, str]]:
-        return [(Path(line.path).name, line.status) for line in self.lines]
+        return [(Path(receipt.path).name, receipt.status) for receipt in self.receipts]
 
 
 def settled(path: Path) -> Path:
@@ -297,8 +299,8 @@ def test_a_video_at_work_is_given_up_at_the_end(
 
         monkeypatch.setattr(owner.watch, "_check_stop", wait_for_the_end)
         assert began.wait(30)
-    assert owner.lines == []
-    assert ["stopped: " in note for note in owner.notes] == [True]
+    assert owner.receipts == []
+    assert ["stopped: " in message for message in owner.messages] == [True]
     assert index.videos() == []
     assert index.verify().ok
 
@@ -312,12 +314,12 @@ def test_footage_embedded_anew_and_files_added_again_raise_no_alert(
     for expected, change in [(1, lambda: None), (0, lambda: path.rename(path.with_name("b.mp4"))), (0, lambda: None)]:
         change()
         with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
-            assert until(lambda owner=owner: owner.lines)
+            assert until(lambda owner=owner: owner.receipts)
         assert owner.watch.counts["alerts"] == expected
     (entry,) = index.all_entries()
     index.update(entry.model_copy(update={"settings": "of before"}))
     with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
-        assert until(lambda: owner.lines)
+        assert until(lambda: owner.receipts)
     assert owner.statuses() == [("b.mp4", "stored")]
     assert owner.watch.counts["alerts"] == 0
 

@@ -1,8 +1,8 @@
-"""Clock times in the names of recordings: date, time, fraction, half of the day, and time zone.
+"""Parse clock times in the names of recordings: date, time, fraction, AM or PM, and time zone.
 
-A recorder writes `20240115_120000.mp4`, `2024-01-15T12-00-00.000Z.mp4`, `Front 2024-01-15 3.05.10 PM GMT+1.mp4` and
-relatives. What follows the time decides: a zone or a half of the day that is overlooked makes a time that is hours off.
-So a name that is not understood gives no time, but a note that says why.
+Recorders write `20240115_120000.mp4`, `2024-01-15T12-00-00.000Z.mp4`, `Front 2024-01-15 3.05.10 PM GMT+1.mp4` and
+similar names. A time zone or PM that is overlooked makes the time wrong by hours. So a name that cannot be parsed
+completely gives no time, but a note with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
-# A day or month before the year would be the end of another date: 15-01-2024_12-05-30.
+# The lookbehind rejects a date that ends in a year: 15-01-2024_12-05-30.
 _TIME = re.compile(
     r"(?<!\d)(?<!\d\d[-_.]\d\d[-_.])"
     r"(?P<year>(?:19|20)\d\d)(?:[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d))"
@@ -35,7 +35,7 @@ _NAMED_OFFSET = re.compile(
     re.IGNORECASE,
 )
 _OFFSET = re.compile(r"[ _]?[(\[]?(?P<sign>[+\u2212-])(?P<hours>\d\d)(?:(?P<colon>[:_-]?)(?P<minutes>\d\d))?(?!\d)")
-# Zones by name. An abbreviation may mean different zones in different countries.
+# Names of time zones. An abbreviation has different meanings in different countries.
 _ZONE_NAME = re.compile(
     r"[ _.-]?[(\[]?(?P<name>"
     r"(?:ACDT|ACST|ADT|AEDT|AEST|AKDT|AKST|AST|AWST|BRT|BST|CAT|CDT|CEST|CET|CST|EAT|EDT|EEST|EET|EST|HKT|HST|IDT|IST|"
@@ -46,30 +46,30 @@ _ZONE_NAME = re.compile(
     r"|[A-Z][A-Za-z]*\.?(?:[ _-][A-Z][A-Za-z]*\.?){0,3}[ _-](?:Standard|Daylight|Summer)[ _-]Time"
     r"|(?:UTC|GMT)\d{1,2}(?!\d))"
 )
-_LONGEST = timedelta(hours=48)
-_FIRST_EPOCH, _AHEAD = datetime(2010, 1, 1, tzinfo=UTC), timedelta(days=1)
-# Milliseconds, or seconds with a fraction. Ten digits alone may be the number of anything.
+_MAX_LENGTH = timedelta(hours=48)
+_MIN_EPOCH, _MAX_AHEAD = datetime(2010, 1, 1, tzinfo=UTC), timedelta(days=1)
+# Milliseconds, or seconds with a fraction. Ten digits alone may be any number.
 _EPOCH = re.compile(r"(?<![\d.])(?:(?P<milliseconds>1\d{12})|(?P<seconds>1\d{9})(?P<fraction>\.\d{3,6})?)(?![\d.])")
 
 
 @dataclass(frozen=True)
 class NameTime:
-    """What a file's name says about the time at which the recording begins."""
+    """The start time of a recording according to its file name."""
 
     time: datetime | None = None
-    """With a zone where the name has one."""
+    """With a time zone if the name has one."""
     notes: tuple[str, ...] = ()
-    """Why the name gives no time, though it seems to hold one."""
+    """Why a time in the name is not used."""
 
 
 def time_in_name(file: Path, pattern: re.Pattern[str] | None = None, zone: tzinfo | None = None) -> NameTime:
-    """Read the clock time in a file's name.
+    """Parse the clock time in a file name.
 
     Args:
-        file: the recording; only its name is looked at.
-        pattern: finds the parts of the time by groups year, month, day, hour, minute, second and, optionally, zone;
-            default: the usual forms.
-        zone: the camera's time zone; decides whether an abbreviation such as CET fits.
+        file: The recording. Only its name is used.
+        pattern: Pattern with the groups year, month, day, hour, minute, second and, optionally, zone. Default: the
+            usual formats.
+        zone: The camera's time zone. It decides whether an abbreviation such as CET is accepted.
     """
     name = file.name if file.suffix[1:].isdigit() else file.stem
     if pattern is not None:
@@ -87,10 +87,10 @@ def time_in_name(file: Path, pattern: re.Pattern[str] | None = None, zone: tzinf
 
 
 def _is_end(start: datetime, other: datetime) -> bool:
-    """Return whether the second time may be that of the end of the recording."""
+    """Return whether the second time may be the end of the recording."""
     if start.tzinfo is None or other.tzinfo is None:
         start, other = start.replace(tzinfo=None), other.replace(tzinfo=None)
-    return timedelta() <= other - start <= _LONGEST
+    return timedelta() <= other - start <= _MAX_LENGTH
 
 
 def _by_pattern(name: str, pattern: re.Pattern[str]) -> NameTime:
@@ -106,7 +106,7 @@ def _by_pattern(name: str, pattern: re.Pattern[str]) -> NameTime:
         if _ZULU.fullmatch(written):
             offset = UTC
         if offset is None:
-            return NameTime(notes=(f"the file name says {time}, but not in a time zone that is understood: {written}",))
+            return NameTime(notes=(f"the file name says {time}, but its time zone is unknown: {written}",))
         return NameTime(time.replace(tzinfo=offset))
     return NameTime()
 
@@ -122,9 +122,9 @@ def _times(name: str, zone: tzinfo | None) -> Iterator[NameTime]:
             continue
         if parts["thousandths"]:
             time = time.replace(microsecond=1000 * int(parts["thousandths"]))
-        # The recorder of Pixel phones writes UTC into its names, without saying so.
+        # Pixel phones write UTC without a zone.
         default = UTC if name[: match.start()].endswith("PXL_") else None
-        yield _with_rest(time, name[match.end() :], iso=parts["joint"] in ("T", "t"), zone=zone, default=default)
+        yield _apply_suffix(time, name[match.end() :], iso=parts["joint"] in ("T", "t"), zone=zone, default=default)
 
 
 def _datetime(parts: Sequence[str]) -> datetime:
@@ -132,15 +132,15 @@ def _datetime(parts: Sequence[str]) -> datetime:
     return datetime(year, month, day, hour, minute, second)
 
 
-def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, default: tzinfo | None) -> NameTime:
-    """Apply what follows a time in a name: half of the day, then zone.
+def _apply_suffix(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, default: tzinfo | None) -> NameTime:
+    """Apply the AM or PM and the time zone that follow a time in a name.
 
     Args:
-        time: as it stands in the name.
-        rest: what follows it.
-        iso: whether date and time are joined as in ISO 8601, so that `-0500` is a zone and no number.
-        zone: the camera's.
-        default: zone of the time where the rest has none.
+        time: The time in the name.
+        rest: The text after it.
+        iso: Whether date and time are joined as in ISO 8601, so that `-0500` is a time zone and not a number.
+        zone: The camera's time zone.
+        default: Time zone if the text has none.
     """
     if half := _HALF.match(rest):
         afternoon = half["afternoon"] is not None
@@ -157,11 +157,11 @@ def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, def
         return _zoned(time, _offset(named), named[0])
     if match := _OFFSET.match(rest):
         offset, after = _offset(match), rest[match.end() :]
-        # A minus may also join the number of a part, or a time at which the recording ends.
-        goes_on = re.match(r"[-:.]?\d", after) is not None
-        if match["sign"] == "+" or match["colon"] == ":" or (iso and match["minutes"] is not None and not goes_on):
+        # A minus may also precede the number of a part, or the end time of the recording.
+        is_continued = re.match(r"[-:.]?\d", after) is not None
+        if match["sign"] == "+" or match["colon"] == ":" or (iso and match["minutes"] is not None and not is_continued):
             return _zoned(time, offset, match[0])
-        if offset is not None and not goes_on and (match["minutes"] is not None or iso or rest.startswith(" ")):
+        if offset is not None and not is_continued and (match["minutes"] is not None or iso or rest.startswith(" ")):
             written = match[0].strip(" _")
             return NameTime(
                 notes=(f"the file name says {time}; {written} may be its time zone or a number, so it is not used",)
@@ -176,15 +176,15 @@ def _with_rest(time: datetime, rest: str, *, iso: bool, zone: tzinfo | None, def
 
 
 def _zoned(time: datetime, offset: tzinfo | None, written: str) -> NameTime:
-    """Return the time in its zone; a note where the zone is not understood."""
+    """Return the time in its time zone, or a note if the zone is unknown."""
     if offset is not None:
         return NameTime(time.replace(tzinfo=offset))
     zone = written.strip(" _.-([")
-    return NameTime(notes=(f"the file name says {time} in a time zone that is not understood: {zone}",))
+    return NameTime(notes=(f"the file name says {time} in an unknown time zone: {zone}",))
 
 
 def _offset(match: re.Match[str] | None) -> tzinfo | None:
-    """Return the zone of an offset that a country could have; None for any other number."""
+    """Return the time zone of a UTC offset that is in use; None for other numbers."""
     if match is None:
         return None
     if match["sign"] is None:
@@ -196,11 +196,11 @@ def _offset(match: re.Match[str] | None) -> tzinfo | None:
 
 
 def _epoch(name: str) -> NameTime:
-    """Read a Unix time: of milliseconds or with a fraction, since ten digits alone may mean anything."""
+    """Parse a Unix time in milliseconds or with a fraction. Ten digits alone are ambiguous and only noted."""
     for match in _EPOCH.finditer(name):
         seconds = float(match["milliseconds"] or match["seconds"] + (match["fraction"] or ""))
         time = datetime.fromtimestamp(seconds / (1000 if match["milliseconds"] else 1), UTC)
-        if not _FIRST_EPOCH <= time <= datetime.now(UTC) + _AHEAD:
+        if not _MIN_EPOCH <= time <= datetime.now(UTC) + _MAX_AHEAD:
             continue
         if match["milliseconds"] or match["fraction"]:
             return NameTime(time)

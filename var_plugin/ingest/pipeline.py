@@ -321,7 +321,9 @@ def failure(path: Path, error: Exception) -> VideoReceipt:
             logger.debug("%s failed", path, exc_info=error)
             detail = str(error)
             error = VarPluginError("unexpected error", why=type(error).__name__ + (f": {detail}" if detail else ""))
-    return VideoReceipt(path=str(path), status="failed", reason=str(error), exit_code=error.exit_code)
+    return VideoReceipt(
+        path=str(path), status="failed", reason=str(error), error=type(error).__name__, exit_code=error.exit_code
+    )
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""Keeping an index within a time and a room: the oldest footage leaves it first. The footage's files stay."""
+"""Keep an index within a time limit and a disk quota: delete the oldest videos. Footage files are kept."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from var_plugin.index.milvus.options import is_local
 from var_plugin.ingest.reindex import reindex
 from var_plugin.types import Value, Video
 
-# Milvus keeps a vector twice (rows and index), a local index also the copy that is searched; the rest of a row measured
-# about 520 bytes.
+# Milvus stores a vector twice (rows and index). A local index also has a snapshot. Measured: the other fields of a row
+# take about 520 bytes.
 _COPIES = {"local": 3, "server": 2}
 _ROW_BYTES = 520
-# Down to this share of the quota, so that an index that grows slowly is not rewritten every time.
-_SHARE = 0.8
+_TARGET_RATIO = 0.8
+"""Pruning reduces the index to this share of the quota, so that a slowly growing index is not rewritten each time."""
 
 
 class Pruned(Value):
-    """What left the index, and the room it takes."""
+    """The deleted videos, and the size of the index in bytes before and after."""
 
     deleted: tuple[Video, ...]
     bytes_before: int
     bytes_after: int
     not_deleted: tuple[str, ...] = ()
-    """One line per recording that stays: its file and why. It does not hold the footage that was indexed."""
+    """One line per recording that was kept because it does not hold the indexed footage any more."""
 
 
 class IncompletePruneError(StoreError):
     """Only some of the old videos were deleted.
 
     Args:
-        pruned: what was done before the failure.
-        cause: the failure.
+        pruned: The result up to the failure.
+        cause: The failure.
     """
 
     def __init__(self, pruned: Pruned, cause: VarPluginError) -> None:
@@ -58,49 +58,48 @@ def prune(
 ) -> Pruned:
     """Delete videos that are too old, then the oldest ones until the index fits its quota.
 
-    A video is as old as its recording; where the clock time of that is unknown or in the future of its addition to the
-    index, as its addition. Milvus
-    Lite frees the room of deleted rows at its own time, so past the quota the index is rewritten without them; that
-    needs room for the rest a second time while it lasts.
+    The age of a video counts from its recording, or from its addition to the index if the clock time is unknown or
+    later than the addition. Milvus Lite does not free the disk space of deleted rows, so an index above its quota is
+    rewritten. Meanwhile the remaining rows need their disk space twice.
 
     Args:
-        index: the index.
-        keep_days: delete what is older; None keeps all.
-        max_bytes: room the index may take on disk; on a server, which tells nobody, an estimate counts. None: any.
-        recordings: files that are the index's own: they count as part of it, and are deleted with their videos, or when
-            they are too old and no video of the index. A file that was replaced since it was indexed stays.
-        now: the time from which age counts; default: the clock.
+        index: The index.
+        keep_days: Maximum age in days. None: unlimited.
+        max_bytes: Maximum size on disk. On a Milvus server the size is estimated. None: unlimited.
+        recordings: Files that belong to the index. They count to its size and are deleted with their videos, or when
+            they are too old and belong to no video. A file that was replaced since it was indexed is kept.
+        now: Current time. Default: the clock.
 
     Raises:
-        InvalidInputError: a limit that is not above zero.
-        IncompletePruneError: the store failed after some videos were deleted.
-        StoreError: the store failed before.
+        InvalidInputError: A limit is not above zero.
+        IncompletePruneError: The store failed after some videos were deleted.
+        StoreError: The store failed before.
     """
     if any(limit is not None and not limit > 0 for limit in (keep_days, max_bytes)):
         raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
-    left = sorted((entry for entry in index.all_entries() if entry.state == "committed"), key=_born)
+    remaining = sorted((entry for entry in index.all_entries() if entry.state == "committed"), key=_reference_time)
     own = _Recordings(recordings)
-    before = size_in_bytes(index) + own.bytes_of(left)
-    doomed: list[Entry] = []
+    before = size_in_bytes(index) + own.bytes_of(remaining)
+    expired: list[Entry] = []
     if keep_days is not None:
         oldest = ((now or datetime.now(UTC)).timestamp() - keep_days * 86_400) * 1000
-        own.delete_strays(index.all_entries(), oldest)
-        doomed = [entry for entry in left if _born(entry) < oldest]
-        left = left[len(doomed) :]
-    outgrown = max_bytes is not None and before > max_bytes
-    if max_bytes is not None and outgrown:
-        sizes = [_estimate(index, [entry]) + own.bytes_of([entry]) for entry in left]
-        kept = accumulate(reversed(sizes))
-        gone = len(left) - sum(size <= _SHARE * max_bytes for size in kept)
-        doomed, left = doomed + left[:gone], left[gone:]
+        own.delete_unindexed(index.all_entries(), oldest)
+        expired = [entry for entry in remaining if _reference_time(entry) < oldest]
+        remaining = remaining[len(expired) :]
+    exceeds_quota = max_bytes is not None and before > max_bytes
+    if max_bytes is not None and exceeds_quota:
+        sizes = [_estimate(index, [entry]) + own.bytes_of([entry]) for entry in remaining]
+        totals = accumulate(reversed(sizes))
+        count = len(remaining) - sum(size <= _TARGET_RATIO * max_bytes for size in totals)
+        expired, remaining = expired + remaining[:count], remaining[count:]
     deleted: list[Video] = []
     not_deleted: list[str] = []
     try:
-        for entry in doomed:
+        for entry in expired:
             index.delete(entry.video_id)
             deleted.append(entry.video())
             not_deleted += own.delete(entry)
-        if outgrown and is_local(index.uri) and not reindex(index, index.suite).ok:
+        if exceeds_quota and is_local(index.uri) and not reindex(index, index.suite).ok:
             raise StoreError(
                 "the index could not be rewritten", why="some vectors are damaged", fix="var-plugin verify --repair"
             )
@@ -110,20 +109,20 @@ def prune(
         cause = (
             error if isinstance(error, VarPluginError) else StoreError("pruning stopped", why=os_error_message(error))
         )
-        remaining = own.bytes_of(doomed[len(deleted) :] + left)
-        done = Pruned(
+        recording_bytes = own.bytes_of(expired[len(deleted) :] + remaining)
+        pruned = Pruned(
             deleted=tuple(deleted),
             bytes_before=before,
-            bytes_after=size_in_bytes(index) + remaining,
+            bytes_after=size_in_bytes(index) + recording_bytes,
             not_deleted=tuple(not_deleted),
         )
-        raise IncompletePruneError(done, cause) from error
-    after = size_in_bytes(index) + own.bytes_of(left)
+        raise IncompletePruneError(pruned, cause) from error
+    after = size_in_bytes(index) + own.bytes_of(remaining)
     return Pruned(deleted=tuple(deleted), bytes_before=before, bytes_after=after, not_deleted=tuple(not_deleted))
 
 
 class _Recordings:
-    """Footage that belongs to the index: it takes room, and goes with its videos."""
+    """Recordings that belong to the index. They count to its size and are deleted with their videos."""
 
     def __init__(self, files: Collection[Path]) -> None:
         self._files = {str(file.absolute()): file for file in files}
@@ -132,7 +131,7 @@ class _Recordings:
         return sum(file.stat().st_size for entry in entries for _, file in self._of(entry) if file.is_file())
 
     def delete(self, entry: Entry) -> list[str]:
-        """Delete the recordings that hold the footage of a video; return a line for each that holds something else."""
+        """Delete the recordings of a video. Return a reason for each that now holds other footage."""
         not_deleted = []
         for sighting, file in self._of(entry):
             try:
@@ -145,25 +144,25 @@ class _Recordings:
             file.unlink(missing_ok=True)
         return not_deleted
 
-    def delete_strays(self, entries: Sequence[Entry], oldest: float) -> None:
-        held = {seen.path for entry in entries for seen in entry.sightings}
+    def delete_unindexed(self, entries: Sequence[Entry], oldest: float) -> None:
+        indexed = {sighting.path for entry in entries for sighting in entry.sightings}
         for path, file in self._files.items():
-            if path not in held and file.is_file() and file.stat().st_mtime * 1000 < oldest:
+            if path not in indexed and file.is_file() and file.stat().st_mtime * 1000 < oldest:
                 file.unlink(missing_ok=True)
 
     def _of(self, entry: Entry) -> list[tuple[Sighting, Path]]:
-        return [(seen, self._files[seen.path]) for seen in entry.sightings if seen.path in self._files]
+        return [(item, self._files[item.path]) for item in entry.sightings if item.path in self._files]
 
 
 def size_in_bytes(index: VideoIndex) -> int:
-    """Return what the index takes on disk; on a server, an estimate from its rows."""
+    """Return the size of the index on disk. On a server it is estimated from the rows."""
     if is_local(index.uri):
         return sum(_file_size(file) for file in Path(index.uri).rglob("*"))
     return _estimate(index, index.all_entries())
 
 
 def _file_size(path: Path) -> int:
-    """Return the bytes of a file; 0 for a folder, and for a file that is deleted meanwhile."""
+    """Return the size of a file; 0 for a folder and for a file that was just deleted."""
     try:
         state = path.stat()
     except FileNotFoundError:
@@ -177,7 +176,7 @@ def _estimate(index: VideoIndex, entries: Sequence[Entry]) -> int:
     return sum(count * row_bytes[name] for entry in entries for name, count in entry.rows.items())
 
 
-def _born(entry: Entry) -> int:
+def _reference_time(entry: Entry) -> int:
     recorded_at = entry.sightings[-1].recorded_at
-    # A video recorded after it was added comes from a clock that is ahead; it would stay for years.
+    # A recording time after the addition comes from a clock that is ahead. Such a video would be kept for years.
     return entry.added_at if recorded_at == UNKNOWN_TIME else min(recorded_at, entry.added_at)

@@ -1,8 +1,8 @@
-"""When a file was recorded: known, derived, or unknown with the reason; never guessed in silence.
+"""Determine when a file was recorded: known, derived, or unknown with the reasons.
 
-Sources in order of trust: the caller, a sidecar file, the file's name, the container's header. The first two are a
-person's word and are taken as they stand; the last two are the camera's own clock, which has an error of its own and
-often tells local time without saying so.
+Sources in order of trust: the caller, a sidecar file, the file name, the container header. The first two are stated by
+a person and used unchanged. The last two come from the camera's clock, which may be wrong and often gives local time
+without a time zone.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from var_plugin.escaping import printable
 from var_plugin.ingest.file_names import time_in_name
 from var_plugin.types import ClockOrigin, ClockSource
 
-_EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # cameras that lost their clock begin at 1970 or 1980, MP4 at 1904
+_EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # cameras that lost their time start at 1970 or 1980, MP4 at 1904
 _UTC_ONLY = CameraClock()
-_AHEAD = timedelta(days=1)
-_FIRST_KNOWN, _LAST_KNOWN = datetime(1880, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-_SIDECAR_BYTES = 64 << 10
-_NOTE_LENGTH = 120
+_MAX_AHEAD = timedelta(days=1)
+_MIN_KNOWN, _MAX_KNOWN = datetime(1880, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_MAX_SIDECAR_BYTES = 64 << 10
+_MAX_NOTE_LENGTH = 120
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The clock time at the start of a file, and how it is known."""
+    """The clock time at the start of a file, and its source."""
 
     at: datetime | None
-    """In UTC; None when unknown."""
+    """UTC. None if unknown."""
     origin: ClockOrigin
 
 
@@ -50,78 +50,77 @@ def recorded_at(
     """Determine when a file was recorded.
 
     Args:
-        file: the footage; its sidecar is `NAME.EXT.json` or `NAME.json` beside it and holds
+        file: The footage. Its sidecar is `NAME.EXT.json` or `NAME.json` beside it and holds
             {"recorded_at": "2026-11-01T14:30Z"}.
-        given: the caller's word, with a time zone.
-        created_at: reads what the container's header says (`MediaInfo.created_at`); called where nothing else has a
-            time.
-        clock: the camera's time zone and error, and how its files' names give the time.
+        given: The time that the caller states, with a time zone.
+        created_at: Returns the time of the container header (`MediaInfo.created_at`). It is called only if no other
+            source has a time.
+        clock: The camera's time zone and clock error, and the pattern of times in file names.
 
     Raises:
-        InvalidInputError: `given` has no zone or cannot be stored; and what `created_at` raises.
+        InvalidInputError: `given` has no time zone or cannot be stored. Errors of `created_at` are also raised.
     """
     if given is not None:
         return Recorded(check_known(given), ClockOrigin(certainty="known", source="caller"))
     notes: list[str] = []
-    told = _sidecar(file, notes)
-    if told is not None:
-        return Recorded(told, ClockOrigin(certainty="known", source="sidecar", notes=tuple(notes)))
-    for source, time in _marks(file, clock, created_at, notes):
+    sidecar_time = _sidecar(file, notes)
+    if sidecar_time is not None:
+        return Recorded(sidecar_time, ClockOrigin(certainty="known", source="sidecar", notes=tuple(notes)))
+    for source, time in _camera_times(file, clock, created_at, notes):
         if time.tzinfo is None and clock.zone is None:
             notes.append(f"the {source} says {time}, but not in which time zone")
             continue
         at = _in_utc(time if time.tzinfo else time.replace(tzinfo=clock.zone), clock.offset)
-        if at is not None and _EARLIEST <= at <= datetime.now(UTC) + _AHEAD:
+        if at is not None and _EARLIEST <= at <= datetime.now(UTC) + _MAX_AHEAD:
             notes.extend(_doubts(time, clock.zone))
             return Recorded(at, ClockOrigin(certainty="derived", source=source, notes=tuple(notes)))
-        notes.append(f"the {source} says {time}, which cannot be")
+        notes.append(f"the {source} says {time}, which is not possible")
     reasons = tuple(notes) or ("no time could be read from name or header",)
     return Recorded(None, ClockOrigin(certainty="unknown", source="unknown", notes=reasons))
 
 
 def check_known(time: datetime) -> datetime:
-    """Return a clock time that a person gave, in UTC.
+    """Return a clock time that a person stated, in UTC.
 
     Raises:
-        InvalidInputError: it has no time zone, or lies so far away that neither footage can be of that time nor times
-            in it be reckoned.
+        InvalidInputError: It has no time zone, or lies outside the years 1880 to 2200.
     """
     if time.tzinfo is None:
         raise InvalidInputError(
             f"the clock time given {time} has no time zone", fix="add it, as in 2026-11-01T14:30+01:00"
         )
     at = _in_utc(time)
-    if at is None or not _FIRST_KNOWN <= at < _LAST_KNOWN:
+    if at is None or not _MIN_KNOWN <= at < _MAX_KNOWN:
         raise InvalidInputError(
             f"nothing was recorded at {time.isoformat()}",
-            why=f"clock times lie between {_FIRST_KNOWN.year} and {_LAST_KNOWN.year}",
+            why=f"clock times lie between {_MIN_KNOWN.year} and {_MAX_KNOWN.year}",
             fix="write it as 2026-11-01T14:30+01:00",
         )
     return at
 
 
 def _in_utc(time: datetime, offset: timedelta = timedelta()) -> datetime | None:
-    """Return a time with zone in UTC, the camera's error corrected; None where no calendar reaches so far."""
+    """Convert a time to UTC and correct the clock error. None if the calendar does not reach that far."""
     try:
         return time.astimezone(UTC) + offset
     except (OverflowError, ValueError):
         return None
 
 
-def _marks(
+def _camera_times(
     file: Path, clock: CameraClock, created_at: Callable[[], str | None], notes: list[str]
 ) -> Iterator[tuple[ClockSource, datetime]]:
-    """Yield the marks that the camera itself left; note those that are not understood."""
-    named = time_in_name(file, clock.pattern, clock.zone)
-    notes.extend(named.notes)
-    if named.time:
-        yield "file name", named.time
-    if declared := _from_header(created_at()):
-        yield "container", declared
+    """Yield the times of the file name and the header. Add notes on those that cannot be parsed."""
+    name_time = time_in_name(file, clock.pattern, clock.zone)
+    notes.extend(name_time.notes)
+    if name_time.time:
+        yield "file name", name_time.time
+    if header_time := _from_header(created_at()):
+        yield "container", header_time
 
 
 def _sidecar(file: Path, notes: list[str]) -> datetime | None:
-    """Return the time in a sidecar; a file of that name which holds none is another program's, and noted."""
+    """Return the time in a sidecar. A file of that name without a time gets a note: it belongs to another program."""
     for path in (file.with_name(file.name + ".json"), file.with_suffix(".json")):
         try:
             content = _read_json(path)
@@ -130,7 +129,7 @@ def _sidecar(file: Path, notes: list[str]) -> datetime | None:
             time = datetime.fromisoformat(content["recorded_at"])
         except (OSError, TypeError, ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else os_error_message(error)
-            notes.append(f"{path.name} beside it gives no clock time: {printable(why)[:_NOTE_LENGTH]}")
+            notes.append(f"{path.name} beside it gives no clock time: {printable(why)[:_MAX_NOTE_LENGTH]}")
             continue
         if time.tzinfo is None:
             notes.append(f"{path.name} says {time}, but not in which time zone")
@@ -138,22 +137,22 @@ def _sidecar(file: Path, notes: list[str]) -> datetime | None:
         try:
             return check_known(time)
         except InvalidInputError:
-            notes.append(f"{path.name} says {time.isoformat()}, which cannot be")
+            notes.append(f"{path.name} says {time.isoformat()}, which is not possible")
     return None
 
 
 def _read_json(path: Path) -> Any:
-    """Read a small JSON file in any of its encodings, with a byte order mark or without.
+    """Read a small JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Returns:
-        None where there is no file, it is no regular one, or one so large that it is another program's.
+        None if there is no regular file, or if it is too large for a sidecar.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError, RecursionError: it holds no JSON.
+        OSError: It cannot be read.
+        ValueError, RecursionError: It is not JSON.
     """
     try:
-        # Not blocking, and the state of what was opened: a pipe in its place would never end.
+        # Non-blocking, and the type is checked on the opened file: reading a FIFO would never end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         # No sidecar: nothing there, a name too long to have one, a link to itself, a socket.
@@ -163,8 +162,8 @@ def _read_json(path: Path) -> Any:
     with os.fdopen(descriptor, "rb") as opened:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        data = opened.read(_SIDECAR_BYTES + 1)
-    return json.loads(data) if len(data) <= _SIDECAR_BYTES else None
+        data = opened.read(_MAX_SIDECAR_BYTES + 1)
+    return json.loads(data) if len(data) <= _MAX_SIDECAR_BYTES else None
 
 
 def _from_header(created_at: str | None) -> datetime | None:
@@ -175,8 +174,8 @@ def _from_header(created_at: str | None) -> datetime | None:
 
 
 def _doubts(time: datetime, zone: tzinfo | None) -> Iterator[str]:
-    """Say so where a local time occurs twice, or not at all, since clocks are set back and forth."""
+    """Yield a note if a local time is ambiguous or does not exist because of a daylight-saving change."""
     if time.tzinfo is None and zone is not None:
         first, second = (time.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
         if first != second:
-            yield f"clocks were changed around {time}: it may be an hour off"
+            yield f"clocks changed around {time}, so it may be wrong by an hour"

@@ -44,6 +44,7 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.StoreError: 503,
     errors.EngineError: 503,
     errors.MissingWeightsError: 503,
+    errors.InvalidSettingError: 503,
     errors.MissingDependencyError: 503,
     errors.FingerprintMismatchError: 503,
     errors.AssistantError: 503,

@@ -46,23 +46,23 @@ from var_plugin.watch.rtsp import camera_name as stream_name
 logger = logging.getLogger(__name__)
 
 ALERT_SECONDS = 20.0
-"""A file must stay unchanged for so long after it was stored before its alerts are raised: uploads pause."""
-_MOMENTS = 10
-"""The number of moments of one video that an alert considers."""
+"""Time that a file must stay unchanged after it was stored before its alerts are raised, because uploads pause."""
+_MAX_MOMENTS = 10
+"""Maximum number of moments per video and saved query."""
 _DAY_SECONDS = 86_400.0
 _CONTENT_ERRORS = frozenset(
-    error.exit_code
+    error.__name__
     for error in (
         BrokenTimestampsError, EmptyMediaError, InvalidInputError, NoVideoStreamError, PlaylistError, TooLongMediaError,
         TooManyFramesError, TooManyPixelsError, TooManyStreamsError, TruncatedMediaError, UnreadableMediaError,
     )
 )  # fmt: skip
-"""Exit codes of failures that stay the same until the file changes."""
+"""Errors that stay the same until the file changes."""
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long and how much is kept; None: no limit."""
+    """Maximum age and size of the index. None: unlimited."""
 
     keep_days: float | None = None
     max_bytes: float | None = None
@@ -74,17 +74,17 @@ class Retention:
 
 @dataclass
 class Watch:
-    """Watches one source of footage and keeps an index of it.
+    """Watches a folder or a stream and indexes its footage.
 
     Args:
-        index: where the footage goes.
-        stop: ends the watch. A video that is being embedded is given up; the next watch indexes it.
-        camera: name of the camera; None: for a folder as `Index.add`, for a stream its host.
-        clock: the camera's clock; None: that of the settings. The files of a stream have the time of this machine.
-        alerts: raised for every new video.
-        retention: what leaves the index, at the beginning and every hour.
-        say: called with the outcome of each file.
-        note: called with one line for whatever else happens: skipped files, deleted videos, failed housekeeping.
+        index: The index.
+        stop: Ends the watch. A video that is being embedded is discarded; the next watch indexes it.
+        camera: Name of the camera. None: as `Index.add` for a folder, the host for a stream.
+        clock: The camera's clock. None: from the settings. Recordings of a stream have the time of this machine.
+        alerts: Checked for every new video.
+        retention: Limits of the index, applied at the start and every hour.
+        on_result: Called with the receipt of each file.
+        on_message: Called with one line per skipped file, deleted video and failed housekeeping.
     """
 
     index: Index
@@ -93,29 +93,29 @@ class Watch:
     clock: CameraClock | None = None
     alerts: Alerts | None = None
     retention: Retention = Retention()
-    say: Callable[[VideoReceipt], None] = lambda line: None
-    note: Callable[[str], None] = lambda text: None
+    on_result: Callable[[VideoReceipt], None] = lambda receipt: None
+    on_message: Callable[[str], None] = lambda text: None
     counts: Counter[str] = field(default_factory=Counter)
-    """Files by outcome, `alerts` raised, `undelivered` ones among them, videos `deleted`, `failed housekeeping`."""
+    """Numbers of files per outcome, `alerts`, `undelivered` alerts, `deleted` videos and `failed housekeeping`."""
     _failed: set[str] = field(default_factory=set)
-    """Paths that failed at the last attempt."""
+    """Paths whose last attempt failed."""
     _problems: set[Path] = field(default_factory=set)
-    """Those of them that the folder names, but that cannot be looked at."""
+    """Paths of the last scan that cannot be read."""
 
     @property
     def ok(self) -> bool:
-        """True when nothing failed."""
+        """True if nothing failed."""
         return not any(self.counts[what] for what in ("failed", "undelivered", "failed housekeeping"))
 
     def folder(self, folder: Path) -> None:
         """Index every video below a folder, existing and new ones, until `stop` is set.
 
-        A file that fails is tried again: at once when it changes, otherwise after 10, 20, 40 s … 1 h where its content
-        is not the reason. Files from before the days to keep are skipped, by their recording time, or by the time they
-        were last written where that is unknown.
+        A failed file is tried again when it changes. If its content is not the reason, it is also tried again after
+        10, 20, 40 s … 1 h. Files older than the days to keep are skipped. Their age counts from the recording time, or
+        from the last write if that is unknown.
 
         Raises:
-            MediaNotFoundError: there is no such folder at the beginning.
+            MediaNotFoundError: The folder does not exist at the start.
         """
         self._follow(
             folder, lambda file: self.camera or camera_name(file, folder), self.clock, lambda: (), ALERT_SECONDS
@@ -124,15 +124,15 @@ class Watch:
     def stream(self, url: str, folder: Path | None = None, *, seconds: float = SEGMENT_SECONDS) -> None:
         """Record a stream into files and index them, until `stop` is set.
 
-        The recordings belong to the index: they count to its quota and are deleted with their videos.
+        The recordings count to the quota of the index and are deleted with their videos.
 
         Args:
             url: rtsp://… or rtsps://…
-            folder: where the recordings go; default: a folder of the camera's name below the setting `recordings`.
-            seconds: length of a recording.
+            folder: Folder of the recordings. Default: a folder of the camera's name below the setting `recordings`.
+            seconds: Length of a recording.
 
         Raises:
-            InvalidInputError: not the address of a camera, a name that cannot be part of a file name, or a folder that
+            InvalidInputError: The URL is not an RTSP address, the name cannot be part of a file name, or the folder
                 cannot be written.
         """
         name = self.camera or stream_name(url)
@@ -173,7 +173,7 @@ class Watch:
             reason = self._too_old(file, clock or settings().clock(name))
             if reason:
                 self.counts["skipped"] += 1
-                self.note(f"skipped: {file} {reason}")
+                self.on_message(f"skipped: {file} {reason}")
                 return False
             return self._add(file, name, clock, pending)
 
@@ -195,7 +195,7 @@ class Watch:
             self._raise(pending, at_once=True)
 
     def _too_old(self, file: Path, clock: CameraClock) -> str | None:
-        """Return why a file is skipped: a video that left the index must not come back at every start."""
+        """Return why a file is too old, or None. Otherwise a deleted video would be indexed again at every start."""
         days = self.retention.keep_days
         if days is None:
             return None
@@ -225,35 +225,35 @@ class Watch:
         try:
             earlier = {entry.video_id for entry in self.index.find_by_path(canonical_path(file))}
             receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
-        except Exception as error:  # whatever a file or the store does must not end the watch
+        except Exception as error:  # no error of a file or of the store may end the watch
             receipt = Receipt(videos=(failure(file, error),))
         if receipt.interrupted:
-            self.note(f"stopped: {file} is not indexed yet; the next watch does it")
+            self.on_message(f"stopped: {file} is not indexed yet; the next watch does it")
         retry = False
-        for line in receipt.videos:
-            self._count(line)
-            if line.status == "failed":
-                retry |= line.exit_code not in _CONTENT_ERRORS or not _is_readable(file)
-            # A video that was at this path before is no new footage: it was embedded anew by other settings.
-            elif line.status == "stored" and line.video_id and line.video_id not in earlier and pending is not None:
-                pending.add(file, line.video_id)
+        for video in receipt.videos:
+            self._count(video)
+            if video.status == "failed":
+                retry |= video.error not in _CONTENT_ERRORS or not _is_readable(file)
+            # A video that had this path before is not new: it was embedded again with other settings.
+            elif video.status == "stored" and video.video_id and video.video_id not in earlier and pending is not None:
+                pending.add(file, video.video_id)
         return retry
 
     def _check_stop(self, file: Path, reached: float) -> None:
         if self.stop.is_set():
-            raise KeyboardInterrupt  # `Index.add` ends in order and leaves nothing half-written
+            raise KeyboardInterrupt  # `Index.add` stops and leaves no partial video
 
-    def _count(self, line: VideoReceipt) -> None:
-        if line.status == "failed":
-            self._failed.add(line.path)
+    def _count(self, receipt: VideoReceipt) -> None:
+        if receipt.status == "failed":
+            self._failed.add(receipt.path)
         else:
-            self._failed.discard(line.path)
-            self.counts[line.status] += 1
+            self._failed.discard(receipt.path)
+            self.counts[receipt.status] += 1
         self.counts["failed"] = len(self._failed)
-        self.say(line)
+        self.on_result(receipt)
 
     def _report(self, problems: Mapping[Path, VarPluginError]) -> None:
-        """Count what cannot be looked at: unreadable folders, links that lead nowhere."""
+        """Count paths that cannot be read: unreadable folders, broken links."""
         for path, error in problems.items():
             if path not in self._problems:
                 self._count(failure(path, error))
@@ -270,23 +270,23 @@ class Watch:
                 self._note_deleted(error.pruned)
             logger.debug("housekeeping failed", exc_info=error)
             self.counts["failed housekeeping"] += 1
-            self.note(f"housekeeping failed: {os_error_message(error) or type(error).__name__}")
+            self.on_message(f"housekeeping failed: {os_error_message(error) or type(error).__name__}")
             return
         self._note_deleted(pruned)
 
     def _note_deleted(self, pruned: Pruned) -> None:
         self.counts["deleted"] += len(pruned.deleted)
         for video in pruned.deleted:
-            self.note(f"deleted: {video.uri} from the index")
+            self.on_message(f"deleted: {video.uri} from the index")
         for reason in pruned.not_deleted:
-            self.note(f"not deleted: {reason}")
+            self.on_message(f"not deleted: {reason}")
 
     def _raise(self, pending: PendingAlerts, *, at_once: bool = False) -> None:
         try:
             alerts = pending.raise_due(at_once=at_once)
         except Exception as error:  # they stay pending
             logger.debug("raising alerts failed", exc_info=error)
-            self.note(f"alerts failed: {os_error_message(error) or type(error).__name__}")
+            self.on_message(f"alerts failed: {os_error_message(error) or type(error).__name__}")
             if at_once:
                 self.counts["undelivered"] += len(pending)
             return
@@ -294,7 +294,7 @@ class Watch:
         self.counts["undelivered"] += sum(bool(alert.failures) for alert in alerts)
 
     def _search(self, text: str, only: Filter) -> list[Moment]:
-        return self.index.search(text, filter=only, k=_MOMENTS, thumbnails=True)
+        return self.index.search(text, filter=only, k=_MAX_MOMENTS, thumbnails=True)
 
 
 def _is_readable(file: Path) -> bool:
@@ -307,7 +307,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _age(timestamp: float) -> str:
-    """Return a file's time as a date, or as seconds where no calendar reaches so far."""
+    """Format a timestamp as a date, or as seconds if the calendar does not reach that far."""
     try:
         return f"on {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
     except (OverflowError, OSError, ValueError):

@@ -36,6 +36,7 @@ from var_plugin.errors import (
     DecodingTimeoutError,
     InvalidInputError,
     VarPluginError,
+    error_classes,
 )
 from var_plugin.media.audio import cut_audio
 from var_plugin.media.container import MediaInfo
@@ -68,15 +69,7 @@ _MAX_JOBS_PER_CHILD = 200  # bounds the memory that libraries leak
 _START_SECONDS = 60.0
 _MAX_OUTPUT_BYTES = 1 << 16
 _MESSAGE_SECONDS = 30.0  # longer than a busy machine pauses a child in the middle of a message
-
-
-def _error_classes(base: type[VarPluginError]) -> Iterator[type[VarPluginError]]:
-    for error in base.__subclasses__():
-        yield error
-        yield from _error_classes(error)
-
-
-_ERRORS = {error.__name__: error for error in _error_classes(VarPluginError)}
+_ERRORS = {error.__name__: error for error in error_classes()}
 
 
 class Frames:
