@@ -19,6 +19,7 @@ from var_plugin.encoders.clip_features import (
     encode_batches,
     mean_pool,
     pool_clips,
+    stack_chunks,
 )
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.ingest.embed import embed
@@ -157,3 +158,14 @@ def test_a_span_without_a_clip_takes_the_one_that_is_shown(span: tuple[float, fl
 def test_a_span_before_the_first_clip_takes_the_first() -> None:
     seen = ClipFeatures(times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0)
     assert seen.within(0.0, 2.0) == slice(0, 1)
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [16] * 700, [5_000, 1, 0, 5_000]])
+def test_chunks_are_stacked_in_order(sizes: list[int]) -> None:
+    rows = np.random.default_rng(0).standard_normal((sum(sizes), 3)).astype(np.float32)
+    parts = np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []
+    found = stack_chunks(iter(parts))
+    assert found.dtype == np.float32
+    assert len(found) == len(rows)
+    assert (found == rows).all() if sizes else found.shape == (0, 0)
+    assert found.nbytes == found.size * 4  # nothing is left of the room to grow
