@@ -1,8 +1,8 @@
-# Two commands do everything on a fresh Linux machine with Python 3.11 to 3.14: `make demo` and `make test`.
+# On a fresh Linux machine with Python 3.11 to 3.14, `make demo` and `make test` install what they need.
 
 PYTHON ?= python3
 VENV ?= .venv
-# PyTorch's own index for builds without CUDA, which are far smaller:
+# PyTorch's own index has builds without CUDA, which are much smaller:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 NEWEST_VENV ?= .venv-newest
@@ -23,15 +23,15 @@ demo: $(VENV)/.installed-demo
 app: $(VENV)/.installed-demo
 	$(BIN)/var-plugin app
 
-# Two workers with one thread each: networks that each take all cores wait for each other.
+# Two workers with one thread each; with more threads the networks of both workers compete for the cores.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
-# The newest packages that pyproject.toml admits, as `pip install var-plugin` takes them: all must import, and reading,
-# indexing, searching, the page and the server must work. Use the newest Python: make test-newest PYTHON=python3.13
+# Install the newest packages that pyproject.toml allows, as `pip install var-plugin` does, and test imports, decoding,
+# indexing, search, the page and the server. Use the newest Python: make test-newest PYTHON=python3.13
 test-newest:
 	$(PYTHON) requirements/install.py dev --newest --venv $(NEWEST_VENV)
 	$(NEWEST_BIN)/var-plugin doctor
@@ -54,17 +54,17 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Versions stay as they are where they still fit; for new ones: make lock LOCK_OPTIONS=--upgrade
+# Versions change only where they no longer fit. To upgrade all: make lock LOCK_OPTIONS=--upgrade
 lock: $(VENV)/.installed-dev
 	$(LOCK) --extra dev $(LOCK_OPTIONS) --output-file requirements/dev.txt
 	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
 	$(LOCK) --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
 
-# `dev` holds all that `demo` needs, so one virtual environment serves both.
+# `dev` includes everything in `demo`, so both use one virtual environment.
 $(VENV)/.installed-%: pyproject.toml requirements/%.txt requirements/install.py
 ifeq ($(TORCH_INDEX),)
-	@echo "The first installation downloads about 3 GB, most of it PyTorch with CUDA, and takes 7 GB on disk."
-	@echo "Without CUDA it is less: make $* TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@echo "The first installation downloads about 3 GB, most of it PyTorch with CUDA, and needs 7 GB of disk space."
+	@echo "Without CUDA it is smaller: make $* TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 endif
 	@$(PYTHON) requirements/install.py $* --venv $(VENV) --torch-index "$(TORCH_INDEX)"
 	@touch $@

@@ -1,9 +1,9 @@
-"""What the vector of a part of a video should be made of, for an ALAN that was trained on whole videos.
+"""Compare ways to compute the vector of a part of a video with an ALAN that was trained on whole videos.
 
     python benchmarks/alan_segments.py [--seeds N] [--train-videos N] [--epochs N]
 
-Trains the full model of the planted benchmark, cuts every test video into parts of 12 clips (8 s of I3D features), and
-asks for the captioned moment of each anomalous video: is the best part one that shows it? Prints a table.
+Trains the full model of the synthetic benchmark and cuts every test video into parts of 12 clips (8 s of I3D features).
+Each anomalous video is searched by the caption of its moment. The table shows how often the best part contains it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from var_plugin.training.synthetic_benchmark import SETTINGS, planted_model
 from var_plugin.training.train import train
 
 CLIPS = 12
-ALONE = "the tower on its clips alone"
-CONTEXT = "its clips' outputs of the tower on the whole video"
-FEATURES = "its clips' projections"
+ALONE = "the tower on its clips only"
+CONTEXT = "the outputs for its clips of the tower on the whole video"
+FEATURES = "the projections of its clips"
 CHANCE = "chance"
 
 
 class AllClips(nn.Module):
-    """Samples every clip once, and the anomaly-led ones as the model does."""
+    """Samples every clip once, and the anomaly-led clips as the model does."""
 
     def __init__(self, sampler: nn.Module) -> None:
         super().__init__()
@@ -50,17 +50,17 @@ class AllClips(nn.Module):
 
 
 def parts_of(length: int) -> list[slice]:
-    """Cut a video; a rest of less than half a part is left out."""
+    """Cut a video of `length` clips into parts; a last part shorter than half is left out."""
     return [slice(start, min(start + CLIPS, length)) for start in range(0, length - CLIPS // 2, CLIPS)]
 
 
 def alone(model: AlanModel, streams: list[Tensor], parts: list[slice]) -> Tensor:
-    """Each part as a video of its own, as the suite does."""
+    """Encode each part as a video of its own, as the suite does."""
     return torch.cat([model.get_video_features(*(stream[:, part] for stream in streams)) for part in parts])
 
 
 def in_context(model: AlanModel, streams: list[Tensor], parts: list[slice]) -> Tensor:
-    """The mean of each part's clips after the tower saw all clips of the video."""
+    """Return the mean of each part's clips after the tower encoded all clips of the video."""
     encoder = model.video_encoder
     sampler, encoder.sampler = encoder.sampler, AllClips(encoder.sampler)
     try:
@@ -71,7 +71,7 @@ def in_context(model: AlanModel, streams: list[Tensor], parts: list[slice]) -> T
 
 
 def projected(model: AlanModel, streams: list[Tensor], parts: list[slice]) -> Tensor:
-    """The mean of each part's clips before any layer that looks around."""
+    """Return the mean of each part's clips before any layer that attends to other clips."""
     encoder = model.video_encoder
     clips = torch.stack([project(stream) for project, stream in zip(encoder.projections, streams, strict=True)], dim=1)
     whole = encoder(*streams, torch.ones(streams[0].shape[:2], dtype=torch.bool))
@@ -79,7 +79,7 @@ def projected(model: AlanModel, streams: list[Tensor], parts: list[slice]) -> Te
 
 
 def folded(means: Tensor, whole: VideoEncoding) -> Tensor:
-    """Fold (1, S, d) in the place of both g and h."""
+    """Fold means (1, S, d) as both g and h."""
     return fold_videos(VideoEncoding(means, means, whole.clips, whole.clip_index, whole.anomaly_scores))
 
 
@@ -87,9 +87,9 @@ WAYS = {ALONE: alone, CONTEXT: in_context, FEATURES: projected}
 
 
 def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float, float, float]]:
-    """Return per way how many of 100 anomalous captions are answered by a part that shows at least half of the event.
+    """Return three percentages for each way: how often a part that shows at least half of the event is found.
 
-    The best part of their own video, the best of all videos, one of the best ten of all videos.
+    They count the best part of the own video, the best part of all videos, and the best ten parts of all videos.
     """
     benchmark = plant(Planted(train_videos=train_videos), seed)
     set_seed(seed)
@@ -105,24 +105,24 @@ def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float,
         [shown[part].sum() >= shown.sum() / 2 for part in one]
         for one, shown in zip(parts, benchmark.test.evidence, strict=True)
     ])  # fmt: skip
-    wanted = [number for number, pair in enumerate(benchmark.test.pairs) if pair.anomalous]
-    texts = processor(text=[benchmark.test.pairs[number].caption for number in wanted])
-    found = {}
+    anomalous = [number for number, pair in enumerate(benchmark.test.pairs) if pair.anomalous]
+    texts = processor(text=[benchmark.test.pairs[number].caption for number in anomalous])
+    results = {}
     with torch.inference_mode():
         queries = model.get_text_features(**texts)
         for name, make in WAYS.items():
             vectors = torch.cat([make(model, *both) for both in zip(videos, parts, strict=True)])
-            found[name] = _shares((queries @ vectors.T).numpy(), wanted, owner, right)
-    chance = [_by_chance(number, owner, right) for number in wanted]
-    found[CHANCE] = tuple(float(100 * np.mean(column)) for column in zip(*chance, strict=True))
-    return found
+            results[name] = _shares((queries @ vectors.T).numpy(), anomalous, owner, right)
+    chance = [_by_chance(number, owner, right) for number in anomalous]
+    results[CHANCE] = tuple(float(100 * np.mean(column)) for column in zip(*chance, strict=True))
+    return results
 
 
 def _shares(
-    scores: NDArray[np.float32], wanted: list[int], owner: NDArray[np.int64], right: NDArray[np.bool_]
+    scores: NDArray[np.float32], queries: list[int], owner: NDArray[np.int64], right: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     hits = []
-    for row, number in zip(scores, wanted, strict=True):
+    for row, number in zip(scores, queries, strict=True):
         true = (owner == number) & right
         order = np.argsort(-row)
         own = order[owner[order] == number]
@@ -147,15 +147,16 @@ def _batch(clips: NDArray[np.float32]) -> Tensor:
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train, measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--train-videos", type=int, default=Planted.train_videos)
     parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     runs = [measure(seed, arguments.train_videos, arguments.epochs) for seed in range(arguments.seeds)]
-    lines = ["| a part's vector | right part of its own video | right part of all, R@1 | R@10 |", "|---|---|---|---|"]
+    heads = "| vector of a part | correct part in its own video | correct part in all videos, R@1 | R@10 |"
+    lines = [heads, "|---|---|---|---|"]
     for name in runs[0]:
         columns = zip(*(run[name] for run in runs), strict=True)
         lines.append(f"| {name} | {' | '.join(f'{np.mean(one):.1f} ± {np.std(one):.1f}' for one in columns)} |")

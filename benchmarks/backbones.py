@@ -1,12 +1,13 @@
-"""What each backbone costs: frames, texts and sounds per second of one core, with random weights at published sizes.
+"""Measure the speed of each backbone on one core: frames, texts and audio windows per second.
 
     python benchmarks/backbones.py [--only NAME ...] [--threads N] [--compare]
 
-Speed does not depend on what weights say, so none is downloaded. A frame is what the decoder delivers; its preparation
-is counted. Texts have 13 words, one at a time (a query) and 32 together. `lite` stands beside the others as the
-baseline. I3D and VGGish, the paper's, stand below: networks alone, since I3D's preparation is the optical flow of every
-frame, whose time has a line. With --compare, these and the image tower of each CLIP-like model are also run by
-torch.compile and by ONNX Runtime, in turn with the plain one: the ratio of the medians says whether they win.
+The networks have their published sizes and random weights, because the speed does not depend on the weights. The
+preparation of a frame is included, its decoding is not. Texts have 13 words and are encoded one at a time (a query) and
+in batches of 32. `lite` is the baseline. The paper's I3D and VGGish are listed below: the networks only, since I3D's
+preparation is the optical flow of every frame, which has its own row. With --compare, these networks and the image
+towers of the CLIP-like models are also run with torch.compile and ONNX Runtime, alternating with the plain network; the
+table shows the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.media.frames import Frame
 
 RUNS = 5
-LONGEST = 30.0  # seconds of CPU for one figure; then fewer runs have to do
-FRAMES = 4  # at once; a CPU gains next to nothing from more
+MAX_SECONDS = 30.0  # CPU seconds per figure; slow models get fewer runs
+FRAMES = 4  # per batch; a CPU gains little from more
 TEXTS = 32
 SENTENCE = "a man in a red jacket smashes the window of a shop"
 _TURN = count()
-"""Ends each sentence in another way: what was asked before may be remembered."""
+"""Makes each sentence different, because encoders may cache texts."""
 
 B32 = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 L14 = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -70,7 +71,7 @@ CLIP_TEXT_L = _ENDS | B32
 
 @dataclass(frozen=True)
 class Published:
-    """A model by its published shape: the configuration, and what prepares images or sounds."""
+    """A model by its published shape: the configuration and the processor of images or audio."""
 
     config: Any
     preparation: Any
@@ -110,7 +111,7 @@ def published() -> dict[str, Published]:
 
 
 class RandomCheckpoint(Checkpoint):
-    """A checkpoint whose weights are random and never touch the disk."""
+    """A checkpoint with random weights that are never written to disk."""
 
     def __init__(self, folder: Path, model: Published) -> None:
         super().__init__(str(folder))
@@ -123,14 +124,14 @@ class RandomCheckpoint(Checkpoint):
     fingerprint = "random"  # type: ignore[assignment]
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Make the network."""
+        """Create the network."""
         import transformers
 
         torch.manual_seed(0)
         return getattr(transformers, kind).from_config(self.shape.config).eval()  # type: ignore[attr-defined]
 
     def tokenizer(self) -> Any:
-        """Make one that takes words apart; how long it takes is next to nothing beside the network."""
+        """Return a tokenizer that splits words; its time is negligible beside the network."""
         vocabulary = {word: number for number, word in enumerate(["<pad>", "<s>", "</s>", "<unk>"])}
         vocabulary |= {word: len(vocabulary) + number for number, word in enumerate(sorted(set(SENTENCE.split())))}
         words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106
@@ -142,37 +143,37 @@ class RandomCheckpoint(Checkpoint):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return the median CPU time, after one run that does not count."""
-    spent = timed(work)
+    """Return the median CPU seconds of `work`, after one warm-up run."""
+    total = timed(work)
     times: list[float] = []
-    while not times or (len(times) < RUNS and spent < LONGEST):
+    while not times or (len(times) < RUNS and total < MAX_SECONDS):
         times.append(timed(work))
-        spent += times[-1]
+        total += times[-1]
     return median(times)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the CPU time of one run, of all threads together: other work on the machine does not count."""
+    """Return the CPU seconds of one run, summed over all threads."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def per_second(encode: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> float:
-    """Return how many items of a batch are done in a second."""
+    """Return the number of items of a batch that are encoded per second."""
     return len(items) / seconds(lambda: encode(items))
 
 
 def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
-    """Measure, and yield the lines of a table."""
-    yield "| backbone | parameters | frames/s | texts/s | one text | sounds/s |"
+    """Measure and yield the lines of a table."""
+    yield "| backbone | parameters | frames/s | texts/s | one text | audio windows/s |"
     yield "|---|---|---|---|---|---|"
     lite = load_suite("lite").encoders
-    if wanted("lite", only):
-        yield row("lite, stills and motion", "", lite["scene"])
-        yield row("lite, sound", "", lite["sound"])
+    if is_selected("lite", only):
+        yield row("lite, images and motion", "", lite["scene"])
+        yield row("lite, audio", "", lite["sound"])
     for name, model in published().items():
-        if not wanted(name, only):
+        if not is_selected(name, only):
             continue
         place = folder / str(len(name))
         place.mkdir(exist_ok=True)
@@ -185,34 +186,34 @@ def rows(only: Sequence[str], folder: Path, compare: bool) -> Iterator[str]:
         if compare and encoders.image and not encoders.video:
             yield from comparison(ImageTower(network), torch.rand(FRAMES, 3, 224, 224))
     for name, network, inputs, frames in paper():
-        if wanted(name, only):
+        if is_selected(name, only):
             network.eval().requires_grad_(False)
             millions = sum(weights.numel() for weights in network.parameters()) / 1e6
             rate = f"{(frames or len(inputs)) / seconds(partial(network, inputs)):.1f}"
             yield f"| {name} | {millions:.0f} M | {rate if frames else '–'} | – | – | {'–' if frames else rate} |"
             if compare:
                 yield from comparison(network, inputs)
-    if wanted("TV-L1 flow of 224x224", only):
+    if is_selected("TV-L1 flow of 224x224", only):
         images = list(np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8))
         flow = OpticalFlow("tvl1")
         yield f"| TV-L1 flow of 224x224 | | {2 / seconds(lambda: flow(images)):.1f} | – | – | – |"
 
 
 def paper() -> Iterator[tuple[str, torch.nn.Module, torch.Tensor, int]]:
-    """Yield the paper's networks with an input, and how many frames that holds; none: it is windows of sound."""
+    """Yield the paper's networks with an input and its number of frames, 0 for audio windows."""
     torch.manual_seed(0)
     yield "I3D RGB, clips of 16", I3d(3), torch.rand(1, 3, 16, 224, 224), 16
     yield "I3D Flow, clips of 16", I3d(2), torch.rand(1, 2, 16, 224, 224), 16
     yield "VGGish, windows of 0.96 s", VGGish(), torch.rand(8, 96, 64), 0
 
 
-def wanted(name: str, only: Sequence[str]) -> bool:
-    """Tell whether a name was asked for."""
+def is_selected(name: str, only: Sequence[str]) -> bool:
+    """Return whether a name contains one of the parts in `only`, or `only` is empty."""
     return not only or any(part.lower() in name.lower() for part in only)
 
 
 def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
-    """Measure one backbone."""
+    """Measure one backbone and return its row."""
     random = np.random.default_rng(0)
     cells = [name, parameters, "–", *texts(encoders.text), "–"]
     if encoders.image:
@@ -227,7 +228,7 @@ def row(name: str, parameters: str, encoders: SpaceEncoders) -> str:
 
 
 def texts(encoder: TextEncoder | None) -> list[str]:
-    """Return texts per second in a batch, and the time of one alone."""
+    """Return the texts per second in a batch, and the time of a single text."""
     if encoder is None:
         return ["–", "–"]
 
@@ -239,7 +240,7 @@ def texts(encoder: TextEncoder | None) -> list[str]:
 
 
 def moving(extractor: ClipFeatureExtractor, random: np.random.Generator) -> list[Frame]:
-    """Return frames as a reader of videos wants them, with motion images where it looks at them."""
+    """Return frames as the extractor expects them, with motion images if it uses them."""
 
     def noise(height: int, width: int) -> np.ndarray:
         return random.integers(0, 256, (height, width, 3), np.uint8)
@@ -255,7 +256,7 @@ def moving(extractor: ClipFeatureExtractor, random: np.random.Generator) -> list
 
 
 class ImageTower(torch.nn.Module):
-    """From pixels to the vector, as a module of its own."""
+    """The image tower as a module: from pixels to the vector."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -267,7 +268,7 @@ class ImageTower(torch.nn.Module):
 
 
 def comparison(network: torch.nn.Module, inputs: torch.Tensor) -> Iterator[str]:
-    """Run a network plainly, compiled and by ONNX Runtime, in turn."""
+    """Run a network plainly, compiled and with ONNX Runtime, alternately."""
     network.eval()
     ways: dict[str, Callable[[], Any]] = {"plain": lambda: network(inputs)}
     compiled = torch.compile(network)
@@ -276,10 +277,10 @@ def comparison(network: torch.nn.Module, inputs: torch.Tensor) -> Iterator[str]:
     with torch.inference_mode():
         reference = ways["plain"]()
         for name, way in ways.items():
-            found = torch.as_tensor(np.asarray(way()))
-            error = float((found - reference).abs().max() / reference.abs().max())
+            output = torch.as_tensor(np.asarray(way()))
+            error = float((output - reference).abs().max() / reference.abs().max())
             if error > 1e-3:
-                raise SystemExit(f"{name} computes something else: {error}")
+                raise SystemExit(f"{name} differs from the plain network by {error}")
         times = {name: [] for name in ways}
         for _ in range(RUNS):
             for name, way in ways.items():
@@ -290,7 +291,7 @@ def comparison(network: torch.nn.Module, inputs: torch.Tensor) -> Iterator[str]:
 
 
 def onnx_runner(network: torch.nn.Module, inputs: torch.Tensor) -> Callable[[], Any]:
-    """Export a network and return what runs it."""
+    """Export a network to ONNX and return a function that runs it."""
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -305,7 +306,7 @@ def onnx_runner(network: torch.nn.Module, inputs: torch.Tensor) -> Callable[[], 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=[], help="parts of the names")
+    parser.add_argument("--only", nargs="*", default=[], help="measure only names that contain one of these")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compare", action="store_true")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""CPU time of a benchmark and of the decoders it has started."""
+"""Measure the CPU time of a benchmark and of the decoder processes that it started."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and of its living children."""
+    """Return the CPU seconds of this process and of its living children."""
     total = time.process_time()
     for tasks in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         for child in tasks.read_text().split():

@@ -1,13 +1,13 @@
-"""What a GPU makes of the pretrained suites: speed and vectors beside the CPU's, and footage indexed from end to end.
+"""Measure the pretrained suites on a GPU: speed, agreement of the vectors with the CPU, and indexing end to end.
 
     python benchmarks/gpu.py FILM [--copies 16] [--only NAME ...] [--where cuda]
 
-Weights are random, of the published shapes, saved to folders and loaded as those of the hub are. `prepared` counts all
-that an encoder does with 16 frames (8 windows of sound), as in indexing: bytes to the GPU and vectors back; `alone` is
-the network on a batch that is there already. Vectors of frames of FILM are compared with those of the CPU in float32:
-the least cosine, and how many of the ten nearest frames of each are the same. Then copies of FILM, each with a few
-bytes of its own, are indexed with CLIP ViT-B/32 and CLAP: in this process on the CPU and on the GPU, and by Ray, whose
-start and loading are counted.
+Weights are random, of the published shapes, saved to folders and loaded like those of the hub. `prepared` is the whole
+encoder on 16 frames (8 audio windows) as in indexing, including the transfers to and from the GPU. `alone` is the
+network on a batch in GPU memory. Vectors of frames of FILM are compared with those of the CPU in float32: the minimum
+cosine, and the share of the ten nearest frames that are the same. Then copies of FILM that differ in a few bytes are
+indexed with CLIP ViT-B/32 and CLAP: in this process on the CPU and on the GPU, and with Ray, including its start and
+the loading.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from backbones import RandomCheckpoint, published, wanted
+from backbones import RandomCheckpoint, is_selected, published
 from ingest import decode, make_film
 
 import var_plugin as vp
@@ -44,7 +44,7 @@ from var_plugin.media.frames import Frame, FrameReader
 RUNS = 20
 COMPARED = 128
 FEW = 8
-"""Films for one process; Ray gets all of them."""
+"""Number of films for one process; Ray gets all of them."""
 RUN = {"image": 16, "video": 16, "sound": 8}
 BATCHES = (16, 64, 256)
 TYPES = ("float32", "bfloat16", "float16")
@@ -52,14 +52,14 @@ NAMES = {
     "CLIP ViT-B/32, 224": str(descriptions()["clip"].default_model).partition("@")[0],
     "CLAP HTSAT-base": CLAP.partition("@")[0],
 }
-"""Those of which the suite `clip` is made, as it looks for them; others may lie anywhere."""
+"""Folders of the models of the suite `clip`, as it looks for them. Other models may be in any folder."""
 
 
 def save_models(folder: Path, only: list[str]) -> dict[str, Path]:
-    """Save models with random weights; return where they are by name."""
+    """Save models with random weights and return their folders by name."""
     places = {}
     for name, model in published().items():
-        if not wanted(name, only):
+        if not is_selected(name, only):
             continue
         place = places[name] = folder / NAMES.get(name, name.split(",")[0].replace(" ", "-").replace("/", "-"))
         place.mkdir(parents=True)
@@ -68,7 +68,7 @@ def save_models(folder: Path, only: list[str]) -> dict[str, Path]:
 
 
 def configure(**values: str) -> None:
-    """Change settings of the package, by their names."""
+    """Set settings of the package by name."""
     os.environ |= {f"VAR_PLUGIN_{name.upper()}": value for name, value in values.items()}
     settings.cache_clear()
 
@@ -81,18 +81,18 @@ def encoders_of(place: Path) -> SpaceEncoders:
 
 
 def encoder(encoders: SpaceEncoders) -> tuple[str, Callable[[Any], Vectors], Any]:
-    """Return the kind of what footage is read with, what reads it, and its network."""
+    """Return the kind of input, the function that encodes it, and the network."""
     if encoders.video:
         return "video", encoders.video.extractor.encode, encoders.video.network.model  # type: ignore[attr-defined]
     if encoders.image:
         return "image", encoders.image.encode, encoders.image._network.model  # type: ignore[attr-defined]
     if encoders.audio is None:
-        raise SystemExit("no footage is read with it")
+        raise SystemExit("this model has no encoder for footage")
     return "sound", encoders.audio.encode, encoders.audio._network.model  # type: ignore[attr-defined]
 
 
 def inputs(kind: str, encoders: SpaceEncoders, frames: list[Frame], sound: Any) -> Any:
-    """Return what an encoder takes, of the film."""
+    """Return the inputs of an encoder from the film."""
     if encoders.audio:
         window, hop = encoders.audio.window, encoders.audio.hop
         return np.stack([part for _, part in Windows([sound], window, hop)])
@@ -100,7 +100,7 @@ def inputs(kind: str, encoders: SpaceEncoders, frames: list[Frame], sound: Any) 
 
 
 def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
-    """Return the median wall time, the GPU's work included, after two runs that do not count."""
+    """Return the median wall time, including the GPU's work, after two warm-up runs."""
     times = []
     for run in range(runs + 2):
         started = time.perf_counter()
@@ -113,7 +113,7 @@ def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def alone(kind: str, network: Any, batch: int) -> float:
-    """Return how many frames or sounds a second a network takes that are on its device already."""
+    """Return the frames or audio windows per second of a network on a batch in device memory."""
     shape = {"image": (batch, 3, 224, 224), "video": (batch // 8, 8, 3, 224, 224), "sound": (batch, 1, 1001, 64)}
     given = torch.rand(shape[kind], device=network.device, dtype=network.dtype)
     longer = torch.zeros(batch, 1, dtype=torch.bool, device=network.device)
@@ -127,7 +127,7 @@ def alone(kind: str, network: Any, batch: int) -> float:
 
 
 def agreement(found: Vectors, reference: Vectors) -> str:
-    """Return the least cosine of vectors that belong together, and the share of ten nearest that are the same."""
+    """Return the minimum cosine of corresponding vectors and the share of the ten nearest that are the same."""
     cosine = float(np.sum(found * reference, axis=1).min())
     nearest = [np.argsort(-(vectors @ vectors.T), axis=1)[:, 1:11] for vectors in (found, reference)]
     same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*map(np.ndarray.tolist, nearest), strict=True)])
@@ -162,26 +162,26 @@ def networks(places: dict[str, Path], film: Path, where: str) -> Iterator[str]:
 
 
 def transfers(where: str) -> Iterator[str]:
-    """Yield how long frames take to the GPU."""
+    """Yield the time to transfer frames to the GPU."""
     given = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
     device = torch.device(where)
     plain = 1e3 * seconds(lambda: given.float().to(device))
-    quick = 1e3 * seconds(lambda: moved(given, device, torch.float32))
-    yield f"16 frames to the GPU: {plain:.2f} ms as numbers, {quick:.2f} ms as bytes from pinned memory"
+    pinned = 1e3 * seconds(lambda: moved(given, device, torch.float32))
+    yield f"16 frames to the GPU: {plain:.2f} ms as float32, {pinned:.2f} ms as bytes from pinned memory"
 
 
 def copies(film: Path, folder: Path, count: int) -> list[Path]:
-    """Write films with the same images and sound, told apart by a box that players skip."""
-    made = [folder / f"copy{number}.mp4" for number in range(count)]
-    for number, path in enumerate(made):
+    """Write copies of the film that differ in a box that players ignore."""
+    paths = [folder / f"copy{number}.mp4" for number in range(count)]
+    for number, path in enumerate(paths):
         shutil.copy(film, path)
         with path.open("ab") as file:
             file.write(struct.pack(">I4sI", 12, b"free", number))
-    return made
+    return paths
 
 
 def indexing(film: Path, duration: float, count: int, folder: Path, where: str) -> Iterator[str]:
-    """Yield the lines of the table of whole indexing."""
+    """Yield the lines of the table of indexing."""
     yield "| CLIP ViT-B/32 and CLAP | films | wall, s | times real time | embedding, s | storing, s |"
     yield "|---|---|---|---|---|---|"
     took = seconds(lambda: decode(film), 3)
@@ -208,9 +208,9 @@ def indexing(film: Path, duration: float, count: int, folder: Path, where: str) 
             raise SystemExit(str(receipt))
         spent = [sum(line.seconds.get(stage, 0.0) for line in receipt.videos) for stage in ("embed", "store")]
         rate = f"{len(given) * duration / took:.0f}"
-        if engine and len(stored) > 1:  # it tells of films that are done
+        if engine and len(stored) > 1:  # Ray reports finished videos
             going = (len(given) - 1) * duration / (stored[-1] - stored[0])
-            rate += f"; {going:.0f} from the first film on, {stored[0] - started:.0f} s after the start"
+            rate += f"; {going:.0f} from the first video on, {stored[0] - started:.0f} s after the start"
         yield f"| {name} | {len(given)} | {took:.2f} | {rate} | {spent[0]:.1f} | {spent[1]:.1f} |"
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("film", type=Path)
     parser.add_argument("--copies", type=int, default=16)
-    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of networks")
+    parser.add_argument("--only", nargs="*", default=[], help="measure only networks whose names contain one of these")
     parser.add_argument("--where", default="cuda")
     arguments = parser.parse_args()
     for name in ("grpc", "grpc._server", "milvus_lite", "pymilvus"):

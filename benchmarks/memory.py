@@ -1,17 +1,17 @@
-"""How much memory and time indexing takes, by hours of footage in one file or in many.
+"""Measure the memory and time of indexing by hours of footage, in one file or in many.
 
     python benchmarks/memory.py FILM [--hours 1 10] [--stand-ins]
     python benchmarks/memory.py --files 1 10 100
 
-FILM is repeated, not encoded anew, until it lasts that long. Each file is indexed into an index of its own, in
-a process of its own; the peak is that of the process (the networks, Milvus Lite) and of its decoders, each by itself,
-as the kernel counted it.
+FILM is repeated without encoding until it has that length. Each file is indexed into its own index in its own process.
+The kernel's peak memory is shown for the process (networks, Milvus Lite) and for its decoders.
 
-With --stand-ins the three networks of `lite` are loaded and run once and then give noise of the same width, so that ten
-hours take minutes: what they need does not depend on the footage. All else is done as always, for no two seconds alike.
+With --stand-ins the three networks of `lite` are loaded and run once and then replaced with noise of the same
+dimension, so that ten hours take minutes. The memory of the networks does not depend on the footage. All other steps
+are unchanged, because no two seconds have equal vectors.
 
-With --files nothing is decoded either: so many videos of an hour, of noise instead of clips, are stored one after
-another in one index, by all that is done after the networks. Only that part can depend on what the index holds.
+With --files nothing is decoded: videos of an hour with random clip features are stored one after another in one index.
+Only this part can depend on the size of the index.
 """
 
 from __future__ import annotations
@@ -42,36 +42,36 @@ from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.ingest.embed import StreamPlan, VideoEmbeddings, build_audio_rows
 from var_plugin.ingest.pipeline import VideoSource, prepare
 
-_PAUSE = Fraction(1, 25)  # between two repetitions, in seconds
+_PAUSE = Fraction(1, 25)  # seconds between two repetitions
 
 
 def repeat(source: Path, target: Path, hours: float) -> None:
-    """Write the packets of a film again and again."""
-    with av.open(str(source)) as given, av.open(str(target), "w") as made:
-        kinds = [stream for kind in ("video", "audio") if (stream := given.streams.best(kind))]
-        streams = {stream.index: made.add_stream_from_template(stream) for stream in kinds}
+    """Write the packets of a film repeatedly."""
+    with av.open(str(source)) as source_file, av.open(str(target), "w") as target_file:
+        kinds = [stream for kind in ("video", "audio") if (stream := source_file.streams.best(kind))]
+        streams = {stream.index: target_file.add_stream_from_template(stream) for stream in kinds}
         latest = Fraction(0)
         while latest < hours * 3600:
-            begins = latest
-            given.seek(0)
-            for packet in given.demux(kinds):
+            start = latest
+            source_file.seek(0)
+            for packet in source_file.demux(kinds):
                 if packet.dts is None:
                     continue
-                shift = int(begins / packet.time_base)
+                shift = int(start / packet.time_base)
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 latest = max(latest, (packet.pts + packet.duration) * packet.time_base + _PAUSE)
                 packet.stream = streams[packet.stream.index]
-                made.mux(packet)
+                target_file.mux(packet)
 
 
 def peak(pid: int | str) -> float:
-    """Return the peak of a living process in MiB."""
+    """Return the peak memory of a living process in MiB."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
 def stand_in() -> None:
-    """Let noise take the place of what the networks say."""
+    """Replace the outputs of the networks with noise."""
     chance = np.random.default_rng(0)
 
     def replace(encoder: Any, method: str, example: Any) -> None:
@@ -88,35 +88,38 @@ def stand_in() -> None:
 
 
 def index_one(film: Path) -> None:
-    """Index a film and print the seconds it took, the peak of this process and that of its decoders, in MiB."""
+    """Index a film and print the seconds, the peaks of this process and of its decoders in MiB, and the rows."""
     with tempfile.TemporaryDirectory() as folder, vp.open_index(Path(folder, "index.db"), suite="lite") as index:
         started = time.perf_counter()
         receipt = index.add(film)
         if not receipt.ok:
             raise SystemExit(str(receipt))
         children = Path("/proc/self/task").glob("*/children")
-        decoders = sum(peak(child) for found in children for child in found.read_text().split())
+        decoders = sum(peak(child) for task in children for child in task.read_text().split())
         sys.stdout.write(f"{time.perf_counter() - started} {peak('self')} {decoders} {sum(index.size().values())}\n")
 
 
 def noise_hour(suite: vp.Suite, number: int) -> VideoEmbeddings:
-    """Return what is made of an hour of clips and sound that nobody decoded; no two are alike."""
-    chance = np.random.default_rng(number)
+    """Return the embeddings of an hour of random clips and audio windows."""
+    random = np.random.default_rng(number)
 
-    def drawn(count: int, space: str) -> np.ndarray:
-        return l2_normalize(chance.standard_normal((count, suite.spaces[space].dim), np.float32))
+    def unit_vectors(count: int, space: str) -> np.ndarray:
+        return l2_normalize(random.standard_normal((count, suite.spaces[space].dim), np.float32))
 
     seconds, clips = 3_600.0, 7_200
     times, usable = np.arange(clips) / 2, np.ones(clips, bool)
-    seen = ClipFeatures(times=times, vectors=drawn(clips, "scene"), usable=usable, end=seconds)
+    clip_features = ClipFeatures(times=times, vectors=unit_vectors(clips, "scene"), usable=usable, end=seconds)
     middles = np.arange(7_500) * 0.48
-    loudness = chance.random(len(middles), np.float32) + 0.1
-    heard = AudioFeatures(times=middles, vectors=drawn(len(middles), "sound"), loudness=loudness, end=seconds)
-    return StreamPlan(suite).build_rows([seen], {"sound": rows} if (rows := build_audio_rows(heard)) else {}, None)
+    loudness = random.random(len(middles), np.float32) + 0.1
+    audio_features = AudioFeatures(
+        times=middles, vectors=unit_vectors(len(middles), "sound"), loudness=loudness, end=seconds
+    )
+    rows = build_audio_rows(audio_features)
+    return StreamPlan(suite).build_rows([clip_features], {"sound": rows} if rows else {}, None)
 
 
 def store_many(sizes: Sequence[int]) -> None:
-    """Print what storing an hour takes when so many hours are in the index."""
+    """Print the time to store an hour by the hours in the index."""
     sys.stdout.write(
         "| hours | rows | wall, s an hour | CPU, s an hour | peak, MiB | index, MB |\n|---|---|---|---|---|---|\n"
     )
@@ -129,7 +132,7 @@ def store_many(sizes: Sequence[int]) -> None:
         for number in range(max(sizes)):
             wall, cpu = time.perf_counter(), time.process_time()
             film = Path(films, f"{number}.mp4")
-            film.write_text(str(number))  # its content is hashed, not decoded
+            film.write_text(str(number))  # the content is hashed, not decoded
             source = VideoSource(film, "camera", datetime.now(UTC), CameraClock())
             embeddings = partial(noise_hour, index.suite, number)
             with prepare(index, source, source.fingerprint(), embeddings) as pending:
@@ -160,7 +163,8 @@ def main() -> None:
     if arguments.files:
         store_many(arguments.files)
         return
-    lines = ["| hours | minutes taken | rows | peak, MiB | decoders, MiB | of the first |", "|---|---|---|---|---|---|"]
+    lines = ["| hours | minutes | rows | peak, MiB | decoders, MiB | relative to the first |"]
+    lines += ["|---|---|---|---|---|---|"]
     first = None
     for hours in arguments.hours:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""LangChain's vector-store suite on Milvus Lite, stock langchain-milvus beside ours.
+"""Run LangChain's vector-store test suite on Milvus Lite with stock langchain-milvus and with our store.
 
     python benchmarks/notes_conformance.py
 
-Each test gets an empty store. The suite's one test that uses none, whether tests were left out, is not counted.
+Each test gets an empty store. The one test of the suite that uses no store is not counted.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ STORES: dict[str, Callable[..., Any]] = {
 
 
 class TestVectorStore(VectorStoreIntegrationTests):
-    """The suite, on the store that is named."""
+    """LangChain's test suite on the given store."""
 
     @pytest.fixture(params=STORES)
     def vectorstore(self, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-        """An empty store."""
+        """Return an empty store."""
         make = STORES[request.param]
         return make(self.get_embeddings(), connection_args={"uri": str(tmp_path / "notes.db")})
 
 
 class Tally:
-    """Counts the outcomes by store, and keeps the names of what failed."""
+    """Counts the outcomes by store and collects the names of failed tests."""
 
     def __init__(self) -> None:
         self.passed: Counter[str] = Counter()
         self.failed: dict[str, list[str]] = {name: [] for name in STORES}
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Count a test once it was called, or failed before it could be."""
+        """Count a test after it was called, or if its setup failed."""
         callspec = getattr(item, "callspec", None)
         if callspec is None or (call.when != "call" and call.excinfo is None):
             return

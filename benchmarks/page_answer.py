@@ -1,8 +1,8 @@
-"""How soon the page answers: python benchmarks/page_answer.py demo-footage [--visitors 9].
+"""Measure how fast the page answers: python benchmarks/page_answer.py demo-footage [--visitors 9].
 
-Serves the page over the index that `var-plugin demo` made and asks the demo's questions in Chromium, each visitor on a
-page of their own. The browser's clock says how long it takes from pressing Enter until the answer is painted, its cards
-with it; beside it stands the search alone, in the same process. The first question of the server has a line of its own.
+Serves the page with the index of `var-plugin demo` and sends the demo's queries in Chromium, each visitor on a new
+page. The browser's clock measures the time from pressing Enter until the answer and its cards are painted. The search
+alone is measured in the same process. The first question of the server has its own row.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 from var_plugin.api import Index, open_index
+from var_plugin.app.options import PageOptions
 from var_plugin.app.serve import running_page
 from var_plugin.demo.script import DEMO_QUERIES
 
-# Two frames after the answer came: the browser has painted it. Its cards come in the same change of the page.
+# Two animation frames after the answer was added, the browser has painted it. Its cards are added in the same update.
 _WATCH = """() => {
   window.vpPainted = 0;
   document.addEventListener('keydown', event => {
@@ -40,12 +41,16 @@ _WATCH = """() => {
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="what `var-plugin demo` made")
-    parser.add_argument("--visitors", type=int, default=9, help="after the first")
-    asked = parser.parse_args()
+    parser.add_argument("folder", type=Path, help="folder that `var-plugin demo` wrote")
+    parser.add_argument("--visitors", type=int, default=9, help="number of visitors after the first")
+    arguments = parser.parse_args()
     questions = [query.text for query in DEMO_QUERIES if query.recording is None]
-    questions = [questions[number % len(questions)] for number in range(asked.visitors + 1)]
-    with open_index(asked.folder / "index.db") as index, running_page(index) as address, chromium() as browser:
+    questions = [questions[number % len(questions)] for number in range(arguments.visitors + 1)]
+    with (
+        open_index(arguments.folder / "index.db") as index,
+        running_page(index, PageOptions()) as address,
+        chromium() as browser,
+    ):
         first, *others = [ask(browser, address, question) for question in questions]
         alone = [search(index, question) for question in questions]
     rows = [("first question of the server", [first]), ("first question of a visitor", others), ("search alone", alone)]
@@ -57,10 +62,10 @@ def main() -> None:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run the browser that is installed."""
+    """Run the installed browser."""
     program = os.environ.get("VAR_PLUGIN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
-        raise SystemExit("no Chromium here: apt-get install chromium, or name it in VAR_PLUGIN_CHROMIUM")
+        raise SystemExit("Chromium is not installed: apt-get install chromium, or set VAR_PLUGIN_CHROMIUM to its path")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         yield browser
@@ -68,11 +73,11 @@ def chromium() -> Iterator[Browser]:
 
 
 def ask(browser: Browser, address: str, question: str) -> float:
-    """Seconds from pressing Enter to the painted answer, on a new page."""
+    """Return the seconds from pressing Enter to the painted answer, on a new page."""
     page = browser.new_page()
     page.goto(address)
     page.wait_for_selector("#vp-message textarea")
-    page.wait_for_timeout(2000)  # nobody types at once
+    page.wait_for_timeout(2000)  # people do not type at once
     page.evaluate(_WATCH)
     page.fill("#vp-message textarea", question)
     page.keyboard.press("Enter")
@@ -83,7 +88,7 @@ def ask(browser: Browser, address: str, question: str) -> float:
 
 
 def search(index: Index, question: str) -> float:
-    """Seconds that the search takes, everything loaded."""
+    """Return the seconds of a search with everything loaded."""
     started = time.perf_counter()
     index.search(question)
     return time.perf_counter() - started

@@ -1,8 +1,8 @@
-"""What trust costs: taking over from a killed owner, verifying, rewriting, backing up and restoring an index.
+"""Measure taking over from a killed owner, and verifying, re-indexing, backing up and restoring an index.
 
     python benchmarks/reliability.py --rows 10000
 
-Vectors are random and of 384 dimensions, as the `lite` suite's; nothing is embedded.
+Vectors are random with 384 dimensions, like those of the `lite` suite; nothing is embedded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROWS_PER_VIDEO = 500
 
 
 def random_suite() -> Suite:
-    """A suite that says what is stored and embeds nothing."""
+    """Return a suite that describes the vectors and has no encoders."""
     description = SuiteDescription(
         name="random", summary="", spaces={"scene": ("video",)}, code_licence="Apache-2.0", weights_licence="none",
         revision="1", megabytes=0, languages=(), needs_network=False, build="",
@@ -55,7 +55,7 @@ def fill(index: VideoIndex, rows: int) -> None:
 
 
 def own(database: str, ready: multiprocessing.synchronize.Event) -> None:
-    """Own the database until killed."""
+    """Open the database and keep it until killed."""
     index = VideoIndex(database, random_suite())
     ready.set()
     time.sleep(3600)
@@ -63,7 +63,7 @@ def own(database: str, ready: multiprocessing.synchronize.Event) -> None:
 
 
 def takeover(database: Path) -> float:
-    """Return the seconds from the owner's SIGKILL to the first answer of a search in another process."""
+    """Return the seconds from the owner's SIGKILL to the first search result in another process."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     owner = context.Process(target=own, args=(str(database), ready), daemon=True)
@@ -87,7 +87,7 @@ def timed(action: Callable[[], object]) -> float:
 def main() -> None:
     """Print one line per figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=10_000, help="number of rows")
     rows: int = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,13 +1,14 @@
-"""The arithmetic of `docs/scale.md`: bytes, machines and money for many cameras, and recall at a size that runs.
+"""Compute the tables of `docs/scale.md`: storage, machines and cost for many cameras, and recall at a measurable size.
 
     python benchmarks/scale.py                                  # the tables; nothing is measured
     python benchmarks/scale.py --simulate 1000000 [--slow-build 100000] [--keep FILE]
 
-`ASSUMED` holds what was not measured, prices among it; change them and run again. The simulation draws segments as the
-`lite` suite spreads them over videos (mean cosine within a video and between videos, of the demo's index), builds each
-kind of index on two threads, and compares its ten best with exact search, without and with a filter by camera. Queries
-are of two kinds: images near a segment, and texts, which lie far from all of them. The efforts are 64 and our default
-of 256. What was drawn for the smaller size is kept for `diskann.py`, which faiss does not have.
+`ASSUMED` has the values that were not measured, such as prices. Change them and run again. The simulation draws
+segments with the distribution of the `lite` suite (mean cosine within and between videos of the demo's index). It
+builds each kind of index on two threads and compares the ten nearest with exact search, without and with a filter by
+camera. There are two kinds of queries: images near a segment, and texts, which are far from all segments. The search
+parameters are 64 and our default of 256. --keep stores the segments of the smaller size for `diskann.py`, because faiss
+has no DISKANN.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from var_plugin.types import Segment
 
 GIB = 2**30
 DIMS = {"lite scene": 231, "CLIP ViT-B/32": 512, "SigLIP 2 base": 768}
-"""Widths of the spaces."""
+"""Dimensions of the spaces."""
 
 ROWS_PER_HOUR = 450
-"""Of one space: a segment per 8 s, none merged and none anomaly-led."""
+"""Rows of one space: a segment per 8 s, none merged and none anomaly-led."""
 
 MEASURED = {
     "times real time, 320x240 with sound, lite, two cores": 29.2,  # README
-    "times real time, decoding 320x240 on one core": 70.0,  # PyAV at two frames a second, 60 to 85
+    "times real time, decoding 320x240 on one core": 70.0,  # PyAV at two frames per second, 60 to 85
     "times real time, decoding 1080p on one core": 10.0,
     "rows written a second, Milvus Lite": 730.0,  # docs/reliability.md
     "seconds to join and cut an hour, lite": 0.66,  # CPU, of 7,200 clips
@@ -63,28 +64,28 @@ SAME_VIDEO, OTHER_VIDEO = 0.69, 0.13
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of index: how faiss makes it, and what it takes of memory for a vector beside its scalars."""
+    """A kind of index: its faiss factory and its memory per vector."""
 
     milvus: str
     factory: str
     search: str
-    """As faiss' ParameterSpace takes it."""
+    """Parameters for faiss' ParameterSpace."""
     slow: bool = False
-    """Whether building it takes hours at a million on two cores."""
+    """Whether building it takes hours for a million vectors on two cores."""
 
     @property
     def name(self) -> str:
-        """Milvus' name of it."""
+        """The name in Milvus."""
         return self.milvus.replace(",", " ").split()[0]
 
     def bytes_per_vector(self, dim: int) -> int:
-        """Return bytes in memory: codes, ids or links."""
+        """Return the bytes in memory: codes, and ids or links."""
         codes = dim if "SQ8" in self.factory else 4 * dim
         return codes + _BESIDE_CODES.get(self.name.partition("_")[0], 0)
 
 
 _BESIDE_CODES = {"HNSW": 2 * 16 * 4 + 12, "IVF": 8}
-"""Bytes of links, or of ids."""
+"""Bytes of links or ids."""
 
 _STORAGE = (
     "space", "index", "bytes a row", "memory, GiB", "nodes", "nodes, $ a month", "disk, GB", "disk, $ a month",
@@ -107,7 +108,7 @@ KINDS = (
 
 
 def scalar_bytes() -> int:
-    """Return the bytes of a stored row's fields beside its vector, for short names and no metadata."""
+    """Return the bytes of a stored row's fields without its vector, for short names and no metadata."""
     seen = Sighting(path="/footage/north/2026-11-01.mp4", camera="north-gate", recorded_at=1_762_000_000_000)
     entry = Entry(
         video_id="0" * 32, state="pending", content="0" * 64, sightings=(seen,), duration=3600.0, metadata={},
@@ -119,13 +120,13 @@ def scalar_bytes() -> int:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return Markdown."""
+    """Return a Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines) + "\n"
 
 
 def storage(rows: float) -> Iterator[list[str]]:
-    """Yield, per space and kind of index, bytes a row, memory, nodes and their price a month."""
+    """Yield, by space and kind of index, bytes per row, memory, nodes and their monthly price."""
     usable = ASSUMED["memory of a node, GiB"] * ASSUMED["share of a node's memory for the index"]
     for space, dim in DIMS.items():
         for kind in {kind.name: kind for kind in KINDS}.values():
@@ -140,7 +141,7 @@ def storage(rows: float) -> Iterator[list[str]]:
 
 
 def work() -> Iterator[list[str]]:
-    """Yield what a camera's day takes to index."""
+    """Yield the work to index one day of a camera."""
     day = 86_400
     lite = day * 2 / MEASURED["times real time, 320x240 with sound, lite, two cores"]
     core = ASSUMED["price of a core for decoding, $ an hour"] / 3_600
@@ -184,7 +185,7 @@ def segments(rows: int, dim: int, rng: np.random.Generator) -> tuple[NDArray[np.
 
 
 def l2_normalize(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale rows to length one."""
+    """L2-normalise the rows."""
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -196,76 +197,76 @@ def queries(vectors: NDArray[np.float32], rng: np.random.Generator, near: bool, 
     return l2_normalize(cosine * chosen + np.sqrt(1 - cosine**2) * noise)
 
 
-def recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
-    """Return the mean share of the exact ten best that was found."""
-    return float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(found, exact, strict=True)]))
+def recall(results: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """Return the mean share of the exact ten nearest that were found."""
+    return float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(results, exact, strict=True)]))
 
 
 def simulate(rows: int, slow_rows: int, keep: Path | None, count: int = 200) -> Iterator[str]:
-    """Yield the lines of a table with recall and time per kind of index."""
+    """Yield the lines of a table with recall and time by kind of index."""
     yield "recall@10 against exact search; times of one query at a time, medians\n\n" + table([*_RECALL], [])
     rng = np.random.default_rng(5)
     dim = DIMS["lite scene"]
     faiss.omp_set_num_threads(2)
     for size in sorted({rows, min(rows, slow_rows)}, reverse=True):
         vectors, video = segments(size, dim, rng)
-        asked = {near: queries(vectors, rng, near, count) for near in (True, False)}
-        camera = np.flatnonzero(video % 20 == 0)  # whole videos: one camera of twenty
+        by_kind = {near: queries(vectors, rng, near, count) for near in (True, False)}
+        camera = np.flatnonzero(video % 20 == 0)  # whole videos: one camera in twenty
         exact = faiss.IndexFlatIP(dim)
         exact.add(vectors)
-        wanted = {near: exact.search(asked[near], NEIGHBOURS)[1] for near in asked}
+        exact_results = {near: exact.search(by_kind[near], NEIGHBOURS)[1] for near in by_kind}
         if keep and size <= slow_rows:
-            np.savez(keep, vectors=vectors, **{f"{name}_{near}": found[near] for near in asked
-                     for name, found in (("asked", asked), ("wanted", wanted))})  # fmt: skip
+            np.savez(keep, vectors=vectors, **{f"{name}_{near}": arrays[near] for near in by_kind
+                     for name, arrays in (("queries", by_kind), ("exact", exact_results))})  # fmt: skip
         part = faiss.IndexFlatIP(dim)
         part.add(vectors[camera])
-        of_camera = camera[part.search(asked[True], NEIGHBOURS)[1]]
+        of_camera = camera[part.search(by_kind[True], NEIGHBOURS)[1]]
         built: dict[str, tuple[faiss.Index, float]] = {}
         for kind in KINDS:
             if kind.slow and size > slow_rows:
                 continue
             if kind.factory not in built:
                 started = time.perf_counter()
-                made = faiss.index_factory(dim, kind.factory, faiss.METRIC_INNER_PRODUCT)
+                index = faiss.index_factory(dim, kind.factory, faiss.METRIC_INNER_PRODUCT)
                 if kind.slow:
-                    faiss.ParameterSpace().set_index_parameter(made, "efConstruction", EF_CONSTRUCTION)
-                made.train(vectors[rng.choice(size, min(size, 100_000), replace=False)])
-                made.add(vectors)
-                built[kind.factory] = made, time.perf_counter() - started
-            made, seconds = built[kind.factory]
+                    faiss.ParameterSpace().set_index_parameter(index, "efConstruction", EF_CONSTRUCTION)
+                index.train(vectors[rng.choice(size, min(size, 100_000), replace=False)])
+                index.add(vectors)
+                built[kind.factory] = index, time.perf_counter() - started
+            index, seconds = built[kind.factory]
             if kind.search:
-                faiss.ParameterSpace().set_index_parameters(made, kind.search)
-            shares = _row(made, kind, asked, wanted, camera, of_camera)
+                faiss.ParameterSpace().set_index_parameters(index, kind.search)
+            shares = _row(index, kind, by_kind, exact_results, camera, of_camera)
             yield table([f"{size:,}", kind.milvus, f"{seconds:.0f}", *shares], []).partition("\n")[0] + "\n"
 
 
-def _row(made: faiss.Index, kind: Kind, asked: dict[bool, NDArray[np.float32]], wanted: dict[bool, NDArray[np.int64]],
+def _row(index: faiss.Index, kind: Kind, queries: dict[bool, NDArray[np.float32]], exact: dict[bool, NDArray[np.int64]],
          camera: NDArray[np.int64], of_camera: NDArray[np.int64]) -> list[str]:  # fmt: skip
-    found = {near: made.search(asked[near], NEIGHBOURS)[1] for near in asked}
-    chosen = faiss.IDSelectorBatch(camera)
+    results = {near: index.search(queries[near], NEIGHBOURS)[1] for near in queries}
+    selector = faiss.IDSelectorBatch(camera)
     if kind.factory == "Flat":
-        limits = faiss.SearchParameters(sel=chosen)
+        limits = faiss.SearchParameters(sel=selector)
     elif kind.factory.startswith("IVF"):
-        limits = faiss.SearchParametersIVF(sel=chosen, nprobe=int(kind.search.partition("=")[2]))
+        limits = faiss.SearchParametersIVF(sel=selector, nprobe=int(kind.search.partition("=")[2]))
     else:
-        limits = faiss.SearchParametersHNSW(sel=chosen, efSearch=int(kind.search.partition("=")[2]))
-    filtered = made.search(asked[True], NEIGHBOURS, params=limits)[1]
+        limits = faiss.SearchParametersHNSW(sel=selector, efSearch=int(kind.search.partition("=")[2]))
+    filtered = index.search(queries[True], NEIGHBOURS, params=limits)[1]
     times = []
-    for query in asked[True][:50]:
+    for query in queries[True][:50]:
         started = time.perf_counter()
-        made.search(query[None], NEIGHBOURS)
+        index.search(query[None], NEIGHBOURS)
         times.append(time.perf_counter() - started)
-    size = len(faiss.serialize_index(made)) / made.ntotal
-    shares = [recall(found[True], wanted[True]), recall(found[False], wanted[False]), recall(filtered, of_camera)]
+    size = len(faiss.serialize_index(index)) / index.ntotal
+    shares = [recall(results[True], exact[True]), recall(results[False], exact[False]), recall(filtered, of_camera)]
     return [*(f"{share:.3f}" for share in shares), f"{size:.0f}", f"{1e3 * median(times):.2f}"]
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulate", type=int, metavar="SEGMENTS", help="measure recall at that size instead")
-    parser.add_argument("--slow-build", type=int, default=100_000, help="most segments of an HNSW")
-    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--simulate", type=int, metavar="SEGMENTS", help="measure recall with this many segments")
+    parser.add_argument("--slow-build", type=int, default=100_000, help="maximum number of segments for HNSW")
+    parser.add_argument("--keep", type=Path, help="file for the segments and queries of the smaller size")
     arguments = parser.parse_args()
     for text in (
         simulate(arguments.simulate, arguments.slow_build, arguments.keep) if arguments.simulate else [arithmetic()]

@@ -1,12 +1,12 @@
-"""What a query costs, beside exact search in NumPy and faiss, Milvus Lite alone and LangChain on it.
+"""Measure a query, relative to exact search in NumPy and faiss, Milvus Lite, and LangChain on Milvus Lite.
 
-    python benchmarks/search.py [--rows 10000 100000] [--runs 9] [--folder KEPT]
+    python benchmarks/search.py [--rows 10000 100000] [--runs 9] [--folder FOLDER]
 
 The rows are synthetic: unit vectors of the `lite` suite's `scene` space around a centre per video of 250 segments, on
-20 cameras; queries lie near centres. The towers, the store, the filters and the command line are the real ones. All
-ways take turns within one run, on the same rows; milliseconds are medians over the runs, of wall time and of CPU time
-of all threads. Recall is the share of the ten truly nearest that are found. Indexes stay in
-`--folder` for another run; an interrupted one goes on there.
+20 cameras. Queries are near the centres. The towers, the store, the filters and the command line are the real ones. All
+ways alternate within one run on the same rows. Milliseconds are medians over the runs, of wall time and of the CPU time
+of all threads. Recall is the share of the ten nearest rows that are found. Indexes stay in `--folder` for later runs;
+an interrupted run is continued there.
 """
 
 from __future__ import annotations
@@ -26,18 +26,28 @@ from unittest.mock import patch
 
 import faiss
 import numpy as np
-from comparing import Search, compare, compared, say, table, timed
+from comparing import Search, compare, print_comparison, print_line, table, timed
 from langchain_core.embeddings import FakeEmbeddings
 from langchain_milvus import Milvus
 from pymilvus import MilvusClient
-from search_room import K, rooms
-from search_rows import CAMERA, COLLECTION, VIDEO_ROWS, Array, camera_of, fill_ours, fill_raw, made_rows, unit
+from search_footprint import K, footprints
+from search_rows import (
+    CAMERA,
+    COLLECTION,
+    VIDEO_ROWS,
+    Array,
+    camera_of,
+    fill_ours,
+    fill_raw,
+    l2_normalize,
+    synthetic_rows,
+)
 
 import var_plugin as vp
 from var_plugin.index.rows import HIT_FIELDS
 
-MOST_RAW = 100_000
-"""Rows for which collections of Milvus Lite's own are filled, which takes hours for a million; above, ours is asked."""
+MAX_RAW_ROWS = 100_000
+"""Maximum rows of plain Milvus Lite collections, which take hours to fill for a million. Above, ours is used."""
 
 TEXTS = ("two men fight in a street", "a red car at a crossing", "a crowd runs", "someone climbs over a fence")
 
@@ -45,11 +55,11 @@ TEXTS = ("two men fight in a street", "a red car at a crossing", "a crowd runs",
 def ways(
     folder: Path, index: vp.Index, vectors: Array, client: MilvusClient | None, camera: str | None
 ) -> dict[str, Search]:
-    """Return the ways to the K nearest rows, the exact one first; `ours` is what `search` asks of the index."""
+    """Return the searches for the K nearest rows, the exact one first; `ours` is what `Index.search` uses."""
     rows = np.arange(len(vectors))
     allowed = rows if camera is None else rows[[camera_of(row // VIDEO_ROWS) == camera for row in rows]]
     expression = f'camera == "{camera}"' if camera else ""
-    wanted = vp.Filter(cameras=(camera,)) if camera else vp.Filter()
+    search_filter = vp.Filter(cameras=(camera,)) if camera else vp.Filter()
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors)
     selected = faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed)) if camera else None
@@ -59,7 +69,7 @@ def ways(
         return list(allowed[np.argpartition(-scores, K)[:K]].tolist())
 
     def ours(query: Array) -> list[int]:
-        hits = index.search_segments("scene", query, limit=K, filter=wanted)
+        hits = index.search_segments("scene", query, limit=K, filter=search_filter)
         return [int(hit.video_id, 16) * VIDEO_ROWS + round(hit.start / 8) for hit in hits]
 
     exact: dict[str, Search] = {
@@ -69,8 +79,8 @@ def ways(
     if client is None:
 
         def stored(query: Array) -> list[int]:
-            found = index._store.search(COLLECTION, query, limit=K, expression=expression, fields=HIT_FIELDS)
-            return [int(row["video_id"], 16) * VIDEO_ROWS + row["start_ms"] // 8_000 for _, row in found]
+            rows = index._store.search(COLLECTION, query, limit=K, expression=expression, fields=HIT_FIELDS)
+            return [int(row["video_id"], 16) * VIDEO_ROWS + row["start_ms"] // 8_000 for _, row in rows]
 
         return exact | {"Milvus Lite, FLAT": stored, "ours": ours}
     chain = Milvus(
@@ -80,11 +90,11 @@ def ways(
 
     def milvus(name: str, **parameters: int) -> Search:
         def search(query: Array) -> list[int]:
-            found = client.search(
+            results = client.search(
                 name, [query.tolist()], limit=K, filter=expression, search_params={"params": parameters},
                 output_fields=["camera"],
             )  # fmt: skip
-            return [int(hit["id"]) for hit in found[0]]
+            return [int(hit["id"]) for hit in results[0]]
 
         return search
 
@@ -93,26 +103,26 @@ def ways(
         "Milvus Lite, HNSW, ef 64": milvus("hnsw", ef=64),
         "Milvus Lite, HNSW, ef 1024": milvus("hnsw", ef=1_024),
         "langchain-milvus on FLAT": lambda query: [
-            int(found.metadata["id"])
-            for found in chain.similarity_search_by_vector(query.tolist(), k=K, expr=expression or None)
+            int(document.metadata["id"])
+            for document in chain.similarity_search_by_vector(query.tolist(), k=K, expr=expression or None)
         ],
         "ours": ours,
     }
 
 
 def whole_query(index: vp.Index, runs: int) -> Iterator[tuple[str, float, float]]:
-    """Yield what a text takes from end to end, and of that the towers, the reading of the copies and all else.
+    """Yield the time of a text query end to end, and of its towers, its snapshot reads and the rest.
 
-    CPU time is that of the asking thread: the others of BLAS wait for work in a loop.
+    CPU time is that of the calling thread, because the other BLAS threads wait in a busy loop.
     """
     spent: dict[str, list[float]] = {}
 
     def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
-            with timed(time.thread_time) as took:
-                found = work(*arguments, **options)
-            spent[name] = [sum(pair) for pair in zip(spent.get(name, (0.0, 0.0)), took, strict=True)]
-            return found
+            with timed(time.thread_time) as times:
+                result = work(*arguments, **options)
+            spent[name] = [sum(pair) for pair in zip(spent.get(name, (0.0, 0.0)), times, strict=True)]
+            return result
 
         return run
 
@@ -120,23 +130,23 @@ def whole_query(index: vp.Index, runs: int) -> Iterator[tuple[str, float, float]
     with ExitStack() as patches:
         for owner, method, name in (
             (index.suite, "encode", "towers, both spaces"),
-            (index._reader, "search", "rows from the copies"),
+            (index._reader, "search", "rows from the snapshots"),
         ):
             patches.enter_context(patch.object(owner, method, counted(name, getattr(owner, method))))
         for run in range(runs + 1):
             spent.clear()
             with timed(time.thread_time) as whole:
-                index.search(f"{TEXTS[run % len(TEXTS)]}, {run}", k=5)  # no text is remembered
+                index.search(f"{TEXTS[run % len(TEXTS)]}, {run}", k=5)  # a new text each time, because texts are cached
             rest = [whole[i] - sum(took[i] for took in spent.values()) for i in range(2)]
             if run:
-                for name, took in ({"end to end": whole} | spent | {"our own: the rest": rest}).items():
+                for name, took in ({"end to end": whole} | spent | {"the rest of our code": rest}).items():
                     parts.setdefault(name, []).append(took)
     for name, took in parts.items():
         yield name, *(median(column) for column in zip(*took, strict=True))
 
 
 def cold(commands: dict[str, list[str]], runs: int) -> Iterator[tuple[str, float, float]]:
-    """Yield the wall seconds of processes, from start to end, and their share of the first one's."""
+    """Yield the wall seconds of processes from start to end, and the ratio to the first one."""
     took: dict[str, list[float]] = {name: [] for name in commands}
     for run in range(runs + 1):
         for name, command in commands.items():
@@ -150,30 +160,30 @@ def cold(commands: dict[str, list[str]], runs: int) -> Iterator[tuple[str, float
 
 
 def measure(count: int, folder: Path, runs: int) -> None:
-    """Print the tables for so many rows."""
+    """Print the tables for `count` rows."""
     suite = vp.load_suite("lite")
-    vectors, centres = made_rows(count, suite.spaces["scene"].dim)
+    vectors, centres = synthetic_rows(count, suite.spaces["scene"].dim)
     ours, raw = folder / "ours.db", folder / "raw.db"
     with vp.open_index(ours, suite=suite) as index:
         fill_ours(index, vectors)
-    client = MilvusClient(str(raw)) if count <= MOST_RAW else None
+    client = MilvusClient(str(raw)) if count <= MAX_RAW_ROWS else None
     for name, kind in (("flat", "FLAT"), ("hnsw", "HNSW")) if client else ():
         fill_raw(client, name, kind, vectors)
         client.load_collection(name)
     noise = np.random.default_rng(1).standard_normal((runs + 1, vectors.shape[1])).astype(np.float32)
-    queries = unit(centres[: runs + 1] * 0.5 + noise)
-    say(f"\n## {count} rows of {vectors.shape[1]} numbers")
+    queries = l2_normalize(centres[: runs + 1] * 0.5 + noise)
+    print_line(f"\n## {count} rows of {vectors.shape[1]} numbers")
     with vp.open_index(ours, suite=suite) as index:
         index.search_segments("scene", queries[0], limit=K, filter=vp.Filter())
-        index._store.count(COLLECTION)  # opened, Milvus Lite may merge its files, and the copy is made anew
+        index._store.count(COLLECTION)  # Milvus Lite may merge its files when opened, which rebuilds the snapshot
         index.refresh_snapshots()
         for camera in (None, CAMERA):
-            compared(camera, list(compare(ways(folder, index, vectors, client, camera), queries, runs)))
+            print_comparison(camera, list(compare(ways(folder, index, vectors, client, camera), queries, runs)))
         parts = ((name, f"{wall:.2f}", f"{cpu:.2f}") for name, wall, cpu in whole_query(index, runs))
-        table(("a text, in the running process", "ms", "CPU ms"), parts)
+        table(("a text query in the running process", "ms", "CPU ms"), parts)
     if client:
         client.close()
-    table(("a process of its own", "s", "peak, MiB", "of it mapped, MiB", "on disk, MB"), rooms(folder))
+    table(("in a new process", "s", "peak, MiB", "of it mapped, MiB", "on disk, MB"), footprints(folder))
     opening = f"from pymilvus import MilvusClient; MilvusClient({str(ours)!r}).load_collection('footage__scene')"
     commands = {
         "import pymilvus, open Milvus Lite, load": [sys.executable, "-c", opening],
@@ -181,11 +191,11 @@ def measure(count: int, folder: Path, runs: int) -> None:
         "import torch, for comparison": [sys.executable, "-c", "import torch"],
     }
     rows = ((name, f"{seconds:.2f}", f"{share:.2f}") for name, seconds, share in cold(commands, min(runs, 5)))
-    table(("a process of its own", "s", "× the first"), rows)
+    table(("in a new process", "s", "× the first"), rows)
 
 
 def main() -> None:
-    """Parse, and measure each size."""
+    """Parse the arguments and measure each size."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     options.add_argument("--runs", type=int, default=9)

@@ -1,4 +1,7 @@
-"""Synthetic rows for the search benchmarks: unit vectors around a centre per video of 250 segments, on 20 cameras."""
+"""Create synthetic rows for the search benchmarks.
+
+They are unit vectors around a centre per video of 250 segments, on 20 cameras.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ COLLECTION = "footage__scene"
 Array = NDArray[Any]
 
 
-def made_rows(count: int, dim: int) -> tuple[Array, Array]:
-    """Return unit vectors (count, dim), those of a video together, and the centres of the videos."""
+def synthetic_rows(count: int, dim: int) -> tuple[Array, Array]:
+    """Return unit vectors (count, dim), grouped by video, and the centres of the videos."""
     noise = np.random.default_rng(0)
     centres = noise.standard_normal((count // VIDEO_ROWS, dim)).astype(np.float32)
     vectors = np.repeat(centres, VIDEO_ROWS, axis=0)
@@ -32,7 +35,7 @@ def made_rows(count: int, dim: int) -> tuple[Array, Array]:
 
 
 def l2_normalize(vectors: Array) -> Array:
-    """Return vectors of length one."""
+    """L2-normalise vectors."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
@@ -42,9 +45,10 @@ def camera_of(video: int) -> str:
 
 
 def fill_ours(index: vp.Index, vectors: Array) -> None:
-    """Store the vectors as segments of videos; go on where a run was interrupted.
+    """Store the vectors as segments of videos; continue an interrupted run.
 
-    A hundred at a time, and without the counts that ingest takes of each: Milvus Lite walks over all rows for them.
+    Videos are committed in groups of a hundred and without the row counts of ingest, for which Milvus Lite scans all
+    rows.
     """
     collection, store = index._collection("scene"), index._store
     for video in range(len(index.videos()), len(vectors) // VIDEO_ROWS):
@@ -64,7 +68,7 @@ def fill_ours(index: vp.Index, vectors: Array) -> None:
 
 
 def fill_raw(client: MilvusClient, name: str, kind: str, vectors: Array) -> None:
-    """Store the vectors in a collection with an index of that kind; go on where a run was interrupted."""
+    """Store the vectors in a collection with an index of the given kind; continue an interrupted run."""
     if not client.has_collection(name):
         schema = client.create_schema(auto_id=False)
         schema.add_field("id", DataType.INT64, is_primary=True)

@@ -1,8 +1,10 @@
-"""Load on the HTTP server, with and without batching: python benchmarks/server_load.py [--suite lite] [--seconds 60].
+"""Measure the HTTP server under load, with and without batching.
 
-The server runs in a process of its own; texts of a few words are embedded, one per request. First one client per core
-says what the machine can do, then many clients ask as fast as they get answers. Goodput counts answers that came within
-the deadline. A client that is told to come back (429) waits as long as it was told.
+    python benchmarks/server_load.py [--suite lite] [--seconds 60]
+
+The server runs in its own process. Each request embeds one text of a few words. First one client per core measures the
+capacity of the machine, then many clients send requests as fast as they get responses. Goodput counts the responses
+within the deadline. A client that gets status 429 waits as long as Retry-After says.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ EVENTS = ("falls over", "drives off", "is left behind", "breaks", "burns", "come
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a number of clients got."""
+    """The results of a number of clients."""
 
     batching: bool
     clients: int
     seconds: float
     answers: int
     good: int
-    """Answers within the deadline."""
+    """Responses within the deadline."""
     refused: int
     errors: int
     p50_ms: float
@@ -51,7 +53,7 @@ class Outcome:
 
     @property
     def goodput(self) -> float:
-        """Good answers per second."""
+        """Responses within the deadline per second."""
         return self.good / self.seconds
 
 
@@ -70,7 +72,7 @@ def run_server(suite: str, port: int, max_batch: int) -> None:
 
 @contextmanager
 def served(suite: str, *, batching: bool) -> Iterator[str]:
-    """Run a server in another process until it is ready; its address."""
+    """Run a server in another process, wait until it is ready, and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,7 +83,7 @@ def served(suite: str, *, batching: bool) -> Iterator[str]:
         started = time.perf_counter()
         while not is_ready(address):
             if not process.is_alive() or time.perf_counter() - started > START_SECONDS:
-                raise SystemExit("the server did not start")
+                raise SystemExit("the server did not become ready")
             time.sleep(0.2)
         yield address
     finally:
@@ -90,7 +92,7 @@ def served(suite: str, *, batching: bool) -> Iterator[str]:
 
 
 def is_ready(address: str) -> bool:
-    """Tell whether the server answers requests."""
+    """Return whether the server is ready."""
     try:
         return httpx.get(f"{address}/health/ready").status_code == 200
     except httpx.TransportError:
@@ -98,37 +100,41 @@ def is_ready(address: str) -> bool:
 
 
 async def load(address: str, model: str, clients: int, seconds: float) -> tuple[Counter[int], list[float]]:
-    """Let clients ask until the time is over; answers by status (0: none came) and seconds of those with 200."""
+    """Send requests until the time is over.
+
+    Returns:
+        The number of responses by status (0: no response) and the seconds of those with status 200.
+    """
     statuses: Counter[int] = Counter()
     times: list[float] = []
     end = time.perf_counter() + seconds
 
-    async def ask(client: httpx.AsyncClient, chance: random.Random) -> None:
+    async def send(client: httpx.AsyncClient, rng: random.Random) -> None:
         while (start := time.perf_counter()) < end:
-            text = f"a {chance.choice(COLORS)} {chance.choice(THINGS)} {chance.choice(EVENTS)}"
+            text = f"a {rng.choice(COLORS)} {rng.choice(THINGS)} {rng.choice(EVENTS)}"
             try:
-                answer = await client.post("/v1/embeddings", json={"model": model, "input": text})
+                response = await client.post("/v1/embeddings", json={"model": model, "input": text})
             except httpx.TransportError:
                 statuses[0] += 1
                 continue
-            statuses[answer.status_code] += 1
-            if answer.status_code == 200:
+            statuses[response.status_code] += 1
+            if response.status_code == 200:
                 times.append(time.perf_counter() - start)
-            elif answer.status_code == 429:
-                await asyncio.sleep(float(answer.headers["Retry-After"]))
+            elif response.status_code == 429:
+                await asyncio.sleep(float(response.headers["Retry-After"]))
 
     async with AsyncExitStack() as stack:
-        # A connection pool for each: a shared one would cost more than the server does.
+        # One connection pool per client; a shared one would cost more time than the server.
         context = ssl.create_default_context()
         own = [httpx.AsyncClient(base_url=address, timeout=60, verify=context) for _ in range(clients)]
         for client in own:
             await stack.enter_async_context(client)
-        await asyncio.gather(*(ask(client, random.Random(number)) for number, client in enumerate(own)))  # noqa: S311
+        await asyncio.gather(*(send(client, random.Random(number)) for number, client in enumerate(own)))  # noqa: S311
     return statuses, times
 
 
 def measure(address: str, model: str, clients: int, seconds: float, deadline: float, *, batching: bool) -> Outcome:
-    """Put a load on the server."""
+    """Put load on the server and return the results."""
     started = time.perf_counter()
     statuses, times = asyncio.run(load(address, model, clients, seconds))
     p50, p95, p99 = np.percentile(times, [50, 95, 99]) * 1000 if times else [float("nan")] * 3
@@ -152,19 +158,19 @@ def main() -> None:
     parser.add_argument("--suite", default="lite")
     parser.add_argument("--space", default="scene")
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each of the four measurements")
-    parser.add_argument("--deadline", type=float, default=1.0, help="seconds within which an answer is good")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds of each of the four measurements")
+    parser.add_argument("--deadline", type=float, default=1.0, help="maximum seconds of a response that counts")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     cores = os.cpu_count() or 1
     outcomes = []
     for batching in (False, True):
-        with served(asked.suite, batching=batching) as address:
-            for clients in (cores, asked.clients):
-                model = f"{asked.suite}/{asked.space}"
-                outcome = measure(address, model, clients, asked.seconds, asked.deadline, batching=batching)
+        with served(arguments.suite, batching=batching) as address:
+            for clients in (cores, arguments.clients):
+                model = f"{arguments.suite}/{arguments.space}"
+                outcome = measure(address, model, clients, arguments.seconds, arguments.deadline, batching=batching)
                 outcomes.append(outcome)
-    if asked.json:
+    if arguments.json:
         report = json.dumps([asdict(outcome) | {"goodput": outcome.goodput} for outcome in outcomes], indent=2)
     else:
         report = table(outcomes)
@@ -172,7 +178,7 @@ def main() -> None:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """Return the outcomes in Markdown; `share` is of the goodput of one client per core."""
+    """Return the results in Markdown; `share` is relative to the goodput of one client per core."""
     lines = [
         "| batching | clients | answers /s | goodput /s | share | p50 ms | p95 ms | p99 ms | refused | errors |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",

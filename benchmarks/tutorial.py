@@ -1,13 +1,14 @@
-"""Indexing with `lite`, beside two usual ways of doing it by hand with the same network, in one run.
+"""Compare indexing with `lite` with two common manual ways that use the same network.
 
     python benchmarks/tutorial.py FILM [--runs 5]
 
-"By the tutorial": what tutorials of frame search with Milvus do: OpenCV reads every image, two a second become JPEG
-files, each is opened with Pillow, embedded alone by PyTorch and inserted as a row of Milvus Lite. "Batched", as
-clip-video-encode does it: OpenCV reads every image, two a second are scaled, embedded together by PyTorch, and
-inserted in one call. Both run the network as its public package has it and store the mean of its last maps; they look
-at no motion, hear nothing, check nothing and resume nowhere. "Stills only" is this package with the same network alone,
-"all streams" with what `lite` does by default: motion, anomaly scores, sound. Runs alternate; medians.
+"By the tutorial" does what tutorials of frame search with Milvus do: OpenCV reads every frame, two per second are
+stored as JPEG files, each is opened with Pillow, embedded alone by PyTorch and inserted as a row of Milvus Lite.
+"Batched" works like clip-video-encode: OpenCV reads every frame, two per second are scaled, embedded together by
+PyTorch and inserted in one call. Both run the network of its public package and store the mean of its last feature
+maps. They have no motion, no audio, no checks and no resuming. "Images only" is this package with the image network
+only; "all streams" is the default of `lite` with motion, anomaly scores and audio. Runs alternate; the table shows
+medians.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ BATCH = 32
 
 
 class ByHand:
-    """A network and a collection, as a tutorial has them."""
+    """A network and a collection, as in a tutorial."""
 
     def __init__(self, store: Path) -> None:
         self.network = EfficientNet.from_pretrained(
@@ -57,7 +58,7 @@ class ByHand:
             return self.network.extract_features(pixels).mean(dim=(2, 3)).numpy()
 
     def by_the_tutorial(self, film: Path) -> None:
-        """Frame files; one image, one embedding, one row at a time."""
+        """Store frames as files; process one image, one embedding and one row at a time."""
         with tempfile.TemporaryDirectory() as folder:
             for number, (second, image) in enumerate(sampled(film)):
                 cv2.imwrite(f"{folder}/{number:06}_{second:.2f}.jpg", image)
@@ -68,7 +69,7 @@ class ByHand:
                 self.client.insert("frames", {"vector": vector, "filename": path.name})
 
     def batched(self, film: Path) -> None:
-        """All at once."""
+        """Process all frames in batches."""
         seconds, images = [], []
         for second, image in sampled(film):
             seconds.append(second)
@@ -79,13 +80,13 @@ class ByHand:
 
 
 def sampled(film: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Read every image; yield as many a second as `lite` looks at."""
+    """Read every frame and yield those at the frame rate of `lite`."""
     capture = cv2.VideoCapture(str(film))
     every = round(capture.get(cv2.CAP_PROP_FPS) / settings().fps)
     number = 0
     while True:
-        there, image = capture.read()
-        if not there:
+        success, image = capture.read()
+        if not success:
             break
         if number % every == 0:
             yield number * settings().fps / every, image
@@ -93,16 +94,16 @@ def sampled(film: Path) -> Iterator[tuple[float, np.ndarray]]:
     capture.release()
 
 
-def stills_only() -> Suite:
-    """Return the suite without motion, detector and sound."""
+def images_only() -> Suite:
+    """Return the suite without motion, detector and audio."""
     lite, images = load_suite("lite"), LiteImageEncoder()
     (vector,) = images.encode([np.zeros((SIDE, SIDE, 3), np.uint8)])
-    space = Space("scene", len(vector), "IP", frozenset({"image", "video"}), "stills")
+    space = Space("scene", len(vector), "IP", frozenset({"image", "video"}), "images")
     return Suite(lite.description, {"scene": SpaceEncoders(space, image=images)})
 
 
 def indexing(folder: Path, suite: Suite) -> Callable[[Path], None]:
-    """Return what adds a film to an index that does not hold it."""
+    """Return a function that adds a film to an index that does not contain it."""
     index = vp.open_index(folder, suite=suite)
 
     def add(film: Path) -> None:
@@ -128,23 +129,23 @@ def main() -> None:
         ways: dict[str, Callable[[Path], None]] = {
             "by the tutorial": by_hand.by_the_tutorial,
             "batched, as clip-video-encode": by_hand.batched,
-            "var-plugin, stills only": indexing(folder / "stills.db", stills_only()),
+            "var-plugin, images only": indexing(folder / "images.db", images_only()),
             "var-plugin, all streams": indexing(folder / "all.db", load_suite("lite")),
         }
         times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-        for run in range(-1, arguments.runs):  # the first is for loading
+        for run in range(-1, arguments.runs):  # the first run loads the models
             for way, add in ways.items():
-                found = measured(lambda add=add: add(film))
+                result = measured(lambda add=add: add(film))
                 if run >= 0:
-                    times[way].append(found)
+                    times[way].append(result)
         by_hand.client.close()
         shutil.rmtree(folder / "all.db", ignore_errors=True)
-    wall = {way: median(found[0] for found in runs) for way, runs in times.items()}
-    lines = [f"{seconds:.0f} s of film; medians of {arguments.runs}", ""]
-    lines += ["| | wall, s | CPU, s | as fast as the tutorial | as fast as batched |", "|---|---|---|---|---|"]
+    wall = {way: median(result[0] for result in runs) for way, runs in times.items()}
+    lines = [f"{seconds:.0f} s of video; medians of {arguments.runs}", ""]
+    lines += ["| | wall, s | CPU, s | speed relative to the tutorial | relative to batched |", "|---|---|---|---|---|"]
     baseline, batched, *_ = wall.values()
     for way, runs in times.items():
-        cpu = median(found[1] for found in runs)
+        cpu = median(result[1] for result in runs)
         lines.append(
             f"| {way} | {wall[way]:.2f} | {cpu:.2f} | {baseline / wall[way]:.2f} | {batched / wall[way]:.2f} |"
         )

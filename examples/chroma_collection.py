@@ -1,4 +1,4 @@
-"""Find clips by words with Chroma: python chroma_collection.py SUITE QUESTION FOLDER CLIP..."""
+"""Find clips by text with Chroma: python chroma_collection.py SUITE QUERY FOLDER CLIP..."""
 
 import sys
 
@@ -6,11 +6,13 @@ import chromadb
 
 from var_plugin.encoders.functions.chroma import ChromaEmbeddingFunction
 
-name, question, folder, *clips = sys.argv[1:]
-function = ChromaEmbeddingFunction(name)
+if len(sys.argv) < 5:
+    sys.exit("usage: python chroma_collection.py SUITE QUERY FOLDER CLIP...")
+suite, query, folder, *clips = sys.argv[1:]
+function = ChromaEmbeddingFunction(suite)
 collection = chromadb.PersistentClient(folder).get_or_create_collection("clips", embedding_function=function)
 collection.upsert(ids=clips, embeddings=function.encode("video", clips))
 
-# Chroma restores the function from the collection: asking needs words only.
-found = chromadb.PersistentClient(folder).get_collection("clips").query(query_texts=[question], n_results=1)
-print(f"{found['ids'][0][0]}: {1 - found['distances'][0][0]:.3f}")
+# Chroma stores the name of the function with the collection, so a query needs only text.
+results = chromadb.PersistentClient(folder).get_collection("clips").query(query_texts=[query], n_results=1)
+print(f"{results['ids'][0][0]}: {1 - results['distances'][0][0]:.3f}")

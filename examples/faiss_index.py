@@ -1,4 +1,4 @@
-"""Find clips by words with FAISS: python faiss_index.py SUITE QUESTION CLIP..."""
+"""Find clips by text with FAISS: python faiss_index.py SUITE QUERY CLIP..."""
 
 import sys
 
@@ -6,10 +6,12 @@ import faiss
 
 import var_plugin as vp
 
-name, question, *clips = sys.argv[1:]
+if len(sys.argv) < 4:
+    sys.exit("usage: python faiss_index.py SUITE QUERY CLIP...")
+name, query, *clips = sys.argv[1:]
 suite = vp.load_suite(name)
 vectors = suite.encode("video", clips, space="scene")
 index = faiss.IndexFlatIP(vectors.shape[1])
 index.add(vectors)
-scores, places = index.search(suite.encode("text", [question], space="scene"), 1)
-print(f"{clips[places[0, 0]]}: {scores[0, 0]:.3f}")
+scores, positions = index.search(suite.encode("text", [query], space="scene"), 1)
+print(f"{clips[positions[0, 0]]}: {scores[0, 0]:.3f}")

@@ -1,11 +1,13 @@
-"""Give LangChain a retriever over indexed footage: python langchain_retriever.py INDEX "people riding bicycles"."""
+"""Retrieve moments of indexed footage with LangChain: python langchain_retriever.py INDEX "people riding bicycles"."""
 
 import sys
 
 import var_plugin as vp
 
-location, question = sys.argv[1:]
+if len(sys.argv) != 3:
+    sys.exit("usage: python langchain_retriever.py INDEX QUERY")
+location, query = sys.argv[1:]
 with vp.open_index(location, suite="lite") as index:
     retriever = vp.AnomalyRetriever(index=index, k=2)
-    for document in retriever.invoke(question):
+    for document in retriever.invoke(query):
         print(document.page_content)

@@ -1,6 +1,6 @@
-"""Find images by words with OpenAI's client and `var-plugin serve`.
+"""Find images by text with OpenAI's client and `var-plugin serve`:
 
-python openai_client.py http://127.0.0.1:8000/v1 KEY lite/scene QUESTION IMAGE...
+python openai_client.py http://127.0.0.1:8000/v1 KEY lite/scene QUERY IMAGE...
 """
 
 import base64
@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import openai
 
-address, key, model, question, *images = sys.argv[1:]
+if len(sys.argv) < 6:
+    sys.exit("usage: python openai_client.py URL KEY SUITE/SPACE QUERY IMAGE...")
+address, key, model, query, *images = sys.argv[1:]
 client = openai.OpenAI(base_url=address, api_key=key)
 uris = [f"data:image/any;base64,{base64.b64encode(Path(image).read_bytes()).decode()}" for image in images]
-answer = client.embeddings.create(model=model, input=[question, *uris])
-query, *found = np.array([item.embedding for item in answer.data])
-scores = np.array(found) @ query
+response = client.embeddings.create(model=model, input=[query, *uris])
+query_vector, *vectors = np.array([item.embedding for item in response.data])
+scores = np.array(vectors) @ query_vector
 print(f"{images[scores.argmax()]}: {scores.max():.3f}")

@@ -1,6 +1,6 @@
-"""Find clips by words with sentence-transformers:
+"""Find clips by text with sentence-transformers:
 
-python sentence_transformers_model.py SUITE QUESTION FOLDER CLIP...
+python sentence_transformers_model.py SUITE QUERY FOLDER CLIP...
 """
 
 import sys
@@ -9,10 +9,12 @@ from sentence_transformers import SentenceTransformer
 
 from var_plugin.encoders.functions.sentence_transformers import suite_router
 
-name, question, folder, *clips = sys.argv[1:]
-SentenceTransformer(modules=[suite_router(name)], similarity_fn_name="dot").save(folder)
+if len(sys.argv) < 5:
+    sys.exit("usage: python sentence_transformers_model.py SUITE QUERY FOLDER CLIP...")
+suite, query, folder, *clips = sys.argv[1:]
+SentenceTransformer(modules=[suite_router(suite)], similarity_fn_name="dot").save(folder)
 
-# Whoever has the folder, and var-plugin installed, has the model.
+# The folder is a complete model for anyone who has var-plugin installed.
 model = SentenceTransformer(folder, trust_remote_code=True)
-scores = model.similarity(model.encode_query(question), model.encode_document(clips))[0]
+scores = model.similarity(model.encode_query(query), model.encode_document(clips))[0]
 print(f"{clips[int(scores.argmax())]}: {float(scores.max()):.3f}")

@@ -9,11 +9,11 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
-def test_every_benchmark_finds_what_it_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)  # as for a script that is run
+def test_benchmark_can_be_imported(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)  # as when the script is run
     try:
         runpy.run_path(str(BENCHMARKS / script), run_name="imported")
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in ("var_plugin", "tests", *(path.stem for path in BENCHMARKS.iterdir())):
             raise
-        pytest.skip(f"{error.name} is no dependency of this project")  # what a benchmark compares with
+        pytest.skip(f"{error.name} is not a dependency of this project")

@@ -1,4 +1,4 @@
-"""The files in `deploy/` hold together: read, not run, since no container engine is at hand."""
+"""The files in `deploy/` are consistent. They are read, not run, because no container engine is available."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from var_plugin.server.health import health_router
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 DOCKERFILE = DEPLOY / "Dockerfile"
-# What the chart zilliztech/milvus reads at the top, of all that is set here.
-CHART = {
+# Top-level keys of the chart zilliztech/milvus that are used here.
+CHART_KEYS = {
     "image", "cluster", "standalone", "streaming", "indexNode", "proxy", "queryNode", "dataNode", "mixCoordinator",
     "service", "etcd", "minio", "externalS3", "pulsarv3",
 }  # fmt: skip
@@ -36,7 +36,7 @@ def compose() -> dict[str, Any]:
     return parsed
 
 
-def test_images_are_pinned_and_ports_are_this_machines(compose: dict[str, Any]) -> None:
+def test_images_are_pinned_and_ports_are_local(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         if "image" in service:
             assert re.fullmatch(r"[\w./-]+:v\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", service["image"]), name
@@ -45,13 +45,13 @@ def test_images_are_pinned_and_ports_are_this_machines(compose: dict[str, Any]) 
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
-def test_no_service_runs_without_the_default_seccomp_profile(compose: dict[str, Any]) -> None:
+def test_services_use_the_default_seccomp_profile(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not service.get("privileged")
 
 
-def test_the_server_runs_without_privileges_on_a_read_only_file_system(compose: dict[str, Any]) -> None:
+def test_server_is_unprivileged_with_a_read_only_file_system(compose: dict[str, Any]) -> None:
     server = compose["services"]["server"]
     (writable,) = server["tmpfs"]
     assert (server["read_only"], server["cap_drop"]) == (True, ["ALL"])
@@ -62,7 +62,7 @@ def test_the_server_runs_without_privileges_on_a_read_only_file_system(compose: 
     assert cache and Path(writable) in Path(cache[1]).parents
 
 
-def test_the_image_is_built_from_one_pinned_base_and_the_locked_packages() -> None:
+def test_image_uses_one_pinned_base_and_the_locked_packages() -> None:
     text = DOCKERFILE.read_text()
     (base,) = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
@@ -72,13 +72,13 @@ def test_the_image_is_built_from_one_pinned_base_and_the_locked_packages() -> No
     assert all((COMPOSE.parent.parent / name).exists() for names in copied for name in names.split())
 
 
-def test_health_is_checked_where_the_server_answers(compose: dict[str, Any]) -> None:
+def test_health_check_uses_a_route_of_the_server(compose: dict[str, Any]) -> None:
     (path,) = re.findall(r"http://127\.0\.0\.1:8000(/[\w/]+)", DOCKERFILE.read_text())
     assert path in {route.path for route in health_router(None, None).routes}  # type: ignore[arg-type]
     assert "healthcheck" in compose["services"]["milvus"]
 
 
-def test_services_and_volumes_that_are_named_are_there(compose: dict[str, Any]) -> None:
+def test_referenced_services_and_volumes_exist(compose: dict[str, Any]) -> None:
     services = compose["services"]
     for service in services.values():
         for needed in service.get("depends_on", ()):
@@ -87,24 +87,24 @@ def test_services_and_volumes_that_are_named_are_there(compose: dict[str, Any]) 
             assert volume.partition(":")[0] in compose["volumes"]
     hosts = re.findall(r"http://(\w+):\d{4,5}\b", COMPOSE.read_text())
     assert "milvus" in hosts
-    assert set(hosts) <= {*services, "localhost"}, "what answers there is a service"
+    assert set(hosts) <= {*services, "localhost"}, "every host is a service"
 
 
-def test_the_server_understands_its_command_and_settings(compose: dict[str, Any]) -> None:
+def test_server_accepts_its_command_and_settings(compose: dict[str, Any]) -> None:
     server = compose["services"]["server"]
     assert CliRunner().invoke(app, [*server["command"], "--help"]).exit_code == 0
-    known = {f"VAR_PLUGIN_{name.upper()}" for name in Settings.model_fields}
-    assert server["environment"].keys() <= known
+    variables = {f"VAR_PLUGIN_{name.upper()}" for name in Settings.model_fields}
+    assert server["environment"].keys() <= variables
     assert not is_local(milvus_uri(server["environment"]["VAR_PLUGIN_INDEX"]))
 
 
-def test_other_containers_reach_the_server_by_the_name_of_its_service(compose: dict[str, Any]) -> None:
+def test_other_containers_may_use_the_service_name_as_host(compose: dict[str, Any]) -> None:
     command = compose["services"]["server"]["command"]
     allowed = [value for option, value in pairwise(command) if option == "--allow-host"]
     assert allowed == ["server"]
 
 
-def test_no_secret_is_written_down(compose: dict[str, Any]) -> None:
+def test_secrets_come_from_the_environment(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for name, value in service.get("environment", {}).items():
             if re.search("KEY|PASSWORD|USER|TOKEN", name):
@@ -112,14 +112,14 @@ def test_no_secret_is_written_down(compose: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.stem)
-def test_values_are_of_the_chart_and_of_the_same_milvus(path: Path, compose: dict[str, Any]) -> None:
+def test_helm_values_fit_the_chart_and_the_milvus_version(path: Path, compose: dict[str, Any]) -> None:
     values = yaml.safe_load(path.read_text())
-    assert values.keys() <= CHART
+    assert values.keys() <= CHART_KEYS
     assert values["cluster"]["enabled"] == ("cluster" in path.stem)
     assert compose["services"]["milvus"]["image"].endswith(":" + values["image"]["all"]["tag"])
-    assert values["service"]["type"] == "ClusterIP", "not reached from outside the cluster"
-    assert not values["minio"]["enabled"], "its images are no longer published"
-    assert not {"accessKey", "secretKey"} & values["externalS3"].keys(), "secrets are given on the command line"
+    assert values["service"]["type"] == "ClusterIP", "reachable from outside the cluster"
+    assert not values["minio"]["enabled"], "MinIO's images are no longer published"
+    assert not {"accessKey", "secretKey"} & values["externalS3"].keys(), "secrets belong on the command line"
     for uri in re.findall(r"--index '([^']+)'", path.read_text()):
         assert milvus_uri(uri) == uri
 
@@ -130,10 +130,10 @@ def test_docker_compose_accepts_the_file() -> None:
         compose = ["docker", "compose"]
     elif shutil.which("docker-compose"):
         compose = ["docker-compose"]
-        text = re.sub("^name:.*$", "", text, flags=re.MULTILINE)  # 1.29, which Debian has, does not know it
+        text = re.sub("^name:.*$", "", text, flags=re.MULTILINE)  # Debian's version 1.29 does not support it
     else:
-        pytest.skip("no docker compose here: apt-get install docker-compose")
+        pytest.skip("docker compose is not installed: apt-get install docker-compose")
     secrets = {"VAR_PLUGIN_API_KEYS": "x"}
     command = [*compose, "--project-directory", str(DEPLOY), "-f", "-", "config", "--quiet"]
-    checked = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, **secrets})
-    assert checked.returncode == 0, checked.stderr
+    result = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, **secrets})
+    assert result.returncode == 0, result.stderr

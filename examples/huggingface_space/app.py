@@ -1,4 +1,4 @@
-"""The page over the demo footage, as a Hugging Face Space; `python app.py` runs it anywhere."""
+"""Serve the page with the demo footage as a Hugging Face Space; `python app.py` runs it anywhere."""
 
 import os
 import sys
@@ -20,9 +20,9 @@ with open_index() as index:
     if len(failed) == total:
         sys.exit("no demo video could be indexed; see the reasons above")
     with suppress(ImportError):
-        import spaces  # only there on ZeroGPU
+        import spaces  # only installed on ZeroGPU
 
         index.suite.encode = spaces.GPU(index.suite.encode)
     with running_page(index, space_options(failed, total)) as address:
-        print(f"The page is at {address}", flush=True)
+        print(f"The page is served at {address}", flush=True)
         threading.Event().wait()

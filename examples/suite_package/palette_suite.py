@@ -1,8 +1,8 @@
-"""A suite in one file: images by how much of each colour they show, texts by the colours that they name.
+"""A suite in one file: images are encoded by their colour shares, texts by the colours that they name.
 
-Two encoders and a description are all that a suite needs. The methods are those of `var_plugin.encoders.base`:
-`TextEncoder` and `ImageEncoder`; videos are seen as their frames. A suite on a network of your own looks the same:
-load its weights at the first `encode`, and let the fingerprint change whenever a vector could.
+A suite needs two encoders and a description. The encoders have the methods of `TextEncoder` and `ImageEncoder` of
+`var_plugin.encoders.base`. Videos are encoded frame by frame. A suite on a network of your own looks the same: load
+the weights at the first `encode`, and change the fingerprint whenever a vector could change.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ DESCRIPTION = SuiteDescription(
 
 
 class ColourNames:
-    """Texts to the space."""
+    """Encodes texts by the names of colours in them."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        # A text that names no colour is a little like everything.
+        # A text without a colour is equally similar to everything.
         return l2_normalize(np.array([[name in text.lower().split() for name in COLOURS] for text in texts]) + 0.01)
 
 
 class ColourShares:
-    """Images to the space."""
+    """Encodes images by the share of each colour."""
 
     size = (24, 32)
 

@@ -1,1 +1,1 @@
-"""The scripts that made the weights of the suite `lite`."""
+"""The programs that trained and measured the weights of the suite `lite`."""

@@ -1,4 +1,4 @@
-"""What the programs around the lite ALAN read: to each, the same arguments name the same collections and features."""
+"""Read the data sets and features that all ALAN recipes share, and parse their common arguments."""
 
 from __future__ import annotations
 
@@ -15,48 +15,54 @@ from var_plugin.encoders.weights import LITE
 
 @dataclass(frozen=True)
 class AlanData:
-    """What the lite ALAN is trained and measured on."""
+    """What the lite ALAN is trained and measured on.
+
+    Attributes:
+        images: the parts of Flickr8k.
+        image_encoder: the encoder of the examples' images.
+        examples: the features of the clips.
+    """
 
     images: Mapping[Part, CaptionedImages]
-    """Flickr8k."""
-    stills: LiteImageEncoder
-    """What the vectors of the examples come from."""
+    image_encoder: LiteImageEncoder
     examples: Examples
 
 
 def data_parser(program: str, purpose: str | None, *, sentences: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with the arguments for `read_data` and, where `sentences` are wanted, for `read_sentences`.
+    """Return a parser with the arguments for `read_data` and, if `sentences` is true, for `read_sentences`.
 
     Args:
-        program: the module in `var_plugin.training` that is run.
-        purpose: what its help says.
-        sentences: whether it trains, for which it has to know sentences about motion.
+        program: the module in `recipes.lite` that is run.
+        purpose: the description in its help.
+        sentences: whether the program needs sentences about motion.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m var_plugin.training.{program}", description=purpose)
+    parser = argparse.ArgumentParser(prog=f"python -m recipes.lite.{program}", description=purpose)
     parser.add_argument("--fights", type=Path, required=True, help="folder of cctv_fights")
     parser.add_argument("--flickr8k", type=Path, required=True, help="folder with captions.csv and images/")
     if sentences:
         parser.add_argument("--uca", type=Path, required=True, help="folder of UCF-Crime Annotation")
-    parser.add_argument("--cache", type=Path, required=True, help="file (.npz) that keeps the clips' features")
+    parser.add_argument("--cache", type=Path, required=True, help="file (.npz) for the features of the clips")
     return parser
 
 
 def measuring_parser(program: str, purpose: str | None, *, sentences: bool = True) -> argparse.ArgumentParser:
-    """Return the same with `--weights`, for programs that measure weights and write none."""
+    """Return the parser of `data_parser` with `--weights`, for programs that measure weights."""
     parser = data_parser(program, purpose, sentences=sentences)
-    parser.add_argument("--weights", type=Path, default=LITE, help="folder with all weights of the suite")
+    parser.add_argument(
+        "--weights", type=Path, default=LITE, help="folder with the weights of the suite (default: the shipped ones)"
+    )
     return parser
 
 
 def read_data(arguments: argparse.Namespace, weights: Path) -> AlanData:
-    """Read what the arguments name; `weights` is the folder of the stills' weights, to which the cache belongs.
+    """Read the data sets that the arguments name; `weights` is the folder of the image encoder's weights.
 
     Raises:
-        MediaNotFoundError: a collection is not there.
+        MediaNotFoundError: a data set is not there.
     """
-    stills = LiteImageEncoder(weights)
+    image_encoder = LiteImageEncoder(weights)
     return AlanData(
         read_flickr8k(arguments.flickr8k),
-        stills,
-        cached_examples(arguments.fights, arguments.flickr8k, stills, arguments.cache),
+        image_encoder,
+        cached_examples(arguments.fights, arguments.flickr8k, image_encoder, arguments.cache),
     )

@@ -1,4 +1,4 @@
-"""Train the anomaly detector of the lite ALAN, weakly supervised: it learns from a label for each whole stream."""
+"""Train the anomaly detector of the lite ALAN, weakly supervised by one label per stream."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from var_plugin.encoders.alan.residual import ResidualAlanModel
 
 @dataclass(frozen=True)
 class DetectorRecipe:
-    """Every number of the training; chosen by cross-validation over sources."""
+    """Hyperparameters; chosen by cross-validation over sources."""
 
     steps: int = 400
-    rate: float = 1e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
     streams: int = 6
-    """Per step; half of them with a fight."""
+    """Streams per step; half of them contain a fight."""
     singles: int = 24
-    """Short clips by themselves per step, half of them fights."""
+    """Single clips per step; half of them are fights."""
     seconds: tuple[float, float] = (30.0, 120.0)
     seed: int = 0
 
 
 def train_detector(model: ResidualAlanModel, maker: StreamMaker, recipe: DetectorRecipe) -> None:
-    """Fit `model.detector`, and nothing else, to streams whose motion is fitted (`alan_motion.cross_fitted`)."""
+    """Train `model.detector` on streams whose motion was mapped by `alan_motion.cross_fit_motion`."""
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng(recipe.seed)
     optimizer = torch.optim.AdamW(
-        model.detector.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
+        model.detector.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     model.detector.train()
@@ -52,7 +52,7 @@ def train_detector(model: ResidualAlanModel, maker: StreamMaker, recipe: Detecto
 
 
 def _loss(model: ResidualAlanModel, streams: list[Stream]) -> Tensor:
-    """Eq. 8 over a batch of streams of different length."""
+    """Return the loss of Eq. 8 over a batch of streams of different lengths."""
     clips = [fold(stream.samples) for stream in streams]
     lengths = torch.tensor([len(stream) for stream in clips])
     padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
@@ -62,5 +62,5 @@ def _loss(model: ResidualAlanModel, streams: list[Stream]) -> Tensor:
 
 
 def fold(samples: Samples) -> Tensor:
-    """Return folded clips (n, embedding_dim) of samples whose motion is fitted already."""
+    """Return folded clips (n, embedding_dim) of samples whose motion is already mapped."""
     return ResidualAlanModel.fold(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion))

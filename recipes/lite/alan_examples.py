@@ -1,4 +1,4 @@
-"""What the lite ALAN learns from, as features: fights and ordinary life, still scenes, moving cameras, cuts."""
+"""Compute the features that the lite ALAN is trained on: fights, ordinary life, static scenes, moving cameras, cuts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.media.frames import FrameReader
 
 RATE = 4
-"""Samples per second of the clips: twice what is looked at when footage is indexed, so with two phases."""
+"""Samples per second of the clips: twice the rate of indexing, so that there are two phases."""
 
 _IMAGES, _CUTS = 400, 500
 
 
 @dataclass(frozen=True)
 class Samples:
-    """n moments, in order of time where they belong to one clip."""
+    """n samples, in temporal order if they belong to one clip.
+
+    Attributes:
+        objects: (n, d), vectors of the images in the `scene` space.
+        motion: (n, 5120), features of `MotionBackbone`, or a mapping of them.
+    """
 
     objects: Vectors
-    """(n, d) vectors of the images in the `scene` space."""
     motion: Vectors
-    """(n, 5120) features of `MotionBackbone`, or what was made of them."""
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -42,20 +45,25 @@ class Samples:
 
 @dataclass(frozen=True)
 class Examples:
-    """Everything to learn from."""
+    """The training examples.
+
+    Attributes:
+        clips: the clips of cctv_fights.
+        samples: the samples of each clip, `RATE` per second.
+        still, camera, cuts: samples of static scenes, of moving cameras and of cuts.
+        cut_between: (cuts, 2), indices of the clips before and after each cut.
+    """
 
     clips: tuple[FightClip, ...]
     samples: tuple[Samples, ...]
-    """Of each clip, `RATE` a second."""
     still: Samples
     camera: Samples
     cuts: Samples
     cut_between: NDArray[np.int64]
-    """(cuts, 2) indices of the clips before and after."""
 
 
 def read_examples(fights: Path, flickr8k: Path, encoder: LiteImageEncoder) -> Examples:
-    """Decode and embed; takes some minutes. Images come from the training part of Flickr8k."""
+    """Decode and embed the examples, which takes minutes. The images are from the training part of Flickr8k."""
     reader = _Reader(encoder)
     clips = read_cctv_fights(fights)
     samples, edges = [], []
@@ -81,7 +89,7 @@ def read_examples(fights: Path, flickr8k: Path, encoder: LiteImageEncoder) -> Ex
 
 
 def cached_examples(fights: Path, flickr8k: Path, encoder: LiteImageEncoder, file: Path) -> Examples:
-    """Read the examples' features from `file` if it is there, else compute and keep them."""
+    """Return the features of the examples from `file`; compute and store them if it does not exist."""
     if not file.exists():
         examples = read_examples(fights, flickr8k, encoder)
         parts = {"still": examples.still, "camera": examples.camera, "cuts": examples.cuts}
@@ -91,15 +99,15 @@ def cached_examples(fights: Path, flickr8k: Path, encoder: LiteImageEncoder, fil
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, cut_between=examples.cut_between, **arrays)  # type: ignore[arg-type]
     clips = read_cctv_fights(fights)
-    with np.load(file) as kept:
+    with np.load(file) as arrays:
 
         def part(name: str) -> Samples:
-            return Samples(kept[f"{name}.objects"], kept[f"{name}.motion"])
+            return Samples(arrays[f"{name}.objects"], arrays[f"{name}.motion"])
 
         return Examples(
             clips=tuple(clips),
             samples=tuple(part(f"clip{number}") for number in range(len(clips))),
-            still=part("still"), camera=part("camera"), cuts=part("cuts"), cut_between=kept["cut_between"],
+            still=part("still"), camera=part("camera"), cuts=part("cuts"), cut_between=arrays["cut_between"],
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Other rooms, other microphones, other things sounding at the same time: changes of log-mel windows, in torch."""
+"""Augment log-mel windows in torch: mixing, stretching, reverberation, noise, gain, masking and synthesis."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from var_plugin.media.audio import SAMPLE_RATE
 
 _DECIBEL = 10 ** (1 / 20)
 _TAIL_FRAMES = 40
-_LONGEST_MASK = 12
-_SILENT, _LOUDEST = -6.9, 4.0  # of invented log-mel values
+_MAX_MASK = 12
+_MIN_LOG_MEL, _MAX_LOG_MEL = -6.9, 4.0  # of synthesized log-mel values
 
 
 def mix(log_mel: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Let `other` sound 0 to 20 dB below each of the windows (batch, 96, 64), both brought to the same level first.
+    """Mix `other` into the windows (batch, 96, 64), 0 to 20 dB below their level.
 
     Returns:
-        The mixture at the level of the first, and the share (batch,) of its energy that is the first's own.
+        The mixtures (batch, 96, 64) and the share (batch,) of their energy that comes from the windows.
     """
     own, added = magnitudes(log_mel), magnitudes(other)
     level, other_level = (x.square().mean((1, 2), keepdim=True).sqrt() for x in (own, added))
     gain = _DECIBEL ** _uniform(log_mel, -20.0, 0.0)
-    # Recordings do not add in phase: energies add.
+    # The phases of recordings are independent, so their energies add.
     mixture = (own.square() + (added * gain * level / other_level.clamp_min(1e-6)).square()).sqrt()
     return log_magnitudes(mixture), (1 / (1 + gain.square())).flatten()
 
 
 def warp(log_mel: Tensor) -> Tensor:
-    """Stretch windows (batch, 96, 64) in time and in pitch, by up to a quarter."""
+    """Stretch windows (batch, 96, 64) in time and in pitch by up to a quarter."""
     count = len(log_mel)
     stretch, shift = _uniform(log_mel, 0.8, 1.25).flatten(), _uniform(log_mel, 0.85, 1.18).flatten()
     change = torch.zeros(count, 2, 3)
@@ -41,10 +41,10 @@ def warp(log_mel: Tensor) -> Tensor:
     return F.grid_sample(log_mel[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
 
 
-def invent(count: int) -> Tensor:
-    """Return windows (count, 96, 64) of nothing in particular: coloured noise, steady or in beats, with gliding tones.
+def synthesize(count: int) -> Tensor:
+    """Return synthetic windows (count, 96, 64): coloured noise, steady or in beats, with gliding tones.
 
-    They cost nothing, and a teacher has an opinion of each; hums, engines and hammers are not far from them.
+    They resemble hums, engines and hammering and need no recordings, because the teacher scores any window.
     """
     like = torch.empty(count, 1, 1)
     bands, seconds = torch.linspace(0, 1, BANDS), torch.arange(WINDOW_FRAMES)[:, None] * HOP / SAMPLE_RATE
@@ -58,15 +58,15 @@ def invent(count: int) -> Tensor:
     glide = _uniform(like, -3.0, 3.0) * (_uniform(like, 0.0, 1.0) < 0.5)
     tones = torch.cos(2 * torch.pi * (bands * _uniform(like, 4.0, 16.0) + seconds * glide))
     tones = tones * _uniform(like, 0.0, 1.5) * (_uniform(like, 0.0, 1.0) < 0.5)
-    return (_uniform(like, -5.0, 1.0) + colour + beats + noise + tones).clamp(_SILENT, _LOUDEST)
+    return (_uniform(like, -5.0, 1.0) + colour + beats + noise + tones).clamp(_MIN_LOG_MEL, _MAX_LOG_MEL)
 
 
-def disturb(log_mel: Tensor) -> Tensor:
-    """Change the room, the noise, the level and the timbre of windows (batch, 96, 64), and hide parts of them."""
+def augment(log_mel: Tensor) -> Tensor:
+    """Apply random reverberation, noise, gain, spectral tilt and masking to windows (batch, 96, 64)."""
     mel = magnitudes(log_mel)
     for change, probability in ((_reverberate, 0.3), (_add_noise, 0.4)):
-        chosen = torch.rand(len(mel)) < probability
-        mel[chosen] = change(mel[chosen])
+        rows = torch.rand(len(mel)) < probability
+        mel[rows] = change(mel[rows])
     tilt = _uniform(mel, -6.0, 6.0) * torch.linspace(-1, 1, BANDS)
     log_mel = log_magnitudes(mel * _DECIBEL ** (_uniform(mel, -20.0, 8.0) + tilt))
     silence = log_magnitudes(torch.zeros(()))
@@ -75,7 +75,7 @@ def disturb(log_mel: Tensor) -> Tensor:
 
 
 def _reverberate(mel: Tensor) -> Tensor:
-    """Smear energy over time by a decaying tail, 0.1 to 0.8 s long (to -60 dB)."""
+    """Convolve the energy with an exponential tail of 0.1 to 0.8 s (to -60 dB)."""
     decay = _uniform(mel, 0.1, 0.8)[:, :, 0]
     frames = torch.arange(_TAIL_FRAMES)
     tail = 10 ** (-6 * frames * 0.01 / decay)
@@ -86,7 +86,7 @@ def _reverberate(mel: Tensor) -> Tensor:
 
 
 def _add_noise(mel: Tensor) -> Tensor:
-    """Add steady noise of a random colour, 5 to 30 dB below the window's level."""
+    """Add stationary noise with a random spectral tilt, 5 to 30 dB below the window's level."""
     colour = _DECIBEL ** (_uniform(mel, -20.0, 20.0) * torch.linspace(-1, 1, BANDS))
     noise = colour * (1 + 0.25 * torch.randn_like(mel))
     level = mel.square().mean((1, 2), keepdim=True).sqrt() / noise.square().mean((1, 2), keepdim=True).sqrt()
@@ -94,11 +94,11 @@ def _add_noise(mel: Tensor) -> Tensor:
 
 
 def _mask(like: Tensor, length: int) -> Tensor:
-    """Return (batch, length), true on one short run of places; for half of the batch nowhere."""
+    """Return a mask (batch, length) that is true on one short run of positions, in half of the batch on none."""
     first = torch.rand(len(like), 1) * length
-    run = torch.rand(len(like), 1) * _LONGEST_MASK * (torch.rand(len(like), 1) < 0.5)
-    places = torch.arange(length)
-    return (places >= first) & (places < first + run)
+    run = torch.rand(len(like), 1) * _MAX_MASK * (torch.rand(len(like), 1) < 0.5)
+    positions = torch.arange(length)
+    return (positions >= first) & (positions < first + run)
 
 
 def _uniform(like: Tensor, low: float, high: float) -> Tensor:

@@ -1,7 +1,7 @@
-"""How sure a score of the `sound` space makes one: recordings asked for among so many others, and where they are not.
+"""Calibrate the scores of the `sound` space: fit curves that map a score and a gallery size to a match probability.
 
-The curves are fitted to recordings that the towers were not trained on, asked for in wordings that they were; measured
-are the test part and wordings that no training saw.
+The curves are fitted to recordings that the towers were not trained on, with wordings that they were trained on. The
+program measures them on the test part with held-out wordings.
 """
 
 from __future__ import annotations
@@ -13,126 +13,127 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.lite.audio_eval import hear_recordings, unheard
+from recipes.lite.audio_eval import encode_recordings, held_out_recordings
 from recipes.lite.audio_sources import Recording
 from recipes.lite.audio_templates import WORDINGS
-from recipes.lite.score_calibration import TABLE, Trials, fit_confidence, told, trials
+from recipes.lite.score_calibration import TABLE, RetrievalTrials, draw_trials, fit_calibrator, table_row
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.base import ScoreStatistics, Vectors
 from var_plugin.encoders.lite.audio import LiteAudioTextEncoder, LiteAudioWeights
 from var_plugin.errors import exit_on_error
 
 SIZES = (30, 100, 300)
-"""Of the galleries; the last round's folds have no more recordings of other labels."""
-_ASKED = 30
-"""Recordings of a label that are asked for."""
+"""Sizes of the galleries. The last folds have no more recordings of other labels."""
+_QUERIES_PER_LABEL = 30
 
 HELD_OUT = {label: wordings.held_out for label, wordings in WORDINGS.items()}
 
 
-def fit_confidences(
+def fit_calibrators(
     recordings: Sequence[Recording],
     vectors: Vectors,
     encode: Callable[[Sequence[str]], Vectors],
-    score_statistics: Mapping[str, ScoreStatistics],
+    statistics: Mapping[str, ScoreStatistics],
 ) -> dict[str, dict[str, float]]:
-    """Return the numbers of a `LogisticCalibrator` for texts and for sounds; arguments as `asked_by_text`."""
-    fitted = {
-        "text": fit_confidence(asked_by_text(recordings, vectors, encode, TRAINED, score_statistics["text"])),
-        "audio": fit_confidence(asked_by_sound(recordings, vectors, score_statistics["audio"])),
+    """Return the parameters of the calibrators of text and audio queries; arguments as in `text_trials`."""
+    calibrators = {
+        "text": fit_calibrator(text_trials(recordings, vectors, encode, TRAINED, statistics["text"])),
+        "audio": fit_calibrator(audio_trials(recordings, vectors, statistics["audio"])),
     }
     return {
-        query: {name: round(value, 5) for name, value in asdict(confidence).items()}
-        for query, confidence in fitted.items()
+        query: {name: round(value, 5) for name, value in asdict(calibrator).items()}
+        for query, calibrator in calibrators.items()
     }
 
 
-def asked_by_text(
+def text_trials(
     recordings: Sequence[Recording],
     vectors: Vectors,
     encode: Callable[[Sequence[str]], Vectors],
     wordings: Mapping[str, Sequence[str]],
-    background: ScoreStatistics,
-) -> list[Trials]:
-    """Ask for recordings by their labels' wordings, among recordings of other labels.
+    statistics: ScoreStatistics,
+) -> list[RetrievalTrials]:
+    """Search for recordings by wordings of their labels, among recordings of other labels.
 
     Args:
-        recordings: n with labels.
-        vectors: (n, dim) of them.
-        encode: texts to (texts, dim).
-        wordings: of each label.
-        background: what a similarity is measured against.
+        recordings: n labelled recordings.
+        vectors: (n, dim), their vectors.
+        encode: maps texts to vectors (texts, dim).
+        wordings: the wordings of each label.
+        statistics: turn similarities into z-scores.
     """
-    chosen = _chosen(recordings)
+    rows = _query_rows(recordings)
     texts = []
-    for turn, place in enumerate(chosen):
-        said = wordings[str(recordings[place].label)]
-        texts.append(said[turn % len(said)])
-    return _trials("recordings, by text", recordings, encode(texts), vectors, chosen, chosen, background)
+    for number, row in enumerate(rows):
+        of_label = wordings[str(recordings[row].label)]
+        texts.append(of_label[number % len(of_label)])
+    return _trials("recordings, by text", recordings, encode(texts), vectors, rows, rows, statistics)
 
 
-def asked_by_sound(recordings: Sequence[Recording], vectors: Vectors, background: ScoreStatistics) -> list[Trials]:
-    """Ask for recordings by one of the same label and of another source, among recordings of other labels."""
+def audio_trials(
+    recordings: Sequence[Recording], vectors: Vectors, statistics: ScoreStatistics
+) -> list[RetrievalTrials]:
+    """Search for recordings by a recording of the same label and another source, among recordings of other labels."""
     random = np.random.default_rng(0)
     pairs = []
-    for place in _chosen(recordings):
-        alike = [
+    for row in _query_rows(recordings):
+        matches = [
             other
             for other, recording in enumerate(recordings)
-            if recording.label == recordings[place].label and recording.source != recordings[place].source
+            if recording.label == recordings[row].label and recording.source != recordings[row].source
         ]
-        if alike:
-            pairs.append((place, int(random.choice(alike))))
-    asked, own = ([pair[side] for pair in pairs] for side in (0, 1))
-    return _trials("recordings, by sound", recordings, vectors[asked], vectors, asked, own, background)
+        if matches:
+            pairs.append((row, int(random.choice(matches))))
+    queries, own = ([pair[side] for pair in pairs] for side in (0, 1))
+    return _trials("recordings, by audio", recordings, vectors[queries], vectors, queries, own, statistics)
 
 
-def _chosen(recordings: Sequence[Recording]) -> list[int]:
-    """Return the places of as many recordings of every label, as far as there are."""
+def _query_rows(recordings: Sequence[Recording]) -> list[int]:
+    """Return up to `_QUERIES_PER_LABEL` random positions of recordings of every label."""
     random = np.random.default_rng(0)
     labels = np.array([recording.label for recording in recordings])
     return [
-        int(place)
+        int(row)
         for label in np.unique(labels)
-        for place in random.permutation(np.flatnonzero(labels == label))[:_ASKED]
+        for row in random.permutation(np.flatnonzero(labels == label))[:_QUERIES_PER_LABEL]
     ]
 
 
 def _trials(
-    among: str,
+    gallery: str,
     recordings: Sequence[Recording],
     queries: Vectors,
     vectors: Vectors,
-    asked: Sequence[int],
-    own: Sequence[int],
-    background: ScoreStatistics,
-) -> list[Trials]:
+    query_rows: Sequence[int],
+    own_rows: Sequence[int],
+    statistics: ScoreStatistics,
+) -> list[RetrievalTrials]:
     labels = np.array([recording.label for recording in recordings])
-    scores = (queries @ vectors.T - background.mean) / background.std
-    unlike = labels[list(asked)][:, None] != labels
-    right = scores[np.arange(len(own)), list(own)]
-    return [trials(among, right, scores, unlike, size) for size in SIZES if (unlike.sum(1) >= size).any()]
+    scores = (queries @ vectors.T - statistics.mean) / statistics.std
+    unrelated = labels[list(query_rows)][:, None] != labels
+    own = scores[np.arange(len(own_rows)), list(own_rows)]
+    return [draw_trials(gallery, own, scores, unrelated, size) for size in SIZES if (unrelated.sum(1) >= size).any()]
 
 
 def main() -> None:
-    """Print how often weights miss and raise false alarms on the test part."""
+    """Print the miss rates and false-alarm rates of weights on the test part."""
     parser = argparse.ArgumentParser(prog="python -m recipes.lite.audio_calibration", description=main.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with audio/")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with weights that leave folds out")
+    parser.add_argument("--weights", type=Path, required=True, help="folder with weights that have held-out folds")
     arguments = parser.parse_args()
     weights = LiteAudioWeights(arguments.weights)
-    kept, vectors = hear_recordings(unheard(arguments.data, arguments.weights), arguments.weights)
-    encode, score_statistics = LiteAudioTextEncoder(arguments.weights).encode, weights.score_statistics()
-    asked = {
-        "text": asked_by_text(kept, vectors, encode, HELD_OUT, score_statistics["text"]),
-        "audio": asked_by_sound(kept, vectors, score_statistics["audio"]),
+    recordings, vectors = encode_recordings(held_out_recordings(arguments.data, arguments.weights), arguments.weights)
+    encode, statistics = LiteAudioTextEncoder(arguments.weights).encode, weights.score_statistics()
+    by_modality = {
+        "text": text_trials(recordings, vectors, encode, HELD_OUT, statistics["text"]),
+        "audio": audio_trials(recordings, vectors, statistics["audio"]),
     }
     print(TABLE)
-    for modality, confidence in weights.calibrators().items():
-        for found in asked[modality]:
-            print(told(found, confidence))
+    for modality, calibrator in weights.calibrators().items():
+        for trials in by_modality[modality]:
+            print(table_row(trials, calibrator))
 
 
 if __name__ == "__main__":
-    with exit_on_error("sound_confidence"):
+    with exit_on_error("audio_calibration"):
         main()

@@ -1,4 +1,4 @@
-"""What the towers of the `sound` space are taught: windows, what they are called, and how often each is heard."""
+"""Build the training data of the towers of the `sound` space: windows, their targets and their sampling weights."""
 
 from __future__ import annotations
 
@@ -14,145 +14,157 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.lite.audio_features import SoundFeatures, cached_features, hear
+from recipes.lite.audio_features import WindowFeatures, cached_features, encode_windows
 from recipes.lite.audio_prompts import Phrasings
-from recipes.lite.audio_sources import LAST_ROUND, Part, Recording, read_recordings, select
+from recipes.lite.audio_sources import LAST_FOLD, Part, Recording, read_recordings, select
 from recipes.lite.sound_effect_names import TRAINED
 from recipes.lite.yamnet import Yamnet
 from var_plugin.encoders.lite.networks import AudioCNN
 
-TAUGHT: tuple[Part, ...] = ("train", "validation")
-"""What towers learn from while something is left to measure."""
+TRAINING_PARTS: tuple[Part, ...] = ("train", "validation")
+"""The parts that towers are trained on while the test part is held out."""
 
 _LABELS = tuple(TRAINED)
 
 
 @dataclass(frozen=True)
-class Taught:
-    """Recordings, their windows, and what the network makes of every view of them, (views, windows, 1024)."""
+class EncodedSet:
+    """Recordings, the features of their windows, and the network's embeddings of every view.
+
+    Attributes:
+        recordings: the recordings, in the order that `features.recording` refers to.
+        features: what is computed of the windows once.
+        embeddings: (views, windows, 1024) float16.
+    """
 
     recordings: Sequence[Recording]
-    features: SoundFeatures
-    heard: NDArray[np.float16]
+    features: WindowFeatures
+    embeddings: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class Known:
-    """Recordings of a part, and what is computed of them once."""
+class RawSet:
+    """The recordings of a part and the features of their windows."""
 
     recordings: Sequence[Recording]
-    features: SoundFeatures
+    features: WindowFeatures
 
-    def heard_by(self, network: AudioCNN) -> Taught:
-        """Add what a network makes of them."""
-        return Taught(self.recordings, self.features, hear(network, self.features))
+    def encode(self, network: AudioCNN) -> EncodedSet:
+        """Return the set with the network's embeddings of every window."""
+        return EncodedSet(self.recordings, self.features, encode_windows(network, self.features))
 
 
 def collect(
-    data: Path, cache: Path, yamnet: Yamnet, parts: Sequence[Part] = TAUGHT, *, round_number: int = LAST_ROUND
-) -> dict[Part, Known]:
-    """Return the recordings of the parts, as the round makes them; features that are not in `cache` are computed."""
-    recordings, trunk = read_recordings(data, cache / "effects", round_number=round_number), yamnet.trunk()
-    chosen = {part: select(recordings, part=part) for part in parts}
+    data: Path, cache: Path, yamnet: Yamnet, parts: Sequence[Part] = TRAINING_PARTS, *, fold_id: int = LAST_FOLD
+) -> dict[Part, RawSet]:
+    """Return the recordings of the parts, divided as `fold_id` says; compute features that `cache` does not hold."""
+    recordings, trunk = read_recordings(data, cache / "effects", fold_id=fold_id), yamnet.trunk()
+    by_part = {part: select(recordings, part=part) for part in parts}
     return {
-        part: Known(found, cached_features(found, trunk, cache / f"{part}-{_digest(found)}"))
-        for part, found in chosen.items()
+        part: RawSet(group, cached_features(group, trunk, cache / f"{part}-{_digest(group)}"))
+        for part, group in by_part.items()
     }
 
 
 def _digest(recordings: Sequence[Recording]) -> str:
-    """Return what names a list of recordings: features belong to places in it."""
+    """Return a hash of the list of recordings, because features refer to positions in it."""
     names = [(recording.collection, recording.path.parent.name, recording.path.name) for recording in recordings]
     return hashlib.sha256(repr(names).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """What is taught: windows, the labels of their recordings, how often each is drawn, and the texts.
+class TrainingData:
+    """What the towers are trained on.
 
     Attributes:
-        heard: (views, windows, 1024) float16: what the network makes of them, and last what it should make of those as
-            recorded, the roots of the teacher's features. It knows the recordings that it learned from too well.
-        behind, share: (views, windows), as in `SoundFeatures`; the last as the first.
-        labels: (windows, labels) float32, one-hot; zeros where there is no label.
-        names: (windows, 521) float32, the shares of what the teacher hears more than usual.
-        chances: (windows,) float64, of being drawn; they add up to one.
-        label_texts, name_texts: phrasings of the labels and of the teacher's classes.
+        embeddings: (views, windows, 1024) float16, the network's outputs. The last view holds the outputs that the
+            network is trained towards: the square roots of the teacher's features of the unmodified windows. The
+            network overfits to its own training recordings, the teacher does not.
+        mixup_index, mixup_weight: (views, windows), as in `WindowFeatures`; the last view repeats the first.
+        labels: (windows, labels) float32, one-hot; zeros for windows without a label.
+        teacher_targets: (windows, 521) float32, a distribution over the teacher's classes.
+        sampling_weights: (windows,) float64, the probability of drawing each window.
+        label_texts, class_texts: phrasings of the labels and of the teacher's classes.
     """
 
-    heard: NDArray[np.float16]
-    behind: NDArray[np.int64]
-    share: NDArray[np.float32]
+    embeddings: NDArray[np.float16]
+    mixup_index: NDArray[np.int64]
+    mixup_weight: NDArray[np.float32]
     labels: Tensor
-    names: Tensor
-    chances: NDArray[np.float64]
+    teacher_targets: Tensor
+    sampling_weights: NDArray[np.float64]
     label_texts: Phrasings
-    name_texts: Phrasings
+    class_texts: Phrasings
 
     @cached_property
-    def learned(self) -> Tensor:
-        """(labels,) bool: there is a window with the label."""
+    def label_is_present(self) -> Tensor:
+        """(labels,) bool, true where at least one window has the label."""
         return self.labels.any(0)
 
 
-def prepare(
-    parts: Sequence[Taught],
+def build_training_data(
+    parts: Sequence[EncodedSet],
     classifier: tuple[Tensor, Tensor],
     texts: tuple[Phrasings, Phrasings],
     shares: Mapping[str, float],
-) -> Lessons:
-    """Join what is heard with labels, the teacher's judgement and texts, and decide how often each window is heard.
+) -> TrainingData:
+    """Join the parts and compute the targets and the sampling weights of their windows.
 
     Args:
-        parts: what is taught.
-        classifier: the teacher's weight (521, 1024) and bias.
-        texts: of the labels, and of the teacher's classes.
-        shares: of each batch, by collection.
+        parts: the encoded recordings.
+        classifier: the teacher's weight (521, 1024) and bias (521,).
+        texts: phrasings of the labels and of the teacher's classes.
+        shares: share of each batch by collection.
     """
-    owners = [part.recordings[place] for part in parts for place in part.features.recording]
+    owners = [part.recordings[position] for part in parts for position in part.features.recording]
     labels = torch.from_numpy(np.array([-1 if each.label is None else _LABELS.index(each.label) for each in owners]))
-    drawn = chances(owners, np.concatenate([part.features.loudness for part in parts]).astype(np.float64), shares)
+    loudness = np.concatenate([part.features.loudness for part in parts]).astype(np.float64)
+    weights = sampling_weights(owners, loudness, shares)
     features = np.concatenate([part.features.features for part in parts]).astype(np.float32)
-    behind = _behind([part.features for part in parts])
-    share = np.concatenate([part.features.share for part in parts], axis=1)
-    return Lessons(
-        heard=np.concatenate(
-            [np.concatenate([part.heard for part in parts], axis=1), np.sqrt(features).astype(np.float16)[None]]
-        ),
-        behind=np.concatenate([behind, behind[:1]]),
-        share=np.concatenate([share, share[:1]]),
+    mixup_index = _joined_mixup_index([part.features for part in parts])
+    mixup_weight = np.concatenate([part.features.mixup_weight for part in parts], axis=1)
+    embeddings = np.concatenate([part.embeddings for part in parts], axis=1)
+    return TrainingData(
+        embeddings=np.concatenate([embeddings, np.sqrt(features).astype(np.float16)[None]]),
+        mixup_index=np.concatenate([mixup_index, mixup_index[:1]]),
+        mixup_weight=np.concatenate([mixup_weight, mixup_weight[:1]]),
         labels=F.one_hot(labels.clamp_min(0), len(_LABELS)) * (labels >= 0)[:, None].float(),
-        names=_unusual(F.linear(torch.from_numpy(features), *classifier), torch.from_numpy(drawn).float()),
-        chances=drawn,
+        teacher_targets=_relative_class_distribution(
+            F.linear(torch.from_numpy(features), *classifier), torch.from_numpy(weights).float()
+        ),
+        sampling_weights=weights,
         label_texts=texts[0],
-        name_texts=texts[1],
+        class_texts=texts[1],
     )
 
 
-def _behind(parts: Sequence[SoundFeatures]) -> NDArray[np.int64]:
-    """Return `behind` of windows that now follow each other."""
-    firsts = np.cumsum([0, *(len(part.recording) for part in parts[:-1])])
-    return np.concatenate([part.behind + first for part, first in zip(parts, firsts, strict=True)], axis=1)
+def _joined_mixup_index(parts: Sequence[WindowFeatures]) -> NDArray[np.int64]:
+    """Concatenate `mixup_index` of several parts, shifted to the joined windows."""
+    offsets = np.cumsum([0, *(len(part.recording) for part in parts[:-1])])
+    return np.concatenate([part.mixup_index + first for part, first in zip(parts, offsets, strict=True)], axis=1)
 
 
-def _unusual(logits: Tensor, drawn: Tensor) -> Tensor:
-    """Turn class scores (windows, 521) into shares of what stands out, beside what is heard in the windows as drawn.
+def _relative_class_distribution(logits: Tensor, weights: Tensor) -> Tensor:
+    """Return the softmax of class logits (windows, 521) relative to their mean over the windows.
 
-    The teacher hears a vehicle, speech or music in nearly everything; a drill or a fan has small scores and tells more.
+    The teacher scores vehicle, speech and music high for nearly every window. Subtracting the mean, weighted by the
+    sampling weights (windows,), emphasizes the classes that distinguish a window.
     """
-    return (logits - drawn @ logits).softmax(1)
+    return (logits - weights @ logits).softmax(1)
 
 
-def chances(
+def sampling_weights(
     owners: Sequence[Recording], weights: NDArray[np.float64], shares: Mapping[str, float], *, by_label: bool = True
 ) -> NDArray[np.float64]:
-    """Return how often each window is drawn: every recording of a source and source of a class alike.
+    """Return the probability (windows,) of drawing each window.
+
+    Recordings of a source, and sources of a class, have equal probability.
 
     Args:
         owners: the recording of each window.
-        weights: (windows,) how often a window counts beside the others of its recording.
-        shares: of the draws, by collection.
-        by_label: draw every class of a collection alike, too.
+        weights: (windows,) relative weight of a window among those of its recording.
+        shares: share of the draws by collection.
+        by_label: also give the classes of a collection equal probability.
     """
     levels = [
         [str(owner.path) for owner in owners],
@@ -160,36 +172,39 @@ def chances(
         [f"{owner.collection}/{owner.label}" for owner in owners],
         [owner.collection for owner in owners],
     ]
-    found = weights.copy()
+    result = weights.copy()
     for level in levels if by_label else [level for level in levels if level is not levels[2]]:
         _, group = np.unique(np.array(level), return_inverse=True)
-        found /= np.bincount(group, found)[group]
-    found *= [shares[owner.collection] for owner in owners]
-    return np.asarray(found / found.sum())
+        result /= np.bincount(group, result)[group]
+    result *= [shares[owner.collection] for owner in owners]
+    return np.asarray(result / result.sum())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of the windows, in one of their views each."""
+    """A batch of windows, each in one of its views.
 
-    heard: Tensor
-    """(batch, 1024)."""
+    Attributes:
+        embeddings: (batch, 1024) float32.
+        labels: (batch, labels); a row sums to one, or to less where a mixed-in window has no label.
+        teacher_targets: (batch, 521); a row sums to one.
+    """
+
+    embeddings: Tensor
     labels: Tensor
-    """(batch, labels); rows add up to one, or to less where a part has no label."""
-    names: Tensor
-    """(batch, 521); rows add up to one."""
+    teacher_targets: Tensor
 
 
-def batches(lessons: Lessons, *, steps: int, size: int, seed: int) -> Iterator[Batch]:
-    """Yield so many batches of that size."""
+def batches(data: TrainingData, *, steps: int, size: int, seed: int) -> Iterator[Batch]:
+    """Yield `steps` batches of `size` windows; targets are interpolated by the mixup weights."""
     random = np.random.default_rng(seed)
     for _ in range(steps):
-        rows = random.choice(len(lessons.chances), size=size, p=lessons.chances)
-        view = random.integers(len(lessons.heard), size=size)
-        behind = lessons.behind[view, rows]
-        share = torch.from_numpy(lessons.share[view, rows])[:, None]
+        rows = random.choice(len(data.sampling_weights), size=size, p=data.sampling_weights)
+        view = random.integers(len(data.embeddings), size=size)
+        others = data.mixup_index[view, rows]
+        weight = torch.from_numpy(data.mixup_weight[view, rows])[:, None]
         yield Batch(
-            heard=torch.from_numpy(lessons.heard[view, rows].astype(np.float32)),
-            labels=share * lessons.labels[rows] + (1 - share) * lessons.labels[behind],
-            names=share * lessons.names[rows] + (1 - share) * lessons.names[behind],
+            embeddings=torch.from_numpy(data.embeddings[view, rows].astype(np.float32)),
+            labels=weight * data.labels[rows] + (1 - weight) * data.labels[others],
+            teacher_targets=weight * data.teacher_targets[rows] + (1 - weight) * data.teacher_targets[others],
         )

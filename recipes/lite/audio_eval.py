@@ -1,4 +1,4 @@
-"""How good the `sound` space is on labelled recordings that were held out."""
+"""Measure the `sound` space on labelled recordings that its weights were not trained on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.lite.audio_features import read_sound
+from recipes.lite.audio_features import read_waveform
 from recipes.lite.audio_sources import Recording, read_recordings, select
 from recipes.lite.audio_templates import WORDINGS
-from recipes.lite.audio_weights import rounds_of
+from recipes.lite.audio_weights import held_out_folds
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.audio import LiteAudioEncoder, LiteAudioTextEncoder
@@ -23,8 +23,8 @@ _RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A mean over recordings with its 95 % bootstrap interval over sources."""
+class Estimate:
+    """A mean over recordings and its 95 % bootstrap confidence interval over sources."""
 
     value: float
     low: float
@@ -32,97 +32,103 @@ class Measured:
     recordings: int
 
 
-def unheard(data: Path, folder: Path) -> list[Recording]:
-    """Return the recordings whose sources neither network nor towers in `folder` have learned from.
+def held_out_recordings(data: Path, folder: Path) -> list[Recording]:
+    """Return the recordings whose sources were not used to train the weights in `folder`.
 
     Raises:
-        InvalidInputError: they have learned from all folds, or do not say from which they have not.
+        InvalidInputError: the weights were trained on all folds, or do not say which ones are held out.
         MediaNotFoundError: the recordings are not in `data`.
     """
-    rounds = rounds_of(folder)
-    if rounds["towers"] is None or rounds["network"] != rounds["towers"]:
+    folds = held_out_folds(folder)
+    if folds["towers"] is None or folds["network"] != folds["towers"]:
         raise InvalidInputError(
             f"the sound weights in {folder} cannot be measured on these recordings",
-            why="they have learned from them, or do not say that they have not",
-            fix="train some that leave folds out: python -m recipes.lite.lite_audio --round 3 --out FOLDER …",
+            why="they were trained on all folds, or do not say which folds are held out",
+            fix="train weights with held-out folds: python -m recipes.lite.lite_audio --fold 3 --out FOLDER …",
         )
-    recordings = read_recordings(data, round_number=rounds["towers"])
-    heard = {recording.source for recording in recordings if recording.part != "test"}
-    return [recording for recording in select(recordings, part="test") if recording.source not in heard]
+    recordings = read_recordings(data, fold_id=folds["towers"])
+    training_sources = {recording.source for recording in recordings if recording.part != "test"}
+    return [each for each in select(recordings, part="test") if each.source not in training_sources]
 
 
 def evaluate(parts: Sequence[tuple[Sequence[Recording], Path]]) -> dict[str, dict[str, float]]:
-    """Measure weights on labelled recordings of one collection, by the encoders that users run.
+    """Measure weights on labelled recordings of one collection with the encoders that users run.
 
     Args:
-        parts: recordings and the folder with the weights that are measured on them; a part's recordings and its texts
-            compete among themselves, and the values of all parts are joined.
+        parts: recordings and the folder with the weights to measure on them. Each part is a gallery of its own; the
+            values of all parts are averaged together.
 
     Returns:
-        "text to audio": share of recordings whose most similar text, out of one per class, is of their class, in
-        wordings that training did not see; "text to audio, trained wordings": the same with the labels themselves;
-        "audio to audio": R-precision among all others; "audio to audio, other sources": among other sources' only.
+        "text to audio": share of recordings whose most similar text, of one text per class, is of their class, with
+        held-out wordings; "text to audio, trained wordings": the same with the labels themselves; "audio to audio":
+        R-precision among all other recordings; "audio to audio, other sources": among those of other sources.
     """
     values, sources = [], []
     for recordings, folder in parts:
-        kept, vectors = hear_recordings(recordings, folder)
-        values.append(measure(kept, vectors, LiteAudioTextEncoder(folder).encode))
-        sources += [recording.source for recording in kept]
+        decoded, vectors = encode_recordings(recordings, folder)
+        values.append(measure(decoded, vectors, LiteAudioTextEncoder(folder).encode))
+        sources += [recording.source for recording in decoded]
     return {
-        name: asdict(interval(np.concatenate([found[name] for found in values]), np.array(sources)))
+        name: asdict(bootstrap_estimate(np.concatenate([part[name] for part in values]), np.array(sources)))
         for name in values[0]
     }
 
 
-def measure_background(
+def measure_score_statistics(
     recordings: Sequence[Recording], vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]
 ) -> dict[str, dict[str, float]]:
-    """Return mean and deviation of the similarity of labels and recordings, and of two recordings, of other classes.
+    """Return mean and standard deviation of the similarity of queries and recordings of different classes.
 
     Args:
-        recordings: n with labels.
-        vectors: (n, dim) of them.
-        encode: texts to (texts, dim).
+        recordings: n labelled recordings.
+        vectors: (n, dim), their vectors.
+        encode: maps texts to vectors (texts, dim).
+
+    Returns:
+        The statistics of "text" and "audio" queries.
     """
     labels = np.array([recording.label for recording in recordings])
     texts = [(label, wording) for label in np.unique(labels) for wording in WORDINGS[label].trained]
     text_labels = np.array([label for label, _ in texts])
     text_vectors = encode([wording for _, wording in texts])
-    found = {
+    similarities = {
         "text": (text_vectors @ vectors.T)[text_labels[:, None] != labels],
         "audio": (vectors @ vectors.T)[labels[:, None] != labels],
     }
     return {
         query: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
-        for query, values in found.items()
+        for query, values in similarities.items()
     }
 
 
-def hear_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
-    """Return the recordings that can be decoded, and their vectors (n, dim)."""
-    sounds = [(recording, sound) for recording in recordings if (sound := read_sound(recording.path)) is not None]
+def encode_recordings(recordings: Sequence[Recording], folder: Path) -> tuple[list[Recording], Vectors]:
+    """Return the recordings that can be decoded and their vectors (n, dim)."""
+    pairs = [(each, waveform) for each in recordings if (waveform := read_waveform(each.path)) is not None]
     encoder = LiteAudioEncoder(folder)
-    vectors = np.stack([audio_vector((sound, SAMPLE_RATE), encoder) for _, sound in sounds])
-    return [recording for recording, _ in sounds], vectors
+    vectors = np.stack([audio_vector((waveform, SAMPLE_RATE), encoder) for _, waveform in pairs])
+    return [recording for recording, _ in pairs], vectors
 
 
 def measure(
     recordings: Sequence[Recording], vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return what `evaluate` does, recording by recording, for vectors (recordings, dim) and an encoder of sentences.
+    """Return the metrics of `evaluate` per recording, NaN where a metric is undefined.
 
-    A value is NaN where it says nothing.
+    Args:
+        recordings: n labelled recordings.
+        vectors: (n, dim), their vectors.
+        encode: maps texts to vectors (texts, dim).
     """
     labels = np.array([recording.label for recording in recordings])
     sources = np.array([recording.source for recording in recordings])
-    anywhere = ~np.eye(len(labels), dtype=bool)
+    others = ~np.eye(len(labels), dtype=bool)
     wordings = {str(label): WORDINGS[label] for label in np.unique(labels)}
-    unseen = {label: found.held_out for label, found in wordings.items()}
-    names = {label: found.trained[:1] for label, found in wordings.items()}
+    held_out = {label: each.held_out for label, each in wordings.items()}
+    names = {label: each.trained[:1] for label, each in wordings.items()}
     return {
-        "text to audio": best_text(vectors, labels, encode, unseen),
+        "text to audio": best_text(vectors, labels, encode, held_out),
         "text to audio, trained wordings": best_text(vectors, labels, encode, names),
-        "audio to audio": _r_precision(vectors, labels, anywhere),
+        "audio to audio": _r_precision(vectors, labels, others),
         "audio to audio, other sources": _r_precision(vectors, labels, sources[:, None] != sources),
     }
 
@@ -133,17 +139,20 @@ def best_text(
     encode: Callable[[Sequence[str]], Vectors],
     wordings: Mapping[str, Sequence[str]],
 ) -> NDArray[np.float64]:
-    """Return per recording how often its label wins: the first texts of all in `wordings` compete, then the second."""
+    """Return per recording how often the text of its label is the most similar one.
+
+    The first wordings of all labels compete, then the second ones, and so on.
+    """
     competing = np.array(list(wordings))
-    rounds = [
+    correct = [
         competing[(vectors @ encode(texts).T).argmax(1)] == labels for texts in zip(*wordings.values(), strict=True)
     ]
-    share: NDArray[np.float64] = np.mean(rounds, axis=0)
+    share: NDArray[np.float64] = np.mean(correct, axis=0)
     return share
 
 
 def _r_precision(vectors: Vectors, labels: NDArray[np.str_], allowed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return per recording the share of its class among the nearest R, where R others of its class are allowed."""
+    """Return the R-precision per recording, where R recordings of its class are allowed; NaN if R is 0."""
     relevant = (labels[:, None] == labels) & allowed
     order = np.argsort(-np.where(allowed, vectors @ vectors.T, -np.inf), axis=1, kind="stable")
     ranked = np.take_along_axis(relevant, order, axis=1)
@@ -152,15 +161,15 @@ def _r_precision(vectors: Vectors, labels: NDArray[np.str_], allowed: NDArray[np
     return np.where(count > 0, (ranked & within).sum(1) / np.maximum(count, 1), np.nan)
 
 
-def interval(values: NDArray[np.float64], sources: NDArray[np.str_]) -> Measured:
-    """Return the mean of values (n,) that are known, not NaN, and how sure it is.
+def bootstrap_estimate(values: NDArray[np.float64], sources: NDArray[np.str_]) -> Estimate:
+    """Return the mean of the values (n,) that are not NaN, with its confidence interval.
 
-    Sources are resampled, not recordings: slices of one recording resemble each other.
+    Sources are resampled instead of recordings, because slices of one recording resemble each other.
     """
-    known = ~np.isnan(values)
-    _, group = np.unique(sources[known], return_inverse=True)
-    sums, counts = np.bincount(group, values[known]), np.bincount(group)
-    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), (2.5, 97.5))
-    value, low, high = (round(float(number), 3) for number in (values[known].mean(), low, high))
-    return Measured(value, low, high, int(known.sum()))
+    defined = ~np.isnan(values)
+    _, group = np.unique(sources[defined], return_inverse=True)
+    sums, counts = np.bincount(group, values[defined]), np.bincount(group)
+    resamples = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    low, high = np.percentile(sums[resamples].sum(1) / counts[resamples].sum(1), (2.5, 97.5))
+    value, low, high = (round(float(number), 3) for number in (values[defined].mean(), low, high))
+    return Estimate(value, low, high, int(defined.sum()))

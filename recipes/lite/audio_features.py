@@ -1,10 +1,10 @@
-"""What is computed once and kept: windows of sound, as recorded and disturbed, and the teacher's features of them."""
+"""Compute and cache the log-mel windows of recordings, in several views, and the teacher's features of them."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from recipes.lite.audio_augmentation import disturb, mix
+from recipes.lite.audio_augmentation import augment, mix
 from recipes.lite.audio_sources import Recording
 from recipes.lite.yamnet import WIDTH, YamnetTrunk
 from var_plugin.encoders.audio_features import Windows, root_mean_square
@@ -24,127 +24,141 @@ from var_plugin.encoders.lite.networks import AudioCNN, LogMel
 from var_plugin.errors import VarPluginError
 from var_plugin.media.audio import read_audio
 
-LONGEST = 5.0
+MAX_SECONDS = 5.0
 """Seconds of a recording of a collection that are used."""
-_LONGEST_EFFECT = 20.0
-"""Of a sound effect: places and pieces of music change as they go on."""
-_EFFECTS = ("named", "effects")
+_MAX_EFFECT_SECONDS = 20.0
+"""Seconds of a sound effect that are used: ambiences and music change over time."""
+_EFFECT_COLLECTIONS = ("named", "effects")
 
-_VIEWS = 2
-"""Disturbed versions of every window."""
-_MIXED = 0.5
-"""Share of them with another sound behind."""
+_AUGMENTED_VIEWS = 2
+_MIX_PROBABILITY = 0.5
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class SoundFeatures:
+class WindowFeatures:
     """Arrays for the windows of some recordings.
 
     Attributes:
-        recording: (windows,) int64, the place of a window's recording in the list they were computed from.
+        recording: (windows,) int64, position of the window's recording in the list that was read.
         loudness: (windows,) float32, root mean square.
-        log_mel: (views, windows, 96, 64) float16; view 0 is as recorded.
-        features: (windows, 1024) float16, the teacher's of view 0.
-        behind: (views, windows) int64, the window that sounds behind this one; the window itself where none does.
-        share: (views, windows) float32, of the energy that is the window's own.
+        log_mel: (views, windows, 96, 64) float16; view 0 is unmodified.
+        features: (windows, 1024) float16, the teacher's features of view 0.
+        mixup_index: (views, windows) int64, the window that is mixed in; the window itself if none is.
+        mixup_weight: (views, windows) float32, share of the energy that is the window's own.
     """
 
     recording: NDArray[np.int64]
     loudness: NDArray[np.float32]
     log_mel: NDArray[np.float16]
     features: NDArray[np.float16]
-    behind: NDArray[np.int64]
-    share: NDArray[np.float32]
+    mixup_index: NDArray[np.int64]
+    mixup_weight: NDArray[np.float32]
 
 
-def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) -> SoundFeatures:
-    """Compute the features of the recordings into `folder`, or open what is there; nothing is held in memory."""
+_FILES = {
+    "recording": "recording.npy", "loudness": "loudness.npy", "log_mel": "log_mel.npy", "features": "features.npy",
+    "mixup_index": "behind.npy", "mixup_weight": "share.npy",
+}  # fmt: skip
+"""File in the cache folder by attribute of `WindowFeatures`."""
+
+
+def cached_features(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) -> WindowFeatures:
+    """Return the features of the recordings, memory-mapped from `folder`; compute them if it does not exist."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
             _compute(recordings, trunk, Path(unfinished))
             Path(unfinished).rename(folder)
-    names = [field.name for field in fields(SoundFeatures)]
-    return SoundFeatures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+    return WindowFeatures(**{name: np.load(folder / file, mmap_mode="r") for name, file in _FILES.items()})
 
 
 @torch.inference_mode()
-def hear(network: AudioCNN, features: SoundFeatures) -> NDArray[np.float16]:
-    """Return what the network makes of every view of every window, (views, windows, 1024)."""
-    heard = np.zeros((*features.log_mel.shape[:2], WIDTH), np.float16)
+def encode_windows(network: AudioCNN, features: WindowFeatures) -> NDArray[np.float16]:
+    """Return the network's embeddings of every view of every window, (views, windows, 1024)."""
+    embeddings = np.zeros((*features.log_mel.shape[:2], WIDTH), np.float16)
     for view, windows in enumerate(features.log_mel):
         for start in range(0, len(windows), _BATCH):
             batch = torch.from_numpy(windows[start : start + _BATCH].astype(np.float32))
-            heard[view, start : start + _BATCH] = network(batch).numpy()
-    return heard
+            embeddings[view, start : start + _BATCH] = network(batch).numpy()
+    return embeddings
 
 
-def read_sound(path: Path, longest: float = LONGEST) -> AudioArray | None:
-    """Return the first seconds of a file, or None where it holds no sound that can be decoded."""
+def read_waveform(path: Path, max_seconds: float = MAX_SECONDS) -> AudioArray | None:
+    """Return the first seconds of a file, or None if it has no decodable audio or only digital silence."""
     try:
-        sound = read_audio(path, end=longest)
+        waveform = read_audio(path, end=max_seconds)
     except VarPluginError:
         return None
-    return sound if len(sound) and np.abs(sound).max() > 0 else None
+    return waveform if len(waveform) and np.abs(waveform).max() > 0 else None
 
 
 @torch.inference_mode()
 def _compute(recordings: Sequence[Recording], trunk: YamnetTrunk, folder: Path) -> None:
-    """Write one array per attribute of `SoundFeatures`, view by view."""
-    windows, own, loudness = _windows(recordings)
+    """Write one array per attribute of `WindowFeatures`, view by view."""
+    windows, owners, loudness = _windows(recordings)
     count = len(windows)
-    np.save(folder / "recording.npy", own)
-    np.save(folder / "loudness.npy", loudness)
-    log_mel = _create(folder / "log_mel.npy", np.float16, (1 + _VIEWS, *windows.shape))
-    features = _create(folder / "features.npy", np.float16, (count, WIDTH))
-    behind = _create(folder / "behind.npy", np.int64, (1 + _VIEWS, count))
-    share = _create(folder / "share.npy", np.float32, (1 + _VIEWS, count))
-    for number in tqdm(range(1 + _VIEWS), desc="views"):
-        torch.manual_seed(number)
-        behind[number] = _neighbours(count) if number else np.arange(count)
-        for places in np.array_split(np.arange(count), -(-count // _BATCH)):
-            own_sound, other = windows[places].float(), behind[number, places]
-            view, share[number, places] = _view(own_sound, windows[other].float(), other != places)
-            heard = disturb(view) if number else own_sound
-            log_mel[number, places] = heard.numpy()
-            if not number:
-                features[places] = trunk(heard).numpy()
+    np.save(folder / _FILES["recording"], owners)
+    np.save(folder / _FILES["loudness"], loudness)
+    log_mel = _create(folder / _FILES["log_mel"], np.float16, (1 + _AUGMENTED_VIEWS, *windows.shape))
+    features = _create(folder / _FILES["features"], np.float16, (count, WIDTH))
+    mixup_index = _create(folder / _FILES["mixup_index"], np.int64, (1 + _AUGMENTED_VIEWS, count))
+    mixup_weight = _create(folder / _FILES["mixup_weight"], np.float32, (1 + _AUGMENTED_VIEWS, count))
+    for view in tqdm(range(1 + _AUGMENTED_VIEWS), desc="views"):
+        torch.manual_seed(view)
+        mixup_index[view] = _mixup_partners(count) if view else np.arange(count)
+        for rows in np.array_split(np.arange(count), -(-count // _BATCH)):
+            originals, partners = windows[rows].float(), mixup_index[view, rows]
+            mixed, mixup_weight[view, rows] = _mix_some(originals, windows[partners].float(), partners != rows)
+            result = augment(mixed) if view else originals
+            log_mel[view, rows] = result.numpy()
+            if not view:
+                features[rows] = trunk(result).numpy()
 
 
 def _create(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array that lies in the file, so that it need not fit into memory."""
+    """Return a memory-mapped array, so that it need not fit into memory."""
     return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
 
 
-def _neighbours(count: int) -> NDArray[np.int64]:
-    """Return for each of so many windows another one to sound behind it, or itself."""
+def _mixup_partners(count: int) -> NDArray[np.int64]:
+    """Return a random partner (count,) for each window, or the window itself where nothing is mixed in."""
     itself = torch.arange(count)
-    behind: NDArray[np.int64] = torch.where(torch.rand(count) < _MIXED, torch.randperm(count), itself).numpy()
-    return behind
+    partners: NDArray[np.int64] = torch.where(
+        torch.rand(count) < _MIX_PROBABILITY, torch.randperm(count), itself
+    ).numpy()
+    return partners
 
 
-def _view(own: Tensor, other: Tensor, mixed: NDArray[np.bool_]) -> tuple[Tensor, NDArray[np.float32]]:
-    """Return windows, some of them with the other behind, and the share of the energy that is their own."""
-    mixture, share = mix(own, other)
-    chosen = torch.from_numpy(mixed)
-    found = torch.where(chosen[:, None, None], mixture, own)
-    return found, np.asarray(torch.where(chosen, share, 1.0).numpy(), np.float32)
+def _mix_some(windows: Tensor, partners: Tensor, mixed: NDArray[np.bool_]) -> tuple[Tensor, NDArray[np.float32]]:
+    """Mix the partners into the windows where `mixed` is true.
+
+    Returns:
+        The windows (batch, 96, 64) and the share (batch,) of their energy that is their own.
+    """
+    mixture, share = mix(windows, partners)
+    mask = torch.from_numpy(mixed)
+    result = torch.where(mask[:, None, None], mixture, windows)
+    return result, np.asarray(torch.where(mask, share, 1.0).numpy(), np.float32)
 
 
 def _windows(recordings: Sequence[Recording]) -> tuple[Tensor, NDArray[np.int64], NDArray[np.float32]]:
-    """Return the log-mel of all windows, (windows, 96, 64) float16, the places of their recordings, their loudness."""
+    """Cut all recordings into windows.
+
+    Returns:
+        The log-mel windows (windows, 96, 64) float16, the position of each one's recording, and their loudness.
+    """
     mel = LogMel()
-    found: list[Tensor] = []
-    own: list[int] = []
+    log_mel: list[Tensor] = []
+    owners: list[int] = []
     loudness: list[NDArray[np.float32]] = []
-    for place, recording in enumerate(tqdm(recordings, desc="sounds")):
-        sound = read_sound(recording.path, _LONGEST_EFFECT if recording.collection in _EFFECTS else LONGEST)
-        if sound is None:
+    for position, recording in enumerate(tqdm(recordings, desc="recordings")):
+        limit = _MAX_EFFECT_SECONDS if recording.collection in _EFFECT_COLLECTIONS else MAX_SECONDS
+        waveform = read_waveform(recording.path, limit)
+        if waveform is None:
             continue
-        cut = Windows([sound], LiteAudioEncoder.window, LiteAudioEncoder.hop)
-        samples = np.stack([window for _, window in cut])
-        found.append(mel(torch.from_numpy(samples)).half())
-        own += [place] * len(samples)
+        samples = np.stack([part for _, part in Windows([waveform], LiteAudioEncoder.window, LiteAudioEncoder.hop)])
+        log_mel.append(mel(torch.from_numpy(samples)).half())
+        owners += [position] * len(samples)
         loudness.append(root_mean_square(samples))
-    return torch.cat(found), np.array(own), np.concatenate(loudness)
+    return torch.cat(log_mel), np.array(owners), np.concatenate(loudness)

@@ -1,7 +1,6 @@
-"""How people say what they hear: sentences for training, and others that training never sees.
+"""Wordings of sound classes, for training and for evaluation only.
 
-`WORDINGS` belong to the labels of the collections, `ALIASES` to names of AudioSet classes that matter to someone who
-watches over a place.
+`WORDINGS` belong to the labels of the collections, `ALIASES` to names of AudioSet classes that matter in surveillance.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ TEMPLATES = (
     "{}", "the sound of {}", "{} in the background", "a recording of {}", "you can hear {}", "{} outside",
     "there is {}", "{}, loud and close", "{} far away",
 )  # fmt: skip
-"""What surrounds a name or a wording in training."""
+"""Templates that a name or a wording is put into for training."""
 
 
 @dataclass(frozen=True)
 class Wordings:
-    """What one class of sounds is called: in training, and only in evaluation."""
+    """The wordings of one class: for training, and held out for evaluation."""
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -152,7 +151,7 @@ WORDINGS = {
          "music in a pedestrian zone"),
     ),
 }  # fmt: skip
-"""By label."""
+"""The wordings by label."""
 
 ALIASES = {
     "Screaming": ("a scream", "someone screams", "a woman screaming", "a person screams for help", "a shriek"),
@@ -199,4 +198,4 @@ ALIASES = {
     "Cough": ("someone coughs", "a cough"),
     "Bell": ("a bell rings", "bells"),
 }
-"""By name of the AudioSet class, besides the name itself."""
+"""Wordings by name of the AudioSet class, in addition to the name itself."""

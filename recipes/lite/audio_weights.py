@@ -1,4 +1,4 @@
-"""The files of the `sound` space's weights: the tensors, how they were made, and what they have not learned from."""
+"""Write and read the weight files of the `sound` space, and which folds the weights were not trained on."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from recipes.lite.yamnet import WIDTH as FEATURES
 from var_plugin.encoders.lite.audio import LiteAudioWeights
 
 if TYPE_CHECKING:
-    from recipes.lite.lite_audio import Recipe, SoundModel
+    from recipes.lite.lite_audio import AudioModel, Recipe
 
 _WEIGHTS, _CONFIGURATION = "sound.safetensors", "sound.json"
+_FOLD_IDS = "folds"
+"""Key in `sound.json`."""
 
 
-def rounds_of(folder: Path) -> dict[str, int | None]:
-    """Return the round whose folds the "network" has not learned from, and that of the "towers".
+def held_out_folds(folder: Path) -> dict[str, int | None]:
+    """Return the id of the folds that the "network" was not trained on, and the same for the "towers".
 
-    None stands for what has learned from all folds, or does not say.
+    None means that all folds were used or that the weights do not say.
     """
-    found: dict[str, int | None] = LiteAudioWeights(folder).configuration.get("folds", {})
-    return {part: found.get(part) for part in ("network", "towers")}
+    fold_ids: dict[str, int | None] = LiteAudioWeights(folder).configuration.get(_FOLD_IDS, {})
+    return {part: fold_ids.get(part) for part in ("network", "towers")}
 
 
-def save(model: SoundModel, folder: Path, recipe: Recipe, rounds: Mapping[str, int | None]) -> None:
-    """Write `sound.safetensors` and `sound.json`, in which `note` has still to tell what was measured.
+def save(model: AudioModel, folder: Path, recipe: Recipe, fold_ids: Mapping[str, int | None]) -> None:
+    """Write `sound.safetensors` and `sound.json`; add the measured statistics afterwards with `update_configuration`.
 
     Args:
-        model: what was trained.
-        folder: where to.
-        recipe: how.
-        rounds: as `rounds_of` returns them.
+        model: the trained model.
+        folder: where to write the files.
+        recipe: the hyperparameters, stored in `sound.json`.
+        fold_ids: the held-out folds, as `held_out_folds` returns them.
     """
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -50,14 +52,14 @@ def save(model: SoundModel, folder: Path, recipe: Recipe, rounds: Mapping[str, i
         "sentence_tower": {"hidden": recipe.sentence_hidden, "dim": recipe.dim},
         "audio_input": "16 kHz mono float32 in -1…1; 64 mel bands, 125 to 7500 Hz; windows of 0.975 s every 0.48 s",
         "recipe": asdict(recipe),
-        "folds": dict(rounds),
+        _FOLD_IDS: dict(fold_ids),
     }
     _write_configuration(folder, configuration)
 
 
-def note(folder: Path, **measured: dict[str, dict[str, float]]) -> None:
-    """Note the `background` of `measure_background` and the `confidence` of `fit_confidences`."""
-    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | measured)
+def update_configuration(folder: Path, **values: dict[str, dict[str, float]]) -> None:
+    """Add the measured `score_statistics` and the fitted `calibrators` to `sound.json`."""
+    _write_configuration(folder, json.loads((folder / _CONFIGURATION).read_text()) | values)
 
 
 def _write_configuration(folder: Path, configuration: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""CCTV fights (Aktı, Tataroğlu and Ekenel 2019, MIT): short clips of fights and of ordinary life from real cameras."""
+"""Read CCTV fights (Aktı, Tataroğlu and Ekenel 2019, MIT): short clips of fights and of ordinary life from cameras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDERS = {"fight": True, "noFight": False}
 
 @dataclass(frozen=True)
 class FightClip:
-    """One clip, a fight or none, and the film or data set it was cut from: parts are divided by source."""
+    """A clip, whether it shows a fight, and the video or data set that it was cut from, its source."""
 
     path: Path
     fight: bool
@@ -23,15 +23,17 @@ class FightClip:
 def read_cctv_fights(folder: Path) -> list[FightClip]:
     """Read the clips in `fight/` and `noFight/` and their sources in `videos.txt`, in order of name.
 
-    `videos.txt` lists the clips below the address of their film; the last lines name two data sets and a range of clips
-    each. A clip that it does not mention is a source of its own.
+    `videos.txt` lists the clips below the address of their video. The last lines name two data sets and a range of
+    clips each. A clip that is not listed is a source of its own.
 
     Raises:
-        MediaNotFoundError: the folder holds no `videos.txt`.
+        MediaNotFoundError: the folder has no `videos.txt`.
     """
     table = folder / "videos.txt"
     if not table.is_file():
-        raise MediaNotFoundError(f"no {table}", why="cctv_fights is not there", fix="see recipes/lite/README.md")
+        raise MediaNotFoundError(
+            f"no {table}", why="the folder does not contain cctv_fights", fix="see recipes/lite/README.md"
+        )
     sources = _sources(table.read_text())
     return [
         FightClip(path, fight, sources.get(path.stem, path.stem))
@@ -41,14 +43,14 @@ def read_cctv_fights(folder: Path) -> list[FightClip]:
 
 
 def _sources(table: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    film = ""
+    sources: dict[str, str] = {}
+    video = ""
     for line in table.splitlines():
         if line.startswith("http"):
-            film = line.strip()
+            video = line.strip()
         elif clip := re.match(r"(n?o?fi\d+):", line):
-            found[clip[1]] = film
+            sources[clip[1]] = video
         elif span := re.match(r"nofi(\d+) - nofi(\d+) : (.+)", line):
             for number in range(int(span[1]), int(span[2]) + 1):
-                found.setdefault(f"nofi{number:03}", span[3].strip())
-    return found
+                sources.setdefault(f"nofi{number:03}", span[3].strip())
+    return sources

@@ -1,4 +1,4 @@
-"""Flickr8k (Hodosh, Young and Hockenmaier 2013): images with five captions each, and how they are divided here."""
+"""Read Flickr8k (Hodosh, Young and Hockenmaier 2013), images with five captions each, and split it into parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HELD_OUT = 1000  # images in each of validation and test
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """Some images with their captions, five per image, in the same order."""
+    """Images and their captions, five per image, in the same order."""
 
     paths: tuple[Path, ...]
     captions: tuple[tuple[str, ...], ...]
@@ -37,27 +37,29 @@ class CaptionedImages:
 
 
 def read_flickr8k(folder: Path) -> dict[Part, CaptionedImages]:
-    """Read `captions.csv` (columns image, caption) and divide by image.
+    """Read `captions.csv` (columns image, caption) and split by image.
 
-    The order is that of the hashes of the file names: the first 1,000 are for tests, the next 1,000 for validation, the
-    rest for training.
+    Images are sorted by the hash of their file names. The first 1,000 are the test part, the next 1,000 the validation
+    part, the rest the training part.
 
     Raises:
-        MediaNotFoundError: the folder holds no `captions.csv`.
+        MediaNotFoundError: the folder has no `captions.csv`.
     """
     table = folder / "captions.csv"
     if not table.is_file():
-        raise MediaNotFoundError(f"no {table}", why="Flickr8k is not there", fix="see recipes/lite/README.md")
+        raise MediaNotFoundError(
+            f"no {table}", why="the folder does not contain Flickr8k", fix="see recipes/lite/README.md"
+        )
     captions: dict[str, list[str]] = defaultdict(list)
     with table.open(newline="") as file:
         for row in csv.DictReader(file):
             captions[row["image"]].append(row["caption"])
     names = sorted(captions, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
-    def part(chosen: Sequence[str]) -> CaptionedImages:
+    def part(members: Sequence[str]) -> CaptionedImages:
         return CaptionedImages(
-            tuple(folder / "images" / name for name in chosen),
-            tuple(tuple(captions[name][:CAPTIONS]) for name in chosen),
+            tuple(folder / "images" / name for name in members),
+            tuple(tuple(captions[name][:CAPTIONS]) for name in members),
         )
 
     return {
@@ -74,10 +76,10 @@ def read_image(path: Path) -> ImageArray:
 
 
 def random_view(image: ImageArray, random: np.random.Generator) -> ImageArray:
-    """Return the image cropped, perhaps mirrored, in other light, at its own size.
+    """Return the image randomly cropped, mirrored and changed in brightness and colour, at its own size.
 
-    More is cut from the height than from the width: camera frames of 16:9 are squeezed into a square, so what they show
-    is narrower than in photographs.
+    More is cropped from the height than from the width: camera frames of 16:9 are squeezed into a square, so objects in
+    them are narrower than in Flickr8k.
     """
     height, width = image.shape[:2]
     crop_height, crop_width = random.uniform(0.7, 1) * height, random.uniform(0.8, 1) * width

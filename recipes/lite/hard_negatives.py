@@ -1,8 +1,8 @@
-"""Do the words "people fighting" find fights before hugs, dances and sport, which are people who move as well?
+"""Measure whether the text "people fighting" ranks fights above hugs, dances and sport.
 
-Such images come from the test part of Flickr8k, by their captions; the fights from cctv_fights, each seen by a model
-that was trained on other sources. An image has no motion, so it is compared in three ways: as an image, as a film in
-which nothing moves, and as one of a moving camera.
+These images are from the test part of Flickr8k, selected by their captions. The fights are from cctv_fights, each
+encoded by a model that was not trained on its source. An image has no motion, so it is compared in three ways: as an
+image, as a static video, and as a video from a moving camera.
 """
 
 from __future__ import annotations
@@ -31,60 +31,71 @@ _LIVELY = re.compile(
     r"gymnast\w*|race|jump\w*)\b",
     re.IGNORECASE,
 )
-_SAYING_SO = 2
-"""Of an image's five captions, so many must."""
+_MIN_CAPTIONS = 2
+"""Minimum number of an image's five captions that must match."""
 
 
-def lively(images: CaptionedImages) -> list[Path]:
-    """Return the images whose captions speak of hugs, dances, jumps or sport."""
+def lively_images(images: CaptionedImages) -> list[Path]:
+    """Return the images whose captions mention hugs, dances, jumps or sport."""
     return [
         path
         for path, captions in zip(images.paths, images.captions, strict=True)
-        if sum(bool(_LIVELY.search(caption)) for caption in captions) >= _SAYING_SO
+        if sum(bool(_LIVELY.search(caption)) for caption in captions) >= _MIN_CAPTIONS
     ]
 
 
 def compare(
-    model: ResidualAlanModel, words: Vectors, stills: Vectors, examples: Examples, left: list[int]
+    model: ResidualAlanModel, words: Vectors, images: Vectors, examples: Examples, held_out: list[int]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return for each fight among the clips left out, and each still (n, d), whether the fight is nearer to the words.
+    """Return for each held-out fight and each image whether the fight is more similar to the text.
+
+    Args:
+        model: a model that was not trained on the held-out clips.
+        words: (dim,), the vector of the text.
+        images: (images, d), vectors in the `scene` space.
+        examples: the features of the clips.
+        held_out: indices of the held-out clips.
 
     Returns:
-        (fights, stills) in each way of seeing a still.
+        An array (fights, images) for each way of encoding an image.
     """
     fights = np.array(
         [
-            l2_normalize(lite_alan.fold_clips(model, lite_alan.as_looked_at(examples.samples[index])).mean(axis=0))
+            l2_normalize(lite_alan.fold_clips(model, lite_alan.at_index_rate(examples.samples[index])).mean(axis=0))
             @ words
-            for index in left
+            for index in held_out
             if examples.clips[index].fight
         ]
     )
     random = np.random.default_rng(0)
 
-    def film(scenes: Samples) -> Vectors:
-        rows = random.integers(0, len(scenes), len(stills))
-        return lite_alan.fold_clips(model, Samples(stills, scenes.motion[rows]))
+    def as_video(scenes: Samples) -> Vectors:
+        rows = random.integers(0, len(scenes), len(images))
+        return lite_alan.fold_clips(model, Samples(images, scenes.motion[rows]))
 
     with torch.inference_mode():
-        images = np.asarray(model.clips(torch.from_numpy(stills)).numpy())
-    shown = {"as images": images, "as still film": film(examples.still), "as moving film": film(examples.camera)}
-    return {name: fights[:, None] > (vectors @ words)[None] for name, vectors in shown.items()}
+        vectors = np.asarray(model.clips(torch.from_numpy(images)).numpy())
+    ways = {
+        "as images": vectors,
+        "as static video": as_video(examples.still),
+        "as moving video": as_video(examples.camera),
+    }
+    return {name: fights[:, None] > (others @ words)[None] for name, others in ways.items()}
 
 
 def main() -> None:
-    """Print, in percent, how many pairs of a fight and another image are ranked right."""
+    """Print the percentage of pairs of a fight and an image that are ranked correctly."""
     arguments = measuring_parser("hard_negatives", main.__doc__).parse_args()
     data, text = read_data(arguments, arguments.weights), LiteTextEncoder(arguments.weights)
     sentences = read_sentences(arguments.uca, data.images["train"])
-    stills = data.stills.encode([read_image(path) for path in lively(data.images["test"])])
-    found: dict[str, list[NDArray[np.bool_]]] = {}
-    for model, left in lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe()):
+    images = data.image_encoder.encode([read_image(path) for path in lively_images(data.images["test"])])
+    results: dict[str, list[NDArray[np.bool_]]] = {}
+    for model, held_out in lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe()):
         words = lite_alan.encode_texts(model, text, [WORDS])[0]
-        for name, right in compare(model, words, stills, data.examples, left).items():
-            found.setdefault(name, []).append(right)
-    print(f"{len(stills)} images of hugs, dances, jumps and sport; pairs ranked right, percent:")
-    for name, parts in found.items():
+        for name, correct in compare(model, words, images, data.examples, held_out).items():
+            results.setdefault(name, []).append(correct)
+    print(f"{len(images)} images of hugs, dances, jumps and sport; pairs ranked correctly, percent:")
+    for name, parts in results.items():
         print(f"{name}: {100 * np.concatenate(parts).mean():.1f}")
 
 

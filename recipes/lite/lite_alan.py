@@ -1,7 +1,7 @@
-"""Train the lite ALAN on fights and ordinary life, or measure it; how to run it stands in README.md beside this file.
+"""Train the lite ALAN on fights and ordinary life, or measure it. README.md beside this file gives the commands.
 
-In order: the motion stream, how much texts listen to it, the detector, its calibration. Every figure is measured on
-sources that were not trained on; the shipped weights are then trained on all of them by the same recipe.
+The steps are the motion stream, the motion part of texts, the detector, and its calibration. All figures are measured
+on held-out sources. The final weights are then trained on all sources by the same recipe.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from recipes.lite.alan_detector import DetectorRecipe, train_detector
 from recipes.lite.alan_examples import RATE, Examples, Samples
 from recipes.lite.alan_motion import (
     KINDS,
-    Linear,
+    LinearMap,
     Sentences,
-    cross_fitted,
-    fit_listening,
+    cross_fit_motion,
     fit_motion,
+    fit_text_motion,
     read_sentences,
 )
 from recipes.lite.flickr8k import CaptionedImages, read_image
@@ -40,13 +40,13 @@ from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncode
 from var_plugin.encoders.weights import LITE
 from var_plugin.errors import exit_on_error
 
-_BACKGROUND = 500
+_QUERIES = 500
 _FOLDS = 6
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every number of the training; chosen by cross-validation over sources."""
+    """Hyperparameters; chosen by cross-validation over sources."""
 
     detector: DetectorRecipe = field(default_factory=DetectorRecipe)
     model: dict[str, Any] = field(
@@ -57,13 +57,13 @@ class Recipe:
         }
     )  # fmt: skip
     shortcut: float = 2.0
-    """How much the detector's logit is what the motion regression says for a fight and against calm."""
+    """Weight of the motion regression's logits for fights (+) and calm (-) in the detector's logit."""
     anomaly_share: float = 0.5
-    """How far the vector of a whole video moves towards its anomaly-led clips."""
+    """Weight of the anomaly-led clips in the vector of a whole video."""
 
 
-def fit(examples: Examples, chosen: Sequence[int], sentences: Sentences, recipe: Recipe) -> ResidualAlanModel:
-    """Train a model on the chosen clips."""
+def fit(examples: Examples, indices: Sequence[int], sentences: Sentences, recipe: Recipe) -> ResidualAlanModel:
+    """Train a model on the given clips."""
     torch.manual_seed(recipe.detector.seed)
     model: ResidualAlanModel = ResidualAlanModel(
         ResidualAlanConfig(
@@ -71,37 +71,42 @@ def fit(examples: Examples, chosen: Sequence[int], sentences: Sentences, recipe:
             sentence_dim=SENTENCE_WIDTH, **recipe.model,
         )
     )  # fmt: skip
-    _fill(model.motion, fit_motion(examples, chosen))
-    _fill(model.listening, fit_listening(sentences))
-    if model.shortcut is not None:  # it sees folded clips, whose motion is divided by √2
+    _fill(model.motion, fit_motion(examples, indices))
+    _fill(model.listening, fit_text_motion(sentences))
+    if model.shortcut is not None:  # its inputs are folded clips, whose motion is divided by √2
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("fight")], recipe.shortcut * 2**0.5)
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("calm")], -recipe.shortcut * 2**0.5)
     torch.nn.init.constant_(model.anomaly_share, recipe.anomaly_share)
     random = np.random.default_rng(recipe.detector.seed)
-    train_detector(model, StreamMaker(cross_fitted(examples, chosen), chosen, random), recipe.detector)
+    train_detector(model, StreamMaker(cross_fit_motion(examples, indices), indices, random), recipe.detector)
     model.eval()
     return model
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What models trained on other sources make of every clip."""
+    """Outputs for every clip of the model that was not trained on its source.
+
+    Attributes:
+        vectors: (clips, dim), each clip as one video vector.
+        logits: per clip, the detector's uncalibrated logits of its samples.
+        fights: (clips,) which clips are fights.
+        sources: the source of each clip.
+    """
 
     vectors: Vectors
-    """(clips, dim): each as one video vector."""
     logits: tuple[Vectors, ...]
-    """Per clip, the detector's logits at its samples, before calibration."""
     fights: NDArray[np.bool_]
     sources: tuple[str, ...]
 
 
 def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> HeldOut:
-    """Train a model on five sixths of the sources, apply it to the rest, six times."""
+    """Train six models, each on five sixths of the sources, and apply each to the other sources."""
     vectors: dict[int, Vectors] = {}
     logits: dict[int, Vectors] = {}
-    for model, left in fold_models(examples, sentences, recipe):
-        for index in left:
-            clips = fold_clips(model, as_looked_at(examples.samples[index]))
+    for model, held_out in fold_models(examples, sentences, recipe):
+        for index in held_out:
+            clips = fold_clips(model, at_index_rate(examples.samples[index]))
             vectors[index] = l2_normalize(clips.mean(axis=0))
             logits[index] = detector_logits(model, clips)
     order = range(len(examples.clips))
@@ -116,24 +121,24 @@ def cross_validate(examples: Examples, sentences: Sentences, recipe: Recipe) -> 
 def fold_models(
     examples: Examples, sentences: Sentences, recipe: Recipe
 ) -> Iterator[tuple[ResidualAlanModel, list[int]]]:
-    """Yield a model for each fold, with the indices of the clips whose sources it was not trained on."""
-    for number, (chosen, left) in enumerate(folds(examples)):
-        yield fit(examples, chosen, sentences, recipe), left
+    """Yield the model of each fold and the indices of its held-out clips."""
+    for number, (indices, held_out) in enumerate(folds(examples)):
+        yield fit(examples, indices, sentences, recipe), held_out
         print(f"fold {number + 1} of {_FOLDS} done", flush=True)
 
 
 def folds(examples: Examples) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield indices of clips to train on and of clips of all other sources."""
+    """Yield the indices of the training clips and of the held-out clips, which have other sources."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     fights = np.array([clip.fight for clip in examples.clips])
     sources = [clip.source for clip in examples.clips]
-    for chosen, left in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(fights, fights, sources):
-        yield chosen.tolist(), left.tolist()
+    for indices, held_out in StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(fights, fights, sources):
+        yield indices.tolist(), held_out.tolist()
 
 
 def calibrate(held_out: HeldOut) -> tuple[float, float]:
-    """Return slope and offset that turn the detector's logits into even odds of a fight (Platt 1999)."""
+    """Return slope and offset of the Platt scaling (1999) of the detector's logits, for balanced classes."""
     from sklearn.linear_model import LogisticRegression
 
     logits = np.concatenate(held_out.logits)
@@ -144,45 +149,45 @@ def calibrate(held_out: HeldOut) -> tuple[float, float]:
 
 
 def measure(held_out: HeldOut, model: ResidualAlanModel, text: LiteTextEncoder) -> dict[str, Any]:
-    """Return the area under the curve of fights against no fights, with intervals over sources.
+    """Return the AUC of fights against other clips, with 95 % confidence intervals over sources.
 
-    The texts' vectors do not depend on the fold: no clip takes part in them.
+    The vectors of the texts do not depend on the fold, because they are not fitted to clips.
     """
-    found = {"clip anomaly score": np.array([logits.max() for logits in held_out.logits])}
+    scores = {"clip anomaly score": np.array([logits.max() for logits in held_out.logits])}
     for query in (MOTION_WORDINGS["fight"].trained[0], *MOTION_WORDINGS["fight"].held_out):
-        found[f'text "{query}"'] = held_out.vectors @ encode_texts(model, text, [query])[0]
-    return {name: _with_interval(scores, held_out) for name, scores in found.items()}
+        scores[f'text "{query}"'] = held_out.vectors @ encode_texts(model, text, [query])[0]
+    return {name: _with_interval(values, held_out) for name, values in scores.items()}
 
 
 def _with_interval(scores: Vectors, held_out: HeldOut, draws: int = 1000) -> dict[str, float]:
-    """Return the area and its 95 % interval; whole sources are drawn, since clips of one source resemble each other."""
+    """Return the AUC and its 95 % confidence interval; sources are resampled, since their clips resemble each other."""
     from sklearn.metrics import roc_auc_score
 
     random = np.random.default_rng(0)
     names, source = np.unique(held_out.sources, return_inverse=True)
-    areas = []
+    aucs = []
     for _ in range(draws):
         rows = np.concatenate([np.flatnonzero(source == name) for name in random.integers(0, len(names), len(names))])
-        areas.append(roc_auc_score(held_out.fights[rows], scores[rows]))
-    low, high = np.percentile(areas, [2.5, 97.5])
-    found = {"area": roc_auc_score(held_out.fights, scores), "low": low, "high": high}
-    return {name: round(float(value), 3) for name, value in found.items()}
+        aucs.append(roc_auc_score(held_out.fights[rows], scores[rows]))
+    low, high = np.percentile(aucs, [2.5, 97.5])
+    result = {"auc": roc_auc_score(held_out.fights, scores), "low": low, "high": high}
+    return {name: round(float(value), 3) for name, value in result.items()}
 
 
-def measure_background(
+def measure_score_statistics(
     model: ResidualAlanModel,
     text: LiteTextEncoder,
-    stills: LiteImageEncoder,
+    image_encoder: LiteImageEncoder,
     data: CaptionedImages,
     examples: Examples,
 ) -> dict[str, dict[str, float]]:
-    """Return mean and deviation of the similarity of queries to footage that has nothing to do with them."""
+    """Return mean and standard deviation of the similarity of queries to unrelated footage."""
     footage = np.concatenate(
         [fold_clips(model, examples.still)]
         + [fold_clips(model, s) for s, clip in zip(examples.samples, examples.clips, strict=True) if not clip.fight]
     )
-    captions = [captions[0] for captions in data.captions[:_BACKGROUND]]
-    images = torch.from_numpy(stills.encode([read_image(path) for path in data.paths[:_BACKGROUND]]))
+    captions = [captions[0] for captions in data.captions[:_QUERIES]]
+    images = torch.from_numpy(image_encoder.encode([read_image(path) for path in data.paths[:_QUERIES]]))
     with torch.inference_mode():
         queries = {
             "text": encode_texts(model, text, captions),
@@ -191,8 +196,8 @@ def measure_background(
         }
     similarities = {name: vectors @ footage.T for name, vectors in queries.items()}
     return {
-        name: {"mean": round(float(found.mean()), 5), "std": round(float(found.std()), 5)}
-        for name, found in similarities.items()
+        name: {"mean": round(float(values.mean()), 5), "std": round(float(values.std()), 5)}
+        for name, values in similarities.items()
     }
 
 
@@ -203,14 +208,14 @@ def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
 
 
 def detector_logits(model: ResidualAlanModel, clips: Vectors) -> Vectors:
-    """Return the detector's logits (n,) of one video's clip vectors (n, dim)."""
+    """Return the detector's logits (n,) for the clip vectors (n, dim) of one video."""
     with torch.inference_mode():
         scores = model.score_clips(torch.from_numpy(clips)[None], torch.ones(1, len(clips), dtype=torch.bool))[0]
         return np.asarray(torch.logit(scores, eps=1e-6).numpy())
 
 
 def encode_texts(model: ResidualAlanModel, text: LiteTextEncoder, queries: Sequence[str]) -> Vectors:
-    """Return the texts' vectors (n, dim)."""
+    """Return the vectors (n, dim) of texts."""
     with torch.inference_mode():
         objects, sentences = text.read(queries)
         return np.asarray(model.texts(torch.from_numpy(objects), sentences).numpy())
@@ -223,7 +228,7 @@ def save(
     calibration: tuple[float, float],
     background: dict[str, dict[str, float]],
 ) -> None:
-    """Write `alan.safetensors` (float16) and `alan.json`; the confidence is fitted to them afterwards (`no_match`)."""
+    """Write `alan.safetensors` (float16) and `alan.json`; `rejection_eval --fit` adds the calibrator afterwards."""
     save_tensors(model, folder)
     names = ("hidden_size", "motion_dim", "motion_width", "sentence_dim", *recipe.model)
     configuration = {
@@ -238,34 +243,40 @@ def save(
 
 
 def save_tensors(model: ResidualAlanModel, folder: Path) -> None:
-    """Write `alan.safetensors` alone."""
+    """Write only `alan.safetensors`."""
     tensors = {f"alan.{name}": value.detach().half().contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, folder / "alan.safetensors")
 
 
-def _fill(layer: torch.nn.Linear, values: Linear) -> None:
+def _fill(layer: torch.nn.Linear, values: LinearMap) -> None:
     layer.load_state_dict({"weight": torch.from_numpy(values.weight), "bias": torch.from_numpy(values.bias)})
 
 
-def as_looked_at(samples: Samples) -> Samples:
-    """Return the samples at the rate at which footage is looked at."""
+def at_index_rate(samples: Samples) -> Samples:
+    """Return the samples at the rate of indexing."""
     return samples[slice(0, None, RATE // CLIP_RATE)]
 
 
 def main() -> None:
-    """Train, or measure the recipe on held-out sources."""
+    """Train the lite ALAN, or measure the recipe on held-out sources with --evaluate."""
     parser = data_parser("lite_alan", main.__doc__)
-    parser.add_argument("--out", type=Path, default=LITE, help="folder with the scene weights; here the others go")
-    parser.add_argument("--evaluate", action="store_true", help="only measure: six models on sources they never saw")
+    parser.add_argument(
+        "--out", type=Path, default=LITE, help="folder with the scene weights; the ALAN weights are written there too"
+    )
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="measure by six-fold cross-validation over sources; no weights are written",
+    )
     arguments = parser.parse_args()
     data, text, recipe = read_data(arguments, arguments.out), LiteTextEncoder(arguments.out), Recipe()
-    images, stills, examples = data.images, data.stills, data.examples
+    images, examples = data.images, data.examples
     sentences = read_sentences(arguments.uca, images["train"])
     held_out = cross_validate(examples, sentences, recipe)
     model = fit(examples, range(len(examples.clips)), sentences, recipe)
     print(json.dumps(measure(held_out, model, text), indent=2))
     if not arguments.evaluate:
-        background = measure_background(model, text, stills, images["validation"], examples)
+        background = measure_score_statistics(model, text, data.image_encoder, images["validation"], examples)
         save(model, arguments.out, recipe, calibrate(held_out), background)
 
 

@@ -1,4 +1,4 @@
-"""What the frozen trunks make of Flickr8k, computed once and kept as arrays: fine-tuning starts above them."""
+"""Compute the outputs of the frozen trunks for Flickr8k once and cache them as arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recipes.lite.flickr8k import CAPTIONS, CaptionedImages, random_view, read_i
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, EfficientNetLite
 from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM
 
-MAX_TOKENS = 32  # Flickr8k's captions have 14 on average; one in a thousand is cut
+MAX_TOKENS = 32  # Flickr8k's captions have 14 on average; one in a thousand is truncated
 
 _BATCH = 64
 
@@ -25,8 +25,8 @@ class Features:
     """Arrays for `n` images, in their order.
 
     Attributes:
-        trunk: (views, n, 192, 7, 7) float16, the first view is the image as it is.
-        logits: (views, n, 1000) float16, what the untouched backbone says.
+        trunk: (views, n, 192, 7, 7) float16; the first view is the unmodified image.
+        logits: (views, n, 1000) float16, logits of the original backbone.
         states: (n, captions, 32, 384) float16.
         mask: (n, captions, 32) bool, true on tokens.
     """
@@ -41,7 +41,7 @@ class Features:
 
 
 def cached_features(data: CaptionedImages, *, views: int, folder: Path, name: str) -> Features:
-    """Compute the features of `data` with `views` views per image, or read them from `folder` if they are there."""
+    """Return the features of `data` with `views` views per image, computed once and cached in `folder`."""
     files = {array: folder / f"{name}-{views}-{array}.npy" for array in ("trunk", "logits", "states", "mask")}
     if not all(file.exists() for file in files.values()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def cached_features(data: CaptionedImages, *, views: int, folder: Path, name: st
 
 
 def join(parts: Sequence[Features]) -> Features:
-    """Return the features of several parts as one."""
+    """Concatenate the features of several parts."""
     return Features(
         trunk=np.concatenate([part.trunk for part in parts], axis=1),
         logits=np.concatenate([part.logits for part in parts], axis=1),
@@ -70,8 +70,8 @@ def _image_features(data: CaptionedImages, views: int, name: str) -> dict[str, N
         images = [read_image(path) for path in data.paths[rows]]
         for view in range(views):
             random = np.random.default_rng((start, view))
-            shown = images if view == 0 else [random_view(image, random) for image in images]
-            trunk[view, rows], logits[view, rows] = backbone.features(shown, ["trunk", "logits"])
+            views_of_batch = images if view == 0 else [random_view(image, random) for image in images]
+            trunk[view, rows], logits[view, rows] = backbone.features(views_of_batch, ["trunk", "logits"])
     return {"trunk": trunk, "logits": logits}
 
 
@@ -82,13 +82,13 @@ def _text_features(data: CaptionedImages, name: str) -> dict[str, NDArray[Any]]:
     captions = [caption for per_image in data.captions for caption in per_image]
     states = np.zeros((len(captions), MAX_TOKENS, WIDTH), np.float16)
     mask = np.zeros((len(captions), MAX_TOKENS), np.bool_)
-    by_length = sorted(range(len(captions)), key=lambda caption: len(captions[caption]))  # little padding per batch
+    by_length = sorted(range(len(captions)), key=lambda caption: len(captions[caption]))  # less padding per batch
     with torch.inference_mode():
         for start in tqdm(range(0, len(captions), _BATCH), desc=f"{name}: captions"):
             rows = by_length[start : start + _BATCH]
-            found, shown = model.trunk([captions[row] for row in rows])
-            length = min(found.shape[1], MAX_TOKENS)
-            states[rows, :length] = found[:, :length].numpy()
-            mask[rows, :length] = shown[:, :length].numpy()
+            batch_states, batch_mask = model.trunk([captions[row] for row in rows])
+            length = min(batch_states.shape[1], MAX_TOKENS)
+            states[rows, :length] = batch_states[:, :length].numpy()
+            mask[rows, :length] = batch_mask[:, :length].numpy()
     shape = (len(data), CAPTIONS, MAX_TOKENS)
     return {"states": states.reshape(*shape, WIDTH), "mask": mask.reshape(shape)}

@@ -1,8 +1,9 @@
-"""The trainable part of the lite suite: the towers, and low-rank changes of the layers right below them."""
+"""The trainable part of the `scene` space: the towers, low-rank updates of the layers below, and the ConSE head."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,16 @@ from torch.nn.utils import parametrize
 
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, TUNABLE_BLOCKS, Weights, load_weights
 from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM, run_layers
-from var_plugin.encoders.lite.networks import LowRank, TokenTower
+from var_plugin.encoders.lite.networks import LowRank, TokenTower, in_distribution_ratio
 
-_START_SCALE = 20.0  # of the similarities in the loss: 1 / temperature
+_CAPTION_DIRECTIONS = 64
+_CAPTION_QUANTILE = 0.25  # three quarters of all captions are in distribution
+_BATCH = 64
+_INITIAL_LOGIT_SCALE = 20.0  # 1 / temperature
 
 
 class LiteModel(nn.Module):
-    """Both sides of the space, from the features of the frozen trunks on."""
+    """Both sides of the space, on the features of the frozen trunks."""
 
     def __init__(self, *, dim: int, queries: int, hidden: int, rank: int, dropout: float) -> None:
         super().__init__()
@@ -26,10 +30,10 @@ class LiteModel(nn.Module):
         self.layers = MiniLM().tunable
         for part in (self.top, self.layers):
             part.requires_grad_(False)
-            _make_low_rank(part, rank)
+            _add_low_rank(part, rank)
         self.image_tower = TokenTower(channels, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
         self.text_tower = TokenTower(WIDTH, queries=queries, hidden=hidden, dim=dim, dropout=dropout)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(_START_SCALE)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_LOGIT_SCALE)))
 
     def images(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
         """Map trunk features (batch, 192, 7, 7) to vectors (batch, dim) and ImageNet logits (batch, 1000)."""
@@ -42,23 +46,23 @@ class LiteModel(nn.Module):
         return vectors
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is shipped: the towers' weights, and low-rank factors as `part.layer.weight.up` and `.down`."""
-        found: dict[str, Tensor] = {}
-        for part in ("picture_tower", "text_tower"):
-            found |= {f"{part}.{name}": value for name, value in getattr(self, part).state_dict().items()}
+        """Return the tensors to save: the towers, and low-rank factors as `part.layer.weight.up` and `.down`."""
+        tensors: dict[str, Tensor] = {}
+        for part, tower in (("picture_tower", self.image_tower), ("text_tower", self.text_tower)):
+            tensors |= {f"{part}.{name}": value for name, value in tower.state_dict().items()}
         for part in ("top", "layers"):
             for name, value in getattr(self, part).named_parameters():
                 if value.requires_grad:
                     layer, factor = name.split(".parametrizations.weight.0.")
                     layer = layer.removeprefix("convolutions.").replace("/", ".")
-                    found[f"{part}.{layer}.weight.{factor}"] = value
-        return found
+                    tensors[f"{part}.{layer}.weight.{factor}"] = value
+        return tensors
 
 
 class BackboneTop(nn.Module):
-    """The last blocks of EfficientNet-Lite0, its head convolution and classifier, as torch modules.
+    """The last blocks of EfficientNet-Lite0, its head convolution and its classifier, as torch modules.
 
-    Layers are kept in a dictionary under the backbone's own names, with "/" for ".", which torch reserves.
+    The layers are stored under the backbone's own names, with "/" for ".", which torch reserves.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -92,7 +96,7 @@ class BackboneTop(nn.Module):
         rows, columns, kernel, _ = weights[f"{name}.weight"].shape
         groups = rows if "depthwise" in name else 1
         conv = nn.Conv2d(columns * groups, rows, kernel, padding="same", groups=groups)
-        # Channels last: faster on a CPU, forward and backward.
+        # Channels-last memory format is faster on a CPU.
         self.convolutions[name.replace(".", "/")] = _filled(conv, weights, name).to(memory_format=torch.channels_last)
 
     def _layer(self, name: str) -> nn.Module:
@@ -104,9 +108,47 @@ def _filled(module: nn.Module, weights: Weights, name: str) -> nn.Module:
     return module
 
 
-def _make_low_rank(part: nn.Module, rank: int) -> None:
-    """Let every dense layer learn a low-rank change; the classifier stays what ImageNet made it."""
+def _add_low_rank(part: nn.Module, rank: int) -> None:
+    """Add a low-rank update to every dense layer except the classifier, which stays as trained on ImageNet."""
     for name, module in list(part.named_modules()):
         dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
         if dense and name != "classifier":
             parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+
+
+@torch.inference_mode()
+def fit_conse_head(names: Sequence[str], captions: Sequence[str], *, dim: int) -> dict[str, Tensor]:
+    """Return the tensors of the ConSE head: class names and captions as points among MiniLM's sentence vectors.
+
+    Args:
+        names: the class names in the order of the logits.
+        captions: examples of the texts that the learned part was trained on.
+        dim: number of principal components of the names.
+    """
+    model = MiniLM()
+    classes, caption_vectors = _sentences(model, names), _sentences(model, captions)
+    centre, projection = _principal_directions(classes, dim)
+    caption_centre, caption_directions = _principal_directions(caption_vectors, _CAPTION_DIRECTIONS)
+    likeness = [
+        in_distribution_ratio(vectors, caption_centre, caption_directions) for vectors in (classes, caption_vectors)
+    ]
+    return {
+        "centre": centre,
+        "projection": projection,
+        "classes": (classes - centre) @ projection,
+        "caption_centre": caption_centre,
+        "caption_directions": caption_directions,
+        "familiar": torch.stack([likeness[0].median(), likeness[1].quantile(_CAPTION_QUANTILE)]),
+    }
+
+
+def _sentences(model: MiniLM, texts: Sequence[str]) -> Tensor:
+    batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+    return torch.cat([model.sentence(*model.trunk(batch)) for batch in batches])
+
+
+def _principal_directions(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the mean (width,) and the first `count` principal components (width, count)."""
+    centre = vectors.mean(0)
+    _, _, directions = torch.linalg.svd(vectors - centre, full_matrices=False)
+    return centre, directions[:count].T.contiguous()

@@ -1,7 +1,7 @@
-"""Long untrimmed streams put together from short clips, with at most one fight at a known place, as clip features.
+"""Join clip features to long untrimmed streams with at most one fight at a known position.
 
-What gives a fight away must be the fight: there are cuts everywhere, still stretches and moving cameras among the
-normal footage, and both kinds of clip come from the same sources.
+There are cuts everywhere, and the normal footage has static stretches and moving cameras. Fights and other clips come
+from the same sources. So only the fight itself distinguishes a stream with a fight.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from numpy.typing import NDArray
 from recipes.lite.alan_examples import RATE, Examples, Samples
 
 CLIP_RATE = 2
-"""Samples per second of a stream, as footage is looked at."""
+"""Samples per second of a stream, the rate of indexing."""
 
 _STEP = RATE // CLIP_RATE
-# A cut falls into one of the quarter seconds that are looked at, twice a second, about every other time.
-_SEEN_CUTS = 0.5
-_LONGEST_FIGHT = 3  # clips
+# Half of the cuts fall between two samples of a motion image, because motion covers a quarter of a second.
+_VISIBLE_CUT_PROBABILITY = 0.5
+_MAX_FIGHT_CLIPS = 3  # clips
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of n samples."""
+    """A stream of n samples and a mask (n,) of the samples that show the fight."""
 
     samples: Samples
     fight: NDArray[np.bool_]
-    """(n,) which of them show the fight."""
 
 
 class StreamMaker:
-    """Makes streams out of the chosen clips only.
+    """Makes random streams from the given clips only.
 
     Args:
-        examples: all there is.
-        chosen: indices of the clips that may be used.
-        random: where the mixture comes from.
+        examples: the features of all clips.
+        indices: indices of the clips to use.
+        random: the random generator.
     """
 
-    def __init__(self, examples: Examples, chosen: Sequence[int], random: np.random.Generator) -> None:
+    def __init__(self, examples: Examples, indices: Sequence[int], random: np.random.Generator) -> None:
         self._examples, self._random = examples, random
-        self._fights = [index for index in chosen if examples.clips[index].fight]
-        self._calm = [index for index in chosen if not examples.clips[index].fight]
-        self._cuts = np.flatnonzero(np.isin(examples.cut_between, chosen).all(axis=1))
+        self._fights = [index for index in indices if examples.clips[index].fight]
+        self._calm = [index for index in indices if not examples.clips[index].fight]
+        self._cuts = np.flatnonzero(np.isin(examples.cut_between, indices).all(axis=1))
 
     def stream(self, seconds: float, *, fight: bool) -> Stream:
         """Return a stream of about that length, with or without a fight."""
@@ -59,7 +58,7 @@ class StreamMaker:
         return self._joined(parts)
 
     def single(self, *, fight: bool) -> Stream:
-        """Return one clip by itself."""
+        """Return a single clip as a stream."""
         return self._joined([(self._clip(self._fights if fight else self._calm), fight)])
 
     def _ordinary(self) -> Samples:
@@ -71,11 +70,11 @@ class StreamMaker:
         return _repeated(scenes, row, int(self._random.integers(4, 24)))
 
     def _fight(self) -> Samples:
-        """One to three fights of one source, one after the other."""
+        """Return one to three fights of one source in sequence."""
         first = int(self._random.choice(self._fights))
         source = self._examples.clips[first].source
         others = [index for index in self._fights if self._examples.clips[index].source == source and index != first]
-        more = self._random.permutation(others)[: self._random.integers(0, _LONGEST_FIGHT)]
+        more = self._random.permutation(others)[: self._random.integers(0, _MAX_FIGHT_CLIPS)]
         return _concatenated([self._clip([int(index)]) for index in (first, *more)])
 
     def _clip(self, among: Sequence[int]) -> Samples:
@@ -87,7 +86,7 @@ class StreamMaker:
         fight = np.concatenate([np.full(len(part), kind) for part, kind in parts])
         motion = samples.motion.copy()
         ends = np.cumsum([len(part) for part, _ in parts])[:-1] - 1
-        for end in ends[self._random.random(len(ends)) < _SEEN_CUTS] if len(self._cuts) else ():
+        for end in ends[self._random.random(len(ends)) < _VISIBLE_CUT_PROBABILITY] if len(self._cuts) else ():
             motion[end] = self._examples.cuts.motion[self._random.choice(self._cuts)]
         return Stream(Samples(samples.objects, motion), fight)
 

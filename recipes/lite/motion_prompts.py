@@ -1,4 +1,4 @@
-"""How people say what moves: sentences for training, and others that training never sees."""
+"""Sentences about motion, for training and held out for evaluation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOTION_WORDINGS = {
         ("a scene change", "the video switches to another view"),
     ),
 }  # fmt: skip
-"""By what moves. "calm" is ordinary motion of people."""
+"""The wordings by kind of motion. "calm" is ordinary motion of people."""
 
 NOT_FIGHTS = (
     "two people hugging", "people dancing", "a couple dances", "a hug between friends", "children play in the park",
@@ -49,4 +49,4 @@ NOT_FIGHTS = (
     "a kiss", "people laughing together", "a handshake", "a volleyball game", "people in a swimming pool",
     "a car accident", "two cars collide", "an explosion", "a fire", "a man with a gun", "a thief steals a bag",
 )  # fmt: skip
-"""Lively or grave, and no fights: motion must not count for them as if they were."""
+"""Sentences about lively or serious scenes without fights, whose motion part is trained to be zero."""

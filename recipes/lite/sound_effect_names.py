@@ -1,6 +1,7 @@
-"""What sound effects are called: some have file names that say what is heard, which makes labels of many sources.
+"""Label sound effects by their file names.
 
-A name is what a game's makers thought of, not a judgement by ear: a sword's attack may be a swish or a shout.
+A file name gives the intention of a game's authors and was not checked by ear: a sword's attack may be a swish or a
+shout.
 """
 
 from __future__ import annotations
@@ -68,17 +69,17 @@ PATTERNS = (
     ("crowd", r"\b(crowd\w*|cheering\w*|applause)\b"),
     ("machine", r"\b((?<!battle )machine|mill|conveyor|generator|turbine|windmill)\b"),
 )
-"""Labels, and what the words of a name match; the first that does counts."""
+"""Pairs of a label and a pattern for the words of a file name; the first match counts."""
 
-_SAYS_SOMETHING_ELSE = re.compile(
+_OTHER_MEANING = re.compile(
     r"\b(ack|alien|anti|battle|camp|completed|coms|extinguish|factory|hyperspace|menu|notify|ready|reload|select\w*|spaceship|trained"
     r"|training|tutorial|underattack)\b"
 )
-_TELL_NOTHING = {
+_UNINFORMATIVE_PACKAGES = {
     "asterisk-core-sounds-en-wav", "asterisk-moh-opsound-wav", "berusky2-data", "colobot-common-sounds",
     "frozen-bubble-data", "planetblupi-common", "xmoto-data",
 }  # fmt: skip
-"""Packages whose files are called by what is said, by numbers or in other languages."""
+"""Packages whose file names are speech, numbers or in other languages."""
 
 EFFECT_WORDINGS = {
     "explosion": ("explosion", "an explosion", "a bomb goes off", "a blast", "something explodes", "a detonation"),
@@ -129,18 +130,18 @@ EFFECT_WORDINGS = {
     "music": ("music", "a song", "a melody", "music playing", "instruments", "a piece of music"),
     "machine": ("machine", "machinery", "a machine at work", "a factory hall", "a generator"),
 }  # fmt: skip
-"""What is said of them in training, by label, of those that no collection has."""
+"""Training wordings by label, of the labels that no collection has."""
 
 TRAINED = {label: wordings.trained for label, wordings in WORDINGS.items()} | EFFECT_WORDINGS
-"""What is said in training, by label, of the collections and then of the effects alone."""
+"""Training wordings by label: those of the collections, then those of the effects."""
 
 
-def label_of(effect: Path) -> str | None:
-    """Return the label that the name of a sound effect tells, in its package's folder; None where it tells none."""
-    if effect.parent.name in _TELL_NOTHING:
+def label_from_name(effect: Path) -> str | None:
+    """Return the label that matches the file name of a sound effect in its package's folder, or None."""
+    if effect.parent.name in _UNINFORMATIVE_PACKAGES:
         return None
-    parted = re.sub(r"([a-z])([A-Z0-9])", r"\1 \2", effect.stem)
-    words = " ".join(re.findall(r"[a-z]+|\d+", parted.lower()))
-    if _SAYS_SOMETHING_ELSE.search(words):
+    separated = re.sub(r"([a-z])([A-Z0-9])", r"\1 \2", effect.stem)
+    words = " ".join(re.findall(r"[a-z]+|\d+", separated.lower()))
+    if _OTHER_MEANING.search(words):
         return None
     return next((label for label, pattern in PATTERNS if re.search(pattern, words)), None)

@@ -1,6 +1,6 @@
-"""Free sound effects out of Debian's packages: explosions, gun shots, screams, animals, engines, places, speech, music.
+"""Download free sound effects from Debian packages: explosions, screams, animals, engines, places, speech, music.
 
-They have no labels; the teacher says what they sound like. Only Debian and its relatives can fetch them.
+They have no labels; the teacher's scores are their targets. The download needs Debian or a derivative.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from var_plugin.errors import MissingDependencyError
 
 _SOUND_FILE = re.compile(r"\.(wav|ogg|flac|mp3)$", re.IGNORECASE)
 _ARCHIVE = (".pk3", ".wz", ".zip")
-"""Zip files under the games' own names."""
+"""Extensions of zip files that games use."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A Debian package, the licence of its sounds, and a pattern of the paths that are taken."""
+    """A Debian package, the licence of its sounds, and a pattern of the paths to take."""
 
     name: str
     licence: str
-    wanted: str
+    pattern: str
 
 
 PACKAGES = (
@@ -83,17 +83,17 @@ PACKAGES = (
 
 
 def fetch(folder: Path) -> None:
-    """Put the sound files of every package into `folder/<package>`; what is there already stays.
+    """Extract the audio files of every package into `folder/<package>`; existing folders are not changed.
 
     Raises:
-        MissingDependencyError: this is no Debian.
-        subprocess.CalledProcessError: apt or dpkg failed; their messages are on stderr.
+        MissingDependencyError: apt-get or dpkg-deb is not installed.
+        subprocess.CalledProcessError: apt-get or dpkg-deb failed; the messages are on stderr.
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise MissingDependencyError(
-            "the sound effects cannot be fetched",
-            why="they come from Debian packages, and apt-get or dpkg-deb is not there",
-            fix="run this on Debian, once: the cache folder can be taken elsewhere",
+            "the sound effects cannot be downloaded",
+            why="they come from Debian packages, and apt-get or dpkg-deb is not installed",
+            fix="run this once on Debian and copy the cache folder",
         )
     for package in PACKAGES:
         if not (folder / package.name).exists():
@@ -108,17 +108,17 @@ def _fetch(package: Package, folder: Path) -> None:
         tree = Path(scratch) / "data.tar"
         with tree.open("wb") as out:
             subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], stdout=out, check=True)  # noqa: S603, S607
-        taken = Path(scratch) / package.name
-        taken.mkdir()
+        files = Path(scratch) / package.name
+        files.mkdir()
         for path, content in _files(tree):
-            if _SOUND_FILE.search(path) and re.search(package.wanted, path):
-                # Flat names, cleaned: what an archive calls its files never decides where they are written.
-                (taken / re.sub(r"[^\w.-]+", "_", path)[-120:].lstrip("._")).write_bytes(content.read())
-        taken.rename(folder / package.name)
+            if _SOUND_FILE.search(path) and re.search(package.pattern, path):
+                # Flat, sanitized names: an archive's paths must not decide where files are written.
+                (files / re.sub(r"[^\w.-]+", "_", path)[-120:].lstrip("._")).write_bytes(content.read())
+        files.rename(folder / package.name)
 
 
 def _files(tree: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the regular files of a package, and those inside its archives."""
+    """Yield the regular files of a package and of the archives inside it."""
     with tarfile.open(tree) as package:
         for member in package:
             content = package.extractfile(member) if member.isfile() else None

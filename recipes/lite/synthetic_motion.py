@@ -1,4 +1,4 @@
-"""Motion images of what a detector of events must not fall for: still scenes, moving cameras, cuts."""
+"""Synthesize motion images of static scenes, moving cameras and cuts, which are not events."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _IMAGES = 4  # in a motion image
 
 
 def still(image: ImageArray, side: int, random: np.random.Generator) -> ImageArray:
-    """Nothing moves; there may be the noise of a sensor, and light that flickers."""
+    """Return the motion image of a static scene, with sensor noise and flicker."""
     grey = _grey(image, side)
     noise, flicker = random.uniform(0, 4), random.uniform(0, 2)
     return _motion([grey + random.normal(0, flicker) + random.normal(0, noise, grey.shape) for _ in range(_IMAGES)])
 
 
 def moving_camera(image: ImageArray, side: int, random: np.random.Generator) -> ImageArray:
-    """The camera turns, zooms or shakes before a still scene."""
+    """Return the motion image of a camera that pans, zooms or shakes in front of a static scene."""
     grey = Image.fromarray(image).convert("L")
     shaking = random.random() < 0.3
     shift, zoom = random.uniform(-0.03, 0.03, 2), random.uniform(-0.03, 0.03) * (random.random() < 0.4)
@@ -38,7 +38,7 @@ def moving_camera(image: ImageArray, side: int, random: np.random.Generator) -> 
 
 
 def cut(before: ImageArray, after: ImageArray, side: int, random: np.random.Generator) -> ImageArray:
-    """The film goes on with another scene."""
+    """Return the motion image of a cut to another scene."""
     first, second = _grey(before, side), _grey(after, side)
     switch = random.integers(1, _IMAGES)
     return _motion([first if step < switch else second for step in range(_IMAGES)])

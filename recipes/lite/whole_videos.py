@@ -1,7 +1,7 @@
-"""Is a long video with a fight told from one without by its one vector, and what does anomaly-led sampling add to that?
+"""Measure whether the vector of a long video reveals a fight, and what anomaly-led sampling adds.
 
-The vectors of held-out streams of two to five minutes, half of them with one fight, are compared with the words "people
-fighting", once for each share by which the mean of all clips is moved towards the anomaly-led ones.
+The vectors of held-out streams of two to five minutes, half of them with one fight, are compared with the text "people
+fighting" for several weights of the anomaly-led clips.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.image_text import LiteTextEncoder
 from var_plugin.errors import exit_on_error
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+ANOMALY_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 _WORDS = "people fighting"
 _SECONDS = (120.0, 300.0)
@@ -30,49 +30,56 @@ _SECONDS = (120.0, 300.0)
 
 @torch.inference_mode()
 def similarities(
-    model: ResidualAlanModel, streams: Sequence[Samples], words: Vectors, shares: Sequence[float] = SHARES
+    model: ResidualAlanModel, streams: Sequence[Samples], words: Vectors, weights: Sequence[float] = ANOMALY_WEIGHTS
 ) -> NDArray[np.float32]:
-    """Return (shares, streams): how near the words (dim,) are to each stream's vector with each share."""
-    found = np.empty((len(shares), len(streams)), np.float32)
+    """Return the similarity (weights, streams) of the text to each stream's vector at each anomaly weight.
+
+    Args:
+        model: the trained model.
+        streams: the samples of each stream.
+        words: (dim,), the vector of the text.
+        weights: weights of the anomaly-led clips in the vector of a video.
+    """
+    result = np.empty((len(weights), len(streams)), np.float32)
     for column, samples in enumerate(streams):
         clips = torch.from_numpy(lite_alan.fold_clips(model, samples))[None]
-        for row, share in enumerate(shares):
-            model.anomaly_share.fill_(share)
+        for row, weight in enumerate(weights):
+            model.anomaly_share.fill_(weight)
             vector = model(clips, torch.ones(clips.shape[:2], dtype=torch.bool)).vectors[0]
-            found[row, column] = float(vector @ torch.from_numpy(words))
-    return found
+            result[row, column] = float(vector @ torch.from_numpy(words))
+    return result
 
 
 def held_out_streams(
-    examples: Examples, left: Sequence[int], count: int, seed: int
+    examples: Examples, held_out: Sequence[int], count: int, seed: int
 ) -> tuple[list[Samples], list[bool]]:
-    """Return so many streams of the clips `left`, and of each whether there is a fight in it: in every other one."""
+    """Return `count` streams of the held-out clips and whether each contains a fight; every other one does."""
     random = np.random.default_rng(seed)
-    maker = StreamMaker(examples, left, random)
+    maker = StreamMaker(examples, held_out, random)
     fights = [number % 2 == 0 for number in range(count)]
     return [maker.stream(random.uniform(*_SECONDS), fight=fight).samples for fight in fights], fights
 
 
 def main() -> None:
-    """Print the area under the curve of streams with a fight against those without, for each share."""
+    """Print the AUC of streams with a fight against those without, for each anomaly weight."""
     from sklearn.metrics import roc_auc_score
 
     parser = measuring_parser("whole_videos", main.__doc__)
-    parser.add_argument("--streams", type=int, default=20, help="per fold; there are six folds")
+    parser.add_argument("--streams", type=int, default=20, help="number of streams per fold; there are six folds")
     arguments = parser.parse_args()
     data, text = read_data(arguments, arguments.weights), LiteTextEncoder(arguments.weights)
     sentences = read_sentences(arguments.uca, data.images["train"])
     parts, fights = [], []
-    for number, (model, left) in enumerate(lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe())):
-        streams, truth = held_out_streams(data.examples, left, arguments.streams, seed=number)
+    for number, (model, held_out) in enumerate(lite_alan.fold_models(data.examples, sentences, lite_alan.Recipe())):
+        streams, truth = held_out_streams(data.examples, held_out, arguments.streams, seed=number)
         parts.append(similarities(model, streams, lite_alan.encode_texts(model, text, [_WORDS])[0]))
         fights += truth
-    found, truths = np.concatenate(parts, axis=1), np.array(fights)
-    drawn = np.random.default_rng(0).integers(0, len(truths), (1000, len(truths)))
-    for share, row in zip(SHARES, found, strict=True):
-        areas = [roc_auc_score(truths[rows], row[rows]) for rows in drawn]
-        low, high = np.percentile(areas, [2.5, 97.5])
-        print(f"share {share}: area {roc_auc_score(truths, row):.3f} ({low:.3f} to {high:.3f})")
+    scores, truths = np.concatenate(parts, axis=1), np.array(fights)
+    resamples = np.random.default_rng(0).integers(0, len(truths), (1000, len(truths)))
+    for weight, row in zip(ANOMALY_WEIGHTS, scores, strict=True):
+        aucs = [roc_auc_score(truths[rows], row[rows]) for rows in resamples]
+        low, high = np.percentile(aucs, [2.5, 97.5])
+        print(f"anomaly weight {weight}: AUC {roc_auc_score(truths, row):.3f} ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Google's YAMNet (Plakal and Ellis 2019; Apache-2.0; a MobileNet v1), the teacher of the `sound` space, in torch.
+"""Load Google's YAMNet (Plakal and Ellis 2019; Apache-2.0; a MobileNet v1), the teacher of the `sound` space, in torch.
 
-It is read out of its TensorFlow Lite file. Reading that, and running it to compare, needs `ai-edge-litert`; nothing of
-YAMNet is needed, or shipped, afterwards. Batch normalisations are folded into the convolutions; the activations,
-unlike in the file, are not rounded.
+The weights are read from the TensorFlow Lite file, which needs `ai-edge-litert`. YAMNet is used for training only and
+is not shipped. Batch normalisation is folded into the convolutions. The activations are not quantized, unlike those of
+the file.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ _BLOCKS = (
 _STEM = 32
 
 _FIRST_WEIGHT, _TENSORS_PER_LAYER, _LAYERS = 33, 3, 27
-"""Each layer is a weight, a bias and an output, one layer after the other."""
+"""Indices of tensors in the file. Each layer is a weight, a bias and an output."""
 _EMBEDDING, _CLASSIFIER_WEIGHT, _CLASSIFIER_BIAS = 115, 116, 117
 
 
 class Yamnet:
-    """The TensorFlow Lite file, opened."""
+    """YAMNet's TensorFlow Lite file."""
 
     def __init__(self, model: Path) -> None:
         """Load the file.
 
         Raises:
-            MissingDependencyError: the interpreter is not installed.
+            MissingDependencyError: `ai-edge-litert` is not installed.
         """
         try:
             from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-not-found, import-untyped, unused-ignore]
         except ImportError as error:
             raise MissingDependencyError(
-                "YAMNet cannot be read",
+                "YAMNet's file cannot be read",
                 why="the package ai-edge-litert is not installed",
                 fix='run: pip install "var-plugin[train]"',
             ) from error
@@ -61,36 +61,36 @@ class Yamnet:
         self._scores = self._network.get_output_details()[0]["index"]
 
     def __call__(self, window: AudioArray) -> tuple[Vectors, Vectors]:
-        """Map one window, (15600,) samples, to its class scores (521,) in 0…1 and its embedding (1024,)."""
+        """Map one window of samples (15600,) to its class scores (521,) in 0…1 and its embedding (1024,)."""
         self._network.set_tensor(self._input, np.asarray(window, np.float32))
         self._network.invoke()
         return self._network.get_tensor(self._scores).ravel(), self._values(_EMBEDDING).ravel()
 
     def trunk(self) -> YamnetTrunk:
-        """Return everything below the classifier as a torch module, with the weights of the file."""
+        """Return the network without the classifier as a torch module with the file's weights."""
         trunk = YamnetTrunk()
         state: dict[str, Tensor] = {}
         for layer in range(_LAYERS):
-            place = _FIRST_WEIGHT + _TENSORS_PER_LAYER * layer
-            weight = self._values(place)  # (outputs, height, width, inputs); depthwise (1, height, width, outputs)
+            index = _FIRST_WEIGHT + _TENSORS_PER_LAYER * layer
+            weight = self._values(index)  # (outputs, height, width, inputs); depthwise (1, height, width, outputs)
             channels_first = (3, 0, 1, 2) if layer % 2 else (0, 3, 1, 2)
             state[f"layers.{layer}.weight"] = torch.from_numpy(weight.transpose(channels_first).copy())
-            state[f"layers.{layer}.bias"] = torch.from_numpy(self._values(place + 1))
+            state[f"layers.{layer}.bias"] = torch.from_numpy(self._values(index + 1))
         trunk.load_state_dict(state)
         return trunk.eval()
 
     def classifier(self) -> tuple[Tensor, Tensor]:
-        """Return weight (521, 1024) and bias (521,); the sigmoid of their result is the scores."""
+        """Return weight (521, 1024) and bias (521,) of the classifier, whose sigmoid gives the scores."""
         return torch.from_numpy(self._values(_CLASSIFIER_WEIGHT)), torch.from_numpy(self._values(_CLASSIFIER_BIAS))
 
     def _values(self, tensor: int) -> NDArray[np.float32]:
-        """Return what the integers of a tensor stand for."""
-        found: NDArray[Any] = self._network.get_tensor(tensor).astype(np.float32)
+        """Return the dequantized values of a tensor."""
+        values: NDArray[Any] = self._network.get_tensor(tensor).astype(np.float32)
         scheme = self._details[tensor]["quantization_parameters"]
-        shape = [1] * found.ndim
+        shape = [1] * values.ndim
         shape[scheme["quantized_dimension"]] = -1
         zeros, scales = (scheme[name].astype(np.float32).reshape(shape) for name in ("zero_points", "scales"))
-        return np.asarray((found - zeros) * scales, np.float32)
+        return np.asarray((values - zeros) * scales, np.float32)
 
 
 def read_class_names(class_map: Path) -> list[str]:
@@ -100,7 +100,7 @@ def read_class_names(class_map: Path) -> list[str]:
 
 
 class YamnetTrunk(nn.Module):
-    """All of YAMNet below its classifier."""
+    """YAMNet without its classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,21 +113,21 @@ class YamnetTrunk(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Map log-mel windows (batch, 96, 64) to features (batch, 1024), none below zero."""
+        """Map log-mel windows (batch, 96, 64) to non-negative features (batch, 1024)."""
         return self.maps(log_mel, [len(self.layers) - 1])[0].mean((2, 3))
 
-    def maps(self, log_mel: Tensor, wanted: Sequence[int]) -> list[Tensor]:
-        """Map log-mel windows (batch, 96, 64) to what the wanted layers give, (batch, channels, height, width) each."""
-        x, found = log_mel[:, None].contiguous(memory_format=torch.channels_last), []
+    def maps(self, log_mel: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Map log-mel windows (batch, 96, 64) to the outputs of the given layers, (batch, channels, height, width)."""
+        x, outputs = log_mel[:, None].contiguous(memory_format=torch.channels_last), []
         for number, layer in enumerate(self.layers):
             x = layer(x)
-            if number in wanted:
-                found.append(x)
-        return found
+            if number in layers:
+                outputs.append(x)
+        return outputs
 
 
 class _Convolution(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding on even sizes, and ReLU6."""
+    """A convolution with TensorFlow's SAME padding on even sizes, followed by ReLU6."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups)

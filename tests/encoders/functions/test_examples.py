@@ -1,4 +1,4 @@
-"""The recipes for hosts, run as they stand in `examples/`, each against the real host."""
+"""The scripts in `examples/`, run against the real vector stores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_example_without_arguments_prints_its_usage(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [script])
+    try:
+        with pytest.raises(SystemExit, match=rf"usage: python {script} "):
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed")
 
 
 def run(script: str, *words: str | Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -44,8 +54,9 @@ def test_a_store_finds_the_clip(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     where = [tmp_path / place] if place else []
-    line = run(script, installed_colors, "something green", *where, *clips, monkeypatch=monkeypatch, capsys=capsys)
-    assert found(line, clips[1])
+    for _ in range(2):  # a second run gives the same result
+        line = run(script, installed_colors, "something green", *where, *clips, monkeypatch=monkeypatch, capsys=capsys)
+        assert found(line, clips[1])
 
 
 def test_langchain_milvus_finds_the_note(
@@ -53,8 +64,9 @@ def test_langchain_milvus_finds_the_note(
 ) -> None:
     notes = ["a red van left", "a blue car came"]
     words = (installed_colors, "the blue one", tmp_path / "notes.db", *notes)
-    line = run("langchain_milvus_notes.py", *words, monkeypatch=monkeypatch, capsys=capsys)
-    assert found(line, notes[1])
+    for _ in range(2):  # a second run gives the same result
+        line = run("langchain_milvus_notes.py", *words, monkeypatch=monkeypatch, capsys=capsys)
+        assert found(line, notes[1])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def write(folder: Path, names: list[str]) -> None:
     folder.joinpath("captions.csv").write_text("\n".join(["image,caption", *rows]))
 
 
-def test_parts_share_no_image_and_lose_none(tmp_path: Path) -> None:
+def test_every_image_is_in_one_part(tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(2500)]
     write(tmp_path, names)
     parts = read_flickr8k(tmp_path)
@@ -23,7 +23,7 @@ def test_parts_share_no_image_and_lose_none(tmp_path: Path) -> None:
     assert sorted(path.name for data in parts.values() for path in data.paths) == sorted(names)
 
 
-def test_the_division_does_not_follow_the_order_of_the_file(tmp_path: Path) -> None:
+def test_split_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(2500)]
     write(tmp_path, names)
     first = read_flickr8k(tmp_path)
@@ -38,12 +38,12 @@ def test_captions_stay_with_their_image(tmp_path: Path) -> None:
         assert captions == tuple(f"caption {number} of {path.name}" for number in range(CAPTIONS))
 
 
-def test_a_folder_without_captions_is_named(tmp_path: Path) -> None:
+def test_missing_captions_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaNotFoundError, match=r"captions\.csv"):
         read_flickr8k(tmp_path)
 
 
-def test_random_views_keep_size_and_type_and_differ(tmp_path: Path) -> None:
+def test_random_views_keep_size_and_dtype_and_differ(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     random = np.random.default_rng(1)
@@ -52,7 +52,7 @@ def test_random_views_keep_size_and_type_and_differ(tmp_path: Path) -> None:
     assert len({view.tobytes() for view in views}) == 8
 
 
-def test_views_are_mirrored_now_and_then() -> None:
+def test_some_views_are_mirrored() -> None:
     bright_right = np.zeros((40, 40, 3), np.uint8)
     bright_right[:, 20:] = 200
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The training of the lite ALAN on made-up features: what must be learned is known, and what must not be is, too."""
+"""Training of the lite ALAN on synthetic features with known structure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recipes.lite import lite_alan
 from recipes.lite.alan_detector import DetectorRecipe
 from recipes.lite.alan_examples import Examples, Samples
-from recipes.lite.alan_motion import KINDS, Sentences, cross_fitted, fit_listening, fit_motion
+from recipes.lite.alan_motion import KINDS, Sentences, cross_fit_motion, fit_motion, fit_text_motion
 from recipes.lite.cctv_fights import FightClip, read_cctv_fights
 from recipes.lite.lite_alan import Recipe, calibrate, cross_validate, fit, fold_clips
 from recipes.lite.long_video_eval import StreamMaker
-from recipes.lite.rejection_eval import names_no_street, write
-from recipes.lite.score_calibration import fit_confidence, sureness, threshold_for, trials
+from recipes.lite.rejection_eval import is_absent_from_streets, write_calibrator
+from recipes.lite.score_calibration import draw_trials, fit_calibrator, match_probabilities, threshold_for
 from var_plugin.encoders.base import LogisticCalibrator, l2_normalize
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
 
 
 def samples(random: np.random.Generator, count: int, kind: str, source: int) -> Samples:
-    """Objects say the source, motion says the kind."""
+    """Return samples whose object features depend on the source and whose motion features depend on the kind."""
     objects = np.zeros((count, _DIM), np.float32)
     objects[:, source % _DIM] = 1
     motion = random.normal(0, 1, (count, _WIDTH)).astype(np.float32)
@@ -36,9 +37,9 @@ def examples() -> Examples:
     kinds = [(source, fight) for source in range(_SOURCES) for fight in (True, False)]
     return Examples(
         clips=tuple(FightClip(Path(f"{i}.mp4"), fight, str(source)) for i, (source, fight) in enumerate(kinds)),
-        samples=tuple(samples(random, 10, "fight" if fight else "calm", source) for source, fight in kinds),
-        still=samples(random, 20, "still", 0),
-        camera=samples(random, 20, "camera", 1),
+        samples=tuple(samples(random, 6, "fight" if fight else "calm", source) for source, fight in kinds),
+        still=samples(random, 8, "still", 0),
+        camera=samples(random, 8, "camera", 1),
         cuts=samples(random, 30, "cut", 2),
         cut_between=random.integers(0, len(kinds), (30, 2)),
     )
@@ -52,34 +53,34 @@ def sentences() -> Sentences:
     return Sentences(vectors, targets, np.ones(40, np.float32))
 
 
-def test_the_motion_stream_tells_kinds_apart_on_sources_it_never_saw(examples: Examples) -> None:
-    chosen = [i for i, clip in enumerate(examples.clips) if int(clip.source) < _SOURCES // 2]
-    motion = fit_motion(examples, chosen)
+def test_motion_regression_generalizes_to_held_out_sources(examples: Examples) -> None:
+    training = [i for i, clip in enumerate(examples.clips) if int(clip.source) < _SOURCES // 2]
+    motion = fit_motion(examples, training)
     for index, clip in enumerate(examples.clips):
-        if index not in chosen:
-            found = motion(examples.samples[index].motion).mean(axis=0)
-            assert KINDS[found.argmax()] == ("fight" if clip.fight else "calm")
+        if index not in training:
+            logits = motion(examples.samples[index].motion).mean(axis=0)
+            assert KINDS[logits.argmax()] == ("fight" if clip.fight else "calm")
     assert motion(examples.camera.motion).mean(axis=0).argmax() == KINDS.index("camera")
 
 
-def test_cross_fitting_never_uses_a_clip_s_own_source(examples: Examples) -> None:
-    """A clip whose motion is changed changes what is fitted, but not its own fitted motion through itself."""
-    chosen = range(len(examples.clips))
+def test_cross_fitting_excludes_the_source_of_a_clip(examples: Examples) -> None:
+    """Changing the motion of a clip changes its mapped motion linearly, so the map was not fitted to it."""
+    indices = range(len(examples.clips))
     changed = list(examples.samples)
     changed[0] = Samples(changed[0].objects, -changed[0].motion)
     before, after = (
-        cross_fitted(part, chosen).samples[0].motion
+        cross_fit_motion(part, indices).samples[0].motion
         for part in (examples, Examples(**{**vars(examples), "samples": tuple(changed)}))
     )
-    assert np.allclose(before + after, (before + after)[0], atol=0.05)  # linear in its own motion alone
+    assert np.allclose(before + after, (before + after)[0], atol=0.05)
 
 
-def test_listening_hears_what_speaks_of_motion(sentences: Sentences) -> None:
-    heard = fit_listening(sentences)(sentences.vectors)
-    assert heard[:20, 0].min() > heard[20:, 0].max()
+def test_text_motion_is_larger_for_sentences_about_motion(sentences: Sentences) -> None:
+    motion = fit_text_motion(sentences)(sentences.vectors)
+    assert motion[:20, 0].min() > motion[20:, 0].max()
 
 
-def test_streams_have_one_fight_at_a_known_place(examples: Examples) -> None:
+def test_streams_have_one_contiguous_fight(examples: Examples) -> None:
     maker = StreamMaker(examples, range(len(examples.clips)), np.random.default_rng(3))
     for _ in range(10):
         stream = maker.stream(40, fight=True)
@@ -90,10 +91,12 @@ def test_streams_have_one_fight_at_a_known_place(examples: Examples) -> None:
         assert not maker.stream(40, fight=False).fight.any()
 
 
-def test_the_recipe_finds_fights_on_held_out_sources_and_is_calibrated(
-    examples: Examples, sentences: Sentences
+def test_recipe_detects_fights_in_held_out_sources_and_is_calibrated(
+    examples: Examples, sentences: Sentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held_out = cross_validate(examples, sentences, Recipe(detector=DetectorRecipe(steps=60, seconds=(10, 30))))
+    monkeypatch.setattr(lite_alan, "_FOLDS", 2)
+    detector = DetectorRecipe(steps=30, streams=4, singles=8, seconds=(10, 30))
+    held_out = cross_validate(examples, sentences, Recipe(detector=detector))
     highest = np.array([logits.max() for logits in held_out.logits])
     assert highest[held_out.fights].min() > highest[~held_out.fights].max()
     slope, offset = calibrate(held_out)
@@ -102,48 +105,48 @@ def test_the_recipe_finds_fights_on_held_out_sources_and_is_calibrated(
     assert 0.2 < 1 / (1 + np.exp(-(slope * middle + offset))) < 0.8
 
 
-def test_the_detector_begins_with_what_the_motion_regression_says(examples: Examples, sentences: Sentences) -> None:
+def test_detector_starts_from_the_motion_regression(examples: Examples, sentences: Sentences) -> None:
     recipe = Recipe(detector=DetectorRecipe(steps=2), shortcut=1.5)
     shortcut = fit(examples, range(len(examples.clips)), sentences, recipe).shortcut.weight.detach().squeeze(0)
     expected = {"fight": 1.5 * 2**0.5, "calm": -1.5 * 2**0.5}
     assert shortcut.tolist() == pytest.approx([expected.get(kind, 0.0) for kind in KINDS])
 
 
-def test_confidence_grows_with_the_score_and_falls_with_the_size() -> None:
+def test_match_probability_grows_with_the_score_and_falls_with_the_size() -> None:
     random = np.random.default_rng(0)
     gallery = l2_normalize(random.normal(size=(1000, 24)))
     queries = l2_normalize(gallery + 0.9 * random.normal(size=gallery.shape) / 24**0.5)[:200]
     scores = queries @ gallery.T * 24**0.5
     own, others = scores[np.arange(200), np.arange(200)], ~np.eye(200, 1000, dtype=bool)
-    found = [trials("noise", own, scores, others, size) for size in (100, 300, 900)]
-    confidence = fit_confidence(found)
-    assert confidence(4.0, 100) > confidence(2.0, 100)
-    assert confidence(3.0, 100) > confidence(3.0, 100_000)
-    least = threshold_for(found, confidence, misses=0.2)
-    missed = [(sureness(confidence, each.with_match, each.size) < least).mean() for each in found]
+    trials = [draw_trials("noise", own, scores, others, size) for size in (100, 300, 900)]
+    calibrator = fit_calibrator(trials)
+    assert calibrator(4.0, 100) > calibrator(2.0, 100)
+    assert calibrator(3.0, 100) > calibrator(3.0, 100_000)
+    threshold = threshold_for(trials, calibrator, miss_rate=0.2)
+    missed = [(match_probabilities(calibrator, each.best_with_match, each.size) < threshold).mean() for each in trials]
     assert np.mean(missed) == pytest.approx(0.2, abs=0.005)
-    alarms = (sureness(confidence, found[0].others, 100) >= least).mean()
-    assert alarms < 0.6  # chance would raise as many as it misses not: 0.8
+    false_alarms = (match_probabilities(calibrator, trials[0].others, 100) >= threshold).mean()
+    assert false_alarms < 0.6  # chance: 0.8
 
 
-def test_a_query_with_too_few_others_is_left_out() -> None:
+def test_query_with_too_few_unrelated_candidates_is_left_out() -> None:
     scores = np.array([[0.1, 0.9, 0.3], [0.2, 0.4, 0.6]])
-    found = trials("any", np.array([0.5, 0.7]), scores, np.array([[True, False, True], [False, False, True]]), 2)
-    assert found.own.tolist() == [0.5]
-    assert found.others.tolist() == [0.3]
-    assert found.with_match.tolist() == [0.5]
+    trials = draw_trials("any", np.array([0.5, 0.7]), scores, np.array([[True, False, True], [False, False, True]]), 2)
+    assert trials.own.tolist() == [0.5]
+    assert trials.others.tolist() == [0.3]
+    assert trials.best_with_match.tolist() == [0.5]
 
 
-def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: Path) -> None:
+def test_calibrator_is_written_into_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "alan.json"
     file.write_text('{"dim": 231, "calibrators": {"text": {"slope": 9.0, "size": 9.0, "offset": 9.0}}}')
-    write(LogisticCalibrator(slope=1.5, size=0.25, offset=-2.0), file)
-    kept = json.loads(file.read_text())
-    assert kept == {"dim": 231, "calibrators": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
+    write_calibrator(LogisticCalibrator(slope=1.5, size=0.25, offset=-2.0), file)
+    configuration = json.loads(file.read_text())
+    assert configuration == {"dim": 231, "calibrators": {"text": {"slope": 1.5, "size": 0.25, "offset": -2.0}}}
 
 
 @pytest.mark.parametrize(
-    ("caption", "nowhere"),
+    ("caption", "absent"),
     [
         ("A dog runs through deep snow .", True),
         ("Two men on skis", True),
@@ -152,11 +155,11 @@ def test_a_confidence_is_written_beside_the_rest_of_the_configuration(tmp_path: 
         ("Several people stand in a shop", False),
     ],
 )
-def test_what_no_street_camera_shows_is_told_by_its_words(caption: str, nowhere: bool) -> None:
-    assert names_no_street(caption) is nowhere
+def test_captions_of_landscapes_are_absent_from_streets(caption: str, absent: bool) -> None:
+    assert is_absent_from_streets(caption) is absent
 
 
-def test_every_clip_of_the_data_set_has_its_source(fights_folder: Path) -> None:
+def test_every_clip_has_its_source(fights_folder: Path) -> None:
     clips = read_cctv_fights(fights_folder)
     by_name = {clip.path.stem: clip for clip in clips}
     assert len(clips) == len(by_name)
@@ -177,7 +180,7 @@ def fights_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folded_clips_have_length_one(examples: Examples) -> None:
+def test_folded_clips_have_unit_norm(examples: Examples) -> None:
     from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
 
     model = ResidualAlanModel(ResidualAlanConfig(hidden_size=_DIM, motion_dim=_WIDTH, motion_width=5)).eval()

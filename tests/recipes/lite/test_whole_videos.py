@@ -1,4 +1,4 @@
-"""The share of anomaly-led sampling in the vector of a whole video, measured on a model that is made up."""
+"""The weight of anomaly-led clips in the vector of a whole video, with a hand-made model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OBJECTS, _MOTION = 8, 12
 
 @pytest.fixture
 def model() -> ResidualAlanModel:
-    """Its motion stream is the first three motion features, its detector the first of them."""
+    """Return a model whose motion stream is the first three motion features and whose detector is the first."""
     config = ResidualAlanConfig(
         hidden_size=_OBJECTS, motion_dim=_MOTION, motion_width=3, sentence_dim=4, detector_stream="motion",
         detector_kernel_size=1, detector_channels=(1, 1), selection_temperature=0.1,
@@ -35,7 +35,7 @@ def model() -> ResidualAlanModel:
     return model
 
 
-def test_a_larger_share_brings_a_video_nearer_to_what_its_detector_found(model: ResidualAlanModel) -> None:
+def test_larger_anomaly_weight_moves_a_video_towards_its_detected_clips(model: ResidualAlanModel) -> None:
     random = np.random.default_rng(0)
     objects = l2_normalize(random.normal(size=(40, _OBJECTS)))
     motion = np.zeros((40, _MOTION), np.float32)

@@ -23,15 +23,15 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def test_the_trunk_in_torch_agrees_with_the_file_itself(published: Yamnet) -> None:
-    """The file rounds its activations to 8 bits and so cannot agree exactly."""
+def test_trunk_in_torch_agrees_with_the_file(published: Yamnet) -> None:
+    """The file quantizes its activations to 8 bits, so the agreement is approximate."""
     weight, bias = published.classifier()
     mel, trunk = LogMel(), published.trunk()
     folders = sorted(data_folder("audio/esc10").iterdir())
     assert len(folders) == 10
     for folder in folders:
-        sound = read_audio(next(iter(sorted(folder.glob("*.ogg")))))[:WINDOW]
-        window = np.pad(sound, (0, WINDOW - len(sound)))
+        samples = read_audio(next(iter(sorted(folder.glob("*.ogg")))))[:WINDOW]
+        window = np.pad(samples, (0, WINDOW - len(samples)))
         scores, embedding = published(window)
         with torch.inference_mode():
             features = trunk(mel(torch.from_numpy(window)[None]))[0]
@@ -40,7 +40,7 @@ def test_the_trunk_in_torch_agrees_with_the_file_itself(published: Yamnet) -> No
         assert np.abs(ours - scores).max() < 0.1
 
 
-def test_every_window_has_features_of_its_own() -> None:
+def test_features_of_a_window_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     trunk = YamnetTrunk().eval()
     windows = torch.randn(3, 96, 64)

@@ -1,10 +1,10 @@
-"""Seconds of sound that the `sound` space of the lite suite hears per CPU second, beside YAMNet's network.
+"""Measure the seconds of audio that the `sound` space of the lite suite encodes per CPU second, and YAMNet's network.
 
-    python benchmarks/sound_speed.py [--yamnet yamnet.tflite]
+    python benchmarks/audio_speed.py [--yamnet yamnet.tflite]
 
-White noise, decoded already, in one thread: log-mel windows, the network, the tower, all as users run them. The network
-alone is timed beside, and YAMNet's in torch on the same windows if its file is given (needs ai-edge-litert). Medians of
-nine turns, taken alternately.
+The input is decoded white noise in one thread: log-mel windows, network and tower, as users run them. The network is
+also timed alone, and YAMNet in torch on the same windows if its file is given (needs ai-edge-litert). The output has
+medians of nine alternating runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from var_plugin.encoders.lite.audio import LiteAudioEncoder
 from var_plugin.encoders.lite.networks import LogMel
 from var_plugin.media.audio import SAMPLE_RATE
 
-SECONDS, TURNS = 60, 9
+SECONDS, RUNS = 60, 9
 
 
 def cpu_seconds(call: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call, in all threads."""
+    """Return the CPU seconds of one call, summed over all threads."""
     started = time.process_time()
     call()
     return time.process_time() - started
@@ -53,13 +53,13 @@ def main() -> None:
             for batch in windows.split(32):
                 network(batch)
 
-    calls: dict[str, Callable[[], object]] = {"all, as users run it": lambda: encode_audio([noise], encoder)}
+    calls: dict[str, Callable[[], object]] = {"everything, as users run it": lambda: encode_audio([noise], encoder)}
     calls |= {name: (lambda network=network: batches(network)) for name, network in networks.items()}
     for call in calls.values():
         call()
-    turns = [{name: cpu_seconds(call) for name, call in calls.items()} for _ in range(TURNS)]
+    runs = [{name: cpu_seconds(call) for name, call in calls.items()} for _ in range(RUNS)]
     for name in calls:
-        sys.stdout.write(f"{name}: {SECONDS / median(turn[name] for turn in turns):,.0f} s of sound per CPU second\n")
+        sys.stdout.write(f"{name}: {SECONDS / median(run[name] for run in runs):,.0f} s of audio per CPU second\n")
 
 
 if __name__ == "__main__":
