@@ -74,7 +74,7 @@ def compare(
         return lite_alan.fold_clips(model, Samples(images, scenes.motion[rows]))
 
     with torch.inference_mode():
-        vectors = np.asarray(model.clips(torch.from_numpy(images)).numpy())
+        vectors = np.asarray(model.encode_clips(torch.from_numpy(images)).numpy())
     ways = {
         "as images": vectors,
         "as static video": as_video(examples.still),

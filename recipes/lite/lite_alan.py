@@ -32,7 +32,7 @@ from recipes.lite.alan_motion import (
 from recipes.lite.flickr8k import CaptionedImages, read_image
 from recipes.lite.long_video_eval import CLIP_RATE, StreamMaker
 from recipes.lite.motion_prompts import MOTION_WORDINGS
-from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, to_stored_names
 from var_plugin.encoders.backbones.minilm import WIDTH as SENTENCE_WIDTH
 from var_plugin.encoders.backbones.motion import WIDTH as MOTION_WIDTH
 from var_plugin.encoders.base import Vectors, l2_normalize
@@ -53,12 +53,12 @@ class Recipe:
         default_factory=lambda: {
             "detector_stream": "motion", "detector_kernel_size": 3, "detector_channels": (32, 16),
             "detector_dropout": 0.3, "detector_shortcut": True, "topk_divisor": 32,
-            "selection_temperature": 0.15, "least_heard": 0.5,
+            "selection_temperature": 0.15, "motion_threshold": 0.5,
         }
     )  # fmt: skip
     shortcut: float = 2.0
     """Weight of the motion regression's logits for fights (+) and calm (-) in the detector's logit."""
-    anomaly_share: float = 0.5
+    anomaly_weight: float = 0.5
     """Weight of the anomaly-led clips in the vector of a whole video."""
 
 
@@ -72,11 +72,11 @@ def fit(examples: Examples, indices: Sequence[int], sentences: Sentences, recipe
         )
     )  # fmt: skip
     _fill(model.motion, fit_motion(examples, indices))
-    _fill(model.listening, fit_text_motion(sentences))
+    _fill(model.motion_gate, fit_text_motion(sentences))
     if model.shortcut is not None:  # its inputs are folded clips, whose motion is divided by √2
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("fight")], recipe.shortcut * 2**0.5)
         torch.nn.init.constant_(model.shortcut.weight[:, KINDS.index("calm")], -recipe.shortcut * 2**0.5)
-    torch.nn.init.constant_(model.anomaly_share, recipe.anomaly_share)
+    torch.nn.init.constant_(model.anomaly_weight, recipe.anomaly_weight)
     random = np.random.default_rng(recipe.detector.seed)
     train_detector(model, StreamMaker(cross_fit_motion(examples, indices), indices, random), recipe.detector)
     model.eval()
@@ -191,7 +191,7 @@ def measure_score_statistics(
     with torch.inference_mode():
         queries = {
             "text": encode_texts(model, text, captions),
-            "image": model.clips(images).numpy(),
+            "image": model.encode_clips(images).numpy(),
             "video": fold_clips(model, examples.camera),
         }
     similarities = {name: vectors @ footage.T for name, vectors in queries.items()}
@@ -204,7 +204,7 @@ def measure_score_statistics(
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
     """Return the clip vectors (n, dim) of samples."""
     with torch.inference_mode():
-        return np.asarray(model.clips(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion)).numpy())
+        return np.asarray(model.encode_clips(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion)).numpy())
 
 
 def detector_logits(model: ResidualAlanModel, clips: Vectors) -> Vectors:
@@ -218,7 +218,7 @@ def encode_texts(model: ResidualAlanModel, text: LiteTextEncoder, queries: Seque
     """Return the vectors (n, dim) of texts."""
     with torch.inference_mode():
         objects, sentences = text.read(queries)
-        return np.asarray(model.texts(torch.from_numpy(objects), sentences).numpy())
+        return np.asarray(model.encode_texts(torch.from_numpy(objects), sentences).numpy())
 
 
 def save(
@@ -244,7 +244,8 @@ def save(
 
 def save_tensors(model: ResidualAlanModel, folder: Path) -> None:
     """Write only `alan.safetensors`."""
-    tensors = {f"alan.{name}": value.detach().half().contiguous() for name, value in model.state_dict().items()}
+    weights = to_stored_names(model.state_dict())
+    tensors = {f"alan.{name}": value.detach().half().contiguous() for name, value in weights.items()}
     save_file(tensors, folder / "alan.safetensors")
 
 

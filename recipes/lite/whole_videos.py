@@ -44,7 +44,7 @@ def similarities(
     for column, samples in enumerate(streams):
         clips = torch.from_numpy(lite_alan.fold_clips(model, samples))[None]
         for row, weight in enumerate(weights):
-            model.anomaly_share.fill_(weight)
+            model.anomaly_weight.fill_(weight)
             vector = model(clips, torch.ones(clips.shape[:2], dtype=torch.bool)).vectors[0]
             result[row, column] = float(vector @ torch.from_numpy(words))
     return result

@@ -33,7 +33,7 @@ def made(folder: Path, **fields: object) -> Path:
 
 def with_towers(folder: Path, **options: object) -> Path:
     torch.manual_seed(0)
-    config = ResidualAlanConfig(hidden_size=3, motion_dim=None, adapted_texts=True, num_attention_heads=1, **options)
+    config = ResidualAlanConfig(hidden_size=3, motion_dim=None, use_text_adapter=True, num_attention_heads=1, **options)
     ResidualAlanModel(config).save_pretrained(folder / "alan")
     return folder
 
@@ -123,7 +123,7 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     base = load_suite(f"clip:{save_clip(tmp_path / 'clip')}")
     folder = tmp_path / "mine"
     made(folder, base=base.name, base_fingerprint=base.spaces["scene"].fingerprint)
-    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, adapted_texts=True, num_attention_heads=4)
+    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, use_text_adapter=True, num_attention_heads=4)
     ResidualAlanModel(config).save_pretrained(folder / "alan")
     suite = load_suite(folder)
     assert suite.name == str(folder)
@@ -149,7 +149,7 @@ def test_towers_stand_on_clips_of_several_frames_as_well(
     save_clap(tmp_path / "models/laion/larger_clap_general")
     base = load_suite(f"xclip:{save_xclip(tmp_path / 'xclip')}")
     made(tmp_path / "mine", base=base.name)
-    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, adapted_texts=True, num_attention_heads=4)
+    config = ResidualAlanConfig(hidden_size=12, motion_dim=None, use_text_adapter=True, num_attention_heads=4)
     ResidualAlanModel(config).save_pretrained(tmp_path / "mine/alan")
     suite = load_suite(tmp_path / "mine")
     path = film(seconds=8, fps=4, paint=scene("red", "blue", seconds=4))

@@ -103,7 +103,7 @@ def test_the_start_is_what_the_suite_finds_without_towers() -> None:
     assert zero_shot.videos.recall_sum <= start + 1e-6
     from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
 
-    config = ResidualAlanConfig(hidden_size=3, motion_dim=None, adapted_texts=True, num_attention_heads=1)
+    config = ResidualAlanConfig(hidden_size=3, motion_dim=None, use_text_adapter=True, num_attention_heads=1)
     untrained, scores = encode(ResidualAlanModel(config).eval(), items, everything)
     torch.testing.assert_close(untrained, items.own, atol=FLOAT32, rtol=0)
     assert detector_area(scores, items, everything) is None, "nobody said what is abnormal"

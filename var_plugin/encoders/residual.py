@@ -71,7 +71,7 @@ class ResidualTextEncoder:
         import torch
 
         objects, sentences = self._read(texts)
-        return _rows(self._towers.model.texts(torch.from_numpy(objects), sentences))
+        return _rows(self._towers.model.encode_texts(torch.from_numpy(objects), sentences))
 
 
 class ResidualImageEncoder:
@@ -92,7 +92,7 @@ class ResidualImageEncoder:
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
         import torch
 
-        return _rows(self._towers.model.clips(torch.from_numpy(self._stills.encode(images))))
+        return _rows(self._towers.model.encode_clips(torch.from_numpy(self._stills.encode(images))))
 
 
 class MotionClipEncoder(PerFrameMixin):
@@ -124,7 +124,7 @@ class MotionClipEncoder(PerFrameMixin):
 
         objects = self._stills.encode([frame.image for frame in frames])
         moved = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
-        return _rows(self._towers.model.clips(torch.from_numpy(objects), torch.from_numpy(moved)))
+        return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(moved)))
 
     def anomaly(self, clips: Vectors) -> None:
         """The towers have the score."""
@@ -169,7 +169,7 @@ class ResidualVideoEncoder:
         """Return the detector's calibrated scores (n,) of the clips at `places` (n,), as if in this order."""
         import torch
 
-        reach, (slope, offset) = self._towers.model.detector.reach, self._towers.calibration
+        reach, (slope, offset) = self._towers.model.detector.context_size, self._towers.calibration
         found = []
         for first in range(0, len(places), _CHUNK):
             start = max(0, first - reach)

@@ -187,7 +187,7 @@ def _told_apart(
 def _model(dim: int) -> ResidualAlanModel:
     model: ResidualAlanModel = ResidualAlanModel(
         ResidualAlanConfig(
-            hidden_size=dim, motion_dim=None, sentence_dim=dim, adapted_texts=True, num_attention_heads=gcd(dim, 8)
+            hidden_size=dim, motion_dim=None, sentence_dim=dim, use_text_adapter=True, num_attention_heads=gcd(dim, 8)
         )
     )
     return model
@@ -209,7 +209,7 @@ def _train(
         ignored = torch.from_numpy(items.related(rows))
         texts = items.texts[rows]
         optimizer.zero_grad()
-        loss = model.loss(videos, model.texts(texts, texts), batch.mask, batch.labels, ignored)
+        loss = model.loss(videos, model.encode_texts(texts, texts), batch.mask, batch.labels, ignored)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
@@ -227,5 +227,5 @@ def _videos(model: ResidualAlanModel, batch: Batch) -> ResidualVideo:
 def _texts(model: ResidualAlanModel, items: Items, rows: Sequence[int]) -> Tensor:
     with torch.inference_mode():
         texts = items.texts[list(rows)]
-        found: Tensor = model.texts(texts, texts)
+        found: Tensor = model.encode_texts(texts, texts)
         return found

@@ -1,4 +1,4 @@
-"""A tiny ALAN, whose sizes are all different so that a mixed-up dimension shows."""
+"""A tiny ALAN. All its sizes differ, so that swapped dimensions fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VOCABULARY = 60
 
 @pytest.fixture(autouse=True)
 def _seed_and_one_thread() -> Iterator[None]:
-    """Threads cost more than they bring on matrices of this size, above all on a busy machine."""
+    """Run on one thread: matrices of this size are slower on several."""
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -43,7 +43,7 @@ def make_config() -> Callable[..., AlanConfig]:
 
 @pytest.fixture
 def video_batch() -> dict[str, torch.Tensor]:
-    """Three videos of 20, 9 and 1 clips; padding is filled with noise that must not matter."""
+    """Three videos of 20, 9 and 1 clips; padding is random and must not change the result."""
     mask = torch.arange(20) < torch.tensor([[20], [9], [1]])
     return {
         "object_features": torch.randn(3, 20, 12),
@@ -66,5 +66,5 @@ def text_batch() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def audio_batch() -> dict[str, torch.Tensor]:
-    """Three sounds of 14, 3 and 1 clips."""
+    """Three audio queries of 14, 3 and 1 clips."""
     return {"audio_features": torch.randn(3, 14, 6), "audio_mask": torch.arange(14) < torch.tensor([[14], [3], [1]])}

@@ -1,4 +1,4 @@
-"""The paper's values are the defaults; nonsense is refused by name."""
+"""Defaults are those of the paper. Invalid values are rejected with the name of the field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from var_plugin.encoders.alan import AlanConfig
 from var_plugin.errors import InvalidInputError
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_those_of_the_paper():
     config = AlanConfig()
     assert (config.hidden_size, config.num_fixed_clips, config.num_anomaly_clips) == (768, 50, 50)
     assert (config.selection_temperature, config.alignment_alpha, config.margin) == (0.7, 0.5, 0.05)
@@ -27,7 +27,7 @@ def test_one_stream_halves_the_embedding():
     assert AlanConfig(motion_dim=None, hidden_size=64).embedding_dim == 2 * 64 + 1
 
 
-def test_round_trip(tmp_path, make_config):
+def test_saved_configuration_is_loaded(tmp_path, make_config):
     config = make_config(motion_dim=None, stream_weights_source="ungated")
     config.save_pretrained(tmp_path)
     loaded = AlanConfig.from_pretrained(tmp_path)
@@ -41,7 +41,7 @@ def test_round_trip(tmp_path, make_config):
     ("field", "value"),
     [
         ("query_modality", "smell"),
-        ("selection_normaliser", "power"),
+        ("selection_normalizer", "power"),
         ("hidden_size", 770),
         ("hidden_size", 0),
         ("num_attention_heads", 0),
@@ -53,12 +53,12 @@ def test_round_trip(tmp_path, make_config):
         ("max_text_length", 2),
     ],
 )
-def test_nonsense_is_refused(field, value):
+def test_invalid_value_is_rejected(field, value):
     with pytest.raises(InvalidInputError, match=f"AlanConfig.{field} is"):
         AlanConfig(**{field: value})
 
 
-def test_some_sampling_is_needed():
+def test_at_least_one_sampling_is_required():
     with pytest.raises(InvalidInputError, match="num_anomaly_clips"):
         AlanConfig(num_fixed_clips=0, num_anomaly_clips=0)
 

@@ -1,16 +1,16 @@
-"""Positions and segments of the sequence, where the settings change them."""
+"""Positions and segments of the sequence under different settings."""
 
 from __future__ import annotations
 
 import torch
 
-from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sampled, sinusoidal_embedding
+from var_plugin.encoders.alan.embeddings import ClipSequence, gather_clips, pool_sequence, sinusoidal_embedding
 
 SAMPLES = [torch.tensor([[0, 4]]), torch.tensor([[3, 3, 9]])]
 
 
 def positions_in(sequence: ClipSequence, extent: int) -> torch.Tensor:
-    """What a sequence of zero features holds: position and segment; segments are switched off."""
+    """Return the position embeddings: a sequence of zero features with zero segment embeddings."""
     torch.nn.init.zeros_(sequence.segments.weight)
     return sequence(torch.zeros(1, 5, 16), SAMPLES, torch.tensor([extent]))[0]
 
@@ -47,6 +47,6 @@ def test_one_sampling_alone_has_one_segment(make_config):
 def test_cls_is_the_mean_of_its_clips(make_config):
     sequence = ClipSequence(make_config())
     features = torch.randn(1, 10, 16)
-    with_features = sequence(sampled(features, SAMPLES), SAMPLES, torch.tensor([10]))
+    with_features = sequence(gather_clips(features, SAMPLES), SAMPLES, torch.tensor([10]))
     without = sequence(torch.zeros(1, 5, 16), SAMPLES, torch.tensor([10]))
     torch.testing.assert_close((with_features - without)[0, 3], features[0, [3, 3, 9]].mean(dim=0))

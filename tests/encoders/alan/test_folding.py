@@ -1,4 +1,4 @@
-"""One vector is the exact score: inner product in both directions, cosine by rank with the completing coordinate."""
+"""The inner product of folded vectors is the score. With the norm coordinate, cosine ranks like the score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIDEOS, QUERIES, WIDTH = 300, 200, 8
 
 @pytest.fixture(params=[1, 2])
 def pair(request) -> tuple[VideoEncoding, QueryEncoding]:
-    """Random encodings of any length, with sharp stream weights, so that query lengths differ a lot."""
+    """Random encodings with peaked stream weights, so that the norms of queries differ."""
     streams = request.param
     vectors = [torch.randn(n, streams, WIDTH).double() * 3 for n in (VIDEOS, VIDEOS, QUERIES, QUERIES)]
     weights = [torch.softmax(4 * torch.randn(QUERIES, streams).double(), dim=-1) for _ in range(2)]
@@ -36,7 +36,7 @@ def test_inner_product_is_the_score(pair, alpha):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 def test_cosine_is_the_score_up_to_one_factor(pair, alpha):
-    """The same factor for every pair: so cosine ranks exactly like the score, whatever is searched for."""
+    """The factor is the same for every pair, so cosine ranks like the score."""
     videos, queries = pair
     cosine = (
         F.normalize(fold_videos(videos).double(), dim=1) @ F.normalize(fold_queries(queries, alpha).double(), dim=1).T
@@ -45,7 +45,7 @@ def test_cosine_is_the_score_up_to_one_factor(pair, alpha):
     torch.testing.assert_close(cosine * factor, align(videos, queries, alpha), atol=FLOAT32, rtol=0)
 
 
-def test_cosine_ranks_as_the_score_does(pair):
+def test_cosine_ranks_like_the_score(pair):
     videos, queries = pair
     scores = align(videos, queries, 0.3)
     cosine = F.normalize(fold_videos(videos), dim=1) @ F.normalize(fold_queries(queries, 0.3), dim=1).T
@@ -53,12 +53,12 @@ def test_cosine_ranks_as_the_score_does(pair):
         order = scores.argsort(dim=dim, descending=True)
         sorted_scores = scores.gather(dim, order)
         assert (sorted_scores.diff(dim=dim) <= 0).all()
-        # Scores closer than float32 resolves may swap; nothing else may.
+        # Only scores within float32 resolution may swap.
         assert (cosine.gather(dim, order).diff(dim=dim) <= 1e-6).all()
 
 
-def test_without_the_completing_coordinate_cosine_ranks_queries_wrongly():
-    """Why it is there: with two streams, query lengths differ, and the best query by cosine is often another."""
+def test_cosine_without_the_norm_coordinate_ranks_queries_wrongly():
+    """With two streams, query norms differ, and the best query by cosine often differs from the best by score."""
     vectors = [torch.randn(n, 2, WIDTH) for n in (VIDEOS, VIDEOS, QUERIES, QUERIES)]
     weights = [torch.softmax(4 * torch.randn(QUERIES, 2), dim=-1) for _ in range(2)]
     videos, queries = VideoEncoding(*vectors[:2], *[torch.empty(0)] * 3), QueryEncoding(*vectors[2:], *weights)
@@ -69,9 +69,9 @@ def test_without_the_completing_coordinate_cosine_ranks_queries_wrongly():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_lengths_are_equal_on_each_side(pair, alpha):
+def test_norms_are_equal_on_each_side(pair, alpha):
     videos, queries = pair
     streams = videos.cls.shape[1]
-    video_lengths, query_lengths = fold_videos(videos).norm(dim=1), fold_queries(queries, alpha).norm(dim=1)
-    torch.testing.assert_close(video_lengths, torch.full_like(video_lengths, (2 * streams) ** 0.5))
-    torch.testing.assert_close(query_lengths, torch.full_like(query_lengths, (alpha**2 + (1 - alpha) ** 2) ** 0.5))
+    video_norms, query_norms = fold_videos(videos).norm(dim=1), fold_queries(queries, alpha).norm(dim=1)
+    torch.testing.assert_close(video_norms, torch.full_like(video_norms, (2 * streams) ** 0.5))
+    torch.testing.assert_close(query_norms, torch.full_like(query_norms, (alpha**2 + (1 - alpha) ** 2) ** 0.5))

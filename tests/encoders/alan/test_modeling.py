@@ -1,4 +1,4 @@
-"""AlanModel as a whole: scores, padding, gradients, saving, learning."""
+"""The whole AlanModel: scores, padding, gradients, saving and loading, learning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_scores_are_inner_products_of_features(make_config, batches, modality):
 
 @pytest.mark.parametrize("fields", [{}, {"motion_dim": None}, {"detector_source": "projected"}])
 @pytest.mark.parametrize("modality", ["text", "audio"])
-def test_a_batch_with_padding_gives_what_each_item_gives_alone(make_config, batches, modality, fields):
+def test_padded_batch_equals_single_items(make_config, batches, modality, fields):
     model, batch = AlanModel(make_config(query_modality=modality, **fields)).eval(), dict(batches[modality])
     if model.config.motion_dim is None:
         del batch["motion_features"]
@@ -58,14 +58,14 @@ def test_a_batch_with_padding_gives_what_each_item_gives_alone(make_config, batc
 
 
 @pytest.mark.parametrize("fields", [{}, {"detector_source": "projected"}, {"detector_padding": "causal"}])
-def test_hours_are_scored_in_parts_that_do_not_show(make_config, fields):
+def test_long_video_is_scored_in_chunks_with_the_same_result(make_config, fields):
     encoder = AlanModel(make_config(**fields)).video_encoder.eval()
     streams = [torch.randn(2, 2_500, 12), torch.randn(2, 2_500, 10)]
     mask = torch.arange(2_500) < torch.tensor([[2_500], [1_030]])
     with torch.no_grad():
-        found = encoder(*streams, mask).anomaly_scores
-        at_once = encoder._detected(streams, mask)
-    torch.testing.assert_close(found, at_once)
+        chunked = encoder(*streams, mask).anomaly_scores
+        whole = encoder._detect(streams, mask)
+    torch.testing.assert_close(chunked, whole)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_hours_are_scored_in_parts_that_do_not_show(make_config, fields):
         {"stream_weights_source": "ungated"},
         {"gated_batch_norm": True},
         {"detector_source": "projected", "detector_fusion": "sum"},
-        {"selection_normaliser": "linear"},
+        {"selection_normalizer": "linear"},
         {"prompt_streams": "split"},
         {"query_modality": "audio"},
     ],
@@ -89,21 +89,21 @@ def test_gradients_reach_every_parameter(make_config, batches, fields):
     model, batch = AlanModel(config), dict(batches[config.query_modality])
     if config.motion_dim is None:
         del batch["motion_features"]
-    # A margin that no pair can keep: every hinge is open.
+    # No pair satisfies this margin, so every hinge has a gradient.
     config.margin = 3.0
     output = model(**batch, return_loss=True)
     output.loss.backward()
     assert output.loss.isfinite()
-    # Attention does not change when all keys move by one vector: a bias on keys has no gradient by construction.
-    without = [
+    # Softmax is invariant to a bias on keys, so key biases have no gradient.
+    without_gradient = [
         name
         for name, parameter in model.named_parameters()
         if not name.endswith("key.bias") and (parameter.grad is None or not parameter.grad.abs().sum() > 0)
     ]
-    assert without == []
+    assert without_gradient == []
 
 
-def test_losses_add_up(make_config, batches):
+def test_total_loss_is_the_weighted_sum_of_its_parts(make_config, batches):
     model = AlanModel(make_config())
     output = model(**batches["text"], return_loss=True, generator=torch.Generator().manual_seed(0))
     expected = output.margin_loss + 0.1 * output.topk_loss + 0.01 * output.mpm_loss
@@ -111,15 +111,15 @@ def test_losses_add_up(make_config, batches):
     assert next(iter(output)) == "loss"
 
 
-@pytest.mark.parametrize(("source", "reached"), [("raw", False), ("projected", True)])
-def test_the_top_k_loss_reaches_the_projections_only_through_projected_features(make_config, batches, source, reached):
+@pytest.mark.parametrize(("source", "has_gradient"), [("raw", False), ("projected", True)])
+def test_topk_loss_trains_the_projections_only_with_projected_features(make_config, batches, source, has_gradient):
     model = AlanModel(make_config(detector_source=source))
     model(**batches["text"], return_loss=True).topk_loss.backward()
     gradient = model.video_encoder.projections[0].weight.grad
-    assert (gradient is not None) == reached
+    assert (gradient is not None) == has_gradient
 
 
-def test_audio_detector_has_a_loss_of_its_own(make_config, batches):
+def test_audio_detector_has_its_own_loss(make_config, batches):
     with_loss, without = (
         AlanModel(make_config(query_modality="audio", audio_topk_loss=audio)) for audio in (True, False)
     )
@@ -128,7 +128,7 @@ def test_audio_detector_has_a_loss_of_its_own(make_config, batches):
     assert losses[0] > losses[1] > 0
 
 
-def test_parts_of_the_loss_need_their_inputs(make_config, video_batch, text_batch):
+def test_losses_without_their_inputs_are_left_out(make_config, video_batch, text_batch):
     captions = {name: text_batch[name] for name in ("input_ids", "attention_mask")}
     output = AlanModel(make_config())(**video_batch, **captions, return_loss=True)
     assert output.topk_loss is None
@@ -136,26 +136,27 @@ def test_parts_of_the_loss_need_their_inputs(make_config, video_batch, text_batc
     torch.testing.assert_close(output.loss, output.margin_loss)
 
 
-def test_without_phrase_loss_there_is_no_decoder(make_config, batches):
+def test_model_without_phrase_loss_has_no_decoder(make_config, batches):
     model = AlanModel(make_config(mpm_loss_weight=0.0))
     assert not any("phrase" in name for name, _ in model.named_parameters())
     assert model(**batches["text"], return_loss=True).mpm_loss is None
 
 
-def test_equal_captions_may_be_no_negatives(make_config, video_batch):
+def test_equal_captions_can_be_excluded_from_negatives(make_config, video_batch):
     ids = torch.tensor([[2, 7, 8, 3], [2, 9, 8, 3], [2, 7, 8, 3]])
     strict = AlanModel(make_config(margin=3.0)).eval()
     lenient = AlanModel(make_config(margin=3.0, ignore_equal_captions=True)).eval()
     lenient.load_state_dict(strict.state_dict())
     scores = strict(**video_batch, input_ids=ids).scores
-    kept = [(0, 1), (1, 0), (1, 2), (2, 1)]
-    terms = [scores[i, j] - scores[i, i] + 3 for i, j in kept] + [scores[j, i] - scores[i, i] + 3 for i, j in kept]
+    negatives = [(0, 1), (1, 0), (1, 2), (2, 1)]
+    terms = [scores[i, j] - scores[i, i] + 3 for i, j in negatives]
+    terms += [scores[j, i] - scores[i, i] + 3 for i, j in negatives]
     loss = lenient(**video_batch, input_ids=ids, return_loss=True).margin_loss
     torch.testing.assert_close(loss, torch.stack(terms).mean())
     assert not torch.isclose(loss, strict(**video_batch, input_ids=ids, return_loss=True).margin_loss)
 
 
-def test_a_generator_repeats_a_training_step(make_config, batches):
+def test_same_generator_seed_repeats_a_training_step(make_config, batches):
     model = AlanModel(make_config(num_anomaly_clips=40))
     losses = [
         model(**batches["text"], return_loss=True, generator=torch.Generator().manual_seed(seed)).loss.item()
@@ -165,7 +166,7 @@ def test_a_generator_repeats_a_training_step(make_config, batches):
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])
-def test_save_and_load(tmp_path, make_config, batches, modality):
+def test_saved_model_is_loaded(tmp_path, make_config, batches, modality):
     model = AlanModel(make_config(query_modality=modality)).eval()
     model.save_pretrained(tmp_path)
     with torch.no_grad():
@@ -177,7 +178,7 @@ def test_save_and_load(tmp_path, make_config, batches, modality):
             torch.testing.assert_close(loaded(**batches[modality]).scores, expected.scores)
 
 
-def test_text_backbone_from_pretrained_weights(tmp_path, make_config):
+def test_text_backbone_loads_pretrained_weights(tmp_path, make_config):
     backbone = BertModel(make_config().text_config)
     backbone.save_pretrained(tmp_path)
     model = AlanModel.from_pretrained_text(tmp_path, object_dim=12, motion_dim=None, hidden_size=16)
@@ -188,7 +189,7 @@ def test_text_backbone_from_pretrained_weights(tmp_path, make_config):
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])
-def test_bfloat16_autocast_trains(make_config, batches, modality):
+def test_bfloat16_autocast_gives_finite_gradients(make_config, batches, modality):
     model = AlanModel(make_config(query_modality=modality))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(**batches[modality], return_loss=True).loss
@@ -197,7 +198,7 @@ def test_bfloat16_autocast_trains(make_config, batches, modality):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def test_wrong_inputs_are_named(make_config, batches, video_batch):
+def test_wrong_input_is_rejected_by_name(make_config, batches, video_batch):
     text, audio = AlanModel(make_config()), AlanModel(make_config(query_modality="audio"))
     with pytest.raises(InvalidInputError, match="input_ids is missing"):
         text(**video_batch)
@@ -209,8 +210,8 @@ def test_wrong_inputs_are_named(make_config, batches, video_batch):
         audio.get_text_features(batches["text"]["input_ids"])
 
 
-def test_32_pairs_are_matched_perfectly(make_config):
-    """Overfitting: every caption finds its video and every video its caption, by the vectors that go into a store."""
+def test_model_overfits_32_pairs(make_config):
+    """Every caption retrieves its video and every video its caption, by the folded vectors."""
     pairs = 32
     lengths = torch.randint(10, 40, (pairs, 1))
     batch = {
@@ -221,11 +222,11 @@ def test_32_pairs_are_matched_perfectly(make_config):
         "anomaly_labels": torch.arange(pairs) % 2,
     }  # fmt: skip
     model = AlanModel(make_config(hidden_size=32, num_fixed_clips=10, num_anomaly_clips=10))
-    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(100):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(**batch, return_loss=True).loss.backward()
-        optimiser.step()
+        optimizer.step()
     model.eval()
     with torch.no_grad():
         videos = model.get_video_features(*(batch[n] for n in ("object_features", "motion_features", "clip_mask")))

@@ -1,6 +1,6 @@
-"""Every tower module against NumPy written from the paper's equations: one item, no batch, no padding, no torch layers.
+"""Compare every tower module with a NumPy reference of the paper's equations.
 
-The references take weights by their names and never call the modules.
+The references process one item without batch, padding or torch layers. They read weights by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.alignment import StreamWeights, align
 from var_plugin.encoders.alan.audio_encoder import AlanAudioEncoder
 from var_plugin.encoders.alan.detector import AnomalyDetector
-from var_plugin.encoders.alan.embeddings import ClipSequence, sampled, sinusoidal_embedding
+from var_plugin.encoders.alan.embeddings import ClipSequence, gather_clips, sinusoidal_embedding
 from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
 from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.prompting import PromptingDecoder
@@ -28,7 +28,7 @@ HEADS = 2
 
 
 class Weights:
-    """A module's weights as float64 arrays, by name below a prefix."""
+    """The weights of a module as float64 arrays, by name below a prefix."""
 
     def __init__(self, module: nn.Module, prefix: str = "") -> None:
         self.state = {k: v.double().numpy() for k, v in module.state_dict().items()}
@@ -121,8 +121,8 @@ def systematic_clips(scores, n: int, temperature=0.7):
 def sequence(w: Weights, x, parts):
     rows = []
     for segment, clips in enumerate(parts):
-        chosen = x[clips]
-        embedded = [(chosen.mean(0), 0)] + [(c, t + 1) for c, t in zip(chosen, clips, strict=True)]
+        part = x[clips]
+        embedded = [(part.mean(0), 0)] + [(c, t + 1) for c, t in zip(part, clips, strict=True)]
         rows += [v + waves(position, x.shape[1]) + w("segments.weight")[segment] for v, position in embedded]
     return np.array(rows)
 
@@ -151,7 +151,7 @@ def check(actual: torch.Tensor, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("padding", "before", "after"), [("same", 3, 3), ("causal", 6, 0)])
-def test_detector(make_config, padding, before, after):
+def test_detector_matches_the_reference(make_config, padding, before, after):
     module = AnomalyDetector(make_config(detector_padding=padding), 12).eval()
     x = torch.randn(2, 11, 12)
     scores = module(x, torch.ones(2, 11, dtype=torch.bool))
@@ -159,39 +159,39 @@ def test_detector(make_config, padding, before, after):
         check(scores[row], detector(Weights(module), x[row].double().numpy(), before, after))
 
 
-def test_sinusoidal_embedding():
+def test_sinusoidal_embedding_matches_the_reference():
     embedded = sinusoidal_embedding(torch.tensor([[0, 3, 500]]), 10)
     check(embedded[0], np.stack([waves(p, 10) for p in (0, 3, 500)]))
 
 
-def test_sequence(make_config):
+def test_clip_sequence_matches_the_reference(make_config):
     module = ClipSequence(make_config())
     x = torch.randn(1, 6, 16)
     parts = [[0, 2, 4], [1, 1, 5, 5]]
     samples = [torch.tensor([part]) for part in parts]
-    built = module(sampled(x, samples), samples, torch.tensor([6]))
+    built = module(gather_clips(x, samples), samples, torch.tensor([6]))
     check(built[0], sequence(Weights(module), x[0].double().numpy(), parts))
 
 
-def test_self_encoder(make_config):
+def test_self_encoder_matches_the_reference(make_config):
     module = self_encoder(make_config())
     x = torch.randn(1, 7, 16)
     check(module(x)[0], encoder_layer(Weights(module), x[0].double().numpy()))
 
 
-def test_cross_encoder(make_config):
+def test_cross_encoder_matches_the_reference(make_config):
     module = CrossEncoder(make_config())
     own, other = torch.randn(1, 7, 16), torch.randn(1, 7, 16)
     check(module(own, other)[0], cross_encoder(Weights(module), own[0].double().numpy(), other[0].double().numpy()))
 
 
-def test_gated_embedding_unit():
+def test_gated_embedding_unit_matches_the_reference():
     module = GatedEmbeddingUnit(20, 16)
     x = torch.randn(4, 20)
     check(module(x), gated_unit(Weights(module), x.double().numpy()))
 
 
-def test_gated_embedding_unit_with_batch_norm():
+def test_gated_embedding_unit_with_batch_norm_matches_the_reference():
     module = GatedEmbeddingUnit(20, 16, batch_norm=True)
     x = torch.randn(4, 20)
     w = Weights(module)
@@ -201,7 +201,7 @@ def test_gated_embedding_unit_with_batch_norm():
     check(module(x), l2_normalize(y * sigmoid(normalised)))
 
 
-def test_stream_weights():
+def test_stream_weights_match_the_reference():
     module = StreamWeights(16, 2)
     x = torch.randn(3, 2, 16)
     w = Weights(module)
@@ -209,7 +209,7 @@ def test_stream_weights():
     check(module(x), softmax(np.stack(logits, -1)))
 
 
-def test_alignment():
+def test_alignment_matches_the_reference():
     video = VideoEncoding(torch.randn(3, 2, 16), torch.randn(3, 2, 16), *[torch.empty(0)] * 3)
     weights = [torch.softmax(torch.randn(4, 2), -1) for _ in range(2)]
     query = QueryEncoding(torch.randn(4, 2, 16), torch.randn(4, 2, 16), *weights)
@@ -223,7 +223,7 @@ def test_alignment():
     check(align(video, query, alpha=0.3), expected)
 
 
-def test_prompting_decoder(make_config):
+def test_prompting_decoder_matches_the_reference(make_config):
     module = PromptingDecoder(make_config())
     nn.init.normal_(module.mask_embedding)
     words, clips = torch.randn(1, 6, 20), torch.randn(1, 9, 16)
@@ -234,12 +234,12 @@ def test_prompting_decoder(make_config):
     w = Weights(module)
     x = words[0].double().numpy()
     x[masked] = w("mask_embedding")
-    # Special tokens and padding are not there at all for a reference that works on one caption.
+    # The reference works on one caption without special tokens and padding.
     decoded = decoder_layer(w.below("decoder"), linear(w.below("word_projection"), x[1:5]), clips[0].double().numpy())
     check(module(words, real, phrase_mask, clips), linear(w.below("vocabulary"), decoded[[1, 2]]))
 
 
-def test_video_encoder(make_config, video_batch):
+def test_video_encoder_matches_the_reference(make_config, video_batch):
     module = AlanVideoEncoder(make_config()).eval()
     encoded = module(video_batch["object_features"], video_batch["motion_features"], video_batch["clip_mask"])
     w = Weights(module)
@@ -264,7 +264,7 @@ def test_video_encoder(make_config, video_batch):
             check(encoded.clips[row, stream], clips)
 
 
-def test_audio_encoder(make_config, audio_batch):
+def test_audio_encoder_matches_the_reference(make_config, audio_batch):
     module = AlanAudioEncoder(make_config(query_modality="audio")).eval()
     encoded = module(audio_batch["audio_features"], audio_batch["audio_mask"])
     w = Weights(module)
@@ -280,7 +280,7 @@ def test_audio_encoder(make_config, audio_batch):
             check(getattr(encoded, f"{name}_weights")[row], weights)
 
 
-def test_text_encoder(make_config, text_batch):
+def test_text_encoder_matches_the_reference(make_config, text_batch):
     """BERT is transformers' own; its word outputs are where the paper's text tower begins."""
     module = AlanTextEncoder(make_config()).eval()
     encoded = module(text_batch["input_ids"], text_batch["attention_mask"])

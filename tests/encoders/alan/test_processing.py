@@ -1,4 +1,4 @@
-"""Captions and features become batches; phrases keep their words; bad input is named."""
+"""The processor builds batches, maps phrases to word pieces and rejects bad input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pieces(processor, batch, row, span):
     return processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][row, start:end])
 
 
-def test_phrases_become_all_their_word_pieces(processor):
+def test_phrases_map_to_all_their_word_pieces(processor):
     batch = processor(text=["A dog barks.", CAPTION], phrases=[Phrases(((0, 5),), ((6, 11),)), Phrases(NOUNS, VERBS)])
     assert pieces(processor, batch, 0, batch["noun_phrases"][0, 0]) == ["a", "dog"]
     assert pieces(processor, batch, 0, batch["verb_phrases"][0, 0]) == ["barks"]
@@ -40,14 +40,14 @@ def test_phrases_become_all_their_word_pieces(processor):
     assert batch["noun_phrases"][0, 1].tolist() == [0, 0]
 
 
-def test_spans_by_the_words_they_cover(processor):
+def test_spans_cover_the_word_pieces_of_their_words(processor):
     caption = "A dog deliberately knocked down shelves"
     batch = processor(text=[caption], phrases=[Phrases(((0, 5), (32, 39)), ((6, 31),))])
     assert pieces(processor, batch, 0, batch["noun_phrases"][0, 1]) == ["shelves"]
     assert pieces(processor, batch, 0, batch["verb_phrases"][0, 0]) == ["deliberate", "##ly", "knocked", "down"]
 
 
-def test_long_captions_are_cut_and_their_lost_phrases_left_out(make_config, processor):
+def test_long_caption_is_truncated_with_its_phrases(make_config, processor):
     short = AlanProcessor(make_config(max_text_length=6), processor.tokenizer)
     batch = short(text=[CAPTION], phrases=[Phrases(NOUNS, VERBS)])
     assert batch["input_ids"].shape == (1, 6)
@@ -65,7 +65,7 @@ def test_features_are_padded_on_the_right(processor):
     assert batch["anomaly_labels"].tolist() == [1.0, 0.0]
 
 
-def test_a_flow_sequence_one_clip_shorter_shortens_the_video(processor):
+def test_video_is_cut_to_a_flow_sequence_one_clip_shorter(processor):
     batch = processor(object_features=[np.ones((4, 12))], motion_features=[np.ones((3, 10))])
     assert batch["object_features"].shape[1] == batch["motion_features"].shape[1] == batch["clip_mask"].shape[1] == 3
 
@@ -82,12 +82,12 @@ def test_a_flow_sequence_one_clip_shorter_shortens_the_video(processor):
         ({"text": ["a dog", "  "]}, "empty"),
     ],
 )
-def test_bad_input_is_named(processor, inputs, message):
+def test_bad_input_is_rejected_by_name(processor, inputs, message):
     with pytest.raises(InvalidInputError, match=message):
         processor(**inputs)
 
 
-def test_audio_models_take_no_text(make_config, processor):
+def test_audio_model_rejects_text(make_config, processor):
     config = make_config(query_modality="audio")
     with pytest.raises(InvalidInputError, match="tokenizer is given"):
         AlanProcessor(config, processor.tokenizer)
@@ -101,9 +101,12 @@ def test_model_and_processor_share_a_folder(tmp_path, processor):
     model = AlanModel(processor.config).eval()
     model.save_pretrained(tmp_path / "alan")
     processor.save_pretrained(tmp_path / "alan")
-    loaded, reader = AlanModel.from_pretrained(tmp_path / "alan"), AlanProcessor.from_pretrained(tmp_path / "alan")
+    loaded, loaded_processor = (
+        AlanModel.from_pretrained(tmp_path / "alan"),
+        AlanProcessor.from_pretrained(tmp_path / "alan"),
+    )
     inputs = {"object_features": [np.ones((3, 12))], "motion_features": [np.ones((3, 10))], "text": [CAPTION]}
     with torch.no_grad():
-        expected, again = model(**processor(**inputs)), loaded.eval()(**reader(**inputs))
+        expected, again = model(**processor(**inputs)), loaded(**loaded_processor(**inputs))
     torch.testing.assert_close(expected.scores, again.scores)
     assert Path(tmp_path / "alan" / "model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Masked phrase modeling: what is masked, what is guessed, who learns from it, and who sits out."""
+"""Masked phrase modeling: masking, loss, gradients, and captions without phrases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from var_plugin.encoders.alan.encodings import TextEncoding, VideoEncoding
-from var_plugin.encoders.alan.prompting import MaskedPhraseModeling, choose_phrases
+from var_plugin.encoders.alan.prompting import MaskedPhraseModeling, sample_phrases
 
 NO_PHRASE = torch.zeros(3, 1, 2, dtype=torch.int64)
 
@@ -26,10 +26,10 @@ def video() -> VideoEncoding:
     return VideoEncoding(torch.empty(0), torch.empty(0), clips, torch.empty(0), torch.empty(0))
 
 
-def test_phrases_of_a_caption_are_equally_likely():
+def test_phrases_are_sampled_uniformly():
     phrases = torch.tensor([[[1, 3], [4, 5], [6, 9]], [[2, 4], [0, 0], [0, 0]]]).repeat(3000, 1, 1)
-    chosen = choose_phrases(phrases, 10, torch.Generator().manual_seed(0))
-    three, one = chosen[::2], chosen[1::2]
+    masks = sample_phrases(phrases, 10, torch.Generator().manual_seed(0))
+    three, one = masks[::2], masks[1::2]
     for start, end in ((1, 3), (4, 5), (6, 9)):
         alone = torch.zeros(10, dtype=torch.bool)
         alone[start:end] = True
@@ -39,12 +39,12 @@ def test_phrases_of_a_caption_are_equally_likely():
 
 
 @pytest.mark.parametrize("phrases", [NO_PHRASE, torch.zeros(3, 0, 2, dtype=torch.int64)])
-def test_a_caption_without_phrases_has_nothing_masked(phrases):
-    assert not choose_phrases(phrases, 9).any()
+def test_caption_without_phrases_is_not_masked(phrases):
+    assert not sample_phrases(phrases, 9).any()
 
 
-def test_loss_and_gradient_by_hand(make_config, text, video, text_batch):
-    """Each pass: mean of -log softmax at the masked pieces; its gradient at the logits is softmax - one-hot, over M."""
+def test_loss_and_gradient_match_the_equation(make_config, text, video, text_batch):
+    """Per pass: mean of -log softmax at the M masked pieces; the gradient at the logits is (softmax - one-hot) / M."""
     modeling = MaskedPhraseModeling(make_config())
     nouns, verbs = text_batch["noun_phrases"][:, :1], text_batch["verb_phrases"]
     ids = text_batch["input_ids"]
@@ -57,10 +57,10 @@ def test_loss_and_gradient_by_hand(make_config, text, video, text_batch):
             masked[row, start:end] = True
         with torch.no_grad():
             logits = modeling.decoder(text.words, text.word_mask, masked, torch.cat([*video.clips.unbind(1)], dim=1))
-        shares = logits.double().exp() / logits.double().exp().sum(dim=1, keepdim=True)
-        wanted = ids[masked]
-        expected -= shares[torch.arange(len(wanted)), wanted].log().mean().item() / 2
-        bias_gradient += ((shares - torch.eye(60)[wanted]).mean(dim=0) / 2).float()
+        probabilities = logits.double().exp() / logits.double().exp().sum(dim=1, keepdim=True)
+        targets = ids[masked]
+        expected -= probabilities[torch.arange(len(targets)), targets].log().mean().item() / 2
+        bias_gradient += ((probabilities - torch.eye(60)[targets]).mean(dim=0) / 2).float()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     torch.testing.assert_close(modeling.decoder.vocabulary.bias.grad, bias_gradient)
 
@@ -72,7 +72,7 @@ def test_passes_are_averaged_or_summed(make_config, text, video, text_batch):
     assert summed(*arguments).item() == pytest.approx(2 * mean(*arguments).item(), rel=1e-5)
 
 
-def test_the_task_trains_both_encoders(make_config, text, video, text_batch):
+def test_loss_has_gradients_for_both_encoders(make_config, text, video, text_batch):
     modeling = MaskedPhraseModeling(make_config())
     modeling(text, video, text_batch["input_ids"], text_batch["noun_phrases"], NO_PHRASE).backward()
     assert video.clips.grad.abs().sum(dim=(1, 2, 3)).gt(0).all()
@@ -80,7 +80,7 @@ def test_the_task_trains_both_encoders(make_config, text, video, text_batch):
     assert modeling.decoder.mask_embedding.grad.abs().sum() > 0
 
 
-def test_without_any_phrase_the_loss_is_zero_and_keeps_its_gradient_path(make_config, text, video, text_batch):
+def test_loss_without_phrases_is_zero_and_differentiable(make_config, text, video, text_batch):
     modeling = MaskedPhraseModeling(make_config())
     loss = modeling(text, video, text_batch["input_ids"], NO_PHRASE, NO_PHRASE)
     loss.backward()
@@ -89,14 +89,14 @@ def test_without_any_phrase_the_loss_is_zero_and_keeps_its_gradient_path(make_co
     assert all(parameter.grad.eq(0).all() for parameter in modeling.parameters())
 
 
-def test_a_caption_without_a_verb_adds_nothing_to_the_verb_pass(make_config, text, video, text_batch):
+def test_caption_without_a_verb_adds_no_verb_loss(make_config, text, video, text_batch):
     modeling = MaskedPhraseModeling(make_config())
     modeling(text, video, text_batch["input_ids"], NO_PHRASE, text_batch["verb_phrases"]).backward()
-    used = video.clips.grad.abs().sum(dim=(1, 2, 3)) > 0
-    assert used.tolist() == [True, True, False]
+    has_gradient = video.clips.grad.abs().sum(dim=(1, 2, 3)) > 0
+    assert has_gradient.tolist() == [True, True, False]
 
 
-def test_a_masked_phrase_is_not_seen(make_config, text, video, text_batch):
+def test_masked_phrase_does_not_affect_the_prediction(make_config, text, video, text_batch):
     modeling = MaskedPhraseModeling(make_config())
     nouns = text_batch["noun_phrases"][:, :1]
     before = modeling(text, video, text_batch["input_ids"], nouns, NO_PHRASE)
@@ -107,7 +107,7 @@ def test_a_masked_phrase_is_not_seen(make_config, text, video, text_batch):
     torch.testing.assert_close(modeling(text, video, text_batch["input_ids"], nouns, NO_PHRASE), before)
 
 
-def test_split_streams_show_objects_to_nouns_and_motion_to_verbs(make_config, text, video, text_batch):
+def test_split_streams_prompt_nouns_with_objects_and_verbs_with_motion(make_config, text, video, text_batch):
     modeling = MaskedPhraseModeling(make_config(prompt_streams="split"))
     modeling(text, video, text_batch["input_ids"], text_batch["noun_phrases"], NO_PHRASE).backward()
     assert video.clips.grad[:, 0].abs().sum() > 0
@@ -118,6 +118,6 @@ def test_split_streams_show_objects_to_nouns_and_motion_to_verbs(make_config, te
     assert video.clips.grad[:, 1].abs().sum() > 0
 
 
-def test_words_as_wide_as_the_decoder_are_not_projected(make_config):
+def test_words_with_the_width_of_the_decoder_are_not_projected(make_config):
     config = make_config(hidden_size=20)
     assert not list(MaskedPhraseModeling(config).decoder.word_projection.parameters())

@@ -1,4 +1,4 @@
-"""The text side on all 1,900 released captions of UCFCrime-AR: phrases, word pieces, and the skip path."""
+"""All 1,900 released captions of UCFCrime-AR: phrases, word pieces, and captions without a verb."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from var_plugin.encoders.alan import AlanModel, AlanProcessor, PhraseFinder, Phr
 
 CAPTIONS = DATA / "ucfcrime_ar"
 
-pytestmark = pytest.mark.skipif(not CAPTIONS.exists(), reason="the released captions of UCFCrime-AR are not here")
+pytestmark = pytest.mark.skipif(not CAPTIONS.exists(), reason="the released captions of UCFCrime-AR are not available")
 
 
 @pytest.fixture(scope="module")
@@ -43,42 +43,42 @@ def processor(make_config) -> AlanProcessor:
 
 
 def statistics(phrases):
-    nouns, verbs = ([len(getattr(found, kind)) for found in phrases] for kind in ("nouns", "verbs"))
+    nouns, verbs = ([len(getattr(spans, kind)) for spans in phrases] for kind in ("nouns", "verbs"))
     return sum(nouns) / len(nouns), sum(verbs) / len(verbs), nouns.count(0), verbs.count(0)
 
 
-def length_of_verbs(phrases):
-    return sum(end - start for found in phrases for start, end in found.verbs)
+def verb_characters(phrases):
+    return sum(end - start for spans in phrases for start, end in spans.verbs)
 
 
-def test_phrases_in_numbers(captions, phrases):
-    """The plain pattern finds the same verbs; only how far its phrases reach differs."""
+def test_phrase_counts_match_the_released_captions(captions, phrases):
+    """Both patterns find the same verbs. Extended phrases are longer."""
     assert len(phrases) == 1900
     plain = PhraseFinder(verb_pattern="plain").find(captions)
-    for found in (phrases, plain):
-        assert statistics(found) == (pytest.approx(4.67, abs=0.01), pytest.approx(2.16, abs=0.01), 0, 30)
-    assert length_of_verbs(phrases) > length_of_verbs(plain)
+    for result in (phrases, plain):
+        assert statistics(result) == (pytest.approx(4.67, abs=0.01), pytest.approx(2.16, abs=0.01), 0, 30)
+    assert verb_characters(phrases) > verb_characters(plain)
 
 
-def test_every_caption_and_every_phrase_becomes_word_pieces(captions, phrases, processor):
+def test_every_phrase_maps_to_word_pieces(captions, phrases, processor):
     batch = processor(text=captions, phrases=phrases)
     lengths = batch["attention_mask"].sum(dim=1)
     assert len(lengths) == 1900
-    # None is cut off: the longest is shorter than the limit.
+    # No caption is truncated.
     assert lengths.max() < processor.config.max_text_length
     for kind in ("noun", "verb"):
         spans = batch[f"{kind}_phrases"]
-        found = [len(getattr(caption, f"{kind}s")) for caption in phrases]
-        assert (spans[..., 1] > spans[..., 0]).sum(dim=1).tolist() == found
+        expected = [len(getattr(caption, f"{kind}s")) for caption in phrases]
+        assert (spans[..., 1] > spans[..., 0]).sum(dim=1).tolist() == expected
 
 
-def test_captions_without_a_verb_take_the_skip_path(captions, phrases, processor):
-    chosen = [i for i, found in enumerate(phrases) if not found.verbs]
+def test_captions_without_a_verb_train_without_the_verb_pass(captions, phrases, processor):
+    rows = [i for i, spans in enumerate(phrases) if not spans.verbs]
     batch = processor(
-        text=[captions[i] for i in chosen],
-        phrases=[phrases[i] for i in chosen],
-        object_features=[torch.randn(8, 12) for _ in chosen],
-        motion_features=[torch.randn(8, 10) for _ in chosen],
+        text=[captions[i] for i in rows],
+        phrases=[phrases[i] for i in rows],
+        object_features=[torch.randn(8, 12) for _ in rows],
+        motion_features=[torch.randn(8, 10) for _ in rows],
     )
     assert batch["verb_phrases"].shape == (30, 0, 2)
     model = AlanModel(processor.config)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, from_stored_names, to_stored_names
 
 CONFIG = {"hidden_size": 16, "motion_dim": 12, "motion_width": 4, "sentence_dim": 6, "num_attention_heads": 4}
 
@@ -17,71 +17,76 @@ def model(**options: object) -> ResidualAlanModel:
     return ResidualAlanModel(ResidualAlanConfig(**CONFIG | options)).eval()
 
 
-def films(alan: ResidualAlanModel, batch: int = 3, time: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
+def clip_batch(alan: ResidualAlanModel, batch: int = 3, time: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
     objects = F.normalize(torch.randn(batch, time, alan.config.hidden_size), dim=-1)
     motion = None if alan.config.motion_dim is None else torch.randn(batch, time, alan.config.motion_dim)
     lengths = torch.tensor([time, time - 7, 1])[:batch]
-    return alan.clips(objects, motion), torch.arange(time) < lengths[:, None]
+    return alan.encode_clips(objects, motion), torch.arange(time) < lengths[:, None]
 
 
 @pytest.mark.parametrize("options", [{}, {"motion_dim": None}])
-def test_untrained_it_is_the_mean_of_the_clips(options: dict[str, object]) -> None:
+def test_untrained_model_returns_the_mean_of_the_clips(options: dict[str, object]) -> None:
     alan = model(**options)
-    clips, mask = films(alan)
+    clips, mask = clip_batch(alan)
     means = torch.stack([F.normalize(clips[i, : mask[i].sum()].mean(0), dim=-1) for i in range(3)])
     assert torch.allclose(alan(clips, mask).vectors, means, atol=FLOAT32)
 
 
 @pytest.mark.parametrize("options", [{}, {"motion_dim": None}])
-def test_every_vector_has_length_one_and_the_width_of_the_space(options: dict[str, object]) -> None:
+def test_every_vector_has_norm_one_and_the_dimension_of_the_space(options: dict[str, object]) -> None:
     alan = model(**options)
-    clips, mask = films(alan)
+    clips, mask = clip_batch(alan)
     objects = F.normalize(torch.randn(5, 16), dim=-1)
-    for vectors in (clips, alan(clips, mask).vectors, alan.clips(objects), alan.texts(objects, torch.randn(5, 6))):
+    for vectors in (
+        clips,
+        alan(clips, mask).vectors,
+        alan.encode_clips(objects),
+        alan.encode_texts(objects, torch.randn(5, 6)),
+    ):
         assert vectors.shape[-1] == alan.config.embedding_dim
         assert torch.allclose(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]), atol=FLOAT32)
 
 
-def test_untrained_a_text_scores_by_appearance_alone() -> None:
+def test_untrained_text_scores_by_appearance_alone() -> None:
     alan = model()
-    clips, _ = films(alan)
+    clips, _ = clip_batch(alan)
     texts = F.normalize(torch.randn(2, 16), dim=-1)
-    scores = clips @ alan.texts(texts, torch.randn(2, 6)).T
+    scores = clips @ alan.encode_texts(texts, torch.randn(2, 6)).T
     assert torch.allclose(scores, clips[..., :16] @ texts.T, atol=FLOAT32)
 
 
-def test_an_image_finds_clips_by_appearance_alone() -> None:
+def test_image_scores_clips_by_appearance_alone() -> None:
     alan = model()
-    clips, _ = films(alan)
+    clips, _ = clip_batch(alan)
     images = F.normalize(torch.randn(2, 16), dim=-1)
-    assert torch.allclose(clips @ alan.clips(images).T, clips[..., :16] @ images.T / 2**0.5, atol=FLOAT32)
+    assert torch.allclose(clips @ alan.encode_clips(images).T, clips[..., :16] @ images.T / 2**0.5, atol=FLOAT32)
 
 
-def test_a_trained_text_listens_to_motion_by_as_much_as_it_says() -> None:
+def test_motion_gate_decides_the_stream_weights_of_a_text() -> None:
     alan = model()
-    torch.nn.init.normal_(alan.listening.weight)
-    vectors = alan.texts(F.normalize(torch.randn(2, 16), dim=-1), torch.randn(2, 6))
-    heard = vectors[:, 16:20].norm(dim=-1)
-    assert ((heard > 0) & (heard < 1)).all()
-    assert torch.allclose(vectors[:, :16].norm(dim=-1).square() + heard.square(), torch.ones(2), atol=FLOAT32)
+    torch.nn.init.normal_(alan.motion_gate.weight)
+    vectors = alan.encode_texts(F.normalize(torch.randn(2, 16), dim=-1), torch.randn(2, 6))
+    motion_norms = vectors[:, 16:20].norm(dim=-1)
+    assert ((motion_norms > 0) & (motion_norms < 1)).all()
+    assert torch.allclose(vectors[:, :16].norm(dim=-1).square() + motion_norms.square(), torch.ones(2), atol=FLOAT32)
 
 
-def test_what_speaks_little_of_motion_is_not_heard() -> None:
-    alan = model(least_heard=0.5)
-    torch.nn.init.normal_(alan.listening.weight, std=0.02)
+def test_motion_part_below_the_threshold_is_zero() -> None:
+    alan = model(motion_threshold=0.5)
+    torch.nn.init.normal_(alan.motion_gate.weight, std=0.02)
     texts = F.normalize(torch.randn(2, 16), dim=-1)
-    assert torch.allclose(alan.texts(texts, torch.randn(2, 6))[:, :16], texts, atol=FLOAT32)
-    torch.nn.init.normal_(alan.listening.weight, std=5.0)
-    assert (alan.texts(texts, torch.randn(2, 6))[:, 16:20].norm(dim=-1) > 0.5).all()
+    assert torch.allclose(alan.encode_texts(texts, torch.randn(2, 6))[:, :16], texts, atol=FLOAT32)
+    torch.nn.init.normal_(alan.motion_gate.weight, std=5.0)
+    assert (alan.encode_texts(texts, torch.randn(2, 6))[:, 16:20].norm(dim=-1) > 0.5).all()
 
 
 def test_gradients_reach_every_part_from_the_first_steps() -> None:
     alan = model(num_fixed_clips=5, num_anomaly_clips=5, dropout=0.0).train()
     optimizer = torch.optim.SGD(alan.parameters(), lr=0.5)
     reached: set[str] = set()
-    for _ in range(3):  # what begins as zero lets gradients through to what lies before it only after a step
-        clips, mask = films(alan)
-        texts = alan.texts(F.normalize(torch.randn(3, 16), dim=-1), torch.randn(3, 6))
+    for _ in range(3):  # a zero-initialised layer passes gradients on only after its first step
+        clips, mask = clip_batch(alan)
+        texts = alan.encode_texts(F.normalize(torch.randn(3, 16), dim=-1), torch.randn(3, 6))
         optimizer.zero_grad()
         alan.loss(alan(clips, mask), texts, mask, torch.tensor([1.0, 0.0, 1.0])).backward()
         reached |= {name for name, value in alan.named_parameters() if value.grad is not None and value.grad.any()}
@@ -89,49 +94,49 @@ def test_gradients_reach_every_part_from_the_first_steps() -> None:
     assert reached == {name for name, _ in alan.named_parameters()}
 
 
-def test_led_by_anomaly_a_short_event_counts_more() -> None:
+def test_anomaly_weight_moves_a_video_towards_a_short_event() -> None:
     alan = model(selection_temperature=0.1)
-    clips, _ = films(alan, batch=1, time=400)
+    clips, _ = clip_batch(alan, batch=1, time=400)
     event = clips[0, 100:104]
     scores = torch.zeros(1, 400)
     scores[0, 100:104] = 1.0
     mask = torch.ones(1, 400, dtype=torch.bool)
     similarity = []
     for share in (0.0, 1.0):
-        torch.nn.init.constant_(alan.anomaly_share, share)
+        torch.nn.init.constant_(alan.anomaly_weight, share)
         led = alan(clips, mask, scores).vectors[0]
         similarity.append((led @ F.normalize(event.mean(0), dim=0)).item())
     assert similarity[1] > similarity[0]
 
 
-def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
+def test_saved_model_is_loaded(tmp_path: Path) -> None:
     alan = model()
-    torch.nn.init.normal_(alan.listening.weight)
-    clips, mask = films(alan)
+    torch.nn.init.normal_(alan.motion_gate.weight)
+    clips, mask = clip_batch(alan)
     alan.save_pretrained(tmp_path)
     loaded = ResidualAlanModel.from_pretrained(tmp_path).eval()
     assert torch.allclose(loaded(clips, mask).vectors, alan(clips, mask).vectors, atol=FLOAT32)
-    assert torch.equal(loaded.listening.weight, alan.listening.weight)
+    assert torch.equal(loaded.motion_gate.weight, alan.motion_gate.weight)
 
 
-def test_adapted_texts_begin_as_they_were_and_learn_from_the_first_step() -> None:
-    alan = model(motion_dim=None, adapted_texts=True, num_fixed_clips=5, num_anomaly_clips=5, dropout=0.0).train()
+def test_text_adapter_starts_as_identity_and_learns_from_the_first_step() -> None:
+    alan = model(motion_dim=None, use_text_adapter=True, num_fixed_clips=5, num_anomaly_clips=5, dropout=0.0).train()
     texts = F.normalize(torch.randn(3, 16), dim=-1)
-    assert torch.allclose(alan.texts(texts, texts), texts, atol=FLOAT32)
-    clips, mask = films(alan)
-    alan.loss(alan(clips, mask), alan.texts(texts, texts), mask, torch.full((3,), torch.nan)).backward()
+    assert torch.allclose(alan.encode_texts(texts, texts), texts, atol=FLOAT32)
+    clips, mask = clip_batch(alan)
+    alan.loss(alan(clips, mask), alan.encode_texts(texts, texts), mask, torch.full((3,), torch.nan)).backward()
     learning = {name for name, value in alan.named_parameters() if value.grad is not None and value.grad.any()}
-    assert {"reading.linear.weight", "streams.0.layer.linear2.weight", "anomaly_share"} <= learning
-    assert not any(name.startswith("detector") for name in learning), "nothing is known of anomalies"
+    assert {"text_adapter.linear.weight", "streams.0.layer.linear2.weight", "anomaly_weight"} <= learning
+    assert not any(name.startswith("detector") for name in learning), "no video is labelled"
     torch.optim.SGD(alan.parameters(), lr=0.5).step()
-    assert not torch.allclose(alan.texts(texts, texts), texts, atol=1e-4)
+    assert not torch.allclose(alan.encode_texts(texts, texts), texts, atol=1e-4)
     assert not torch.allclose(alan(clips, mask).vectors, model(motion_dim=None)(clips, mask).vectors, atol=1e-4)
 
 
-def test_a_shortcut_begins_as_nothing_and_adds_to_the_detector_s_logit() -> None:
+def test_shortcut_starts_at_zero_and_adds_to_the_logit_of_the_detector() -> None:
     plain, short = model(detector_stream="motion"), model(detector_stream="motion", detector_shortcut=True)
     short.detector.load_state_dict(plain.detector.state_dict())
-    clips, mask = films(plain)
+    clips, mask = clip_batch(plain)
     before = plain.score_clips(clips, mask)
     assert torch.allclose(short.score_clips(clips, mask), before, atol=FLOAT32)
     torch.nn.init.constant_(short.shortcut.weight, 3.0)
@@ -141,9 +146,9 @@ def test_a_shortcut_begins_as_nothing_and_adds_to_the_detector_s_logit() -> None
     assert added.abs().max() > 0.1
 
 
-def test_videos_without_a_label_teach_the_detector_nothing() -> None:
+def test_unlabelled_videos_do_not_change_the_detector_loss() -> None:
     alan = model(motion_dim=None)
-    clips, mask = films(alan)
+    clips, mask = clip_batch(alan)
     texts = F.normalize(torch.randn(3, 16), dim=-1)
     videos = alan(clips, mask)
     unknown, first = torch.full((3,), torch.nan), torch.tensor([1.0, torch.nan, torch.nan])
@@ -153,3 +158,10 @@ def test_videos_without_a_label_teach_the_detector_nothing() -> None:
     assert (
         alan.loss(videos, texts, mask, first).item() == pytest.approx(alone, rel=1e-5) != pytest.approx(plain, rel=1e-5)
     )
+
+
+def test_stored_names_are_mapped_to_attributes_and_back() -> None:
+    state = model(use_text_adapter=True).state_dict()
+    stored = to_stored_names(state)
+    assert {"anomaly_share", "listening.weight", "crossings.0.linear.weight", "reading.linear.bias"} <= set(stored)
+    assert list(from_stored_names(stored)) == list(state)

@@ -1,4 +1,4 @@
-"""BERT under ALAN's text tower, from folders like those of the hub."""
+"""Loading BERT for the text tower from folders in the format of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FIELDS = {
 
 @pytest.fixture
 def bert(tmp_path: Path) -> Path:
-    """A folder like google-bert's: for masked words, weights under `bert.`, norms with TensorFlow's names."""
+    """Write a folder like google-bert's: a masked language model, weights under `bert.`, TensorFlow names of norms."""
     folder = tmp_path / "bert"
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
         max_position_embeddings=32,
     )  # fmt: skip
     model = BertForMaskedLM(config)
-    model.bert = BertModel(config)  # with the pooler that the published files have
+    model.bert = BertModel(config)  # the published files contain the pooler
     for norm in (module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)):
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
@@ -44,8 +44,8 @@ def bert(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_tower_reads_what_bert_says(bert: Path) -> None:
-    """[CLS] itself, not the pooler; the mean of the words alone, without special tokens and padding."""
+def test_text_tower_uses_the_outputs_of_bert(bert: Path) -> None:
+    """CLS is the output, not the pooler. AVG excludes special tokens and padding."""
     model = AlanModel.from_pretrained_text(bert, **FIELDS).eval()
     library = BertModel.from_pretrained(bert).eval()
     processor = AlanProcessor(model.config, BertTokenizer.from_pretrained(bert))
@@ -53,18 +53,18 @@ def test_the_tower_reads_what_bert_says(bert: Path) -> None:
     assert batch["input_ids"].tolist() == [[2, 5, 6, 7, 8, 11, 3], [2, 5, 9, 3, 0, 0, 0]]
     with torch.no_grad():
         states = library(**batch).last_hidden_state
-        found = model.text_encoder(**batch)
+        encoding = model.text_encoder(**batch)
         words = torch.stack([states[0, 1:6].mean(0), states[1, 1:3].mean(0)])
         expected = model.text_encoder.heads(states[:, 0], words)
         pooled = model.text_encoder.heads(library(**batch).pooler_output, words)
-    torch.testing.assert_close(found.words, states)
-    torch.testing.assert_close(found.cls, expected.cls)
-    torch.testing.assert_close(found.avg, expected.avg)
-    assert (found.cls - pooled.cls).abs().max() > 1e-3
+    torch.testing.assert_close(encoding.words, states)
+    torch.testing.assert_close(encoding.cls, expected.cls)
+    torch.testing.assert_close(encoding.avg, expected.avg)
+    assert (encoding.cls - pooled.cls).abs().max() > 1e-3
     assert model.config.text_config.hidden_dropout_prob == 0.3
 
 
-def test_a_bert_without_its_pooler_will_do(bert: Path) -> None:
+def test_bert_without_a_pooler_is_loaded(bert: Path) -> None:
     file = bert / "model.safetensors"
     weights = {name: value for name, value in load_file(file).items() if "pooler" not in name}
     save_file(weights, file, {"format": "pt"})
@@ -72,7 +72,7 @@ def test_a_bert_without_its_pooler_will_do(bert: Path) -> None:
 
 
 @pytest.mark.parametrize("layer", ["embeddings.LayerNorm", "encoder.layer.1.output.dense"])
-def test_weights_under_other_names_are_no_random_weights(bert: Path, layer: str) -> None:
+def test_misnamed_weights_are_rejected(bert: Path, layer: str) -> None:
     file = bert / "model.safetensors"
     weights = {name.replace(layer, f"module.{layer}"): value for name, value in load_file(file).items()}
     save_file(weights, file, {"format": "pt"})
@@ -87,7 +87,7 @@ def test_pickles_are_not_loaded(bert: Path) -> None:
         AlanModel.from_pretrained_text(bert, **FIELDS)
 
 
-def test_a_bert_that_is_nowhere_is_one_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bert_error_names_the_download_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

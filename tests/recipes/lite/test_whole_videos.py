@@ -50,5 +50,5 @@ def test_larger_anomaly_weight_moves_a_video_towards_its_detected_clips(model: R
 
 def _mean_of_all(model: ResidualAlanModel, objects: Vectors, motion: Vectors) -> Vectors:
     with torch.inference_mode():
-        clips = model.clips(torch.from_numpy(objects), torch.from_numpy(motion)).numpy()
+        clips = model.encode_clips(torch.from_numpy(objects), torch.from_numpy(motion)).numpy()
     return l2_normalize(clips.mean(axis=0))

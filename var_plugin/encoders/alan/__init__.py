@@ -1,6 +1,6 @@
 """ALAN, the Anomaly-Led Alignment Network of Wu et al. (IEEE TIP 33, 2024), as a transformers model.
 
-Importing this registers "alan" with transformers' Auto classes.
+Importing this package registers the model type "alan" with the Auto classes of transformers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cross-modal alignment: stream weights, CLS and AVG alignment, and the score made of both (Eq. 3 to 5)."""
+"""Cross-modal alignment: stream weights, CLS and AVG alignment, and the combined score (Eq. 3 to 5)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from var_plugin.encoders.alan.encodings import QueryEncoding, VideoEncoding
 
 
 class StreamWeights(nn.Module):
-    """How much each stream counts for a query: a linear layer per stream, softmax over the streams (row 17).
+    """Weights of the streams for a query: one linear layer per stream and a softmax over the streams (row 17).
 
-    A single stream has weight one and no parameters.
+    With a single stream the weight is one and there are no parameters.
     """
 
     def __init__(self, input_dim: int, streams: int) -> None:
@@ -20,7 +20,7 @@ class StreamWeights(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(input_dim, 1) for _ in range(streams if streams > 1 else 0))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(batch, S, input_dim) to (batch, S), rows sum to one."""
+        """Map (batch, S, input_dim) to (batch, S). Rows sum to one."""
         if not self.linears:
             return vectors.new_ones(vectors.shape[:2])
         logits = [linear(stream) for linear, stream in zip(self.linears, vectors.unbind(dim=1), strict=True)]
@@ -28,7 +28,7 @@ class StreamWeights(nn.Module):
 
 
 def stream_alignment(videos: Tensor, queries: Tensor, weights: Tensor) -> Tensor:
-    """Cosines per stream, weighted by the query: Eq. 3 on CLS vectors, Eq. 4 on AVG vectors.
+    """Return the cosine per stream, weighted by the query (Eq. 3 on CLS vectors, Eq. 4 on AVG vectors).
 
     Args:
         videos: (videos, S, d).
@@ -42,7 +42,12 @@ def stream_alignment(videos: Tensor, queries: Tensor, weights: Tensor) -> Tensor
 
 
 def align(videos: VideoEncoding, queries: QueryEncoding, alpha: float) -> Tensor:
-    """The score of every video with every query, α on the CLS alignment (Eq. 5).
+    """Return the score of every video with every query (Eq. 5).
+
+    Args:
+        videos: S streams of dimension d.
+        queries: the same streams.
+        alpha: weight α of the CLS alignment.
 
     Returns:
         (videos, queries) from -1 to 1; s_ij = s(v_i, t_j).

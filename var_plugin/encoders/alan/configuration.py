@@ -1,4 +1,4 @@
-"""AlanConfig: the paper's settings, and every decision that the paper leaves open, each under a name."""
+"""AlanConfig: the settings of the paper, and one named field for every decision that the paper leaves open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import AutoConfig, BertConfig, PretrainedConfig
 from var_plugin.errors import InvalidInputError
 
 QueryModality = Literal["text", "audio"]
-SelectionNormaliser = Literal["softmax", "linear"]
+SelectionNormalizer = Literal["softmax", "linear"]
 FixedSampling = Literal["random", "uniform"]
 AnomalySampling = Literal["systematic", "random"]
 PositionSource = Literal["time", "slot"]
@@ -26,7 +26,7 @@ MarginReduction = Literal["mean", "batch"]
 
 _CHOICES: dict[str, Any] = {
     "query_modality": QueryModality,
-    "selection_normaliser": SelectionNormaliser,
+    "selection_normalizer": SelectionNormalizer,
     "fixed_sampling_in_training": FixedSampling,
     "anomaly_sampling_in_evaluation": AnomalySampling,
     "position_source": PositionSource,
@@ -52,78 +52,77 @@ _NOT_NEGATIVE = ("num_fixed_clips", "num_anomaly_clips", "margin", "topk_loss_we
 class AlanConfig(PretrainedConfig):  # type: ignore[misc]
     """Settings of ALAN (Wu et al., IEEE TIP 33, 2024, arXiv 2307.12545).
 
-    "Row n" is row n of section 10 of the project's notes on the paper: a point that the paper leaves open. The rows
-    that are no setting of the model:
+    "Row n" refers to the table "Decisions" in docs/alan.md, which lists the points that the paper leaves open. These
+    rows have no field of their own:
 
-    * 6 (fewer clips than N): both samplings repeat clips, nothing is padded.
-    * 7 (videos of different length in a batch): padded, masked; padding is never drawn and never among the top k.
-    * 10 (does the top-k loss reach the projections): only with `detector_source="projected"`.
-    * 15 (cross encoder): `LayerNorm(x + Linear(MultiHead(x, other, other)))`.
-    * 19 (special tokens in the prompting decoder): left out, as the figure draws it.
-    * 20 (how much is masked): one noun and one verb phrase per caption and step, with all their word pieces.
-    * 22 (vocabulary head): a linear layer of its own. 24: the phrase is masked on BERT's outputs, as written.
-    * 25, 31 (epochs, clipping, warm-up, decay) belong to the training settings, 26, 28 (crops, unequal lengths) to the
-      data sets. 27 (no Flow features): `motion_dim=None`.
+    * Row 6, fewer clips than N: both samplings repeat clips. There is no padding.
+    * Row 7, videos of different length in a batch: padded and masked. Padding is never sampled and never in the top k.
+    * Row 10, gradient of the top-k loss into the projections: only with `detector_source="projected"`.
+    * Row 15, cross encoder: `LayerNorm(x + Linear(MultiHead(x, other, other)))`.
+    * Row 19, special tokens in the prompting decoder: left out, as in the figure.
+    * Row 20, amount of masking: one noun and one verb phrase per caption and step, with all their word pieces.
+    * Row 22, vocabulary head: a separate linear layer. Row 24: phrases are masked on the outputs of BERT, as written.
+    * Rows 25 and 31, epochs, clipping, warm-up and weight decay, are training settings. Rows 26 and 28, crops and
+      unequal lengths, belong to the data sets. Row 27, no Flow features, is `motion_dim=None`.
 
     Args:
-        query_modality: "text" or "audio"; the paper trains one model for each.
-        object_dim: width of an object clip feature (I3D-RGB: 1024).
-        motion_dim: width of a motion clip feature (I3D-Flow: 1024). None: no motion stream (row 27); the object stream
-            is then alone, without a cross encoder, and its stream weight is one.
-        audio_dim: width of an audio clip feature (VGGish: 128); used for audio queries only.
-        text_config: configuration of the text backbone, as an object or a dictionary; default BERT-base-cased with
+        query_modality: "text" or "audio". The paper trains one model for each.
+        object_dim: dimension of an object clip feature (I3D-RGB: 1024).
+        motion_dim: dimension of a motion clip feature (I3D-Flow: 1024). None: no motion stream (row 27). The object
+            stream then has no cross encoder, and its stream weight is one.
+        audio_dim: dimension of an audio clip feature (VGGish: 128). Used for audio queries only.
+        text_config: configuration of the text backbone, as an object or a dictionary. Default: BERT-base-cased with
             dropout 0.3, as in section IV of the paper. None for audio queries.
-        hidden_size: d, the width of both towers.
-        num_attention_heads: heads of every attention layer of our own (row 14).
-        intermediate_size: width of the feed-forward layers (row 14).
+        hidden_size: d, the width of all towers.
+        num_attention_heads: heads of the self encoders, cross encoders and decoder (row 14).
+        intermediate_size: width of their feed-forward layers (row 14).
         dropout: dropout of encoder and decoder layers, which are post-norm and one layer deep (row 14).
-        num_fixed_clips: N of the fixed-frame sampling; 0 switches it off (Tables IV and V).
-        num_anomaly_clips: N of the anomaly-led sampling; 0 switches it off (Tables IV and V).
+        num_fixed_clips: N of the fixed-frame sampling. 0 disables it (Tables IV and V).
+        num_anomaly_clips: N of the anomaly-led sampling. 0 disables it (Tables IV and V).
         selection_temperature: τ of Eq. 1.
-        selection_normaliser: Eq. 1 as "softmax", or "linear": scores over their sum (row 1).
-        fixed_sampling_in_training: "random" draws one clip from each of N equal parts, "uniform" takes their middles;
-            evaluation is always "uniform" (row 2).
-        anomaly_sampling_in_evaluation: "systematic" spins N evenly spaced pointers, so that a vector depends on nothing
-            but its video; "random" draws as in training, from the generator that is passed (row 3).
-        sort_anomaly_clips: anomaly-led clips in order of time, not of drawing (row 4).
-        position_source: positions count "time" (the clip's place in the video) or "slot" (its place in the sequence;
-            row 4).
+        selection_normalizer: Eq. 1 as "softmax", or "linear": scores divided by their sum (row 1).
+        fixed_sampling_in_training: "random" samples one clip from each of N equal parts, "uniform" takes the middle of
+            each part. Evaluation always uses "uniform" (row 2).
+        anomaly_sampling_in_evaluation: "systematic" uses N evenly spaced pointers, so a vector is deterministic.
+            "random" samples as in training, from the generator that is passed (row 3).
+        sort_anomaly_clips: sort anomaly-led clips by time instead of sampling order (row 4).
+        position_source: positions are "time" (clip index in the video) or "slot" (index in the sequence; row 4).
         position_embedding: "sinusoidal", or "learned" on `num_position_bins` bins of relative position (row 5).
         num_position_bins: bins of the learned position embedding.
-        detector_channels: units of the first two convolutions.
-        detector_kernel_size: kernel of the three convolutions, in clips.
-        detector_dropout: dropout behind the first two convolutions.
+        detector_channels: output channels of the first two convolutions.
+        detector_kernel_size: kernel size of the three convolutions, in clips.
+        detector_dropout: dropout after the first two convolutions.
         detector_padding: "same" or "causal" (row 9).
-        detector_source: detector fed with "raw" or "projected" features (row 8).
-        detector_fusion: the two streams are put side by side ("concat") or added ("sum") for the detector (row 8).
+        detector_source: the detector reads "raw" or "projected" features (row 8).
+        detector_fusion: the two streams are concatenated ("concat") or added ("sum") for the detector (row 8).
         topk_divisor: k = max(1, T // topk_divisor) (row 12).
-        audio_topk_loss: the audio detector gets a top-k loss as well (row 11).
+        audio_topk_loss: apply the top-k loss to the audio detector as well (row 11).
         gated_batch_norm: batch normalisation in the gates of the gated embedding units, which are separate for CLS and
             AVG (row 16).
-        stream_weights_source: stream weights from the outputs ("gated") or inputs ("ungated") of the gated embedding
-            units; CLS and AVG have weights of their own (row 17).
-        alignment_alpha: α of Eq. 5, the share of the CLS alignment.
-        masked_unit: what masked phrase modeling masks: a "phrase", or, as in Table VI, a "content_word" or a
+        stream_weights_source: compute stream weights from the outputs ("gated") or inputs ("ungated") of the gated
+            embedding units. CLS and AVG have separate weights (row 17).
+        alignment_alpha: α of Eq. 5, the weight of the CLS alignment.
+        masked_unit: unit of masked phrase modeling: a "phrase", or, as in Table VI, a "content_word" or a
             "random_word".
         verb_pattern: verb phrases with ("extended") or without ("plain") trailing adpositions (row 21).
-        prompt_streams: both passes see "both" streams, or, with "split", nouns the object and verbs the motion stream
-            (row 18).
+        prompt_streams: both passes use "both" streams, or, with "split", nouns the object stream and verbs the motion
+            stream (row 18).
         mpm_reduction: "mean" or "sum" of the noun and the verb pass (row 23).
         margin: Δ of Eq. 6.
-        margin_reduction: Eq. 6 as the "mean" over all pairs, or, as printed, summed and divided by the "batch" size
+        margin_reduction: Eq. 6 as the "mean" over all pairs, or, as printed, as the sum divided by the "batch" size
             (row 13).
-        ignore_equal_captions: videos with the very same caption are no negatives of each other (row 29).
+        ignore_equal_captions: do not treat videos with identical captions as negatives of each other (row 29).
         topk_loss_weight: λ1 of Eq. 10.
-        mpm_loss_weight: λ2 of Eq. 10; 0 leaves masked phrase modeling out.
-        max_text_length: word pieces per caption, the special ones included (row 30).
+        mpm_loss_weight: λ2 of Eq. 10. 0 disables masked phrase modeling.
+        max_text_length: maximum word pieces per caption, special tokens included (row 30).
 
     Raises:
-        InvalidInputError: A value is outside of its range, or values contradict each other.
+        InvalidInputError: A value is out of range, or two values contradict each other.
     """
 
     model_type = "alan"
-    even_width: ClassVar[bool] = True
-    """Sinusoidal positions come in pairs."""
+    requires_even_width: ClassVar[bool] = True
+    """Whether `hidden_size` must be even. Sinusoidal positions come in pairs."""
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
 
     query_modality: QueryModality = "text"
@@ -139,7 +138,7 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
     num_fixed_clips: int = 50
     num_anomaly_clips: int = 50
     selection_temperature: float = 0.7
-    selection_normaliser: SelectionNormaliser = "softmax"
+    selection_normalizer: SelectionNormalizer = "softmax"
     fixed_sampling_in_training: FixedSampling = "random"
     anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
     sort_anomaly_clips: bool = True
@@ -185,12 +184,12 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
 
     @property
     def num_streams(self) -> int:
-        """Streams of the video tower: object and motion, or object alone."""
+        """Number of streams of the video tower: object and motion, or object alone."""
         return 1 if self.motion_dim is None else 2
 
     @property
     def embedding_dim(self) -> int:
-        """Width of a folded vector: CLS and AVG of every stream, and the completing coordinate."""
+        """Dimension of a folded vector: CLS and AVG of every stream, and one norm coordinate."""
         return 2 * self.num_streams * self.hidden_size + 1
 
     def _check(self) -> None:
@@ -207,18 +206,18 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
                  "more than 0 when num_fixed_clips is 0")  # fmt: skip
         _require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
         _require(self.detector_kernel_size % 2 == 1, "detector_kernel_size", self, "odd")
-        divisible = self.hidden_size % self.num_attention_heads == 0
-        _require(divisible and not (self.even_width and self.hidden_size % 2), "hidden_size", self,
+        is_divisible = self.hidden_size % self.num_attention_heads == 0
+        _require(is_divisible and not (self.requires_even_width and self.hidden_size % 2), "hidden_size", self,
                  "even, and a multiple of num_attention_heads")  # fmt: skip
-        summed_raw = self.detector_source == "raw" and self.detector_fusion == "sum"
-        _require(not summed_raw or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
-                 "concat when raw features of different width are fused")  # fmt: skip
+        sums_raw_features = self.detector_source == "raw" and self.detector_fusion == "sum"
+        _require(not sums_raw_features or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
+                 "concat for raw features of different dimensions")  # fmt: skip
 
 
-def _require(holds: bool, name: str, config: AlanConfig, wanted: str) -> None:
-    if not holds:
+def _require(is_valid: bool, name: str, config: AlanConfig, requirement: str) -> None:
+    if not is_valid:
         raise InvalidInputError(
             f"AlanConfig.{name} is {getattr(config, name)!r}",
-            why=f"it must be {wanted}",
+            why=f"it must be {requirement}",
             fix=f"pass another {name}",
         )

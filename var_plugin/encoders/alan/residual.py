@@ -1,16 +1,16 @@
-"""ALAN on top of a space that exists already: the residual mode, an extension of ours.
+"""Residual ALAN: ALAN on top of an existing vector space. An extension of this project, not part of the paper.
 
-The paper's towers make a space of their own. Where a backbone pair has one (CLIP and its relatives, the lite suite),
-they refine it instead: every layer begins as "change nothing". So an untrained model returns the mean of the clip
-vectors, and training can only be accepted for what it adds.
+The towers of the paper create a space of their own. Where a backbone pair already shares a space (CLIP and its
+relatives, the lite suite), `ResidualAlanModel` refines it. Every added layer is zero-initialised. An untrained model
+therefore returns the mean-pooled clip vectors, and training can only be accepted for what it improves.
 
-What it adds: a second stream for motion, which the text decides how much to listen to; clip anomaly scores; anomaly-led
-sampling for the vector of a whole video.
+The model adds a motion stream whose weight depends on the text, anomaly scores per clip, and anomaly-led sampling for
+the vector of a whole video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -29,32 +29,41 @@ from var_plugin.errors import InvalidInputError
 
 DetectorStream = Literal["both", "motion"]
 
+STORED_NAMES = {
+    "anomaly_weight": "anomaly_share",
+    "cross_attention": "crossings",
+    "motion_gate": "listening",
+    "text_adapter": "reading",
+}
+"""Names of modules in the weight file of the lite suite where they differ from the attributes of the model."""
+
 
 class ResidualAlanConfig(AlanConfig):
-    """Settings of `ResidualAlanModel`; sampling, detector and loss are those of `AlanConfig`.
+    """Settings of `ResidualAlanModel`. Sampling, detector and loss settings are those of `AlanConfig`.
 
     Args:
-        hidden_size: width of the space that exists, and of the object stream.
-        motion_dim: width of a motion feature; None: no motion stream.
-        motion_width: width of the motion stream in a vector, small: it costs storage in every row.
-        sentence_dim: width of the sentence vectors that say how much motion counts.
-        least_heard: a text's motion part up to this length counts as none: most texts do not speak of motion, and what
-            a regression says of them is noise. Training from scratch needs 0, or no gradient gets through.
-        adapted_texts: a text's vector is moved by a layer of its own, so that training reaches the search of segments,
-            whose vectors are means of clips; else texts stay as the space has them.
-        detector_stream: what the detector sees: "both" streams, as in the paper, or "motion" alone, where few cameras
-            to learn from would let it learn the cameras.
-        detector_shortcut: beside the detector's convolutions, a linear layer of what they see, which begins as zero:
-            for what is known of single clips already, so that they learn the rest.
+        hidden_size: dimension of the existing space and of the object stream.
+        motion_dim: dimension of a motion feature. None: no motion stream.
+        motion_width: dimension of the motion stream in a vector. Keep it small: every stored vector holds it.
+        sentence_dim: dimension of the sentence vectors from which the motion part of a text is predicted.
+        motion_threshold: a motion part of a text with a norm up to this value is set to zero. Most texts do not
+            describe motion, and their predicted motion part is noise. Training from scratch needs 0, because the
+            threshold blocks the gradient.
+        use_text_adapter: refine text vectors with a `TextAdapter`. Training then also improves the search of segments,
+            whose vectors are mean-pooled clips. Otherwise text vectors stay as they are.
+        detector_stream: input of the detector. "both" uses both streams, as in the paper. "motion" uses motion alone,
+            for training data from few cameras, whose appearance the detector would learn instead of the events.
+        detector_shortcut: add a zero-initialised linear layer on the detector's input to its logit. The layer can hold
+            what is already known about single clips, so that the convolutions learn the rest.
     """
 
     model_type = "alan-residual"
-    even_width: ClassVar[bool] = False
+    requires_even_width: ClassVar[bool] = False
 
     motion_width: int = 8
     sentence_dim: int = 384
-    least_heard: float = 0.0
-    adapted_texts: bool = False
+    motion_threshold: float = 0.0
+    use_text_adapter: bool = False
     detector_stream: DetectorStream = "both"
     detector_shortcut: bool = False
 
@@ -63,50 +72,53 @@ class ResidualAlanConfig(AlanConfig):
         self.text_config = None
         if self.detector_stream == "motion" and self.motion_dim is None:
             raise InvalidInputError(
-                "the detector is to see motion alone", why="motion_dim is None", fix='pass detector_stream="both"'
+                'detector_stream is "motion", but the model has no motion stream',
+                why="motion_dim is None",
+                fix='pass motion_dim, or detector_stream="both"',
             )
 
     @property
     def widths(self) -> list[int]:
-        """Widths of the streams: object, and motion where there is one."""
+        """Dimensions of the streams: object, and motion if the model has it."""
         return [self.hidden_size] if self.motion_dim is None else [self.hidden_size, self.motion_width]
 
     @property
-    def first_detected(self) -> int:
-        """Number of the first stream that the detector sees."""
+    def first_detector_stream(self) -> int:
+        """Index of the first stream that the detector uses."""
         return 1 if self.detector_stream == "motion" else 0
 
     @property
     def embedding_dim(self) -> int:
-        """Width of a folded vector: the streams, and with motion the two coordinates that complete the length."""
-        return sum(self.widths) + self.completing
+        """Dimension of a folded vector: the streams, and with motion two norm coordinates."""
+        return sum(self.widths) + self.num_norm_dims
 
     @property
-    def completing(self) -> int:
-        """How many coordinates complete the length of clips and images."""
+    def num_norm_dims(self) -> int:
+        """Number of coordinates that bring clip and image vectors to norm one."""
         return 0 if self.motion_dim is None else 2
 
 
 @dataclass
 class ResidualVideo:
-    """A batch of videos: their vectors and what the detector says of their clips."""
+    """Vectors and clip anomaly scores of a batch of videos."""
 
     vectors: Tensor
-    """(batch, embedding_dim) of length one."""
+    """(batch, embedding_dim), L2-normalised."""
     anomaly_scores: Tensor
-    """(batch, time) from 0 to 1; 0 where the batch is padded."""
+    """(batch, time) from 0 to 1; 0 at padding."""
 
 
 class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
-    """The towers of ALAN as changes to a space that exists.
+    """ALAN towers that refine an existing space.
 
-    With o and t the vectors of a clip and a text in that space, m and u their motion parts, all shorter than one:
+    Let o and t be the vectors of a clip and a text in the existing space, and m and u their motion parts, with norms
+    below one.
 
-    * a clip is `[o ; m ; √(1-|m|²) ; 0] / √2`; an image, of whose motion nothing is known, is `[o ; 0 ; 0 ; 1] / √2`,
-      so that an image finds clips by appearance alone;
-    * a text is `[√(1-|u|²)·t ; u ; 0 ; 0]`, so (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
+    * A clip is `[o ; m ; √(1-|m|²) ; 0] / √2`. An image has no known motion and is `[o ; 0 ; 0 ; 1] / √2`, so an image
+      matches clips by appearance alone.
+    * A text is `[√(1-|u|²)·t ; u ; 0 ; 0]`. (√(1-|u|²), |u|) are the stream weights of Eq. 3. They start at (1, 0).
 
-    Every vector has length one, so inner product and cosine rank alike.
+    All vectors have norm one, so inner product and cosine rank alike.
     """
 
     config_class = ResidualAlanConfig
@@ -115,36 +127,36 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: ResidualAlanConfig) -> None:
         super().__init__(config)
-        seen = sum(config.widths[config.first_detected :])
-        self.detector = AnomalyDetector(config, seen)
-        self.shortcut = nn.Linear(seen, 1, bias=False) if config.detector_shortcut else None
+        detector_dim = sum(config.widths[config.first_detector_stream :])
+        self.detector = AnomalyDetector(config, detector_dim)
+        self.shortcut = nn.Linear(detector_dim, 1, bias=False) if config.detector_shortcut else None
         self.sampler = ClipSampler(config)
-        self.streams = nn.ModuleList(Stream(config, width) for width in config.widths)
-        self.crossings = nn.ModuleList(
-            Crossing(config, own, other)
+        self.streams = nn.ModuleList(ResidualStream(config, width) for width in config.widths)
+        self.cross_attention = nn.ModuleList(
+            CrossAttention(config, own, other)
             for own, other in zip(config.widths, reversed(config.widths), strict=True)
             if config.motion_dim is not None
         )
-        self.anomaly_share = nn.Parameter(torch.zeros(()))
+        self.anomaly_weight = nn.Parameter(torch.zeros(()))
         if config.motion_dim is not None:
             self.motion = nn.Linear(config.motion_dim, config.motion_width)
-            self.listening = nn.Linear(config.sentence_dim, config.motion_width)
-        self.reading = Reading(config) if config.adapted_texts else None
+            self.motion_gate = nn.Linear(config.sentence_dim, config.motion_width)
+        self.text_adapter = TextAdapter(config) if config.use_text_adapter else None
         self.post_init()
-        for part in (*self.streams, *self.crossings, *([self.reading] if self.reading else [])):
-            part.start_without_effect()
+        for module in (*self.streams, *self.cross_attention, *([self.text_adapter] if self.text_adapter else [])):
+            module.zero_init()
         if config.motion_dim is not None:
-            nn.init.zeros_(self.listening.weight)
-            nn.init.zeros_(self.listening.bias)
+            nn.init.zeros_(self.motion_gate.weight)
+            nn.init.zeros_(self.motion_gate.bias)
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
 
-    def clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
-        """Fold clips into vectors of length one.
+    def encode_clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
+        """Fold clips, or images, into L2-normalised vectors.
 
         Args:
-            objects: (..., hidden_size) of length one.
-            motion_features: (..., motion_dim); None where nothing is known of motion, as of an image.
+            objects: (..., hidden_size), L2-normalised.
+            motion_features: (..., motion_dim). None if the motion is unknown, as for an image.
 
         Returns:
             (..., embedding_dim).
@@ -152,33 +164,57 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         if self.config.motion_dim is None:
             return objects
         if motion_features is None:
-            unknown = objects.new_zeros(*objects.shape[:-1], self.config.motion_width + self.config.completing)
+            unknown = objects.new_zeros(*objects.shape[:-1], self.config.motion_width + self.config.num_norm_dims)
             unknown[..., -1] = 1
             return torch.cat([objects, unknown], dim=-1) / 2**0.5
         return self.fold(objects, self.motion(motion_features))
 
     @staticmethod
     def fold(objects: Tensor, motion: Tensor) -> Tensor:
-        """Fold clips whose motion (..., motion_width), of any length, is known already; as `clips`."""
-        motion = _shortened(motion)
-        return F.pad(torch.cat([objects, motion, _completing(motion)], dim=-1) / 2**0.5, (0, 1))
+        """Fold clips whose motion part is known.
 
-    def texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
-        """Fold texts: (batch, hidden_size) of length one and sentence vectors (batch, sentence_dim)."""
-        if self.reading is not None:
-            objects = self.reading(objects)
+        Args:
+            objects: (..., hidden_size), L2-normalised.
+            motion: (..., motion_width), any norm.
+
+        Returns:
+            (..., embedding_dim), L2-normalised.
+        """
+        motion = _squash(motion)
+        return F.pad(torch.cat([objects, motion, _norm_complement(motion)], dim=-1) / 2**0.5, (0, 1))
+
+    def encode_texts(self, objects: Tensor, sentences: Tensor) -> Tensor:
+        """Fold texts into L2-normalised vectors.
+
+        Args:
+            objects: (batch, hidden_size), the texts in the existing space, L2-normalised.
+            sentences: (batch, sentence_dim), from which the motion part is predicted.
+
+        Returns:
+            (batch, embedding_dim).
+        """
+        if self.text_adapter is not None:
+            objects = self.text_adapter(objects)
         if self.config.motion_dim is None:
             return objects
-        motion = _beyond(_shortened(self.listening(sentences)), self.config.least_heard)
-        return F.pad(torch.cat([_completing(motion) * objects, motion], dim=-1), (0, self.config.completing))
+        motion = _soft_threshold(_squash(self.motion_gate(sentences)), self.config.motion_threshold)
+        return F.pad(torch.cat([_norm_complement(motion) * objects, motion], dim=-1), (0, self.config.num_norm_dims))
 
     def score_clips(self, clips: Tensor, mask: Tensor) -> Tensor:
-        """Return the anomaly scores (batch, time) of folded clips (batch, time, embedding_dim)."""
+        """Return the anomaly scores of folded clips.
+
+        Args:
+            clips: (batch, time, embedding_dim).
+            mask: (batch, time) bool, true at real clips.
+
+        Returns:
+            (batch, time) from 0 to 1; 0 at padding.
+        """
         widths = self.config.widths
-        seen = clips[..., sum(widths[: self.config.first_detected]) : sum(widths)]
-        logits: Tensor = self.detector.logits(seen, mask)
+        inputs = clips[..., sum(widths[: self.config.first_detector_stream]) : sum(widths)]
+        logits: Tensor = self.detector.logits(inputs, mask)
         if self.shortcut is not None:
-            logits = logits + self.shortcut(seen).squeeze(-1)
+            logits = logits + self.shortcut(inputs).squeeze(-1)
         return torch.sigmoid(logits).masked_fill(~mask, 0)
 
     def forward(
@@ -187,72 +223,109 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         """Encode a batch of videos.
 
         Args:
-            clips: (batch, time, embedding_dim) folded clips.
-            mask: (batch, time) bool, true at real clips, which stand first.
-            scores: (batch, time) what `score_clips` said, where it is known already.
-            generator: source of the sampling's randomness in training; default torch's own.
+            clips: (batch, time, embedding_dim), folded clips.
+            mask: (batch, time) bool, true at real clips, left-aligned.
+            scores: (batch, time), the output of `score_clips` if it is already computed.
+            generator: random generator of the sampling in training. Default: torch's global one.
         """
         if scores is None:
             scores = self.score_clips(clips, mask)
         samples = self.sampler(scores.detach(), mask, generator)
+        sizes = [index.shape[1] for index in samples]
         lengths = mask.sum(dim=1, keepdim=True)
-        parts = torch.split(clips, [*self.config.widths, self.config.completing], dim=-1)
+        parts = torch.split(clips, [*self.config.widths, self.config.num_norm_dims], dim=-1)
         streams = parts[: self.config.num_streams]
-        plain = [_sequence(stream, samples) for stream in streams]
+        inputs = [_sequence(stream, samples) for stream in streams]
         positions = torch.cat([_positions(index) for index in samples], dim=1)
-        encoded = [
-            stream(sequence, positions, lengths, [index.shape[1] for index in samples])
-            for stream, sequence in zip(self.streams, plain, strict=True)
+        outputs = [
+            stream(sequence, positions, lengths, sizes) for stream, sequence in zip(self.streams, inputs, strict=True)
         ]
-        if self.crossings:
-            encoded = [
-                cross(own, other) for cross, own, other in zip(self.crossings, encoded, reversed(encoded), strict=True)
+        if self.cross_attention:
+            outputs = [
+                attend(own, other)
+                for attend, own, other in zip(self.cross_attention, outputs, reversed(outputs), strict=True)
             ]
         pooled = [
-            self._pool(stream, before, after, samples, mask)
-            for stream, before, after in zip(streams, plain, encoded, strict=True)
+            self._pool(stream, before, after, sizes, mask)
+            for stream, before, after in zip(streams, inputs, outputs, strict=True)
         ]
-        completing = _masked_mean(parts[-1], mask)
-        return ResidualVideo(F.normalize(torch.cat([*pooled, completing], dim=-1), dim=-1), scores)
+        norm_coordinates = _masked_mean(parts[-1], mask)
+        return ResidualVideo(F.normalize(torch.cat([*pooled, norm_coordinates], dim=-1), dim=-1), scores)
 
     def loss(
         self, videos: ResidualVideo, texts: Tensor, mask: Tensor, labels: Tensor, ignored: Tensor | None = None
     ) -> Tensor:
-        """Eq. 6 between videos and their texts (batch, embedding_dim), and λ1 times Eq. 8 on labels (batch,).
+        """Return Eq. 6 between videos and their texts, plus λ1 times Eq. 8 on the labelled videos.
 
-        A label is 1, 0, or NaN where nobody said. `ignored` as in `max_margin_loss`.
+        Args:
+            videos: the batch.
+            texts: (batch, embedding_dim), the text of each video.
+            mask: (batch, time) bool, true at real clips.
+            labels: (batch,), 1 for abnormal, 0 for normal, NaN for unlabelled videos.
+            ignored: (batch, batch) bool, pairs that are not negatives; see `max_margin_loss`.
+
+        Returns:
+            A scalar.
         """
         config = self.config
         scores = videos.vectors @ texts.T
         loss = max_margin_loss(scores, config.margin, config.margin_reduction, ignored)
-        known = labels.isfinite()
-        if known.any():
-            detection = topk_loss(videos.anomaly_scores[known], mask[known], labels[known], config.topk_divisor)
+        labelled = labels.isfinite()
+        if labelled.any():
+            detection = topk_loss(
+                videos.anomaly_scores[labelled], mask[labelled], labels[labelled], config.topk_divisor
+            )
             loss = loss + config.topk_loss_weight * detection
         return loss
 
-    def _pool(self, stream: Tensor, before: Tensor, after: Tensor, samples: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """The mean of all clips, moved towards the anomaly-led ones, plus what the layers changed in g and h."""
-        sizes = [index.shape[1] for index in samples]
+    def _pool(self, stream: Tensor, before: Tensor, after: Tensor, sizes: Sequence[int], mask: Tensor) -> Tensor:
+        """Return the mean of all clips, moved towards the anomaly-led ones, plus the change of g and h by the layers.
+
+        Args:
+            stream: (batch, time, width), all clips.
+            before: (batch, length, width), the sequence that enters the layers.
+            after: (batch, length, width), the sequence that leaves them.
+            sizes: N of each part of the sequence.
+            mask: (batch, time) bool, true at real clips.
+
+        Returns:
+            (batch, width).
+        """
         mean = _masked_mean(stream, mask)
-        led = before[:, -sizes[-1] :].mean(dim=1)
-        changed = [
-            pool_sequence(after, sizes)[which] - pool_sequence(before, sizes)[which] for which in (0, 1)
-        ]  # fmt: skip
-        pooled: Tensor = mean + self.anomaly_share * (led - mean) + (changed[0] + changed[1]) / 2
+        anomaly_mean = before[:, -sizes[-1] :].mean(dim=1)
+        g_before, h_before, _ = pool_sequence(before, sizes)
+        g_after, h_after, _ = pool_sequence(after, sizes)
+        change = ((g_after - g_before) + (h_after - h_before)) / 2
+        pooled: Tensor = mean + self.anomaly_weight * (anomaly_mean - mean) + change
         return pooled
 
 
+def from_stored_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict for `ResidualAlanModel.load_state_dict` from the tensors of a weight file."""
+    attributes = {stored: attribute for attribute, stored in STORED_NAMES.items()}
+    return {_rename(name, attributes): value for name, value in weights.items()}
+
+
+def to_stored_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a weight file from a state dict of `ResidualAlanModel`."""
+    return {_rename(name, STORED_NAMES): value for name, value in state.items()}
+
+
+def _rename(name: str, names: Mapping[str, str]) -> str:
+    module, dot, rest = name.partition(".")
+    return names.get(module, module) + dot + rest
+
+
 def _masked_mean(clips: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (batch, time, width) over the real clips."""
-    if mask.all():  # without a copy: one video may be hours long
+    """Return the mean (batch, width) of the real clips of (batch, time, width)."""
+    if mask.all():  # avoids a copy of a video that may last hours
         return clips.mean(dim=1)
     weights = mask.to(clips.dtype).unsqueeze(-1)
     return (clips * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def _sequence(stream: Tensor, samples: Sequence[Tensor]) -> Tensor:
-    """`[U_CLS, U_1..U_N, R_CLS, R_1..R_N]`, CLS being the mean of the clips behind it."""
+    """Return `[U_CLS, U_1..U_N, R_CLS, R_1..R_N]`, where each CLS is the mean of the clips of its part."""
     tokens = []
     for index in samples:
         clips = stream.gather(1, index.unsqueeze(-1).expand(-1, -1, stream.shape[-1]))
@@ -261,33 +334,33 @@ def _sequence(stream: Tensor, samples: Sequence[Tensor]) -> Tensor:
 
 
 def _positions(index: Tensor) -> Tensor:
-    """Positions of CLS and clips: 0, and the clip's place in the video plus one."""
+    """Return the positions of CLS and clips: 0, and the clip index plus one."""
     return torch.cat([torch.zeros_like(index[:, :1]), index + 1], dim=1)
 
 
-def _shortened(vectors: Tensor) -> Tensor:
-    """Scale vectors so that their lengths stay below one, short ones next to unchanged."""
-    lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    shortened: Tensor = vectors * (torch.tanh(lengths) / lengths)
-    return shortened
+def _squash(vectors: Tensor) -> Tensor:
+    """Scale vectors to norms below one by tanh; short vectors are nearly unchanged."""
+    norms = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    squashed: Tensor = vectors * (torch.tanh(norms) / norms)
+    return squashed
 
 
-def _beyond(vectors: Tensor, least: float) -> Tensor:
-    """Shorten vectors, which are shorter than one, so that those up to `least` vanish and longest ones stay."""
-    lengths = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    beyond: Tensor = vectors * (F.relu(lengths - least) / (1 - least) / lengths)
-    return beyond
+def _soft_threshold(vectors: Tensor, threshold: float) -> Tensor:
+    """Shrink vectors with norms below one: norms up to `threshold` become zero, a norm of one stays."""
+    norms = vectors.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    shrunk: Tensor = vectors * (F.relu(norms - threshold) / (1 - threshold) / norms)
+    return shrunk
 
 
-def _completing(vectors: Tensor) -> Tensor:
-    """Return what vectors (..., width) shorter than one lack of that length, (..., 1)."""
-    lengths = vectors.square().sum(-1, keepdim=True)
-    completing: Tensor = (1 - lengths).clamp(min=0).sqrt()
-    return completing
+def _norm_complement(vectors: Tensor) -> Tensor:
+    """Return √(1-|v|²), (..., 1), for vectors (..., width) with norms below one."""
+    squared_norms = vectors.square().sum(-1, keepdim=True)
+    complement: Tensor = (1 - squared_norms).clamp(min=0).sqrt()
+    return complement
 
 
-class Stream(nn.Module):
-    """Position and segment embeddings and a pre-norm encoder layer, all of which begin as zero."""
+class ResidualStream(nn.Module):
+    """Position and segment embeddings and a pre-norm encoder layer, zero-initialised."""
 
     def __init__(self, config: ResidualAlanConfig, width: int) -> None:
         super().__init__()
@@ -298,8 +371,8 @@ class Stream(nn.Module):
             width, heads, 2 * width, config.dropout, batch_first=True, norm_first=True
         )
 
-    def start_without_effect(self) -> None:
-        """Set what the layer ends in to zero."""
+    def zero_init(self) -> None:
+        """Set the embeddings and the output projections of the layer to zero."""
         for weight in (
             self.positions.weight, self.segments.weight, self.layer.self_attn.out_proj.weight,
             self.layer.self_attn.out_proj.bias, self.layer.linear2.weight, self.layer.linear2.bias,
@@ -307,15 +380,25 @@ class Stream(nn.Module):
             nn.init.zeros_(weight)
 
     def forward(self, sequence: Tensor, positions: Tensor, lengths: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Encode (batch, length, width); `positions` as `_positions`, `sizes` the N of each part."""
+        """Encode a sequence.
+
+        Args:
+            sequence: (batch, length, width).
+            positions: (batch, length) int64, 0 for CLS and the clip index plus one for clips.
+            lengths: (batch, 1) int64, number of clips of each video.
+            sizes: N of each part of the sequence.
+
+        Returns:
+            (batch, length, width).
+        """
         bins = (positions * self.positions.num_embeddings // (lengths + 1)).clamp(max=self.positions.num_embeddings - 1)
         segment = torch.cat([torch.full((1 + size,), part, device=sequence.device) for part, size in enumerate(sizes)])
         encoded: Tensor = self.layer(sequence + self.positions(bins) + self.segments(segment))
         return encoded
 
 
-class Crossing(nn.Module):
-    """One stream looks at the other (section III-B), pre-norm; begins without effect."""
+class CrossAttention(nn.Module):
+    """Pre-norm cross-attention from one stream to the other (section III-B), zero-initialised."""
 
     def __init__(self, config: ResidualAlanConfig, own: int, other: int) -> None:
         super().__init__()
@@ -326,32 +409,32 @@ class Crossing(nn.Module):
         )
         self.linear = nn.Linear(own, own)
 
-    def start_without_effect(self) -> None:
-        """Set what the layer ends in to zero."""
+    def zero_init(self) -> None:
+        """Set the output layer to zero."""
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """(batch, length, own) and (batch, length, other) to (batch, length, own)."""
-        seen = self.other_norm(other)
-        attended, _ = self.attention(self.norm(own), seen, seen, need_weights=False)
-        crossed: Tensor = own + self.linear(attended)
-        return crossed
+        """Map (batch, length, own) and (batch, length, other) to (batch, length, own)."""
+        keys = self.other_norm(other)
+        attended, _ = self.attention(self.norm(own), keys, keys, need_weights=False)
+        outputs: Tensor = own + self.linear(attended)
+        return outputs
 
 
-class Reading(nn.Module):
-    """A text's vector, moved by what a gated embedding unit makes of it (section III-C); begins without effect."""
+class TextAdapter(nn.Module):
+    """A residual gated embedding unit on text vectors (section III-C), zero-initialised."""
 
     def __init__(self, config: ResidualAlanConfig) -> None:
         super().__init__()
         self.unit = GatedEmbeddingUnit(config.hidden_size, config.hidden_size)
         self.linear = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def start_without_effect(self) -> None:
-        """Set what the layer ends in to zero."""
+    def zero_init(self) -> None:
+        """Set the output layer to zero."""
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, texts: Tensor) -> Tensor:
-        """(batch, hidden_size) to (batch, hidden_size), both of length one."""
+        """Map (batch, hidden_size) to (batch, hidden_size), both L2-normalised."""
         return F.normalize(texts + self.linear(self.unit(texts)), dim=-1)

@@ -1,4 +1,4 @@
-"""The text tower: BERT, its [CLS] output and the mean of its word outputs, gated embedding units (section III-C)."""
+"""Text tower: BERT, its [CLS] output and mean word output, and gated embedding units (section III-C)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from var_plugin.encoders.alan.query_head import QueryHeads
 
 
 class AlanTextEncoder(nn.Module):
-    """Turns captions into g_t = [CLS], h_t = mean of the words, each for both streams, and X_t for the phrases."""
+    """Map captions to g_t = [CLS] and h_t = mean of the words, each for both streams, and to X_t."""
 
     def __init__(self, config: AlanConfig) -> None:
         super().__init__()
         self.backbone = AutoModel.from_config(config.text_config, trust_remote_code=False)
-        # BERT's pooler stands behind [CLS]; the paper takes the output itself.
+        # The paper uses the [CLS] output itself, not BERT's pooler.
         self.backbone.pooler = None
         self.heads = QueryHeads(config, config.text_config.hidden_size)
 
@@ -26,10 +26,10 @@ class AlanTextEncoder(nn.Module):
 
         Args:
             input_ids: (batch, length) int64: [CLS], word pieces, [SEP], padding.
-            attention_mask: (batch, length), 1 at everything but padding.
+            attention_mask: (batch, length), 0 at padding, 1 elsewhere.
 
         Returns:
-            The encoding with the word-level outputs.
+            The encoding, with the word-level outputs.
         """
         words = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = word_mask(attention_mask)
@@ -40,7 +40,7 @@ class AlanTextEncoder(nn.Module):
 
 
 def word_mask(attention_mask: Tensor) -> Tensor:
-    """True at the word pieces of `[CLS] words [SEP] padding`, (batch, length) bool."""
+    """Return (batch, length) bool, true at the word pieces of `[CLS] words [SEP] padding`."""
     position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
     last = attention_mask.sum(dim=1, keepdim=True) - 1
     return (position > 0) & (position < last)

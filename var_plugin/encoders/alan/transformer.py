@@ -1,4 +1,4 @@
-"""The attention layers of the towers: self encoders, which are standard ones, and symmetric cross encoders."""
+"""Attention layers of the towers: standard self encoders and symmetric cross encoders."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from var_plugin.encoders.alan.configuration import AlanConfig
 
 
 def self_encoder(config: AlanConfig) -> nn.TransformerEncoderLayer:
-    """Make a standard encoder layer: post-norm, ReLU, (batch, length, d) (section III-B, row 14)."""
+    """Create a standard encoder layer: post-norm, ReLU, (batch, length, d) (section III-B, row 14)."""
     return nn.TransformerEncoderLayer(
         config.hidden_size, config.num_attention_heads, config.intermediate_size, config.dropout, batch_first=True
     )
 
 
 class CrossEncoder(nn.Module):
-    """Lets one stream look at the other: attention, a linear layer, a residual, a layer norm; no feed-forward part.
+    """Attention from one stream to the other: attention, linear layer, residual, layer norm; no feed-forward layer.
 
     `LayerNorm(x + Linear(MultiHead(query=x, key=other, value=other)))` (section III-B, row 15).
     """
@@ -29,15 +29,15 @@ class CrossEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Enrich a stream.
+        """Attend from a stream to the other one.
 
         Args:
-            own: (batch, length, d), the stream's self-encoder output.
-            other: (batch, length, d), the other stream's.
+            own: (batch, length, d), self-encoder output of the stream.
+            other: (batch, length, d), self-encoder output of the other stream.
 
         Returns:
             (batch, length, d).
         """
         attended, _ = self.attention(own, other, other, need_weights=False)
-        enriched: Tensor = self.norm(own + self.linear(attended))
-        return enriched
+        outputs: Tensor = self.norm(own + self.linear(attended))
+        return outputs

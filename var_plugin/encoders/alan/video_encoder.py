@@ -1,4 +1,4 @@
-"""The video tower: one detector, two samplings, two streams that look at each other (section III-B, figure 2)."""
+"""Video tower: one detector, two samplings, and two streams with cross-attention (section III-B, figure 2)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from torch import Tensor, nn
 
 from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector
-from var_plugin.encoders.alan.embeddings import ClipSequence, pool_sequence, sampled
+from var_plugin.encoders.alan.embeddings import ClipSequence, gather_clips, pool_sequence
 from var_plugin.encoders.alan.encodings import VideoEncoding
 from var_plugin.encoders.alan.sampling import ClipSampler
 from var_plugin.encoders.alan.transformer import CrossEncoder, self_encoder
 from var_plugin.errors import InvalidInputError
 
-_AT_ONCE = 1_024  # clips
+_MAX_CLIPS_PER_CHUNK = 1_024
 
 
 class AlanVideoEncoder(nn.Module):
-    """Turns clip features of an object and a motion stream into g_v, h_v, X_v and anomaly scores.
+    """Map clip features of an object and a motion stream to g_v, h_v, X_v and anomaly scores.
 
-    The detector sees both streams at full length; the clips that it leads to are taken from both. Without a motion
-    stream (`motion_dim=None`, row 27) the object stream goes through its self encoder and stays as it is.
+    The detector reads both streams at full length. Its sampling indices apply to both. Without a motion stream
+    (`motion_dim=None`, row 27) the object stream passes its self encoder alone.
     """
 
     def __init__(self, config: AlanConfig) -> None:
@@ -28,8 +28,8 @@ class AlanVideoEncoder(nn.Module):
         self.config = config
         widths = [config.object_dim] if config.motion_dim is None else [config.object_dim, config.motion_dim]
         self.projections = nn.ModuleList(nn.Linear(width, config.hidden_size) for width in widths)
-        seen = widths if config.detector_source == "raw" else [config.hidden_size] * len(widths)
-        self.detector = AnomalyDetector(config, sum(seen) if config.detector_fusion == "concat" else seen[0])
+        dims = widths if config.detector_source == "raw" else [config.hidden_size] * len(widths)
+        self.detector = AnomalyDetector(config, sum(dims) if config.detector_fusion == "concat" else dims[0])
         self.sampler = ClipSampler(config)
         self.sequences = nn.ModuleList(ClipSequence(config) for _ in widths)
         self.self_encoders = nn.ModuleList(self_encoder(config) for _ in widths)
@@ -46,28 +46,28 @@ class AlanVideoEncoder(nn.Module):
 
         Args:
             object_features: (batch, time, object_dim).
-            motion_features: (batch, time, motion_dim); None if and only if the model has no motion stream.
-            mask: (batch, time) bool, true at real clips, which stand first.
-            generator: source of the sampling's randomness; default torch's own.
+            motion_features: (batch, time, motion_dim). None if and only if the model has no motion stream.
+            mask: (batch, time) bool, true at real clips, left-aligned.
+            generator: random generator of the sampling. Default: torch's global one.
 
         Returns:
-            The encoding; S is 2, or 1 without motion.
+            The encoding. S is 2, or 1 without motion.
 
         Raises:
-            InvalidInputError: The motion stream is missing or too much, or the mask is not left-aligned.
+            InvalidInputError: Motion features do not fit the configuration, or the mask is not left-aligned.
         """
         if (motion_features is None) != (self.config.motion_dim is None):
             raise InvalidInputError(
-                f"motion features are {'missing' if motion_features is None else 'given'}",
-                why=f"the model was made with motion_dim={self.config.motion_dim}",
-                fix="pass what the model was made for, or train one with motion_dim=None",
+                f"motion features are {'missing' if motion_features is None else 'not expected'}",
+                why=f"motion_dim of the model is {self.config.motion_dim}",
+                fix="pass features for the streams of the model, or train a model for the features at hand",
             )
         raw = [object_features] if motion_features is None else [object_features, motion_features]
         scores = self._scores(raw, mask)
         samples = self.sampler(scores, mask, generator)
 
         lengths = mask.sum(dim=1)
-        clips = [project(sampled(stream, samples)) for project, stream in zip(self.projections, raw, strict=True)]
+        clips = [project(gather_clips(stream, samples)) for project, stream in zip(self.projections, raw, strict=True)]
         sequences = [build(stream, samples, lengths) for build, stream in zip(self.sequences, clips, strict=True)]
         encoded = [encode(sequence) for encode, sequence in zip(self.self_encoders, sequences, strict=True)]
         if self.cross_encoders:
@@ -80,19 +80,19 @@ class AlanVideoEncoder(nn.Module):
         return VideoEncoding(cls, avg, outputs, clip_index=torch.cat(samples, dim=1), anomaly_scores=scores)
 
     def _scores(self, raw: list[Tensor], mask: Tensor) -> Tensor:
-        """Return (batch, time); of hours of footage in parts, which are not held several times over."""
-        time, reach = mask.shape[1], self.detector.reach
-        if self.training or time <= _AT_ONCE:
-            return self._detected(raw, mask)
+        """Return the anomaly scores (batch, time). Long videos are scored in chunks, to bound memory."""
+        time, context_size = mask.shape[1], self.detector.context_size
+        if self.training or time <= _MAX_CLIPS_PER_CHUNK:
+            return self._detect(raw, mask)
         scores = []
-        for first in range(0, time, _AT_ONCE):
-            start = max(0, first - reach)
-            some = slice(start, first + _AT_ONCE + reach)
-            found = self._detected([stream[:, some] for stream in raw], mask[:, some])
-            scores.append(found[:, first - start :][:, :_AT_ONCE])
+        for first in range(0, time, _MAX_CLIPS_PER_CHUNK):
+            start = max(0, first - context_size)
+            chunk = slice(start, first + _MAX_CLIPS_PER_CHUNK + context_size)
+            chunk_scores = self._detect([stream[:, chunk] for stream in raw], mask[:, chunk])
+            scores.append(chunk_scores[:, first - start :][:, :_MAX_CLIPS_PER_CHUNK])
         return torch.cat(scores, dim=1)
 
-    def _detected(self, raw: list[Tensor], mask: Tensor) -> Tensor:
+    def _detect(self, raw: list[Tensor], mask: Tensor) -> Tensor:
         streams = raw
         if self.config.detector_source == "projected":
             streams = [project(stream) for project, stream in zip(self.projections, raw, strict=True)]

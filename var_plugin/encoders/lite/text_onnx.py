@@ -93,7 +93,7 @@ class NumpyTextEncoder:
         length = max(np.linalg.norm(motion), _TINY)
         motion = motion * (np.tanh(length) / length)
         length = max(np.linalg.norm(motion), _TINY)
-        least = self._folders["alan"].configuration["model"]["least_heard"]
+        least = self._folders["alan"].configuration["model"]["motion_threshold"]
         motion = motion * np.float32(max(length - least, 0) / (1 - least) / length)
         rest = np.sqrt(np.maximum(1 - np.square(motion).sum(), 0))
         vector = np.concatenate([rest * objects, motion])

@@ -37,10 +37,10 @@ class LiteAlan(WeightFolder):
     @cached_property
     def model(self) -> ResidualAlanModel:
         """The model, ready for use."""
-        from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+        from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, from_stored_names
 
         model: ResidualAlanModel = ResidualAlanModel(ResidualAlanConfig(**self.configuration["model"]))
-        model.load_state_dict(self.part("alan"))
+        model.load_state_dict(from_stored_names(self.part("alan")))
         model.eval()
         return model
 
