@@ -24,9 +24,9 @@ from var_plugin.encoders.alan import AlanModel
 from var_plugin.encoders.alan.encodings import VideoEncoding
 from var_plugin.encoders.alan.folding import fold_videos
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
-from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.evaluation.benchmarks.synthetic import SyntheticParameters, generate_benchmark
 from var_plugin.training.config import TrainingSettings
-from var_plugin.training.synthetic_benchmark import SETTINGS, planted_model
+from var_plugin.training.synthetic_benchmark import SETTINGS, synthetic_model
 from var_plugin.training.train import train
 
 CLIPS = 12
@@ -91,9 +91,9 @@ def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float,
 
     They count the best part of the own video, the best part of all videos, and the best ten parts of all videos.
     """
-    benchmark = plant(Planted(train_videos=train_videos), seed)
+    benchmark = generate_benchmark(SyntheticParameters(train_videos=train_videos), seed)
     set_seed(seed)
-    model, processor = planted_model()
+    model, processor = synthetic_model()
     settings = TrainingSettings(**(asdict(SETTINGS) | {"seed": seed, "epochs": epochs}))
     with TemporaryDirectory() as folder:
         train(model, processor, benchmark.train.pairs, Path(folder), settings)
@@ -150,7 +150,7 @@ def main() -> None:
     """Train, measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--train-videos", type=int, default=Planted.train_videos)
+    parser.add_argument("--train-videos", type=int, default=SyntheticParameters.train_videos)
     parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -31,10 +31,10 @@ def test_own_videos_make_a_suite_that_is_measured_beside_its_base(
     footage: Path,
 ) -> None:
     own = ["own", "--videos", footage / "cams", "--annotations", footage / "captions.csv"]
-    came = shell.json("train", *own, "--out", footage / "mine", "--epochs", "2")
-    assert came["folder"] == str(footage / "mine")
-    assert came["trained_on"] + came["held_out"] == 6
-    assert came["best"] >= came["start"]
+    result = shell.json("train", *own, "--out", footage / "mine", "--epochs", "2")
+    assert result["folder"] == str(footage / "mine")
+    assert result["training_queries"] + result["validation_queries"] == 6
+    assert result["best_sum_r"] >= result["baseline_sum_r"]
     assert shell("train", *own, "--out", footage / "mine")[0] == 2, "a suite is not overwritten"
     rows = shell.json("evaluate", *own, "--suite", footage / "mine")
     assert [row["method"] for row in rows] == [

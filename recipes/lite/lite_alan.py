@@ -204,7 +204,9 @@ def measure_score_statistics(
 def fold_clips(model: ResidualAlanModel, samples: Samples) -> Vectors:
     """Return the clip vectors (n, dim) of samples."""
     with torch.inference_mode():
-        return np.asarray(model.encode_clips(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion)).numpy())
+        return np.asarray(
+            model.encode_clips(torch.from_numpy(samples.objects), torch.from_numpy(samples.motion)).numpy()
+        )
 
 
 def detector_logits(model: ResidualAlanModel, clips: Vectors) -> Vectors:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data import data_folder
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
-from var_plugin.evaluation.captions import Captioned, captioned
+from var_plugin.evaluation.captions import CaptionedVideo, load_captions
 
 
 def videos(folder: Path, *names: str) -> Path:
@@ -32,10 +32,10 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
         "north/a.mp4,a street,,,0",
         "b.mkv,nothing,,,",
     )
-    assert captioned("own", cams, path, "test") == [
-        Captioned(cams / "north/a.mp4", "a man, running", (1.5, 4.0), True),
-        Captioned(cams / "north/a.mp4", "a street", None, False),
-        Captioned(cams / "b.mkv", "nothing", None, None),
+    assert load_captions("own", cams, path, "test") == [
+        CaptionedVideo(cams / "north/a.mp4", "a man, running", (1.5, 4.0), True),
+        CaptionedVideo(cams / "north/a.mp4", "a street", None, False),
+        CaptionedVideo(cams / "b.mkv", "nothing", None, None),
     ]
 
 
@@ -58,29 +58,29 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
 def test_a_table_that_says_something_else_is_refused(lines: list[str], complaint: str, tmp_path: Path) -> None:
     cams = videos(tmp_path, "a.mp4")
     with pytest.raises(InvalidInputError, match=complaint):
-        captioned("own", cams, table(tmp_path, *lines), "test")
+        load_captions("own", cams, table(tmp_path, *lines), "test")
 
 
 def test_tables_that_cannot_be_decoded_are_one_error(tmp_path: Path) -> None:
     cams, path = videos(tmp_path, "a.mp4"), tmp_path / "captions.csv"
     path.write_bytes(b"video,caption\na,caf\xe9\n")
-    with pytest.raises(InvalidInputError, match=r"cannot read .* save it as CSV in UTF-8"):
-        captioned("own", cams, path, "test")
+    with pytest.raises(InvalidInputError, match=r"cannot read .* save it as UTF-8 CSV"):
+        load_captions("own", cams, path, "test")
     for content in (b"\xff", b"{", b"[" * 100_000):
         (tmp_path / "UCFCrime_Test.json").write_bytes(content)
         with pytest.raises(InvalidInputError, match="as JSON"):
-            captioned("uca", cams, tmp_path, "test")
+            load_captions("uca", cams, tmp_path, "test")
 
 
 def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:
     cams = videos(tmp_path, "a.mp4")
     with pytest.raises(MediaNotFoundError, match=r"2 of 3 videos are missing .*: b, c"):
-        captioned("own", cams, table(tmp_path, "video,caption", "a,x", "b,x", "c,x"), "test")
-    with pytest.raises(MediaNotFoundError, match="pass a table"):
-        captioned("own", cams, tmp_path / "none.csv", "test")
+        load_captions("own", cams, table(tmp_path, "video,caption", "a,x", "b,x", "c,x"), "test")
+    with pytest.raises(MediaNotFoundError, match="pass a CSV table"):
+        load_captions("own", cams, tmp_path / "none.csv", "test")
     for name in ("uca", "ucfcrime-ar", "xdviolence-ar"):
         with pytest.raises(MediaNotFoundError):
-            captioned(name, cams, tmp_path, "test")  # type: ignore[arg-type]
+            load_captions(name, cams, tmp_path, "test")  # type: ignore[arg-type]
 
 
 def test_the_sentences_of_uca_have_their_times(tmp_path: Path) -> None:
@@ -89,10 +89,11 @@ def test_the_sentences_of_uca_have_their_times(tmp_path: Path) -> None:
 
     listed = json.loads((uca / "UCFCrime_Test.json").read_text())
     cams = videos(tmp_path, *(f"{name}.mp4" for name in listed))
-    found = captioned("uca", cams, uca, "test")
-    assert (len({one.video for one in found}), len(found)) == (310, 4331)
-    assert found[0].span == (1.2, 8.2)
-    assert all(one.caption and one.span and one.span[0] < one.span[1] for one in found)
+    examples = load_captions("uca", cams, uca, "test")
+    assert (len({example.video for example in examples}), len(examples)) == (310, 4331)
+    assert examples[0].span == (1.2, 8.2)
+    assert all(example.caption for example in examples)
+    assert all(example.span and example.span[0] < example.span[1] for example in examples)
 
 
 def test_captions_of_ucfcrime_ar_find_their_videos(tmp_path: Path) -> None:
@@ -101,5 +102,5 @@ def test_captions_of_ucfcrime_ar_find_their_videos(tmp_path: Path) -> None:
 
     rows = read_captions(released, "test")
     cams = videos(tmp_path, *(f"{row.category}/{row.name}.mp4" for row in rows))
-    found = captioned("ucfcrime-ar", cams, released, "test")
-    assert (len(found), sum(one.anomalous is True for one in found)) == (290, 140)
+    examples = load_captions("ucfcrime-ar", cams, released, "test")
+    assert (len(examples), sum(example.anomalous is True for example in examples)) == (290, 140)

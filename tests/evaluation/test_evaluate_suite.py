@@ -1,4 +1,4 @@
-"""Suites on captioned videos: sounds as queries, several captions per video, frames at even distances."""
+"""Suites on captioned videos: audio queries, several captions per video, evenly spaced frames."""
 
 from __future__ import annotations
 
@@ -17,83 +17,85 @@ from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import open_folder
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
-from var_plugin.evaluation.captions import Captioned, captioned
-from var_plugin.evaluation.clip_cache import ClipCache, clip_cache, evenly
-from var_plugin.evaluation.evaluate_suite import measure
+from var_plugin.evaluation.captions import CaptionedVideo, load_captions
+from var_plugin.evaluation.clip_cache import ClipCache, clip_cache, sample_evenly
+from var_plugin.evaluation.evaluate_suite import evaluate_suite
 
 
 class HighIsRed:
-    """Hears a high tone as red and a low one as blue."""
+    """Encodes a high tone as red and a low one as blue."""
 
     window, hop = 16_000, 8_000
 
     def encode(self, windows: np.ndarray) -> Vectors:
-        high = [np.abs(np.fft.rfft(window)).argmax() > 1_000 for window in windows]
-        return l2_normalize(np.array([[1, 0, 0] if one else [0, 0, 1] for one in high]))
+        is_high = [np.abs(np.fft.rfft(window)).argmax() > 1_000 for window in windows]
+        return l2_normalize(np.array([[1, 0, 0] if high else [0, 0, 1] for high in is_high]))
 
 
-def hearing_suite() -> Suite:
-    space = Space("scene", 3, "IP", frozenset(("video", "audio")), "hearing-1")
+def audio_suite() -> Suite:
+    space = Space("scene", 3, "IP", frozenset(("video", "audio")), "audio-1")
     return Suite(DESCRIPTION, {"scene": SpaceEncoders(space, image=MeanColor(), audio=HighIsRed())})
 
 
-def test_the_sound_of_a_video_is_a_query_for_it(film: Film, tmp_path: Path) -> None:
-    """XDViolence-AR from its lists to a row, with films in the place of its videos."""
+def test_audio_track_of_a_video_is_its_query(film: Film, tmp_path: Path) -> None:
+    """Evaluate on lists in the format of XDViolence-AR with generated videos."""
     lists = tmp_path / "lists"
     lists.mkdir()
     names = {"Red__#00-01_label_B1-0-0": ("red", 3_000.0), "Blue__#00-02_label_A": ("blue", 300.0)}
     (lists / "audio_test.list").write_text("".join(f"D:\\features\\{name}__vggish.npy\n" for name in names))
     for name, (color, tone) in names.items():
         film(f"videos/{name}.mp4", seconds=3, fps=4, paint=scene(color), tone=tone)
-    examples = captioned("xdviolence-ar", tmp_path / "videos", lists, "test")
-    assert [one.anomalous for one in examples] == [True, False]
-    suite = hearing_suite()
-    clips = clip_cache(suite, tmp_path / "clips").read(one.video for one in examples)
-    _, zero_shot = measure(suite, examples, lambda one: clips, resamples=0)
+    examples = load_captions("xdviolence-ar", tmp_path / "videos", lists, "test")
+    assert [example.anomalous for example in examples] == [True, False]
+    suite = audio_suite()
+    clips = clip_cache(suite, tmp_path / "clips").read(example.video for example in examples)
+    _, zero_shot = evaluate_suite(suite, examples, lambda one: clips, resamples=0)
     assert zero_shot.videos is not None
     assert zero_shot.videos.query_to_video.recall[0] == 100
-    with pytest.raises(UnsupportedModalityError, match="cannot find videos by audio"):
-        measure(color_suite(), examples, lambda one: clips, resamples=0)
+    with pytest.raises(UnsupportedModalityError, match="cannot search video by audio"):
+        evaluate_suite(color_suite(), examples, lambda one: clips, resamples=0)
     both = Suite(DESCRIPTION, {"texts": color_suite().encoders["scene"], "sounds": suite.encoders["scene"]})
-    asked: list[str] = []
+    spaces: list[str] = []
 
-    def read(one: Suite) -> dict[Path, ClipFeatures]:
-        asked.extend(one.encoders)
+    def read(candidate: Suite) -> dict[Path, ClipFeatures]:
+        spaces.extend(candidate.encoders)
         return clips
 
-    assert measure(both, examples, read, resamples=0)[1].videos == zero_shot.videos
-    assert asked == ["sounds"], "the space that takes sounds, not the first one that takes video"
+    assert evaluate_suite(both, examples, read, resamples=0)[1].videos == zero_shot.videos
+    assert spaces == ["sounds"], "the space that takes audio, not the first one that takes video"
 
 
-def test_a_video_may_have_several_captions() -> None:
+def test_several_captions_of_a_video_are_all_relevant() -> None:
     clips = {
         Path(name): ClipFeatures(
             times=np.zeros(1), vectors=l2_normalize(np.array([color])), usable=np.ones(1, bool), end=1.0
         )
         for name, color in {"a": (1.0, 0.1, 0.0), "b": (0.0, 0.1, 1.0)}.items()
     }
-    examples = [Captioned(Path("a"), "red"), Captioned(Path("a"), "blue"), Captioned(Path("b"), "blue")]
-    chance, found = measure(color_suite(), examples, lambda one: clips, resamples=200)
-    assert found.videos is not None and chance.videos is not None
-    assert found.videos.query_to_video.recall[0] == pytest.approx(200 / 3)
-    assert found.videos.video_to_query.recall == (50, 100, 100), "any caption of its own is right; equal ones tie"
+    examples = [CaptionedVideo(Path("a"), "red"), CaptionedVideo(Path("a"), "blue"), CaptionedVideo(Path("b"), "blue")]
+    chance, zero_shot = evaluate_suite(color_suite(), examples, lambda one: clips, resamples=200)
+    assert zero_shot.videos is not None and chance.videos is not None
+    assert zero_shot.videos.query_to_video.recall[0] == pytest.approx(200 / 3)
+    assert zero_shot.videos.video_to_query.recall == (50, 100, 100), (
+        "every caption of a video is relevant; equal captions tie"
+    )
     assert chance.videos.query_to_video.recall[0] == pytest.approx(50)
-    assert chance.videos.video_to_query.recall[0] == pytest.approx(50), "two right of three, and one of three"
+    assert chance.videos.video_to_query.recall[0] == pytest.approx(50), "two of three are relevant, and one of three"
     assert chance.videos.video_to_query.median_rank == pytest.approx(1.5)
-    with pytest.raises(InvalidInputError, match="nothing to measure"):
-        measure(color_suite(), [], lambda one: clips)
+    with pytest.raises(InvalidInputError, match="no captioned videos"):
+        evaluate_suite(color_suite(), [], lambda one: clips)
 
 
-def test_frames_are_taken_at_even_distances() -> None:
+def test_frames_are_sampled_evenly() -> None:
     clips = ClipFeatures(
         times=np.arange(10.0), vectors=np.eye(10, dtype=np.float32), usable=np.ones(10, bool), end=10.0
     )
-    assert evenly(clips, 4).times.tolist() == [1, 3, 6, 8]
-    assert evenly(clips, 4).vectors.argmax(axis=1).tolist() == [1, 3, 6, 8]
-    assert evenly(clips, 12) is clips
+    assert sample_evenly(clips, 4).times.tolist() == [1, 3, 6, 8]
+    assert sample_evenly(clips, 4).vectors.argmax(axis=1).tolist() == [1, 3, 6, 8]
+    assert sample_evenly(clips, 12) is clips
 
 
-def test_a_video_is_looked_at_once_until_it_changes(film: Film, tmp_path: Path) -> None:
+def test_unchanged_video_is_embedded_once(film: Film, tmp_path: Path) -> None:
     class Counting(MeanColor):
         motion_size = fps = None
         frames_per_clip = stride = 1
@@ -115,22 +117,22 @@ def test_a_video_is_looked_at_once_until_it_changes(film: Film, tmp_path: Path) 
     assert ClipCache(Counting(), "one", tmp_path / "clips")(path).end == pytest.approx(3)
 
 
-def test_a_suite_made_from_another_looks_at_no_video_again(film: Film, tmp_path: Path) -> None:
-    """Unless it sees otherwise: with crops it does."""
+def test_fine_tuned_suite_shares_the_clip_cache_of_its_base(film: Film, tmp_path: Path) -> None:
+    """A suite with crops has other clip features and therefore its own cache."""
     path = film(seconds=2, fps=4, paint=scene("red"))
     base = color_suite()
-    kept = tmp_path / "clips"
-    seen = clip_cache(base, kept)(path)
+    cache = tmp_path / "clips"
+    expected = clip_cache(base, cache)(path)
     for name, fields, entries in (("worded", {"prompts": ["a {}"]}, 1), ("cropped", {"crops": 5}, 2)):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "suite.json").write_text(json.dumps({"base": "colors"} | fields))
-        again = clip_cache(open_folder(folder, lambda name: base), kept)(path)
-        assert len(list(kept.rglob("*.npz"))) == entries
-        np.testing.assert_allclose(again.vectors, seen.vectors, atol=0.02)
+        again = clip_cache(open_folder(folder, lambda name: base), cache)(path)
+        assert len(list(cache.rglob("*.npz"))) == entries
+        np.testing.assert_allclose(again.vectors, expected.vectors, atol=0.02)
 
 
-def test_what_was_kept_is_mapped_not_read(film: Film, tmp_path: Path) -> None:
+def test_cached_clips_are_memory_mapped(film: Film, tmp_path: Path) -> None:
     clips = clip_cache(color_suite(), tmp_path)(film(seconds=2, fps=4, paint=scene("red")))
     assert isinstance(clips.vectors.base, np.memmap)
     assert torch.from_numpy(clips.vectors).shape == (4, 3)

@@ -9,18 +9,18 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.benchmarks.pairs import Pair
-from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.evaluation.benchmarks.synthetic import SyntheticParameters, generate_benchmark
 from var_plugin.training.synthetic_benchmark import VOCABULARY
 
 
 @pytest.fixture(scope="session")
 def pairs() -> list[Pair]:
-    return plant(Planted(train_videos=48, test_videos=2, length=(20, 30)), seed=3).train.pairs
+    return generate_benchmark(SyntheticParameters(train_videos=48, test_videos=2, length=(20, 30)), seed=3).train.pairs
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT in a folder, as one from the hub would lie there, small and untrained."""
+    """Write a small untrained BERT in the format of the Hugging Face Hub."""
     folder = tmp_path_factory.mktemp("bert")
     config = BertConfig(
         vocab_size=len(VOCABULARY),
@@ -31,17 +31,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(folder)
-    BertTokenizer(vocab={word: place for place, word in enumerate(VOCABULARY)}).save_pretrained(folder)
+    BertTokenizer(vocab={word: index for index, word in enumerate(VOCABULARY)}).save_pretrained(folder)
     return str(folder)
 
 
 @pytest.fixture
 def ucf_files(tmp_path: Path, pairs: list[Pair]) -> BenchmarkFiles:
-    """A small UCFCrime-AR: workbooks with the release's columns, ten-crop RGB and Flow."""
-    for split, chosen in (("train", pairs[:24]), ("test", pairs[24:36])):
+    """Write a small UCFCrime-AR: workbooks with the released columns, centre crops of RGB and Flow."""
+    for split, split_pairs in (("train", pairs[:24]), ("test", pairs[24:36])):
         workbook = Workbook()
         workbook.active.append(["Video Name", "Chinese Text", "English Text"])
-        for pair in chosen:
+        for pair in split_pairs:
             category = "Fighting" if pair.anomalous else "Normal_Videos_Anomaly"
             workbook.active.append([f"{category}/{pair.video_id}_x264.mp4\n", "…", pair.caption])
         workbook.save(tmp_path / f"ucf_crime_{split}.xlsx")
@@ -54,7 +54,7 @@ def ucf_files(tmp_path: Path, pairs: list[Pair]) -> BenchmarkFiles:
 
 @pytest.fixture
 def xd_files(tmp_path: Path, pairs: list[Pair]) -> BenchmarkFiles:
-    """A small XDViolence-AR: lists, five-crop RGB without Flow, VGGish."""
+    """Write a small XDViolence-AR: lists, centre crops of RGB, VGGish features, no Flow."""
     names = [f"film__#{pair.video_id}_label_{'B1-0-0' if pair.anomalous else 'A'}" for pair in pairs[:36]]
     (tmp_path / "audio.list").write_text("".join(f"/x/{name}__vggish.npy\n" for name in names[:24]), encoding="utf-8")
     (tmp_path / "audio_test.list").write_text(

@@ -1,4 +1,4 @@
-"""A training of seconds: test_train.py calls `run`, and starts this file as a process that kills itself on the way."""
+"""A training of a few seconds. test_train.py imports `run` and starts this file as a process that kills itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from var_plugin.evaluation.benchmarks.synthetic import Planted, plant
+from var_plugin.evaluation.benchmarks.synthetic import SyntheticParameters, generate_benchmark
 from var_plugin.training.config import TrainingSettings
-from var_plugin.training.synthetic_benchmark import planted_model
+from var_plugin.training.synthetic_benchmark import synthetic_model
 from var_plugin.training.train import TrainingResult, train
 from var_plugin.training.trainer import AlanTrainer
 
@@ -25,7 +25,7 @@ STEPS_PER_EPOCH = 5
 
 def run(folder: Path, settings: TrainingSettings = SETTINGS) -> TrainingResult:
     set_seed(settings.seed)
-    model, processor = planted_model(
+    model, processor = synthetic_model(
         hidden_size=16,
         num_attention_heads=2,
         intermediate_size=16,
@@ -34,19 +34,19 @@ def run(folder: Path, settings: TrainingSettings = SETTINGS) -> TrainingResult:
         detector_channels=(8, 4),
         dropout=0.1,
     )
-    pairs = plant(Planted(train_videos=48, test_videos=2, length=(20, 30)), seed=3).train.pairs
+    pairs = generate_benchmark(SyntheticParameters(train_videos=48, test_videos=2, length=(20, 30)), seed=3).train.pairs
     return train(model, processor, pairs, folder, settings)
 
 
-def die_after(steps: int) -> None:
-    """Make this process kill itself, as the system would, in the step after that many."""
-    original, done = AlanTrainer.compute_loss, 0
+def kill_after(steps: int) -> None:
+    """Kill this process with SIGKILL after a number of steps."""
+    original, step = AlanTrainer.compute_loss, 0
 
     def compute_loss(*arguments: Any, **options: Any) -> Any:
-        nonlocal done
-        if done == steps:
+        nonlocal step
+        if step == steps:
             os.kill(os.getpid(), signal.SIGKILL)
-        done += 1
+        step += 1
         return original(*arguments, **options)
 
     AlanTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
@@ -55,5 +55,5 @@ def die_after(steps: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if len(sys.argv) > 2:
-        die_after(int(sys.argv[2]))
+        kill_after(int(sys.argv[2]))
     run(Path(sys.argv[1]))

@@ -30,7 +30,9 @@ STEPS_PER_EPOCH: int = SMALL["STEPS_PER_EPOCH"]
 run: Callable[..., TrainingResult] = SMALL["run"]
 
 
-def run_apart(folder: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run_in_subprocess(
+    folder: Path, *arguments: str, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
     return subprocess.run(
         [sys.executable, *launcher, str(SCRIPT), str(folder), *arguments],
@@ -54,28 +56,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     return run(tmp_path_factory.mktemp("finished"))
 
 
-def test_the_folder_holds_the_epoch_that_was_best_on_held_out_pairs(
-    finished: TrainingResult, pairs: list[Pair]
-) -> None:
+def test_folder_holds_the_best_epoch_on_held_out_pairs(finished: TrainingResult, pairs: list[Pair]) -> None:
     model = AlanModel.from_pretrained(finished.folder)
     processor = AlanProcessor.from_pretrained(finished.folder)
     _, validation = hold_out(pairs, SETTINGS.validation_share, SETTINGS.seed)
-    measured = retrieval(score_pairs(model, processor, validation).scores).recall_sum
-    seen = [entry["eval_SumR"] for entry in log(finished.folder) if "eval_SumR" in entry]
-    assert len(seen) == SETTINGS.epochs
-    assert measured == pytest.approx(max(seen)) == pytest.approx(finished.validation_recall_sum)
+    recall_sum = retrieval(score_pairs(model, processor, validation).scores).recall_sum
+    epochs = [entry["eval_SumR"] for entry in log(finished.folder) if "eval_SumR" in entry]
+    assert len(epochs) == SETTINGS.epochs
+    assert recall_sum == pytest.approx(max(epochs)) == pytest.approx(finished.validation_recall_sum)
 
 
-def test_the_learning_rate_falls_once_per_epoch(finished: TrainingResult) -> None:
+def test_learning_rate_decays_once_per_epoch(finished: TrainingResult) -> None:
     rates = [entry["learning_rate"] for entry in log(finished.folder) if "learning_rate" in entry]
     expected = [1e-3 * 0.95**epoch for epoch in range(SETTINGS.epochs) for _ in range(STEPS_PER_EPOCH)]
     assert rates == pytest.approx(expected)
 
 
-def test_killed_at_a_random_step_it_goes_on_with_the_same_losses(finished: TrainingResult, tmp_path: Path) -> None:
+def test_killed_training_resumes_with_the_same_losses(finished: TrainingResult, tmp_path: Path) -> None:
     step = random.randrange(STEPS_PER_EPOCH + 1, SETTINGS.epochs * STEPS_PER_EPOCH)
     folder = tmp_path / "killed"
-    assert run_apart(folder, str(step)).returncode == -signal.SIGKILL
+    assert run_in_subprocess(folder, str(step)).returncode == -signal.SIGKILL
     assert len([entry for entry in log(folder) if "loss" in entry]) == step // STEPS_PER_EPOCH * STEPS_PER_EPOCH
     resumed = run(folder)
     whole = [entry["loss"] for entry in log(finished.folder) if "loss" in entry]
@@ -84,13 +84,13 @@ def test_killed_at_a_random_step_it_goes_on_with_the_same_losses(finished: Train
     assert resumed.validation_recall_sum == finished.validation_recall_sum
 
 
-def test_a_finished_training_is_not_repeated(finished: TrainingResult) -> None:
+def test_finished_training_is_not_repeated(finished: TrainingResult) -> None:
     assert run(finished.folder) == finished
     with pytest.raises(InvalidInputError, match="other settings"):
         run(finished.folder, replace(SETTINGS, epochs=4))
 
 
-def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+def test_partial_checkpoint_is_skipped(tmp_path: Path) -> None:
     for step, state in ((5, "{}"), (10, '{"log_his'), (15, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state is not None:
@@ -101,24 +101,24 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 def test_accumulation_halves_the_updates_and_bf16_stays_finite(tmp_path: Path) -> None:
     run(tmp_path, replace(SETTINGS, epochs=1, batch_size=6, accumulation=2, precision="bf16"))
-    found = [entry["loss"] for entry in log(tmp_path) if "loss" in entry]
-    assert len(found) == 3, "36 pairs, 6 at a time, two times before each update"
-    assert all(0 < loss < 2 for loss in found)
+    losses = [entry["loss"] for entry in log(tmp_path) if "loss" in entry]
+    assert len(losses) == 3, "36 pairs in batches of 6, two batches per update"
+    assert all(0 < loss < 2 for loss in losses)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works here")
-def test_fp16_without_cuda_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works with CUDA")
+def test_fp16_without_cuda_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="CUDA"):
         run(tmp_path, replace(SETTINGS, precision="fp16"))
 
 
-def test_impossible_settings_are_refused() -> None:
-    for wrong in ({"epochs": 0}, {"batch_size": 1}, {"validation_share": 1.0}, {"learning_rate": -1.0}):
+def test_settings_out_of_range_are_rejected() -> None:
+    for fields in ({"epochs": 0}, {"batch_size": 1}, {"validation_share": 1.0}, {"learning_rate": -1.0}):
         with pytest.raises(InvalidInputError):
-            TrainingSettings(**wrong)  # type: ignore[arg-type]
+            TrainingSettings(**fields)  # type: ignore[arg-type]
 
 
-def test_the_held_out_part_is_stratified_and_repeatable(pairs: list[Pair]) -> None:
+def test_validation_split_is_stratified_and_deterministic(pairs: list[Pair]) -> None:
     train, validation = hold_out(pairs, 0.25, seed=1)
     assert len(validation) == 12
     assert sum(pair.anomalous for pair in validation) == 6
@@ -129,8 +129,8 @@ def test_the_held_out_part_is_stratified_and_repeatable(pairs: list[Pair]) -> No
 @pytest.mark.slow
 def test_two_processes_share_the_batches(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
-    done = run_apart(folder, launcher=("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
-    assert done.returncode == 0, done.stderr
-    found = [entry["loss"] for entry in log(folder) if "loss" in entry]
-    assert len(found) == SETTINGS.epochs * 3, "36 pairs in batches of 8 on each of two processes"
+    process = run_in_subprocess(folder, launcher=("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
+    assert process.returncode == 0, process.stderr
+    losses = [entry["loss"] for entry in log(folder) if "loss" in entry]
+    assert len(losses) == SETTINGS.epochs * 3, "36 pairs in batches of 8 on each of two processes"
     assert AlanModel.from_pretrained(folder).config.hidden_size == 16

@@ -14,7 +14,7 @@ from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
-    from var_plugin.evaluation.captions import Captioned, CollectionName
+    from var_plugin.evaluation.captions import CaptionedVideo, CollectionName
     from var_plugin.evaluation.paper_results import BenchmarkName
     from var_plugin.evaluation.report import Row
 
@@ -94,24 +94,27 @@ def train(
 
 
 def _train_towers(
-    suite: str | None, examples: list[Captioned], out: Path, epochs: int, batch_size: int, seed: int, as_json: bool
+    suite: str | None, examples: list[CaptionedVideo], out: Path, epochs: int, batch_size: int, seed: int, as_json: bool
 ) -> None:
     from var_plugin.config import settings
-    from var_plugin.training.finetune import RefineSettings
-    from var_plugin.training.finetune_run import numbers, train_suite
+    from var_plugin.training.finetune import FinetuneSettings
+    from var_plugin.training.finetune_run import result_values, train_suite
 
-    training = train_suite(
+    result = train_suite(
         suite or settings().suite,
         examples,
         out,
-        settings=RefineSettings(epochs=epochs, batch_size=batch_size, seed=seed),
-        say=lambda message: print(message, file=sys.stderr),
+        settings=FinetuneSettings(epochs=epochs, batch_size=batch_size, seed=seed),
+        on_progress=lambda message: print(message, file=sys.stderr),
     )
     if as_json:
-        print_json({"folder": str(out), **numbers(training)})
+        print_json({"folder": str(out), **result_values(result)})
         return
-    outcome = f"best epoch {training.epoch}" if training.towers_kept else "no epoch was better than the suite itself"
-    print(f"{out}: {outcome}; {training.held_out} validation queries, SumR {training.start:.1f} → {training.best:.1f}")
+    outcome = f"epoch {result.best_epoch} is best" if result.is_accepted else "no improvement, the suite is unchanged"
+    print(
+        f"{out}: {outcome}; {result.validation_queries} validation queries, "
+        f"SumR {result.baseline_sum_r:.1f} → {result.best_sum_r:.1f}"
+    )
 
 
 @app.command(
@@ -153,21 +156,21 @@ def evaluate(
         from var_plugin.config import settings
         from var_plugin.encoders.registry import load_suite
         from var_plugin.evaluation.clip_cache import clip_cache
-        from var_plugin.evaluation.evaluate_suite import measure
+        from var_plugin.evaluation.evaluate_suite import evaluate_suite
         from var_plugin.evaluation.moments_report import video_rows
 
         loaded_suite = load_suite(suite or settings().suite)
         examples = _examples(collection, videos, annotations, "test")
-        measured = measure(
+        results = evaluate_suite(
             loaded_suite,
             examples,
             lambda encoder: clip_cache(encoder).read(
-                (captioned.video for captioned in examples),
+                (example.video for example in examples),
                 lambda video: print(printable(f"{video}: encoded"), file=sys.stderr),
             ),
             frames=frames,
         )
-        rows, moments = video_rows(collection, measured), [line for line in measured if line.moments]
+        rows, moments = video_rows(collection, results), [result for result in results if result.moments]
     if as_json:
         print_json(rows_as_json(rows) + moments_as_json(moments))
         return
@@ -186,27 +189,27 @@ def _model_rows(
     audio: Path | None,
     merge_equal: bool,
 ) -> list[Row]:
-    from var_plugin.evaluation.evaluate import benchmark_rows, measure_model
+    from var_plugin.evaluation.evaluate import benchmark_rows, evaluate_model
 
     benchmark = _benchmark(collection)
     measured = None
     if model is not None:
-        measured = measure_model(model, _files(collection, annotations, rgb, flow, audio), merge_equal=merge_equal)
+        measured = evaluate_model(model, _files(collection, annotations, rgb, flow, audio), merge_equal=merge_equal)
     return benchmark_rows(benchmark, measured, note=str(model or ""))
 
 
 def _examples(
     collection: CollectionName, videos: Path, annotations: Path | None, split: Literal["train", "test"]
-) -> list[Captioned]:
-    from var_plugin.evaluation.captions import captioned
+) -> list[CaptionedVideo]:
+    from var_plugin.evaluation.captions import load_captions
 
     if annotations is None:
         raise InvalidInputError(
             f"{collection} needs annotations",
-            why="they contain the captions of the videos",
-            fix="pass --annotations: a CSV file with the columns video and caption, or the folder of the benchmark",
+            why="they hold the query of each video",
+            fix="pass --annotations: a CSV with the columns video and caption, or the folder of the benchmark",
         )
-    return captioned(collection, videos, annotations, split)
+    return load_captions(collection, videos, annotations, split)
 
 
 def _benchmark(collection: Collection) -> BenchmarkName:

@@ -1,1 +1,1 @@
-"""How well retrieval and detection work: benchmarks, metrics, and tables beside the published numbers."""
+"""Evaluation of models and suites on the benchmarks of the paper and on captioned videos."""

@@ -1,4 +1,4 @@
-"""From pairs to numbers: batches for an ALAN model, the matrix of all scores, the anomaly scores of all clips."""
+"""Score pairs with an ALAN model: batches, the score matrix, and the anomaly scores of all clips."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Reads the features of some pairs and makes a batch of them.
+    """Read the features of pairs and build a batch.
 
     Attributes:
-        processor: Of the model that the batch is for.
-        phrases: The maskable phrases by caption; training only.
+        processor: Processor of the model.
+        phrases: The maskable phrases by caption. Training only.
     """
 
     processor: AlanProcessor
     phrases: Mapping[str, Phrases] | None = None
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Return what `AlanModel.forward` takes, labels included."""
+        """Return the inputs of `AlanModel.forward`, including labels."""
         streams = [read_streams(pair) for pair in pairs]
         config = self.processor.config
         inputs: dict[str, Any] = {
-            "object_features": [one.object_clips for one in streams],
+            "object_features": [features.object_clips for features in streams],
             "anomaly_labels": [int(pair.anomalous) for pair in pairs],
         }
         if config.motion_dim is not None:
-            inputs["motion_features"] = [one.motion_clips for one in streams]
+            inputs["motion_features"] = [features.motion_clips for features in streams]
         if config.query_modality == "audio":
-            inputs["audio_features"] = [one.audio_clips for one in streams]
+            inputs["audio_features"] = [features.audio_clips for features in streams]
         else:
             captions = [pair.caption or "" for pair in pairs]
             inputs["text"] = captions
@@ -47,21 +47,29 @@ class PairCollator:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a model says about a set of pairs."""
+class PairScores:
+    """Scores of a model for a set of pairs."""
 
     scores: NDArray[np.float32]
-    """(n, n): queries by videos, Eq. 5 of the paper."""
+    """(n, n), queries by videos, Eq. 5 of the paper."""
 
     anomaly: list[NDArray[np.float32]]
     """Per video (time,), from 0 to 1."""
 
 
-def score_pairs(model: AlanModel, processor: AlanProcessor, pairs: Sequence[Pair], *, batch_size: int = 64) -> Scored:
-    """Score every query against every video, as a search would: each side is encoded once, then multiplied.
+def score_pairs(
+    model: AlanModel, processor: AlanProcessor, pairs: Sequence[Pair], *, batch_size: int = 64
+) -> PairScores:
+    """Score every query against every video. Each side is encoded once; scores are inner products, as in a search.
 
-    The model is left as it was; clips are sampled as its configuration says for evaluation, so that the result is
-    repeatable by default.
+    The mode of the model is restored. Clips are sampled as configured for evaluation, which is deterministic by
+    default.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        pairs: n pairs.
+        batch_size: pairs per batch.
     """
     was_training = model.training
     model.eval()
@@ -80,4 +88,4 @@ def score_pairs(model: AlanModel, processor: AlanProcessor, pairs: Sequence[Pair
             anomaly += [row[:length] for row, length in zip(rows, lengths, strict=True)]
     model.train(was_training)
     scores: NDArray[np.float32] = (torch.cat(queries) @ torch.cat(videos).T).cpu().numpy()
-    return Scored(scores, anomaly)
+    return PairScores(scores, anomaly)

@@ -1,4 +1,4 @@
-"""The clips of videos as vectors, kept: whatever is trained or measured on them looks at a video once."""
+"""Cache of clip features on disk: training and evaluation embed a video once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 
 
 class ClipCache:
-    """Embeds videos, or reads what was embedded before.
+    """Embed videos, or read the cached clip features.
 
     Args:
-        reader: what makes clips of them.
-        fingerprint: of what the clips' features depend on; another one, other features.
-        folder: keeps them, about 7 MB for an hour of two clips a second and 256 dimensions; default: in the package's
-            cache.
+        extractor: embeds the clips.
+        fingerprint: identifies everything the features depend on.
+        folder: of the cache files, about 7 MB per hour of video at two clips per second and 256 dimensions. Default: in
+            the cache folder of the package.
     """
 
     def __init__(self, extractor: ClipFeatureExtractor, fingerprint: str, folder: Path | None = None) -> None:
@@ -35,70 +35,73 @@ class ClipCache:
         """Return the clips of a video.
 
         Raises:
-            InvalidInputError: the video has no frame; besides the errors of decoding.
+            InvalidInputError: the video has no frame.
+            VarPluginError: the video cannot be decoded.
         """
         file = self._folder / f"{self._key(video)}.npz"
         if not file.is_file():
             clips = embed_clips(video, self._extractor, fps=settings().fps)
             if not len(clips.times):
-                raise InvalidInputError(f"{video} has no frame", fix="leave it out")
-            _write(_vectors_of(file), lambda target: np.save(target, clips.vectors))
+                raise InvalidInputError(f"{video} has no frame", fix="leave out the video")
+            _write(_vectors_file(file), lambda target: np.save(target, clips.vectors))
             _write(file, lambda target: np.savez(target, times=clips.times, usable=clips.usable, end=clips.end))
-        # Mapped, not read: of many hours of clips as much is in memory as there is room for.
-        vectors = np.asarray(np.load(_vectors_of(file), mmap_mode="c"))
-        with np.load(file) as kept:
-            return ClipFeatures(times=kept["times"], vectors=vectors, usable=kept["usable"], end=float(kept["end"]))
+        # Memory-mapped, because the clips of many hours may not fit into memory.
+        vectors = np.asarray(np.load(_vectors_file(file), mmap_mode="c"))
+        with np.load(file) as cached:
+            return ClipFeatures(
+                times=cached["times"], vectors=vectors, usable=cached["usable"], end=float(cached["end"])
+            )
 
     def read(
         self, videos: Iterable[Path], report: Callable[[Path], None] = lambda video: None
     ) -> dict[Path, ClipFeatures]:
-        """Return the clips of several videos; `report` is told each one that is done."""
-        found: dict[Path, ClipFeatures] = {}
+        """Return the clips of several videos. `report` is called after each video."""
+        clips: dict[Path, ClipFeatures] = {}
         for video in dict.fromkeys(videos):
-            found[video] = self(video)
+            clips[video] = self(video)
             report(video)
-        return found
+        return clips
 
     def _key(self, video: Path) -> str:
         state = video.stat()
-        seen = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{settings().fps}"
-        return hashlib.sha256(seen.encode()).hexdigest()[:24]
+        identity = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{settings().fps}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:24]
 
 
 def clip_cache(suite: Suite, folder: Path | None = None) -> ClipCache:
-    """Return the cache of a suite's clips; one made from another suite shares that one's where it sees the same.
+    """Return the clip cache of a suite. A fine-tuned suite with the clip features of its base shares its base's cache.
 
     Raises:
         UnsupportedModalityError: the suite takes no video.
     """
-    encoders, frames = suite.encoders_for("video"), video_encoder(suite)
-    if suite.base and video_encoder(suite.base).extractor == frames.extractor:
+    encoders, encoder = suite.encoders_for("video"), video_encoder(suite)
+    if suite.base and video_encoder(suite.base).extractor == encoder.extractor:
         encoders = suite.base.encoders_for("video")
-    return ClipCache(frames.extractor, encoders.space.fingerprint, folder)
+    return ClipCache(encoder.extractor, encoders.space.fingerprint, folder)
 
 
 def video_encoder(suite: Suite) -> VideoEncoder:
-    """Return what sees videos in a suite.
+    """Return the video encoder of a suite.
 
     Raises:
-        UnsupportedModalityError: nothing does.
+        UnsupportedModalityError: the suite has none.
     """
-    frames = suite.encoders_for("video").video_encoder
-    if frames is None:
+    encoder = suite.encoders_for("video").video_encoder
+    if encoder is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
-    return frames
+    return encoder
 
 
-def evenly(clips: ClipFeatures, count: int) -> ClipFeatures:
-    """Return `count` clips at even distances, or all where there are fewer."""
+def sample_evenly(clips: ClipFeatures, count: int) -> ClipFeatures:
+    """Return `count` evenly spaced clips, or all if there are fewer."""
     if len(clips.times) <= count:
         return clips
     rows = np.floor((np.arange(count) + 0.5) * len(clips.times) / count).astype(int)
-    chosen = {name.name: getattr(clips, name.name)[rows] for name in fields(clips) if name.name != "end"}
-    return replace(clips, **chosen)
+    sampled = {field.name: getattr(clips, field.name)[rows] for field in fields(clips) if field.name != "end"}
+    return replace(clips, **sampled)
 
 
-def _vectors_of(file: Path) -> Path:
+def _vectors_file(file: Path) -> Path:
     return file.with_suffix(".npy")
 
 

@@ -1,4 +1,4 @@
-"""A trained model on the test split of a benchmark, beside everything published on it."""
+"""Evaluate a trained ALAN model on the test split of a benchmark, beside published results."""
 
 from __future__ import annotations
 
@@ -31,56 +31,58 @@ COMMANDS: dict[BenchmarkName, tuple[str, str]] = {
         " --model MODEL",
     ),
 }
-"""What fills our row of the results table, for somebody who has the features."""
+"""The train and evaluate commands that fill the row of this implementation."""
 
 
-def measure_model(
+def evaluate_model(
     model_folder: Path, files: BenchmarkFiles, *, merge_equal: bool = False, resamples: int = 2000
 ) -> Retrieval:
-    """Measure a trained model on the test split, with 95 % bootstrap intervals.
+    """Evaluate a trained model on the test split, with 95 % bootstrap intervals.
 
     Args:
-        model_folder: What `var_plugin.training.train.train` left, or a hub name's local copy.
-        files: The benchmark and where its files are.
-        merge_equal: Count equal captions as one query (see `pair_ranks`); the paper does not.
-        resamples: Of the bootstrap; 0 for no intervals.
+        model_folder: A folder that `var_plugin.training.train.train` wrote, or the local copy of a Hub model.
+        files: The benchmark and its files.
+        merge_equal: Count equal captions as one query; see `pair_ranks`. The paper does not.
+        resamples: Bootstrap resamples. 0: no intervals.
 
     Raises:
-        InvalidInputError: If the model takes other queries than the benchmark has.
-        MediaNotFoundError: If captions, lists or features are missing.
-        MissingWeightsError: If the folder holds no model, or not all of its weights.
-        MissingDependencyError: If a package that evaluation needs is absent.
+        InvalidInputError: The model takes another query modality, or needs features that are not given.
+        MediaNotFoundError: Captions, lists or features are missing.
+        MissingWeightsError: The folder holds no model, or not all of its weights.
+        MissingDependencyError: A package for evaluation is not installed.
     """
     require("train", "scipy", "sklearn")
     if not (model_folder / "config.json").is_file():
         raise MissingWeightsError(
             f"{model_folder} holds no trained model",
-            why="there is no config.json in it",
+            why="it has no config.json",
             fix=COMMANDS[files.benchmark][0],
         )
     model = Checkpoint(str(model_folder)).load(dtype=torch.float32).to(device())
     processor = AlanProcessor.from_pretrained(model_folder)
-    wanted = "text" if files.benchmark == "ucfcrime-ar" else "audio"
-    if model.config.query_modality != wanted:
+    modality = "text" if files.benchmark == "ucfcrime-ar" else "audio"
+    if model.config.query_modality != modality:
         raise InvalidInputError(
-            f"the model takes {model.config.query_modality} queries", why=f"{files.benchmark} has {wanted} queries"
+            f"the model takes {model.config.query_modality} queries",
+            why=f"{files.benchmark} has {modality} queries",
+            fix="choose the model that was trained on this benchmark",
         )
     if model.config.motion_dim is not None and files.flow is None:
         raise InvalidInputError(
             "the model needs Flow features",
             why="it was trained with them",
-            fix="pass the folder with I3D-Flow features",
+            fix="pass --flow with the folder of I3D-Flow features",
         )
     pairs = load_pairs(files, "test")
-    captions = [pair.caption or "" for pair in pairs] if merge_equal and wanted == "text" else None
+    captions = [pair.caption or "" for pair in pairs] if merge_equal and modality == "text" else None
     return retrieval(score_pairs(model, processor, pairs).scores, merge_equal=captions, resamples=resamples)
 
 
 def benchmark_rows(benchmark: BenchmarkName, measured: Retrieval | None, note: str = "") -> list[Row]:
-    """The results table: published rows, chance, and ours, untested with the commands that would measure it."""
+    """Return the results table: published rows, chance, and this implementation, or the commands that measure it."""
     expected = Row("Chance, expected", "computed", chance(TEST_PAIRS[benchmark]))
     if measured is None:
-        ours = Row(OURS, "untested", None, f"`{' && '.join(COMMANDS[benchmark])}`")
+        own_row = Row(OURS, "untested", None, f"`{' && '.join(COMMANDS[benchmark])}`")
     else:
-        ours = Row(OURS, "measured", measured, note)
-    return results_table(benchmark, [expected, ours])
+        own_row = Row(OURS, "measured", measured, note)
+    return results_table(benchmark, [expected, own_row])

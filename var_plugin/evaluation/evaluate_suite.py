@@ -1,4 +1,4 @@
-"""A suite on captioned videos: which video, and which moment of it, its vectors find for a sentence."""
+"""Evaluate a suite on captioned videos: retrieval of videos, and of moments in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation import segments
-from var_plugin.evaluation.captions import Captioned
-from var_plugin.evaluation.clip_cache import evenly, video_encoder
+from var_plugin.evaluation.captions import CaptionedVideo
+from var_plugin.evaluation.clip_cache import sample_evenly, video_encoder
 from var_plugin.evaluation.metrics import Retrieval, chance_among, from_ranks, ranks
 from var_plugin.types import Modality
 
@@ -25,123 +25,130 @@ ZERO_SHOT, TRAINED, CHANCE, CEILING = "zero-shot", "trained", "Chance, expected"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One line of an answer: videos found, or moments found."""
+class SuiteResult:
+    """One row of results: retrieval of videos, or of moments."""
 
     method: str
     videos: Retrieval | None = None
-    moments: segments.Moments | None = None
+    moments: segments.MomentRecall | None = None
 
 
-def measure(
+def evaluate_suite(
     suite: Suite,
-    examples: Sequence[Captioned],
+    examples: Sequence[CaptionedVideo],
     clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
     *,
     frames: int | None = None,
     resamples: int = 2000,
-) -> list[Measured]:
-    """Measure a suite, and the one that it was made from, beside chance.
+) -> list[SuiteResult]:
+    """Evaluate a suite, its base if it is fine-tuned, and chance.
 
-    Captions with times are to find moments, captions without are to find videos; examples of both kinds together give
-    lines of both.
+    Captions without times retrieve videos, captions with times retrieve moments. Examples of both kinds give rows of
+    both.
 
     Args:
-        suite: what is measured.
+        suite: the suite to evaluate.
         examples: videos and their queries.
-        clips: from a suite to the clips of all videos.
-        frames: so many clips of a video at even distances make its vector, as published zero-shot protocols have it (12
-            in CLIP4Clip's); None: all.
-        resamples: of the bootstrap; 0 for no intervals.
+        clips: function from a suite to the clips of all videos.
+        frames: number of evenly spaced clips per video vector, as in published zero-shot protocols (12 in CLIP4Clip).
+            None: all clips.
+        resamples: bootstrap resamples. 0: no intervals.
+
+    Returns:
+        The rows, chance first.
 
     Raises:
-        InvalidInputError: there is nothing to measure.
-        UnsupportedModalityError: no space of the suite takes video and the queries.
+        InvalidInputError: there are no examples.
+        UnsupportedModalityError: no space of the suite takes both video and the queries.
         MissingDependencyError: scipy is not installed.
     """
     require("train", "scipy")
     if not examples:
-        raise InvalidInputError("there is nothing to measure", fix="give at least one video with a caption")
-    suite = _narrowed(suite, "audio" if examples[0].caption is None else "text")
-    whole = [one for one in examples if one.span is None]
-    timed = [one for one in examples if one.span is not None]
+        raise InvalidInputError("there are no captioned videos", fix="pass at least one video with a caption")
+    suite = _restrict(suite, "audio" if examples[0].caption is None else "text")
+    whole = [example for example in examples if example.span is None]
+    timed = [example for example in examples if example.span is not None]
     suites = [(ZERO_SHOT, suite.base), (TRAINED, suite)] if suite.base else [(ZERO_SHOT, suite)]
-    measured = []
+    results = []
     if whole:
         relevant = _relevant(whole)
-        measured.append(Measured(CHANCE, videos=chance_among(relevant)))
-        for method, one in suites:
-            seen = {video: evenly(seen, frames) if frames else seen for video, seen in clips(one).items()}
-            scores = _video_scores(one, whole, seen)
+        results.append(SuiteResult(CHANCE, videos=chance_among(relevant)))
+        for method, candidate in suites:
+            features = clips(candidate)
+            if frames:
+                features = {video: sample_evenly(video_clips, frames) for video, video_clips in features.items()}
+            scores = _video_scores(candidate, whole, features)
             forward, backward = ranks(scores, relevant), ranks(scores.T, relevant.T)
-            measured.append(
-                Measured(f"{one.name}, {method}", videos=from_ranks(forward, backward, resamples=resamples))
-            )
+            retrieval = from_ranks(forward, backward, resamples=resamples)
+            results.append(SuiteResult(f"{candidate.name}, {method}", videos=retrieval))
     if timed:
-        measured += _moments(suites, timed, clips, resamples)
-    return measured
+        results += _evaluate_moments(suites, timed, clips, resamples)
+    return results
 
 
-def _moments(
+def _evaluate_moments(
     suites: Sequence[tuple[str, Suite]],
-    examples: Sequence[Captioned],
+    examples: Sequence[CaptionedVideo],
     clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
     resamples: int,
-) -> list[Measured]:
-    measured: list[Measured] = []
+) -> list[SuiteResult]:
+    results: list[SuiteResult] = []
     for method, suite in suites:
-        seen = clips(suite)
-        shown = {video: seen[video] for video in dict.fromkeys(one.video for one in examples)}
-        spans = segments.cut(shown, video_encoder(suite))
-        wanted = segments.numbered([one.video for one in examples], shown, [one.span for one in examples if one.span])
-        if not measured:  # these two depend on times alone
-            for name, answers in ((CHANCE, segments.chance(wanted, spans)), (CEILING, segments.ceiling(wanted, spans))):
-                measured.append(Measured(name, moments=segments.summary(answers, wanted)))
-        hits = segments.found(_queries(suite, examples), wanted, spans)
-        moments = segments.summary(hits, wanted, resamples=resamples)
-        measured.append(Measured(f"{suite.name}, {method}", moments=moments))
-    return measured
+        features = clips(suite)
+        gallery = {video: features[video] for video in dict.fromkeys(example.video for example in examples)}
+        spans = segments.make_spans(gallery, video_encoder(suite))
+        times = [example.span for example in examples if example.span]
+        targets = segments.make_targets([example.video for example in examples], gallery, times)
+        if not results:  # chance and ceiling depend on the times alone
+            bounds = {CHANCE: segments.chance(targets, spans), CEILING: segments.ceiling(targets, spans)}
+            for name, bound in bounds.items():
+                results.append(SuiteResult(name, moments=segments.summarize(bound, targets)))
+        hits = segments.retrieve(_queries(suite, examples), targets, spans)
+        moments = segments.summarize(hits, targets, resamples=resamples)
+        results.append(SuiteResult(f"{suite.name}, {method}", moments=moments))
+    return results
 
 
 def video_vector(clips: ClipFeatures, encoder: VideoEncoder) -> Vectors:
-    """Return the vector (dim,) of a whole video, as an index would hold it."""
+    """Return the vector (dim,) of a whole video, as an index stores it."""
     return encoder.embed_video(clips.vectors, score_clips(clips, encoder).score)
 
 
 def _video_scores(
-    suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, ClipFeatures]
+    suite: Suite, examples: Sequence[CaptionedVideo], clips: Mapping[Path, ClipFeatures]
 ) -> NDArray[np.float32]:
-    """Return (queries, videos), the videos in order of their first query."""
+    """Return (queries, videos), with videos in the order of their first query."""
     encoder = video_encoder(suite)
-    videos = np.stack([video_vector(clips[video], encoder) for video in dict.fromkeys(one.video for one in examples)])
-    scores: NDArray[np.float32] = _queries(suite, examples) @ videos.T
+    videos = dict.fromkeys(example.video for example in examples)
+    vectors = np.stack([video_vector(clips[video], encoder) for video in videos])
+    scores: NDArray[np.float32] = _queries(suite, examples) @ vectors.T
     return scores
 
 
-def _queries(suite: Suite, examples: Sequence[Captioned]) -> Vectors:
+def _queries(suite: Suite, examples: Sequence[CaptionedVideo]) -> Vectors:
     space = next(iter(suite.encoders))
-    captions = [one.caption for one in examples if one.caption is not None]
+    captions = [example.caption for example in examples if example.caption is not None]
     if captions:
         return suite.encode("text", captions, space=space)
-    return suite.encode("audio", [one.video for one in examples], space=space)
+    return suite.encode("audio", [example.video for example in examples], space=space)
 
 
-def _narrowed(suite: Suite, query: Modality) -> Suite:
-    """Return the suite, and the one that it was made from, with nothing but spaces that take video and such queries."""
-    fitting = {name: one for name, one in suite.encoders.items() if {"video", query} <= one.space.modalities}
-    if fitting:
-        return Suite(suite.description, fitting, base=suite.base and _narrowed(suite.base, query))
-    offered = "; ".join(f"{name}: {', '.join(sorted(space.modalities))}" for name, space in suite.spaces.items())
+def _restrict(suite: Suite, query: Modality) -> Suite:
+    """Return the suite and its base, restricted to spaces that take both video and the query modality."""
+    encoders = {name: space for name, space in suite.encoders.items() if {"video", query} <= space.space.modalities}
+    if encoders:
+        return Suite(suite.description, encoders, base=suite.base and _restrict(suite.base, query))
+    modalities = "; ".join(f"{name}: {', '.join(sorted(space.modalities))}" for name, space in suite.spaces.items())
     raise UnsupportedModalityError(
-        f"suite '{suite.name}' cannot find videos by {query}",
-        why=f"it has no space for both: {offered}",
+        f"suite '{suite.name}' cannot search video by {query}",
+        why=f"none of its spaces takes both ({modalities})",
         fix="choose a suite with a space for both, such as alan-i3d",
     )
 
 
-def _relevant(examples: Sequence[Captioned]) -> NDArray[np.bool_]:
-    """Return (queries, videos): strictly, a query's own video."""
-    videos = {video: number for number, video in enumerate(dict.fromkeys(one.video for one in examples))}
+def _relevant(examples: Sequence[CaptionedVideo]) -> NDArray[np.bool_]:
+    """Return (queries, videos) bool, true for the video of each query."""
+    videos = {video: number for number, video in enumerate(dict.fromkeys(example.video for example in examples))}
     relevant = np.zeros((len(examples), len(videos)), bool)
-    relevant[np.arange(len(examples)), [videos[one.video] for one in examples]] = True
+    relevant[np.arange(len(examples)), [videos[example.video] for example in examples]] = True
     return relevant

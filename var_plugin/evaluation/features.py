@@ -1,4 +1,4 @@
-"""Clip features of one's own videos, as files that the benchmarks read: one `.npy` per video, named after it."""
+"""Extract clip features of own videos to files that the benchmarks read: one `.npy` per video, named after it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from var_plugin.media.files import find_videos
 from var_plugin.media.sandbox.client import decode_audio
 
 Report = Callable[[Path, str], None]
-"""Told each video, and what went wrong with it or an empty text."""
+"""Called for each video with an error message, or an empty string."""
 
 _FEATURES = Path("{}.npy")
-# As the features of UCF-Crime and XD-Violence are called; 0 is the centre crop.
-_RGB, _FLOW, _SOUND = Path("rgb/{}__0.npy"), Path("flow/{}__0.npy"), Path("vggish/{}__vggish.npy")
+# File names of the features of UCF-Crime and XD-Violence. 0 is the centre crop.
+_RGB, _FLOW, _AUDIO = Path("rgb/{}__0.npy"), Path("flow/{}__0.npy"), Path("vggish/{}__vggish.npy")
 
 
 def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, report: Report) -> int:
-    """Write the clip features of every video below a folder; what is there already is left as it is.
+    """Write the clip features of every video below a folder. Existing files are kept.
 
     Args:
-        videos: a folder of videos, or one.
-        out: receives `<name of the video>.npy`, each (time, dim) float32, with the subfolders of `videos`.
+        videos: a folder of videos, or one video.
+        out: folder for `<name of the video>.npy`, each (time, dim) float32, with the subfolders of `videos`.
         suite: its first space that takes video embeds the clips.
         rate: clips per second.
-        report: told of each video.
+        report: called for each video.
 
     Returns:
-        How many videos failed.
+        The number of videos that failed.
 
     Raises:
-        MediaNotFoundError, NoVideosFoundError: nothing to extract from.
+        MediaNotFoundError, NoVideosFoundError: there are no videos.
         UnsupportedModalityError: the suite takes no video.
     """
     encoder = suite.encoders_for("video").video_encoder
@@ -55,51 +55,51 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
 
 
 def extract_paper_features(videos: Path, out: Path, *, flow: Method | None, report: Report) -> int:
-    """Write the features that the paper's models are trained on; what is there already is left as it is.
+    """Write the features that the models of the paper are trained on. Existing files are kept.
 
     Args:
-        videos: a folder of videos, or one.
-        out: receives `rgb/NAME__0.npy` and `flow/NAME__0.npy`, (time, 1024) float32 each, and for videos with sound
+        videos: a folder of videos, or one video.
+        out: folder for `rgb/NAME__0.npy` and `flow/NAME__0.npy`, (time, 1024) float32 each, and, for videos with audio,
             `vggish/NAME__vggish.npy`, (time, 128), with the subfolders of `videos`.
-        flow: how optical flow is computed; None: no Flow features.
-        report: told of each video.
+        flow: optical flow method. None: no Flow features.
+        report: called for each video.
 
     Returns:
-        How many videos failed.
+        The number of videos that failed.
 
     Raises:
-        MediaNotFoundError, NoVideosFoundError: nothing to extract from.
-        MissingDependencyError, MissingWeightsError: as `I3dClips` and `VGGishWindows`.
+        MediaNotFoundError, NoVideosFoundError: there are no videos.
+        MissingDependencyError, MissingWeightsError: see `I3dClips` and `VGGishWindows`.
     """
     clips, windows = I3dClips(flow), VGGishWindows()
 
-    def make(video: Path) -> dict[Path, Vectors]:
-        made: dict[Path, Vectors] = {}
+    def extract(video: Path) -> dict[Path, Vectors]:
+        features: dict[Path, Vectors] = {}
         with suppress(NoAudioStreamError):
-            made[_SOUND] = encode_audio(decode_audio(video), windows).vectors
-        seen = embed_clips(video, clips, fps=RATE).vectors
-        return made | ({_FLOW: seen[:, WIDTH:]} if flow else {}) | {_RGB: seen[:, :WIDTH]}
+            features[_AUDIO] = encode_audio(decode_audio(video), windows).vectors
+        visual = embed_clips(video, clips, fps=RATE).vectors
+        return features | ({_FLOW: visual[:, WIDTH:]} if flow else {}) | {_RGB: visual[:, :WIDTH]}
 
-    return _extract(videos, out, make, _RGB, report)
+    return _extract(videos, out, extract, _RGB, report)
 
 
 def _extract(
-    videos: Path, out: Path, make: Callable[[Path], Mapping[Path, Vectors]], last: Path, report: Report
+    videos: Path, out: Path, extract: Callable[[Path], Mapping[Path, Vectors]], last: Path, report: Report
 ) -> int:
-    """Write what is made of each video, in this order, unless the last of it is there; return how many failed."""
+    """Write the features of each video, unless its last file exists. Return the number of videos that failed."""
     failed = 0
     for video in find_videos(videos):
-        inside = video.relative_to(videos if videos.is_dir() else videos.parent).parent
+        subfolder = video.relative_to(videos if videos.is_dir() else videos.parent).parent
 
-        def target(pattern: Path, video: Path = video, inside: Path = inside) -> Path:
-            return out / pattern.parent / inside / pattern.name.format(video.stem)
+        def target(pattern: Path, video: Path = video, subfolder: Path = subfolder) -> Path:
+            return out / pattern.parent / subfolder / pattern.name.format(video.stem)
 
         problem = ""
         if not target(last).exists():
             try:
-                for pattern, vectors in make(video).items():
+                for pattern, vectors in extract(video).items():
                     _write(target(pattern), vectors)
-            except Exception as error:  # whatever one video raises, the others go on
+            except Exception as error:  # an error of one video does not stop the others
                 failed, problem = failed + 1, failure(video, error).reason or ""
         report(video, problem)
     return failed
@@ -107,7 +107,7 @@ def _extract(
 
 def _write(target: Path, vectors: np.ndarray) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: an interrupted run goes on with the files that are missing.
+    # Atomic, so that an interrupted run resumes with the missing files.
     unfinished = target.with_suffix(".part")
     with unfinished.open("wb") as file:
         np.save(file, vectors)

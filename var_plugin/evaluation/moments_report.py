@@ -1,4 +1,4 @@
-"""Tables of what suites find: videos beside the published rows, and moments, for which there are none."""
+"""Tables of suite results: videos beside published rows, and moments, for which no results are published."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from dataclasses import asdict
 from typing import Any
 
 from var_plugin.evaluation.captions import CollectionName
-from var_plugin.evaluation.evaluate_suite import CEILING, CHANCE, Measured
+from var_plugin.evaluation.evaluate_suite import CEILING, CHANCE, SuiteResult
 from var_plugin.evaluation.paper_results import RESULTS
 from var_plugin.evaluation.report import Row, Status, results_table
 
 
-def video_rows(collection: CollectionName, measured: Sequence[Measured]) -> list[Row]:
-    """Return the rows of the videos found, below the published ones of the benchmark where there are any."""
-    ours = [Row(line.method, _status(line), line.videos) for line in measured if line.videos]
-    if ours and collection in RESULTS:
-        return results_table(collection, ours)
-    return ours
+def video_rows(collection: CollectionName, results: Sequence[SuiteResult]) -> list[Row]:
+    """Return the rows of video retrieval, below the published rows of the benchmark if there are any."""
+    rows = [Row(result.method, _status(result), result.videos) for result in results if result.videos]
+    if rows and collection in RESULTS:
+        return results_table(collection, rows)
+    return rows
 
 
-def moments_markdown(measured: Sequence[Measured]) -> str:
-    """Return a table with a column per depth and overlap; intervals stand in brackets."""
+def moments_markdown(results: Sequence[SuiteResult]) -> str:
+    """Return a Markdown table with a column per overlap and depth. Intervals are in brackets."""
     lines: list[str] = []
-    for line in measured:
-        if line.moments is None:
+    for result in results:
+        if result.moments is None:
             continue
         if not lines:
-            columns = ["method", "status", *line.moments.values]
+            columns = ["method", "status", *result.moments.values]
             lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-        cells = [line.method, _status(line)]
-        for name, value in line.moments.values.items():
-            interval = line.moments.intervals.get(name)
+        cells = [result.method, _status(result)]
+        for name, value in result.moments.values.items():
+            interval = result.moments.intervals.get(name)
             cells.append(f"{value:.1f}" + (f" ({interval.low:.1f}…{interval.high:.1f})" if interval else ""))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def moments_as_json(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Return the same as plain values."""
+def moments_as_json(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
+    """Return the rows of moment retrieval as JSON values."""
     return [
         {
-            "method": line.method,
-            "status": _status(line),
-            "values": line.moments.values,
-            "intervals": {name: asdict(interval) for name, interval in line.moments.intervals.items()},
+            "method": result.method,
+            "status": _status(result),
+            "values": result.moments.values,
+            "intervals": {name: asdict(interval) for name, interval in result.moments.intervals.items()},
         }
-        for line in measured
-        if line.moments
+        for result in results
+        if result.moments
     ]
 
 
-def _status(line: Measured) -> Status:
-    return "computed" if line.method in (CHANCE, CEILING) else "measured"
+def _status(result: SuiteResult) -> Status:
+    return "computed" if result.method in (CHANCE, CEILING) else "measured"

@@ -1,8 +1,8 @@
-"""Published results on both benchmarks, to stand beside measured ones.
+"""Published results on both benchmarks.
 
-From Wu et al., "Toward Video Anomaly Retrieval from Video Anomaly Detection: New Benchmarks and Model", arXiv
-2307.12545, Tables II to X, and the zero-shot numbers of the SVTA project on UCFCrime-AR. Not every row fits the plain
-protocol of 290 test queries: `note` says where.
+Sources: Tables II to X of Wu et al., "Toward Video Anomaly Retrieval from Video Anomaly Detection: New Benchmarks and
+Model", arXiv 2307.12545, and the zero-shot results of the SVTA project on UCFCrime-AR. Some rows do not fit the
+protocol of 290 test queries; their `note` says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PublishedRow:
 
 
 def _row(method: str, source: str, *numbers: float, note: str = "") -> PublishedRow:
-    """Eight numbers: recall at 1, 5, 10 and median rank, query to video, then video to query."""
+    """Create a row from eight values: R@1, R@5, R@10 and median rank, query to video, then video to query."""
     q1, q5, q10, q_rank, v1, v5, v10, v_rank = numbers
     return PublishedRow(
         method, Retrieval(Direction((q1, q5, q10), q_rank), Direction((v1, v5, v10), v_rank)), source, note
@@ -103,4 +103,4 @@ ABLATIONS: dict[BenchmarkName, dict[str, AblationNumbers]] = {
         "alpha-1.0": (26.8, 77.9, 28.6, 77.4),
     },
 }
-"""Tables IV to X by the name of the switch; ``alpha-1.0`` is CLS alignment alone, ``alpha-0.0`` AVG alone."""
+"""Tables IV to X by ablation. ``alpha-1.0`` is CLS alignment alone, ``alpha-0.0`` AVG alignment alone."""

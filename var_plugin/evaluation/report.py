@@ -1,7 +1,7 @@
-"""Result tables in the papers' shape, as Markdown for people and JSON for programs.
+"""Results tables in the format of the paper, as Markdown and JSON.
 
-Every row says what it is: ``published`` by somebody, ``computed`` without a model, ``measured`` here and now, or
-``untested``, with the commands that would measure it. A number that was not measured is never filled in.
+The status of a row is ``published``, ``computed`` (without a model), ``measured`` (in this run) or ``untested``, with
+the commands that would measure it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUERY_LETTER: dict[BenchmarkName, str] = {"ucfcrime-ar": "T", "xdviolence-ar": "
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a results table; an untested one has no result."""
+    """A row of a results table. An untested row has no result."""
 
     method: str
     status: Status
@@ -29,7 +29,7 @@ class Row:
 
 
 def results_table(benchmark: BenchmarkName, measured: Sequence[Row]) -> list[Row]:
-    """The published rows of Table II or III, then ours."""
+    """Return the published rows of Table II or III, then the measured rows."""
     published = [
         Row(row.method, "published", row.result, "; ".join(filter(None, (row.source, row.note))))
         for row in RESULTS[benchmark]
@@ -38,7 +38,7 @@ def results_table(benchmark: BenchmarkName, measured: Sequence[Row]) -> list[Row
 
 
 def markdown(rows: Sequence[Row], *, query: str = "T") -> str:
-    """One table; `query` is the letter of the query's modality. Intervals follow below it where they were computed."""
+    """Return a Markdown table, followed by the intervals. `query` is the letter of the query modality."""
     recalls = [f"R@{depth}" for depth in DEPTHS]
     directions = (f"{query}→V", f"V→{query}")
     columns = ["method", "status"]
@@ -59,7 +59,7 @@ def markdown(rows: Sequence[Row], *, query: str = "T") -> str:
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The same rows as plain values, numbers by the names of `Retrieval.named_values`."""
+    """Return the rows as JSON values, with the names of `Retrieval.named_values`."""
     return [
         {
             "method": row.method,

@@ -1,1 +1,1 @@
-"""Training ALAN and the shipped towers."""
+"""Training of ALAN: the models of the paper on features, and towers for any suite on captioned videos."""

@@ -1,4 +1,4 @@
-"""The switches of the paper's Tables IV to X, and one command that trains and measures them all.
+"""Train and measure the ablations of Tables IV to X of the paper with one command.
 
 ``python -m var_plugin.training.ablations ucfcrime-ar --annotations CAPTIONS --rgb RGB --flow FLOW --out FOLDER``
 """
@@ -13,7 +13,7 @@ from typing import Any, get_args
 from var_plugin.encoders.alan.configuration import QueryModality
 from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
-from var_plugin.evaluation.evaluate import measure_model
+from var_plugin.evaluation.evaluate import evaluate_model
 from var_plugin.evaluation.metrics import Retrieval
 from var_plugin.evaluation.paper_results import ABLATIONS, BenchmarkName
 from var_plugin.training.config import TrainingSettings
@@ -25,11 +25,11 @@ ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def switches(modality: QueryModality, clips: int = 50) -> dict[str, dict[str, Any]]:
-    """Name of each row to the `AlanConfig` fields that differ from the full model.
+    """Return, per table row, the `AlanConfig` fields that differ from the full model.
 
     Args:
-        modality: Phrase modeling (Table VI) exists for text queries only.
-        clips: N of both samplings in the full model; Tables IV and V compare it with twice as many fixed ones.
+        modality: query modality. Phrase modeling (Table VI) exists for text queries only.
+        clips: N of both samplings in the full model. Tables IV and V also use twice as many fixed clips.
     """
     rows: dict[str, dict[str, Any]] = {
         FULL: {},
@@ -54,57 +54,62 @@ def run_ablations(
     text_backbone: str = TEXT_BACKBONE,
     only: Iterable[str] | None = None,
 ) -> dict[str, Retrieval]:
-    """Train and measure a model per switch, each in a subfolder; what was interrupted goes on when called again.
+    """Train and measure one model per row, each in a subfolder. An interrupted run continues when called again.
 
     Args:
-        files: The benchmark and where its files are.
-        output: Receives one trained model per switch.
-        settings: The paper's by default, the same for all.
+        files: The benchmark and its files.
+        output: Folder for the trained models.
+        settings: Training settings, the same for all rows. Default: those of the paper.
         text_backbone: For UCFCrime-AR.
-        only: Names of the rows to run; default all.
+        only: Names of the rows to run. Default: all.
+
+    Returns:
+        The result per row.
     """
     rows = switches("text" if files.benchmark == "ucfcrime-ar" else "audio")
-    measured = {}
+    results = {}
     for name in only or rows:
         folder = output / name
-        train_benchmark(files, folder, settings=settings, text_backbone=text_backbone, choices=rows[name])
-        measured[name] = measure_model(folder, files, resamples=0)
-    return measured
+        train_benchmark(files, folder, settings=settings, text_backbone=text_backbone, overrides=rows[name])
+        results[name] = evaluate_model(folder, files, resamples=0)
+    return results
 
 
-def ablation_table(benchmark: BenchmarkName, measured: Mapping[str, Retrieval]) -> str:
-    """Markdown in the papers' shape: R@1 and R@10 of both directions, published and measured side by side."""
+def ablation_table(benchmark: BenchmarkName, results: Mapping[str, Retrieval]) -> str:
+    """Return a Markdown table with R@1 and R@10 of both directions, published and measured."""
     lines = ["| switch | published: Q→V R@1, R@10, V→Q R@1, R@10 | measured |", "|---|---|---|"]
     for name, published in ABLATIONS[benchmark].items():
-        ours = "untested"
-        if name in measured:
-            forward, backward = measured[name].query_to_video.recall, measured[name].video_to_query.recall
-            ours = _numbers((forward[0], forward[2], backward[0], backward[2]))
-        lines.append(f"| {name} | {_numbers(published)} | {ours} |")
+        measured = "untested"
+        if name in results:
+            forward, backward = results[name].query_to_video.recall, results[name].video_to_query.recall
+            measured = _format(forward[0], forward[2], backward[0], backward[2])
+        lines.append(f"| {name} | {_format(*published)} | {measured} |")
     return "\n".join(lines) + "\n"
 
 
-def _numbers(values: Iterable[float]) -> str:
+def _format(*values: float) -> str:
     return " ".join(f"{value:.1f}" for value in values)
 
 
 def main() -> None:
-    """Run every switch and print the table."""
+    """Run all ablations and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("benchmark", choices=get_args(BenchmarkName))
-    parser.add_argument("--annotations", type=Path, required=True, help="folder with caption workbooks or lists")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, help="folder with the caption workbooks or the lists"
+    )
     parser.add_argument("--rgb", type=Path, required=True, help="folder with I3D-RGB features")
     parser.add_argument("--flow", type=Path, help="folder with I3D-Flow features")
     parser.add_argument("--audio", type=Path, help="folder with VGGish features")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained models")
-    parser.add_argument("--text-backbone", default=TEXT_BACKBONE, help="a BERT from the hub or a folder")
-    parser.add_argument("--epochs", type=int, default=TrainingSettings.epochs)
+    parser.add_argument("--text-backbone", default=TEXT_BACKBONE, help="a BERT on the Hugging Face Hub, or a folder")
+    parser.add_argument("--epochs", type=int, default=TrainingSettings.epochs, help="default: %(default)s")
     options = parser.parse_args()
     files = BenchmarkFiles(options.benchmark, options.annotations, options.rgb, options.flow, options.audio)
-    measured = run_ablations(
+    results = run_ablations(
         files, options.out, settings=TrainingSettings(epochs=options.epochs), text_backbone=options.text_backbone
     )
-    print(ablation_table(options.benchmark, measured))
+    print(ablation_table(options.benchmark, results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether a gain on held-out videos is more than chance: what may be kept of a training."""
+"""Bootstrap tests that decide whether the gain of a training on held-out videos is significant."""
 
 from __future__ import annotations
 
@@ -9,37 +9,56 @@ from numpy.typing import NDArray
 
 from var_plugin.evaluation.metrics import DEPTHS
 
-DRAWS = 500
-_SURE = 5.0  # percent: the share of draws that may say otherwise
+RESAMPLES = 500
+_SIGNIFICANCE = 5.0  # percent
 
 
-def points(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n,) what each pair adds to SumR, from its ranks (n,) in both directions; their mean is SumR."""
+def recall_points(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the contribution of each pair to SumR, (n,). Its mean is SumR.
+
+    Args:
+        forward: (n,), ranks of query to video.
+        backward: (n,), ranks of video to query.
+    """
     return np.asarray(100 * sum((ranks <= depth).astype(float) for ranks in (forward, backward) for depth in DEPTHS))
 
 
-def surely_more(before: NDArray[np.float64], after: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
-    """Tell whether the mean of (n,) grew in 95 % of draws; groups (n,) that resemble each other are drawn together."""
+def is_significant_gain(before: NDArray[np.float64], after: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
+    """Return whether the mean grew, by a one-sided bootstrap test at 5 %.
+
+    Args:
+        before: (n,), values before training.
+        after: (n,), values after training.
+        groups: (n,), group of each value. Groups are resampled as a whole, because their values are correlated.
+    """
     members = np.unique(groups, return_inverse=True)[1]
     sums, counts = np.bincount(members, weights=after - before), np.bincount(members)
-    return _low(len(counts), lambda drawn: float(sums[drawn].sum() / counts[drawn].sum())) > 0
+    return _lower_bound(len(counts), lambda sample: float(sums[sample].sum() / counts[sample].sum())) > 0
 
 
-def surely_told_apart(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> bool:
-    """Tell whether scores (n,) rank the true ones above the others better than chance in 95 % of draws."""
+def is_better_than_chance(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> bool:
+    """Return whether the scores rank the true items above the others better than chance, by a bootstrap test at 5 %.
+
+    Args:
+        truth: (n,) bool.
+        scores: (n,).
+    """
     difference = scores[truth][:, None] - scores[~truth]
-    won = (difference > 0) + (difference == 0) / 2
+    wins = (difference > 0) + (difference == 0) / 2
 
-    def area(drawn: NDArray[np.int64]) -> float:
-        times = np.bincount(drawn, minlength=len(truth)).astype(float)
-        true, others = times[truth], times[~truth]
-        # The area under the ROC curve is the share of pairs in which the true one scores higher.
-        return float(true @ won @ others / (true.sum() * others.sum())) if true.any() and others.any() else 0.5
+    def auc(sample: NDArray[np.int64]) -> float:
+        counts = np.bincount(sample, minlength=len(truth)).astype(float)
+        positive, negative = counts[truth], counts[~truth]
+        if not positive.any() or not negative.any():
+            return 0.5
+        # The AUC is the share of pairs in which the true item scores higher.
+        return float(positive @ wins @ negative / (positive.sum() * negative.sum()))
 
-    return _low(len(truth), area) > 0.5
+    return _lower_bound(len(truth), auc) > 0.5
 
 
-def _low(count: int, statistic: Callable[[NDArray[np.int64]], float]) -> float:
-    """Return the lower end of a one-sided bootstrap interval."""
+def _lower_bound(count: int, statistic: Callable[[NDArray[np.int64]], float]) -> float:
+    """Return the lower end of a one-sided 95 % bootstrap interval."""
     random = np.random.default_rng(0)
-    return float(np.percentile([statistic(random.integers(0, count, count)) for _ in range(DRAWS)], _SURE))
+    values = [statistic(random.integers(0, count, count)) for _ in range(RESAMPLES)]
+    return float(np.percentile(values, _SIGNIFICANCE))

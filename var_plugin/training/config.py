@@ -1,4 +1,4 @@
-"""How ALAN is trained: the paper's settings as defaults, and what the paper leaves open by name."""
+"""Training settings of ALAN: defaults of the paper, and a field for each point that the paper leaves open."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Section IV of the paper (`alan.md` section 6): Adam without weight decay, warm-up or clipping (row 31).
+    """Settings of section IV of the paper: Adam without weight decay, warm-up or gradient clipping (row 31).
+
+    "Row n" refers to the table "Decisions" in docs/alan.md.
 
     Attributes:
-        epochs: Passes over the training part (row 25). The learning rate halves every 13.5 of them.
-        batch_size: Pairs per device and step. Negatives of the ranking loss come from the same device and step only:
-            several devices or accumulation make steps larger, but give a pair no more negatives.
-        accumulation: Steps whose gradients are added up before the weights change.
-        learning_rate: Of the first epoch, for every weight, BERT's among them.
+        epochs: Passes over the training split (row 25). The learning rate halves every 13.5 epochs.
+        batch_size: Pairs per device and step. Negatives of the ranking loss come from the same device and step. More
+            devices or accumulation enlarge the effective batch, but do not add negatives.
+        accumulation: Steps whose gradients are accumulated before an update.
+        learning_rate: Learning rate of the first epoch, for all weights, including BERT.
         decay: Factor on the learning rate after each epoch.
         precision: ``fp32``, or mixed precision: ``bf16``, or ``fp16`` with loss scaling (CUDA only).
-        validation_share: Part of the training videos that is held out to choose the best epoch (row 25): the benchmarks
-            have no validation split, and the test split is not for choosing.
-        workers: Processes that read features beside the training.
-        seed: Of the weights, the held-out part, the order and all sampling.
+        validation_share: Share of the training videos that is held out to select the best epoch (row 25). The
+            benchmarks have no validation split.
+        workers: Data loader processes.
+        seed: Random seed of weights, held-out split, order and sampling.
         tensorboard: Write TensorBoard events.
         progress: Show a progress bar and the losses.
     """
@@ -45,12 +47,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "learning_rate", "decay"):
             if getattr(self, name) <= 0:
-                raise InvalidInputError(f"{name} is {getattr(self, name)}", why="it must be more than 0")
+                raise InvalidInputError(f"{name} is {getattr(self, name)}", why="it must be greater than 0")
         if not 0 < self.validation_share < 1:
             raise InvalidInputError(
                 f"validation_share is {self.validation_share}",
-                why="some videos must be trained on and some held out",
+                why="training and validation both need videos",
                 fix="pass a share between 0 and 1, such as 0.1",
             )
         if self.batch_size < 2:
-            raise InvalidInputError("batch_size is 1", why="the ranking loss needs another pair in the batch")
+            raise InvalidInputError("batch_size is 1", why="the ranking loss needs at least two pairs per batch")

@@ -1,4 +1,4 @@
-"""From captioned videos to a folder that `load_suite` takes: what `var-plugin train own` does."""
+"""Fine-tune a suite and write the folder that `load_suite` takes. This is what `var-plugin train own` runs."""
 
 from __future__ import annotations
 
@@ -17,110 +17,117 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.residual import each_clip
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
-from var_plugin.evaluation.captions import Captioned
+from var_plugin.evaluation.captions import CaptionedVideo
 from var_plugin.evaluation.clip_cache import clip_cache, video_encoder
-from var_plugin.training.finetune import Refined, RefineSettings, refine
+from var_plugin.training.finetune import FinetuneResult, FinetuneSettings, finetune
 
 REPORT_FILE = "training.json"
 
-_BACKGROUND_CLIPS = 2_000
-_BACKGROUND_QUERIES = 500
+_STATISTICS_CLIPS = 2_000
+_STATISTICS_QUERIES = 500
 
 
 def train_suite(
     base: str | Path,
-    examples: Sequence[Captioned],
+    examples: Sequence[CaptionedVideo],
     out: Path,
     *,
-    settings: RefineSettings | None = None,
-    say: Callable[[str], None] = lambda message: None,
-) -> Refined:
-    """Train towers on a suite and write the suite that they make.
+    settings: FinetuneSettings | None = None,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> FinetuneResult:
+    """Fine-tune a suite and write the new suite to a folder.
 
     Args:
-        base: the suite that they stand on.
+        base: name or folder of the suite to fine-tune.
         examples: videos with captions.
-        out: a folder that is not there yet, or empty.
-        settings: see there.
-        say: told what is done.
+        out: a new or empty folder. It is always written, without towers if they are not accepted.
+        settings: hyperparameters.
+        on_progress: called with a line per video and epoch.
 
     Returns:
-        What came of it; the folder is written in any case, without towers where they were no better.
+        The result of the training.
 
     Raises:
-        InvalidInputError: the folder holds something; or as `refine`.
-        UnsupportedModalityError: as `refine`.
-        MissingDependencyError: a package that training needs is absent.
-        As decoding, for a video that cannot be read.
+        InvalidInputError: the folder is not empty, or the data cannot be trained on; see `finetune`.
+        UnsupportedModalityError: see `finetune`.
+        MissingDependencyError: a package for training is not installed.
+        VarPluginError: a video cannot be decoded.
     """
     require("train", "sklearn", "scipy")
-    settings = settings or RefineSettings()
+    settings = settings or FinetuneSettings()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInputError(f"{out} holds something", fix="name a new folder")
+        raise InvalidInputError(
+            f"{out} is not empty", why="a trained suite needs a folder of its own", fix="name a new folder"
+        )
     suite = load_suite(base)
-    clips = clip_cache(suite).read((one.video for one in examples), lambda video: say(f"{video}: seen"))
-    result = refine(suite, examples, clips, settings, lambda epoch, found: say(f"epoch {epoch}: SumR {found:.1f}"))
-    write(suite, result, examples, clips, settings, out)
+    videos = (example.video for example in examples)
+    clips = clip_cache(suite).read(videos, lambda video: on_progress(f"{video}: encoded"))
+    result = finetune(
+        suite, examples, clips, settings, lambda epoch, sum_r: on_progress(f"epoch {epoch}: SumR {sum_r:.1f}")
+    )
+    save_suite(suite, result, examples, clips, settings, out)
     return result
 
 
-def write(
+def save_suite(
     suite: Suite,
-    result: Refined,
-    examples: Sequence[Captioned],
+    result: FinetuneResult,
+    examples: Sequence[CaptionedVideo],
     clips: Mapping[Path, ClipFeatures],
-    settings: RefineSettings,
+    settings: FinetuneSettings,
     out: Path,
 ) -> None:
-    """Write `suite.json`, the towers where there are any, and `training.json` with what was measured."""
+    """Write `suite.json`, the towers if accepted, and `training.json` with the measured values."""
     out.mkdir(parents=True, exist_ok=True)
     if result.model is not None:
         result.model.save_pretrained(out / TOWERS_FOLDER)
-    normal = sum(one.anomalous is False for one in examples)
-    anomalous = sum(one.anomalous is True for one in examples)
-    scope = f"what {anomalous} captioned videos call abnormal and {normal} do not; it has seen nothing else"
-    what_came = f"refined on {len(clips)} captioned videos" if result.towers_kept else "which training did not better"
+    normal = sum(example.anomalous is False for example in examples)
+    anomalous = sum(example.anomalous is True for example in examples)
+    scope = f"trained on {anomalous} videos labelled anomalous and {normal} labelled normal, and on no other data"
+    outcome = f"fine-tuned on {len(clips)} captioned videos" if result.is_accepted else "not improved by training"
     file = SuiteFile(
         base=suite.name,
         base_fingerprint=suite.encoders_for("video").space.fingerprint,
-        anomaly=None if result.detector_area is None else Anomalies(scope=scope),
-        summary=f"{suite.name}, {what_came}",
+        anomaly=None if result.detector_auc is None else Anomalies(scope=scope),
+        summary=f"{suite.name}, {outcome}",
     )
     target = out / SUITE_FILE
     target.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    measured = _backgrounds(open_folder(out, lambda name: suite), examples, clips)
+    measured = _score_statistics(open_folder(out, lambda name: suite), examples, clips)
     file = file.model_copy(update={"score_statistics": measured})
     target.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    told = numbers(result) | {"settings": asdict(settings)}
-    (out / REPORT_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    report = result_values(result) | {"settings": asdict(settings)}
+    (out / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def numbers(result: Refined) -> dict[str, object]:
-    """Return the numbers of a training by name."""
+def result_values(result: FinetuneResult) -> dict[str, object]:
+    """Return all fields of a result except the model, by name."""
     return {name: value for name, value in vars(result).items() if name != "model"}
 
 
-def _backgrounds(suite: Suite, examples: Sequence[Captioned], clips: Mapping[Path, ClipFeatures]) -> dict[str, Spread]:
-    """Return, per query modality, how similar queries are to clips of other videos than their own."""
+def _score_statistics(
+    suite: Suite, examples: Sequence[CaptionedVideo], clips: Mapping[Path, ClipFeatures]
+) -> dict[str, Spread]:
+    """Return, per query modality, mean and standard deviation of the similarity to clips of other videos."""
     videos = {video: number for number, video in enumerate(clips)}
-    frames = video_encoder(suite)
-    vectors = np.concatenate([each_clip(one.vectors, frames) for one in clips.values()])
-    owners = np.repeat(np.arange(len(clips)), [len(one.vectors) for one in clips.values()])
+    encoder = video_encoder(suite)
+    vectors = np.concatenate([each_clip(video.vectors, encoder) for video in clips.values()])
+    clip_videos = np.repeat(np.arange(len(clips)), [len(video.vectors) for video in clips.values()])
     random = np.random.default_rng(0)
-    rows = random.permutation(len(vectors))[:_BACKGROUND_CLIPS]
-    chosen = [examples[row] for row in random.permutation(len(examples))[:_BACKGROUND_QUERIES]]
+    rows = random.permutation(len(vectors))[:_STATISTICS_CLIPS]
+    queries = [examples[row] for row in random.permutation(len(examples))[:_STATISTICS_QUERIES]]
     space = suite.encoders_for("video").space.name
-    texts = suite.encode("text", [one.caption or "" for one in chosen], space=space)
-    asked = np.array([videos[one.video] for one in chosen])
-    seen = rows[:_BACKGROUND_QUERIES]
-    images = _spread(vectors[seen] @ vectors[rows].T, owners[seen], owners[rows])
+    texts = suite.encode("text", [query.caption or "" for query in queries], space=space)
+    query_videos = np.array([videos[query.video] for query in queries])
+    image_rows = rows[:_STATISTICS_QUERIES]
+    images = _spread(vectors[image_rows] @ vectors[rows].T, clip_videos[image_rows], clip_videos[rows])
     return {
-        "text": _spread(texts @ vectors[rows].T, asked, owners[rows]),
+        "text": _spread(texts @ vectors[rows].T, query_videos, clip_videos[rows]),
         "image": images,
         "video": images,
     }
 
 
-def _spread(similarity: NDArray[np.float32], asked: NDArray[np.int64], found: NDArray[np.int64]) -> Spread:
-    unrelated = similarity[asked[:, None] != found]
+def _spread(similarity: NDArray[np.float32], query_videos: NDArray[np.int64], clip_videos: NDArray[np.int64]) -> Spread:
+    unrelated = similarity[query_videos[:, None] != clip_videos]
     return Spread(mean=round(float(unrelated.mean()), 5), std=max(1e-4, round(float(unrelated.std()), 5)))

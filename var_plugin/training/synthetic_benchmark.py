@@ -1,8 +1,8 @@
 """Measure retrieval, the detector and every ablation on the synthetic benchmark over several seeds.
 
-``python -m var_plugin.training.synthetic_benchmark --out FOLDER`` trains one small model per switch and seed, unless
-the folder holds it already, and prints the table of docs/alan.md. Each seed draws its own data and model, so
-the standard deviations cover the whole experiment. Switches are compared on the same data.
+``python -m var_plugin.training.synthetic_benchmark --out FOLDER`` trains one small model per ablation and seed and
+prints the table of docs/alan.md. Models whose results are in the folder are not trained again. Each seed generates its
+own data and model, so the standard deviations cover the whole experiment. All ablations of a seed use the same data.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.synthetic import (
     MOTION_WORDS,
     OBJECT_WORDS,
-    Planted,
-    PlantedBenchmark,
-    plant,
+    SyntheticBenchmark,
+    SyntheticParameters,
+    generate_benchmark,
     prototype_scores,
 )
 from var_plugin.evaluation.metrics import frame_auc, pair_ranks, retrieval
@@ -39,7 +39,7 @@ from var_plugin.training.train import train
 SEEDS = (0, 1, 2, 3, 4)
 
 CLIPS = 8
-"""N of each sampling: as for the paper's N = 50, a short anomaly falls between fixed clips more often than not."""
+"""N of each sampling. As with N = 50 in the paper, a short anomaly mostly falls between two fixed clips."""
 
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", ".", *OBJECT_WORDS, *MOTION_WORDS)
 
@@ -48,12 +48,12 @@ SETTINGS = TrainingSettings(epochs=15, learning_rate=3e-3, progress=False)
 ROWS = tuple(
     name for name in switches("text", CLIPS) if not name.startswith("alpha") or name in ("alpha-0.0", "alpha-1.0")
 )
-"""Tables IV, VI and VII; the values of α between the two ends are left to real data."""
+"""Tables IV, VI and VII, with the two extreme values of α only."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One trained model on the test videos of its world."""
+    """Result of one trained model on the test videos of its seed."""
 
     switch: str
     seed: int
@@ -61,10 +61,10 @@ class Measurement:
     seconds: float
 
 
-def planted_model(**choices: Any) -> tuple[AlanModel, AlanProcessor]:
-    """A small ALAN with a one-layer BERT of its own for the planted vocabulary; `choices` are `AlanConfig` fields."""
+def synthetic_model(**overrides: Any) -> tuple[AlanModel, AlanProcessor]:
+    """Create a small ALAN with a one-layer BERT for the synthetic vocabulary. `overrides` are `AlanConfig` fields."""
     width = 48
-    parameters = Planted()
+    parameters = SyntheticParameters()
     text = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=width,
@@ -87,28 +87,30 @@ def planted_model(**choices: Any) -> tuple[AlanModel, AlanProcessor]:
         "num_fixed_clips": CLIPS,
         "num_anomaly_clips": CLIPS,
     }
-    config = AlanConfig(**(fields | choices))
+    config = AlanConfig(**(fields | overrides))
     tokenizer = BertTokenizer(vocab={word: place for place, word in enumerate(VOCABULARY)}, do_lower_case=True)
     return AlanModel(config), AlanProcessor(config, tokenizer)
 
 
-def measure(benchmark: PlantedBenchmark, switch: str, seed: int, settings: TrainingSettings = SETTINGS) -> Measurement:
+def measure(
+    benchmark: SyntheticBenchmark, switch: str, seed: int, settings: TrainingSettings = SETTINGS
+) -> Measurement:
     """Train one model and measure it on the test videos."""
     started = time.monotonic()
     set_seed(seed)
-    model, processor = planted_model(**switches("text", CLIPS)[switch])
+    model, processor = synthetic_model(**switches("text", CLIPS)[switch])
     seeded = TrainingSettings(**(asdict(settings) | {"seed": seed}))
     with TemporaryDirectory() as folder:
         train(model, processor, benchmark.train.pairs, Path(folder), seeded)
-    scored = score_pairs(model, processor, benchmark.test.pairs)
-    values = describe(benchmark, scored.scores) | {
-        "frame AUC": frame_auc(scored.anomaly, benchmark.test.anomalous_clips),
+    result = score_pairs(model, processor, benchmark.test.pairs)
+    values = describe(benchmark, result.scores) | {
+        "frame AUC": frame_auc(result.anomaly, benchmark.test.anomalous_clips),
     }
     return Measurement(switch, seed, values, time.monotonic() - started)
 
 
-def describe(benchmark: PlantedBenchmark, scores: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> dict[str, float]:
-    """The paper's numbers, and R@10 apart for anomalous and normal videos (of queries among all videos)."""
+def describe(benchmark: SyntheticBenchmark, scores: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> dict[str, float]:
+    """Return the metrics of the paper, and R@10 of queries for anomalous and for normal videos, among all videos."""
     forward, _ = pair_ranks(scores)
     anomalous = np.array([pair.anomalous for pair in benchmark.test.pairs])
     return retrieval(scores).named_values() | {
@@ -118,17 +120,17 @@ def describe(benchmark: PlantedBenchmark, scores: np.ndarray[Any, np.dtype[np.fl
 
 
 def run(folder: Path, rows: Sequence[str] = ROWS, seeds: Sequence[int] = SEEDS) -> list[Measurement]:
-    """Measure every row for every seed; what the folder holds already is not trained again."""
+    """Measure every row for every seed. Rows whose results are in the folder are read from there."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         missing = [row for row in rows if not _file(folder, row, seed).is_file()]
         if not missing:
             continue
-        benchmark = plant(Planted(), seed)
+        benchmark = generate_benchmark(SyntheticParameters(), seed)
         for row in missing:
-            measured = measure(benchmark, row, seed)
-            _file(folder, row, seed).write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
-            print(f"{row} seed {seed}: SumR {measured.values['SumR']:.1f}, {measured.seconds:.0f} s", flush=True)
+            result = measure(benchmark, row, seed)
+            _file(folder, row, seed).write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+            print(f"{row} seed {seed}: SumR {result.values['SumR']:.1f}, {result.seconds:.0f} s", flush=True)
     files = [_file(folder, row, seed) for row in rows for seed in seeds]
     return [Measurement(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
@@ -150,11 +152,15 @@ COLUMNS: Mapping[str, str] = {
 
 
 def table(measurements: Sequence[Measurement]) -> str:
-    """Markdown: mean ± standard deviation over the seeds, and the difference of SumR to the full model per seed."""
-    worlds = [plant(Planted(), seed) for seed in sorted({one.seed for one in measurements})]
+    """Return a Markdown table: mean ± standard deviation over the seeds, and the SumR difference to the full model."""
+    benchmarks = [
+        generate_benchmark(SyntheticParameters(), seed) for seed in sorted({one.seed for one in measurements})
+    ]
     by_row: dict[str, list[dict[str, float]]] = {}
     for bound, evidence_only in (("known words, whole video", False), ("known words, evidence only", True)):
-        by_row[bound] = [describe(world, prototype_scores(world, evidence_only=evidence_only)) for world in worlds]
+        by_row[bound] = [
+            describe(benchmark, prototype_scores(benchmark, evidence_only=evidence_only)) for benchmark in benchmarks
+        ]
     for one in sorted(measurements, key=lambda one: one.seed):
         by_row.setdefault(one.switch, []).append(one.values)
     lines = [
@@ -175,7 +181,7 @@ def _spread(values: Sequence[float], name: str) -> str:
 
 
 def main() -> None:
-    """Fill the folder and print the table."""
+    """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for one small JSON file per trained model")
     folder = parser.parse_args().out
@@ -184,5 +190,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with exit_on_error("planted"):
+    with exit_on_error("synthetic_benchmark"):
         main()

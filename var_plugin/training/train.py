@@ -1,4 +1,4 @@
-"""Training a model from pairs to a folder that `AlanModel.from_pretrained` loads."""
+"""Train an ALAN model from pairs and save it to a folder that `AlanModel.from_pretrained` loads."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from var_plugin.training.trainer import SELECTION_METRIC, AlanTrainer, training_
 SETTINGS_FILE = "training.json"
 STATE_FILE = "trainer_state.json"
 
-# What may differ between a run and its continuation without changing a number.
-PRESENTATION = ("workers", "tensorboard", "progress")
+_SETTINGS_WITHOUT_EFFECT = ("workers", "tensorboard", "progress")
+"""Settings that may differ when a run is resumed, because they do not change its results."""
 
 TEXT_BACKBONE = "google-bert/bert-base-cased@cd5ef92a9fb2f889e972770a36d4ed042daf221e"
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training left behind: the best epoch by SumR on the held-out pairs, at most 600."""
+    """Folder and best epoch of a training, by SumR (at most 600) on the held-out pairs."""
 
     folder: Path
     best_epoch: float
@@ -38,7 +38,7 @@ class TrainingResult:
 
 
 def hold_out(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split into training and validation, with the same part of anomalous videos in both."""
+    """Split pairs into training and validation, stratified by their anomaly label."""
     require("train", "sklearn")
     from sklearn.model_selection import train_test_split
 
@@ -51,34 +51,34 @@ def hold_out(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair]
 def train(
     model: AlanModel, processor: AlanProcessor, pairs: Sequence[Pair], folder: Path, settings: TrainingSettings
 ) -> TrainingResult:
-    """Train on a part of the pairs and keep the epoch that is best on the rest.
+    """Train on one part of the pairs and keep the epoch that is best on the held-out part.
 
-    A training that was interrupted goes on from its last complete checkpoint when the same call is made again, with the
-    same losses that it would have had. ``torchrun`` spreads it over devices.
+    An interrupted training resumes from its last complete checkpoint when the same call is repeated, with identical
+    losses. ``torchrun`` distributes it over devices.
 
     Args:
-        model: Freshly made, or to be trained further; left with the weights of the best epoch.
-        processor: The model's.
-        pairs: Training split; a share of it is held out.
-        folder: Receives checkpoints, then model and processor.
+        model: A new model, or one to train further. It ends with the weights of the best epoch.
+        processor: The processor of the model.
+        pairs: The training split. A share of it is held out.
+        folder: Folder for checkpoints, model and processor.
         settings: See `TrainingSettings`.
 
     Raises:
-        InvalidInputError: If the folder holds a training with other settings.
-        MissingDependencyError: If a package that training needs is absent.
+        InvalidInputError: The folder holds a training with other settings.
+        MissingDependencyError: A package for training is not installed.
     """
     arguments = training_arguments(folder, settings)
-    with arguments.main_process_first(desc="claiming the folder"):
-        _claim(folder, settings, model.config)
-    kept, validation = hold_out(pairs, settings.validation_share, settings.seed)
+    with arguments.main_process_first(desc="writing the settings"):
+        _record_settings(folder, settings, model.config)
+    training, validation = hold_out(pairs, settings.validation_share, settings.seed)
     trainer = AlanTrainer(
         model,
         processor,
         arguments,
         decay=settings.decay,
-        train=kept,
+        train=training,
         validation=validation,
-        phrases=_phrases(model.config, kept),
+        phrases=_phrases(model.config, training),
     )
     checkpoint = last_complete_checkpoint(folder)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -91,7 +91,7 @@ def train(
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose state, which is written last, can be read; a kill may leave a partial one."""
+    """Return the newest complete checkpoint. The state file is written last, so a readable one marks completeness."""
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     for checkpoint in checkpoints:
         try:
@@ -102,34 +102,34 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _claim(folder: Path, settings: TrainingSettings, config: AlanConfig) -> None:
-    """Note what is trained here, so that a continuation with other settings is refused."""
+def _record_settings(folder: Path, settings: TrainingSettings, config: AlanConfig) -> None:
+    """Write the settings of the training to the folder, or check that they equal those already there."""
     fields = json.loads(config.to_json_string(use_diff=False))
     fields.pop("transformers_version", None)
-    wanted = {
-        "settings": {name: value for name, value in asdict(settings).items() if name not in PRESENTATION},
+    record = {
+        "settings": {name: value for name, value in asdict(settings).items() if name not in _SETTINGS_WITHOUT_EFFECT},
         "model": fields,
     }
     path = folder / SETTINGS_FILE
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != wanted:
+        if json.loads(path.read_text(encoding="utf-8")) != record:
             raise InvalidInputError(
                 f"{folder} holds a training with other settings",
-                why=f"{SETTINGS_FILE} in it differs from what is asked for",
-                fix="choose another output folder, or ask for the same settings to continue",
+                why=f"its {SETTINGS_FILE} differs from the requested settings",
+                fix="choose another output folder, or pass the same settings to resume",
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _phrases(config: AlanConfig, pairs: Sequence[Pair]) -> dict[str, Phrases] | None:
-    """Phrases of all captions by caption, if the model learns from masked ones."""
+    """Return the phrases of each caption, or None if the model has no masked phrase modeling."""
     if config.query_modality == "audio" or config.mpm_loss_weight == 0:
         return None
     captions = sorted({pair.caption or "" for pair in pairs})
-    found = PhraseFinder(config.masked_unit, config.verb_pattern).find(captions)
-    return dict(zip(captions, found, strict=True))
+    phrases = PhraseFinder(config.masked_unit, config.verb_pattern).find(captions)
+    return dict(zip(captions, phrases, strict=True))
 
 
 def train_benchmark(
@@ -138,40 +138,40 @@ def train_benchmark(
     *,
     settings: TrainingSettings | None = None,
     text_backbone: str = TEXT_BACKBONE,
-    choices: dict[str, Any] | None = None,
+    overrides: dict[str, Any] | None = None,
 ) -> TrainingResult:
-    """Train the paper's model on UCFCrime-AR or XDViolence-AR: what ``var-plugin train`` does.
+    """Train the model of the paper on UCFCrime-AR or XDViolence-AR. This is what ``var-plugin train --rgb`` runs.
 
     Args:
-        files: The benchmark and where its files are. Without Flow the model has the object stream alone (row 27).
+        files: The benchmark and its files. Without Flow features the model has the object stream alone (row 27).
         output: Folder for checkpoints and the trained model.
-        settings: The paper's by default.
-        text_backbone: A BERT from the hub or a folder; for UCFCrime-AR.
-        choices: `AlanConfig` fields that differ from the paper's, such as an ablation's.
+        settings: Default: those of the paper.
+        text_backbone: A BERT on the Hugging Face Hub or a folder, for UCFCrime-AR.
+        overrides: `AlanConfig` fields that differ from the paper, for example for an ablation.
 
     Raises:
-        MediaNotFoundError: If captions, lists or features are missing; it says how many and which first.
+        MediaNotFoundError: Captions, lists or features are missing. The message gives their number and the first ones.
     """
     settings = settings or TrainingSettings()
     pairs = load_pairs(files, "train")
     set_seed(settings.seed)
-    model, processor = make_model(files, pairs, text_backbone, choices or {})
+    model, processor = make_model(files, pairs, text_backbone, overrides or {})
     return train(model, processor, pairs, output, settings)
 
 
 def make_model(
-    files: BenchmarkFiles, pairs: Sequence[Pair], text_backbone: str, choices: dict[str, Any]
+    files: BenchmarkFiles, pairs: Sequence[Pair], text_backbone: str, overrides: dict[str, Any]
 ) -> tuple[AlanModel, AlanProcessor]:
-    """A fresh model for a benchmark, as wide as the features of its first video."""
+    """Create a model for a benchmark. Its feature dimensions are those of the first video."""
     streams = read_streams(pairs[0])
     widths: dict[str, Any] = {
         "object_dim": streams.object_clips.shape[1],
         "motion_dim": None if streams.motion_clips is None else streams.motion_clips.shape[1],
     }
     if files.benchmark == "ucfcrime-ar":
-        model = AlanModel.from_pretrained_text(text_backbone, **widths, **choices)
+        model = AlanModel.from_pretrained_text(text_backbone, **widths, **overrides)
         return model, AlanProcessor(model.config, Checkpoint(text_backbone).tokenizer())
     if streams.audio_clips is not None:
         widths["audio_dim"] = streams.audio_clips.shape[1]
-    model = AlanModel(AlanConfig(query_modality="audio", **widths, **choices))
+    model = AlanModel(AlanConfig(query_modality="audio", **widths, **overrides))
     return model, AlanProcessor(model.config)

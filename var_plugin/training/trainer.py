@@ -1,4 +1,4 @@
-"""ALAN on transformers' Trainer, which brings mixed precision, accumulation, DDP, checkpoints and resuming."""
+"""ALAN on the Trainer of transformers: mixed precision, gradient accumulation, DDP, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SELECTION_METRIC = "eval_SumR"
 
 
 def training_arguments(folder: Path, settings: TrainingSettings) -> TrainingArguments:
-    """The Trainer's arguments for our settings.
+    """Return the Trainer arguments for training settings.
 
     Raises:
-        InvalidInputError: If fp16 is asked for without a CUDA device.
-        MissingDependencyError: If a package that training needs is absent.
+        InvalidInputError: fp16 is requested without a CUDA device.
+        MissingDependencyError: A package for training is not installed.
     """
     require("train", "accelerate", *(["tensorboard"] if settings.tensorboard else []))
     if settings.precision == "fp16" and not torch.cuda.is_available():
-        raise InvalidInputError("fp16 needs a CUDA device", why="none is there", fix="use bf16 or fp32")
+        raise InvalidInputError("fp16 needs a CUDA device", why="no CUDA device is available", fix="use bf16 or fp32")
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -57,14 +57,14 @@ def training_arguments(folder: Path, settings: TrainingSettings) -> TrainingArgu
         dataloader_pin_memory=torch.accelerator.is_available(),
         use_cpu=not torch.accelerator.is_available(),
         remove_unused_columns=False,
-        # A batch may hold no caption with a verb phrase, or a switch may leave a part of the model out.
+        # Some parameters have no gradient if no caption of a batch has a verb phrase, or in an ablation.
         ddp_find_unused_parameters=True,
         seed=settings.seed,
     )
 
 
 class AlanTrainer(Trainer):  # type: ignore[misc]
-    """Trains on pairs; chooses the epoch by SumR on held-out pairs."""
+    """Train on pairs and select the epoch by SumR on held-out pairs."""
 
     lr_scheduler: LRScheduler | None
     control: TrainerControl
@@ -90,7 +90,7 @@ class AlanTrainer(Trainer):  # type: ignore[misc]
         )
         self.decay = decay
         if arguments.disable_tqdm:
-            self.remove_callback(PrinterCallback)  # the Trainer prints where it draws no bar
+            self.remove_callback(PrinterCallback)  # without a progress bar the Trainer prints instead
 
     def compute_loss(
         self,
@@ -99,12 +99,12 @@ class AlanTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Eq. 10 of the paper on one batch."""
+        """Return the loss of one batch (Eq. 10)."""
         output = model(**inputs, return_loss=True)
         return (output.loss, output) if return_outputs else output.loss
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LRScheduler:
-        """The learning rate times `decay` after each epoch."""
+        """Create a scheduler that multiplies the learning rate by `decay` after each epoch."""
         if self.lr_scheduler is None:
             steps_per_epoch = max(1, round(num_training_steps / self.args.num_train_epochs))
             self.lr_scheduler = StepLR(optimizer or self.optimizer, step_size=steps_per_epoch, gamma=self.decay)
@@ -116,10 +116,10 @@ class AlanTrainer(Trainer):  # type: ignore[misc]
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Retrieval in both directions on all held-out pairs at once; every process computes the same."""
+        """Measure retrieval in both directions on all held-out pairs. Every process computes the same result."""
         pairs = self.eval_dataset if eval_dataset is None else eval_dataset
-        scored = score_pairs(self.model, self.processing_class, pairs, batch_size=self.args.eval_batch_size)
-        values = retrieval(scored.scores).named_values()
+        result = score_pairs(self.model, self.processing_class, pairs, batch_size=self.args.eval_batch_size)
+        values = retrieval(result.scores).named_values()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

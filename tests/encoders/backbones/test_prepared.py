@@ -33,7 +33,7 @@ def test_images(processor: CLIPImageProcessor) -> None:
     expected = processor(IMAGES, return_tensors="pt")["pixel_values"].float()
     found = pixels(IMAGES, processor, CPU, torch.float32)
     torch.testing.assert_close(found, expected.reshape(found.shape), atol=FLOAT32, rtol=1e-5)
-    assert pixels(IMAGES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
+    assert preprocess_images(IMAGES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("truncation", ["rand_trunc", "fusion"])

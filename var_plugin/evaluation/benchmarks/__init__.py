@@ -1,1 +1,1 @@
-"""Benchmarks of Video Anomaly Retrieval as lists of pairs: a video and the one query that belongs to it."""
+"""Benchmarks of Video Anomaly Retrieval as lists of pairs of a video and its query."""

@@ -1,4 +1,4 @@
-"""One way to name a benchmark and its files, for training, evaluation and the command line."""
+"""Files of a benchmark, for training, evaluation and the command line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from var_plugin.evaluation.paper_results import BenchmarkName
 
 @dataclass(frozen=True)
 class BenchmarkFiles:
-    """Where a benchmark lies.
+    """Locations of the files of a benchmark.
 
     Attributes:
         benchmark: ``ucfcrime-ar`` or ``xdviolence-ar``.
-        annotations: Folder with the caption workbooks, or with the lists.
+        annotations: Folder with the caption workbooks or the lists.
         rgb: Folder with I3D-RGB features of all videos.
-        flow: The same for I3D-Flow; None for RGB alone.
-        audio: Folder with VGGish features; XDViolence-AR needs it.
+        flow: Folder with I3D-Flow features. None: RGB alone.
+        audio: Folder with VGGish features. Required for XDViolence-AR.
     """
 
     benchmark: BenchmarkName
@@ -32,18 +32,18 @@ class BenchmarkFiles:
 
 
 def load_pairs(files: BenchmarkFiles, split: Split) -> list[Pair]:
-    """The pairs of one split.
+    """Return the pairs of one split.
 
     Raises:
-        InvalidInputError: If XDViolence-AR comes without a folder of sound features.
-        MediaNotFoundError: If anything is missing; the message counts and lists it.
+        InvalidInputError: XDViolence-AR has no folder of audio features.
+        MediaNotFoundError: Files are missing. The message gives their number and the first ones.
     """
     if files.benchmark == "ucfcrime-ar":
         return ucfcrime_ar(files.annotations, rgb=files.rgb, flow=files.flow, split=split)
     if files.audio is None:
         raise InvalidInputError(
             "XDViolence-AR needs the VGGish features",
-            why="the sound of a video is its query",
-            fix="pass the folder with audio features",
+            why="the audio track of a video is its query",
+            fix="pass --audio with the folder of VGGish features",
         )
     return xdviolence_ar(files.annotations, rgb=files.rgb, flow=files.flow, audio=files.audio, split=split)

@@ -1,7 +1,7 @@
-"""A video and its query, and how their clip features are found and read.
+"""Pairs of a video and its query, and their clip features.
 
-Features come as one ``.npy`` file per video, stream and crop; `find_features` knows the names, `read_streams` the
-shapes.
+Features are stored in one ``.npy`` file per video, stream and crop. `find_features` finds the files by name,
+`read_streams` reads them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Split = Literal["train", "test"]
 Clips = NDArray[np.float32]
 """(time, dim) features, one row per clip."""
 
-LISTED = 5
-"""How many missing files an error names."""
+MAX_LISTED = 5
+"""Maximum number of missing files that an error names."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One video with the one query that belongs to it: its caption, or its own sound.
+    """One video and its query: its caption, or its audio track.
 
     Features are arrays, or files that are read when the pair is used.
     """
@@ -50,46 +50,46 @@ class Streams:
 
 
 def find_features(folder: Path, names: Iterable[str], *, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Find the feature file of every video anywhere below a folder.
+    """Find the feature file of every video below a folder.
 
     Args:
-        folder: Holds ``<name><suffix>.npy``, flat or in subfolders (one per class, or train and test).
-        names: Video names without ending.
+        folder: Holds ``<name><suffix>.npy``, in any subfolders.
+        names: Video names without extension.
         suffixes: Tried in this order, such as ``("__0", "")``.
 
     Returns:
-        Name to file, in the order of the names.
+        File by name, in the order of the names.
 
     Raises:
-        MediaNotFoundError: If the folder is missing, or the file of any name; it counts them and lists the first.
+        MediaNotFoundError: The folder or files are missing. The message gives their number and the first ones.
     """
     if not folder.is_dir():
         raise MediaNotFoundError(f"the feature folder {folder} does not exist", fix="download or extract the features")
     files = {path.stem: path for path in folder.rglob("*.npy")}
-    found = {
+    paths = {
         name: next((files[name + suffix] for suffix in suffixes if name + suffix in files), None) for name in names
     }
-    missing = [name for name, path in found.items() if path is None]
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
-        shown = ", ".join(f"{name}{suffixes[0]}.npy" for name in missing[:LISTED])
-        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+        first = ", ".join(f"{name}{suffixes[0]}.npy" for name in missing[:MAX_LISTED])
+        more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
         raise MediaNotFoundError(
-            f"{len(missing)} of {len(found)} feature files are missing in {folder}: {shown}{more}",
+            f"{len(missing)} of {len(paths)} feature files are missing in {folder}: {first}{more}",
             why=f"the folder holds {len(files)} .npy files",
-            fix="complete the folder; results on a part of the benchmark cannot be compared",
+            fix="add the missing files; results on a part of the benchmark cannot be compared",
         )
-    return {name: path for name, path in found.items() if path is not None}
+    return {name: path for name, path in paths.items() if path is not None}
 
 
 def read_streams(pair: Pair) -> Streams:
     """Read the features of a pair and cut them to the shortest stream.
 
-    Flow needs two frames, so its sequence is often one clip shorter; RGB and sound lose their last clip then, as in
-    the code the XD-Violence features come from (alan.md section 3 and row 28 of section 10).
+    Flow needs two frames, so its sequence is often one clip shorter. The last clip of RGB and audio is then dropped, as
+    in the code that published the XD-Violence features (row 28 of the decisions in docs/alan.md).
 
     Raises:
-        UnreadableMediaError: If a file holds no ``(time, dim)`` array of finite numbers.
-        InvalidInputError: If two streams differ by more than one clip in ten: they do not belong together.
+        UnreadableMediaError: A file holds no finite ``(time, dim)`` array.
+        InvalidInputError: The lengths of two streams differ by more than 10 % and more than one clip.
     """
     object_clips = _read(pair.object_clips)
     motion_clips = None if pair.motion_clips is None else _read(pair.motion_clips)
@@ -99,7 +99,7 @@ def read_streams(pair: Pair) -> Streams:
     if longest - shortest > max(1, longest // 10):
         raise InvalidInputError(
             f"the streams of {pair.video_id} have {' and '.join(map(str, lengths))} clips",
-            why="streams of one video describe the same clips",
+            why="the streams of one video must have the same clips",
             fix="extract them with the same frame rate and clip length",
         )
     return Streams(
@@ -120,7 +120,7 @@ def _read(source: Path | Clips) -> Clips:
         raise UnreadableMediaError(
             f"{source} holds an array of shape {clips.shape}",
             why="a finite (time, dim) array with at least one clip is expected",
-            fix="use one file per crop, as in the published feature sets",
+            fix="use one file per crop, as in the published features",
         )
     result: Clips = clips.astype(np.float32, copy=False)
     return result

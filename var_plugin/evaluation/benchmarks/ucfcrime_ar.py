@@ -1,8 +1,7 @@
 """UCFCrime-AR: 1,900 surveillance videos with one caption each (video-text), from the released caption files.
 
-The two workbooks carry the official UCF-Crime split (alan.md section 2.2). Their traps: video names end in a line
-break in most rows but not in all, normal videos are numbered with an underscore only in the test part, and the sheets
-are named differently.
+The two workbooks contain the official UCF-Crime split. Most, but not all, video names end with a line break, normal
+videos are numbered with an underscore only in the test split, and the sheet names differ.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from var_plugin.evaluation.benchmarks.pairs import Pair, Split, find_features
 COLUMNS = ("Video Name", "Chinese Text", "English Text")
 
 CROP_SUFFIXES = ("__0", "")
-"""The centre crop of the ten (row 26 of section 10), or a set without crops."""
+"""The centre crop of the ten (row 26), or features without crops."""
 
 
 class Caption(NamedTuple):
-    """One row: the video as ``<class>/<name>``, and what happens in it."""
+    """One row of a workbook: the video as ``<class>/<name>``, and its captions."""
 
     category: str
     name: str
@@ -38,9 +37,9 @@ def read_captions(folder: Path, split: Split) -> list[Caption]:
     """Read ``ucf_crime_<split>.xlsx``.
 
     Raises:
-        MediaNotFoundError: If the workbook is not there.
-        InvalidInputError: If its columns are not those of the release.
-        MissingDependencyError: If openpyxl is not installed.
+        MediaNotFoundError: The workbook does not exist.
+        InvalidInputError: Its columns differ from the release.
+        MissingDependencyError: openpyxl is not installed.
     """
     require("train", "openpyxl")
     from openpyxl import load_workbook
@@ -56,7 +55,11 @@ def read_captions(folder: Path, split: Split) -> list[Caption]:
     header, *rows = workbook.worksheets[0].iter_rows(max_col=len(COLUMNS), values_only=True)
     workbook.close()
     if header != COLUMNS:
-        raise InvalidInputError(f"{path} has the columns {header}", why=f"the release has {COLUMNS}")
+        raise InvalidInputError(
+            f"{path} has the columns {header}",
+            why=f"the release has {COLUMNS}",
+            fix="download it from github.com/Roc-Ng/VAR",
+        )
     return [_caption(*(str(cell).strip() for cell in row)) for row in rows]
 
 
@@ -66,18 +69,17 @@ def _caption(video: str, chinese: str, english: str) -> Caption:
 
 
 def ucfcrime_ar(captions: Path, *, rgb: Path, flow: Path | None, split: Split) -> list[Pair]:
-    """The pairs of one split; the English caption is the query, as in the paper.
+    """Return the pairs of one split. The English caption is the query, as in the paper.
 
     Args:
         captions: Folder with the two workbooks.
         rgb: Folder with I3D-RGB features, ``<name>__0.npy`` (the centre of ten crops) or ``<name>.npy``, each
             ``(time, dim)``, in any subfolders.
-        flow: The same for I3D-Flow. None trains and tests on RGB alone: public sets hold no Flow features of
-            UCF-Crime (row 27 of section 10).
+        flow: Folder with I3D-Flow features. None: RGB alone, because no Flow features of UCF-Crime are public (row 27).
         split: ``train`` (1,610 videos) or ``test`` (290).
 
     Raises:
-        MediaNotFoundError: If a workbook or features are missing.
+        MediaNotFoundError: A workbook or features are missing.
     """
     rows = read_captions(captions, split)
     names = [row.name for row in rows]
