@@ -1,4 +1,4 @@
-"""The suite of the paper on tiny trained models and full-sized I3D and VGGish with random weights, from folders."""
+"""The suite of the paper with tiny trained models and full-sized I3D and VGGish networks with random weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tones import sine
 from var_plugin.config import settings
 from var_plugin.encoders.alan import AlanModel, AlanProcessor
 from var_plugin.encoders.backbones.i3d import OpticalFlow
-from var_plugin.encoders.backbones.i3d_features import I3dClips
+from var_plugin.encoders.backbones.i3d_features import I3dFeatures
 from var_plugin.encoders.backbones.vggish import log_mel
 from var_plugin.encoders.convert import WEIGHTS, load_network
 from var_plugin.encoders.registry import load_suite
@@ -36,7 +36,7 @@ NETWORKS = ("i3d-rgb", "i3d-flow", "vggish")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models: the networks of the paper, and `alan-i3d` with both trained models."""
+    """Write a folder of models: the networks of the paper, and `alan-i3d` with both trained models."""
     folder = tmp_path_factory.mktemp("models")
     save_paper_models(folder)
     return folder
@@ -44,7 +44,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Settings that find the models there, no network, and fast optical flow."""
+    """Use the folder of models, no network access and fast optical flow."""
     monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
     monkeypatch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -55,7 +55,7 @@ def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
 
 @pytest.fixture(scope="module")
 def suite(models: Path) -> Suite:
-    """The suite, whose networks are loaded once for all tests; whoever uses it needs the settings as well."""
+    """Load the suite once for all tests. Tests that use it need the fixture `configured` as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
         patch.setenv("VAR_PLUGIN_OPTICAL_FLOW", "dis")
@@ -67,7 +67,7 @@ def suite(models: Path) -> Suite:
 
 @pytest.fixture
 def features() -> np.ndarray:
-    """Clips of a video of 30, as I3D would make them: (30, 2048), none below zero."""
+    """Return I3D-like features of 30 clips, (30, 2048), not negative."""
     return np.random.default_rng(0).gamma(1.0, 0.3, (30, 2048)).astype(np.float32)
 
 
@@ -76,13 +76,13 @@ def loaded(models: Path, name: str) -> tuple[AlanModel, AlanProcessor]:
     return AlanModel.from_pretrained(folder).eval(), AlanProcessor.from_pretrained(folder)
 
 
-def test_networks_and_towers_make_the_kept_vectors(configured: pytest.MonkeyPatch, suite: Suite) -> None:
-    found = paper_vectors(suite)
-    assert found.keys() == kept()["vectors"]["paper"].keys()
-    assert not differences("paper", found)
+def test_networks_and_towers_match_the_reference_vectors(configured: pytest.MonkeyPatch, suite: Suite) -> None:
+    vectors = paper_vectors(suite)
+    assert vectors.keys() == kept()["vectors"]["paper"].keys()
+    assert not differences("paper", vectors)
 
 
-def test_inner_products_are_the_papers_score(
+def test_inner_products_are_the_score_of_the_paper(
     configured: pytest.MonkeyPatch, models: Path, suite: Suite, features: np.ndarray
 ) -> None:
     model, processor = loaded(models, "alan-text")
@@ -95,8 +95,8 @@ def test_inner_products_are_the_papers_score(
     stored = space.video.embed_spans(features, [slice(0, 12), slice(10, 30)])
     queries = suite.encode("text", TEXTS, space="alan-text")
     assert space.space.dim == queries.shape[1] == 4 * 8 + 1
-    lengths = 2 * (0.5**2 + 0.5**2) ** 0.5
-    np.testing.assert_allclose(stored @ queries.T * lengths, output.scores.numpy(), atol=FLOAT32)
+    scale = 2 * (0.5**2 + 0.5**2) ** 0.5
+    np.testing.assert_allclose(stored @ queries.T * scale, output.scores.numpy(), atol=FLOAT32)
     np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=FLOAT32)
     np.testing.assert_allclose(
         space.video.embed_video(features[:12], np.zeros(12, np.float32)), stored[0], atol=FLOAT32
@@ -105,7 +105,7 @@ def test_inner_products_are_the_papers_score(
     assert "alan-text" in suite.anomaly_scope
 
 
-def test_pooling_does_not_depend_on_what_is_pooled_beside_it(
+def test_span_vectors_do_not_depend_on_the_batch(
     configured: pytest.MonkeyPatch, suite: Suite, features: np.ndarray
 ) -> None:
     video = suite.encoders["alan-audio"].video
@@ -115,7 +115,7 @@ def test_pooling_does_not_depend_on_what_is_pooled_beside_it(
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_ends_nearby(
+def test_half_precision_is_close_to_float32(
     configured: pytest.MonkeyPatch, suite: Suite, features: np.ndarray, dtype: str
 ) -> None:
     spans = [slice(0, 30)]
@@ -123,44 +123,44 @@ def test_half_precision_ends_nearby(
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     half = load_suite("alan-i3d")
-    found = half.encode("text", TEXTS), half.encoders["alan-text"].video.embed_spans(features, spans)
+    vectors = half.encode("text", TEXTS), half.encoders["alan-text"].video.embed_spans(features, spans)
     assert str(half.encoders["alan-text"].text._alan.model.dtype) == f"torch.{dtype}"
-    for one, other in zip(expected, found, strict=True):
+    for one, other in zip(expected, vectors, strict=True):
         np.testing.assert_allclose(one, other, atol=0.03)
 
 
-def test_sounds_are_heard_whole(configured: pytest.MonkeyPatch, models: Path, suite: Suite) -> None:
-    sound = sine(440, 2.0) + sine(1_200, 2.0, amplitude=0.2)
+def test_audio_query_is_encoded_as_a_whole(configured: pytest.MonkeyPatch, models: Path, suite: Suite) -> None:
+    samples = sine(440, 2.0) + sine(1_200, 2.0, amplitude=0.2)
     model, processor = loaded(models, "alan-audio")
-    starts = [0, 10_667, len(sound) - 15_600]
-    windows = torch.from_numpy(np.stack([sound[start : start + 15_600] for start in starts]))
+    starts = [0, 10_667, len(samples) - 15_600]
+    windows = torch.from_numpy(np.stack([samples[start : start + 15_600] for start in starts]))
     with torch.no_grad():
-        heard = load_network("vggish")(log_mel(windows))
-        expected = model.get_audio_features(**processor(audio_features=[heard]))[0].numpy()
-    (found,) = suite.encode("audio", [(sound, 16_000)])
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-4)
+        features = load_network("vggish")(log_mel(windows))
+        expected = model.get_audio_features(**processor(audio_features=[features]))[0].numpy()
+    (vector,) = suite.encode("audio", [(samples, 16_000)])
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-4)
 
 
-def test_clips_are_what_both_networks_say_of_the_middle(configured: pytest.MonkeyPatch, suite: Suite) -> None:
+def test_clip_features_are_those_of_the_centre_crop(configured: pytest.MonkeyPatch, suite: Suite) -> None:
     images = [np.roll(textured(1, 256, 344)[:, :340], 2 * i, axis=1) for i in range(17)]
     extractor = suite.encoders["alan-text"].video.extractor
-    assert isinstance(extractor, I3dClips)
-    found = extractor.encode([Frame(i / 24, image) for i, image in enumerate(images)])
-    middle = np.stack(images)[:16, 16:240, 58:282].astype(np.float32)
+    assert isinstance(extractor, I3dFeatures)
+    features = extractor.encode([Frame(i / 24, image) for i, image in enumerate(images)])
+    centre = np.stack(images)[:16, 16:240, 58:282].astype(np.float32)
     flow = OpticalFlow("dis")(images)[:, 16:240, 58:282]
     with torch.no_grad():
         expected = [
             load_network(name)(torch.from_numpy(stack).permute(3, 0, 1, 2)[None])
-            for name, stack in (("i3d-rgb", middle / 255 * 2 - 1), ("i3d-flow", flow))
+            for name, stack in (("i3d-rgb", centre / 255 * 2 - 1), ("i3d-flow", flow))
         ]
-    np.testing.assert_allclose(found, torch.cat(expected, dim=1).numpy(), rtol=1e-3, atol=1e-4)
-    assert found.shape == (1, 2048) and found[0, :1024].std() > 0.01 and found[0, 1024:].std() > 0.01
+    np.testing.assert_allclose(features, torch.cat(expected, dim=1).numpy(), rtol=1e-3, atol=1e-4)
+    assert features.shape == (1, 2048) and features[0, :1024].std() > 0.01 and features[0, 1024:].std() > 0.01
 
 
-def test_a_film_is_indexed_and_found_by_text_and_by_sound(
+def test_video_is_indexed_and_found_by_text_and_by_audio(
     configured: pytest.MonkeyPatch, suite: Suite, film: Film, tmp_path: Path
 ) -> None:
-    """Two spaces, one pass over the film; sounds are asked with, never stored."""
+    """Both spaces share one pass over the video. Audio is a query modality only."""
 
     def paint(time: float) -> np.ndarray:
         return np.roll(textured(5, 96, 128), int(time * 40), axis=1)
@@ -171,26 +171,26 @@ def test_a_film_is_indexed_and_found_by_text_and_by_sound(
         assert receipt.ok and set(receipt.videos[0].stored) == {"alan-text", "alan-audio"}
         (by_text,) = index.search(TEXTS[0], k=1)
         assert set(by_text.matched) == {"alan-text"}
-        (by_sound,) = index.search(audio=path, k=1)
-        assert set(by_sound.matched) == {"alan-audio"}
-        (led, *_) = index.search(TEXTS[0], filter=vp.Filter(kinds=("anomaly",)))
-        assert led.anomaly_score >= settings().anomaly_threshold
-        assert 0 <= led.start < led.end <= 1.42  # 34 frames
+        (by_audio,) = index.search(audio=path, k=1)
+        assert set(by_audio.matched) == {"alan-audio"}
+        (anomaly, *_) = index.search(TEXTS[0], filter=vp.Filter(kinds=("anomaly",)))
+        assert anomaly.anomaly_score >= settings().anomaly_threshold
+        assert 0 <= anomaly.start < anomaly.end <= 1.42  # 34 frames
         with pytest.raises(UnsupportedModalityError, match="alan-text: text, video"):
             index.search(image=textured(1))
 
 
-def test_extracted_features_are_what_the_suite_sees(
+def test_extracted_features_match_those_of_the_suite(
     configured: pytest.MonkeyPatch, suite: Suite, film: Film, tmp_path: Path
 ) -> None:
-    """With the names that `train` and `evaluate` look for; a video without sound has the others."""
+    """Files have the names that `train` and `evaluate` expect. A video without audio has no VGGish file."""
     film("videos/a/loud.mp4", seconds=0.7, fps=24, tone=440)
     film("videos/still.mp4", seconds=0.7, fps=24)
-    told: list[str] = []
-    done = extract_paper_features(
-        film.folder / "videos", tmp_path, flow=None, report=lambda _, problem: told.append(problem)
+    problems: list[str] = []
+    failed = extract_paper_features(
+        film.folder / "videos", tmp_path, flow=None, report=lambda _, problem: problems.append(problem)
     )
-    assert done == 0 and told == ["", ""]
+    assert failed == 0 and problems == ["", ""]
     shapes = {str(path.relative_to(tmp_path)): np.load(path).shape for path in tmp_path.rglob("*.npy")}
     assert shapes == {
         "rgb/a/loud__0.npy": (1, 1024),
@@ -198,12 +198,12 @@ def test_extracted_features_are_what_the_suite_sees(
         "vggish/a/loud__vggish.npy": (1, 128),
     }
     samples = read_audio(film.folder / "videos/a/loud.mp4")
-    heard = suite.encoders["alan-audio"].audio_query.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
-    np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), heard, rtol=1e-4, atol=FLOAT32)
+    features = suite.encoders["alan-audio"].audio_query.encode(np.pad(samples, (0, 15_600 - len(samples)))[None])
+    np.testing.assert_allclose(np.load(tmp_path / "vggish/a/loud__vggish.npy"), features, rtol=1e-4, atol=FLOAT32)
 
 
-def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without motion, neither Flow weights nor OpenCV are needed."""
+def test_single_trained_model_gives_one_space(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A model without motion needs neither Flow weights nor OpenCV."""
     save_alan(tmp_path / "mine/alan-text", "text", motion_dim=None)
     configured.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
@@ -217,7 +217,7 @@ def test_one_trained_model_makes_one_space(configured: pytest.MonkeyPatch, tmp_p
     assert suite.encoders["alan-text"].video.embed_spans(clips, [slice(None)]).shape == (1, 2 * 8 + 1)
 
 
-def test_vectors_depend_on_the_optical_flow_and_on_no_leftover_of_the_training(
+def test_fingerprint_depends_on_optical_flow_but_not_on_checkpoints(
     configured: pytest.MonkeyPatch, models: Path, tmp_path: Path
 ) -> None:
     before = load_suite("alan-i3d").spaces
@@ -230,7 +230,7 @@ def test_vectors_depend_on_the_optical_flow_and_on_no_leftover_of_the_training(
     assert all(after[name].fingerprint != before[name].fingerprint for name in before)
 
 
-def test_without_trained_models_one_error_says_how_to_make_them(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_trained_model_error_names_the_train_command(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
     configured.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path))
     settings.cache_clear()
     with pytest.raises(
@@ -238,14 +238,12 @@ def test_without_trained_models_one_error_says_how_to_make_them(configured: pyte
     ):
         load_suite("alan-i3d")
     save_alan(tmp_path / "alan-i3d/elsewhere", "text")
-    with pytest.raises(
-        MissingWeightsError, match=r"neither of the folders alan-text, alan-audio; run: var-plugin train"
-    ):
+    with pytest.raises(MissingWeightsError, match=r"none of the folders alan-text, alan-audio; run: var-plugin train"):
         load_suite("alan-i3d")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_without_a_network_the_error_says_how_to_convert_it(
+def test_missing_network_error_names_the_convert_command(
     configured: pytest.MonkeyPatch, models: Path, tmp_path: Path, name: str
 ) -> None:
     for other in set(NETWORKS) - {name} | {"alan-i3d"}:
@@ -265,7 +263,7 @@ def test_without_a_network_the_error_says_how_to_convert_it(
         ("alan-audio", {"query": "audio", "audio_dim": 64}, "audio_dim=64"),
     ],
 )
-def test_a_model_for_other_features_is_refused(
+def test_model_for_other_features_is_rejected(
     configured: pytest.MonkeyPatch, tmp_path: Path, folder: str, fields: dict[str, object], problem: str
 ) -> None:
     save_alan(tmp_path / folder, **fields)
@@ -273,8 +271,8 @@ def test_a_model_for_other_features_is_refused(
         load_suite(f"alan-i3d:{tmp_path}")
 
 
-def test_a_trained_model_that_lacks_weights_is_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Key mismatches leave towers at random without an error."""
+def test_trained_model_with_missing_weights_is_rejected(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mismatch of keys must not leave weights at random values."""
     file = save_alan(tmp_path / "alan-text", "text") / "model.safetensors"
     weights = load_file(file)
     renamed = {name.replace("video_encoder.cross", "module.cross"): value for name, value in weights.items()}

@@ -1,8 +1,8 @@
-"""The suite of the paper: ALAN models that were trained on I3D and VGGish features, on footage and sounds as they are.
+"""The suite of the paper: trained ALAN models on I3D and VGGish features, for footage and audio.
 
-The paper trains a model for texts and one for sounds, so there are two spaces; both look at a video with the same I3D.
-Vectors are those of `AlanModel` by its folding, divided by their lengths, which are the same for all videos and all
-queries: inner products rank as the paper's score does.
+The paper trains one model for text and one for audio queries, so there are two spaces. Both use the same I3D features.
+Vectors are the folded vectors of `AlanModel`, L2-normalised. All videos have the same norm, and so do all queries, so
+inner products rank like the score of the paper.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from var_plugin.config import settings
 from var_plugin.encoders.backbones.i3d import WIDTH
-from var_plugin.encoders.backbones.i3d_features import I3dClips
-from var_plugin.encoders.backbones.vggish import WIDTH as SOUND_WIDTH
-from var_plugin.encoders.backbones.vggish_features import VGGishWindows
+from var_plugin.encoders.backbones.i3d_features import I3dFeatures
+from var_plugin.encoders.backbones.vggish import WIDTH as AUDIO_WIDTH
+from var_plugin.encoders.backbones.vggish_features import VGGishFeatures
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.hub import Checkpoint, moved
 from var_plugin.encoders.suite import SpaceEncoders
@@ -33,124 +33,124 @@ if TYPE_CHECKING:
 
     from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
 
-# Per space, the modality of its queries; the space's model lies in a folder of its name.
+# Query modality of each space. The model of a space is in the folder of the same name.
 _QUERIES: dict[str, Modality] = {"alan-text": "text", "alan-audio": "audio"}
 
 
 def build(model: str) -> dict[str, SpaceEncoders]:
-    """Return the spaces whose trained model lies in a folder: `alan-text`, `alan-audio`, or both.
+    """Return the spaces whose trained model is in a folder: `alan-text`, `alan-audio`, or both.
 
     Raises:
-        InvalidInputError: a model was trained on other features than these.
-        MissingDependencyError: what computes optical flow is not installed.
-        MissingWeightsError: there is no trained model, or a published network was not converted yet.
+        InvalidInputError: a model was trained on other features.
+        MissingDependencyError: OpenCV for optical flow is not installed.
+        MissingWeightsError: there is no trained model, or a published network is not converted yet.
     """
     folder = Checkpoint(model).folder
     trained = {name: TrainedAlan(folder / name, query) for name, query in _QUERIES.items() if (folder / name).is_dir()}
     if not trained:
         raise MissingWeightsError(
             f"{folder} holds no trained ALAN",
-            why=f"it has neither of the folders {', '.join(_QUERIES)}",
+            why=f"it has none of the folders {', '.join(_QUERIES)}",
             fix=f"run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
             f"--out {folder / 'alan-text'}",
         )
-    moving = any(alan.config.motion_dim is not None for alan in trained.values())
-    clips = I3dClips(settings().optical_flow if moving else None)
+    needs_flow = any(alan.config.motion_dim is not None for alan in trained.values())
+    clips = I3dFeatures(settings().optical_flow if needs_flow else None)
     return {name: _space(name, alan, clips) for name, alan in trained.items()}
 
 
-def _space(name: str, alan: TrainedAlan, clips: I3dClips) -> SpaceEncoders:
-    audio_query = AlanSound(alan) if alan.query == "audio" else None
-    stands_on = [alan.fingerprint, clips.fingerprint, audio_query.fingerprint if audio_query else ""]
+def _space(name: str, alan: TrainedAlan, clips: I3dFeatures) -> SpaceEncoders:
+    audio_query = AlanAudio(alan) if alan.query == "audio" else None
+    fingerprints = [alan.fingerprint, clips.fingerprint, audio_query.fingerprint if audio_query else ""]
     space = Space(
         name=name,
         dim=alan.config.embedding_dim,
         metric="IP",
         modalities=frozenset((alan.query, "video")),
-        fingerprint=hashlib.sha256(" ".join(stands_on).encode()).hexdigest()[:16],
+        fingerprint=hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()[:16],
     )
     text = AlanText(alan) if alan.query == "text" else None
     return SpaceEncoders(space, text=text, video=AlanVideo(alan, clips), audio_query=audio_query)
 
 
 class TrainedAlan:
-    """A folder that `var-plugin train` wrote, with a model for one kind of query.
+    """A folder that `var-plugin train` wrote, with a model for one query modality.
 
     Raises:
-        InvalidInputError: it is for other queries, or for other features.
+        InvalidInputError: the model has another query modality, or was trained on other features.
     """
 
     def __init__(self, folder: Path, query: Modality) -> None:
         self.query = query
         self._checkpoint = Checkpoint(str(folder))
         self.fingerprint = self._checkpoint.fingerprint
-        wanted = {"query_modality": (query,), "object_dim": (WIDTH,), "motion_dim": (None, WIDTH)}
+        required = {"query_modality": (query,), "object_dim": (WIDTH,), "motion_dim": (None, WIDTH)}
         if query == "audio":
-            wanted["audio_dim"] = (SOUND_WIDTH,)
-        for field, choices in wanted.items():
-            if (found := getattr(self.config, field)) not in choices:
+            required["audio_dim"] = (AUDIO_WIDTH,)
+        for field, choices in required.items():
+            if (value := getattr(self.config, field)) not in choices:
                 raise InvalidInputError(
-                    f"the ALAN model in {folder} has {field}={found!r}",
-                    why=f"in this folder it must be {' or '.join(map(repr, choices))}, as I3D and VGGish make features",
-                    fix="train on features of I3D and VGGish, or move the folder",
+                    f"the ALAN model in {folder} has {field}={value!r}",
+                    why=f"I3D and VGGish features need {' or '.join(map(repr, choices))} in this folder",
+                    fix="train on I3D and VGGish features, or move the folder",
                 )
 
     @property
     def anomaly_scope(self) -> str:
-        """What is known of the anomaly score."""
+        """Training data of the anomaly score."""
         return (
-            f"the detector of {self._checkpoint.name}, which learned from labels of whole videos; "
-            "which kinds of events it saw is not noted there"
+            f"the detector of {self._checkpoint.name}, trained on labels of whole videos; "
+            "the kinds of events in its training data are not recorded"
         )
 
     @property
     def config(self) -> AlanConfig:
-        """Its configuration."""
-        import var_plugin.encoders.alan  # noqa: F401  (makes it known to transformers)
+        """Configuration of the model."""
+        import var_plugin.encoders.alan  # noqa: F401  (registers the model type)
 
         config: AlanConfig = self._checkpoint.config
         return config
 
     @cached_property
     def model(self) -> AlanModel:
-        """The model, ready to encode."""
+        """The model, in evaluation mode."""
         model: AlanModel = self._checkpoint.model()
         return model
 
     @cached_property
     def processor(self) -> AlanProcessor:
-        """What makes batches for it."""
+        """The processor of the model."""
         from var_plugin.encoders.alan import AlanProcessor
 
         return AlanProcessor(self.config, self._checkpoint.tokenizer() if self.query == "text" else None)
 
-    def batch(self, **contents: Any) -> dict[str, Any]:
-        """Return the tensors that the processor makes of contents, where the model is and in its data type."""
-        prepared = self.processor(**contents)
+    def batch(self, **inputs: Any) -> dict[str, Any]:
+        """Return the processed inputs, on the device and in the dtype of the model."""
+        tensors = self.processor(**inputs)
         model = self.model
         return {
             name: moved(value, model.device, model.dtype if value.is_floating_point() else value.dtype)
-            for name, value in prepared.items()
+            for name, value in tensors.items()
         }
 
     def queries(self, folded: Tensor) -> Vectors:
-        """Scale folded queries to length one."""
-        share = self.config.alignment_alpha
-        return np.asarray(folded.numpy(force=True) / (share**2 + (1 - share) ** 2) ** 0.5, np.float32)
+        """L2-normalise folded queries."""
+        alpha = self.config.alignment_alpha
+        return np.asarray(folded.numpy(force=True) / (alpha**2 + (1 - alpha) ** 2) ** 0.5, np.float32)
 
     def videos(self, folded: Tensor) -> Vectors:
-        """Scale folded videos to length one."""
+        """L2-normalise folded videos."""
         return np.asarray(folded.numpy(force=True) / (2 * self.config.num_streams) ** 0.5, np.float32)
 
 
 class AlanText:
-    """Sentences to the space of a trained ALAN; satisfies `TextEncoder`."""
+    """Encode text into the space of a trained ALAN; a `TextEncoder`."""
 
     def __init__(self, alan: TrainedAlan) -> None:
         self._alan = alan
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
+        """Return (n, dim) float32, L2-normalised."""
         return in_batches(self._encode, texts, self._alan.config.embedding_dim)
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
@@ -158,24 +158,24 @@ class AlanText:
 
 
 class AlanVideo:
-    """Clips of I3D features to the space of a trained ALAN; satisfies `VideoEncoder`.
+    """Encode I3D clip features into the space of a trained ALAN; a `VideoEncoder`.
 
-    A part of a video is a video to it: the tower runs on its clips alone.
+    A span of a video is encoded like a video of its own: the tower processes its clips alone.
     """
 
-    def __init__(self, alan: TrainedAlan, extractor: I3dClips) -> None:
+    def __init__(self, alan: TrainedAlan, extractor: I3dFeatures) -> None:
         self._alan = alan
         self.extractor = extractor
         self.anomaly_scope = alan.anomaly_scope
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
-        """Return (len(spans), dim) float32 of length one for spans of clips (n, 1024 or 2048)."""
+        """Return (len(spans), dim) float32, L2-normalised, for spans of clips (n, 1024 or 2048)."""
         return in_batches(
-            lambda some: self._encode([clips[span] for span in some]), spans, self._alan.config.embedding_dim
+            lambda batch: self._encode([clips[span] for span in batch]), spans, self._alan.config.embedding_dim
         )
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32]:
-        """Return (n,): what the detector says of the clips of one video."""
+        """Return the detector scores (n,) of the clips of one video."""
         import torch
 
         batch = self._streams([clips])
@@ -186,7 +186,7 @@ class AlanVideo:
         return np.asarray(encoded.anomaly_scores[0].float().numpy(force=True), np.float32)
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return (dim,) of length one: the paper's vector of the video, by its own sampling of the clips."""
+        """Return the vector (dim,) of the whole video, by the clip sampling of the paper."""
         return np.asarray(self.embed_spans(clips, [slice(None)])[0], np.float32)
 
     def _encode(self, videos: Sequence[Vectors]) -> Vectors:
@@ -199,12 +199,12 @@ class AlanVideo:
         return self._alan.batch(**streams)
 
 
-class AlanSound:
-    """Whole sounds to the space of a trained ALAN, to search what is seen; satisfies `AudioQueryEncoder`."""
+class AlanAudio:
+    """Encode whole recordings into the space of a trained ALAN, as queries for video; an `AudioQueryEncoder`."""
 
     def __init__(self, alan: TrainedAlan) -> None:
         self._alan = alan
-        self._windows = VGGishWindows()
+        self._windows = VGGishFeatures()
         self.fingerprint = self._windows.fingerprint
         self.window, self.hop = self._windows.window, self._windows.hop
 
@@ -213,7 +213,7 @@ class AlanSound:
         return self._windows.encode(windows)
 
     def embed_audio(self, windows: Vectors) -> Vectors:
-        """Return (dim,) of length one for the features (n, 128) of a sound."""
+        """Return (dim,), L2-normalised, for the features (n, 128) of one recording."""
         import torch
 
         with torch.inference_mode():

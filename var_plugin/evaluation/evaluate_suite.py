@@ -100,9 +100,9 @@ def _evaluate_moments(
         times = [example.span for example in examples if example.span]
         targets = segments.make_targets([example.video for example in examples], gallery, times)
         if not results:  # chance and ceiling depend on the times alone
-            bounds = {CHANCE: segments.chance(targets, spans), CEILING: segments.ceiling(targets, spans)}
-            for name, bound in bounds.items():
-                results.append(SuiteResult(name, moments=segments.summarize(bound, targets)))
+            chance, ceiling = segments.chance(targets, spans), segments.ceiling(targets, spans)
+            results.append(SuiteResult(CHANCE, moments=segments.summarize(chance, targets)))
+            results.append(SuiteResult(CEILING, moments=segments.summarize(ceiling, targets)))
         hits = segments.retrieve(_queries(suite, examples), targets, spans)
         moments = segments.summarize(hits, targets, resamples=resamples)
         results.append(SuiteResult(f"{suite.name}, {method}", moments=moments))

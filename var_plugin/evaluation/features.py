@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from var_plugin.encoders.audio_features import encode_audio
-from var_plugin.encoders.backbones.i3d import WIDTH, Method
-from var_plugin.encoders.backbones.i3d_features import RATE, I3dClips
-from var_plugin.encoders.backbones.vggish_features import VGGishWindows
+from var_plugin.encoders.backbones.i3d import WIDTH, FlowMethod
+from var_plugin.encoders.backbones.i3d_features import RATE, I3dFeatures
+from var_plugin.encoders.backbones.vggish_features import VGGishFeatures
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.clip_features import embed_clips
 from var_plugin.encoders.suite import Suite
@@ -54,7 +54,7 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
     )
 
 
-def extract_paper_features(videos: Path, out: Path, *, flow: Method | None, report: Report) -> int:
+def extract_paper_features(videos: Path, out: Path, *, flow: FlowMethod | None, report: Report) -> int:
     """Write the features that the models of the paper are trained on. Existing files are kept.
 
     Args:
@@ -69,9 +69,9 @@ def extract_paper_features(videos: Path, out: Path, *, flow: Method | None, repo
 
     Raises:
         MediaNotFoundError, NoVideosFoundError: there are no videos.
-        MissingDependencyError, MissingWeightsError: see `I3dClips` and `VGGishWindows`.
+        MissingDependencyError, MissingWeightsError: see `I3dFeatures` and `VGGishFeatures`.
     """
-    clips, windows = I3dClips(flow), VGGishWindows()
+    clips, windows = I3dFeatures(flow), VGGishFeatures()
 
     def extract(video: Path) -> dict[Path, Vectors]:
         features: dict[Path, Vectors] = {}

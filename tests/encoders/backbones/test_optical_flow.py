@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.i3d import Method, OpticalFlow
+from var_plugin.encoders.backbones.i3d import FlowMethod, OpticalFlow
 
 
 def landscape(*, right: int = 0, down: int = 0) -> NDArray[np.uint8]:
@@ -15,7 +15,7 @@ def landscape(*, right: int = 0, down: int = 0) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])
-def test_a_shift_is_seen_where_it_goes(method: Method) -> None:
+def test_a_shift_is_seen_where_it_goes(method: FlowMethod) -> None:
     flow = OpticalFlow(method)([landscape(), landscape(right=2), landscape(right=2, down=3)])
     assert flow.shape == (2, 64, 80, 2) and flow.dtype == np.float32
     inside = flow[:, 12:-12, 12:-12]
@@ -23,7 +23,7 @@ def test_a_shift_is_seen_where_it_goes(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])
-def test_a_repeated_frame_does_not_move(method: Method) -> None:
+def test_a_repeated_frame_does_not_move(method: FlowMethod) -> None:
     assert not OpticalFlow(method)([landscape(), landscape()]).any()
 
 

@@ -179,7 +179,7 @@ def test_suites_take_the_models_that_they_take(name: str) -> None:
 
 
 def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UnknownSuiteError, match="of the kind 'clap'"):
+    with pytest.raises(UnknownSuiteError, match="has the type 'clap'"):
         load_suite("clip:laion/larger_clap_general")
 
 

@@ -101,7 +101,7 @@ def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, fi
 
 
 def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(UnknownSuiteError, match="of the kind 'clip'"):
+    with pytest.raises(UnknownSuiteError, match="has the type 'clip'"):
         load_suite(f"xclip:{save_clip(tmp_path / 'clip')}")
 
 

@@ -1,1 +1,1 @@
-"""Pretrained feature extractors, one file each."""
+"""Pretrained networks, one file per family."""

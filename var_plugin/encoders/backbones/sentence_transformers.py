@@ -1,4 +1,4 @@
-"""Any multi-modal model of sentence-transformers: sentences and images to one space."""
+"""Multi-modal models of sentence-transformers: text and images in one space."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from var_plugin.errors import UnsupportedModalityError
 
 
 def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
-    """Return the space of a model; the model loads at once, since only it knows what it takes.
+    """Return the space of a model. The model is loaded at once, because only it knows its modalities.
 
     Raises:
         MissingDependencyError: sentence-transformers is not installed.
-        MissingWeightsError: as `Checkpoint.folder`.
+        MissingWeightsError: see `Checkpoint.folder`.
         UnsupportedModalityError: the model takes no images.
     """
     require("sentence-transformers", "sentence_transformers")
     encoder = SentenceTransformersEncoder(checkpoint)
     if not {"text", "image"} <= set(encoder.model.modalities):
         raise UnsupportedModalityError(
-            f"the model {checkpoint.name} cannot look at footage",
+            f"the model {checkpoint.name} cannot encode footage",
             why=f"it takes {', '.join(map(str, encoder.model.modalities))}",
-            fix="choose a model for texts and images",
+            fix="choose a model for text and images",
         )
     dim = int(encoder.model.get_embedding_dimension())
     space = Space("scene", dim, "IP", frozenset(("text", "image", "video")), checkpoint.fingerprint)
-    return SpaceEncoders(space, text=encoder, image=_Images(encoder))
+    return SpaceEncoders(space, text=encoder, image=_ImageEncoder(encoder))
 
 
 class SentenceTransformersEncoder:
-    """Sentences to the space of the model, prompted as queries; satisfies `TextEncoder`."""
+    """Encode text, prompted as queries, into the space of the model; a `TextEncoder`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
 
     @cached_property
     def model(self) -> Any:
-        """The whole model."""
+        """The model."""
         from sentence_transformers import SentenceTransformer
 
         with refusing_random_weights(self._checkpoint.folder):
@@ -55,21 +55,21 @@ class SentenceTransformersEncoder:
             )
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
+        """Return (n, dim) float32, L2-normalised."""
         return l2_normalize(self.model.encode_query(list(texts), show_progress_bar=False))
 
 
-class _Images:
-    """Images to the space of the model; satisfies `ImageEncoder`."""
+class _ImageEncoder:
+    """Encode images into the space of the model; an `ImageEncoder`."""
 
     size = (384, 384)
-    """The model scales them to what it wants."""
+    """The model resizes images itself."""
 
     def __init__(self, encoder: SentenceTransformersEncoder) -> None:
         self._encoder = encoder
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB images."""
+        """Return (n, dim) float32, L2-normalised, for RGB images."""
         from PIL import Image
 
         items = [Image.fromarray(image) for image in images]

@@ -1,7 +1,7 @@
-"""VGGish (Hershey et al. 2017; Google, Apache-2.0, trained for AudioSet): log-mel windows of 0.96 s to 128 features.
+"""VGGish (Hershey et al. 2017; Google, Apache-2.0, trained for AudioSet): 128 features per log-mel window of 0.96 s.
 
-Names and shapes are those of the torch checkpoint that is used most (`vggish-10086976.pth` of harritaylor/torchvggish).
-Like that one, and unlike newer versions of Google's code, it ends in a ReLU.
+Parameter names and shapes are those of the common torch checkpoint (`vggish-10086976.pth` of harritaylor/torchvggish).
+As in that checkpoint, and unlike in newer versions of Google's code, the last layer is a ReLU.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from var_plugin.media.audio import SAMPLE_RATE
 WIDTH = 128
 """Features per window."""
 WINDOW = 15_600
-"""Samples of a window: 96 frames of 25 ms that begin 10 ms after each other."""
+"""Samples per window: 96 frames of 25 ms with a hop of 10 ms."""
 
 BANDS = 64
 _FRAMES = 96
 _FRAME, _FFT, _HOP = 400, 512, 160
-_LOWEST, _HIGHEST = 125.0, 7_500.0
+_MIN_HERTZ, _MAX_HERTZ = 125.0, 7_500.0
 _OFFSET = 0.01
 
-# Channels of the convolutions; 0 is a pool.
+# Output channels of the convolutions. 0 stands for a pool.
 _CONVOLUTIONS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)
 _HIDDEN = 4_096
 _REDUCTION = 2 ** _CONVOLUTIONS.count(0)
 
-_QUANTISED_FROM, _QUANTISED_TO = -2.0, 2.0
+_MIN_QUANTIZED, _MAX_QUANTIZED = -2.0, 2.0
 
 
 class VGGish(nn.Module):
@@ -50,14 +50,14 @@ class VGGish(nn.Module):
         )  # fmt: skip
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Map log-mel windows (batch, 96, 64) to features (batch, 128), none below zero."""
+        """Map log-mel windows (batch, 96, 64) to features (batch, 128), which are not negative."""
         maps = self.features(log_mel[:, None])
-        features: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # channels last, as they were trained
+        features: Tensor = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))  # channels last, as in training
         return features
 
 
 class Whitening(nn.Module):
-    """The rotation, clipping and rounding to 0…255 by which AudioSet's published features were made of these."""
+    """PCA rotation, clipping and quantisation to 0…255, as applied to the published AudioSet features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,14 +65,14 @@ class Whitening(nn.Module):
         self.pca_means = nn.Parameter(torch.zeros(WIDTH))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (batch, 128) to whole numbers (batch, 128)."""
+        """Map (batch, 128) to integers (batch, 128)."""
         whitened = (features - self.pca_means) @ self.pca_eigen_vectors.T
-        clipped = whitened.clamp(_QUANTISED_FROM, _QUANTISED_TO)
-        return ((clipped - _QUANTISED_FROM) * (255 / (_QUANTISED_TO - _QUANTISED_FROM))).round()
+        clipped = whitened.clamp(_MIN_QUANTIZED, _MAX_QUANTIZED)
+        return ((clipped - _MIN_QUANTIZED) * (255 / (_MAX_QUANTIZED - _MIN_QUANTIZED))).round()
 
 
 def log_mel(windows: Tensor) -> Tensor:
-    """Map samples (batch, 15600) in -1…1 at 16 kHz to (batch, 96, 64): the logarithm of mel magnitudes plus 0.01."""
+    """Map samples (batch, 15600) in -1…1 at 16 kHz to log mel magnitudes (batch, 96, 64), with an offset of 0.01."""
     hann = torch.hann_window(_FRAME, device=windows.device)
     spectrum = torch.fft.rfft(windows.unfold(-1, _FRAME, _HOP) * hann, n=_FFT).abs()
     logarithms: Tensor = (spectrum @ mel_bank().to(windows.device) + _OFFSET).log()
@@ -80,9 +80,9 @@ def log_mel(windows: Tensor) -> Tensor:
 
 
 def mel_bank() -> Tensor:
-    """Return (257, 64): triangles straight over mels, not over Hertz as torchaudio's; the constant is left out."""
+    """Return (257, 64): triangular filters on the mel scale, not in hertz as in torchaudio. The DC bin is zero."""
     mels = _mel(torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64))[:, None]
-    low, high = _mel(torch.tensor([_LOWEST, _HIGHEST], dtype=torch.float64)).tolist()
+    low, high = _mel(torch.tensor([_MIN_HERTZ, _MAX_HERTZ], dtype=torch.float64)).tolist()
     edges = torch.linspace(low, high, BANDS + 2, dtype=torch.float64)
     rising = (mels - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mels) / (edges[2:] - edges[1:-1])

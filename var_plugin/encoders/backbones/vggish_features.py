@@ -1,4 +1,4 @@
-"""VGGish features of a sound, as XD-Violence has them: overlapping windows, one for every I3D clip."""
+"""VGGish features of audio in the format of XD-Violence: overlapping windows, one per I3D clip."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class VGGishWindows:
-    """Windows of sound to features; whitened as AudioSet's own where `vggish-pca` was converted as well.
+class VGGishFeatures:
+    """Extract VGGish features from audio windows, whitened as in AudioSet if `vggish-pca` is converted as well.
 
     Raises:
-        MissingWeightsError: the network was not converted yet.
+        MissingWeightsError: the network is not converted yet.
     """
 
     window = WINDOW
@@ -34,7 +34,7 @@ class VGGishWindows:
     def __init__(self) -> None:
         self._names = ["vggish", *(["vggish-pca"] if is_converted("vggish-pca") else [])]
         self.fingerprint = " ".join(checkpoint(name).fingerprint for name in self._names)
-        """What features depend on."""
+        """Identifies the networks."""
 
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
         """Return (n, 128) float32 for (n, window) float32 in -1…1, 16 kHz mono."""
@@ -43,8 +43,8 @@ class VGGishWindows:
     def _encode(self, windows: NDArray[np.float32]) -> Vectors:
         import torch
 
-        with inference() as where:
-            features = self._networks[0](log_mel(torch.from_numpy(windows).to(where))).float()
+        with inference() as device:
+            features = self._networks[0](log_mel(torch.from_numpy(windows).to(device))).float()
         for whitening in self._networks[1:]:
             features = whitening(features)
         return np.asarray(features.numpy(force=True), np.float32)

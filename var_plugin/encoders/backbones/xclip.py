@@ -1,7 +1,7 @@
-"""X-CLIP (Ni et al., ECCV 2022) through transformers: sentences, and clips of several frames, to one space.
+"""X-CLIP (Ni et al., ECCV 2022) through transformers: text, and clips of several frames, in one space.
 
-The network's own score lets each video adjust the text. A store compares vectors that were made apart, so that part is
-left out here.
+The score of the network adapts the text to each video. A vector store compares embeddings that are computed
+independently, so this part is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.clip import ClipNetwork, TextTower, pixels, pooled, require_kind
+from var_plugin.encoders.backbones.clip import (
+    ClipNetwork,
+    DualEncoderText,
+    normalized_output,
+    preprocess_images,
+    require_model_type,
+)
 from var_plugin.encoders.base import ImageArray, Space, Vectors
 from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
 from var_plugin.encoders.hub import Checkpoint
@@ -21,14 +27,14 @@ from var_plugin.media.frames import Frame
 
 
 def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
-    """Return the space of an X-CLIP model; its network loads at the first use.
+    """Return the space of an X-CLIP model. The network is loaded on first use.
 
     Raises:
-        MissingWeightsError: as `Checkpoint.folder`.
-        UnknownSuiteError: it is another kind of model.
+        MissingWeightsError: see `Checkpoint.folder`.
+        UnknownSuiteError: the model has another type.
     """
-    require_kind(checkpoint, ("xclip",), "X-CLIP models are taken here")
-    video = XClipVideo(ClipNetwork(checkpoint))
+    require_model_type(checkpoint, ("xclip",), "only X-CLIP models are supported here")
+    video = XClipVideoEncoder(ClipNetwork(checkpoint))
     space = Space(
         name="scene",
         dim=video.network.dim,
@@ -36,11 +42,11 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
         modalities=frozenset(("text", "image", "video")),
         fingerprint=checkpoint.fingerprint,
     )
-    return SpaceEncoders(space, text=TextTower(video.network), image=XClipImages(video), video=video)
+    return SpaceEncoders(space, text=DualEncoderText(video.network), image=XClipImageEncoder(video), video=video)
 
 
-class XClipVideo(PerFrameMixin):
-    """Clips of as many frames as the network integrates, one after another; a `VideoEncoder`."""
+class XClipVideoEncoder(PerFrameMixin):
+    """Encode consecutive clips of as many frames as the network takes; a `VideoEncoder`."""
 
     anomaly_scope = None
 
@@ -50,46 +56,46 @@ class XClipVideo(PerFrameMixin):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the frames that the network looks at."""
+        """(height, width) of the input frames."""
         return self.network.image_size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
+        """Return (n, dim) float32, L2-normalised."""
         images = [frame.image for frame in frames]
-        return self.encode_stacks(
+        return self.encode_clips(
             [images[start : start + self.frames_per_clip] for start in range(0, len(frames), self.stride)]
         )
 
-    def encode_stacks(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
-        """Return (len(stacks), dim) float32 of length one for clips of `frames_per_clip` images."""
-        return in_batches(self._encode, stacks, self.network.dim)
+    def encode_clips(self, clips: Sequence[Sequence[ImageArray]]) -> Vectors:
+        """Return (clips, dim) float32, L2-normalised, for clips of `frames_per_clip` images."""
+        return in_batches(self._encode, clips, self.network.dim)
 
     def anomaly(self, clips: Vectors) -> None:
-        """It has no trained score."""
+        """Return None: the model has no anomaly score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the mean direction of the clips, (dim,)."""
+        """Return the mean-pooled clips, (dim,)."""
         return np.asarray(mean_pool(clips, [slice(None)])[0], np.float32)
 
-    def _encode(self, stacks: Sequence[Sequence[ImageArray]]) -> Vectors:
+    def _encode(self, clips: Sequence[Sequence[ImageArray]]) -> Vectors:
         model = self.network.model
-        images = [image for stack in stacks for image in stack]
-        prepared = pixels(images, self.network.image_processor, model.device, model.dtype)
-        clips = prepared.reshape(len(stacks), self.frames_per_clip, *prepared.shape[-3:])
-        return pooled(model.get_video_features(pixel_values=clips))
+        images = [image for clip in clips for image in clip]
+        pixels = preprocess_images(images, self.network.image_processor, model.device, model.dtype)
+        pixels = pixels.reshape(len(clips), self.frames_per_clip, *pixels.shape[-3:])
+        return normalized_output(model.get_video_features(pixel_values=pixels))
 
 
-class XClipImages:
-    """Images as clips in which nothing moves; satisfies `ImageEncoder`."""
+class XClipImageEncoder:
+    """Encode an image as a clip of identical frames; an `ImageEncoder`."""
 
-    def __init__(self, video: XClipVideo) -> None:
+    def __init__(self, video: XClipVideoEncoder) -> None:
         self._video = video
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the images that the network looks at."""
+        """(height, width) of the input images."""
         return self._video.size
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB images."""
-        return self._video.encode_stacks([[image] * self._video.frames_per_clip for image in images])
+        """Return (n, dim) float32, L2-normalised, for RGB images of the input size."""
+        return self._video.encode_clips([[image] * self._video.frames_per_clip for image in images])
