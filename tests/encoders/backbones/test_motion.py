@@ -10,7 +10,7 @@ def grey(seed: int = 0, noise: int = 1) -> np.ndarray:
     return np.clip(128 + random.integers(-noise, noise + 1, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
 
 
-def test_the_part_is_where_most_moves() -> None:
+def test_most_active_crop_contains_the_motion() -> None:
     motion = grey()
     motion[250:300, 20:60] = 255
     rows, columns = most_active_crop(motion)
@@ -21,12 +21,12 @@ def test_the_part_is_where_most_moves() -> None:
     assert rows.stop - rows.start == columns.stop - columns.start == SIDE // 2
 
 
-def test_where_nothing_moves_it_is_the_middle() -> None:
-    still = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    assert most_active_crop(still) == (slice(80, 240), slice(80, 240))
+def test_crop_without_motion_is_the_centre() -> None:
+    static = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    assert most_active_crop(static) == (slice(80, 240), slice(80, 240))
 
 
-def test_it_is_the_square_with_the_largest_sum_above_the_median() -> None:
+def test_crop_has_the_largest_sum_above_the_median() -> None:
     random = np.random.default_rng(7)
     motion = grey(noise=20)
     for top, left in random.integers(0, SIDE - 40, (5, 2)):
@@ -41,19 +41,19 @@ def test_it_is_the_square_with_the_largest_sum_above_the_median() -> None:
     assert (rows.start, columns.start) == (10 * row, 10 * column)
 
 
-def test_the_whole_is_halved_by_the_mean() -> None:
+def test_downsampling_averages_four_pixels() -> None:
     motion = np.random.default_rng(8).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     means = motion.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
     assert (downsample(motion) == np.rint(means)).all()
 
 
-def test_a_feature_holds_the_part_and_the_whole() -> None:
+def test_feature_contains_the_crop_and_the_whole_image() -> None:
     here, there = (np.full((SIDE, SIDE, 3), 128, np.uint8) for _ in range(2))
     moving = np.random.default_rng(5).integers(0, 256, (SIDE // 2, SIDE // 2, 3), np.uint8)
     here[: SIDE // 2, : SIDE // 2] = there[SIDE // 2 :, SIDE // 2 :] = moving
     first, second = MotionBackbone().features([here, there])
     half = WIDTH // 2
-    assert np.abs(first[:half] - second[:half]).max() < 1e-4  # the part follows what moves
+    assert np.abs(first[:half] - second[:half]).max() < 1e-4  # the crop follows the motion
     assert np.abs(first[half:] - second[half:]).max() > 0.1
 
 
@@ -64,5 +64,5 @@ def test_features_do_not_depend_on_the_batch() -> None:
     assert np.abs(together - np.vstack([MotionBackbone().features([motion]) for motion in motions])).max() < 1e-4
 
 
-def test_nothing_gives_nothing() -> None:
+def test_no_images_give_no_features() -> None:
     assert MotionBackbone().features([]).shape == (0, WIDTH)

@@ -8,7 +8,7 @@ from var_plugin.encoders.hub import moved
 
 @pytest.mark.parametrize("where", ["cpu", "cuda"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_tensor_arrives_whole_in_the_networks_type(where: str, dtype: torch.dtype) -> None:
+def test_tensor_is_moved_with_the_dtype_of_the_network(where: str, dtype: torch.dtype) -> None:
     if where == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     given = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""Pretrained backbones against the libraries' own forward and preparation, on tiny checkpoints in folders."""
+"""Compare pretrained backbones with the libraries' own preprocessing and forward pass, on tiny checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES = [textured(seed, 32, 32) for seed in range(3)]
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all models under their names on the hub."""
+    """Write all models to a folder, under their Hub names."""
     folder = tmp_path_factory.mktemp("models")
     save_clip(folder / "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
     save_siglip(folder / "google/siglip2-base-patch16-224")
@@ -38,7 +38,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def configured(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Settings that find the models there, no network, and the device whose numbers the libraries are asked for."""
+    """Use the folder of models, no network access, and the CPU."""
     monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(hub))
     monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -53,9 +53,7 @@ def normalised(features: object) -> Vectors:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_texts_and_images_are_those_of_the_library(
-    configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str
-) -> None:
+def test_texts_and_images_match_the_library(configured: pytest.MonkeyPatch, hub: Path, name: str, dtype: str) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     folder = next((hub / ("laion" if name == "clip" else "google")).glob("CLIP*" if name == "clip" else "sig*"))
@@ -75,7 +73,7 @@ def test_texts_and_images_are_those_of_the_library(
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_images_of_its_size_reach_the_network_pixel_by_pixel(configured: pytest.MonkeyPatch, name: str) -> None:
+def test_images_of_the_input_size_are_not_resized(configured: pytest.MonkeyPatch, name: str) -> None:
     encoder = load_suite(name).encoders["scene"].image
     processor = encoder._network.image_processor
     assert encoder.size == (32, 32)
@@ -86,7 +84,7 @@ def test_images_of_its_size_reach_the_network_pixel_by_pixel(configured: pytest.
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, hub: Path, dtype: str) -> None:
+def test_audio_and_texts_match_the_library(configured: pytest.MonkeyPatch, hub: Path, dtype: str) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     folder = hub / "laion/larger_clap_general"
@@ -111,7 +109,7 @@ def test_sounds_and_their_texts_are_those_of_the_library(configured: pytest.Monk
     [(where, dtype) for where in ("cpu", "cuda") for dtype in DTYPES if (where, dtype) != ("cpu", "float32")],
 )
 @pytest.mark.parametrize("name", ["clip", "siglip2"])
-def test_a_gpu_and_half_precision_see_and_hear_nearly_the_same(
+def test_gpu_and_half_precision_are_close_to_float32(
     configured: pytest.MonkeyPatch, name: str, where: str, dtype: str
 ) -> None:
     if where == "cuda" and not torch.cuda.is_available():
@@ -134,7 +132,7 @@ def test_a_gpu_and_half_precision_see_and_hear_nearly_the_same(
         assert (ours * theirs).sum(axis=1).min() > (0.99999 if dtype == "float32" else 0.999)
 
 
-def test_a_model_is_named_by_its_folder(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_model_is_loaded_from_its_folder(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
     suite = load_suite(f"clip:{save_clip(tmp_path / 'mine')}")
     assert suite.name == f"clip:{tmp_path / 'mine'}"
     assert suite.fingerprint == load_suite("clip").fingerprint, "the same files"
@@ -144,7 +142,7 @@ def test_a_model_is_named_by_its_folder(configured: pytest.MonkeyPatch, tmp_path
     assert load_suite(suite.name).fingerprint != suite.fingerprint
 
 
-def test_weights_that_would_be_random_are_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_rejected(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "mine")
     weights = load_file(folder / "model.safetensors")
     del weights["visual_projection.weight"]
@@ -153,7 +151,7 @@ def test_weights_that_would_be_random_are_refused(configured: pytest.MonkeyPatch
         load_suite(f"clip:{folder}").encode("image", IMAGES)
 
 
-def test_a_model_that_is_nowhere_is_one_error_with_the_command(configured: pytest.MonkeyPatch) -> None:
+def test_missing_model_error_names_the_download_command(configured: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingWeightsError, match=r"run: hf download nobody/nothing --revision v2"):
         load_suite("clip:nobody/nothing@v2")
 
@@ -166,25 +164,25 @@ def test_pickles_are_not_loaded(configured: pytest.MonkeyPatch, tmp_path: Path) 
         load_suite(f"clip:{folder}")
 
 
-def test_the_page_names_every_suite() -> None:
+def test_documentation_names_every_suite() -> None:
     page = (Path(__file__).parents[3] / "docs" / "suites.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1].partition(":")[0] for row in rows] == list(descriptions())
 
 
 @pytest.mark.parametrize("name", ["lite:model", "sentence-transformers", "sentence-transformers:"])
-def test_suites_take_the_models_that_they_take(name: str) -> None:
+def test_suite_rejects_an_unexpected_model_name(name: str) -> None:
     with pytest.raises(UnknownSuiteError, match=r"a model behind its name|takes no model"):
         load_suite(name)
 
 
-def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch) -> None:
+def test_model_of_another_type_is_rejected(configured: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownSuiteError, match="has the type 'clap'"):
         load_suite("clip:laion/larger_clap_general")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_model_of_sentence_transformers(configured: pytest.MonkeyPatch, tmp_path: Path, dtype: str) -> None:
+def test_sentence_transformers_matches_the_library(configured: pytest.MonkeyPatch, tmp_path: Path, dtype: str) -> None:
     from PIL import Image
     from sentence_transformers import SentenceTransformer
 

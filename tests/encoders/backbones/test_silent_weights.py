@@ -1,4 +1,4 @@
-"""Failures that other projects shipped without noticing: every one of them gave vectors, and none gave an error."""
+"""Faults of other projects that returned wrong vectors without an error."""
 
 from __future__ import annotations
 
@@ -39,15 +39,13 @@ def renamed(folder: Path, before: str, after: str) -> Path:
     ("save", "layer"),
     [(save_clip, "visual_projection"), (save_siglip, "vision_model.head"), (save_clap, "audio_projection")],
 )
-def test_weights_under_other_names_are_no_random_weights(
-    save: Callable[[Path], Path], layer: str, tmp_path: Path
-) -> None:
+def test_misnamed_weights_are_rejected(save: Callable[[Path], Path], layer: str, tmp_path: Path) -> None:
     checkpoint = Checkpoint(str(renamed(save(tmp_path / "model"), layer, f"wrapped.{layer}")))
     with pytest.raises(MissingWeightsError, match="would be random numbers"):
         checkpoint.model()
 
 
-def test_nor_are_they_in_models_of_sentence_transformers(tmp_path: Path) -> None:
+def test_misnamed_weights_of_sentence_transformers_are_rejected(tmp_path: Path) -> None:
     folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
     assert load_suite(f"sentence-transformers:{folder}").encode("text", TEXTS).shape == (2, 12)
     renamed(folder, "visual_projection", "wrapped.visual_projection")
@@ -55,7 +53,7 @@ def test_nor_are_they_in_models_of_sentence_transformers(tmp_path: Path) -> None
         load_suite(f"sentence-transformers:{folder}")
 
 
-def test_an_adapter_inside_a_file_is_not_left_out(tmp_path: Path) -> None:
+def test_adapter_inside_a_weight_file_is_rejected(tmp_path: Path) -> None:
     file = save_clip(tmp_path / "model") / "model.safetensors"
     adapted = {"vision_model.encoder.layers.0.self_attn.q_proj.lora_A.default.weight": torch.ones(4, 16)}
     save_file(load_file(file) | adapted, file, {"format": "pt"})
@@ -64,8 +62,8 @@ def test_an_adapter_inside_a_file_is_not_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["clip", "sentence-transformers"])
-def test_nor_is_one_that_lies_beside(tmp_path: Path, family: str) -> None:
-    """As peft saves it: transformers passes it over where peft is not installed."""
+def test_adapter_beside_a_weight_file_is_rejected(tmp_path: Path, family: str) -> None:
+    """The adapter is saved by peft. Without peft, transformers ignores it."""
     folder = save_sentence_transformers(tmp_path / "model", tmp_path / "clip")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     save_file({"base_model.model.q_proj.lora_A.weight": torch.ones(4, 16)}, folder / "adapter_model.safetensors")
@@ -73,7 +71,7 @@ def test_nor_is_one_that_lies_beside(tmp_path: Path, family: str) -> None:
         load_suite(f"{family}:{folder}")
 
 
-def test_images_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_path: Path) -> None:
+def test_clip_image_vector_is_normalised_and_projected(tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     torch.nn.init.normal_(model.vision_model.post_layernorm.weight)
@@ -84,12 +82,12 @@ def test_images_of_clip_are_taken_behind_the_last_norm_and_the_projection(tmp_pa
         first = model.vision_model(pixels).last_hidden_state[:, 0]
         expected = model.visual_projection(model.vision_model.post_layernorm(first))
         before_the_norm = model.visual_projection(first)
-    found = scene.image.encode(IMAGES)
-    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - l2_normalize(before_the_norm.numpy())).max() > 0.1
+    vectors = scene.image.encode(IMAGES)
+    np.testing.assert_allclose(vectors, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(vectors - l2_normalize(before_the_norm.numpy())).max() > 0.1
 
 
-def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) -> None:
+def test_clip_text_vector_is_the_end_token_not_padding(tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     tokens = AutoTokenizer.from_pretrained(folder)(
@@ -101,12 +99,12 @@ def test_texts_of_clip_are_read_at_their_end_not_at_the_padding(tmp_path: Path) 
         states = model.text_model(**tokens).last_hidden_state
         expected = model.text_projection(states[torch.arange(2), ends])
         wrong = model.text_projection(states[:, -1])
-    found = scene_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - l2_normalize(wrong.numpy())).max() > 0.05
+    vectors = scene_space(Checkpoint(str(folder))).text.encode(TEXTS)
+    np.testing.assert_allclose(vectors, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(vectors - l2_normalize(wrong.numpy())).max() > 0.05
 
 
-def test_images_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Path) -> None:
+def test_siglip_image_vector_uses_attention_pooling(tmp_path: Path) -> None:
     folder = save_siglip(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     scene = scene_space(Checkpoint(str(folder)))
@@ -114,12 +112,12 @@ def test_images_of_siglip_are_pooled_by_its_attention_not_by_a_mean(tmp_path: Pa
     with torch.no_grad():
         states = model.vision_model(pixels).last_hidden_state
         expected = model.vision_model.head(states)
-    found = scene.image.encode(IMAGES)
-    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - l2_normalize(states.mean(1).numpy())).max() > 0.1
+    vectors = scene.image.encode(IMAGES)
+    np.testing.assert_allclose(vectors, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(vectors - l2_normalize(states.mean(1).numpy())).max() > 0.1
 
 
-def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
+def test_clap_text_vector_is_projected(tmp_path: Path) -> None:
     folder = save_clap(tmp_path / "model")
     model = AutoModel.from_pretrained(folder).eval()
     tokens = AutoTokenizer.from_pretrained(folder)(
@@ -127,12 +125,12 @@ def test_texts_of_clap_are_projected(tmp_path: Path) -> None:
     )
     with torch.no_grad():
         expected = model.text_projection(model.text_model(**tokens).pooler_output)
-    found = sound_space(Checkpoint(str(folder))).text.encode(TEXTS)
-    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
+    vectors = sound_space(Checkpoint(str(folder))).text.encode(TEXTS)
+    np.testing.assert_allclose(vectors, l2_normalize(expected.numpy()), atol=FLOAT32)
 
 
 def hub_cache(folder: Path, repository: Path, commit: str) -> Path:
-    """Lay files out as the hub's library keeps them: content in blobs, a commit as links to it; its snapshot."""
+    """Write files in the layout of the Hub cache: blobs, and a snapshot of links. Return the snapshot."""
     cache = folder / "models--someone--clip"
     snapshot = cache / "snapshots" / commit
     snapshot.mkdir(parents=True)
@@ -146,8 +144,8 @@ def hub_cache(folder: Path, repository: Path, commit: str) -> Path:
     return snapshot
 
 
-def test_weights_in_parts_behind_links_load_as_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As large models lie in the hub's cache, with another library's copy and a pickle beside."""
+def test_sharded_weights_behind_links_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder also holds a copy for another library and a pickle, as large models in the Hub cache do."""
     from huggingface_hub import constants
 
     whole = save_clip(tmp_path / "whole")
@@ -159,14 +157,14 @@ def test_weights_in_parts_behind_links_load_as_in_one_file(tmp_path: Path, monke
     hub_cache(tmp_path / "cache", parts, "c" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    found = scene_space(Checkpoint("someone/clip"))
+    space = scene_space(Checkpoint("someone/clip"))
     expected = scene_space(Checkpoint(str(whole)))
-    np.testing.assert_allclose(found.text.encode(TEXTS), expected.text.encode(TEXTS), atol=FLOAT32)
-    np.testing.assert_allclose(found.image.encode(IMAGES), expected.image.encode(IMAGES), atol=FLOAT32)
+    np.testing.assert_allclose(space.text.encode(TEXTS), expected.text.encode(TEXTS), atol=FLOAT32)
+    np.testing.assert_allclose(space.image.encode(IMAGES), expected.image.encode(IMAGES), atol=FLOAT32)
 
 
-def test_the_commit_found_on_the_hub_becomes_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So an index made with a name alone keeps its model when the hub has a newer one."""
+def test_resolved_commit_becomes_part_of_the_model_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index therefore keeps its model when the Hub has a newer one."""
     from huggingface_hub import constants
 
     hub_cache(tmp_path, save_clip(tmp_path / "saved"), "a" * 40)

@@ -1,4 +1,4 @@
-"""VGGish against facts of the public checkpoint, and against NumPy written from the published description."""
+"""Compare VGGish with facts about the public checkpoint and with a NumPy implementation of the description."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def mel(hertz: float) -> float:
     return 1127.0 * np.log(1 + hertz / 700.0)
 
 
-def bank_by_hand() -> Array:
-    """64 triangles from 125 to 7500 Hz; the constant part of a spectrum belongs to none."""
+def reference_bank() -> Array:
+    """Return 64 triangles from 125 to 7500 Hz. The DC bin belongs to none."""
     borders = [mel(125) + i * (mel(7500) - mel(125)) / 65 for i in range(66)]
     weights = np.zeros((257, 64))
     for point in range(1, 257):
@@ -41,58 +41,58 @@ def bank_by_hand() -> Array:
     return weights
 
 
-def log_mel_by_hand(samples: NDArray[np.float32]) -> Array:
-    """25 ms of periodic Hann every 10 ms, magnitudes of 512 points, mel bands, log(x + 0.01)."""
+def reference_log_mel(samples: NDArray[np.float32]) -> Array:
+    """Periodic Hann windows of 25 ms with a hop of 10 ms, 512-point magnitudes, mel bands, log(x + 0.01)."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     starts = range(0, len(samples) - 399, 160)
     frames = np.stack([samples[start : start + 400] * hann for start in starts])
-    return np.log(np.abs(np.fft.rfft(frames, 512)) @ bank_by_hand() + 0.01)
+    return np.log(np.abs(np.fft.rfft(frames, 512)) @ reference_bank() + 0.01)
 
 
-def network_by_hand(w: dict[str, torch.Tensor], spectrogram: Array) -> Array:
-    """Channels last, as in the original; weights by their published places."""
+def reference_network(w: dict[str, torch.Tensor], spectrogram: Array) -> Array:
+    """Channels last, as in the original. Weights are read by their published indices."""
     x = spectrogram[:, :, None]
-    for place, pooled in ((0, True), (3, True), (6, False), (8, True), (11, False), (13, True)):
-        kernel, bias = w[f"features.{place}.weight"].numpy(), w[f"features.{place}.bias"].numpy()
+    for index, has_pool in ((0, True), (3, True), (6, False), (8, True), (11, False), (13, True)):
+        kernel, bias = w[f"features.{index}.weight"].numpy(), w[f"features.{index}.bias"].numpy()
         height, width, _ = x.shape
         framed = np.pad(x, ((1, 1), (1, 1), (0, 0)))
         x = bias + sum(framed[i : i + height, j : j + width] @ kernel[:, :, i, j].T for i in range(3) for j in range(3))
         x = np.maximum(x, 0)
-        if pooled:
+        if has_pool:
             x = x.reshape(height // 2, 2, width // 2, 2, -1).max(axis=(1, 3))
     x = x.reshape(-1)
-    for place in (0, 2, 4):
-        x = np.maximum(w[f"embeddings.{place}.weight"].numpy() @ x + w[f"embeddings.{place}.bias"].numpy(), 0)
+    for index in (0, 2, 4):
+        x = np.maximum(w[f"embeddings.{index}.weight"].numpy() @ x + w[f"embeddings.{index}.bias"].numpy(), 0)
     return x
 
 
-def test_the_spectrogram_is_that_of_the_published_constants() -> None:
+def test_spectrogram_matches_the_published_constants() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, WINDOW).astype(np.float32)
     windows = np.stack([noise, sine(440, 1.0)[:WINDOW], np.zeros(WINDOW, np.float32)])
-    found = log_mel(torch.from_numpy(windows)).numpy()
-    assert found.shape == (3, 96, 64)
-    np.testing.assert_allclose(found, np.stack([log_mel_by_hand(window) for window in windows]), atol=5e-4)
-    assert found[2] == pytest.approx(np.log(0.01))
+    spectrogram = log_mel(torch.from_numpy(windows)).numpy()
+    assert spectrogram.shape == (3, 96, 64)
+    np.testing.assert_allclose(spectrogram, np.stack([reference_log_mel(window) for window in windows]), atol=5e-4)
+    assert spectrogram[2] == pytest.approx(np.log(0.01))
 
 
-def test_bands_are_triangles_over_mels() -> None:
-    """Those of torchaudio are straight over Hertz, which differs in the third digit."""
-    np.testing.assert_allclose(mel_bank().numpy(), bank_by_hand(), atol=FLOAT32)
+def test_bands_are_triangles_on_the_mel_scale() -> None:
+    """The bands of torchaudio are linear in hertz, which differs in the third digit."""
+    np.testing.assert_allclose(mel_bank().numpy(), reference_bank(), atol=FLOAT32)
 
 
-def test_features_are_those_of_the_description(weights: dict[str, torch.Tensor]) -> None:
+def test_features_match_the_reference(weights: dict[str, torch.Tensor]) -> None:
     network = VGGish().eval()
     network.load_state_dict(weights, assign=True)
     samples = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, (2, WINDOW)).astype(np.float32))
     with torch.inference_mode():
-        found = network(log_mel(samples)).numpy()
-    assert found.shape == (2, WIDTH) and found.std() > 0.01 and (found >= 0).all()
-    expected = np.stack([network_by_hand(weights, log_mel_by_hand(window)) for window in samples.numpy()])
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
+        features = network(log_mel(samples)).numpy()
+    assert features.shape == (2, WIDTH) and features.std() > 0.01 and (features >= 0).all()
+    expected = np.stack([reference_network(weights, reference_log_mel(window)) for window in samples.numpy()])
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * expected.max())
 
 
-def test_names_shapes_and_counts_are_those_of_the_public_checkpoint() -> None:
-    """`vggish-10086976.pth` has 288,567,937 bytes, its names and shapes included: float32 throughout."""
+def test_names_and_shapes_match_the_public_checkpoint() -> None:
+    """`vggish-10086976.pth` has 288,567,937 bytes, including names and shapes, in float32."""
     with torch.device("meta"):
         state = VGGish().state_dict()
     assert {key: tuple(value.shape) for key, value in state.items() if key.endswith("weight")} == {
@@ -105,7 +105,7 @@ def test_names_shapes_and_counts_are_those_of_the_public_checkpoint() -> None:
     assert 0 < 288_567_937 - 4 * sum(value.numel() for value in state.values()) < 4_000
 
 
-def test_whitening_rotates_clips_and_rounds() -> None:
+def test_whitening_is_pca_clipping_and_rounding() -> None:
     random = np.random.default_rng(2)
     whitening = Whitening()
     vectors, means, features = (
@@ -117,7 +117,7 @@ def test_whitening_rotates_clips_and_rounds() -> None:
         {"pca_eigen_vectors": torch.tensor(vectors).float(), "pca_means": torch.tensor(means).float()}
     )
     with torch.inference_mode():
-        found = whitening(torch.tensor(features).float()).numpy()
+        whitened = whitening(torch.tensor(features).float()).numpy()
     exact = (np.clip(vectors @ (features.T - means[:, None]), -2, 2).T + 2) * 255 / 4
-    assert np.array_equal(found, np.rint(found)) and found.min() == 0 and found.max() == 255
-    assert np.abs(found - exact).max() < 0.501
+    assert np.array_equal(whitened, np.rint(whitened)) and whitened.min() == 0 and whitened.max() == 255
+    assert np.abs(whitened - exact).max() < 0.501

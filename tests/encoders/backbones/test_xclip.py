@@ -1,4 +1,4 @@
-"""X-CLIP against the library's own forward and preparation, on a tiny checkpoint in a folder like the hub's."""
+"""Compare X-CLIP with the library's own preprocessing and forward pass, on a tiny checkpoint."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch, models: Path, dtype: str) -> None:
+def test_clips_and_texts_match_the_library(configured: pytest.MonkeyPatch, models: Path, dtype: str) -> None:
     configured.setenv("VAR_PLUGIN_DTYPE", dtype)
     settings.cache_clear()
     folder = models / "microsoft/xclip-base-patch32"
@@ -64,13 +64,13 @@ def test_clips_and_texts_are_those_of_the_library(configured: pytest.MonkeyPatch
         texts = model.get_text_features(**tokens).pooler_output
     scene = load_suite("xclip").encoders["scene"]
     assert scene.video.frames_per_clip == scene.video.stride == 4
-    found = scene.video.encode(FRAMES)
-    np.testing.assert_allclose(found, l2_normalize(output.video_embeds.float().numpy()), atol=ATOL[dtype])
+    vectors = scene.video.encode(FRAMES)
+    np.testing.assert_allclose(vectors, l2_normalize(output.video_embeds.float().numpy()), atol=ATOL[dtype])
     np.testing.assert_allclose(scene.text.encode(TEXTS), l2_normalize(texts.float().numpy()), atol=ATOL[dtype])
 
 
-def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, models: Path) -> None:
-    """The visual projection's mean is no vector of the space, though it has its width."""
+def test_frames_of_a_clip_are_not_averaged(configured: pytest.MonkeyPatch, models: Path) -> None:
+    """The mean of the projected frames has the dimension of the space, but is not the vector of the clip."""
     model = AutoModel.from_pretrained(models / "microsoft/xclip-base-patch32").eval()
     scene = load_suite("xclip").encoders["scene"]
     images = [frame.image for frame in FRAMES[:4]]
@@ -78,19 +78,19 @@ def test_frames_are_integrated_not_averaged(configured: pytest.MonkeyPatch, mode
     with torch.no_grad():
         frames = model.visual_projection(model.vision_model(pixels).pooler_output)
         expected = model.mit(frames[None]).pooler_output
-    found = scene.video.encode(FRAMES[:4])
-    np.testing.assert_allclose(found, l2_normalize(expected.numpy()), atol=FLOAT32)
-    assert np.abs(found - l2_normalize(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
+    vectors = scene.video.encode(FRAMES[:4])
+    np.testing.assert_allclose(vectors, l2_normalize(expected.numpy()), atol=FLOAT32)
+    assert np.abs(vectors - l2_normalize(frames.mean(0, keepdim=True).numpy())).max() > 1e-3
 
 
-def test_an_image_is_a_clip_that_stands_still(configured: pytest.MonkeyPatch) -> None:
+def test_image_is_encoded_as_a_static_clip(configured: pytest.MonkeyPatch) -> None:
     suite = load_suite("xclip")
-    still = [Frame(i / 2, FRAMES[0].image) for i in range(4)]
+    static = [Frame(i / 2, FRAMES[0].image) for i in range(4)]
     images = suite.encode("image", [FRAMES[0].image], space="scene")
-    np.testing.assert_allclose(images, suite.encoders["scene"].video.encode(still), atol=FLOAT32)
+    np.testing.assert_allclose(images, suite.encoders["scene"].video.encode(static), atol=FLOAT32)
 
 
-def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
+def test_video_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, film: Film, tmp_path: Path) -> None:
     path = film(seconds=8, fps=10, paint=lambda time: textured(int(time) // 4, 32, 32))
     with vp.open_index(tmp_path / "index.db", suite="xclip") as index:
         assert index.add(path).ok
@@ -100,13 +100,13 @@ def test_a_film_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, fi
         assert index.search("a red car", k=1)
 
 
-def test_another_kind_of_model_is_refused(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_model_of_another_type_is_rejected(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UnknownSuiteError, match="has the type 'clip'"):
         load_suite(f"xclip:{save_clip(tmp_path / 'clip')}")
 
 
 @pytest.mark.parametrize("layer", ["mit.position_embedding", "text_projection", "prompts_generator.alpha"])
-def test_weights_under_other_names_are_no_random_weights(tmp_path: Path, layer: str) -> None:
+def test_misnamed_weights_are_rejected(tmp_path: Path, layer: str) -> None:
     folder = renamed(save_xclip(tmp_path / "model"), layer, f"wrapped.{layer}")
     with pytest.raises(MissingWeightsError, match="would be random numbers"):
         scene_space(Checkpoint(str(folder))).text.encode(TEXTS)

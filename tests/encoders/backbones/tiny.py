@@ -1,4 +1,4 @@
-"""Tiny checkpoints with random weights, saved to folders that hold the same files as the hub's repositories."""
+"""Tiny checkpoints with random weights, saved with the same files as the repositories on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from transformers import (
 from tests.encoders.backbones.weights import weights_of
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor
 
-# The end has the highest number, as in CLIP, which finds it by that.
+# The end token has the highest id, by which CLIP finds it.
 _WORDS = ["<pad>", "<s>", "<unk>", "a", "red", "blue", "car", "dog", "barks", "</s>"]
 _END = _WORDS.index("</s>")
 _SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -48,7 +48,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """Save a model with other weights than the library's random ones, under the names that its file has."""
+    """Save a model with deterministic weights under the names of the published file."""
     model.save_pretrained(folder)
     file = folder / "model.safetensors"
     saved = load_file(file)
@@ -77,7 +77,7 @@ def save_siglip(folder: Path) -> Path:
 
 
 def save_clap(folder: Path) -> Path:
-    """A model that hears one second."""
+    """Save a CLAP model with windows of one second."""
     sound = {
         "patch_embeds_hidden_size": 8, "hidden_size": 64, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 1, 1],
         "num_classes": 4,
@@ -90,7 +90,7 @@ def save_clap(folder: Path) -> Path:
 
 
 def save_xclip(folder: Path) -> Path:
-    """A model that looks at four frames, with the processor that the published ones have."""
+    """Save an X-CLIP model of four frames, with the processor of the published models."""
     vision = {
         **_SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4, "mit_hidden_size": 12, "mit_intermediate_size": 24,  # noqa: E501
         "mit_num_hidden_layers": 1, "mit_num_attention_heads": 2,
@@ -105,7 +105,7 @@ def save_xclip(folder: Path) -> Path:
 
 
 def save_alan(folder: Path, query: str, **fields: Any) -> Path:
-    """A model of the paper's kind, as `var-plugin train` leaves it; it reads texts with a BERT."""
+    """Save an ALAN model in the format of `var-plugin train`, with a BERT for text."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "man", "dog", "runs", "smash", "##es", "window"]
     bert = BertConfig(
         vocab_size=len(words), hidden_size=20, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
@@ -124,7 +124,7 @@ def save_alan(folder: Path, query: str, **fields: Any) -> Path:
 
 
 def save_sentence_transformers(folder: Path, clip: Path) -> Path:
-    """A model for texts and images as sentence-transformers saves it, on a CLIP in another folder."""
+    """Save a sentence-transformers model for text and images, on a CLIP in another folder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
 
