@@ -43,19 +43,19 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
     ("lines", "complaint"),
     [
         (["video,text", "a,b"], "has the columns video, text"),
-        (["video,caption,colour", "a,b,c"], "are known"),
+        (["video,caption,colour", "a,b,c"], "are optional"),
         (["video,caption"], "has no row"),
-        (["video,caption", "a,"], "row 2: there is no caption"),
+        (["video,caption", "a,"], "row 2: the caption is empty"),
         (["video,caption,anomalous", "a,b,perhaps"], "anomalous is 'perhaps'"),
-        (["video,caption,start,end", "a,b,1,"], "'1' to '' are no times"),
-        (["video,caption,start,end", "a,b,4,4"], "4 to 4 s is no span"),
-        (["video,caption,start,end", "a,b,nan,4"], "is no span"),
-        (["video,caption,start,end", "a,b,1,inf"], "is no span"),
-        (["video,caption", "a,a man, running"], "row 2: it has more cells .* put a caption with commas in quotes"),
+        (["video,caption,start,end", "a,b,1,"], "'1' and '' are not times"),
+        (["video,caption,start,end", "a,b,4,4"], "4 to 4 s is not a valid span"),
+        (["video,caption,start,end", "a,b,nan,4"], "is not a valid span"),
+        (["video,caption,start,end", "a,b,1,inf"], "is not a valid span"),
+        (["video,caption", "a,a man, running"], "row 2: the row has more cells .* quote captions"),
         (["video,caption", f'a,"{"b" * 200_000}"'], "cannot read .* as CSV: field larger"),
     ],
 )
-def test_a_table_that_says_something_else_is_refused(lines: list[str], complaint: str, tmp_path: Path) -> None:
+def test_invalid_table_is_rejected(lines: list[str], complaint: str, tmp_path: Path) -> None:
     cams = videos(tmp_path, "a.mp4")
     with pytest.raises(InvalidInputError, match=complaint):
         load_captions("own", cams, table(tmp_path, *lines), "test")

@@ -58,5 +58,5 @@ def test_what_is_missing_is_counted(release: Path) -> None:
 
 def test_a_list_of_images_is_refused(release: Path) -> None:
     (release / "audio.list").write_text(f"/somewhere/{NORMAL}__0.npy\n", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="sound"):
+    with pytest.raises(InvalidInputError, match="audio"):
         xdviolence_ar(release, rgb=release / "RGB", flow=None, audio=release / "vggish", split="train")
