@@ -32,8 +32,8 @@ CPU = torch.device("cpu")
 def test_images_match_the_image_processor(processor: CLIPImageProcessor) -> None:
     expected = processor(IMAGES, return_tensors="pt")["pixel_values"].float()
     pixels = preprocess_images(IMAGES, processor, CPU, torch.float32)
-    torch.testing.assert_close(preprocess_images, expected.reshape(pixels.shape), atol=FLOAT32, rtol=1e-5)
-    assert pixels(IMAGES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
+    torch.testing.assert_close(pixels, expected.reshape(pixels.shape), atol=FLOAT32, rtol=1e-5)
+    assert preprocess_images(IMAGES, processor, CPU, torch.bfloat16).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("truncation", ["rand_trunc", "fusion"])

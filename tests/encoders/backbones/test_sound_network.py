@@ -13,7 +13,7 @@ def windows() -> torch.Tensor:
     return torch.randn(3, 96, 64, generator=torch.Generator().manual_seed(0)) - 3
 
 
-def test_windows_are_encoded_independently() -> None:
+def test_every_window_has_features_of_its_own() -> None:
     torch.manual_seed(0)
     network = AudioCNN((4, 8, 16), residuals=2, features=32).eval()
     with torch.inference_mode():
@@ -32,8 +32,8 @@ def test_stages_halve_time_and_frequency() -> None:
         assert torch.allclose(network.summary(maps[-1]), network(windows()), atol=FLOAT32)
 
 
-def test_shipped_network_matches_its_description() -> None:
-    network = SoundNetwork(**SHIPPED.configuration["network"])
+def test_the_shipped_network_is_the_one_described() -> None:
+    network = AudioCNN(**SHIPPED.configuration["network"])
     network.load_state_dict(SHIPPED.part("network"))
     with torch.inference_mode():
         assert torch.isfinite(network.eval()(windows())).all()
