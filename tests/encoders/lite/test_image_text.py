@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.lite.rejection_eval import write
+from recipes.lite.rejection_eval import write_calibrator
 from tests.data import data_folder
 from var_plugin.encoders.base import ImageEncoder, LogisticCalibrator, TextEncoder, Vectors, check_vectors
 from var_plugin.encoders.lite import build as lite_suite
@@ -108,7 +108,7 @@ def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) 
     folder = tmp_path / "weights"
     shutil.copytree(LITE, folder)
     before = lite_suite.scene(folder).space.fingerprint
-    write(LogisticCalibrator(slope=1.0, size=0.5, offset=-3.0), folder / "alan.json")
+    write_calibrator(LogisticCalibrator(slope=1.0, size=0.5, offset=-3.0), folder / "alan.json")
     assert lite_suite.scene(folder).calibrators["text"].size == 0.5
     assert lite_suite.scene(folder).space.fingerprint == before
 
