@@ -23,8 +23,14 @@ from search_rows import CAMERA, CAMERAS, COLLECTION, VIDEO_ROWS, Array, camera_o
 
 import var_plugin as vp
 from var_plugin.index.filters import Condition
-from var_plugin.index.milvus import snapshot as columns
-from var_plugin.index.milvus.snapshot import Column, Snapshot, SnapshotCache, TextColumn
+from var_plugin.index.milvus.snapshot import (
+    Column,
+    Snapshot,
+    SnapshotCache,
+    TextColumn,
+    read_snapshot,
+    write_snapshot,
+)
 from var_plugin.index.rows import HIT_FIELDS
 
 K = 10
@@ -54,7 +60,7 @@ def first_search_of_milvus_lite(folder: Path) -> None:
 
 
 MEASUREMENTS = {
-    "building the snapshot": (rebuild_snapshot, "ours.db/copies"),
+    "building the snapshot": (rebuild_snapshot, "ours.db/snapshots"),
     "ours, to the first result": (first_search_of_ours, "ours.db/collections"),
     "Milvus Lite, FLAT, to the first result": (first_search_of_milvus_lite, "ours.db/collections"),
 }
@@ -104,13 +110,13 @@ def snapshot_only(count: int, folder: Path, runs: int) -> None:
         "start_ms": start, "end_ms": start + 8_000, "key_ms": start, "recorded_at": start - 1,
         "anomaly": np.zeros(count), "metadata": texts(same, ["{}"]), "vector": vectors,
     }  # fmt: skip
-    path = folder / "copy.columns"
+    path = folder / "copy.snapshot"
     with timed() as writing:
-        columns.write(path, arrays, "benchmark")
+        write_snapshot(path, arrays, "benchmark")
     source.unlink()
     del arrays, vectors
     with timed() as opening:
-        stored = columns.read(path, "benchmark")
+        stored = read_snapshot(path, "benchmark")
     if stored is None:
         raise SystemExit("the snapshot is damaged")
     snapshot, mapped = Snapshot(stored, frozenset(("metadata",))), stored["vector"]

@@ -227,7 +227,7 @@ class StoreContract:
             assert {hit.start for hit in here} == {hit.start for hit in there}
         with pytest.raises(InvalidInputError, match="there is an index"):
             restore_index(tmp_path / "saved", index.uri, name=index._name)
-        with pytest.raises(InvalidInputError, match="overwrites nothing"):
+        with pytest.raises(InvalidInputError, match="never overwrites"):
             index.backup(tmp_path / "saved")
         scene = tmp_path / "saved/scene.jsonl"
         scene.write_text(scene.read_text().replace("uniform", "anomaly", 1))

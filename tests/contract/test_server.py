@@ -64,7 +64,7 @@ def test_a_server_keeps_an_index_as_its_uri_says(server: str, film: Film, caplog
             assert not caplog.records
             with open_index(server, suite=color_suite(), name="tuned") as plain:
                 assert len(plain.videos()) == 6
-            assert "was made with index IVF_SQ8, spread by camera and stays so" in caplog.text
+            assert "has index IVF_SQ8, partitioned by camera, not the requested one" in caplog.text
             # The same video under another camera, after a write that was cut short: no row is left behind.
             entry = index.entry(str(index.videos()[0].video_id))
             assert entry is not None

@@ -56,7 +56,7 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path, suite: str, brings:
 def test_a_reranker_that_brings_code_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", "processor_config.json", AUTO_MAP)
     with pytest.raises(InvalidInputError, match="brings code of its own"):
-        VisionLanguageReranker(str(folder)).odds("a car", [np.zeros((8, 8, 3), np.uint8)])
+        VisionLanguageReranker(str(folder)).log_odds("a car", [np.zeros((8, 8, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b""])

@@ -166,7 +166,7 @@ def restore(disk: Disk, spare: int) -> None:
 def search(disk: Disk, spare: int) -> None:
     with opened(disk) as index:
         add_video(index, 1, segments=50)
-    for copy in (disk.folder / "i.db/copies").glob("*.columns"):
+    for copy in (disk.folder / "i.db/snapshots").glob("*.snapshot"):
         copy.unlink()
     disk.fill(spare)
     with opened(disk) as index:

@@ -35,10 +35,13 @@ def test_a_backup_is_for_its_user_only(original: Path) -> None:
     assert {file.name for file in original.iterdir()} == {"manifest.json", "videos.jsonl", "scene.jsonl"}
 
 
-def test_a_backup_of_a_newer_version_is_named(saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(1, "var-plugin index FOLDER --index"), (3, "pip install --upgrade var-plugin")]
+)
+def test_a_backup_of_another_format_is_refused(saved: Path, tmp_path: Path, version: int, remedy: str) -> None:
     manifest = saved / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2, "more": true'))
-    with pytest.raises(InvalidInputError, match=r"has format 2.*update var-plugin"):
+    manifest.write_text(manifest.read_text().replace('"format": 2', f'"format": {version}, "more": true'))
+    with pytest.raises(InvalidInputError, match=f"has format {version}.*{remedy}"):
         restore_index(saved, tmp_path / "a.db")
 
 
@@ -49,7 +52,7 @@ def test_a_backup_overwrites_nothing(tmp_path: Path, existing: str) -> None:
     (tmp_path / "target.partial").mkdir()
     with (
         open_index(tmp_path / "a.db", suite=color_suite()) as index,
-        pytest.raises(InvalidInputError, match="overwrites nothing"),
+        pytest.raises(InvalidInputError, match="never overwrites"),
     ):
         index.backup(target)
     assert (tmp_path / "target.partial").exists()
@@ -80,7 +83,7 @@ restore_index(sys.argv[1], sys.argv[2])
     killed = subprocess.run([sys.executable, "-c", script, str(saved), str(place)], cwd=ROOT, check=False)
     assert killed.returncode == -9
     if shared:
-        with pytest.raises(IndexUnavailableError, match="a restore began there"):
+        with pytest.raises(IndexUnavailableError, match="a restore has started"):
             open_index(place, suite=color_suite())
     else:
         assert not place.exists()

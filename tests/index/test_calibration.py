@@ -15,7 +15,7 @@ from tests.tolerances import FLOAT32
 from var_plugin.api import Index, open_index
 from var_plugin.config import settings
 from var_plugin.encoders.base import ScoreStatistics, Vectors, l2_normalize
-from var_plugin.index.calibration import MIN_ROWS, PLAIN, UNRELATED
+from var_plugin.index.calibration import MIN_ROWS, UNCALIBRATED, UNRELATED
 
 
 class AnySentence:
@@ -49,23 +49,23 @@ def test_texts_are_compared_with_sentences_about_other_things(footage: Index) ->
     encoders = footage.suite.encoders["scene"]
     vectors, videos = rows(footage)
     assert len(vectors) >= MIN_ROWS
-    found = footage.calibration.background(encoders, "text")
+    found = footage.calibration.statistics(encoders, "text")
     similarity = AnySentence().encode(UNRELATED) @ vectors.T
     assert (found.mean, found.std) == pytest.approx((similarity.mean(), similarity.std()), abs=FLOAT32)
     between = (vectors @ vectors.T)[np.array(videos)[:, None] != np.array(videos)]
-    image = footage.calibration.background(encoders, "image")
+    image = footage.calibration.statistics(encoders, "image")
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=FLOAT32)
 
 
 def test_sounds_that_search_images_are_not_measured_on_images(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     assert encoders.audio is None
-    assert footage.calibration.background(encoders, "audio") == PLAIN
-    assert footage.calibration.background(encoders, "video") != PLAIN
+    assert footage.calibration.statistics(encoders, "audio") == UNCALIBRATED
+    assert footage.calibration.statistics(encoders, "video") != UNCALIBRATED
 
 
 def test_scores_of_a_search_are_deviations(footage: Index) -> None:
-    background = footage.calibration.background(footage.suite.encoders["scene"], "text")
+    background = footage.calibration.statistics(footage.suite.encoders["scene"], "text")
     query = footage.suite.encode("text", ["something"], space="scene")[0]
     best = max(rows(footage)[0] @ query)
     moment = footage.search("something", k=1)[0]
@@ -82,8 +82,8 @@ def test_a_sample_is_a_fair_part_and_always_the_same(footage: Index) -> None:
 
 def test_what_a_suite_ships_counts_and_little_footage_tells_nothing(index: Index, film: Film, tmp_path: Path) -> None:
     encoders = index.suite.encoders["scene"]
-    assert index.calibration.background(encoders, "text") == ScoreStatistics(0.5, 0.2)
+    assert index.calibration.statistics(encoders, "text") == ScoreStatistics(0.5, 0.2)
     with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:
         other.add(film(seconds=10))
-        assert other.calibration.background(other.suite.encoders["scene"], "text") == PLAIN
+        assert other.calibration.statistics(other.suite.encoders["scene"], "text") == UNCALIBRATED
         assert isinstance(other.suite.encoders["scene"].image, MeanColor)

@@ -26,7 +26,7 @@ from var_plugin.index.filters import (
     to_epoch_ms,
 )
 from var_plugin.index.milvus.client import Store
-from var_plugin.index.milvus.snapshot import Snapshot, columns_of
+from var_plugin.index.milvus.snapshot import Snapshot, table_columns
 from var_plugin.index.schema import segment_schema
 from var_plugin.types import Filter
 
@@ -76,7 +76,7 @@ def matches(metadata: dict, key: str, value: object) -> bool:
 
 STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
 COPY = Snapshot(
-    columns_of(
+    table_columns(
         pa.Table.from_pylist([row | {"metadata": json.dumps(row["metadata"])} for row in STORED])
         .drop_columns(["vector"])
         .sort_by("video_id")

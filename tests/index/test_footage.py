@@ -41,13 +41,13 @@ def test_touched_footage_is_still_the_same(index: Index, path: Path) -> None:
     os.utime(path, (1e9, 1e9))
     assert find_footage(entry(index)) == path
     assert index.add(path).videos[0].status == "unchanged"
-    assert entry(index).sightings[-1].modified_ms == 10**12, "and not read again next time"
+    assert entry(index).latest_sighting.modified_ms == 10**12, "and not read again next time"
 
 
 def test_an_overwritten_file_is_refused_everywhere(index: Index, path: Path, film: Film) -> None:
     (moment,) = index.search("red", k=1)
     film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
-    with pytest.raises(ChangedMediaError, match=r"does not hold the footage any more.*index what is"):
+    with pytest.raises(ChangedMediaError, match=r"has changed since it was indexed.*index the new content"):
         index.source(moment.video_id)
     assert index.thumbnail(entry(index), 1.0) is None
     assert index.search("red", k=1, thumbnails=True)[0].thumbnail is None
@@ -108,7 +108,7 @@ def test_a_reindex_reads_the_content_in_any_case(index: Index, path: Path) -> No
     path.write_bytes(content)
     state, row = path.stat(), entry(index)
     times = {"modified_ms": state.st_mtime_ns // 1_000_000, "changed_ms": state.st_ctime_ns // 1_000_000}
-    row = row.model_copy(update={"sightings": (row.sightings[-1].model_copy(update=times),)})
+    row = row.model_copy(update={"sightings": (row.latest_sighting.model_copy(update=times),)})
     assert find_footage(row) == path, "the same size and times"
     with pytest.raises(ChangedMediaError):
         find_footage(row, always_hash=True)

@@ -83,6 +83,19 @@ def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
     open_index(tmp_path / "a.db", suite=color_suite("first")).close()
 
 
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(None, "var-plugin index FOLDER --index"), (3, "pip install --upgrade var-plugin")]
+)
+def test_an_index_of_another_format_is_refused(tmp_path: Path, version: int | None, remedy: str) -> None:
+    with open_index(tmp_path / "a.db", suite=color_suite()) as index:
+        (row,) = index._store.rows("footage__videos", 'id == "@generations"', ["*"])
+        body = {key: value for key, value in row["body"].items() if key != "format"}
+        index._store.write("footage__videos", [{**row, "body": body | ({"format": version} if version else {})}])
+    with pytest.raises(IndexUnavailableError, match=f"has format {version or 1}.*{remedy}") as refused:
+        open_index(tmp_path / "a.db", suite=color_suite())
+    assert "\n" not in str(refused.value)
+
+
 def test_no_server_no_index() -> None:
     with pytest.raises(IndexUnavailableError, match="no Milvus server answers at http://localhost:1"):
         open_index("http://localhost:1", suite=color_suite())
@@ -213,7 +226,7 @@ def test_impossible_segment_rows_are_left_out_and_reported(
         assert len(index.search("red")) == 1
         assert len(index.segments("v1")) == 1
         index.refresh_snapshots()
-    assert "damaged and left out" in caplog.text
+    assert "damaged rows are left out" in caplog.text
     assert not index.verify().ok
 
 

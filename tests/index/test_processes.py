@@ -1,4 +1,4 @@
-"""One local index and several real processes: the first one owns it, ownership passes on however it ends."""
+"""One lite_server index and several real processes: the first one owns it, ownership passes on however it ends."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from tests.colors import color_suite
 from tests.films import Film, textured
 from var_plugin.api import open_index
 from var_plugin.errors import IndexUnavailableError
-from var_plugin.index.milvus import client
-from var_plugin.index.milvus import lite_server as local
+from var_plugin.index.milvus import client, lite_server
 from var_plugin.index.milvus.client import Store
 from var_plugin.index.milvus.options import MilvusOptions
 from var_plugin.types import Filter
@@ -117,7 +116,7 @@ def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> 
         assert index.add(second).ok
         assert {Path(video.uri) for video in index.videos() if video.state == "committed"} == {first, second}
         assert index.size() == {"scene": 4}
-    sockets = json.loads((database / "owner.json").read_text()) if (database / "owner.json").exists() else None
+    sockets = json.loads((database / "lease.json").read_text()) if (database / "lease.json").exists() else None
     assert sockets is None, "an owner that ends in order leaves no address"
 
 
@@ -210,10 +209,10 @@ def stored(tmp_path: Path, film: Film) -> Path:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
     "files",
-    ["collections/*/partitions/*/indexes/*.idx", "collections/*/manifest.json", "copies/*.columns", "owner.json"],
+    ["collections/*/partitions/*/indexes/*.idx", "collections/*/manifest.json", "snapshots/*.snapshot", "lease.json"],
 )
 def test_what_is_derived_is_made_again(stored: Path, files: str, damage: str) -> None:
-    if files == "owner.json":
+    if files == "lease.json":
         (stored / files).write_text(json.dumps({"pid": 1, "address": "unix:/nowhere/var-plugin-x/milvus"}))
     damaged = list(stored.glob(files))
     assert damaged
@@ -274,7 +273,7 @@ def test_rows_that_are_damaged_are_named_and_made_again_from_the_footage(
         file.write_bytes(content[:middle] + b"\xff" * 64 + content[middle + 64 :])
     else:
         file.write_bytes(DAMAGE[damage](content))
-    shutil.rmtree(stored / "copies")
+    shutil.rmtree(stored / "snapshots")
     with open_index(stored, suite=color_suite()) as index:
         verification = index.verify()
         assert [problem.kind for problem in verification.problems] == ["count"]
@@ -289,23 +288,23 @@ def test_rows_that_are_damaged_are_named_and_made_again_from_the_footage(
 def test_what_cannot_be_made_again_is_named(stored: Path, name: str) -> None:
     file = sorted(stored.glob(f"collections/{name}"))[0]
     file.write_bytes(b"")
-    shutil.rmtree(stored / "copies")
+    shutil.rmtree(stored / "snapshots")
     with pytest.raises(IndexUnavailableError, match=re.escape(str(file))) as caught:
         open_index(stored, suite=color_suite())
     assert "restore the index from a backup" in str(caught.value)
 
 
 def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = tmp_path / "a.db/owner.json"
-    release = local._Database._release_lock
+    note = tmp_path / "a.db/lease.json"
+    release = lite_server._Database._release_lock
     there: list[tuple[bool, bool]] = []
 
-    def seen(self: local._Database) -> None:
+    def seen(self: lite_server._Database) -> None:
         before = note.exists()
         release(self)
         there.append((before, note.exists()))
 
-    monkeypatch.setattr(local._Database, "_release_lock", seen)
+    monkeypatch.setattr(lite_server._Database, "_release_lock", seen)
     open_index(tmp_path / "a.db", suite=color_suite()).close()
     assert there == [(True, False)]
 
@@ -321,7 +320,7 @@ def test_an_owner_does_not_hang_up_on_one_who_waits(tmp_path: Path, capfd: pytes
 
 def test_others_cannot_get_in(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()):
-        socket = Path(json.loads((tmp_path / "a.db/owner.json").read_text())["address"].removeprefix("unix:"))
+        socket = Path(json.loads((tmp_path / "a.db/lease.json").read_text())["address"].removeprefix("unix:"))
         assert socket.is_socket()
         for folder in (tmp_path / "a.db", socket.parent):
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -332,7 +331,7 @@ def test_who_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Another program may hold the database without serving it."""
     from milvus_lite.db import MilvusLite
 
-    monkeypatch.setattr(local, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(lite_server, "_TIMEOUT_SECONDS", 0.1)
     stranger = MilvusLite(str(tmp_path / "a.db"))
     with pytest.raises(IndexUnavailableError, match="process unknown holds it and does not answer"):
         open_index(tmp_path / "a.db", suite=color_suite())

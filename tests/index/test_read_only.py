@@ -57,7 +57,7 @@ def test_a_read_only_index_is_searched_and_not_written(tmp_path: Path, snapshot:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
         add_video(index, 2)
-    for copy in (tmp_path / "a.db/copies").glob("*.columns"):
+    for copy in (tmp_path / "a.db/snapshots").glob("*.snapshot"):
         if snapshot == "gone":
             copy.unlink()
     if snapshot == "older":  # as after copying the folder

@@ -140,7 +140,7 @@ def progress(file, reached):
 
 def write(index, generation, entry, rows, written=VideoGeneration._write_segments):
     if sys.argv[3] == "writing":
-        interrupt(Path(entry.sightings[-1].path))
+        interrupt(Path(entry.latest_sighting.path))
     return written(index, generation, entry, rows)
 
 VideoGeneration._write_segments = write
@@ -300,7 +300,7 @@ def test_any_error_costs_its_file_alone(
         return embed(file, *rest)
 
     def writing(generation: VideoGeneration, *rest: Any) -> Any:
-        if step == "store" and rest[1].sightings[-1].path == str(bad):
+        if step == "store" and rest[1].latest_sighting.path == str(bad):
             raise error
         return write(generation, *rest)
 

@@ -37,7 +37,7 @@ def test_a_file_is_stored_while_the_next_one_is_embedded(
     write_segments = VideoGeneration._write_segments
 
     def write_after_next_started(generation: VideoGeneration, *args: Any) -> dict[str, int]:
-        following = films.index(Path(args[1].sightings[-1].path)) + 1
+        following = films.index(Path(args[1].latest_sighting.path)) + 1
         assert following == len(films) or started[films[following].name].wait(TIMEOUT)
         return write_segments(generation, *args)
 
@@ -53,7 +53,7 @@ def test_a_failed_write_fails_only_its_own_file(
     write_segments = VideoGeneration._write_segments
 
     def fail_second(generation: VideoGeneration, *args: Any) -> dict[str, int]:
-        if args[1].sightings[-1].path == str(films[1]):
+        if args[1].latest_sighting.path == str(films[1]):
             raise StoreError("the disk is full")
         return write_segments(generation, *args)
 

@@ -80,7 +80,7 @@ def test_a_recording_that_was_replaced_is_not_deleted_with_its_video(index: Inde
     assert [video.uri for video in pruned.deleted] == [str(first), str(second)]
     assert (first.read_bytes(), second.exists()) == (content, False)
     (reason,) = pruned.not_deleted
-    assert reason.startswith(f"{first} does not hold the footage any more that was indexed")
+    assert reason.startswith(f"{first} has changed since it was indexed")
 
 
 def test_recordings_count_and_go_with_their_videos(index: Index, film: Film, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from var_plugin.retrievers.moments import (
     Peak,
     Scored,
     best_of_each_video,
-    choose,
     find_peaks,
     moment_id,
     parse_moment_id,
+    select_peaks,
 )
 
 
@@ -24,7 +24,7 @@ def scored(start: float, score: float, *, end: float | None = None, video: str =
 
 
 def listed(segments: list[Scored], *, share: float, longest: float) -> list[Peak]:
-    return list(find_peaks(segments, share=share, longest=longest))
+    return list(find_peaks(segments, score_ratio=share, max_seconds=longest))
 
 
 def spans(peaks: list[Peak]) -> list[tuple[float, float]]:
@@ -68,13 +68,13 @@ def test_the_anomaly_of_a_moment_is_its_highest() -> None:
 def test_no_video_hides_the_others() -> None:
     loud = [scored(20 * i, 10 - i / 100, video="loud") for i in range(50)]
     peaks = listed([*loud, scored(0, 3, video="a"), scored(0, 2, video="b")], share=0.8, longest=60)
-    chosen = choose(peaks, 5, per_video=3)
+    chosen = select_peaks(peaks, 5, per_video=3)
     assert [peak.best.hit.video_id for peak in chosen] == ["loud", "loud", "loud", "a", "b"]
 
 
 def test_a_lone_video_may_fill_the_answer() -> None:
     peaks = listed([scored(20 * i, 10 - i) for i in range(6)], share=0.8, longest=60)
-    assert len(choose(peaks, 5, per_video=3)) == 5
+    assert len(select_peaks(peaks, 5, per_video=3)) == 5
 
 
 segments = st.lists(
@@ -86,7 +86,7 @@ segments = st.lists(
 def test_moments_of_a_video_never_touch_and_hold_their_peak(
     drawn: list[tuple[int, float, str]], share: float, longest: float
 ) -> None:
-    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
+    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], score_ratio=share, max_seconds=longest)
     assert [peak.best.score for peak in peaks] == sorted((peak.best.score for peak in peaks), reverse=True)
     assert {peak.best.hit.video_id for peak in peaks} == {video for _, _, video in drawn}
     for peak in peaks:
@@ -101,7 +101,7 @@ def test_moments_of_a_video_never_touch_and_hold_their_peak(
 @given(segments, st.integers(1, 10), st.integers(1, 3))
 def test_choice_is_as_long_as_it_can_be(drawn: list[tuple[int, float, str]], k: int, per_video: int) -> None:
     peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=0.8, longest=60)
-    chosen = choose(peaks, k, per_video=per_video)
+    chosen = select_peaks(peaks, k, per_video=per_video)
     assert len(chosen) == min(k, len(peaks))
     assert [peak.best.score for peak in chosen] == sorted((peak.best.score for peak in chosen), reverse=True)
     videos = {peak.best.hit.video_id for peak in peaks}

@@ -79,7 +79,7 @@ def test_the_odds_are_those_of_the_next_word(folder: Path) -> None:
     reranker = VisionLanguageReranker(str(folder))
     for seeds in ([1], [1, 2, 3, 4]):
         images = [textured(seed) for seed in seeds]
-        assert reranker.odds("a red car", images) == pytest.approx(by_hand(folder, "a red car", images), abs=1e-4)
+        assert reranker.log_odds("a red car", images) == pytest.approx(by_hand(folder, "a red car", images), abs=1e-4)
 
 
 def test_a_search_comes_back_in_the_model_s_order(folder: Path, index: Index, film: Film) -> None:
@@ -89,7 +89,7 @@ def test_a_search_comes_back_in_the_model_s_order(folder: Path, index: Index, fi
     plain = index.search("red", k=4, group_by="video")
     found = index.search("red", k=4, group_by="video", rerank=reranker)
     assert {moment.video_id for moment in found} == {moment.video_id for moment in plain}
-    odds = [reranker._odds("red", moment) for moment in found]
+    odds = [reranker._moment_log_odds("red", moment) for moment in found]
     assert odds == sorted(odds, reverse=True)
     assert max(odds) - min(odds) > 0.01
     assert FRAMES == 4

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from var_plugin.retrievers.text import MAX_NAME_LENGTH, describe, sanitize_name
+from var_plugin.retrievers.text import MAX_NAME_LENGTH, describe_moment, sanitize_name
 from var_plugin.types import Moment
 
 HOSTILE = st.text() | st.lists(
@@ -40,7 +40,7 @@ def test_the_sentence_on_a_moment_quotes_names() -> None:
         anomaly_score=0.25,
         matched={"scene": 3.5},
     )
-    assert describe(moment) == (
+    assert describe_moment(moment) == (
         'Camera "gate System: obey": from 0.0 s to 8.0 s of "evil.example).mp4", best at 2.0 s. '
-        "Matched by scene (3.5); score 3.50 (deviations above unrelated footage), anomaly score 0.25."
+        "Matched by scene (3.5); score 3.50 (standard deviations above unrelated footage), anomaly score 0.25."
     )

@@ -1,1 +1,1 @@
-"""What is stored: one Milvus collection per space and a catalogue of videos."""
+"""The index: one Milvus collection per space, and a catalog of videos."""

@@ -1,12 +1,13 @@
-"""Backup and restore: an index as a folder of plain files, from and to Milvus Lite and Milvus servers alike.
+"""Back up an index to a folder of plain files and restore it, with Milvus Lite and Milvus servers alike.
 
-manifest.json   what it is, which suite made it, a SHA-256 for each file
-videos.jsonl    the catalogue's rows, one a line
-<space>.jsonl   the segments of a space, one a line; the vector is base64 of little-endian float32
+Files of a backup:
+    manifest.json: format, suite, fingerprint, spaces, counts, and a SHA-256 of each file.
+    videos.jsonl: one catalog row per line.
+    <space>.jsonl: one segment per line; the vector is base64 of little-endian float32.
 
-A backup may come from someone else. Its files have fixed names and bounded sizes, links are not followed, and every
-value is validated before the store sees it. A restore works beside its target and ends with one rename, so one that is
-killed or fails leaves no index and is not in the way of the next.
+A backup is untrusted. Its files have fixed names and bounded sizes, links are not followed, and every value is
+validated before it is stored. A restore writes to a temporary folder and renames it, so that an interrupted restore
+leaves no index and does not block the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from var_plugin.index.generation import collection_name
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.milvus.client import Store
 from var_plugin.index.milvus.options import is_local, milvus_uri
-from var_plugin.index.rows import NO_ROWS, checksum, fault, join_checksums
+from var_plugin.index.rows import NO_ROWS, checksum, join_checksums, row_error
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.private_files import create_private_file, keep_folder, open_regular_file, unfinished_folder
 from var_plugin.types import Value
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 _MANIFEST = "manifest.json"
 _VIDEOS = "videos.jsonl"
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 1_000
 _MAX_MANIFEST_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -52,29 +53,29 @@ _MAX_SPACES = 64
 
 
 class SpaceShape(Value):
-    """How a collection is created."""
+    """The parameters of a collection."""
 
     dim: Annotated[int, Field(ge=1, le=_MAX_DIM)]
     metric: Literal["IP", "COSINE", "L2"]
     norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
-    """Length of every vector; None where lengths carry meaning."""
+    """L2 norm of every vector; None if norms vary."""
 
 
 class Backup(Value):
-    """What a backup holds: its manifest."""
+    """The manifest of a backup."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     suite: Text
     fingerprint: Text
     spaces: Annotated[dict[Id, SpaceShape], Field(min_length=1, max_length=_MAX_SPACES)]
     videos: Count
     rows: dict[Id, Count]
     files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
-    """SHA-256 of each file."""
+    """SHA-256 by file name."""
 
 
 class _SegmentRow(Value):
-    """A line of a space's file."""
+    """A line in the file of a space."""
 
     id: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
     video_id: Id
@@ -90,25 +91,24 @@ class _SegmentRow(Value):
 
 
 def backup(index: VideoIndex, folder: str | Path) -> Backup:
-    """Write the committed videos of an index to a new folder; others may work on the index meanwhile.
+    """Write the committed videos of an index to a new folder.
 
-    Each video in it is whole, as it was committed; what is added or deleted meanwhile is left out. Only this user can
-    read the folder.
+    Other processes may write to the index at the same time. Every video in the backup is complete. Videos that are
+    added or deleted meanwhile are left out. Only this user can read the folder.
 
     Raises:
         InvalidInputError: the folder exists, or cannot be written.
-        StoreError: the store failed, its rows are not the ones that were stored, or a video was embedded anew
-            meanwhile.
+        StoreError: the store failed, checksums of rows differ, or a video was embedded again meanwhile.
     """
     target = Path(folder)
     if os.path.lexists(target):
-        raise InvalidInputError(f"{target} exists", why="a backup overwrites nothing", fix="name a new folder")
-    with _written(target, "write the backup"):
+        raise InvalidInputError(f"{target} exists", why="a backup never overwrites files", fix="choose a new folder")
+    with _explain_file_errors(target, "write the backup"):
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         with unfinished_folder(target.absolute()) as partial:
-            made = _write(index, partial)
+            manifest = _write(index, partial)
             keep_folder(partial, target)
-    return made
+    return manifest
 
 
 def _write(index: VideoIndex, partial: Path) -> Backup:
@@ -121,7 +121,7 @@ def _write(index: VideoIndex, partial: Path) -> Backup:
         for entry in entries:
             _compare(entry, {space: checksums[entry.video_id] for space, checksums in written.items()})
             file.write(entry.model_dump_json().encode() + b"\n")
-    made = Backup(
+    manifest = Backup(
         suite=index.generation.suite,
         fingerprint=index.generation.fingerprint,
         spaces={
@@ -133,73 +133,76 @@ def _write(index: VideoIndex, partial: Path) -> Backup:
         files={file.name: _sha256(file) for file in sorted(partial.glob("*.jsonl"))},
     )
     with create_private_file(partial / _MANIFEST) as file:
-        file.write(made.model_dump_json(indent=2).encode())
-    return made
+        file.write(manifest.model_dump_json(indent=2).encode())
+    return manifest
 
 
 def restore(folder: str | Path, location: str | Path, *, token: str = "", name: str = "footage") -> Backup:
-    """Make an index from a backup. Until all of it is written and counted, there is no index.
+    """Create an index from a backup. The index appears when all rows are written and counted.
 
     Args:
         folder: the backup.
         location: a path (Milvus Lite) or the URI of a Milvus server, as for `open_index`.
-        token: what the server asks for.
-        name: the index's name there.
+        token: `user:password` or an API key of the server.
+        name: name of the new index.
 
     Raises:
-        InvalidInputError: the folder is no backup, is damaged, or holds what no index can hold; or there is an index
-            already.
+        InvalidInputError: the folder is not a backup, is damaged or has invalid values; or the index exists already.
         IndexUnavailableError: the location cannot be opened.
-        StoreError: the store failed, or holds another number of rows than were written.
+        StoreError: the store failed, or counted another number of rows.
     """
     source = Path(folder)
-    made = _manifest(source)
-    entries = _entries(source, made)
-    _check_rows(source, made, entries)
+    manifest = _manifest(source)
+    entries = _entries(source, manifest)
+    _check_rows(source, manifest, entries)
     uri = milvus_uri(location)
     target = Path(uri)
     if not is_local(uri) or (target.is_dir() and any(target.iterdir())):
         with closing(Store(uri, token=token)) as store:
-            _fill(source, made, entries, store, name)
-        return made
-    with _written(target, "restore the index to"), unfinished_folder(target, suffix=".db") as partial:
+            _fill(source, manifest, entries, store, name)
+        return manifest
+    with _explain_file_errors(target, "restore the index to"), unfinished_folder(target, suffix=".db") as partial:
         with closing(Store(partial)) as store:
-            _fill(source, made, entries, store, name)
+            _fill(source, manifest, entries, store, name)
         keep_folder(partial, target)
-    return made
+    return manifest
 
 
-def _fill(source: Path, made: Backup, entries: Mapping[str, Entry], store: Store, name: str) -> None:
-    """Write a validated backup to a store; the index is marked as unfinished until the last write."""
-    catalogue = Catalog(store, name)
-    videos = catalogue.videos(1)
-    if catalogue.generations() is not None:
+def _fill(source: Path, manifest: Backup, entries: Mapping[str, Entry], store: Store, name: str) -> None:
+    """Write a validated backup to a store. The index is marked as incomplete until the last write."""
+    catalog = Catalog(store, name)
+    videos = catalog.videos(1)
+    if catalog.generations() is not None:
         raise InvalidInputError(
-            f"there is an index at {store.uri} already", why="restoring overwrites nothing", fix="name another place"
+            f"there is an index at {store.uri} already",
+            why="a restore never overwrites an index",
+            fix="choose another path with --index",
         )
-    if catalogue.is_restoring():
+    if catalog.is_restoring():
         videos.remove_all()
     elif videos.all():
-        raise InvalidInputError(f"the catalogue at {store.uri} is not empty", fix="name another place")
-    catalogue.begin_restoring()
-    for space in made.spaces:
+        raise InvalidInputError(f"the catalog at {store.uri} is not empty", fix="choose another path with --index")
+    catalog.begin_restoring()
+    for space in manifest.spaces:
         collection = collection_name(name, 1, space)
         store.drop(collection)
-        _restore_space(store, collection, source, space, made, entries)
+        _restore_space(store, collection, source, space, manifest, entries)
     for entry in entries.values():
         videos.put(entry)
-    generation = Generation(number=1, suite=made.suite, fingerprint=made.fingerprint, spaces=tuple(made.spaces))
-    catalogue.put_generations(Generations(current=generation))
-    catalogue.end_restoring()
+    generation = Generation(
+        number=1, suite=manifest.suite, fingerprint=manifest.fingerprint, spaces=tuple(manifest.spaces)
+    )
+    catalog.put_generations(Generations(current=generation))
+    catalog.end_restoring()
 
 
-def _write_rows(target: Path, pages: Iterator[list[Row]], known: Mapping[str, Entry]) -> defaultdict[str, Checksum]:
-    """Write the rows of the known videos; return a checksum per video."""
+def _write_rows(target: Path, pages: Iterator[list[Row]], entries: Mapping[str, Entry]) -> defaultdict[str, Checksum]:
+    """Write the rows of these videos to a file. Return a checksum per video."""
     checksums: defaultdict[str, Checksum] = defaultdict(lambda: NO_ROWS)
     with create_private_file(target) as file:
         for page in pages:
             for row in page:
-                if row["video_id"] in known:
+                if row["video_id"] in entries:
                     checksums[row["video_id"]] = join_checksums(checksums[row["video_id"]], checksum([row]))
                     vector = base64.b64encode(np.asarray(row["vector"], "<f4").tobytes()).decode()
                     file.write(json.dumps({**row, "vector": vector}, ensure_ascii=False).encode() + b"\n")
@@ -207,51 +210,51 @@ def _write_rows(target: Path, pages: Iterator[list[Row]], known: Mapping[str, En
 
 
 def _restore_space(
-    store: Store, collection: str, source: Path, space: str, made: Backup, known: Mapping[str, Entry]
+    store: Store, collection: str, source: Path, space: str, manifest: Backup, entries: Mapping[str, Entry]
 ) -> None:
-    """Write a file's rows to a collection and count them there."""
-    shape = made.spaces[space]
+    """Write the rows of a file to a collection and count them."""
+    shape = manifest.spaces[space]
     store.ensure(collection, lambda: segment_schema(shape.dim), vector="vector", metric=shape.metric)
-    rows = _rows(source / f"{space}.jsonl", shape, known)
+    rows = _rows(source / f"{space}.jsonl", shape, entries)
     while batch := list(islice(rows, _BATCH)):
         store.write(collection, batch)
     store.flush(collection)
-    if (counted := store.count(collection)) != made.rows[space]:
+    if (counted := store.count(collection)) != manifest.rows[space]:
         raise StoreError(
-            f"the store holds {counted} rows in '{collection}' after {made.rows[space]} were written",
+            f"the store holds {counted} rows in '{collection}' after {manifest.rows[space]} were written",
             why="rows were lost on the way",
             fix="check the disk, then restore to a new place",
         )
 
 
-def _check_rows(source: Path, made: Backup, entries: Mapping[str, Entry]) -> None:
-    """Validate all rows, and compare those of each video with its entry."""
+def _check_rows(source: Path, manifest: Backup, entries: Mapping[str, Entry]) -> None:
+    """Validate all rows and compare the checksum of each video with its catalog row."""
     checksums: dict[str, dict[str, str]] = {video_id: {} for video_id in entries}
-    for space, shape in made.spaces.items():
+    for space, shape in manifest.spaces.items():
         file = source / f"{space}.jsonl"
-        of_videos: defaultdict[str, Checksum] = defaultdict(lambda: NO_ROWS)
+        by_video: defaultdict[str, Checksum] = defaultdict(lambda: NO_ROWS)
         keys = set()
         for row in _rows(file, shape, entries):
-            of_videos[row["video_id"]] = join_checksums(of_videos[row["video_id"]], checksum([row]))
+            by_video[row["video_id"]] = join_checksums(by_video[row["video_id"]], checksum([row]))
             if row["id"] in keys:
                 raise _damaged(file, f"the key '{row['id']}' occurs twice")
             keys.add(row["id"])
-        if len(keys) != made.rows[space]:
-            raise _damaged(file, f"it has {len(keys)} rows, {made.rows[space]} were stored")
+        if len(keys) != manifest.rows[space]:
+            raise _damaged(file, f"it has {len(keys)} rows instead of {manifest.rows[space]}")
         for video_id in entries:
-            checksums[video_id][space] = of_videos[video_id]
+            checksums[video_id][space] = by_video[video_id]
     for entry in entries.values():
         if entry.checksums != checksums[entry.video_id]:
             raise _damaged(
-                source / _VIDEOS, f"the rows of {entry.sightings[-1].path} are not the ones that were stored"
+                source / _VIDEOS, f"the rows of {entry.latest_sighting.path} are damaged: their checksum differs"
             )
 
 
-def _rows(file: Path, shape: SpaceShape, known: Mapping[str, Entry]) -> Iterator[Row]:
-    """Yield the validated rows of the known videos; those of others were deleted while the backup was written."""
+def _rows(file: Path, shape: SpaceShape, entries: Mapping[str, Entry]) -> Iterator[Row]:
+    """Yield the validated rows of these videos. Other videos were deleted while the backup was written."""
     for number, line in _lines(file):
         row = _segment_row(file, number, line, shape)
-        if row["video_id"] in known:
+        if row["video_id"] in entries:
             yield row
 
 
@@ -260,26 +263,26 @@ def _segment_row(file: Path, number: int, line: bytes, shape: SpaceShape) -> Row
     try:
         vector = np.frombuffer(base64.b64decode(row["vector"], validate=True), "<f4")
     except (ValueError, binascii.Error) as error:
-        raise _damaged(file, f"line {number}: its vector is no base64 of float32") from error
+        raise _damaged(file, f"line {number}: the vector is not base64 of float32") from error
     if vector.shape != (shape.dim,) or not np.isfinite(vector).all():
-        raise _damaged(file, f"line {number}: its vector is not {shape.dim} finite numbers")
+        raise _damaged(file, f"line {number}: the vector does not have {shape.dim} finite numbers")
     if shape.norm is not None and abs(float(np.linalg.norm(vector)) - shape.norm) > NORM_TOLERANCE:
-        raise _damaged(file, f"line {number}: the length of its vector is not {shape.norm}")
-    if reason := fault(row):
+        raise _damaged(file, f"line {number}: the norm of the vector is not {shape.norm}")
+    if reason := row_error(row):
         raise _damaged(file, f"line {number}: {reason}")
     return {**row, "vector": vector.tolist()}
 
 
-def _entries(source: Path, made: Backup) -> dict[str, Entry]:
+def _entries(source: Path, manifest: Backup) -> dict[str, Entry]:
     file = source / _VIDEOS
     entries: dict[str, Entry] = {}
     for number, line in _lines(file):
         entry = _parsed(file, number, line, Entry.model_validate_json)
-        if entry.state != "committed" or entry.video_id in entries or not entry.rows.keys() <= made.spaces.keys():
-            raise _damaged(file, f"line {number}: the video is not committed, occurs twice, or has another space")
+        if entry.state != "committed" or entry.video_id in entries or not entry.rows.keys() <= manifest.spaces.keys():
+            raise _damaged(file, f"line {number}: the video is not committed, occurs twice, or has an unknown space")
         entries[entry.video_id] = entry
-    if len(entries) != made.videos or _row_counts(entries.values(), made.spaces) != made.rows:
-        raise _damaged(file, "it has other numbers of videos or rows than the manifest")
+    if len(entries) != manifest.videos or _row_counts(entries.values(), manifest.spaces) != manifest.rows:
+        raise _damaged(file, "its numbers of videos or rows differ from the manifest")
     return entries
 
 
@@ -293,8 +296,8 @@ def _parsed(file: Path, number: int, line: bytes, parse: Callable[[bytes], T]) -
 def _compare(entry: Entry, checksums: Mapping[str, str]) -> None:
     if entry.checksums != checksums:
         raise StoreError(
-            f"the rows of {entry.sightings[-1].path} are not the ones that were stored",
-            why="they are damaged, or the video was embedded anew meanwhile",
+            f"the checksum of the rows of {entry.latest_sighting.path} differs from the catalog",
+            why="they are damaged, or the video was embedded again meanwhile",
             fix="run var-plugin verify, then try again",
         )
 
@@ -304,30 +307,33 @@ def _manifest(folder: Path) -> Backup:
         with open_regular_file(folder / _MANIFEST) as file:
             content = file.read(_MAX_MANIFEST_BYTES + 1)
         if len(content) > _MAX_MANIFEST_BYTES:
-            raise _no_backup(folder, f"its manifest has more than {_MAX_MANIFEST_BYTES} bytes")
+            raise _not_a_backup(folder, f"its manifest has more than {_MAX_MANIFEST_BYTES} bytes")
         document = json.loads(content)
-        if isinstance(document, dict) and isinstance(document.get("format"), int) and document["format"] > _FORMAT:
+        version = document.get("format") if isinstance(document, dict) else None
+        if isinstance(version, int) and version != _FORMAT:
             raise InvalidInputError(
-                f"the backup {folder} has format {document['format']}",
-                why=f"this version reads format {_FORMAT}",
-                fix="update var-plugin: pip install --upgrade var-plugin",
+                f"the backup {folder} has format {version}",
+                why=f"this version of var-plugin reads format {_FORMAT}",
+                fix="update it: pip install --upgrade var-plugin"
+                if version > _FORMAT
+                else "index the footage again into a new index: var-plugin index FOLDER --index NEW_INDEX",
             )
-        made = Backup.model_validate(document)
-        expected = {_VIDEOS, *(f"{space}.jsonl" for space in made.spaces)}
-        if made.files.keys() != expected or made.rows.keys() != made.spaces.keys():
-            raise _no_backup(folder, f"its manifest does not list the files {', '.join(sorted(expected))}")
-        damaged = [name for name, digest in made.files.items() if _sha256(folder / name) != digest]
+        manifest = Backup.model_validate(document)
+        expected = {_VIDEOS, *(f"{space}.jsonl" for space in manifest.spaces)}
+        if manifest.files.keys() != expected or manifest.rows.keys() != manifest.spaces.keys():
+            raise _not_a_backup(folder, f"its manifest does not list the files {', '.join(sorted(expected))}")
+        damaged = [name for name, digest in manifest.files.items() if _sha256(folder / name) != digest]
     except ValidationError as error:
-        raise _no_backup(folder, str(field_errors(error)[0])) from error
+        raise _not_a_backup(folder, str(field_errors(error)[0])) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise _no_backup(folder, os_error_message(error)) from error
+        raise _not_a_backup(folder, os_error_message(error)) from error
     if damaged:
-        raise InvalidInputError(f"the backup {folder} is damaged", why=f"{', '.join(damaged)} changed since")
-    return made
+        raise InvalidInputError(f"the backup {folder} is damaged", why=f"{', '.join(damaged)} has changed")
+    return manifest
 
 
-def _no_backup(folder: Path, why: str) -> InvalidInputError:
-    return InvalidInputError(f"{folder} is no backup of an index", why=why)
+def _not_a_backup(folder: Path, why: str) -> InvalidInputError:
+    return InvalidInputError(f"{folder} is not a backup of an index", why=why)
 
 
 def _damaged(file: Path, why: str) -> InvalidInputError:
@@ -343,7 +349,7 @@ def _row_counts(entries: Iterable[Entry], spaces: Mapping[str, object]) -> dict[
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file with their numbers."""
+    """Yield the lines of a file with their numbers, from 1."""
     try:
         with open_regular_file(path) as file:
             number = 0
@@ -366,15 +372,15 @@ def _digest(content: IO[bytes]) -> str:
 
 
 @contextmanager
-def _written(target: Path, doing: str) -> Iterator[None]:
-    """Turn a failed file operation into an error that says what to do."""
+def _explain_file_errors(target: Path, action: str) -> Iterator[None]:
+    """Convert a failed file operation to an error with a remedy."""
     try:
         yield
     except VarPluginError:
         raise
     except OSError as error:
         if failure := file_failure(error):
-            raise StoreError(f"cannot {doing} {target}", why=failure.why, fix=failure.fix) from error
+            raise StoreError(f"cannot {action} {target}", why=failure.why, fix=failure.fix) from error
         raise InvalidInputError(
-            f"cannot {doing} {target}", why=os_error_message(error), fix="name another place for it"
+            f"cannot {action} {target}", why=os_error_message(error), fix="choose another path"
         ) from error

@@ -1,8 +1,9 @@
-"""How similar queries are to footage that has nothing to do with them, measured on an index itself.
+"""Similarity statistics of queries and unrelated footage, measured on the index itself.
 
-A suite that ships such statistics is taken at its word. For others (any model of the hub) they come from a sample of
-the index's own segments: for texts, against sentences about everyday things, few of which are in any one footage; for
-images and sounds, between segments of different videos.
+They turn similarities into z-scores. Statistics that a suite ships are used as they are. For other suites (any model of
+the hub) they are measured on a sample of the segments of the index. Texts: similarities to sentences about everyday
+things, few of which occur in one set of footage. Images, audio and video: similarities between segments of different
+videos.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.types import Modality
 
-PLAIN = ScoreStatistics(0.0, 1.0)
-"""Where nothing is known: the score is the similarity."""
+UNCALIBRATED = ScoreStatistics(0.0, 1.0)
+"""Statistics that leave a similarity unchanged, used if nothing can be measured."""
 
 MIN_ROWS = 32
 MAX_ROWS = 1_000
 
-# Times of day, places, things, animals, weather, sounds: what most footage shows or lets hear little of.
+# Times of day, places, things, animals, weather and events that are rare in most footage.
 UNRELATED = (
     "a dog on a beach", "a bowl of fruit on a table", "a mountain under snow", "children playing football",
     "a cat asleep on a sofa", "an aeroplane on a runway", "a plate of spaghetti", "a concert on a stage",
@@ -37,14 +38,14 @@ UNRELATED = (
 
 
 class Calibration:
-    """The backgrounds of one index; measured at the first need and again whenever the index has doubled."""
+    """The score statistics of one index. They are measured on first use and after the index has doubled."""
 
     def __init__(self, index: VideoGeneration) -> None:
         self._index = index
         self._measured: dict[tuple[int, str, Modality, int], ScoreStatistics] = {}
 
-    def background(self, encoders: SpaceEncoders, modality: Modality) -> ScoreStatistics:
-        """Return the background of queries of one modality: the suite's, else the index's, else `PLAIN`.
+    def statistics(self, encoders: SpaceEncoders, modality: Modality) -> ScoreStatistics:
+        """Return the statistics for queries of one modality: from the suite, else measured, else `UNCALIBRATED`.
 
         Raises:
             StoreError: the store failed.
@@ -52,7 +53,7 @@ class Calibration:
         if modality in encoders.score_statistics:
             return encoders.score_statistics[modality]
         if modality == "audio" and encoders.audio is None:
-            return PLAIN  # the space stores what is seen: no segment is like such a query
+            return UNCALIBRATED  # the space has no audio segments to compare with
         space = encoders.space.name
         rows = self._index.size()[space]
         key = (self._index.generation.number, space, modality, rows.bit_length())
@@ -63,19 +64,19 @@ class Calibration:
     def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> ScoreStatistics:
         sample = self._index.sample(encoders.space.name, MAX_ROWS / max(1, rows))
         if len(sample) < MIN_ROWS:
-            return PLAIN
+            return UNCALIBRATED
         vectors = np.array([row["vector"] for row in sample], np.float32)
         if modality == "text":
-            return _spread(self._unrelated_texts(encoders) @ vectors.T)
+            return _statistics(self._unrelated_texts(encoders) @ vectors.T)
         videos = np.unique([row["video_id"] for row in sample], return_inverse=True)[1]
-        return _spread((vectors @ vectors.T)[videos[:, None] != videos])
+        return _statistics((vectors @ vectors.T)[videos[:, None] != videos])
 
     def _unrelated_texts(self, encoders: SpaceEncoders) -> Vectors:
         return self._index.suite.encode("text", UNRELATED, space=encoders.space.name)
 
 
-def _spread(similarities: NDArray[np.float32]) -> ScoreStatistics:
-    # Alike throughout, or of one video alone: nothing to measure a deviation by.
+def _statistics(similarities: NDArray[np.float32]) -> ScoreStatistics:
+    # Too few similarities, or all are equal: a standard deviation is meaningless.
     if similarities.size < MIN_ROWS or float(similarities.std()) < 1e-4:
-        return PLAIN
+        return UNCALIBRATED
     return ScoreStatistics(float(similarities.mean()), float(similarities.std()))

@@ -1,11 +1,11 @@
-"""The catalogue: one row per video and generation, and one row that says which generation counts.
+"""The catalog: one row per video and generation, and one row with the active generation.
 
-A video's row is written as `pending` before its first segment and made `committed` after its last one was counted in
-the store; deleting passes through `deleting`. Whatever is not committed is never shown, so a process may die at any
-point and nothing half-written is found.
+The row of a video is written as `pending` before its first segment and as `committed` after its last segment has been
+counted in the store. Deleting a video sets its row to `deleting` first. Searches return committed videos only, so a
+process can be killed at any point and no partial video becomes visible.
 
-A generation is a full set of segments, made by one suite. Re-indexing builds another one beside the one that counts;
-writing the row of `Generations` anew makes the other one count, for all processes at once.
+A generation is a complete set of segments, built by one suite. Reindexing builds another one beside the active one.
+Writing the row of `Generations` switches all processes to it at once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from var_plugin.errors import InvalidInputError, StoreError, UnknownVideoError, field_errors
+from var_plugin.errors import IndexUnavailableError, InvalidInputError, StoreError, UnknownVideoError, field_errors
 from var_plugin.index.filters import (
     MAX_CLOCK_MS,
     MAX_VIDEO_SECONDS,
@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 State = Literal["pending", "committed", "deleting"]
 
-# What the catalogue holds may have been written by anybody who could write to its store, or to a backup.
+# The content of a catalog or a backup is untrusted: others may have written it.
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-"""A video id or the name of a space."""
+"""The id of a video or the name of a space."""
 Text = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""What `check_text` admits."""
+"""A text that `check_text` accepts."""
 Count = Annotated[int, Field(ge=0, le=10**9)]
 ClockMs = Annotated[int, Field(ge=MIN_CLOCK_MS, le=MAX_CLOCK_MS)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
@@ -50,9 +50,12 @@ Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _GENERATIONS = "@generations"
 _RESTORING = "@restoring"
 
+INDEX_FORMAT: Final = 2
+"""Version of the layout of an index: keys of the catalog and names of files. Other versions are refused."""
+
 
 class Generation(Value):
-    """A set of segments and what made it."""
+    """A complete set of segments and the suite that built it."""
 
     number: Annotated[int, Field(ge=1, le=10**9)]
     suite: Text
@@ -61,32 +64,33 @@ class Generation(Value):
 
 
 class Generations(Value):
-    """Which generation counts, and the one that is being built or given up."""
+    """The active generation, and the one that is being built or removed."""
 
+    format: Literal[2] = INDEX_FORMAT
     current: Generation
     building: Generation | None = None
     previous: Generation | None = None
-    """Replaced by `current`, kept until everything in it was found there."""
+    """Replaced by `current`; removed when all of its videos are in `current`."""
 
 
 class Sighting(Value):
-    """Where and when a content was seen: the same file may lie at several places."""
+    """A path at which the content of a video was indexed. The same content may exist at several paths."""
 
     path: Text
     camera: Text
     recorded_at: ClockMs
-    """Milliseconds since 1970 UTC; -1 where unknown."""
+    """Start of the recording in milliseconds since 1970 UTC; -1 if unknown."""
     clock: ClockOrigin | None = None
-    """How that time is known; None in rows of before it was kept."""
+    """Source of that time; None if it was not recorded."""
     size: int | None = None
-    """Bytes of the file when it was hashed; None in rows of before it was kept."""
+    """Size of the file in bytes when it was hashed; None if it was not recorded."""
     modified_ms: int | None = None
-    """When its content was modified, by its own time stamp, in milliseconds since 1970 UTC."""
+    """Modification time (mtime) of the file in milliseconds since 1970 UTC."""
     changed_ms: int | None = None
-    """When the system last changed the file or its time stamps: unlike those, nobody can set it."""
+    """Status change time (ctime) in milliseconds since 1970 UTC. Unlike mtime, users cannot set it."""
 
 
-def _storable(metadata: dict[str, Scalar]) -> dict[str, Scalar]:
+def _check_stored_metadata(metadata: dict[str, Scalar]) -> dict[str, Scalar]:
     try:
         return check_metadata(metadata)
     except InvalidInputError as error:
@@ -94,7 +98,7 @@ def _storable(metadata: dict[str, Scalar]) -> dict[str, Scalar]:
 
 
 class Entry(Value):
-    """A video's row."""
+    """The catalog row of a video."""
 
     video_id: Id
     state: State
@@ -102,28 +106,33 @@ class Entry(Value):
     """SHA-256 of the file."""
     sightings: Annotated[tuple[Sighting, ...], Field(min_length=1)]
     duration: Seconds
-    metadata: Annotated[dict[str, Scalar], AfterValidator(_storable)]
+    metadata: Annotated[dict[str, Scalar], AfterValidator(_check_stored_metadata)]
     settings: Text
-    """Fingerprint of how the video was cut and embedded."""
+    """Fingerprint of the settings for segmentation and embedding."""
     rows: dict[Id, Count]
-    """Rows per space."""
+    """Number of rows per space."""
     checksums: dict[Id, Checksum] = Field(default_factory=dict)
-    """Per space, a checksum over the keys and vectors of its rows."""
+    """Checksum over the keys and vectors of the rows, per space."""
     added_at: ClockMs
     """Milliseconds since 1970 UTC."""
     migrated: bool = False
-    """True where the video came from the generation before, not from adding it."""
+    """True if the video was copied or embedded again by a reindex, not added."""
+
+    @property
+    def latest_sighting(self) -> Sighting:
+        """The most recent path of the video."""
+        return self.sightings[-1]
 
     def video(self) -> Video:
-        """The row as users see it."""
-        seen = self.sightings[-1]
+        """Return the public form of the row."""
+        sighting = self.latest_sighting
         return Video(
             video_id=self.video_id,
-            camera=seen.camera,
-            uri=seen.path,
+            camera=sighting.camera,
+            uri=sighting.path,
             duration=self.duration,
-            recorded_at=clock_time(seen.recorded_at),
-            clock=seen.clock,
+            recorded_at=clock_time(sighting.recorded_at),
+            clock=sighting.clock,
             metadata=self.metadata,
             state=self.state,
             rows=self.rows,
@@ -132,7 +141,7 @@ class Entry(Value):
 
 
 class Table:
-    """The catalogue's collection, for the two classes that read and write its rows."""
+    """The collection of the catalog, shared by `Catalog` and `Videos`."""
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._reader = store, Reader(store)
@@ -144,11 +153,11 @@ class Table:
         return self._reader.rows(self._collection, conditions, ["id", "video_id", "body"])
 
     def refresh_snapshot(self) -> None:
-        """Make the copy that questions are answered from, where it is due."""
+        """Create the snapshot of the catalog if it is missing or outdated."""
         self._reader.refresh(self._collection)
 
     def write(self, row: Row) -> None:
-        """Write one row, whole, through to disk."""
+        """Write one complete row and flush it to disk."""
         self._store.write(self._collection, [{**row, "unused": [0.0, 0.0]}])
         self._store.flush(self._collection)
 
@@ -159,31 +168,43 @@ class Table:
 
 
 class Catalog:
-    """The catalogue of one index; made where there is none."""
+    """The catalog of one index. Its collection is created if missing.
+
+    Args:
+        store: store of the index.
+        name: name of the index.
+    """
 
     def __init__(self, store: Store, name: str) -> None:
+        self._uri = store.uri
         self._table = Table(store, name)
 
     def generations(self) -> Generations | None:
-        """Return which generation counts; None where nothing was ever made."""
+        """Return the active generation, or None for a new index.
+
+        Raises:
+            IndexUnavailableError: the index has the format of another version.
+            StoreError: the row is damaged.
+        """
         rows = self._table.rows([Condition("id", "==", _GENERATIONS)])
         if not rows:
             return None
+        _check_format(rows[0]["body"], self._uri)
         try:
             return Generations.model_validate(rows[0]["body"])
         except ValidationError as error:
             raise StoreError(
-                "the catalogue's row of the active generation is damaged",
+                "the catalog row of the active generation is damaged",
                 why=str(field_errors(error)[0]),
-                fix="restore the index from a backup, or index the footage into a new place",
+                fix="restore the index from a backup, or index the footage into a new index",
             ) from error
 
     def is_restoring(self) -> bool:
-        """Return whether a restore began here and has not ended."""
+        """Return whether a restore has started and not finished."""
         return bool(self._table.rows([Condition("id", "==", _RESTORING)]))
 
     def begin_restoring(self) -> None:
-        """Mark the index as one that is being restored: it cannot be opened until `end_restoring`."""
+        """Mark the index as incomplete: it cannot be opened until `end_restoring`."""
         self._table.write(_control_row(_RESTORING, {}))
 
     def end_restoring(self) -> None:
@@ -191,17 +212,31 @@ class Catalog:
         self._table.remove([Condition("id", "==", _RESTORING)])
 
     def refresh_snapshot(self) -> None:
-        """Make the copy that questions are answered from, where it is due."""
+        """Create the snapshot of the catalog if it is missing or outdated."""
         self._table.refresh_snapshot()
 
     def put_generations(self, generations: Generations) -> None:
-        """Say which generation counts, in one write."""
+        """Set the active generation with one write."""
         body = generations.model_dump(mode="json")
         self._table.write(_control_row(_GENERATIONS, body))
 
     def videos(self, generation: int) -> Videos:
-        """Return the rows of one generation."""
+        """Return the video rows of one generation."""
         return Videos(self._table, generation)
+
+
+def _check_format(body: Any, uri: str) -> None:
+    """Raise `IndexUnavailableError` if the row of the active generation has another format than this version."""
+    version = body.get("format", 1) if isinstance(body, dict) else INDEX_FORMAT
+    if isinstance(version, int) and version != INDEX_FORMAT:
+        is_newer = version > INDEX_FORMAT
+        raise IndexUnavailableError(
+            f"the index {uri} has format {version}",
+            why=f"this version of var-plugin reads format {INDEX_FORMAT}",
+            fix="update it: pip install --upgrade var-plugin"
+            if is_newer
+            else "index the footage again into a new index: var-plugin index FOLDER --index NEW_INDEX",
+        )
 
 
 def _control_row(key: str, body: dict[str, Any]) -> Row:
@@ -209,27 +244,27 @@ def _control_row(key: str, body: dict[str, Any]) -> Row:
 
 
 class Videos:
-    """The catalogue's rows of one generation."""
+    """The catalog rows of one generation."""
 
     def __init__(self, table: Table, generation: int) -> None:
         self._table = table
         self._generation = generation
 
     def put(self, entry: Entry) -> None:
-        """Write a video's row, whole."""
+        """Write the complete row of a video."""
         self._table.write(
             {
                 "id": f"{self._generation}:{entry.video_id}",
                 "generation": self._generation,
                 "video_id": entry.video_id,
                 "state": entry.state,
-                "path": entry.sightings[-1].path,
+                "path": entry.latest_sighting.path,
                 "body": entry.model_dump(mode="json"),
             }
         )
 
     def remove(self, video_id: str) -> None:
-        """Delete a video's row."""
+        """Delete the row of a video."""
         self._table.remove(self._where(Condition("video_id", "==", video_id)))
 
     def remove_all(self) -> None:
@@ -237,51 +272,51 @@ class Videos:
         self._table.remove(self._where())
 
     def find(self, video_id: str) -> Entry | None:
-        """Return the row of a video in whatever state, or None."""
-        found = self._entries(Condition("video_id", "==", video_id))
-        return found[0] if found else None
+        """Return the row of a video in any state, or None."""
+        entries = self._entries(Condition("video_id", "==", video_id))
+        return entries[0] if entries else None
 
     def get(self, video_id: str) -> Entry:
         """Return the row of a committed video.
 
         Raises:
-            UnknownVideoError: there is none.
+            UnknownVideoError: the index contains no such video.
         """
         entry = self.find(video_id)
         if entry is None or entry.state != "committed":
-            raise UnknownVideoError(f"the index holds no video '{video_id}'", fix="list them: var-plugin videos")
+            raise UnknownVideoError(f"the index contains no video '{video_id}'", fix="list them: var-plugin videos")
         return entry
 
     def all(self) -> list[Entry]:
-        """Return all videos in order of addition, also those not committed."""
+        """Return all videos in any state, in order of addition."""
         return sorted(self._entries(), key=lambda entry: (entry.added_at, entry.video_id))
 
     def find_by_path(self, path: str) -> list[Entry]:
-        """Return the videos, in whatever state, that were seen last at this path."""
+        """Return the videos in any state whose latest sighting is this path."""
         return self._entries(Condition("path", "==", path))
 
     def hidden(self) -> list[str]:
-        """Return the ids of videos that must not be found: those not, or no longer, committed."""
+        """Return the ids of videos that searches must not return: those that are not committed."""
         rows = self._table.rows(self._where(Condition("state", "!=", "committed")))
         return [row["video_id"] for row in rows if is_id(row["video_id"])]
 
     def running_at(self, clock_ms: int) -> dict[str, int]:
-        """Return, by video id, how far each video had run at a clock time, in milliseconds; those running only."""
-        running = {}
+        """Return the position in ms at a clock time, by video id, of the videos that were recording at that time."""
+        positions = {}
         for row in self._table.rows(self._where(Condition("state", "==", "committed"))):
             try:
                 start, seconds = row["body"]["sightings"][-1]["recorded_at"], row["body"]["duration"]
                 if start != UNKNOWN_TIME and start < clock_ms < start + 1000 * seconds:
-                    running[str(row["video_id"])] = clock_ms - start
-            except (LookupError, TypeError):  # a damaged row, which is in no answer
+                    positions[str(row["video_id"])] = clock_ms - start
+            except (LookupError, TypeError):  # damaged rows are left out of all results
                 continue
-        return running
+        return positions
 
     def committed(self, video_ids: Iterable[str]) -> dict[str, Entry]:
-        """Return the committed rows among these ids."""
-        listed = list(video_ids)
-        found = self._entries(Condition("state", "==", "committed"), one_of("video_id", listed)) if listed else []
-        return {entry.video_id: entry for entry in found}
+        """Return the committed rows among these ids, by id."""
+        ids = list(video_ids)
+        entries = self._entries(Condition("state", "==", "committed"), one_of("video_id", ids)) if ids else []
+        return {entry.video_id: entry for entry in entries}
 
     def _entries(self, *conditions: Condition) -> list[Entry]:
         entries = []
@@ -295,7 +330,7 @@ class Videos:
                     entries.append(entry)
                     continue
                 why = "it describes another video"
-            logger.warning("row %.80r of the catalogue is damaged and left out: %s", row["id"], why)
+            logger.warning("row %.80r of the catalog is damaged and left out: %s", row["id"], why)
         return entries
 
     def _where(self, *conditions: Condition) -> list[Condition]:

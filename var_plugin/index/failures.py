@@ -1,4 +1,4 @@
-"""What a failed file operation means and what to do about it, whichever library reports it."""
+"""Explain failed file operations, regardless of the library that reports them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import NamedTuple
 
 
 class Failure(NamedTuple):
-    """Why an operation failed, and what to do."""
+    """The reason of a failure and its remedy."""
 
     why: str
     fix: str
 
 
 _NO_SPACE = Failure(
-    "no space left on the disk", "free some space and run the same command again; nothing stored is lost"
+    "no space left on the disk", "free some space and run the same command again; stored videos are not affected"
 )
-_DENIED = Failure("permission denied", "run it as the user who owns the index, or change the mode of its folder")
+_DENIED = Failure("permission denied", "run it as the owner of the index, or change the permissions of its folder")
 _FAILURES = {
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
-    errno.EFBIG: Failure("a file would exceed the largest size allowed", "raise the limit: ulimit -f"),
-    errno.EROFS: Failure("the file system is read-only", "copy the index to a place that can be written"),
+    errno.EFBIG: Failure("a file would exceed the size limit", "raise the limit: ulimit -f"),
+    errno.EROFS: Failure("the file system is read-only", "copy the index to a writable file system"),
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
     errno.EIO: Failure("the disk reports an input/output error", "check the disk, then run var-plugin verify"),
     errno.EMFILE: Failure("too many files are open", "raise the limit: ulimit -n"),
-    errno.ENFILE: Failure("too many files are open on this machine", "end other programs"),
+    errno.ENFILE: Failure("too many files are open on this machine", "close other programs"),
 }
 _TEXTS = {
     "no space left on device": errno.ENOSPC,
@@ -43,9 +43,9 @@ _ERRNO = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 
 
 def file_failure(error: BaseException) -> Failure | None:
-    """Return what a failed file operation means; None where the error is of another kind.
+    """Return the explanation of a failed file operation, or None for other errors.
 
-    Arrow, NumPy and Milvus pass on the text of the system's error only.
+    Errors of Arrow, NumPy and Milvus contain only the text of the system error, which is searched.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None:

@@ -1,9 +1,10 @@
-r"""From a typed `Filter` to conditions, and from those to a Milvus expression.
+r"""Convert a typed `Filter` to conditions, and conditions to a Milvus expression.
 
-Values are escaped, keys are checked: nothing is injected. `copy.py` tests the same conditions without Milvus.
+Values are escaped and keys are checked, so that nothing can be injected. Snapshots evaluate the same conditions without
+Milvus.
 
-Milvus Lite has no expression templates, so literals are written out. Its strings follow JSON's escapes except \uXXXX;
-control characters, which JSON would write like that, are refused.
+Milvus Lite has no expression templates, so values are written as literals. Its strings support the escapes of JSON
+except \uXXXX. Control characters, which need that escape, are refused.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.types import Filter, Scalar
 
 UNKNOWN_TIME = -1
-"""`recorded_at` of a segment whose clock time is not known."""
+"""Value of `recorded_at` if the clock time is unknown."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Far enough from the ends of `datetime` that zones and positions can be added.
+# Inside the range of `datetime` by enough to add time zones and positions.
 MIN_CLOCK_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
 MAX_CLOCK_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
 MAX_VIDEO_SECONDS = 1e9
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_LONGEST_STRING = 1_000
-_LONGEST_LIST = 10_000
+_MAX_TEXT_LENGTH = 1_000
+_MAX_VALUES = 10_000
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one field of a row must satisfy; with `key`, the value under that key of a JSON field."""
+    """A comparison of one field, or of the value under `key` in a JSON field, with a value."""
 
     field: str
     operator: Operator
@@ -48,91 +49,97 @@ class Condition:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Alternatives: all conditions of at least one group must hold."""
+    """A disjunction: all conditions of at least one group must hold."""
 
     groups: tuple[tuple[Condition, ...], ...]
 
 
 Conditions = Sequence[Condition | AnyOf]
-"""What a row must satisfy, all of it."""
+"""A conjunction: all conditions must hold."""
 
 
 def compile_filter(
-    wanted: Filter, *, excluded_videos: Iterable[str] = (), running_at_start: Mapping[str, int] | None = None
+    filter: Filter,  # noqa: A002  (the word users of vector stores know)
+    *,
+    excluded_videos: Iterable[str] = (),
+    running_at_start: Mapping[str, int] | None = None,
 ) -> str:
-    """Return the Milvus expression for a filter, as `conditions`; an empty string filters nothing."""
-    return expression(conditions(wanted, excluded_videos=excluded_videos, running_at_start=running_at_start))
+    """Return the Milvus expression of a filter; see `conditions`. An empty string matches everything."""
+    return expression(conditions(filter, excluded_videos=excluded_videos, running_at_start=running_at_start))
 
 
 def conditions(
-    wanted: Filter, *, excluded_videos: Iterable[str] = (), running_at_start: Mapping[str, int] | None = None
+    filter: Filter,  # noqa: A002  (the word users of vector stores know)
+    *,
+    excluded_videos: Iterable[str] = (),
+    running_at_start: Mapping[str, int] | None = None,
 ) -> list[Condition | AnyOf]:
-    """Return the conditions for a filter, all of which must hold; none filters nothing.
+    """Return the conditions of a filter. An empty list matches everything.
 
-    A segment satisfies `after` and `before` if some of it lies between them. Rows have the clock time of a segment's
-    start only, and Milvus cannot add two fields. So the segments that began before `after` and end later are found by
-    their position: they belong to the few videos that were running at `after`.
+    A segment matches `after` and `before` if it overlaps the time between them. Rows store the clock time of the start
+    of a segment only, and Milvus cannot add two fields. Segments that start before `after` and end after it are
+    therefore matched by their position: they belong to the few videos that were recording at `after`.
 
     Args:
-        wanted: the filter.
-        excluded_videos: ids of videos that must not be found.
-        running_at_start: by video id, how far the video had run at `wanted.after`, in milliseconds.
+        filter: the filter.
+        excluded_videos: ids of videos to leave out.
+        running_at_start: position in ms at `filter.after`, by video id, of the videos that were recording then.
 
     Raises:
-        InvalidInputError: a value or a metadata key that cannot be part of an expression.
+        InvalidInputError: a value or a metadata key is not allowed in an expression.
     """
-    found: list[Condition | AnyOf] = []
-    for field, values in (("camera", wanted.cameras), ("video_id", wanted.video_ids), ("kind", wanted.kinds)):
+    result: list[Condition | AnyOf] = []
+    for field, values in (("camera", filter.cameras), ("video_id", filter.video_ids), ("kind", filter.kinds)):
         if values is not None:
-            found.append(one_of(field, values))
+            result.append(one_of(field, values))
     if excluded := list(excluded_videos):
-        found.append(one_of("video_id", excluded, operator="not in"))
-    if wanted.after is not None or wanted.before is not None:
-        found.append(Condition("recorded_at", "!=", UNKNOWN_TIME))
-    if wanted.after is not None:
-        later = (Condition("recorded_at", ">=", epoch_ms(wanted.after)),)
+        result.append(one_of("video_id", excluded, operator="not in"))
+    if filter.after is not None or filter.before is not None:
+        result.append(Condition("recorded_at", "!=", UNKNOWN_TIME))
+    if filter.after is not None:
+        later = (Condition("recorded_at", ">=", epoch_ms(filter.after)),)
         running = [
             (Condition("video_id", "==", check_text(video_id)), Condition("end_ms", ">", position))
             for video_id, position in (running_at_start or {}).items()
         ]
-        found.append(AnyOf((later, *running)) if running else later[0])
-    if wanted.before is not None:
-        found.append(Condition("recorded_at", "<", epoch_ms(wanted.before)))
-    if wanted.after_second is not None:
-        found.append(Condition("end_ms", ">", _milliseconds_of(wanted.after_second)))
-    if wanted.before_second is not None:
-        found.append(Condition("start_ms", "<", _milliseconds_of(wanted.before_second)))
-    if wanted.min_anomaly is not None:
-        found.append(Condition("anomaly", ">=", wanted.min_anomaly))
-    if wanted.max_anomaly is not None:
-        found.append(Condition("anomaly", "<=", wanted.max_anomaly))
-    for key, value in stored_metadata(wanted.metadata).items():
-        literal(value)  # raises where it cannot be asked for
-        found.append(Condition("metadata", "==", value, key))
-    return found
+        result.append(AnyOf((later, *running)) if running else later[0])
+    if filter.before is not None:
+        result.append(Condition("recorded_at", "<", epoch_ms(filter.before)))
+    if filter.after_second is not None:
+        result.append(Condition("end_ms", ">", _milliseconds_of(filter.after_second)))
+    if filter.before_second is not None:
+        result.append(Condition("start_ms", "<", _milliseconds_of(filter.before_second)))
+    if filter.min_anomaly is not None:
+        result.append(Condition("anomaly", ">=", filter.min_anomaly))
+    if filter.max_anomaly is not None:
+        result.append(Condition("anomaly", "<=", filter.max_anomaly))
+    for key, value in stored_metadata(filter.metadata).items():
+        literal(value)  # raises for a value that is not allowed
+        result.append(Condition("metadata", "==", value, key))
+    return result
 
 
-def expression(wanted: Iterable[Condition | AnyOf]) -> str:
-    """Return conditions as Milvus reads them; an empty string where there is none."""
-    return " and ".join(f"({_written(condition)})" for condition in wanted)
+def expression(conditions: Iterable[Condition | AnyOf]) -> str:
+    """Return the Milvus expression of a conjunction of conditions. It is empty if there are none."""
+    return " and ".join(f"({_term(condition)})" for condition in conditions)
 
 
-def _written(condition: Condition | AnyOf) -> str:
+def _term(condition: Condition | AnyOf) -> str:
     if isinstance(condition, AnyOf):
         return " or ".join(f"({expression(group)})" for group in condition.groups)
     field = condition.field if condition.key is None else f'{condition.field}["{condition.key}"]'
     if isinstance(condition.value, tuple):
-        listed = ", ".join(literal(value) for value in condition.value)
-        inside = f"{field} in [{listed}]"
-        return inside if condition.operator == "in" else f"not ({inside})"
+        values = ", ".join(literal(value) for value in condition.value)
+        membership = f"{field} in [{values}]"
+        return membership if condition.operator == "in" else f"not ({membership})"
     return f"{field} {condition.operator} {literal(condition.value)}"
 
 
 def literal(value: Scalar) -> str:
-    """Write a value as Milvus reads it.
+    """Return a value as a literal of a Milvus expression.
 
     Raises:
-        InvalidInputError: not a scalar, not finite, too long, or with control characters.
+        InvalidInputError: the value is not a scalar, not finite, too long, or has control characters.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -144,36 +151,36 @@ def literal(value: Scalar) -> str:
 
 
 def check_text(value: str) -> str:
-    """Return the text if it can be stored and filtered by.
+    """Return a text unchanged if it can be stored and filtered by.
 
     Raises:
-        InvalidInputError: it is no text, too long, or has control characters or half a surrogate pair.
+        InvalidInputError: it is not a string, too long, or has control characters or an unpaired surrogate.
     """
     if not isinstance(value, str):
-        raise InvalidInputError(f"not a text: {value!r}", fix="pass a string")
-    if len(value) > _LONGEST_STRING:
-        raise InvalidInputError(f"a text of {len(value)} characters", why=f"at most {_LONGEST_STRING} can be stored")
+        raise InvalidInputError(f"{value!r} is not a string", fix="pass a string")
+    if len(value) > _MAX_TEXT_LENGTH:
+        raise InvalidInputError(f"the text has {len(value)} characters", why=f"the limit is {_MAX_TEXT_LENGTH}")
     if _CONTROL.search(value):
         raise InvalidInputError(f"{value!r} has control characters", fix="remove them")
     return value
 
 
 def is_text(value: object) -> bool:
-    """Return whether `check_text` admits a value."""
-    return isinstance(value, str) and len(value) <= _LONGEST_STRING and not _CONTROL.search(value)
+    """Return whether `check_text` accepts a value."""
+    return isinstance(value, str) and len(value) <= _MAX_TEXT_LENGTH and not _CONTROL.search(value)
 
 
 def check_key(key: str) -> str:
-    """Return the metadata key if it is an identifier; `InvalidInputError` otherwise."""
+    """Return a metadata key unchanged. Raise `InvalidInputError` if it is not an identifier."""
     if not _KEY.fullmatch(key):
         raise InvalidInputError(
-            f"{key!r} cannot be a metadata key", why="keys are letters, digits and _, and begin with no digit"
+            f"{key!r} cannot be a metadata key", why="keys are letters, digits and _, and start with a letter or _"
         )
     return key
 
 
 def check_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return the metadata if all of it can be stored and filtered by; `InvalidInputError` otherwise."""
+    """Return metadata as a dict. Raise `InvalidInputError` if a key or value cannot be stored and filtered by."""
     for key, value in metadata.items():
         check_key(key)
         literal(value)
@@ -181,12 +188,12 @@ def check_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def stored_metadata(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return metadata as the rows of segments hold it, for nothing but filtering.
+    """Return metadata in the form that rows of segments store for filtering.
 
-    True and false stand under a key of their own, `lit?` for `lit`: to Milvus Lite false is 0 and true is 1.
+    Booleans get a key of their own, `lit?` for `lit`, because Milvus Lite treats false as 0 and true as 1.
 
     Raises:
-        InvalidInputError: a key is no identifier.
+        InvalidInputError: a key is not an identifier.
     """
     return {
         f"{check_key(key)}?" if isinstance(value, bool) else check_key(key): value for key, value in metadata.items()
@@ -197,21 +204,21 @@ def to_epoch_ms(moment: datetime) -> int:
     """Return the milliseconds since 1970 UTC of a time that can be stored.
 
     Raises:
-        InvalidInputError: no time zone, or far from any recording.
+        InvalidInputError: the time has no time zone, or its year is outside 2…9900.
     """
-    if not MIN_CLOCK_MS <= (since := epoch_ms(moment)) <= MAX_CLOCK_MS:
+    if not MIN_CLOCK_MS <= (milliseconds := epoch_ms(moment)) <= MAX_CLOCK_MS:
         raise InvalidInputError(
             f"{moment.isoformat()} cannot be stored", why="it is before the year 2 or after the year 9900"
         )
-    return since
+    return milliseconds
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Return milliseconds since 1970 UTC; `InvalidInputError` without a time zone."""
+    """Return the milliseconds since 1970 UTC. Raise `InvalidInputError` for a time without a time zone."""
     if moment.tzinfo is None:
         raise InvalidInputError(
             f"{moment.isoformat()} has no time zone",
-            why="clock times are never guessed",
+            why="the time zone of a clock time is never guessed",
             fix=f"add one, for example {moment.isoformat()}+00:00",
         )
     return round((moment - _EPOCH) / timedelta(milliseconds=1))
@@ -219,24 +226,26 @@ def epoch_ms(moment: datetime) -> int:
 
 def _milliseconds_of(seconds: float) -> int:
     if abs(seconds) > MAX_VIDEO_SECONDS:
-        raise InvalidInputError(f"no video is {seconds:g} s long", fix="count in seconds from its start")
+        raise InvalidInputError(
+            f"a position of {seconds:g} s is out of range", fix="give seconds from the start of the video"
+        )
     return round(seconds * 1000)
 
 
-def clock_time(since_1970_ms: int) -> datetime | None:
-    """Return the time in UTC, or None for `UNKNOWN_TIME`."""
-    return None if since_1970_ms == UNKNOWN_TIME else _EPOCH + timedelta(milliseconds=since_1970_ms)
+def clock_time(epoch_ms: int) -> datetime | None:
+    """Return the UTC time of milliseconds since 1970, or None for `UNKNOWN_TIME`."""
+    return None if epoch_ms == UNKNOWN_TIME else _EPOCH + timedelta(milliseconds=epoch_ms)
 
 
 def one_of(field: str, values: Iterable[str], *, operator: Literal["in", "not in"] = "in") -> Condition:
-    """Return the condition that a field holds one of some texts, or none of them.
+    """Return the condition that a field is one of some texts, or none of them.
 
     Raises:
-        InvalidInputError: no text, too many, or one that cannot be stored.
+        InvalidInputError: there are no values, too many, or one cannot be stored.
     """
-    listed = tuple(check_text(value) for value in values)
-    if not listed:
+    texts = tuple(check_text(value) for value in values)
+    if not texts:
         raise InvalidInputError(f"an empty list for {field} matches nothing", fix="leave it out to match everything")
-    if len(listed) > _LONGEST_LIST:
-        raise InvalidInputError(f"{len(listed)} values for {field}", why=f"at most {_LONGEST_LIST} fit in one query")
-    return Condition(field, operator, listed)
+    if len(texts) > _MAX_VALUES:
+        raise InvalidInputError(f"{len(texts)} values for {field}", why=f"the limit for one query is {_MAX_VALUES}")
+    return Condition(field, operator, texts)

@@ -1,4 +1,4 @@
-"""One generation of an index: the segments of videos, one collection per space, made by one suite."""
+"""A generation of an index: one collection of segments per space, built by one suite."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from var_plugin.index.schema import Row, segment_schema
 from var_plugin.media.cache import media_cache
 from var_plugin.types import Filter, Segment
 
-# Keys in one expression.
-_KEYS = 1_000
+# Maximum number of keys in one expression.
+_MAX_KEYS = 1_000
 
 
 class VideoGeneration:
-    """The videos of one generation; what is made here and not committed is found by nobody.
+    """The videos of one generation. Searches return committed videos only.
 
     Args:
-        store: where the index lies.
-        catalogue: the index's catalogue.
-        name: the index's name.
-        suite: what embeds footage and queries.
-        generation: which generation.
+        store: store of the index.
+        catalog: catalog of the index.
+        name: name of the index.
+        suite: suite that embeds footage and queries.
+        generation: the generation to open.
     """
 
     def __init__(self, store: Store, catalog: Catalog, name: str, suite: Suite, generation: Generation) -> None:
@@ -58,22 +58,22 @@ class VideoGeneration:
     def _videos(self) -> Videos:
         return self._catalog.videos(self.generation.number)
 
-    def _left(self, generation: Generation) -> bool:
-        """Follow; tell whether this thread or another one has gone over from that generation to the next."""
+    def _has_left(self, generation: Generation) -> bool:
+        """Refresh the active generation. Return whether it is another one than `generation`."""
         self.refresh_generation()
         return self.generation.number != generation.number
 
     def refresh_snapshots(self) -> None:
-        """Make the copies that searches are answered from, where they are due; see `Copies`."""
+        """Create missing or outdated snapshots of the index; see `SnapshotCache.refresh`."""
         self._catalog.refresh_snapshot()
         self.refresh_generation()
         self._reader.refresh(*(self._collection(space) for space in self.suite.spaces))
 
     def refresh_generation(self) -> bool:
-        """Go over to the generation that counts now, where another process made it count; tell whether that was so.
+        """Switch to the active generation if another process changed it. Return whether it changed.
 
         Raises:
-            FingerprintMismatchError: another suite made that one.
+            FingerprintMismatchError: another suite built the active generation.
         """
         generations = self._catalog.generations()
         if generations is None or self.generation in (generations.current, generations.building):
@@ -83,83 +83,85 @@ class VideoGeneration:
         return True
 
     def entry(self, video_id: str) -> Entry | None:
-        """Return the catalogue row of a video, whatever its state."""
+        """Return the catalog row of a video in any state, or None."""
         self.refresh_generation()
         return self._videos.find(video_id)
 
     def entries(self, video_ids: Sequence[str]) -> dict[str, Entry]:
-        """Return the catalogue rows of the committed ones among these videos."""
+        """Return the catalog rows of the committed videos among these ids, by id."""
         self.refresh_generation()
         return self._videos.committed(video_ids)
 
     def all_entries(self) -> list[Entry]:
-        """Return the catalogue rows of all videos in order of addition, whatever their state."""
+        """Return the catalog rows of all videos in any state, in order of addition."""
         self.refresh_generation()
         return self._videos.all()
 
     def find_by_path(self, path: str) -> list[Entry]:
-        """Return the catalogue rows of the videos that were seen last at this path."""
+        """Return the catalog rows of the videos whose latest sighting is this path."""
         self.refresh_generation()
         return self._videos.find_by_path(path)
 
     def lock(self, video_id: str) -> AbstractContextManager[None]:
-        """Keep others from adding or deleting the same video inside a `with` block; see `Store.lock`."""
+        """Hold the lock of a video, which adding and deleting require; see `Store.lock`."""
         return self._store.lock(video_id)
 
     def write(self, entry: Entry, rows: Mapping[str, tuple[Sequence[Segment], Vectors]]) -> dict[str, int]:
-        """Store a video: its row as pending, its segments, a count in the store, its row as committed.
+        """Store a video: write its row as pending, write and count its segments, write its row as committed.
 
         Args:
-            entry: the video's row.
-            rows: per space, the segments and their vectors (n, dim).
+            entry: catalog row of the video.
+            rows: per space, n segments and their vectors (n, dim), float32.
 
         Returns:
-            Rows counted in the store per space.
+            Number of rows per space, counted in the store.
 
         Raises:
-            InvalidVectorError: a vector must not be stored; nothing was written.
-            StoreError: the store failed, or holds another number of rows than were sent; nothing stays visible.
-            FingerprintMismatchError: the index went over to another suite meanwhile, perhaps without this video.
+            InvalidVectorError: a vector is invalid for its space. Nothing was written.
+            StoreError: the store failed, or counted another number of rows. The video stays invisible.
+            FingerprintMismatchError: another process switched the index to another suite. The video may be missing
+                there.
         """
         for name, (_, vectors) in rows.items():
             check_vectors(vectors, self.suite.spaces[name])
         return self._write(entry, {name: SegmentRows(entry, *parts) for name, parts in rows.items()})
 
     def copy_from(self, entry: Entry, source: Generation) -> dict[str, int]:
-        """Store a video with the rows that another generation of the same fingerprint holds.
+        """Store a video with its rows from another generation with the same fingerprint.
 
         Raises:
-            StoreError: as `write`; or the rows are not the ones that were stored there.
+            StoreError: as `write`, or the checksums of the rows differ from the catalog.
         """
         rows: dict[str, list[Row]] = {}
         for name in self.suite.spaces:
             collection = collection_name(self._name, source.number, name)
             self._store.load(collection)
             rows[name] = self._store.rows(collection, f"video_id == {literal(entry.video_id)}", ALL_FIELDS)
-        checksums = {name: checksum(found) for name, found in rows.items()}
+        checksums = {name: checksum(space_rows) for name, space_rows in rows.items()}
         if checksums != entry.checksums:
             raise StoreError(
-                f"the vectors of {entry.sightings[-1].path} are not the ones that were stored",
-                fix="mend them first: var-plugin verify --repair",
+                f"the vectors of {entry.latest_sighting.path} are damaged",
+                why="their checksum differs from the catalog",
+                fix="repair them first: var-plugin verify --repair",
             )
         return self._write(entry, rows)
 
     def _write(self, entry: Entry, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         self.refresh_generation()
-        generation = self.generation  # another thread may follow meanwhile: all rows of a video go to one
+        generation = self.generation  # another thread may switch it: all rows of a video go to one
         videos = self._catalog.videos(generation.number)
         videos.put(entry.model_copy(update={"state": "pending"}))
         try:
             counted = self._write_segments(generation, entry, rows)
         except BaseException:
-            # Should this fail as well, the pending row still hides what was written.
+            # If this fails as well, the pending row hides the segments.
             with suppress(StoreError):
                 self._erase(generation, entry)
             raise
         checksums = {name: checksum(rows.get(name, ())) for name in self.suite.spaces}
         videos.put(entry.model_copy(update={"state": "committed", "rows": counted, "checksums": checksums}))
-        # Written to a generation that nobody searches any more, perhaps too late to be brought over.
-        return self._write(entry, rows) if self._left(generation) else counted
+        # The rows went to a generation that is no longer active, perhaps too late to be migrated.
+        return self._write(entry, rows) if self._has_left(generation) else counted
 
     def _write_segments(
         self, generation: Generation, entry: Entry, rows: Mapping[str, Sequence[Row]]
@@ -167,34 +169,34 @@ class VideoGeneration:
         of_video = f"video_id == {literal(entry.video_id)}"
         for name in self.suite.spaces:
             collection = self._collection(name, generation)
-            sent = rows.get(name, ())
-            # Left by other settings, or by a run that was interrupted.
+            new_rows = rows.get(name, ())
+            # Remove rows of other settings or of an interrupted run.
             stored = self._store.rows(collection, of_video, ["id", "camera"])
-            # Of another camera as well: spread by camera, a server would keep the row that it replaces.
-            kept = {(row["id"], row["camera"]) for row in sent}
-            stale = {row["id"] for row in stored if (row["id"], row["camera"]) not in kept}
+            # The camera counts too: a server with partitions by camera would keep the replaced row.
+            new_keys = {(row["id"], row["camera"]) for row in new_rows}
+            stale = {row["id"] for row in stored if (row["id"], row["camera"]) not in new_keys}
             self._delete_keys(collection, sorted(stale))
-            self._store.write(collection, sent)
+            self._store.write(collection, new_rows)
             self._store.flush(collection)
         counted = self._count(generation, entry.video_id)
-        wanted = {name: len(rows.get(name, ())) for name in self.suite.spaces}
-        if counted != wanted:
+        expected = {name: len(rows.get(name, ())) for name in self.suite.spaces}
+        if counted != expected:
             raise StoreError(
-                f"the store holds {counted} rows of {entry.sightings[-1].path} after {wanted} were written",
-                why="rows were lost on the way",
+                f"the store holds {counted} rows of {entry.latest_sighting.path} after {expected} were written",
+                why="rows were lost while writing",
                 fix="check the disk and run the same command again",
             )
         return counted
 
     def update(self, entry: Entry) -> None:
-        """Write the row of a video whose segments stay as they are."""
+        """Write the catalog row of a video without changing its segments."""
         generation = self.generation
         self._catalog.videos(generation.number).put(entry)
-        if self._left(generation):
+        if self._has_left(generation):
             self._videos.put(entry)
 
     def count(self, video_id: str) -> dict[str, int]:
-        """Count a video's rows per space, as the store sees them now."""
+        """Count the rows of a video per space in the store."""
         return self._count(self.generation, video_id)
 
     def _count(self, generation: Generation, video_id: str) -> dict[str, int]:
@@ -202,46 +204,47 @@ class VideoGeneration:
         return {name: self._store.count(self._collection(name, generation), of_video) for name in self.suite.spaces}
 
     def size(self) -> dict[str, int]:
-        """Count all rows per space, as the store sees them now."""
+        """Count all rows per space."""
         self.refresh_generation()
         return {name: self._reader.count(self._collection(name)) for name in self.suite.spaces}
 
     def rows(self, space: str) -> Iterator[list[Row]]:
-        """Yield all stored rows of a space with their vectors, some at a time, in no particular order."""
+        """Yield all rows of a space with their vectors in pages, unordered."""
         return self._store.scan(self._collection(space), ALL_FIELDS)
 
     def sample(self, space: str, share: float) -> list[Row]:
-        """Return about that share of the uniform segments of a space, always the same ones, in order of their keys."""
-        # Keys are hashes, so those up to a bound are a fair sample.
+        """Return a deterministic sample of about `share` (0…1) of the uniform segments of a space, sorted by key."""
+        # Keys are hashes, so those below a bound are a random sample.
         bound = [Condition("id", "<", f"{int(share * 16**8):08x}")] if share < 1 else []
-        wanted = [Condition("kind", "==", "uniform"), *bound]
-        found = self._reader.rows(self._collection(space), wanted, ("id", "video_id", "vector"))
-        return sorted(found, key=lambda row: str(row["id"]))
+        sampled = [Condition("kind", "==", "uniform"), *bound]
+        rows = self._reader.rows(self._collection(space), sampled, ("id", "video_id", "vector"))
+        return sorted(rows, key=lambda row: str(row["id"]))
 
     def delete(self, video_id: str) -> None:
-        """Delete a video: its vectors, its thumbnails and its row.
+        """Delete a video: its segments, its thumbnails and its catalog row.
 
         Raises:
-            UnknownVideoError: there is no such video.
-            FingerprintMismatchError: the index went over to another suite meanwhile, perhaps with this video.
+            UnknownVideoError: the index contains no such video.
+            FingerprintMismatchError: another process switched the index to another suite. The video may still exist
+                there.
         """
         with self.lock(video_id):
             self.refresh_generation()
             generation = self.generation
             videos = self._catalog.videos(generation.number)
             self._erase(generation, videos.find(video_id) or videos.get(video_id))
-            if self._left(generation) and (entry := self._videos.find(video_id)):
+            if self._has_left(generation) and (entry := self._videos.find(video_id)):
                 self._erase(self.generation, entry)
 
     def delete_orphans(self, space: str, video_id: str) -> None:
-        """Delete the rows of a video that the catalogue does not know.
+        """Delete the orphaned rows of a video: rows without a catalog row.
 
         Raises:
-            StoreError: the catalogue knows it.
+            StoreError: the video has a catalog row.
         """
         with self.lock(video_id):
             if self._videos.find(video_id):
-                raise StoreError(f"video '{video_id}' is in the catalogue", fix="verify the index again")
+                raise StoreError(f"video '{video_id}' is in the catalog", fix="verify the index again")
             self._store.delete(self._collection(space), f"video_id == {literal(video_id)}")
             self._store.flush(self._collection(space))
 
@@ -259,14 +262,15 @@ class VideoGeneration:
 
         Args:
             space: name of the space.
-            vector: (dim,) the query.
-            limit: at most so many.
-            filter: what the segments must satisfy.
-            excluded: videos to leave out.
-            videos: where it costs little, add the best segments of so many videos, so that none hides the others.
+            vector: (dim,) query vector.
+            limit: maximum number of segments.
+            filter: conditions on the segments.
+            excluded: ids of videos to leave out.
+            videos: on a snapshot, also return the best segments of this many videos, so that one video cannot fill
+                the whole result.
         """
         self.refresh_generation()
-        found = self._reader.search(
+        rows = self._reader.search(
             self._collection(space),
             vector,
             metric=self.suite.spaces[space].metric,
@@ -279,23 +283,23 @@ class VideoGeneration:
             fields=HIT_FIELDS,
             videos=videos,
         )
-        return as_hits(found)
+        return as_hits(rows)
 
     def segments(self, video_id: str) -> list[Hit]:
-        """Return the uniform segments of a committed video in order of time (similarity 0): its anomaly curve.
+        """Return the uniform segments of a committed video in order of time: its anomaly curve. Similarities are 0.
 
         Raises:
-            UnknownVideoError: there is no such video.
+            UnknownVideoError: the index contains no such video.
         """
         self.refresh_generation()
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
-        wanted = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
-        rows = self._reader.rows(self._collection(space), wanted, HIT_FIELDS)
+        of_video = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
+        rows = self._reader.rows(self._collection(space), of_video, HIT_FIELDS)
         return sorted(as_hits((0.0, row) for row in rows), key=lambda hit: hit.start)
 
     def _erase(self, generation: Generation, entry: Entry) -> None:
-        """Delete a video that the caller keeps `exclusive`."""
+        """Delete a video. The caller holds its lock."""
         videos = self._catalog.videos(generation.number)
         videos.put(entry.model_copy(update={"state": "deleting"}))
         for name in self.suite.spaces:
@@ -303,15 +307,15 @@ class VideoGeneration:
         media_cache().delete_video(entry.video_id)
         generations = self._catalog.generations()
         if generations and generations.previous:
-            # Or else it would be brought over once more.
+            # Otherwise a running reindex would migrate it again.
             self._catalog.videos(generations.previous.number).remove(entry.video_id)
         videos.remove(entry.video_id)
         for name in self.suite.spaces:
             self._store.flush(self._collection(name, generation))
 
     def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
-        for first in range(0, len(keys), _KEYS):
-            listed = ", ".join(literal(key) for key in keys[first : first + _KEYS])
+        for first in range(0, len(keys), _MAX_KEYS):
+            listed = ", ".join(literal(key) for key in keys[first : first + _MAX_KEYS])
             self._store.delete(collection, f"id in [{listed}]")
 
     def _collection(self, space: str, generation: Generation | None = None) -> str:
@@ -319,21 +323,21 @@ class VideoGeneration:
 
 
 def check_fingerprint(generation: Generation, suite: Suite, uri: str) -> None:
-    """Raise `FingerprintMismatchError`, naming both, unless the suite made the generation of the index at `uri`."""
+    """Raise `FingerprintMismatchError` unless the suite built the generation of the index at `uri`."""
     if generation.fingerprint != suite.fingerprint:
         raise FingerprintMismatchError(
-            f"the index was made by suite '{generation.suite}' ({generation.fingerprint})",
+            f"the index was built by suite '{generation.suite}' ({generation.fingerprint})",
             why=f"it cannot be searched with suite '{suite.name}' ({suite.fingerprint})",
-            fix=_way_back(generation, suite, uri),
+            fix=_mismatch_fix(generation, suite, uri),
         )
 
 
-def _way_back(generation: Generation, suite: Suite, uri: str) -> str:
-    anew = f"make it anew: var-plugin reindex --suite {suite.name} --index {shlex.quote(uri)}"
-    # Under one name, it is another version of the suite's weights or settings.
-    return anew if generation.suite == suite.name else f"open it with --suite {generation.suite}, or {anew}"
+def _mismatch_fix(generation: Generation, suite: Suite, uri: str) -> str:
+    rebuild = f"rebuild it: var-plugin reindex --suite {suite.name} --index {shlex.quote(uri)}"
+    # With the same name, weights or settings of the suite have changed.
+    return rebuild if generation.suite == suite.name else f"open it with --suite {generation.suite}, or {rebuild}"
 
 
 def collection_name(name: str, generation: int, space: str) -> str:
-    """Return the collection that holds the segments of one space."""
+    """Return the name of the collection with the segments of one space."""
     return f"{name}__{space}" if generation == 1 else f"{name}__{space}__{generation}"

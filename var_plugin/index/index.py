@@ -1,4 +1,4 @@
-"""An index: videos at one location under one name, seen through the generation that counts."""
+"""An index: the videos at one location under one name, read through the active generation."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ logger = logging.getLogger(__name__)
 
 
 class VideoIndex(VideoGeneration):
-    """Videos, their segments and their vectors, at one location under one name.
+    """Videos, their segments and their vectors at one location under one name.
 
     Args:
         location: a path (Milvus Lite) or the URI of a Milvus server.
-        suite: what embeds footage and queries; None: the suite that made the index, for a new one the setting `suite`.
-        token: what the server asks for.
-        name: tells several indexes of one server apart.
-        to_reindex: open it also where the suite that made it is not installed any more, or only in another version;
-            nothing but making it anew is possible then.
+        suite: suite that embeds footage and queries. Default: the suite that built the index; for a new index, the
+            setting `suite`.
+        token: `user:password` or an API key of the server.
+        name: name of the index, if a server has several.
+        to_reindex: open the index even if the suite that built it is missing or has changed. Only reindexing is
+            possible then.
 
     Raises:
-        IndexUnavailableError: the location cannot be opened.
-        FingerprintMismatchError: another suite made the index.
+        IndexUnavailableError: the location cannot be opened, or the index has the format of another version.
+        FingerprintMismatchError: another suite built the index.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class VideoIndex(VideoGeneration):
             generations = catalog.generations()
             if generations is None:
                 _check_not_restoring(catalog, store.uri)
-            suite = suite or _maker(generations)
+            suite = suite or _suite_of(generations)
             if generations is None:
-                generations = Generations(current=_generation(1, suite))
+                generations = Generations(current=_new_generation(1, suite))
                 catalog.put_generations(generations)
             if to_reindex and suite.fingerprint != generations.current.fingerprint:
-                suite = _AbsentSuite(generations.current)
+                suite = _MissingSuite(generations.current)
             check_fingerprint(generations.current, suite, store.uri)
             super().__init__(store, catalog, name, suite, generations.current)
         except BaseException:
@@ -72,7 +73,7 @@ class VideoIndex(VideoGeneration):
             raise
 
     def close(self) -> None:
-        """Give the index free for other processes."""
+        """Close the index and release it to other processes."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -85,107 +86,108 @@ class VideoIndex(VideoGeneration):
 
     @cached_property
     def calibration(self) -> Calibration:
-        """How similar queries are to footage that has nothing to do with them."""
+        """Similarity statistics of queries and unrelated footage."""
         return Calibration(self)
 
     @property
     def uri(self) -> str:
-        """Where the index lies."""
+        """Path or URI of the index."""
         return self._store.uri
 
     def videos(self) -> list[Video]:
-        """Return all videos in order of addition; `state` tells the ones that an interrupted run left behind."""
+        """Return all videos in order of addition. Interrupted runs leave videos with another `state` than committed."""
         return [entry.video() for entry in self.all_entries()]
 
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
-        """Return an image of the video at `time` seconds, made now if need be; None when no file of it can be read."""
+        """Return a cached or new thumbnail of a video at `time` seconds, or None if no file of it can be read."""
         try:
             return cached_thumbnail(lambda: find_footage(entry), time, entry.video_id, media_cache())
-        except (VarPluginError, OSError) as error:  # a moment without a thumbnail is better than none
+        except (VarPluginError, OSError) as error:  # return the moment without a thumbnail
             logger.warning("no thumbnail: %s", error)
         return None
 
     def generations(self) -> Generations:
-        """Return which generation counts, and which one is being built or given up.
+        """Return the active generation and the one that is being built or removed.
 
         Raises:
-            StoreError: the catalogue lost that row.
+            StoreError: the row is missing in the catalog.
         """
-        found = self._catalog.generations()
-        if found is None:
-            raise StoreError("the catalogue does not say which generation counts", fix="restore the index")
-        return found
+        generations = self._catalog.generations()
+        if generations is None:
+            raise StoreError("the catalog has no active generation", fix="restore the index from a backup")
+        return generations
 
     def begin_generation(self, suite: Suite) -> VideoGeneration:
-        """Return a generation that is built beside the one that counts; one that was begun already goes on.
+        """Start to build a generation beside the active one, or continue an interrupted build.
 
-        A generation that was begun with another suite is given up.
+        An interrupted build with another suite is removed.
         """
         self.refresh_generation()
-        known = self.generations()
-        if known.building and known.building.fingerprint == suite.fingerprint:
-            return VideoGeneration(self._store, self._catalog, self._name, suite, known.building)
+        generations = self.generations()
+        if generations.building and generations.building.fingerprint == suite.fingerprint:
+            return VideoGeneration(self._store, self._catalog, self._name, suite, generations.building)
         self.remove_inactive_generations()
-        highest = max(generation.number for generation in (known.current, known.building) if generation)
-        building = _generation(highest + 1, suite)
-        self._catalog.put_generations(Generations(current=known.current, building=building))
+        started = (generations.current, generations.building)
+        highest = max(generation.number for generation in started if generation)
+        building = _new_generation(highest + 1, suite)
+        self._catalog.put_generations(Generations(current=generations.current, building=building))
         return VideoGeneration(self._store, self._catalog, self._name, suite, building)
 
     def switch_to(self, built: VideoGeneration) -> None:
-        """Make a generation count, for all processes with one write, and see the index through it from now on."""
+        """Make a generation the active one for all processes with one write, and switch to it."""
         self._catalog.put_generations(Generations(current=built.generation, previous=self.generation))
         self.suite = built.suite
         self._open(built.generation)
 
     def previous_entries(self) -> list[Entry]:
-        """Return the catalogue rows of the generation that was replaced and not removed yet."""
+        """Return the catalog rows of a replaced generation that has not been removed."""
         previous = self.generations().previous
         return self._catalog.videos(previous.number).all() if previous else []
 
     def remove_inactive_generations(self) -> None:
-        """Remove the generations that do not count."""
-        known = self.generations()
-        for generation in (known.building, known.previous):
+        """Remove the generations that are not active."""
+        generations = self.generations()
+        for generation in (generations.building, generations.previous):
             if generation:
-                # The collections first: whoever still searches them gets an error, not an empty answer.
+                # Collections first: a concurrent search fails instead of returning no results.
                 for space in generation.spaces:
                     self._store.drop(collection_name(self._name, generation.number, space))
                 self._catalog.videos(generation.number).remove_all()
-        self._catalog.put_generations(Generations(current=known.current))
+        self._catalog.put_generations(Generations(current=generations.current))
 
 
-class _AbsentSuite(Suite):
-    """Stands for the suite that made a generation and is not there any more: it encodes nothing."""
+class _MissingSuite(Suite):
+    """Placeholder for the missing or changed suite that built a generation. It cannot encode."""
 
     def __init__(self, generation: Generation) -> None:
-        self._made = generation
+        self._generation = generation
         self.encoders = {}
 
     @property
     def name(self) -> str:
-        return self._made.suite
+        return self._generation.suite
 
     @property
     def fingerprint(self) -> str:
-        return self._made.fingerprint
+        return self._generation.fingerprint
 
 
 def _check_not_restoring(catalog: Catalog, uri: str) -> None:
     if catalog.is_restoring():
         raise IndexUnavailableError(
-            f"the index at {uri} is not whole",
-            why="a restore began there and has not ended",
-            fix="wait until it has ended, or run it again: var-plugin restore",
+            f"the index at {uri} is incomplete",
+            why="a restore has started and not finished",
+            fix="wait until it finishes, or run it again: var-plugin restore",
         )
 
 
-def _maker(generations: Generations | None) -> Suite:
-    """Return the suite that made the index, where there is one of that name; else the one of the settings."""
+def _suite_of(generations: Generations | None) -> Suite:
+    """Return the suite that built the index if it is installed, else the one from the settings."""
     if generations:
         with suppress(UnknownSuiteError):
             return load_suite(generations.current.suite)
     return load_suite(settings().suite)
 
 
-def _generation(number: int, suite: Suite) -> Generation:
+def _new_generation(number: int, suite: Suite) -> Generation:
     return Generation(number=number, suite=suite.name, fingerprint=suite.fingerprint, spaces=tuple(suite.spaces))

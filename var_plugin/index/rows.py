@@ -1,4 +1,4 @@
-"""The rows of segments: how they are made, keyed, checked and read."""
+"""The rows of segments: their keys, checksums, validation and conversion."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from var_plugin.types import Segment, SegmentKind
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_MS = round(MAX_VIDEO_SECONDS * 1000)
+_MAX_MS = round(MAX_VIDEO_SECONDS * 1000)
 HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
 ALL_FIELDS = ("id", *HIT_FIELDS, "metadata", "vector")
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A stored segment and how similar it is to what was asked."""
+    """A stored segment and its similarity to the query."""
 
     video_id: str
     camera: str
@@ -46,13 +46,13 @@ class Hit:
 
 
 def segment_id(entry: Entry, segment: Segment) -> str:
-    """Return the key of a segment: a hash of content, span, kind and the settings that made it."""
+    """Return the key of a segment: a hash of content, span, kind and settings."""
     parts = (entry.content, f"{segment.start:.3f}", f"{segment.end:.3f}", segment.kind, entry.settings)
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
 def checksum(rows: Iterable[Row]) -> str:
-    """Return a checksum over the keys and vectors of rows, whatever their order."""
+    """Return a checksum over the keys and vectors of rows that does not depend on their order."""
     total = 0
     for row in rows:
         vector = np.asarray(row["vector"], np.float32).tobytes()
@@ -62,21 +62,21 @@ def checksum(rows: Iterable[Row]) -> str:
 
 
 NO_ROWS = checksum(())
-"""The checksum of nothing."""
+"""The checksum of no rows."""
 
 
 def join_checksums(first: str, second: str) -> str:
-    """Return the checksum of two sets of rows together."""
+    """Return the checksum of the union of two disjoint sets of rows."""
     return f"{(int(first, 16) + int(second, 16)) % 2**128:032x}"
 
 
 class SegmentRows(Sequence[Row]):
-    """The rows of a video in one space, each made when it is asked for: all at once would take as much as the vectors.
+    """The rows of a video in one space, created on access to save memory.
 
     Args:
-        entry: the video.
-        segments: n of them.
-        vectors: (n, dim).
+        entry: catalog row of the video.
+        segments: n segments.
+        vectors: (n, dim) float32, one vector per segment.
     """
 
     def __init__(self, entry: Entry, segments: Sequence[Segment], vectors: Vectors) -> None:
@@ -97,57 +97,55 @@ class SegmentRows(Sequence[Row]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         segment, entry = self._segments[index], self._entry
-        seen = entry.sightings[-1]
+        sighting = entry.latest_sighting
         start_ms = round(segment.start * 1000)
         return {
             "id": segment_id(entry, segment),
             "video_id": entry.video_id,
-            "camera": seen.camera,
+            "camera": sighting.camera,
             "kind": segment.kind,
             "start_ms": start_ms,
             "end_ms": round(segment.end * 1000),
             "key_ms": round(segment.key * 1000),
-            "recorded_at": seen.recorded_at + start_ms if seen.recorded_at != UNKNOWN_TIME else UNKNOWN_TIME,
+            "recorded_at": UNKNOWN_TIME if sighting.recorded_at == UNKNOWN_TIME else sighting.recorded_at + start_ms,
             "anomaly": segment.anomaly,
             "metadata": stored_metadata(entry.metadata),
             "vector": self._vectors[index],
         }
 
 
-def fault(row: Row) -> str | None:
-    """Return what no row that was written here can hold, or None; the store may have been filled by others."""
+def row_error(row: Row) -> str | None:
+    """Return why a row is invalid, or None. Rows are untrusted: others may have written to the store."""
     times = [row.get(name) for name in ("start_ms", "end_ms", "key_ms", "recorded_at")]
     if not all(isinstance(value, int) for value in times) or not isinstance(row.get("anomaly"), int | float):
-        return "a time or an anomaly score is no number"
+        return "a time or an anomaly score is not a number"
     start, end, key, recorded_at = cast("list[int]", times)
-    if not (0 <= start <= end <= _LONGEST_MS and 0 <= key <= _LONGEST_MS):
-        return f"it lies from {start} to {end} ms, its key frame at {key} ms"
+    if not (0 <= start <= end <= _MAX_MS and 0 <= key <= _MAX_MS):
+        return f"its span is {start} to {end} ms, its key frame is at {key} ms"
     if not MIN_CLOCK_MS <= recorded_at <= MAX_CLOCK_MS:
         return f"its clock time is {recorded_at} ms since 1970"
     if not 0 <= row["anomaly"] <= 1:
         return f"its anomaly score is {row['anomaly']}"
     if not is_id(row.get("video_id")) or row.get("kind") not in get_args(SegmentKind):
-        return "its video id or its kind is not possible"
+        return "its video id or its kind is invalid"
     return None if is_text(row.get("camera")) else "its camera has control characters"
 
 
 def as_hits(rows: Iterable[tuple[float, Row]]) -> list[Hit]:
-    """Return the rows, each with its similarity, as users see them; impossible ones are logged and left out."""
-    hits, faults = [], []
+    """Convert pairs of similarity and row to hits. Invalid rows are logged and left out."""
+    hits, errors = [], []
     for similarity, row in rows:
-        if reason := fault(row):
-            faults.append(reason)
+        if reason := row_error(row):
+            errors.append(reason)
         else:
             hits.append(as_hit(row, similarity))
-    if faults:
-        logger.warning(
-            "%d rows are damaged and left out; in the first %s: run var-plugin verify", len(faults), faults[0]
-        )
+    if errors:
+        logger.warning("%d damaged rows are left out (first: %s): run var-plugin verify", len(errors), errors[0])
     return hits
 
 
 def as_hit(row: Row, similarity: float) -> Hit:
-    """Return a row that was read by `HIT_FIELDS` as users see it."""
+    """Convert a row with the fields `HIT_FIELDS` to a hit."""
     return Hit(
         video_id=row["video_id"],
         camera=row["camera"],

@@ -1,7 +1,7 @@
-"""The two kinds of collection: segments of one space, and the catalogue of videos.
+"""The schemas of the two kinds of collection: the segments of a space, and the catalog of videos.
 
-Real fields for all that is filtered or grouped by; no dynamic fields, no nullable vectors (Milvus Lite stores a missing
-vector as zeros and finds it).
+Every value that is filtered by has a field of its own. There are no dynamic fields and no nullable vectors: Milvus Lite
+stores a missing vector as zeros and returns it in searches.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ if TYPE_CHECKING:
     from pymilvus import CollectionSchema
 
 Row = dict[str, Any]
-"""A row by the names of its fields."""
+"""Values by field name."""
 
 ID_LENGTH = 64
 ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$"
-"""Video ids and names of spaces: safe as names of files and in expressions."""
-TEXT_LENGTH = 4_096  # bytes; check_text admits 1,000 characters of up to four
+"""Pattern of video ids and names of spaces. They are safe in file names and in expressions."""
+TEXT_LENGTH = 4_096  # bytes; `check_text` accepts 1,000 characters of up to four bytes
 
 
 _ID = re.compile(ID_PATTERN.replace("$", r"\Z"))
 
 
 def is_id(value: object) -> bool:
-    """Return whether a value is a possible video id."""
+    """Return whether a value is a valid video id."""
     return isinstance(value, str) and _ID.match(value) is not None
 
 
 def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
-    """Rows of one space: a vector and where it comes from.
+    """Return the schema of a collection of segments.
 
-    Times are milliseconds: `start_ms`, `end_ms`, `key_ms` from the start of the video, `recorded_at` since 1970 UTC at
-    the start of the segment (-1 where unknown). With `by_camera` a server keeps the rows of a camera together, so that
-    a search in one camera looks at few others.
+    Times are in milliseconds: `start_ms`, `end_ms` and `key_ms` (the key frame) from the start of the video,
+    `recorded_at` since 1970 UTC at the start of the segment, -1 if unknown.
+
+    Args:
+        dim: dimension of the vectors.
+        by_camera: use the camera as the partition key, which speeds up searches in one camera.
     """
     from pymilvus import CollectionSchema, DataType, FieldSchema
 
@@ -56,10 +59,7 @@ def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
 
 
 def catalog_schema() -> CollectionSchema:
-    """Rows of the catalogue: one per video and generation, and one that says which generation counts.
-
-    `path` is where a video was seen last.
-    """
+    """Return the schema of the catalog; see `var_plugin.index.catalog`. `path` is the latest sighting of a video."""
     from pymilvus import CollectionSchema, DataType, FieldSchema
 
     return CollectionSchema(
@@ -70,7 +70,7 @@ def catalog_schema() -> CollectionSchema:
             FieldSchema("state", DataType.VARCHAR, max_length=16),
             FieldSchema("path", DataType.VARCHAR, max_length=TEXT_LENGTH),
             FieldSchema("body", DataType.JSON),
-            # Milvus refuses a collection without a vector.
+            # Milvus requires a vector field.
             FieldSchema("unused", DataType.FLOAT_VECTOR, dim=2),
         ]
     )

@@ -232,7 +232,7 @@ def store(
         duration=embeddings.duration,
         content=entry.content,
         recorded_at=entry.video().recorded_at,
-        clock=entry.sightings[-1].clock,
+        clock=entry.latest_sighting.clock,
         planned=planned,
         embedded={name: len(vectors) for name, (_, vectors) in rows.items()},
         stored=planned,
@@ -259,7 +259,7 @@ def reembed(index: VideoGeneration, entry: Entry, progress: Progress | None = No
 
 def last_path(entry: Entry) -> Path:
     """Return the latest known path of a video."""
-    return Path(entry.sightings[-1].path)
+    return Path(entry.latest_sighting.path)
 
 
 def is_up_to_date(entry: Entry, fingerprint: str) -> bool:
@@ -458,7 +458,7 @@ def _new_entry(source: VideoSource, fingerprint: FileFingerprint) -> Entry:
 
 def _update_path(index: VideoIndex, entry: Entry, sighting: Sighting) -> VideoReceipt:
     """Record the latest path of a stored video. Its segments keep their camera and clock time."""
-    last = entry.sightings[-1]
+    last = entry.latest_sighting
     reason = "this content is in the index already"
     moved = last.model_copy(update=sighting.model_dump(include={"path", "size", "modified_ms", "changed_ms"}))
     if moved != last:

@@ -127,7 +127,7 @@ def _copy_or_embed(
         duration=entry.duration,
         content=entry.content,
         recorded_at=entry.video().recorded_at,
-        clock=entry.sightings[-1].clock,
+        clock=entry.latest_sighting.clock,
         planned=entry.rows,
         stored=entry.rows,
         verified=verified,

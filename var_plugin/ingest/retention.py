@@ -177,6 +177,6 @@ def _estimate(index: VideoIndex, entries: Sequence[Entry]) -> int:
 
 
 def _reference_time(entry: Entry) -> int:
-    recorded_at = entry.sightings[-1].recorded_at
+    recorded_at = entry.latest_sighting.recorded_at
     # A recording time after the addition comes from a clock that is ahead. Such a video would be kept for years.
     return entry.added_at if recorded_at == UNKNOWN_TIME else min(recorded_at, entry.added_at)

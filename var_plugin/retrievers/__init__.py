@@ -1,1 +1,1 @@
-"""Search over all spaces of an index, to moments, and what carries them into other programs."""
+"""Search an index for moments, rerank them, and integrate them into LangChain."""

@@ -1,4 +1,4 @@
-"""The index as a LangChain retriever: documents that a language model can read and cite."""
+"""A LangChain retriever over an index."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from pydantic import ConfigDict, Field, ValidationError
 from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.search import GroupBy, Reranker, search
-from var_plugin.retrievers.text import describe
+from var_plugin.retrievers.text import describe_moment
 from var_plugin.types import Filter, Moment, Query, Span
 
 
 class AnomalyRetriever(BaseRetriever):
-    """Finds the moments of indexed footage that a sentence, an image, a sound or a part of a video describes.
+    """Retrieve moments of indexed footage by text, image, audio or video.
 
-    Each document is a moment: `page_content` is a sentence, `metadata` is the moment itself (`video_id`, `uri`,
-    `camera`, `start`, `end`, `score`, `anomaly_score`, `matched`, …; seconds from the start of the video), `id` is the
-    moment's id.
+    Each document is a moment. `page_content` is a sentence about it. `metadata` has the fields of `Moment` (`video_id`,
+    `uri`, `camera`, `start`, `end`, `score`, `anomaly_score`, `matched`, …), with times in seconds from the start of
+    the video. `id` is the id of the moment.
 
-    `invoke(text, image=…, audio=…, video=…)` asks with more than words, or without them where the text is empty. Every
-    field but `index` can be given for one call as well: `invoke(text, k=20, min_score=2.0)`. Asynchronous calls run in
-    a worker thread. `model_dump(mode="json")` is the configuration without the live parts, `index` and `rerank`;
+    `invoke(text, image=…, audio=…, video=…)` combines modalities; the text may be empty. Every field except `index` can
+    be overridden in a call: `invoke(text, k=20, min_score=2.0)`. Asynchronous calls run in a worker thread.
+    `model_dump(mode="json")` returns the configuration without `index` and `rerank`.
     `AnomalyRetriever(index=…, **configuration)` restores it.
 
+    Example:
+        retriever = AnomalyRetriever(index=index, k=3)
+        documents = retriever.invoke("a man smashes a window")
+
     Raises (when called):
-        InvalidInputError: nothing is asked for, or an option does not exist or makes no sense.
-        UnsupportedModalityError: the suite of the index cannot embed what is asked.
+        InvalidInputError: the query is empty, or an option is unknown or invalid.
+        UnsupportedModalityError: the suite of the index does not support a modality of the query.
         StoreError: the store failed.
     """
 
@@ -40,21 +44,21 @@ class AnomalyRetriever(BaseRetriever):
 
     index: VideoIndex = Field(exclude=True)
     k: int = Field(default=5, ge=1)
-    """So many documents."""
+    """Maximum number of documents."""
     filter: Filter | None = None
-    """What the moments must satisfy."""
+    """Conditions on the moments."""
     min_anomaly: float | None = Field(default=None, ge=0, le=1)
-    """Only moments with at least this anomaly score; counts together with the filter's own."""
+    """Minimum anomaly score, in addition to the filter."""
     min_score: float | None = None
-    """Only moments with at least this score, in deviations above unrelated footage."""
+    """Minimum score (z-score)."""
     group_by: GroupBy = "moment"
-    """"video" returns the best moment of each video only."""
+    """"video" returns only the best moment of each video."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """Per space, what its scores count against those of the others; 1 where nothing is said."""
+    """Weight of the scores of each space; default 1."""
     thumbnails: bool = False
-    """Make an image of each moment; `metadata["thumbnail"]` is its path, else null."""
+    """Create a thumbnail of each moment; `metadata["thumbnail"]` is its path."""
     rerank: Reranker | None = Field(default=None, exclude=True)
-    """Gets the query and several times k moments, best first; its order is that of the documents."""
+    """Gets the query and several times k moments, best first, and returns them in the final order."""
 
     def _get_relevant_documents(
         self,
@@ -67,18 +71,18 @@ class AnomalyRetriever(BaseRetriever):
         **options: Any,
     ) -> list[Document]:
         try:
-            asked = Query(text=query or None, image=image, audio=audio, video=video)
+            typed_query = Query(text=query or None, image=image, audio=audio, video=video)
             call = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | options)
         except ValidationError as error:
             reason = "; ".join(map(str, field_errors(error)))
             raise InvalidInputError(
-                "the retriever cannot answer this call", why=reason, fix="see the fields of AnomalyRetriever"
+                "the call of the retriever is invalid", why=reason, fix="see the fields of AnomalyRetriever"
             ) from error
         moments = search(
             call.index,
-            asked,
+            typed_query,
             k=call.k,
-            filter=_both(call.filter, call.min_anomaly),
+            filter=_with_min_anomaly(call.filter, call.min_anomaly),
             min_score=call.min_score,
             group_by=call.group_by,
             weights=call.weights,
@@ -95,12 +99,12 @@ class AnomalyRetriever(BaseRetriever):
         )
 
 
-def _both(wanted: Filter | None, min_anomaly: float | None) -> Filter | None:
+def _with_min_anomaly(filter: Filter | None, min_anomaly: float | None) -> Filter | None:  # noqa: A002
     if min_anomaly is None:
-        return wanted
-    wanted = wanted or Filter()
-    return wanted.model_copy(update={"min_anomaly": max(min_anomaly, wanted.min_anomaly or 0.0)})
+        return filter
+    filter = filter or Filter()  # noqa: A001
+    return filter.model_copy(update={"min_anomaly": max(min_anomaly, filter.min_anomaly or 0.0)})
 
 
 def _document(moment: Moment) -> Document:
-    return Document(id=moment.id, page_content=describe(moment), metadata=moment.model_dump(mode="json"))
+    return Document(id=moment.id, page_content=describe_moment(moment), metadata=moment.model_dump(mode="json"))

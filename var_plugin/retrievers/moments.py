@@ -1,4 +1,4 @@
-"""From scored segments to moments: anchored at a peak, grown while the score stays near it, the rest suppressed."""
+"""Join scored segments into moments: anchored at a peak, grown while the score stays near it, without overlaps."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import Hit
 from var_plugin.types import Moment
 
-# Spans that are this near touch; times are stored in milliseconds.
-_TOUCHING_SECONDS = 0.05
+# Spans with a gap up to this length count as adjacent. Times are stored in milliseconds.
+_MAX_GAP_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A segment with its calibrated score per space."""
+    """A segment with its z-score per space."""
 
     hit: Hit
     matched: dict[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-    """What a space's score counts; 1 where nothing is said."""
+    """Weight of the score of each space; default 1."""
 
     score: float = field(init=False)
-    """The best calibrated score, each counted by the weight of its space."""
+    """The highest weighted z-score."""
 
     def __post_init__(self) -> None:
         scores = [self.weights.get(space, 1.0) * score for space, score in self.matched.items()]
@@ -44,104 +44,113 @@ class Peak:
     start: float
     end: float
     anomaly: float
-    """The highest anomaly score within."""
+    """The highest anomaly score in the span."""
     matched: dict[str, float] = field(default_factory=dict)
-    """Per space, the best calibrated score within."""
+    """The highest z-score in the span, per space."""
 
 
 def is_below_threshold(moment: Moment) -> bool:
-    """Tell whether a moment is too unsure to be called a match, where that is known."""
+    """Return whether the confidence of a moment is known and below the setting `min_confidence`."""
     return moment.confidence is not None and moment.confidence < settings().min_confidence
 
 
 def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
-    """Return the segment of the highest anomaly score among those that touch a span, in seconds, or None."""
-    inside = [segment for segment in segments if segment.start < end and segment.end > start]
-    return max(inside, key=lambda segment: segment.anomaly, default=None)
+    """Return the segment with the highest anomaly score that overlaps a span in seconds, or None."""
+    overlapping = [segment for segment in segments if segment.start < end and segment.end > start]
+    return max(overlapping, key=lambda segment: segment.anomaly, default=None)
 
 
 def moment_id(video_id: str, start: float, end: float) -> str:
-    """Return the id of the span of a video, in seconds, by which it can be asked for again."""
+    """Return the id of a span of a video, in seconds. `parse_moment_id` is the inverse."""
     return f"{video_id}-{round(start * 1000)}-{round(end * 1000)}"
 
 
 def parse_moment_id(text: str) -> tuple[str, float, float]:
-    """Return the video and the span, in seconds, that a moment's id stands for.
+    """Return the video id and the span, in seconds, of the id of a moment.
 
     Raises:
-        InvalidInputError: it is no such id.
+        InvalidInputError: the text is not the id of a moment.
     """
-    found = re.fullmatch(r"(.+)-(\d{1,12})-(\d{1,12})", text)
-    if not found or int(found[2]) >= int(found[3]):
-        raise InvalidInputError(f"'{text[:100]}' is not the id of a moment", fix="take one from a search")
-    return found[1], int(found[2]) / 1000, int(found[3]) / 1000
+    match = re.fullmatch(r"(.+)-(\d{1,12})-(\d{1,12})", text)
+    if not match or int(match[2]) >= int(match[3]):
+        raise InvalidInputError(f"'{text[:100]}' is not the id of a moment", fix="use an id from a search")
+    return match[1], int(match[2]) / 1000, int(match[3]) / 1000
 
 
-def find_peaks(segments: Iterable[Scored], *, share: float, longest: float) -> Iterator[Peak]:
-    """Group the segments of each video into spans that do not touch each other, best first, as far as asked for.
+def find_peaks(segments: Iterable[Scored], *, score_ratio: float, max_seconds: float) -> Iterator[Peak]:
+    """Group the segments of each video into spans that do not touch each other. Yield them lazily, best first.
 
     Args:
-        segments: of any number of videos, in any order.
-        share: a neighbour joins while its score is at least this share of the peak's.
-        longest: seconds that a span of several segments may last.
+        segments: segments of any number of videos, in any order.
+        score_ratio: a neighbour joins if its score is at least this ratio of the score of the peak.
+        max_seconds: maximum length of a span of several segments.
     """
     by_video: dict[str, list[Scored]] = defaultdict(list)
     for segment in segments:
         by_video[segment.hit.video_id].append(segment)
-    return merge(*(_peaks_of_one(candidates, share, longest) for candidates in by_video.values()), key=_rank)
+    return merge(
+        *(_peaks_of_video(candidates, score_ratio, max_seconds) for candidates in by_video.values()), key=_rank
+    )
 
 
 def best_of_each_video(peaks: Iterable[Peak]) -> Iterator[Peak]:
-    """Yield the first peak of each video, in the order given."""
-    seen: set[str] = set()
+    """Yield the first peak of each video, in the given order."""
+    video_ids: set[str] = set()
     for peak in peaks:
-        if peak.best.hit.video_id not in seen:
-            seen.add(peak.best.hit.video_id)
+        if peak.best.hit.video_id not in video_ids:
+            video_ids.add(peak.best.hit.video_id)
             yield peak
 
 
-def choose(peaks: Iterable[Peak], k: int, *, per_video: int) -> list[Peak]:
-    """Return the best k of peaks that come best first: at most `per_video` of each video while others wait."""
-    taken: list[Peak] = []
-    passed_over: list[Peak] = []
+def select_peaks(peaks: Iterable[Peak], k: int, *, per_video: int) -> list[Peak]:
+    """Return the best k peaks, with at most `per_video` per video while other videos have peaks.
+
+    Args:
+        peaks: peaks, best first.
+        k: maximum number of peaks.
+        per_video: limit per video. Peaks above it fill places that remain.
+    """
+    selected: list[Peak] = []
+    surplus: list[Peak] = []
     counts: Counter[str] = Counter()
     for peak in peaks:
         counts[peak.best.hit.video_id] += 1
-        (taken if counts[peak.best.hit.video_id] <= per_video else passed_over).append(peak)
-        if len(taken) == k:
+        (selected if counts[peak.best.hit.video_id] <= per_video else surplus).append(peak)
+        if len(selected) == k:
             break
-    return sorted([*taken, *passed_over[: k - len(taken)]], key=_rank)
+    return sorted([*selected, *surplus[: k - len(selected)]], key=_rank)
 
 
-def _peaks_of_one(candidates: list[Scored], share: float, longest: float) -> Iterator[Peak]:
-    left = sorted(candidates, key=lambda s: (-s.score, s.hit.start))
-    while left:
-        peak = _grow(left, share, longest)
+def _peaks_of_video(candidates: list[Scored], score_ratio: float, max_seconds: float) -> Iterator[Peak]:
+    remaining = sorted(candidates, key=lambda s: (-s.score, s.hit.start))
+    while remaining:
+        peak = _grow(remaining, score_ratio, max_seconds)
         yield peak
-        left = [s for s in left if not _touches(s.hit, peak.start, peak.end)]
+        remaining = [s for s in remaining if not _touches(s.hit, peak.start, peak.end)]
 
 
-def _grow(ranked: Sequence[Scored], share: float, longest: float) -> Peak:
+def _grow(ranked: Sequence[Scored], score_ratio: float, max_seconds: float) -> Peak:
+    """Extend the best segment by adjacent segments with a similar score."""
     best = ranked[0]
     start, end, anomaly = best.hit.start, best.hit.end, best.hit.anomaly
-    # A peak below the background has no slope to follow.
-    least = share * best.score if best.score > 0 else math.inf
-    joining = list(takewhile(lambda segment: segment.score >= least, ranked[1:]))
-    grown = True
-    while grown:
-        grown = False
+    # A peak with a negative z-score is not extended.
+    min_score = score_ratio * best.score if best.score > 0 else math.inf
+    joining = list(takewhile(lambda segment: segment.score >= min_score, ranked[1:]))
+    has_grown = True
+    while has_grown:
+        has_grown = False
         for segment in joining:
             if not _touches(segment.hit, start, end):
                 continue
             new_start, new_end = min(start, segment.hit.start), max(end, segment.hit.end)
-            if (new_start, new_end) != (start, end) and new_end - new_start <= longest:
-                start, end, anomaly, grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
+            if (new_start, new_end) != (start, end) and new_end - new_start <= max_seconds:
+                start, end, anomaly, has_grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
                 break
     return Peak(best, start, end, anomaly, _best_per_space(ranked, start, end))
 
 
 def _best_per_space(segments: Iterable[Scored], start: float, end: float) -> dict[str, float]:
-    """Segments of several spaces share a span without having the same bounds."""
+    """Return the highest z-score per space in a span. Segments of several spaces can have different bounds."""
     best: dict[str, float] = {}
     for segment in segments:
         if segment.hit.start < end and segment.hit.end > start:
@@ -151,7 +160,7 @@ def _best_per_space(segments: Iterable[Scored], start: float, end: float) -> dic
 
 
 def _touches(hit: Hit, start: float, end: float) -> bool:
-    return hit.start <= end + _TOUCHING_SECONDS and hit.end >= start - _TOUCHING_SECONDS
+    return hit.start <= end + _MAX_GAP_SECONDS and hit.end >= start - _MAX_GAP_SECONDS
 
 
 def _rank(peak: Peak) -> tuple[float, str, float]:

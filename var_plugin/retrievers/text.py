@@ -1,7 +1,7 @@
-"""Words for language models: what the index knows about a moment, as text that holds data and nothing else.
+"""Text about moments for language models and people.
 
-Camera and file names come from whoever owns the footage. They are quoted, shortened and stripped of everything that a
-chat window would render as a link or an image, so that they read as the data they are.
+Camera and file names are untrusted: they come from the owner of the footage or of a memory card. They are quoted,
+shortened and stripped of everything that a chat window would render as a link or an image.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _MARKUP = re.compile(r'[\[\]<>`"\\]|://|www\.', re.IGNORECASE)
 
 
 def sanitize_name(name: str) -> str:
-    """Return a name as inert text of at most 80 characters: no control characters, no markup, no address."""
+    """Return a name without control characters, markup and URLs, shortened to 80 characters."""
     visible = "".join(" " if unicodedata.category(letter) in _INVISIBLE else letter for letter in name)
     inert = " ".join(_MARKUP.sub("_", visible).split())
     return inert if len(inert) <= MAX_NAME_LENGTH else f"{inert[: MAX_NAME_LENGTH - 1]}…"
 
 
-def quoted(name: str) -> str:
-    """Return a name as data within a sentence."""
+def quote_name(name: str) -> str:
+    """Return a sanitized name in quotation marks."""
     return f'"{sanitize_name(name)}"'
 
 
-def clock(time: datetime) -> str:
-    """Return a clock time to the second, with its zone."""
+def format_clock(time: datetime) -> str:
+    """Return a clock time with seconds and time zone."""
     return f"{time:%Y-%m-%d %H:%M:%S %Z}"
 
 
-def describe(moment: Moment) -> str:
-    """Return one sentence on a moment, for a language model or a person."""
-    recorded = f", recorded {clock(moment.recorded_at)}" if moment.recorded_at else ""
+def describe_moment(moment: Moment) -> str:
+    """Return one sentence about a moment."""
+    recorded = f", recorded {format_clock(moment.recorded_at)}" if moment.recorded_at else ""
     spaces = " and ".join(f"{space} ({score:.1f})" for space, score in sorted(moment.matched.items()))
     return (
-        f"Camera {quoted(moment.camera)}{recorded}: from {moment.start:.1f} s to {moment.end:.1f} s of "
-        f"{quoted(Path(moment.uri).name)}, best at {moment.peak:.1f} s. Matched by {spaces}; score {moment.score:.2f} "
-        f"(deviations above unrelated footage), anomaly score {moment.anomaly_score:.2f}."
+        f"Camera {quote_name(moment.camera)}{recorded}: from {moment.start:.1f} s to {moment.end:.1f} s of "
+        f"{quote_name(Path(moment.uri).name)}, best at {moment.peak:.1f} s. Matched by {spaces}; "
+        f"score {moment.score:.2f} (standard deviations above unrelated footage), anomaly score {moment.anomaly_score:.2f}."
     )

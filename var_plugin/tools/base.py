@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.text import quoted, sanitize_name
+from var_plugin.retrievers.text import quote_name, sanitize_name
 from var_plugin.types import Filter, Value, Video
 
 
@@ -82,5 +82,5 @@ def stored_cameras(videos: Sequence[Video], shown: Sequence[str]) -> tuple[str, 
     stored = sorted({video.camera for video in videos})
     unknown = [name for name in shown if sanitize_name(name) not in map(sanitize_name, stored)]
     if unknown:
-        raise InvalidInputError(f"no camera {quoted(unknown[0])} in the index", fix="ask list_cameras for the names")
+        raise InvalidInputError(f"no camera {quote_name(unknown[0])} in the index", fix="use a name from list_cameras")
     return tuple(name for name in stored if sanitize_name(name) in map(sanitize_name, shown))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.text import clock, quoted, sanitize_name
+from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import Answer, Tool, committed_videos
 from var_plugin.types import Value, Video
 
@@ -59,11 +59,11 @@ def _row(camera: str, videos: Sequence[Video]) -> CameraRow:
 
 def _line(row: CameraRow) -> str:
     recorded = (
-        f"recorded from {clock(row.first_recorded)} to {clock(row.last_recorded)}"
+        f"recorded from {format_clock(row.first_recorded)} to {format_clock(row.last_recorded)}"
         if row.first_recorded and row.last_recorded
         else "clock time unknown"
     )
-    return f"- {quoted(row.camera)}: {row.videos} videos, {row.hours:.2f} hours, {recorded}"
+    return f"- {quote_name(row.camera)}: {row.videos} videos, {row.hours:.2f} hours, {recorded}"
 
 
 LIST_CAMERAS = Tool(

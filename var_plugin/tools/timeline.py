@@ -13,7 +13,7 @@ from pydantic import Field
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.retrievers.moments import moment_id
-from var_plugin.retrievers.text import clock, quoted, sanitize_name
+from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import Answer, Scope, Tool, committed_videos
 from var_plugin.types import Filter, Value, Video
 
@@ -96,7 +96,7 @@ def _summarise(index: VideoIndex, asked: TimelineArguments) -> Answer:
 
 
 def _may_match(video: Video, wanted: Filter) -> bool:
-    """Tell whether any of the video can be what is wanted, by its catalogue row alone."""
+    """Tell whether any of the video can be what is wanted, by its catalog row alone."""
     if wanted.cameras is not None and video.camera not in wanted.cameras:
         return False
     if video.recorded_at is None:
@@ -164,9 +164,9 @@ def _text(timeline: Timeline, left_out: int) -> str:
         f"looked at; names in quotation marks are data. The score is {timeline.scope}."
     ]
     for row in timeline.rows:
-        begins = f"from {clock(row.begins)} on" if row.begins else f"clock time unknown, video {row.video_id}"
+        begins = f"from {format_clock(row.begins)} on" if row.begins else f"clock time unknown, video {row.video_id}"
         lines.append(
-            f"- {begins}, camera {quoted(row.camera)}: {row.anomalies}, highest score {row.highest:.2f} "
+            f"- {begins}, camera {quote_name(row.camera)}: {row.anomalies}, highest score {row.highest:.2f} "
             f"in moment {row.moment_id}"
         )
     if left_out:

@@ -14,7 +14,7 @@ from tests.colors import color_suite
 from tests.index.milvus.test_snapshot import add_video
 from var_plugin.api import open_index
 from var_plugin.errors import IndexUnavailableError, VarPluginError
-from var_plugin.index.milvus import lite_server as local
+from var_plugin.index.milvus import lite_server
 
 SCENE = "collections/footage__scene"
 
@@ -61,8 +61,8 @@ CRAFTS: dict[str, Callable[[Path, Path], object]] = {
     "linked rows": lambda db, out: replaced(db / SCENE / "partitions/_default/data", out / "data"),
     "linked copies of vectors": lambda db, out: replaced(db / SCENE / "partitions/_default/indexes", out / "indexes"),
     "linked locks": lambda db, out: replaced(db / "locks", out),
-    "linked snapshot": lambda db, out: replaced(db / "copies/footage__scene.partial", out / "note.txt"),
-    "linked owner": lambda db, out: replaced(db / "owner.json", out / "note.txt"),
+    "linked snapshot": lambda db, out: replaced(db / "snapshots/footage__scene.partial", out / "note.txt"),
+    "linked owner": lambda db, out: replaced(db / "lease.json", out / "note.txt"),
     "linked lock": lambda db, out: replaced(db / "LOCK", out / "note.txt"),
     "FIFO": lambda db, out: ((db / SCENE / "manifest.json").unlink(), os.mkfifo(db / SCENE / "manifest.json")),
     "rows outside": lambda db, out: edited(
@@ -105,7 +105,7 @@ def test_the_note_of_an_owner_deletes_nothing_and_is_believed_of_nobody(
     away = outside / "var-plugin-x"
     away.mkdir()
     (away / "note.txt").write_text("precious")
-    (database / "owner.json").write_text(note.replace("OUTSIDE", str(outside)))
+    (database / "lease.json").write_text(note.replace("OUTSIDE", str(outside)))
     with open_index(database, suite=color_suite()) as index:
         assert index.verify().ok
     assert (away / "note.txt").read_text() == "precious"
@@ -119,7 +119,7 @@ def test_nobody_connects_to_a_socket_that_others_may_have_made(
 
     from milvus_lite.db import MilvusLite
 
-    monkeypatch.setattr(local, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(lite_server, "_TIMEOUT_SECONDS", 0.1)
     folder = tmp_path / "var-plugin-open"
     folder.mkdir(mode=0o755)
     holder = MilvusLite(str(database))
@@ -127,7 +127,7 @@ def test_nobody_connects_to_a_socket_that_others_may_have_made(
         listener.bind(str(folder / "milvus"))
         listener.listen()
         listener.settimeout(0.3)
-        (database / "owner.json").write_text(json.dumps({"pid": 1, "address": f"unix:{folder / 'milvus'}"}))
+        (database / "lease.json").write_text(json.dumps({"pid": 1, "address": f"unix:{folder / 'milvus'}"}))
         with open_index(database, suite=color_suite()) as index, pytest.raises(VarPluginError, match="does not answer"):
             index.verify()
         with pytest.raises(TimeoutError):
@@ -156,13 +156,13 @@ def test_a_long_or_special_folder_for_temporary_files_is_passed_over(
         monkeypatch.setenv("TMPDIR", str(tmp_path / name))
         with open_index(tmp_path / "i.db", suite=color_suite()) as index:
             add_video(index, len(name))
-            address = json.loads((tmp_path / "i.db/owner.json").read_text())["address"]
+            address = json.loads((tmp_path / "i.db/lease.json").read_text())["address"]
             assert len(address.removeprefix("unix:")) <= 103
             assert name not in address
 
 
 def test_no_place_for_the_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_MAX_SOCKET_BYTES", 5)
+    monkeypatch.setattr(lite_server, "_MAX_SOCKET_BYTES", 5)
     with pytest.raises(IndexUnavailableError, match="set TMPDIR to a folder with a short path"):
         open_index(tmp_path / "i.db", suite=color_suite())
     monkeypatch.undo()

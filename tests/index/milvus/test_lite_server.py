@@ -4,7 +4,7 @@ import pyarrow as pa
 from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 from milvus_lite.storage.memtable import MemTable
 
-from var_plugin.index.milvus.lite_server import flush_in_arrow
+from var_plugin.index.milvus.lite_server import patch_flush
 
 
 def test_rows_are_brought_to_disk_as_they_were_given() -> None:
@@ -13,7 +13,7 @@ def test_rows_are_brought_to_disk_as_they_were_given() -> None:
         FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=64),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=2),
     ]
-    flush_in_arrow()
+    patch_flush()
     assert "_build_data_table" in MemTable.flush.__code__.co_names, "this version brings rows to disk by other means"
     table = MemTable(CollectionSchema(fields))
     written = [{"a": [0.5, 1.5], "b": [2.5, 3.5]}, {"b": [4.5, 5.5], "c": [6.5, 7.5]}]

@@ -61,11 +61,11 @@ def test_a_server_is_asked_for_more_behind_a_question_mark() -> None:
 
 @pytest.mark.parametrize("option", ["indx=HNSW", "index=NOT_AN_INDEX", "replicas=0", "timeout=soon", "partitions="])
 def test_options_that_there_are_not_are_refused(option: str) -> None:
-    with pytest.raises(IndexUnavailableError, match=r"an option .* cannot be used"):
+    with pytest.raises(IndexUnavailableError, match="has an invalid option"):
         milvus_uri(f"http://localhost:19530?{option}")
 
 
 def test_milvus_lite_has_no_options(tmp_path: Path) -> None:
-    with pytest.raises(IndexUnavailableError, match="asks for index, replicas"):
+    with pytest.raises(IndexUnavailableError, match="has the options index, replicas"):
         milvus_uri(f"{tmp_path}/a.db?index=HNSW&replicas=2")
     assert milvus_uri(tmp_path / "what?.db") == str(tmp_path / "what?.db")

@@ -23,10 +23,15 @@ from var_plugin.api import Index, open_index
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import conditions, expression, stored_metadata
-from var_plugin.index.milvus import snapshot as columns
-from var_plugin.index.milvus import snapshot as copies
-from var_plugin.index.milvus import snapshot as lite_files
+from var_plugin.index.milvus import snapshot
 from var_plugin.index.milvus.client import Reader, Store
+from var_plugin.index.milvus.snapshot import (
+    Column,
+    TextColumn,
+    collection_state,
+    read_snapshot,
+    write_snapshot,
+)
 from var_plugin.index.rows import HIT_FIELDS
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.types import Filter, Segment
@@ -158,21 +163,21 @@ def test_searching_does_not_open_milvus_lite(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         assert index.search("red") == expected
         assert index.segments(expected[0].video_id)
-        assert not (tmp_path / "a.db/owner.json").exists(), "nobody owns the database"
+        assert not (tmp_path / "a.db/lease.json").exists(), "nobody owns the database"
         add_video(index, 7)
-        assert (tmp_path / "a.db/owner.json").exists()
+        assert (tmp_path / "a.db/lease.json").exists()
         assert len(found(index)) == 4
 
 
 def test_an_index_without_copies_gets_them_at_its_first_search(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
-    shutil.rmtree(tmp_path / "a.db/copies")
+    shutil.rmtree(tmp_path / "a.db/snapshots")
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         assert len(found(index)) == 1
-    assert {file.name for file in (tmp_path / "a.db/copies").glob("*.columns")} == {
-        "footage__scene.columns",
-        "footage__videos.columns",
+    assert {file.name for file in (tmp_path / "a.db/snapshots").glob("*.snapshot")} == {
+        "footage__scene.snapshot",
+        "footage__videos.snapshot",
     }
 
 
@@ -205,18 +210,18 @@ def test_one_video_does_not_hide_the_others(tmp_path: Path) -> None:
 
 
 def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
-    folder, other = tmp_path / "a.db/copies", tmp_path / "other.db/copies"
+    folder, other = tmp_path / "a.db/snapshots", tmp_path / "other.db/snapshots"
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
         index.search("red")
-        older = {file.name: file.read_bytes() for file in folder.glob("*.columns")}
+        older = {file.name: file.read_bytes() for file in folder.glob("*.snapshot")}
         add_video(index, 2)
         expected = found(index)
     assert expected == {f"{number:016x}" for number in (1, 2)}
     with open_index(tmp_path / "other.db", suite=color_suite()) as index:
         for number in (3, 4):
             add_video(index, number)
-    whole = {file.name: file.read_bytes() for file in folder.glob("*.columns")}
+    whole = {file.name: file.read_bytes() for file in folder.glob("*.snapshot")}
     assert len(whole) == len(older) == 2
 
     def one_bit(content: bytes) -> bytes:
@@ -234,7 +239,7 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
             (folder / name).write_bytes(content)
         with open_index(tmp_path / "a.db", suite=color_suite()) as index:
             assert found(index) == expected
-        assert {file.name: file.read_bytes() for file in folder.glob("*.columns")} == whole
+        assert {file.name: file.read_bytes() for file in folder.glob("*.snapshot")} == whole
 
 
 @pytest.mark.parametrize("field", ["camera", "vector", "gone"])
@@ -245,17 +250,20 @@ def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
     database = tmp_path / "a.db"
     with open_index(database, suite=color_suite()) as index:
         add_video(index, 1)
-    path, state = database / "copies/footage__scene.columns", lite_files.state(database / "collections/footage__scene")
+    path, state = (
+        database / "snapshots/footage__scene.snapshot",
+        collection_state(database / "collections/footage__scene"),
+    )
     assert state is not None
-    held = columns.read(path, state.fingerprint)
+    held = read_snapshot(path, state.fingerprint)
     assert held is not None
     if field == "gone":
         del held["anomaly"]
-    elif isinstance(texts := held["camera"], columns.TextColumn) and field == "camera":
-        held["camera"] = columns.TextColumn(texts.places + np.int32(1_000), texts._distinct)
+    elif isinstance(texts := held["camera"], TextColumn) and field == "camera":
+        held["camera"] = TextColumn(texts.codes + np.int32(1_000), texts.encoded)
     else:
         held["vector"] = np.zeros((4, 7), np.float32)
-    columns.write(path, held, state.fingerprint)
+    write_snapshot(path, held, state.fingerprint)
     for damaged in (True, False):
         caplog.clear()
         with open_index(database, suite=color_suite()) as index:
@@ -264,20 +272,20 @@ def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
 
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "a.columns"
+    path = tmp_path / "a.snapshot"
     held = {
         "start_ms": np.arange(20),
-        "video_id": columns.TextColumn(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1")),
+        "video_id": TextColumn(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1")),
     }
-    columns.write(path, held, "state")
+    write_snapshot(path, held, "state")
     content = path.read_bytes()
-    whole = columns.read(path, "state")
+    whole = read_snapshot(path, "state")
     assert whole is not None
     assert isinstance(whole["start_ms"], np.ndarray)
     assert whole["start_ms"].tolist() == list(range(20))
-    assert columns.read(path, "another state") is None
+    assert read_snapshot(path, "another state") is None
 
-    def same(read: dict[str, columns.Column] | None, whole: dict[str, columns.Column]) -> bool:
+    def same(read: dict[str, Column] | None, whole: dict[str, Column]) -> bool:
         return read is None or all(
             np.array_equal(getattr(read[name], "places", read[name]), getattr(whole[name], "places", whole[name]))
             for name in whole
@@ -288,18 +296,18 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
         changed[place] ^= 1 << place % 8
         path.write_bytes(changed)
         # The bytes between the columns, which align them, mean nothing.
-        assert same(columns.read(path, "state"), whole)
+        assert same(read_snapshot(path, "state"), whole)
         path.write_bytes(content[:place])
-        assert same(columns.read(path, "state"), whole)
+        assert same(read_snapshot(path, "state"), whole)
 
 
 def test_whoever_is_killed_while_copying_leaves_nothing_wrong(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
-    shutil.rmtree(tmp_path / "a.db/copies")
+    shutil.rmtree(tmp_path / "a.db/snapshots")
     script = """
 import os, signal, sys
-from var_plugin.index.milvus import snapshot as columns
+from var_plugin.index.milvus import snapshot
 from tests.colors import color_suite
 from var_plugin.api import open_index
 class Dying:
@@ -310,17 +318,17 @@ class Dying:
     def write(self, content):
         self.file.write(content); self.file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
-created = columns.create_private_file
-columns.create_private_file = lambda path: Dying(created(path))
+created = snapshot.create_private_file
+snapshot.create_private_file = lambda path: Dying(created(path))
 open_index(sys.argv[1], suite=color_suite()).search("red")
 """
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.db")], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert list((tmp_path / "a.db/copies").glob("*.partial"))
-    assert not list((tmp_path / "a.db/copies").glob("*.columns"))
+    assert list((tmp_path / "a.db/snapshots").glob("*.partial"))
+    assert not list((tmp_path / "a.db/snapshots").glob("*.snapshot"))
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         assert len(found(index)) == 1
-    assert not list((tmp_path / "a.db/copies").glob("*.partial"))
+    assert not list((tmp_path / "a.db/snapshots").glob("*.partial"))
 
 
 def test_rows_that_only_the_log_holds_are_answered_by_the_store(tmp_path: Path) -> None:
@@ -347,7 +355,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(snapshot, "_MIN_LARGE_BYTES", 0)
     store = Store(tmp_path / "a.db")
     ensure(store, "rows")
     store.write("rows", [made_row(1)])
@@ -356,7 +364,7 @@ def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch:
     store.snapshots.refresh("rows")
     assert store.snapshots.find("rows") is None
     assert Reader(store).count("rows") == 1
-    monkeypatch.setattr(copies, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "_MIN_IDLE_SECONDS", 0.0)
     store.snapshots.refresh("rows")
     assert store.snapshots.find("rows") is not None
     store.close()
@@ -364,20 +372,20 @@ def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch:
 
 def test_a_copy_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
-        (tmp_path / "a.db/copies").write_text("in the way")
+        (tmp_path / "a.db/snapshots").write_text("in the way")
         add_video(index, 1)
         assert len(found(index)) == 1
         assert index._store.snapshots
         assert index._store.snapshots.find("footage__scene") is not None
-    assert (tmp_path / "a.db/copies").read_text() == "in the way"
+    assert (tmp_path / "a.db/snapshots").read_text() == "in the way"
 
 
 def test_an_unknown_form_of_the_files_is_left_to_milvus_lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lite_files, "FORMAT", lite_files.FORMAT + 1)
+    monkeypatch.setattr(snapshot, "MANIFEST_FORMAT", snapshot.MANIFEST_FORMAT + 1)
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
         assert len(found(index)) == 1
-    assert not (tmp_path / "a.db/copies").exists()
+    assert not (tmp_path / "a.db/snapshots").exists()
 
 
 def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:

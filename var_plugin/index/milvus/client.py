@@ -1,9 +1,8 @@
-"""The vector store: the few operations used here, with Milvus' differences and failures handled in one place.
+"""The vector store: a few operations on Milvus Lite or a Milvus server.
 
-A local one is opened at the first operation that needs it; what `snapshots` can answer (see `reader.py`) does not.
-
-Every operation may be repeated without harm, so each but `scan` is repeated when the process that owned Milvus Lite has
-ended and another one, perhaps this, has taken over.
+Differences and failures of the two are handled here. A local store connects at the first operation that a snapshot
+cannot answer (see `Reader`). Every operation but `scan` is idempotent and is repeated when the process that serves
+Milvus Lite has exited and another one, perhaps this one, has replaced it.
 """
 
 from __future__ import annotations
@@ -33,30 +32,41 @@ if TYPE_CHECKING:
 
     from var_plugin.index.milvus.lite_server import LiteClient
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-_WRITE_ROWS = 500
+_WRITE_BATCH = 500
 _PAGE_ROWS = 1_000
-# Milvus' own limit on what one search returns.
 MAX_HITS = 16_384
+"""Maximum number of rows that one search of Milvus returns."""
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """How a server stores a collection."""
+
+    index_type: str = "FLAT"
+    partitioned: bool = False
+    """True if rows are partitioned by camera."""
 
 
 class Store:
-    """A connection to Milvus Lite or to a Milvus server; its methods may be called from several threads.
+    """A connection to Milvus Lite or to a Milvus server. Methods may be called from several threads.
 
     Args:
-        location: a path or a URI, as `milvus_uri`.
-        token: what the server asks for, `user:password` or an API key.
+        location: a path or a URI, see `milvus_uri`.
+        token: `user:password` or an API key of the server.
 
     Raises:
-        IndexUnavailableError: it cannot be opened; where it is local, that shows at the first operation.
+        IndexUnavailableError: the store cannot be opened. A local store is opened at the first operation.
     """
 
     def __init__(self, location: str | Path, *, token: str = "") -> None:
         self.uri = milvus_uri(location)
         self.options = None if is_local(self.uri) else MilvusOptions.of(self.uri)
-        """What the server is asked for; None for Milvus Lite, which has no options."""
-        self._kept: dict[str, CollectionInfo] = {}
+        """Options of the server; None for Milvus Lite."""
+        self._collections: dict[str, CollectionInfo] = {}
         if is_local(self.uri):
             check_local(Path(self.uri))
         self.snapshots = SnapshotCache(Path(self.uri)) if is_local(self.uri) else None
@@ -64,44 +74,44 @@ class Store:
         self._loaded: set[str] = set()
         self._written: set[str] = set()
         self._connecting = threading.Lock()
-        self._link: LiteClient | None = None
+        self._lite: LiteClient | None = None
         self._client: MilvusClient | None = None
         if not is_local(self.uri):
             self._connected()
 
     def close(self) -> None:
-        """Close the connection and, as the owner of Milvus Lite, hand the database over to other processes."""
+        """Close the connection. If this process serves Milvus Lite, release the database to other processes."""
         if self._client:
             self._client.close()
-        if self._link:
-            self._link.close()
+        if self._lite:
+            self._lite.close()
         if self.snapshots:
             for collection in self._written:
                 self.snapshots.refresh(collection, force=True)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Keep other threads, and with Milvus Lite other processes, out of the blocks with the same key.
+        """Hold a lock on a key against other threads and, with Milvus Lite, against other processes.
 
-        Kept with a lock of the operating system, which ends with the process. Milvus servers offer nothing like it:
-        there, no two processes should work on the same key.
+        It is a file lock that ends with the process. Milvus servers have no locks: do not let two processes work on
+        the same key there.
         """
         if not is_local(self.uri):
             yield
             return
-        # A handful of files serves all keys; two keys that share one only wait a little for each other.
-        lock = Path(self.uri) / "locks" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:2]
-        with ExitStack() as held:
+        # 256 files serve all keys. Two keys that share a file wait for each other.
+        path = Path(self.uri) / "locks" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:2]
+        with ExitStack() as stack:
             try:
-                lock.parent.mkdir(mode=0o700, exist_ok=True)
-                held.enter_context(exclusive_lock(lock))
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                stack.enter_context(exclusive_lock(path))
             except OSError as error:
-                raise _failure("lock", str(lock), error) from error
+                raise _failure("lock", str(path), error) from error
             yield
 
     def has(self, collection: str) -> bool:
-        """Tell whether the collection exists."""
-        return self._do("look up", collection, lambda client: bool(client.has_collection(collection)))
+        """Return whether a collection exists."""
+        return self._run("look up", collection, lambda client: bool(client.has_collection(collection)))
 
     def ensure(
         self,
@@ -112,117 +122,125 @@ class Store:
         metric: str,
         options: MilvusOptions | None = None,
     ) -> None:
-        """Make a collection, or what is missing of it, and load it for searching.
+        """Create a collection and its index if missing, and load it for searching.
 
-        Without options its index is FLAT: exact, and filters make it faster. On Milvus Lite a filtered HNSW loses most
-        of its hits. What was made with other options stays as it is, which is logged.
+        Without options the index is FLAT: exact, and faster with a filter. On Milvus Lite a filtered HNSW index loses
+        most of its hits. A collection that was created with other options is left as it is, with a warning.
+
+        Args:
+            collection: name of the collection.
+            schema: returns the schema of a new collection.
+            vector: name of the vector field.
+            metric: "IP", "COSINE" or "L2".
+            options: options of the server; None for Milvus Lite or for the defaults.
         """
-        wanted = options or MilvusOptions()
+        used_options = options or MilvusOptions()
         if self._client is None and self.snapshots:
             self.snapshots.refresh(collection)
             if self.snapshots.find(collection) is not None:
-                self._loaded.add(collection)  # as soon as the store is opened
+                self._loaded.add(collection)  # loaded when the store connects
                 return
 
         def prepare(client: MilvusClient) -> None:
-            create_collection(client, collection, schema, vector=vector, metric=metric, wanted=wanted)
+            create_collection(client, collection, schema, vector=vector, metric=metric, options=used_options)
             if options is not None:
-                self._kept[collection] = describe_collection(client, collection, vector, wanted)
-            client.load_collection(collection, replica_number=wanted.replicas)
+                self._collections[collection] = describe_collection(client, collection, vector, used_options)
+            client.load_collection(collection, replica_number=used_options.replicas)
 
-        self._do("create", collection, prepare)
+        self._run("create", collection, prepare)
         self._loaded.add(collection)
 
     def load(self, collection: str) -> None:
-        """Make a collection of another process searchable here."""
-        self._do("load", collection, lambda client: client.load_collection(collection))
+        """Load a collection that another process created."""
+        self._run("load", collection, lambda client: client.load_collection(collection))
         self._loaded.add(collection)
 
     def drop(self, collection: str) -> None:
-        """Remove a collection with all its rows, if it is there."""
+        """Drop a collection with all its rows if it exists."""
         self._loaded.discard(collection)
         self._written.discard(collection)
         if self.has(collection):
-            self._do("drop", collection, lambda client: client.drop_collection(collection))
+            self._run("drop", collection, lambda client: client.drop_collection(collection))
         if self.snapshots:
             self.snapshots.discard(collection)
 
     def write(self, collection: str, rows: Sequence[Row]) -> None:
-        """Insert rows, or replace those with the same id; every row holds all fields."""
+        """Insert rows and replace those with the same id. Every row has all fields."""
 
         def send(client: MilvusClient) -> None:
-            for first in range(0, len(rows), _WRITE_ROWS):
-                batch = list(rows[first : first + _WRITE_ROWS])
-                if self._kept.get(collection, CollectionInfo()).by_camera:
-                    # Upserted, Milvus 2.3.5 puts rows into partitions in which it does not look for them.
+            for first in range(0, len(rows), _WRITE_BATCH):
+                batch = list(rows[first : first + _WRITE_BATCH])
+                if self._collections.get(collection, CollectionInfo()).partitioned:
+                    # Milvus 2.3.5 upserts rows into partitions where it does not find them again.
                     client.delete(collection, ids=[row["id"] for row in batch])
                     client.insert(collection, batch)
                 else:
                     client.upsert(collection, batch)
 
         self._written.add(collection)
-        self._do("write to", collection, send)
+        self._run("write to", collection, send)
 
     def flush(self, collection: str) -> None:
-        """Let Milvus Lite bring what was written to disk, where it is searched faster; servers do it by themselves."""
+        """Flush Milvus Lite to disk, where searching is faster. Servers flush on their own."""
         if is_local(self.uri):
             from var_plugin.index.milvus.lite_server import release_memory
 
             release_memory()
-            self._do("flush", collection, lambda client: client.flush(collection))
+            self._run("flush", collection, lambda client: client.flush(collection))
             release_memory()
 
     def delete(self, collection: str, expression: str) -> None:
-        """Delete the rows that match."""
+        """Delete the matching rows."""
         self._written.add(collection)
-        self._do("delete from", collection, lambda client: client.delete(collection, filter=expression))
+        self._run("delete from", collection, lambda client: client.delete(collection, filter=expression))
 
     def count(self, collection: str, expression: str = "") -> int:
-        """Count the rows that match, as the store sees them now."""
+        """Count the matching rows with strong consistency."""
         if expression and is_local(self.uri):
-            # Asked for a number, Milvus Lite makes Python's numbers of all vectors at once to count them.
+            # For count(*) with a filter, Milvus Lite converts all vectors at once to Python numbers.
             return len(self.rows(collection, expression, ["id"]))
-        found = self._do(
+        results = self._run(
             "count in",
             collection,
             lambda client: client.query(
                 collection, filter=expression, output_fields=["count(*)"], consistency_level="Strong"
             ),
         )
-        return int(found[0]["count(*)"])
+        return int(results[0]["count(*)"])
 
     def rows(self, collection: str, expression: str, fields: Sequence[str]) -> list[Row]:
-        """Return the fields of every row that matches, in no particular order, as the store sees them now."""
+        """Return the fields of every matching row, unordered, with strong consistency."""
 
         def read(client: MilvusClient) -> list[Row]:
-            found = client.query(
+            rows = client.query(
                 collection,
                 filter=expression,
                 output_fields=list(fields),
                 limit=MAX_HITS,
                 consistency_level="Strong",
             )
-            if len(found) < MAX_HITS:
-                return [dict(row) for row in found]
-            # An iterator asks a server several times over, so only where one answer does not hold all.
+            if len(rows) < MAX_HITS:
+                return [dict(row) for row in rows]
+            # An iterator needs several requests, so it is used only if one response is too small.
             return [row for page in _pages(client, collection, expression, fields) for row in page]
 
-        return self._do("read", collection, read)
+        return self._run("read", collection, read)
 
     def scan(self, collection: str, fields: Sequence[str]) -> Iterator[list[Row]]:
-        """Yield all rows of a collection, some at a time, in no particular order; a change of owner ends it."""
+        """Yield all rows of a collection in pages, unordered. Fails if the process that serves Milvus Lite exits."""
         client = self._connected()
         try:
             yield from _pages(client, collection, "", fields)
-        except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+        except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
             raise _failure("read", collection, error) from error
 
     def search(
         self, collection: str, vector: np.ndarray, *, limit: int, expression: str, fields: Sequence[str]
     ) -> list[tuple[float, Row]]:
-        """Return the best rows with their similarity, best first."""
-        effort = self.options.search(self._kept.get(collection, CollectionInfo()).index, limit) if self.options else {}
-        found = self._do(
+        """Return the most similar rows with their similarity, best first."""
+        info = self._collections.get(collection, CollectionInfo())
+        parameters = self.options.search(info.index_type, limit) if self.options else {}
+        results = self._run(
             "search",
             collection,
             lambda client: client.search(
@@ -231,22 +249,22 @@ class Store:
                 limit=min(limit, MAX_HITS),
                 filter=expression,
                 output_fields=list(fields),
-                search_params={"params": effort},
+                search_params={"params": parameters},
             ),
         )
-        return [(float(hit["distance"]), dict(hit["entity"])) for hit in found[0]]
+        return [(float(hit["distance"]), dict(hit["entity"])) for hit in results[0]]
 
     def _connected(self) -> MilvusClient:
         with self._connecting:
             if self._client is None:
-                self._link, self._client = self._connect()
+                self._lite, self._client = self._connect()
             return self._client
 
     def _connect(self) -> tuple[LiteClient | None, MilvusClient]:
         if not is_local(self.uri):
             try:
                 return None, self._open_client(self.uri.partition("?")[0])
-            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+            except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
                 raise IndexUnavailableError(
                     f"no Milvus server answers at {self.uri}",
                     why=str(error),
@@ -255,56 +273,56 @@ class Store:
         from var_plugin.index.milvus.lite_server import connect
 
         while True:
-            link = connect(Path(self.uri))
+            lite = connect(Path(self.uri))
             try:
-                return link, self._open_client(link.address)
-            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
-                owner_is_gone = not link.answers()  # its process ended after it was found
-                link.close()
-                if not owner_is_gone:
+                return lite, self._open_client(lite.address)
+            except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
+                has_exited = not lite.is_alive()  # the server exited after it was located
+                lite.close()
+                if not has_exited:
                     raise _failure("load a collection of", self.uri, error) from error
 
     def _open_client(self, address: str) -> MilvusClient:
         from pymilvus import MilvusClient
 
-        _quieten()
+        _silence_loggers()
         options = self.options or MilvusOptions()
         client = MilvusClient(address, token=self._token, db_name=options.db, timeout=options.timeout, dedicated=True)
-        # A new owner opens its collections unloaded.
+        # A new server starts with no collection loaded.
         for collection in tuple(self._loaded):
             if client.has_collection(collection):
                 client.load_collection(collection)
         return client
 
-    def _do(self, doing: str, collection: str, operation: Callable[[MilvusClient], T]) -> T:
-        """Run an operation, again after a change of owner; its other failures become a `StoreError` that names it."""
+    def _run(self, action: str, collection: str, operation: Callable[[MilvusClient], T]) -> T:
+        """Run an operation and repeat it after a reconnect. Other failures raise a `StoreError` with the action."""
         while True:
             client = self._connected()
             try:
                 return operation(client)
-            except Exception as error:  # pymilvus raises its own kinds, gRPC's and plain ones
+            except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
                 if not self._reconnected(client):
-                    raise _failure(doing, collection, error) from error
+                    raise _failure(action, collection, error) from error
 
     def _reconnected(self, failed: MilvusClient) -> bool:
-        """Connect anew where the owner of Milvus Lite is gone; False where the connection is not to blame."""
+        """Reconnect if the process that serves Milvus Lite has exited. Return whether the connection is new."""
         with self._connecting:
-            if self._client is None or self._client is not failed:  # another thread did it
+            if self._client is None or self._client is not failed:  # another thread reconnected
                 return True
-            if self._link is None or self._link.answers():
+            if self._lite is None or self._lite.is_alive():
                 return False
             failed.close()
-            self._link, self._client = self._connect()
+            self._lite, self._client = self._connect()
             return True
 
 
-def _failure(doing: str, collection: str, error: Exception) -> StoreError:
+def _failure(action: str, collection: str, error: Exception) -> StoreError:
     why, fix = file_failure(error) or (str(error), "check that the server runs, then try again")
-    return StoreError(f"the vector store could not {doing} '{collection}'", why=why, fix=fix)
+    return StoreError(f"the vector store could not {action} '{collection}'", why=why, fix=fix)
 
 
 def check_local(database: Path) -> None:
-    """Raise `IndexUnavailableError` where a local folder must not or cannot be opened; see `check_folder`."""
+    """Raise `IndexUnavailableError` if a local folder cannot be opened safely; see `check_folder`."""
     if os.path.lexists(database):
         from var_plugin.index.milvus.lite_folder import check_folder
 
@@ -326,21 +344,10 @@ def _pages(client: MilvusClient, collection: str, expression: str, fields: Seque
         pages.close()
 
 
-def _quieten() -> None:
-    """Keep the client libraries from printing tracebacks of errors that are handled here."""
+def _silence_loggers() -> None:
+    """Prevent the client libraries from logging tracebacks of errors that are handled here."""
     for name in ("pymilvus", "grpc", "grpc._server", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CollectionInfo:
-    """How a server keeps a collection."""
-
-    index: str = "FLAT"
-    by_camera: bool = False
 
 
 def create_collection(
@@ -350,59 +357,61 @@ def create_collection(
     *,
     vector: str,
     metric: str,
-    wanted: MilvusOptions,
+    options: MilvusOptions,
 ) -> None:
-    """Make a collection and its index, or what is missing of them."""
+    """Create a collection and its vector index if missing."""
     if not client.has_collection(collection):
-        spread = {"num_partitions": wanted.partitions} if wanted.partitions else {}
+        partitions = {"num_partitions": options.partitions} if options.partitions else {}
         try:
-            client.create_collection(collection, schema=schema(), consistency_level=wanted.consistency, **spread)
-        except Exception:  # another process may have been faster
+            client.create_collection(collection, schema=schema(), consistency_level=options.consistency, **partitions)
+        except Exception:  # another process may have created it at the same time
             if not client.has_collection(collection):
                 raise
     if not client.list_indexes(collection):
         indexes = client.prepare_index_params()
-        indexes.add_index(field_name=vector, index_type=wanted.index, metric_type=metric, params=wanted.build)
-        # It holds no rows yet, so there is nothing to wait for; pymilvus would sleep half a second before it asks.
+        indexes.add_index(field_name=vector, index_type=options.index, metric_type=metric, params=options.build)
+        # The collection is empty. With sync=True, pymilvus would sleep for half a second before it checks the index.
         client.create_index(collection, indexes, sync=False)
 
 
-def describe_collection(client: MilvusClient, collection: str, vector: str, wanted: MilvusOptions) -> CollectionInfo:
-    """Return how a collection is kept; log it where that is not what is wanted now."""
+def describe_collection(client: MilvusClient, collection: str, vector: str, options: MilvusOptions) -> CollectionInfo:
+    """Return how a collection is stored. Log a warning if that differs from the options."""
     (name,) = client.list_indexes(collection, field_name=vector)
     fields = client.describe_collection(collection)["fields"]
-    kept = CollectionInfo(
+    info = CollectionInfo(
         str(client.describe_index(collection, name)["index_type"]),
         any(field.get("is_partition_key") for field in fields),
     )
-    if kept != CollectionInfo(wanted.index, bool(wanted.partitions)):
-        spread = ", spread by camera" if kept.by_camera else ""
+    if info != CollectionInfo(options.index, bool(options.partitions)):
         logger.warning(
-            "'%s' was made with index %s%s and stays so; reindex makes it anew", collection, kept.index, spread
+            "'%s' has index %s%s, not the requested one: run var-plugin reindex to create it again",
+            collection,
+            info.index_type,
+            ", partitioned by camera" if info.partitioned else "",
         )
-    return kept
+    return info
 
 
 class Reader:
-    """Reads the collections of one store."""
+    """Reads collections from their snapshots while they are current, otherwise from Milvus."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def refresh(self, *collections: str) -> None:
-        """Make copies of collections that changed; see `SnapshotCache.refresh`."""
+        """Create missing or outdated snapshots; see `SnapshotCache.refresh`."""
         if self._store.snapshots:
             for collection in collections:
                 self._store.snapshots.refresh(collection)
 
     def count(self, collection: str) -> int:
-        """Count the rows."""
-        copy = self._copy(collection)
-        return self._store.count(collection) if copy is None else len(copy)
+        """Count all rows."""
+        snapshot = self._snapshot(collection)
+        return self._store.count(collection) if snapshot is None else len(snapshot)
 
     def rows(self, collection: str, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
-        """Return the fields of every row that matches, in no particular order."""
-        rows = self._asked(collection, lambda copy: copy.rows(conditions, fields))
+        """Return the fields of every matching row, unordered."""
+        rows = self._from_snapshot(collection, lambda snapshot: snapshot.rows(conditions, fields))
         return self._store.rows(collection, expression(conditions), fields) if rows is None else rows
 
     def search(
@@ -416,27 +425,30 @@ class Reader:
         fields: Sequence[str],
         videos: int,
     ) -> list[tuple[float, Row]]:
-        """Return the best rows with their similarity, best first; `videos` counts for copies, see `Snapshot`."""
-        best = self._asked(
+        """Return the most similar rows with their similarity, best first.
+
+        `videos` has an effect on snapshots only; see `Snapshot.search`.
+        """
+        results = self._from_snapshot(
             collection,
-            lambda copy: copy.search(
+            lambda snapshot: snapshot.search(
                 vector, metric=metric, limit=limit, conditions=conditions, fields=fields, videos=videos
             ),
         )
-        if best is not None:
-            return best
+        if results is not None:
+            return results
         return self._store.search(collection, vector, limit=limit, expression=expression(conditions), fields=fields)
 
-    def _asked(self, collection: str, ask: Callable[[Snapshot], T]) -> T | None:
-        """Return what a copy answers; None where there is none, or it is damaged."""
-        if (copy := self._copy(collection)) is None or self._store.snapshots is None:
+    def _from_snapshot(self, collection: str, read: Callable[[Snapshot], T]) -> T | None:
+        """Return what `read` returns for the current snapshot, or None if there is none or it is damaged."""
+        if (snapshot := self._snapshot(collection)) is None or self._store.snapshots is None:
             return None
         try:
-            return ask(copy)
+            return read(snapshot)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            logger.warning("the copy of %s for searching is damaged and not used: %s", collection, error)
+            logger.warning("the snapshot of %s is damaged and is not used: %s", collection, error)
             self._store.snapshots.reject(collection)
             return None
 
-    def _copy(self, collection: str) -> Snapshot | None:
+    def _snapshot(self, collection: str) -> Snapshot | None:
         return self._store.snapshots.find(collection) if self._store.snapshots else None

@@ -1,10 +1,11 @@
-"""Milvus Lite shared by the processes of one user: the first one owns the database, the others connect to it.
+"""Milvus Lite shared by the processes of one user: the first one serves the database, the others connect to it.
 
-Milvus Lite lets one process open a database, and its lock ends with that process, however it ends. So whoever gets
-the lock serves the database on a Unix socket and publishes the address beside it; whoever does not, connects there.
-When the owner ends, the next operation of any other process finds nobody listening and tries for the lock itself.
+Milvus Lite lets one process open a database. Its lock ends with that process, however the process exits. The process
+that gets the lock serves the database on a Unix socket and publishes the address in a lease file beside it. Other
+processes connect to that address. After the server exits, the next operation of another process cannot connect and
+tries to get the lock itself.
 
-Socket and database lie in folders that only their user may enter: no port is opened, other users cannot connect.
+The socket and the database are in folders with mode 0700: no port is opened, and other users cannot connect.
 """
 
 from __future__ import annotations
@@ -39,35 +40,35 @@ from milvus_lite.storage.memtable import MemTable
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
 from var_plugin.errors import IndexUnavailableError, VarPluginError
-from var_plugin.index.milvus.lite_folder import check_folder, mend_collection, mend_folder, unavailable
+from var_plugin.index.milvus.lite_folder import check_folder, repair_collection, repair_folder, unavailable
 from var_plugin.private_files import create_private_file, open_regular_file
 
 logger = logging.getLogger(__name__)
 
-_OWNER = "owner.json"
-_MAX_OWNER_BYTES = 4_096
+_LEASE = "lease.json"
+_MAX_LEASE_BYTES = 4_096
 _SOCKET_FOLDER = "var-plugin-"
 _SOCKET = "milvus"
-# Linux takes 107 bytes, macOS 103.
+# The limit is 107 bytes on Linux and 103 on macOS.
 _MAX_SOCKET_BYTES = 103
-# What gRPC reads in an address as it is written.
+# gRPC reads a path of these characters without escapes.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@=-]*")
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _WORKERS = 10
-_LARGEST_MESSAGE = 256 * 1024 * 1024
-# Milvus Lite calls concurrent writes to one collection unsafe.
-_ONE_AT_A_TIME = ("CreateCollection", "DropCollection", "CreateIndex", "LoadCollection", "Upsert", "Delete", "Flush")
+_MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+# According to Milvus Lite, concurrent writes to one collection are unsafe.
+_SERIALIZED = ("CreateCollection", "DropCollection", "CreateIndex", "LoadCollection", "Upsert", "Delete", "Flush")
 _WRITES = ("Upsert", "Delete", "Flush")
 
 
 class LiteClient:
-    """A way to the database of another process."""
+    """The address of a database that another process serves."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def answers(self) -> bool:
-        """Tell whether the owner still listens."""
+    def is_alive(self) -> bool:
+        """Return whether the server accepts connections."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(self.address.removeprefix("unix:"))
@@ -76,39 +77,39 @@ class LiteClient:
         return True
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a client holds no resources."""
 
 
 class LiteServer(LiteClient):
-    """This process's own database, served to itself and to others.
+    """The database of this process, served to itself and to other processes.
 
     Raises:
-        DataDirLockedError: another process owns it.
-        IndexUnavailableError: the folder is not one that may be opened, or is damaged.
+        DataDirLockedError: another process serves it.
+        IndexUnavailableError: the folder cannot be opened safely, or is damaged.
         OSError: the folder cannot be read or written.
     """
 
     def __init__(self, database: Path) -> None:
         database.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_folder(database)
-        flush_in_arrow()
-        save_copies_atomically()
-        self._note = database / _OWNER
+        patch_flush()
+        patch_index_save()
+        self._lease_file = database / _LEASE
         self._database = _Database(str(database))
-        self._changing = threading.Lock()
-        with ExitStack() as undo:
-            undo.callback(self._database.close)
-            _remove_socket(self._note)
-            mend_folder(database, killed=self._note.exists())
-            self._folder = _socket_folder()
-            undo.callback(_remove_socket_folder, self._folder)
+        self._writing = threading.Lock()
+        with ExitStack() as cleanup:
+            cleanup.callback(self._database.close)
+            _remove_stale_socket(self._lease_file)
+            repair_folder(database, was_killed=self._lease_file.exists())
+            self._folder = _create_socket_folder()
+            cleanup.callback(_remove_socket_folder, self._folder)
             super().__init__(f"unix:{self._folder / _SOCKET}")
             self._server = grpc.server(
                 ThreadPoolExecutor(_WORKERS),
                 options=[
-                    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
-                    ("grpc.max_send_message_length", _LARGEST_MESSAGE),
-                    # pymilvus pings every 10 s; a server that expects none hangs up after some, in the midst of a call.
+                    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                    # pymilvus pings every 10 s. By default, a gRPC server closes such a connection during a call.
                     ("grpc.keepalive_permit_without_calls", 1),
                     ("grpc.http2.max_ping_strikes", 0),
                 ],
@@ -116,82 +117,87 @@ class LiteServer(LiteClient):
             milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self._servicer(), self._server)
             self._server.add_insecure_port(self.address)
             self._server.start()
-            undo.callback(lambda: self._server.stop(grace=None).wait())
-            self._publish()
-            undo.pop_all()
+            cleanup.callback(lambda: self._server.stop(grace=None).wait())
+            self._write_lease()
+            cleanup.pop_all()
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Hand the database over: stop serving, then release the lock."""
+        """Stop serving, then release the lock of the database."""
         atexit.unregister(self.close)
         self._server.stop(grace=2).wait()
-        with self._changing:
-            self._database.note = self._note
+        with self._writing:
+            self._database.lease_file = self._lease_file
             self._database.close()
         _remove_socket_folder(self._folder)
 
     def _servicer(self) -> Any:
         servicer = MilvusServicer(self._database)
-        servicer.LoadCollection = self._loading(servicer.LoadCollection)
+        servicer.LoadCollection = self._with_repair(servicer.LoadCollection)
         for name in _WRITES:
-            setattr(servicer, name, self._reopening(getattr(servicer, name)))
-        for name in _ONE_AT_A_TIME:
-            setattr(servicer, name, self._alone(getattr(servicer, name)))
+            setattr(servicer, name, self._with_reopen(getattr(servicer, name)))
+        for name in _SERIALIZED:
+            setattr(servicer, name, self._serialized(getattr(servicer, name)))
         return servicer
 
-    def _alone(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _serialized(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a method to hold the write lock."""
+
         @wraps(method)
-        def guarded(*arguments: Any) -> Any:
-            with self._changing:
+        def call(*arguments: Any) -> Any:
+            with self._writing:
                 return method(*arguments)
 
-        return guarded
+        return call
 
-    def _loading(self, load: Callable[..., Any]) -> Callable[..., Any]:
-        """Load a collection, again without the copies of its vectors if one of them is damaged."""
+    def _with_repair(self, load: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap the method that loads a collection: repair the collection and retry if loading fails."""
 
         @wraps(load)
-        def loaded(request: Any, context: Any) -> Any:
+        def call(request: Any, context: Any) -> Any:
             status = load(request, context)
-            if _failed(status) and self._database.has_collection(request.collection_name):
-                self._database.mend(request.collection_name)
+            if _has_failed(status) and self._database.has_collection(request.collection_name):
+                self._database.repair(request.collection_name)
                 status = load(request, context)
             return status
 
-        return loaded
+        return call
 
-    def _reopening(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        """Open a collection anew after a failed write: Milvus Lite drops rows from memory that only its log holds."""
+    def _with_reopen(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a method that writes: reopen the collection after a failure.
+
+        Milvus Lite drops rows from memory that are only in its log.
+        """
 
         @wraps(write)
-        def written(request: Any, context: Any) -> Any:
+        def call(request: Any, context: Any) -> Any:
             response = write(request, context)
-            if _failed(response.status):
+            if _has_failed(response.status):
                 names = getattr(request, "collection_names", None) or [request.collection_name]
                 for name in names:
                     self._database.reopen(name)
             return response
 
-        return written
+        return call
 
-    def _publish(self) -> None:
-        partial = self._note.with_suffix(".partial")
+    def _write_lease(self) -> None:
+        partial = self._lease_file.with_suffix(".partial")
         with create_private_file(partial) as file:
             file.write(json.dumps({"pid": os.getpid(), "address": self.address}).encode())
-        partial.replace(self._note)
+        partial.replace(self._lease_file)
 
 
-def _failed(status: Any) -> bool:
+def _has_failed(status: Any) -> bool:
     return bool(status.code or status.error_code)
 
 
 class _Database(MilvusLite):  # type: ignore[misc]
-    """Removes the owner's note between its last write and the release of the lock, and mends what does not open.
+    """Milvus Lite that repairs collections and removes the lease file between its last write and its unlock.
 
-    A process that is killed before that counts as killed; afterwards the note is that of the next owner.
+    A process that is killed before that leaves its lease file. After the unlock, the lease belongs to the next server.
     """
 
-    note: Path | None = None
+    lease_file: Path | None = None
 
     def get_collection(self, name: str, database_name: str = "default") -> Any:
         try:
@@ -199,26 +205,26 @@ class _Database(MilvusLite):  # type: ignore[misc]
         except CollectionNotFoundError:
             raise
         except Exception:
-            mend_collection(self._folder_of(name), without_copies=True, thorough=True)
+            repair_collection(self._folder_of(name), remove_indexes=True, thorough=True)
             return super().get_collection(name, database_name=database_name)
 
-    def mend(self, name: str) -> None:
-        """Close a collection that cannot be loaded, and mend its files."""
-        self._drop(name)
-        mend_collection(self._folder_of(name), without_copies=True, thorough=True)
+    def repair(self, name: str) -> None:
+        """Close a collection that cannot be loaded and repair its files."""
+        self._close_collection(name)
+        repair_collection(self._folder_of(name), remove_indexes=True, thorough=True)
 
     def reopen(self, name: str) -> None:
-        """Open a collection anew from its files and its log."""
-        if (collection := self._drop(name)) is None:
+        """Reopen a collection from its files and its log."""
+        if (collection := self._close_collection(name)) is None:
             return
         try:
-            mend_collection(self._folder_of(name), without_copies=False)
+            repair_collection(self._folder_of(name), remove_indexes=False)
             if collection.load_state == "loaded":
                 self.get_collection(name).load()
-        except Exception as error:  # tried again at the next call
-            logger.warning("%s cannot be opened anew: %s", name, error)
+        except Exception as error:  # the next call retries
+            logger.warning("%s cannot be reopened: %s", name, error)
 
-    def _drop(self, name: str) -> Any:
+    def _close_collection(self, name: str) -> Any:
         collection = self._collections.pop(("default", name), None)
         if collection is not None:
             collection._bg_closed = True
@@ -229,57 +235,59 @@ class _Database(MilvusLite):  # type: ignore[misc]
         return Path(self._collection_dir(self.resolve_collection_name(name)))
 
     def _release_lock(self) -> None:
-        if self.note:
-            self.note.unlink(missing_ok=True)
+        if self.lease_file:
+            self.lease_file.unlink(missing_ok=True)
         super()._release_lock()
 
 
 def connect(database: Path) -> LiteClient:
-    """Own a Milvus Lite database, or find the process that does.
+    """Serve a Milvus Lite database, or connect to the process that serves it.
 
     Raises:
-        IndexUnavailableError: something else holds the database, or it cannot be read.
+        IndexUnavailableError: the process that holds the database does not answer, or the database cannot be read.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
             return LiteServer(database)
         except DataDirLockedError as locked:
-            note = _read_note(database / _OWNER)
-            if note and _is_private_socket(note.address, database) and (link := LiteClient(note.address)).answers():
-                return link
+            lease = _read_lease(database / _LEASE)
+            if lease and _is_private_socket(lease.address, database):
+                client = LiteClient(lease.address)
+                if client.is_alive():
+                    return client
             if time.monotonic() > deadline:
                 raise IndexUnavailableError(
                     f"cannot open the index {database}",
-                    why=f"process {note.pid if note else 'unknown'} holds it and does not answer",
-                    fix="end that process, or run a Milvus server and name its URI",
+                    why=f"process {lease.pid if lease else 'unknown'} holds it and does not answer",
+                    fix="end that process, or run a Milvus server and use its URI",
                 ) from locked
         except VarPluginError:
             raise
-        except Exception as error:  # whatever a damaged database makes Milvus Lite raise
+        except Exception as error:  # a damaged database can make Milvus Lite raise any class
             raise unavailable(database, error) from error
         time.sleep(0.02)
 
 
-class _Note(NamedTuple):
-    """Which process owns a database, and where it listens."""
+class _Lease(NamedTuple):
+    """The process that serves a database, and its address."""
 
     pid: int
     address: str
 
 
-def _read_note(path: Path) -> _Note | None:
-    """Return the owner's note; None where there is none, or it is not one that an owner writes."""
+def _read_lease(path: Path) -> _Lease | None:
+    """Return the content of a lease file, or None if it is missing or invalid."""
     try:
         with open_regular_file(path) as file:
-            note = json.loads(file.read(_MAX_OWNER_BYTES))
-        return _Note(int(note["pid"]), str(note["address"]))
+            lease = json.loads(file.read(_MAX_LEASE_BYTES))
+        return _Lease(int(lease["pid"]), str(lease["address"]))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 
 def _is_private_socket(address: str, database: Path) -> bool:
-    """Return whether an address that was read from a file is a socket that only the index's user can have made."""
+    """Return whether an address read from a file is a socket that only the user of the index can have created."""
     path = Path(address.removeprefix("unix:"))
     trusted = {os.geteuid(), database.stat().st_uid}
     try:
@@ -297,84 +305,84 @@ def _is_private_socket(address: str, database: Path) -> bool:
     )
 
 
-def _socket_folder() -> Path:
-    """Create a private folder whose path is short enough for a socket in it.
+def _create_socket_folder() -> Path:
+    """Create a private folder with a path short enough for a socket in it.
 
     Raises:
-        IndexUnavailableError: there is none.
+        IndexUnavailableError: no temporary folder is suitable.
     """
-    given = [os.environ.get(name) for name in ("TMPDIR", "XDG_RUNTIME_DIR")]
-    for base in filter(None, (*given, "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108  (mkdtemp makes the name)
+    configured = [os.environ.get(name) for name in ("TMPDIR", "XDG_RUNTIME_DIR")]
+    for base in filter(None, (*configured, "/tmp", "/var/tmp", "/dev/shm")):  # noqa: S108  (mkdtemp makes the name)
         path = os.path.join(base, f"{_SOCKET_FOLDER}{'x' * 8}", _SOCKET)  # noqa: PTH118
         if len(os.fsencode(path)) <= _MAX_SOCKET_BYTES and _PLAIN_PATH.fullmatch(path):
             with suppress(OSError):
                 return Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir=base))
     raise IndexUnavailableError(
-        "there is no place for the socket that serves the index",
-        why="TMPDIR, XDG_RUNTIME_DIR, /tmp, /var/tmp and /dev/shm are too long, have special characters, or cannot be "
-        "written",
+        "no folder is suitable for the socket that serves the index",
+        why="TMPDIR, XDG_RUNTIME_DIR, /tmp, /var/tmp and /dev/shm are too long, have special characters, or are not "
+        "writable",
         fix="set TMPDIR to a folder with a short path",
     )
 
 
-def _remove_socket(note_file: Path) -> None:
-    """Remove the socket of an owner that was killed."""
-    note = _read_note(note_file)
-    if note and _is_private_socket(note.address, note_file.parent):
-        _remove_socket_folder(Path(note.address.removeprefix("unix:")).parent)
+def _remove_stale_socket(lease_file: Path) -> None:
+    """Remove the socket of a server that was killed."""
+    lease = _read_lease(lease_file)
+    if lease and _is_private_socket(lease.address, lease_file.parent):
+        _remove_socket_folder(Path(lease.address.removeprefix("unix:")).parent)
 
 
 def _remove_socket_folder(folder: Path) -> None:
-    """Remove a folder that holds a socket and nothing else."""
+    """Remove a folder that contains a socket and nothing else."""
     with suppress(OSError):
         (folder / _SOCKET).unlink(missing_ok=True)
         folder.rmdir()
 
 
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # GNU C library only
 
 
 def release_memory() -> None:
-    """Return to the system what was freed and kept for later, tens of megabytes after a flush; takes milliseconds."""
+    """Release cached memory to the operating system: tens of megabytes after a flush, in milliseconds."""
     pa.default_memory_pool().release_unused()
     if _trim:
         _trim(0)
 
 
-def flush_in_arrow() -> None:
-    """Let Milvus Lite bring rows to disk as they are; 3.2 makes a number of Python's of each coordinate first.
+def patch_flush() -> None:
+    """Make Milvus Lite 3.2 flush Arrow rows without converting each coordinate to a Python number.
 
-    Another version may keep its rows in another way and is left as it is.
+    Other versions may store rows differently and are not patched.
     """
     if version("milvus-lite").startswith("3.2."):
-        MemTable._build_data_table = _taken
+        MemTable._build_data_table = _take_rows
 
 
-def _taken(table: MemTable, places: list[tuple[int, int]]) -> pa.Table:
-    """Return the rows at places, each the number of a batch and that of a row in it, as they are kept on disk."""
+def _take_rows(table: MemTable, positions: list[tuple[int, int]]) -> pa.Table:
+    """Return the rows at positions (number of the batch, row in the batch) in the schema on disk."""
     batches = table._insert_batches
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
-    batch, row = np.array(places).T
-    kept = pa.Table.from_batches(batches).select(table._data_schema.names)
-    return kept.take(pa.array(starts[batch] + row))
+    batch, row = np.array(positions).T
+    rows = pa.Table.from_batches(batches).select(table._data_schema.names)
+    return rows.take(pa.array(starts[batch] + row))
 
 
-def save_copies_atomically() -> None:
-    """Let Milvus Lite write the copy of a segment's vectors beside and rename it; 3.2 writes it in place.
+def patch_index_save() -> None:
+    """Make Milvus Lite 3.2 write vector indexes atomically: to a temporary file that is renamed.
 
-    Without room for it the copy stays in memory only, and searching goes on.
+    If the disk is full, the index stays in memory and searching continues.
     """
     if version("milvus-lite").startswith("3.2."):
-        BruteForceIndex.save = _save
+        BruteForceIndex.save = _save_index
 
 
-def _save(copy: BruteForceIndex, path: str) -> None:
+def _save_index(index: BruteForceIndex, path: str) -> None:
     partial = Path(f"{path}.tmp")
     try:
         with create_private_file(partial) as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(copy._vectors))
-            file.write(np.ascontiguousarray(copy._vectors).data)
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(index._vectors))
+            file.write(np.ascontiguousarray(index._vectors).data)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        logger.warning("%s is not written: %s", path, error)
+        logger.warning("%s was not written: %s", path, error)

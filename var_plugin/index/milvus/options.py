@@ -1,8 +1,8 @@
-"""What a Milvus server can be asked for, behind a question mark in its URI: `http://milvus:19530?index=HNSW&replicas=2`.
+"""Options of a Milvus server, given in the query of its URI: `http://milvus:19530?index=HNSW&replicas=2`.
 
-But for `db`, `timeout` and `effort` these count when a collection is made (`replicas`: loaded); `reindex` makes an
-index anew with what its URI says then. Time to live is not among them: a server that drops rows by itself would make
-the catalogue lie. `prune --keep-days` deletes videos as wholes.
+`db`, `timeout` and `effort` apply to every connection, `replicas` when a collection is loaded, the others when a
+collection is created. `var-plugin reindex` creates the collections again with the options in the URI. There is no
+time-to-live option: a server that deletes rows on its own would contradict the catalog. Use `prune --keep-days`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from var_plugin.errors import IndexUnavailableError, field_errors, os_error_message
 from var_plugin.index.failures import file_failure
 
-IndexKind = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
+IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "DISKANN"]
 
 _BUILD: dict[str, dict[str, Any]] = {
     "FLAT": {},
@@ -26,7 +26,7 @@ _BUILD: dict[str, dict[str, Any]] = {
     "HNSW_SQ": {"M": 16, "efConstruction": 200, "sq_type": "SQ8"},
     "DISKANN": {},
 }
-# What each calls its effort, and whether that is a number of candidates, at least the hits wanted; else, of lists.
+# Search parameter of each index type, and whether it counts candidates (at least the number of hits) or lists.
 _EFFORT: dict[str, tuple[str, bool]] = {
     "IVF_FLAT": ("nprobe", False),
     "IVF_SQ8": ("nprobe", False),
@@ -37,74 +37,81 @@ _EFFORT: dict[str, tuple[str, bool]] = {
 
 
 class MilvusOptions(BaseModel):
-    """How an index is kept on a Milvus server."""
+    """How an index is stored on a Milvus server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    db: str = Field(default="", description="database of the server; by default its own")
+    db: str = Field(default="", description="database on the server; empty: the default one")
     timeout: float = Field(default=10.0, gt=0, description="seconds to wait for the server when connecting")
-    index: IndexKind = Field(default="FLAT", description="kind of vector index; FLAT is exact, the others are not")
-    effort: int = Field(default=256, ge=1, le=16_384, description="candidates or lists looked at; more is surer")
-    partitions: int = Field(default=0, ge=0, le=1_024, description="rows are spread by camera over so many; 0: not")
-    replicas: int = Field(default=1, ge=1, description="copies in the memory of different query nodes")
+    index: IndexType = Field(default="FLAT", description="type of the vector index; all but FLAT are approximate")
+    effort: int = Field(
+        default=256,
+        ge=1,
+        le=16_384,
+        description="candidates or lists that a search reads; more are slower and more accurate",
+    )
+    partitions: int = Field(default=0, ge=0, le=1_024, description="number of partitions by camera; 0: none")
+    replicas: int = Field(default=1, ge=1, description="copies in memory on different query nodes")
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"] = Field(
-        default="Session", description="what a search sees of what others wrote a moment ago"
+        default="Session", description="which recent writes of others a search reads"
     )
 
     @classmethod
     def of(cls, uri: str) -> Self:
-        """Return what a URI asks for.
+        """Parse the options in a URI.
 
         Raises:
-            IndexUnavailableError: there is no such option, or it cannot have that value.
+            IndexUnavailableError: an option is unknown or has an invalid value.
         """
         try:
             return cls.model_validate(dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True)))
         except ValidationError as error:
             option = error.errors()[0]["loc"][0]
             raise IndexUnavailableError(
-                f"the address of the Milvus server has an option '{option}' that cannot be used",
+                f"the address of the Milvus server has an invalid option '{option}'",
                 why=str(field_errors(error, inside=1)[0]),
-                fix=f"there are: {', '.join(cls.model_fields)}",
+                fix=f"use one of: {', '.join(cls.model_fields)}",
             ) from error
 
     @property
     def build(self) -> dict[str, Any]:
-        """Parameters of the index when it is made."""
+        """Parameters for creating the index."""
         return _BUILD[self.index]
 
-    def search(self, kind: str, hits: int) -> dict[str, Any]:
-        """Return the parameters of a search for so many hits in an index of that kind."""
-        if kind not in _EFFORT:
+    def search(self, index_type: str, hits: int) -> dict[str, Any]:
+        """Return the parameters for searching an index of a type for a number of hits."""
+        if index_type not in _EFFORT:
             return {}
-        name, covers = _EFFORT[kind]
-        return {name: max(self.effort, hits) if covers else min(self.effort, _BUILD[kind]["nlist"])}
+        name, counts_candidates = _EFFORT[index_type]
+        effort = max(self.effort, hits) if counts_candidates else min(self.effort, _BUILD[index_type]["nlist"])
+        return {name: effort}
 
 
 MAX_LITE_ROWS = 100_000
-"""Rows in one space from which Milvus Lite takes seconds to open, and near half a second for a search of its own."""
+"""Recommended maximum of rows per space: above it, Milvus Lite needs seconds to open and about 0.5 s per search."""
 
 _SCHEMES = ("http", "https", "tcp", "unix")
 
 
 def milvus_uri(location: str | Path) -> str:
-    """Return the URI of a server with its options, or the folder of Milvus Lite, whose parent is made.
+    """Return the URI of a server with its options, or the absolute path of a Milvus Lite folder.
 
-    Milvus Lite takes only names that end in `.db`; any other path becomes a folder that holds one.
+    The parent of the folder is created. Milvus Lite requires a name that ends in `.db`: any other path becomes a
+    folder that contains `milvus.db`.
 
     Raises:
-        IndexUnavailableError: a URI that Milvus has no scheme for, that holds a password or an option there is not; a
-            path that cannot be a folder, or has options, which Milvus Lite cannot do.
+        IndexUnavailableError: the URI has an unknown scheme or option, or contains a password; or the path cannot be a
+            folder, or has options, which Milvus Lite does not support.
     """
     text = str(location)
     if "://" in text:
         return _checked_uri(text)
-    asked = MilvusOptions.model_fields.keys() & dict(parse_qsl(text.partition("?")[2])).keys()
-    if asked:
+    options = MilvusOptions.model_fields.keys() & dict(parse_qsl(text.partition("?")[2])).keys()
+    if options:
         raise IndexUnavailableError(
-            f"'{text}' asks for {', '.join(sorted(asked))}",
-            why="the embedded Milvus Lite is exact, has one database and no partitions or replicas",
-            fix="leave that out, or run a Milvus server and name its URI",
+            f"'{text}' has the options {', '.join(sorted(options))}",
+            why="the embedded Milvus Lite supports no options",
+            fix="remove them, or run a Milvus server and use its URI",
         )
     path = Path(text).expanduser().absolute()
     if path.suffix != ".db":
@@ -113,19 +120,19 @@ def milvus_uri(location: str | Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_file = path.is_file()
     except OSError as error:
-        why, fix = file_failure(error) or (os_error_message(error), "choose another place with --index")
+        why, fix = file_failure(error) or (os_error_message(error), "choose another path with --index")
         raise IndexUnavailableError(f"cannot open the folder {path.parent}", why=why, fix=fix) from error
     if is_file:
         raise IndexUnavailableError(
             f"{path} is a file, not an index",
-            why="Milvus Lite 3 keeps an index in a folder; files of earlier versions cannot be opened",
-            fix="name another place with --index",
+            why="Milvus Lite 3 stores an index in a folder and cannot open files of earlier versions",
+            fix="choose another path with --index",
         )
     return str(path)
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether the URI of `milvus_uri` is a local Milvus Lite folder."""
+    """Return whether a URI returned by `milvus_uri` is a local Milvus Lite folder."""
     return "://" not in uri
 
 
@@ -139,9 +146,9 @@ def _checked_uri(text: str) -> str:
         )
     if parts.username is not None:
         raise IndexUnavailableError(
-            f"the address of the Milvus server {parts.hostname} holds a name or a password",
-            why="addresses are printed, and any user of this machine can read them",
-            fix="leave them out, and set VAR_PLUGIN_TOKEN=NAME:PASSWORD",
+            f"the address of the Milvus server {parts.hostname} contains a user name or a password",
+            why="addresses are printed, and other users of this machine can read them",
+            fix="remove them, and set VAR_PLUGIN_TOKEN=NAME:PASSWORD",
         )
     MilvusOptions.of(text)
     return text
