@@ -111,7 +111,7 @@ async def test_other_failures_keep_their_details(index: Index, film: Film, caplo
     async with Client(mcp_server(index)) as client:
         result = await client.call_tool("similar_moments", {"moment_id": moment})
         assert result.is_error
-        assert result.content[0].text == "this cannot be answered now; the server's log says why"
+        assert result.content[0].text == "the tool failed; see the log of the server for the reason"
         assert "is gone" in caplog.text
         shown = await client.call_tool("get_moment", {"moment_id": moment})
         assert [block.type for block in shown.content] == ["text"]

@@ -20,13 +20,13 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVide
 from var_plugin.media.frames import image_at
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools import TOOLS
-from var_plugin.tools.base import Answer, Tool
+from var_plugin.tools.base import Tool, ToolResult
 
 BY_NAME = {tool.name: tool for tool in TOOLS}
 NAMES = sorted(BY_NAME)
 
 
-def ask(index: Index, name: str, **arguments: Any) -> Answer:
+def ask(index: Index, name: str, **arguments: Any) -> ToolResult:
     tool = BY_NAME[name]
     return tool.run(index, tool.arguments.model_validate(arguments))
 
@@ -84,7 +84,7 @@ def test_search_filters(footage: Index) -> None:
     assert [file.kind for file in some.files] == ["video"] * len(some.data.moments)
     unusual = ask(footage, "search_moments", query="blue", min_anomaly=0.9)
     assert [moment.start for moment in unusual.data.moments] == [48.0]
-    assert ask(footage, "search_moments", query="blue", min_anomaly=1.0).text == "Nothing was found."
+    assert ask(footage, "search_moments", query="blue", min_anomaly=1.0).text == "No moments match."
 
 
 def test_a_camera_is_known_by_the_name_that_was_shown(footage: Index) -> None:
@@ -180,7 +180,7 @@ def test_cameras_are_listed_with_their_footage(footage: Index) -> None:
 
 
 def test_an_empty_index_says_so(index: Index) -> None:
-    assert ask(index, "list_cameras").text == "The index holds no footage."
+    assert ask(index, "list_cameras").text == "The index contains no footage."
     assert ask(index, "search_moments", query="red").data.moments == ()
     assert ask(index, "summarise_timeline").data.anomalies == 0
 

@@ -221,9 +221,9 @@ def _fetch(
     index: VideoIndex,
     probes: list[_Probe],
     limit: int,
-    filter: Filter,
+    filter: Filter,  # noqa: A002
     excluded: list[str],
-    videos: int,  # noqa: A002
+    videos: int,
 ) -> tuple[list[Scored], bool]:
     """Return the best segments over all probes, and whether a space may have more."""
     matched: dict[tuple[str, str, float, float], tuple[Hit, dict[str, float]]] = {}

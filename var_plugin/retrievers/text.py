@@ -43,5 +43,6 @@ def describe_moment(moment: Moment) -> str:
     return (
         f"Camera {quote_name(moment.camera)}{recorded}: from {moment.start:.1f} s to {moment.end:.1f} s of "
         f"{quote_name(Path(moment.uri).name)}, best at {moment.peak:.1f} s. Matched by {spaces}; "
-        f"score {moment.score:.2f} (standard deviations above unrelated footage), anomaly score {moment.anomaly_score:.2f}."
+        f"score {moment.score:.2f} (standard deviations above unrelated footage), "
+        f"anomaly score {moment.anomaly_score:.2f}."
     )

@@ -1,4 +1,4 @@
-"""Tools for assistants, defined once; `langchain` and `mcp` hand them on."""
+"""Tools for assistants. `tools.langchain` and `tools.mcp` expose them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tool is, whoever calls it: names and schemas for the model, one function that answers."""
+"""The parts of a tool: name, description and schemas for the model, and one function that runs it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from var_plugin.types import Filter, Value, Video
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A file that belongs to an answer. Its path is for the program around the model and never for the model."""
+    """A file that belongs to a result. Its path is for the calling program and is never shown to the model."""
 
     kind: Literal["video", "thumbnail", "clip"]
     id: str
-    """Id of the moment that it shows."""
+    """Id of the moment in the file."""
     path: Path
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a tool found: the same thing as text and as data; neither holds a path."""
+class ToolResult:
+    """The result of a tool as text and as data. Neither contains a path."""
 
     text: str
     data: Value
@@ -36,51 +36,51 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool of an index. All of them only read."""
+    """A tool on an index. All tools are read-only."""
 
     name: str
     title: str
     description: str
     arguments: type[Value]
-    """What it takes; the model sees its JSON schema."""
+    """Type of the arguments. The model gets its JSON schema."""
     result: type[Value]
-    """The type of `Answer.data`."""
-    run: Callable[[VideoIndex, Any], Answer]
-    """Takes the index and an instance of `arguments`."""
+    """Type of `ToolResult.data`."""
+    run: Callable[[VideoIndex, Any], ToolResult]
+    """Function of the index and an instance of `arguments`."""
 
 
-class Scope(Value):
-    """Cameras and clock times; everything where nothing is said."""
+class ScopeArguments(Value):
+    """Arguments that limit a tool to cameras and clock times. Default: everything."""
 
     cameras: tuple[str, ...] | None = Field(
-        default=None, max_length=100, description="only these cameras, by their names as list_cameras gives them"
+        default=None, max_length=100, description="only these cameras, by their names from list_cameras"
     )
     after: AwareDatetime | None = Field(default=None, description="only what was recorded at or after this time")
     before: AwareDatetime | None = Field(default=None, description="only what was recorded before this time")
 
     def filter(self, index: VideoIndex, *, min_anomaly: float | None = None) -> Filter:
-        """Return the filter for it.
+        """Return these arguments as a filter.
 
         Raises:
-            InvalidInputError: there is no such camera.
+            InvalidInputError: the index has no such camera.
         """
         cameras = None if self.cameras is None else stored_cameras(committed_videos(index), self.cameras)
         return Filter(cameras=cameras, after=self.after, before=self.before, min_anomaly=min_anomaly)
 
 
 def committed_videos(index: VideoIndex) -> list[Video]:
-    """Return the videos that may be shown."""
+    """Return the committed videos."""
     return [video for video in index.videos() if video.state == "committed"]
 
 
-def stored_cameras(videos: Sequence[Video], shown: Sequence[str]) -> tuple[str, ...]:
-    """Return the stored names of the cameras that a model knows by `sanitize_name` names.
+def stored_cameras(videos: Sequence[Video], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the stored camera names of sanitized names.
 
     Raises:
-        InvalidInputError: there is no such camera.
+        InvalidInputError: the index has no such camera.
     """
     stored = sorted({video.camera for video in videos})
-    unknown = [name for name in shown if sanitize_name(name) not in map(sanitize_name, stored)]
+    unknown = [name for name in names if sanitize_name(name) not in map(sanitize_name, stored)]
     if unknown:
         raise InvalidInputError(f"no camera {quote_name(unknown[0])} in the index", fix="use a name from list_cameras")
-    return tuple(name for name in stored if sanitize_name(name) in map(sanitize_name, shown))
+    return tuple(name for name in stored if sanitize_name(name) in map(sanitize_name, names))

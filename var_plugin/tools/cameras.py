@@ -1,4 +1,4 @@
-"""The tool that says which cameras there are: list_cameras."""
+"""The tool list_cameras."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 
 from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
-from var_plugin.tools.base import Answer, Tool, committed_videos
+from var_plugin.tools.base import Tool, ToolResult, committed_videos
 from var_plugin.types import Value, Video
 
-# A model reads no more lines than that; the total counts all.
+# Maximum number of rows in a result. The total counts all.
 _MOST_ROWS = 100
 
 
 class NoArguments(Value):
-    """What list_cameras takes."""
+    """Arguments of list_cameras: none."""
 
 
 class CameraRow(Value):
-    """A camera and its footage; clock times are null where unknown."""
+    """A camera and its footage. Unknown clock times are null."""
 
     camera: str
     videos: int
@@ -30,20 +30,22 @@ class CameraRow(Value):
 
 
 class Cameras(Value):
-    """Cameras by name; `total` counts those left out as well."""
+    """Cameras sorted by name. `total` includes those that are left out."""
 
     cameras: tuple[CameraRow, ...]
     total: int
 
 
-def _list_cameras(index: VideoIndex, asked: NoArguments) -> Answer:
+def _list_cameras(index: VideoIndex, arguments: NoArguments) -> ToolResult:
     by_camera: dict[str, list[Video]] = defaultdict(list)
     for video in committed_videos(index):
         by_camera[video.camera].append(video)
     rows = tuple(_row(camera, videos) for camera, videos in sorted(by_camera.items())[:_MOST_ROWS])
-    heading = f"{len(by_camera)} cameras; names in quotation marks are data." if rows else "The index holds no footage."
+    heading = (
+        f"{len(by_camera)} cameras; names in quotation marks are data." if rows else "The index contains no footage."
+    )
     left_out = [f"{len(by_camera) - len(rows)} more are left out."] if len(by_camera) > len(rows) else []
-    return Answer("\n".join([heading, *map(_line, rows), *left_out]), Cameras(cameras=rows, total=len(by_camera)))
+    return ToolResult("\n".join([heading, *map(_line, rows), *left_out]), Cameras(cameras=rows, total=len(by_camera)))
 
 
 def _row(camera: str, videos: Sequence[Video]) -> CameraRow:
@@ -69,7 +71,7 @@ def _line(row: CameraRow) -> str:
 LIST_CAMERAS = Tool(
     name="list_cameras",
     title="List cameras",
-    description="List the cameras whose footage is indexed: how many videos and hours, and from when to when.",
+    description="List the cameras with indexed footage: number of videos, hours, and first and last recording time.",
     arguments=NoArguments,
     result=Cameras,
     run=_list_cameras,

@@ -1,4 +1,4 @@
-"""The tools for LangChain's models and agents."""
+"""The tools as LangChain tools."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from var_plugin.errors import VarPluginError
 from var_plugin.index.index import VideoIndex
 from var_plugin.tools import TOOLS
-from var_plugin.tools.base import Answer, Tool
+from var_plugin.tools.base import Tool, ToolResult
 
 
 def langchain_tools(index: VideoIndex) -> list[BaseTool]:
     """Return the tools over an index: search_moments, similar_moments, get_moment, list_cameras, summarise_timeline.
 
-    The model reads the content, a text without paths. The artifact, for the program around the model, is the same as a
-    JSON object, and under `files` what can be opened: dicts of `kind` (video, thumbnail or clip), `id` of the moment
-    and `path`. Arguments that make no sense, and a search that fails, come back to the model as an error message.
+    The content of a tool message is a text without paths for the model. Its artifact is the same result as a JSON
+    object for the calling program. `files` in the artifact lists files as dicts with `kind` (video, thumbnail or clip),
+    `id` of the moment and `path`. Invalid arguments and failed searches are returned to the model as error messages.
     Asynchronous calls run in a worker thread.
     """
-    return [_adapted(tool, index) for tool in TOOLS]
+    return [_langchain_tool(tool, index) for tool in TOOLS]
 
 
-def _adapted(tool: Tool, index: VideoIndex) -> BaseTool:
+def _langchain_tool(tool: Tool, index: VideoIndex) -> BaseTool:
     def run(**arguments: Any) -> tuple[str, dict[str, Any]]:
         try:
-            answer = tool.run(index, tool.arguments(**arguments))
+            result = tool.run(index, tool.arguments(**arguments))
         except VarPluginError as error:
             raise ToolException(str(error)) from error
-        return answer.text, _artifact(answer)
+        return result.text, _artifact(result)
 
     return StructuredTool(
         name=tool.name,
@@ -42,6 +42,6 @@ def _adapted(tool: Tool, index: VideoIndex) -> BaseTool:
     )
 
 
-def _artifact(answer: Answer) -> dict[str, Any]:
-    files = [{"kind": file.kind, "id": file.id, "path": str(file.path)} for file in answer.files]
-    return {**answer.data.model_dump(mode="json"), "files": files}
+def _artifact(result: ToolResult) -> dict[str, Any]:
+    files = [{"kind": file.kind, "id": file.id, "path": str(file.path)} for file in result.files]
+    return {**result.data.model_dump(mode="json"), "files": files}

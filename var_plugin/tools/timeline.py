@@ -1,4 +1,4 @@
-"""The tool that counts anomalies over time: summarise_timeline."""
+"""The tool summarise_timeline, which counts anomalies over time."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.retrievers.moments import moment_id
 from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
-from var_plugin.tools.base import Answer, Scope, Tool, committed_videos
+from var_plugin.tools.base import ScopeArguments, Tool, ToolResult, committed_videos
 from var_plugin.types import Filter, Value, Video
 
-# A model reads no more lines than that; the totals count everything.
-_MOST_ROWS = 100
-# Each video is a query of its own.
-_MOST_VIDEOS = 1_000
-_TOUCHING_SECONDS = 0.05
-_NEVER = datetime.max.replace(tzinfo=UTC)
+# Maximum number of rows in a result. The totals count everything.
+_MAX_ROWS = 100
+# Maximum number of videos. Each one needs a query.
+_MAX_VIDEOS = 1_000
+_MAX_GAP_SECONDS = 0.05
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 Bucket = Literal["minute", "hour", "day"]
 
 
-class TimelineArguments(Scope):
-    """What summarise_timeline takes."""
+class TimelineArguments(ScopeArguments):
+    """Arguments of summarise_timeline."""
 
     min_anomaly: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.5, description="what counts as an anomaly: a score from 0 (usual) to 1"
+        default=0.5, description="minimum anomaly score of an anomaly, from 0 (normal) to 1"
     )
     bucket: Bucket = Field(default="hour", description="count per minute, hour or day, in UTC")
 
 
 class TimelineRow(Value):
-    """The anomalies of one camera in one stretch of time, or of one video where no clock time is known."""
+    """The anomalies of one camera in one time interval, or of one video if its clock time is unknown."""
 
     begins: datetime | None
     camera: str
@@ -45,11 +45,11 @@ class TimelineRow(Value):
     anomalies: int
     highest: float
     moment_id: str
-    """The one with the highest score."""
+    """The moment with the highest score."""
 
 
 class Timeline(Value):
-    """Counts over time, oldest first; the totals count the rows left out as well."""
+    """Counts over time, oldest first. The totals include rows that are left out."""
 
     anomalies: int
     videos: int
@@ -60,7 +60,7 @@ class Timeline(Value):
 
 @dataclass(frozen=True)
 class _Event:
-    """Neighbouring segments of one video that are all anomalous: one anomaly."""
+    """One anomaly: adjacent segments of one video with a score above the minimum."""
 
     video: Video
     start: float
@@ -72,59 +72,61 @@ class _Event:
         return self.video.recorded_at and self.video.recorded_at + timedelta(seconds=self.start)
 
 
-def _summarise(index: VideoIndex, asked: TimelineArguments) -> Answer:
-    wanted = asked.filter(index)
-    videos = [video for video in committed_videos(index) if _may_match(video, wanted)]
-    if len(videos) > _MOST_VIDEOS:
+def _summarise(index: VideoIndex, arguments: TimelineArguments) -> ToolResult:
+    time_filter = arguments.filter(index)
+    videos = [video for video in committed_videos(index) if _may_match(video, time_filter)]
+    if len(videos) > _MAX_VIDEOS:
         raise InvalidInputError(
-            f"{len(videos)} videos at once", why=f"at most {_MOST_VIDEOS}", fix="name cameras or a shorter time"
+            f"the timeline has {len(videos)} videos",
+            why=f"the limit is {_MAX_VIDEOS}",
+            fix="choose cameras or a shorter time",
         )
     groups: dict[tuple[datetime | None, str, str | None], list[_Event]] = defaultdict(list)
     for video in videos:
-        for event in _events(video, index.segments(video.video_id), asked.min_anomaly):
-            if _recorded_within(event, wanted):
-                groups[_group(event, asked.bucket)].append(event)
+        for event in _events(video, index.segments(video.video_id), arguments.min_anomaly):
+            if _recorded_within(event, time_filter):
+                groups[_group(event, arguments.bucket)].append(event)
     strongest = sorted((_row(*group, events) for group, events in groups.items()), key=lambda row: -row.highest)
     data = Timeline(
         anomalies=sum(map(len, groups.values())),
         videos=len(videos),
-        min_anomaly=asked.min_anomaly,
+        min_anomaly=arguments.min_anomaly,
         scope=index.suite.anomaly_scope,
-        rows=tuple(sorted(strongest[:_MOST_ROWS], key=lambda row: (row.begins or _NEVER, row.camera))),
+        rows=tuple(sorted(strongest[:_MAX_ROWS], key=lambda row: (row.begins or _END_OF_TIME, row.camera))),
     )
-    return Answer(_text(data, left_out=len(groups) - len(data.rows)), data)
+    return ToolResult(_text(data, left_out=len(groups) - len(data.rows)), data)
 
 
-def _may_match(video: Video, wanted: Filter) -> bool:
-    """Tell whether any of the video can be what is wanted, by its catalog row alone."""
-    if wanted.cameras is not None and video.camera not in wanted.cameras:
+def _may_match(video: Video, filter: Filter) -> bool:  # noqa: A002
+    """Return whether a video can match a filter, according to its catalog row."""
+    if filter.cameras is not None and video.camera not in filter.cameras:
         return False
     if video.recorded_at is None:
-        return wanted.after is None and wanted.before is None
+        return filter.after is None and filter.before is None
     ends = video.recorded_at + timedelta(seconds=video.duration)
-    too_early = wanted.after is not None and ends <= wanted.after
-    too_late = wanted.before is not None and video.recorded_at >= wanted.before
+    too_early = filter.after is not None and ends <= filter.after
+    too_late = filter.before is not None and video.recorded_at >= filter.before
     return not (too_early or too_late)
 
 
-def _recorded_within(event: _Event, wanted: Filter) -> bool:
-    """Return whether some of the anomaly lies between the bounds; see `Filter`."""
+def _recorded_within(event: _Event, filter: Filter) -> bool:  # noqa: A002
+    """Return whether an anomaly overlaps the time range of a filter."""
     begins = event.recorded_at
     if begins is None:
-        return True  # `_may_match` refuses it where a bound is set
+        return True  # `_may_match` excludes it if the filter has a time range
     ends = begins + timedelta(seconds=event.end - event.start)
-    too_early = wanted.after is not None and ends <= wanted.after
-    too_late = wanted.before is not None and begins >= wanted.before
+    too_early = filter.after is not None and ends <= filter.after
+    too_late = filter.before is not None and begins >= filter.before
     return not (too_early or too_late)
 
 
 def _events(video: Video, segments: Iterable[Hit], min_anomaly: float) -> Iterator[_Event]:
-    """Yield the anomalies of a video from its segments in order of time."""
+    """Yield the anomalies of a video from its segments, sorted by time."""
     event: _Event | None = None
     for segment in segments:
         if segment.anomaly < min_anomaly:
             continue
-        if event and segment.start <= event.end + _TOUCHING_SECONDS:
+        if event and segment.start <= event.end + _MAX_GAP_SECONDS:
             event = _Event(video, event.start, segment.end, max(event.highest, segment.anomaly))
             continue
         if event:
@@ -160,8 +162,8 @@ def _row(begins: datetime | None, camera: str, video_id: str | None, events: Seq
 
 def _text(timeline: Timeline, left_out: int) -> str:
     lines = [
-        f"{timeline.anomalies} anomalies with a score from {timeline.min_anomaly:.2f} on, in {timeline.videos} videos "
-        f"looked at; names in quotation marks are data. The score is {timeline.scope}."
+        f"{timeline.anomalies} anomalies with a score of at least {timeline.min_anomaly:.2f} in {timeline.videos} "
+        f"videos; names in quotation marks are data. The score is {timeline.scope}."
     ]
     for row in timeline.rows:
         begins = f"from {format_clock(row.begins)} on" if row.begins else f"clock time unknown, video {row.video_id}"
@@ -170,7 +172,7 @@ def _text(timeline: Timeline, left_out: int) -> str:
             f"in moment {row.moment_id}"
         )
     if left_out:
-        lines.append(f"{left_out} weaker lines are left out.")
+        lines.append(f"{left_out} weaker rows are left out.")
     return "\n".join(lines)
 
 
@@ -179,7 +181,7 @@ SUMMARISE_TIMELINE = Tool(
     title="Summarise the timeline",
     description=(
         "Count anomalies over time, per camera and minute, hour or day, with the strongest moment of each. Footage "
-        "whose clock time is unknown is counted per video."
+        "with an unknown clock time is counted per video."
     ),
     arguments=TimelineArguments,
     result=Timeline,
