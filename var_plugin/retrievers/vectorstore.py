@@ -1,8 +1,8 @@
-"""Incident notes, captions and other texts in Milvus, as a LangChain vector store that keeps LangChain's contract.
+"""A LangChain vector store for incident notes, captions and other texts in Milvus.
 
-`langchain_milvus.Milvus` leaves `Document.id` empty and the key among the metadata, ignores the ids of documents, drops
-metadata keys that the first document did not have, cannot get documents by id, and on Milvus Lite merges a replaced
-document with its predecessor. Everything else is inherited.
+It corrects `langchain_milvus.Milvus`, which leaves `Document.id` empty and returns the key as metadata, ignores the ids
+of documents, drops metadata keys that the first document did not have, cannot return documents by id, and on Milvus
+Lite merges a replaced document with its predecessor. Everything else is inherited.
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ except ImportError as error:
     ) from error
 
 _MAX_BYTES = 65_535
-# In one expression.
-_KEYS = 1_000
-# What Milvus, or Milvus Lite 3.2, takes for something else than the name of a dynamic field.
+# Maximum number of keys in one expression.
+_MAX_KEYS = 1_000
+# Names with a special meaning in Milvus or Milvus Lite 3.2. They cannot be dynamic fields.
 _MILVUS_FIELDS = ("$meta", "_seq", "_partition", "count(*)", "")
-# Exact search: on Milvus Lite a filter makes it faster, while a filtered HNSW loses most of its hits.
+# Exact search. On Milvus Lite a filter makes it faster, while a filtered HNSW index loses most of its hits.
 _INDEX = {"index_type": "FLAT", "metric_type": "COSINE", "params": {}}
 
 
 class NoteStore(Milvus):
-    """Texts embedded by a suite: `NoteStore(SuiteEmbeddings("lite"), connection_args={"uri": "./notes.db"})`.
+    """A store of texts that a suite embeds.
 
-    Takes what `langchain_milvus.Milvus` takes. Ids are strings, made up where none are given; adding a text under an id
-    that exists replaces it. Metadata may differ from document to document. Asynchronous calls run in worker threads on
-    the one synchronous connection: Milvus' own asynchronous client belongs to the event loop that it was made in, and
-    does not see at once what the other one wrote.
+    It takes the arguments of `langchain_milvus.Milvus`. IDs are strings and default to random UUIDs. Adding a text with
+    an existing id replaces it. Metadata may differ between documents. Asynchronous calls run in worker threads on the
+    synchronous connection, because the asynchronous client of Milvus is bound to one event loop and does not read
+    recent writes of the other client.
+
+    Example:
+        notes = NoteStore(SuiteEmbeddings("lite"), connection_args={"uri": "./notes.db"})
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -54,9 +57,9 @@ class NoteStore(Milvus):
     def add_texts(  # type: ignore[override]  # the parent's further options pass through
         self, texts: Iterable[str], metadatas: list[dict[str, Any]] | None = None, **options: Any
     ) -> list[str]:
-        """Store texts; those under an id that exists are replaced.
+        """Store texts and replace those with an existing id.
 
-        Every text, id and metadata value is checked, and every text is embedded, before anything is written.
+        All texts, ids and metadata are checked, and all texts are embedded, before anything is written.
 
         Args:
             texts: the texts, each at most 65,535 bytes in UTF-8.
@@ -67,7 +70,7 @@ class NoteStore(Milvus):
             The ids.
 
         Raises:
-            InvalidInputError: a text, an id or metadata that Milvus cannot hold; nothing was written.
+            InvalidInputError: Milvus cannot store a text, an id or metadata. Nothing was written.
         """
         listed = list(texts)
         ids = [given or str(uuid4()) for given in options.pop("ids", None) or [None] * len(listed)]
@@ -87,13 +90,12 @@ class NoteStore(Milvus):
     ) -> list[str]:
         """Store texts with their vectors, as `add_texts`.
 
-        Each batch is one write that replaces whole notes, so a failure leaves every note as it was or as it becomes.
+        Each batch is one write that replaces complete notes, so a failure leaves no partial note.
         """
         ids = ids or [str(uuid4()) for _ in texts]
         self._check(texts, ids, metadatas)
         if self._is_local or self.col is None:
-            # On Milvus Lite an insert replaces the row of the same key, while an upsert merges its metadata with the
-            # old ones.
+            # On Milvus Lite, an insert replaces the row with the same key. An upsert would merge the metadata.
             added: list[str] = super().add_embeddings(
                 texts, embeddings, metadatas, timeout, batch_size, ids=ids, **options
             )
@@ -109,30 +111,30 @@ class NoteStore(Milvus):
     def upsert(  # type: ignore[override]  # the parent's further options pass through
         self, ids: list[str] | None = None, documents: list[Document] | None = None, **options: Any
     ) -> None:
-        """Store documents, as `add_documents`; those under an id that exists are replaced."""
+        """Store documents, as `add_documents`, and replace those with an existing id."""
         self.add_documents(documents or [], **options | ({"ids": ids} if ids else {}))
 
     def delete(self, ids: list[str] | None = None, expr: str | None = None, **options: Any) -> bool | None:
-        """Delete by ids or by an expression; an id that does not exist is passed over.
+        """Delete documents by ids or by an expression. Unknown ids are ignored.
 
         Returns:
-            False where Milvus refused.
+            False if Milvus refused.
 
         Raises:
-            InvalidInputError: neither ids nor an expression, or an id that Milvus cannot hold.
+            InvalidInputError: there are neither ids nor an expression, or an id is invalid in Milvus.
         """
         if ids is None and not expr:
             raise InvalidInputError("nothing to delete", fix="give ids or an expression")
         if self.col is None:
             return True
-        expressions = [expr] if ids is None else [self._are(batch) for batch in _batches(ids)]
+        expressions = [expr] if ids is None else [self._ids_expression(batch) for batch in _batches(ids)]
         return all(super(NoteStore, self).delete(expr=each, **options) for each in expressions)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Return the documents of these ids in their order; missing ones are left out.
+        """Return the documents with these ids, in their order. Unknown ids are left out.
 
         Raises:
-            InvalidInputError: an id that Milvus cannot hold.
+            InvalidInputError: an id is invalid in Milvus.
         """
         if self.col is None or not ids:
             return []
@@ -140,7 +142,7 @@ class NoteStore(Milvus):
         rows = [
             row
             for batch in _batches(ids)
-            for row in self.client.query(self.collection_name, filter=self._are(batch), output_fields=fields)
+            for row in self.client.query(self.collection_name, filter=self._ids_expression(batch), output_fields=fields)
         ]
         documents = {document.id: document for document in map(self._parse_document, rows)}
         return [documents[note_id] for note_id in ids if note_id in documents]
@@ -149,11 +151,11 @@ class NoteStore(Milvus):
     def _is_local(self) -> bool:
         return "://" not in str(self._connection_args.get("uri", ""))
 
-    def _are(self, ids: Sequence[str]) -> str:
+    def _ids_expression(self, ids: Sequence[str]) -> str:
         return f"{self._primary_field} in [{', '.join(map(literal, ids))}]"
 
     def _check(self, texts: Sequence[str], ids: Sequence[str], metadatas: Sequence[dict[str, Any]] | None) -> None:
-        """Raise `InvalidInputError` unless all of it can be stored as it is."""
+        """Raise `InvalidInputError` if a text, an id or metadata cannot be stored unchanged."""
         if len(ids) != len(texts) or len(set(ids)) != len(texts):
             raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="give one for each")
         if metadatas is not None and len(metadatas) != len(texts):
@@ -181,7 +183,7 @@ class NoteStore(Milvus):
             metadata=document.metadata,
         )
 
-    # The base class's own versions honour the ids of documents.
+    # The methods of `VectorStore` use the ids of documents.
     add_documents = VectorStore.add_documents
     aadd_documents = VectorStore.aadd_documents
 
@@ -207,12 +209,12 @@ class NoteStore(Milvus):
 
     @property
     def aclient(self) -> Any:
-        """The one connection, each call in a worker thread."""
+        """The synchronous client, with each call in a worker thread."""
         return _InThreads(self.client)
 
 
 def _batches(ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[first : first + _KEYS] for first in range(0, len(ids), _KEYS)]
+    return [ids[first : first + _MAX_KEYS] for first in range(0, len(ids), _MAX_KEYS)]
 
 
 def _encoded(text: str, note_id: str) -> bytes:
@@ -223,7 +225,7 @@ def _encoded(text: str, note_id: str) -> bytes:
 
 
 def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) -> None:
-    """Raise `InvalidInputError` unless Milvus gives the metadata back as they are."""
+    """Raise `InvalidInputError` if Milvus would not return the metadata unchanged."""
     if taken := sorted(reserved.intersection(metadata)):
         raise InvalidInputError(
             f"the metadata of note '{note_id}' cannot have the key '{taken[0]}'",
@@ -231,7 +233,9 @@ def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) 
             fix="rename the key",
         )
     if not all(isinstance(key, str) for key in metadata):
-        raise InvalidInputError(f"the metadata of note '{note_id}' have a key that is no text", fix="use text keys")
+        raise InvalidInputError(
+            f"the metadata of note '{note_id}' have a key that is not a string", fix="use string keys"
+        )
     try:
         size = len(_encoded(json.dumps(metadata, allow_nan=False, ensure_ascii=False), note_id))
     except (TypeError, ValueError, RecursionError) as error:
@@ -245,7 +249,7 @@ def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) 
 
 
 class _InThreads:
-    """An object whose methods are called in worker threads."""
+    """A wrapper that calls the methods of an object in worker threads."""
 
     def __init__(self, blocking: Any) -> None:
         self._blocking = blocking
