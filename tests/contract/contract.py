@@ -231,7 +231,7 @@ class StoreContract:
             index.backup(tmp_path / "saved")
         scene = tmp_path / "saved/scene.jsonl"
         scene.write_text(scene.read_text().replace("uniform", "anomaly", 1))
-        with pytest.raises(InvalidInputError, match=r"scene\.jsonl changed"):
+        with pytest.raises(InvalidInputError, match=r"scene\.jsonl has changed"):
             restore_index(tmp_path / "saved", tmp_path / "other.db")
         assert not (tmp_path / "other.db").exists()
         shutil.rmtree(tmp_path / "saved")

@@ -111,13 +111,13 @@ def test_footage_that_is_gone_or_overwritten_comes_last_and_images_are_not_asked
     overwritten = moment(film("b.mp4", paint=lambda time: textured(2)), 3.0)
     film("b.mp4", paint=lambda time: textured(3))
     assert reranker(Query(text="red"), [overwritten, gone, there]) == [there, overwritten, gone]
-    assert caplog.text.count("was not looked at again") == 2
+    assert caplog.text.count("was not reranked") == 2
     assert reranker(Query(image="a.png"), [gone, there]) == [gone, there]
 
 
 def test_what_cannot_be_asked_is_refused(tmp_path: Path, film: Film) -> None:
     candidate = moment(film())
-    with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot be asked"):
+    with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot answer questions"):
         VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [candidate])
     with pytest.raises(MissingWeightsError, match="neither on this machine nor"):
         VisionLanguageReranker("nobody/nothing")(Query(text="red"), [candidate])

@@ -70,5 +70,5 @@ def test_a_sound_and_an_image_ask_together(footage: Index) -> None:
 
 
 def test_weights_that_leave_a_part_of_the_question_out_are_refused(footage: Index) -> None:
-    with pytest.raises(UnsupportedModalityError, match="no space took the audio"):
+    with pytest.raises(UnsupportedModalityError, match="no space supports the audio"):
         AnomalyRetriever(index=footage).invoke("red", audio=(sine(300, 1), 16_000), weights={"sound": 0.0})

@@ -76,7 +76,7 @@ def test_text_for_the_model_files_for_the_program(tools: dict[str, BaseTool]) ->
 def test_the_model_is_told_what_was_wrong(tools: dict[str, BaseTool]) -> None:
     unknown = call(tools["search_moments"], query="green", cameras=["attic"])
     assert unknown.status == "error"
-    assert 'no camera "attic" in the index; ask list_cameras' in unknown.content
+    assert 'no camera "attic" in the index; use a name from list_cameras' in unknown.content
     invalid = call(tools["search_moments"], query="green", limit=0)
     assert invalid.status == "error"
     assert invalid.artifact is None

@@ -161,7 +161,7 @@ def test_moments_that_a_model_made_up(footage: Index) -> None:
             with pytest.raises(InvalidInputError, match="not the id of a moment"):
                 ask(footage, name, moment_id=made_up)
         for outside in (f"{video}-900000-901000", f"{video}-0-700000"):
-            with pytest.raises(InvalidInputError, match="not within its video"):
+            with pytest.raises(InvalidInputError, match="not inside its video"):
                 ask(footage, name, moment_id=outside)
         with pytest.raises(UnknownVideoError, match="no video"):
             ask(footage, name, moment_id='x" or video_id != "-0-8000')
