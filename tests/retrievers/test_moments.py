@@ -86,7 +86,7 @@ segments = st.lists(
 def test_moments_of_a_video_never_touch_and_hold_their_peak(
     drawn: list[tuple[int, float, str]], share: float, longest: float
 ) -> None:
-    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], score_ratio=share, max_seconds=longest)
+    peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
     assert [peak.best.score for peak in peaks] == sorted((peak.best.score for peak in peaks), reverse=True)
     assert {peak.best.hit.video_id for peak in peaks} == {video for _, _, video in drawn}
     for peak in peaks:
