@@ -33,9 +33,9 @@ def test_windows_cover_the_sound_however_it_arrives(length: int, piece: int) -> 
 def test_runs_of_several_sounds_are_heard_at_once() -> None:
     encoder = LowOrHigh()
     sounds = [sine(300, 3), sine(3_000, 2)]
-    runs = [run for sound in sounds for run in Windows([sound], encoder.window, encoder.hop).runs()]
+    runs = [run for sound in sounds for run in Windows([sound], encoder.window, encoder.hop).batches()]
     for found, run in zip(encode_audio_batches(runs, encoder), runs, strict=True):
-        wanted = run.heard(encoder)
+        wanted = run.encode(encoder)
         assert found.starts == wanted.starts
         np.testing.assert_array_equal(found.loudness, wanted.loudness)
         np.testing.assert_array_equal(found.vectors, wanted.vectors)

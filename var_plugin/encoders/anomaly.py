@@ -92,14 +92,14 @@ def novelty_scores(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.
         elsewhere = np.abs(times[chunk, None] - reference_times[None]) >= _SAME_EVENT_SECONDS
         similarity[~elsewhere] = -np.inf
         nearest = -np.partition(-similarity, min(_NEIGHBOURS, len(references)) - 1, axis=1)[:, :_NEIGHBOURS]
-        found = np.isfinite(nearest)
-        sums = np.where(found, nearest, 0.0).sum(axis=1)
+        valid = np.isfinite(nearest)
+        sums = np.where(valid, nearest, 0.0).sum(axis=1)
         with np.errstate(invalid="ignore"):
-            distances[chunk] = 1.0 - sums / found.sum(axis=1)
-    known = np.isfinite(distances)
-    if not known.any():
+            distances[chunk] = 1.0 - sums / valid.sum(axis=1)
+    has_neighbours = np.isfinite(distances)
+    if not has_neighbours.any():
         return np.zeros(len(times), np.float32)
-    median = np.median(distances[known])
-    spread = max(1.4826 * float(np.median(np.abs(distances[known] - median))), _LEAST_SPREAD)
-    deviations = np.where(known, np.maximum(distances - median, 0.0), 0.0) / spread
+    median = np.median(distances[has_neighbours])
+    spread = max(1.4826 * float(np.median(np.abs(distances[has_neighbours] - median))), _LEAST_SPREAD)
+    deviations = np.where(has_neighbours, np.maximum(distances - median, 0.0), 0.0) / spread
     return (deviations / (deviations + _HALF_AT)).astype(np.float32)

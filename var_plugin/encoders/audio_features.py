@@ -22,7 +22,7 @@ from var_plugin.types import Span
 
 _BATCH = 32
 # Added to the loudness, so that a silent span also has a vector.
-_LEAST_LOUDNESS = 1e-6
+_MIN_LOUDNESS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class AudioBatch:
     samples: NDArray[np.float32]
     """(n, window)."""
 
-    def heard(self, encoder: AudioEncoder) -> EncodedAudio:
-        """Return the encoded windows."""
-        (heard,) = encode_audio_batches([self], encoder)
-        return heard
+    def encode(self, encoder: AudioEncoder) -> EncodedAudio:
+        """Encode the windows."""
+        (encoded,) = encode_audio_batches([self], encoder)
+        return encoded
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class EncodedAudio:
     vectors: Vectors
 
 
-def encode_audio_batches(runs: Sequence[AudioBatch], encoder: AudioEncoder) -> list[EncodedAudio]:
+def encode_audio_batches(batches: Sequence[AudioBatch], encoder: AudioEncoder) -> list[EncodedAudio]:
     """Encode batches, of one recording or several, in one call of the encoder."""
-    vectors = encoder.encode(np.concatenate([run.samples for run in runs]))
-    ends = np.cumsum([len(run.starts) for run in runs])
+    vectors = encoder.encode(np.concatenate([batch.samples for batch in batches]))
+    ends = np.cumsum([len(batch.starts) for batch in batches])
     return [
-        EncodedAudio(run.starts, root_mean_square(run.samples), part)
-        for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
+        EncodedAudio(batch.starts, root_mean_square(batch.samples), part)
+        for batch, part in zip(batches, np.split(vectors, ends[:-1]), strict=True)
     ]
 
 
@@ -85,25 +85,25 @@ def encode_audio(
     """
     windows = Windows(pieces, encoder.window, encoder.hop)
 
-    def heard() -> Iterator[EncodedAudio]:
-        for run in windows.runs():
-            yield run.heard(encoder)
+    def encoded() -> Iterator[EncodedAudio]:
+        for batch in windows.batches():
+            yield batch.encode(encoder)
             if progress:
-                progress(run.starts[-1] / SAMPLE_RATE)
+                progress(batch.starts[-1] / SAMPLE_RATE)
 
-    return concat_audio(heard(), encoder.window, lambda: windows.samples)
+    return concat_audio(encoded(), encoder.window, lambda: windows.samples)
 
 
-def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[], int]) -> AudioFeatures:
+def concat_audio(batches: Iterable[EncodedAudio], window: int, samples: Callable[[], int]) -> AudioFeatures:
     """Concatenate the encoded batches of a recording. `samples` is called last and returns its length."""
     starts: list[int] = []
     loudness: list[NDArray[np.float32]] = []
 
     def vectors() -> Iterator[Vectors]:
-        for run in runs:
-            starts.extend(run.starts)
-            loudness.append(run.loudness)
-            yield run.vectors
+        for batch in batches:
+            starts.extend(batch.starts)
+            loudness.append(batch.loudness)
+            yield batch.vectors
 
     joined = stack_chunks(vectors())
     return AudioFeatures(
@@ -114,9 +114,9 @@ def concat_audio(runs: Iterable[EncodedAudio], window: int, samples: Callable[[]
     )
 
 
-def pool_audio(heard: AudioFeatures, spans: Sequence[tuple[float, float]]) -> Vectors:
+def pool_audio(features: AudioFeatures, spans: Sequence[tuple[float, float]]) -> Vectors:
     """Return L2-normalised vectors (len(spans), dim): means of the windows of a span, weighted by loudness."""
-    vectors = [_weighted(heard, heard.within(start, end)) for start, end in spans]
+    vectors = [_weighted(features, features.within(start, end)) for start, end in spans]
     return l2_normalize(np.stack(vectors))
 
 
@@ -132,10 +132,10 @@ def audio_vector(item: Any, encoder: AudioEncoder | AudioQueryEncoder, limits: L
         InvalidInputError: wrong type, shape or dtype, no sample, or a span after the end.
         NoAudioStreamError: the file has no audio. Other errors of `media.sandbox.client.decode_audio` propagate.
     """
-    heard = encode_audio(_pieces(item, limits), encoder)
+    features = encode_audio(_pieces(item, limits), encoder)
     if isinstance(encoder, AudioQueryEncoder):
-        return encoder.embed_audio(heard.vectors)
-    return np.asarray(pool_audio(heard, [(0.0, math.inf)])[0], np.float32)
+        return encoder.embed_audio(features.vectors)
+    return np.asarray(pool_audio(features, [(0.0, math.inf)])[0], np.float32)
 
 
 def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,8 +143,8 @@ def root_mean_square(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.square(windows).mean(axis=1)), np.float32)
 
 
-def _weighted(heard: AudioFeatures, windows: slice) -> Vectors:
-    return np.asarray((heard.loudness[windows] + _LEAST_LOUDNESS) @ heard.vectors[windows])
+def _weighted(features: AudioFeatures, windows: slice) -> Vectors:
+    return np.asarray((features.loudness[windows] + _MIN_LOUDNESS) @ features.vectors[windows])
 
 
 class Windows:
@@ -154,7 +154,7 @@ class Windows:
         self._pieces, self._window, self._hop = pieces, window, hop
         self.samples = 0
 
-    def runs(self) -> Iterator[AudioBatch]:
+    def batches(self) -> Iterator[AudioBatch]:
         """Yield the windows, a few at a time; raises as `encode_audio`."""
         cut = iter(self)
         while batch := list(islice(cut, _BATCH)):
@@ -162,7 +162,7 @@ class Windows:
 
     def __iter__(self) -> Iterator[tuple[int, AudioArray]]:
         """Yield (first sample, (window,) float32) in order; raises as `encode_audio`."""
-        kept, first = np.zeros(0, np.float32), 0  # the samples from `first` on
+        buffer, first = np.zeros(0, np.float32), 0  # the samples from `first` on
         start = covered = 0
         for piece in self._pieces:
             if not np.isfinite(piece).all():
@@ -170,17 +170,17 @@ class Windows:
                     "the audio contains NaN or infinity", fix="check the program that made the samples"
                 )
             self.samples += len(piece)
-            kept = np.concatenate([kept, piece])
+            buffer = np.concatenate([buffer, piece])
             while start + self._window <= self.samples:
-                yield start, kept[start - first :][: self._window]
+                yield start, buffer[start - first :][: self._window]
                 covered = start + self._window
                 start += self._hop
             needed = min(start, max(0, self.samples - self._window))
-            kept, first = kept[needed - first :], needed
+            buffer, first = buffer[needed - first :], needed
         if self.samples == 0:
             raise InvalidInputError("the audio has no samples", fix="pass at least one")
         if covered < self.samples:
-            last = kept[-self._window :]
+            last = buffer[-self._window :]
             yield max(0, self.samples - self._window), np.pad(last, (0, self._window - len(last)))
 
 
@@ -202,9 +202,9 @@ def _part(span: Span, limits: Limits) -> Iterator[AudioArray]:
     first, last = round(span.start * SAMPLE_RATE), round(span.end * SAMPLE_RATE)
     position = 0
     for piece in decode_audio(Path(span.path), limits):
-        wanted = piece[max(0, first - position) : max(0, last - position)]
-        if len(wanted):
-            yield wanted
+        selected = piece[max(0, first - position) : max(0, last - position)]
+        if len(selected):
+            yield selected
         position += len(piece)
         if position >= last:
             return
@@ -234,5 +234,5 @@ def _resampled(samples: Any, rate: Any) -> AudioArray:
     import torch
     from torchaudio.functional import resample
 
-    given = torch.from_numpy(np.asarray(samples, np.float32))
-    return np.asarray(resample(given, int(rate), SAMPLE_RATE).numpy())
+    tensor = torch.from_numpy(np.asarray(samples, np.float32))
+    return np.asarray(resample(tensor, int(rate), SAMPLE_RATE).numpy())

@@ -290,15 +290,15 @@ def _runs(frames: Iterator[Frame], grid: SamplingSpec) -> Iterator[list[Frame]]:
     frames_per_clip, stride = grid.frames_per_clip, grid.stride
     clips_at_once = max(_LEAST_CLIPS, grid.frames_per_batch // frames_per_clip)
     run: list[Frame] = []
-    begun = False
+    has_clips = False
     for frame in frames:
         run.append(frame)
         if len(run) == (clips_at_once - 1) * stride + frames_per_clip:
             yield run
-            begun, run = True, run[clips_at_once * stride :]
+            has_clips, run = True, run[clips_at_once * stride :]
     whole = max(0, (len(run) - frames_per_clip) // stride + 1)
     rest = len(run) - whole * stride
-    if rest > 0 and (2 * rest >= stride or not (begun or whole)):
+    if rest > 0 and (2 * rest >= stride or not (has_clips or whole)):
         run += [run[-1]] * (whole * stride + frames_per_clip - len(run))
         whole += 1
     if whole:

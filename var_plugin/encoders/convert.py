@@ -193,11 +193,12 @@ def _trusted(name: str, file: Path, sha256: str | None) -> str:
     """Return the file's sha256 if it is the pinned one, or the one that the user named."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    wanted = sha256 or PUBLISHED[name].sha256
-    if wanted is None or digest != wanted.lower():
+    expected_sha256 = sha256 or PUBLISHED[name].sha256
+    if expected_sha256 is None or digest != expected_sha256.lower():
         raise MissingWeightsError(
             f"{file} is not trusted: its sha256 is {digest}",
-            why="a pickle is read only if it is known" + (f", and {wanted} is expected" if wanted else ""),
+            why="a pickle is read only if it is known"
+            + (f", and {expected_sha256} is expected" if expected_sha256 else ""),
             fix=f"get {PUBLISHED[name].file} from {PUBLISHED[name].source}, or name the sha256 you trust with --sha256",
         )
     return digest
@@ -224,12 +225,12 @@ def _read_pickle(file: Path) -> dict[str, Any]:
 def _check(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise unless these are all weights of the network and no others, each of its shape."""
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in tensors.items()}
-    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    wrong = sorted(key for key in expected.keys() | shapes.keys() if expected.get(key) != shapes.get(key))
     if wrong:
         key = wrong[0]
         raise MissingWeightsError(
             f"{path} does not hold the weights of its network: {len(wrong)} differ, among them {key}",
-            why=f"its shape is {found.get(key, 'missing')}, the network's {expected.get(key, 'missing')}",
+            why=f"its shape is {shapes.get(key, 'missing')}, the network's {expected.get(key, 'missing')}",
             fix="convert the published file again: var-plugin convert --help",
         )

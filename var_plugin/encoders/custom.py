@@ -98,11 +98,11 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
             fix="see docs/suites.md",
         ) from error
     base = load(file.base)
-    found = base.encoders_for("video")
-    if file.base_fingerprint not in (None, found.space.fingerprint):
+    base_encoders = base.encoders_for("video")
+    if file.base_fingerprint not in (None, base_encoders.space.fingerprint):
         raise FingerprintMismatchError(
             f"{folder} was trained on '{file.base}' of fingerprint {file.base_fingerprint}",
-            why=f"here '{file.base}' has the fingerprint {found.space.fingerprint}",
+            why=f"here '{file.base}' has the fingerprint {base_encoders.space.fingerprint}",
             fix="take the revision of the model that it was trained on, or train again",
         )
     description = replace(
@@ -110,8 +110,8 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
         name=str(folder),
         summary=file.summary or f"made from {file.base} by {folder / SUITE_FILE}",
     )
-    scene = _scene(found, file, folder, hashlib.sha256(content))
-    return Suite(description, base.encoders | {found.space.name: scene}, base=base)
+    scene = _scene(base_encoders, file, folder, hashlib.sha256(content))
+    return Suite(description, base.encoders | {base_encoders.space.name: scene}, base=base)
 
 
 class FolderTowers:

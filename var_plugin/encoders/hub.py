@@ -140,14 +140,14 @@ class Checkpoint:
         """
         import transformers
 
-        wanted = getattr(transformers, kind)
-        if type(self.config) not in wanted._model_mapping:
+        auto_class = getattr(transformers, kind)
+        if type(self.config) not in auto_class._model_mapping:
             raise InvalidInputError(
                 f"the model {self.name} is of the kind '{self.config.model_type}'",
                 why=f"transformers has no {kind} for it",
                 fix="choose another model",
             )
-        model, report = wanted.from_pretrained(
+        model, report = auto_class.from_pretrained(
             self.folder,
             local_files_only=True,
             trust_remote_code=False,

@@ -97,10 +97,10 @@ _ENTRY_POINTS = "var_plugin.suites"
 
 def descriptions() -> dict[str, SuiteDescription]:
     """Return every suite that can be named: the built-in ones, then those of installed packages."""
-    found = {description.name: description for description in _BUILT_IN}
+    suites = {description.name: description for description in _BUILT_IN}
     for entry in entry_points(group=_ENTRY_POINTS):
-        found.setdefault(entry.name, entry.load())
-    return found
+        suites.setdefault(entry.name, entry.load())
+    return suites
 
 
 def load_suite(name: str | Path = "lite") -> Suite:
@@ -121,11 +121,11 @@ def load_suite(name: str | Path = "lite") -> Suite:
     if is_suite_folder(name):
         return open_folder(Path(name), load_suite)
     name = str(name)
-    known = descriptions()
+    suites = descriptions()
     family, _, model = name.partition(":")
-    if family not in known:
-        raise UnknownSuiteError(f"no suite is called '{name}'", why=f"there are: {', '.join(known)}", fix="choose one")
-    description = known[family]
+    if family not in suites:
+        raise UnknownSuiteError(f"no suite is called '{name}'", why=f"there are: {', '.join(suites)}", fix="choose one")
+    description = suites[family]
     if (model and description.model == "none") or (not model and description.model == "required"):
         raise UnknownSuiteError(
             f"no suite is called '{name}'",

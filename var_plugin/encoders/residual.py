@@ -170,14 +170,14 @@ class ResidualVideoEncoder:
         import torch
 
         reach, (slope, offset) = self._towers.model.detector.context_size, self._towers.calibration
-        found = []
+        scores = []
         for first in range(0, len(places), _CHUNK):
             start = max(0, first - reach)
             some = self._one_video(clips[places[start : first + _CHUNK + reach]])
             with torch.inference_mode():
                 logits = torch.logit(self._towers.model.score_clips(*some)[0], eps=1e-6)
-                found.append(torch.sigmoid(slope * logits + offset)[first - start :][:_CHUNK].numpy())
-        return np.concatenate(found)
+                scores.append(torch.sigmoid(slope * logits + offset)[first - start :][:_CHUNK].numpy())
+        return np.concatenate(scores)
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return (dim,) of length one: ALAN's vector of the video, by fixed and anomaly-led sampling of its clips."""

@@ -192,10 +192,10 @@ class Suite:
         """
         encoder = _required(self.encoders_for("video").video_encoder)
         clips = embed_clips(Path(video), encoder.extractor, fps=settings().fps)
-        found = score_clips(clips, encoder)
-        events = [None] * len(clips.times) if found.event is None else found.event.tolist()
-        columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], found.score.tolist(), events,
-                   found.novelty.tolist())  # fmt: skip
+        scores = score_clips(clips, encoder)
+        events = [None] * len(clips.times) if scores.event is None else scores.event.tolist()
+        columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], scores.score.tolist(), events,
+                   scores.novelty.tolist())  # fmt: skip
         return [ClipScore(*values) for values in zip(*columns, strict=True)]
 
     @property

@@ -386,7 +386,7 @@ class Decoder:
         for space, (window, stride) in self.windows.items():
             windows = Windows(decode_audio(path), window, stride)
             try:
-                for batch in _with_times(space, windows.runs()):
+                for batch in _with_times(space, windows.batches()):
                     yield batch
                     count += 1
                 audio_samples[space] = windows.samples

@@ -90,8 +90,8 @@ class ConSEHead:
     def out_of_distribution_score(self, sentences: Tensor) -> Tensor:
         """Return per sentence vector (batch, 384) 0 for an ordinary caption to 1 for what is as far as class names."""
         name, caption = self._tensors["familiar"]
-        found = in_distribution_ratio(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
-        distance: Tensor = (caption - found) / (caption - name)
+        ratio = in_distribution_ratio(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
+        distance: Tensor = (caption - ratio) / (caption - name)
         return distance.clamp(0, 1)
 
 
@@ -134,8 +134,8 @@ class AudibilityHead(nn.Module):
 
     def forward(self, sentences: Tensor) -> Tensor:
         """Map (batch, width) to (batch,) in 0…1."""
-        found: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
-        return (found / AUDIBLE_THRESHOLD).clamp(max=1)
+        probability: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
+        return (probability / AUDIBLE_THRESHOLD).clamp(max=1)
 
 
 def append_null_dim(vectors: Tensor, audible: Tensor) -> Tensor:
@@ -205,11 +205,11 @@ class AudioCNN(nn.Module):
         """Map (batch, frames, 64) to what each stage makes of it, (batch, channels, frames / 8, 64 / 8) and on."""
         x = (log_mel[:, None] - _MEAN) / _DEVIATION
         x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        found = []
+        maps = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            maps.append(x)
+        return maps
 
     def summary(self, last: Tensor) -> Tensor:
         """Map what the last stage made (batch, channels, height, width) to (batch, features)."""

@@ -68,8 +68,8 @@ class NumpyTextEncoder:
         sentence, _ = self._network.read(text)
         tower = self._weights("sound", "sentence_tower")
         vector = normalized(linear(sentence, part(tower, "project")) + _residual(sentence, tower))
-        found = 1 / (1 + np.exp(-linear(sentence, self._weights("sound", "audible.linear"))))
-        audible = np.minimum(found / np.float32(AUDIBLE_THRESHOLD), 1)
+        probability = 1 / (1 + np.exp(-linear(sentence, self._weights("sound", "audible.linear"))))
+        audible = np.minimum(probability / np.float32(AUDIBLE_THRESHOLD), 1)
         return np.concatenate([vector * audible, np.sqrt(np.maximum(1 - np.square(audible), 0))])
 
     def _learned(self, tokens: Array) -> Array:
@@ -84,8 +84,8 @@ class NumpyTextEncoder:
         general = self._weights("scene", "general")
         name, caption = general["familiar"]
         centred = sentence - general["caption_centre"]
-        found = np.square(centred @ general["caption_directions"]).sum() / np.square(centred).sum()
-        return float(np.clip((caption - found) / (caption - name), 0, 1))
+        ratio = np.square(centred @ general["caption_directions"]).sum() / np.square(centred).sum()
+        return float(np.clip((caption - ratio) / (caption - name), 0, 1))
 
     def _with_motion(self, objects: Array, sentence: Array) -> Array:
         """As `ResidualAlanModel.texts`."""
@@ -217,23 +217,23 @@ def part(weights: Weights, name: str) -> dict[str, Array]:
 
 def linear(inputs: Array, weights: Weights) -> Array:
     """Apply a linear layer to (..., width)."""
-    found: Array = inputs @ weights["weight"].T + weights["bias"]
-    return found
+    result: Array = inputs @ weights["weight"].T + weights["bias"]
+    return result
 
 
 def layer_norm(inputs: Array, weights: Weights, epsilon: float = 1e-5) -> Array:
     """Apply a layer norm over the last axis."""
     centred = inputs - inputs.mean(axis=-1, keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-    found: Array = centred / deviation * weights["weight"] + weights["bias"]
-    return found
+    result: Array = centred / deviation * weights["weight"] + weights["bias"]
+    return result
 
 
 def softmax(inputs: Array, axis: int) -> Array:
     """Return exponentials that add up to one along an axis."""
     powers = np.exp(inputs - inputs.max(axis=axis, keepdims=True))
-    found: Array = powers / powers.sum(axis=axis, keepdims=True)
-    return found
+    result: Array = powers / powers.sum(axis=axis, keepdims=True)
+    return result
 
 
 def gelu(inputs: Array) -> Array:
@@ -244,11 +244,11 @@ def gelu(inputs: Array) -> Array:
     for factor in _ERF:
         sums = (sums + np.float32(factor)) * step
     error = np.copysign(1 - sums * np.exp(-size * size), inputs)
-    found: Array = inputs * np.float32(0.5) * (1 + error)
-    return found
+    result: Array = inputs * np.float32(0.5) * (1 + error)
+    return result
 
 
 def normalized(vector: Array) -> Array:
     """Return a vector with length one."""
-    found: Array = vector / max(np.linalg.norm(vector), np.float32(1e-12))
-    return found
+    result: Array = vector / max(np.linalg.norm(vector), np.float32(1e-12))
+    return result
