@@ -273,7 +273,7 @@ def _fetched(repository: str, revision: str) -> Path:
         )
     except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
         raise MissingWeightsError(
-            f"the model '{repository}' is neither on this machine nor to be had from the hub",
+            f"the model '{repository}' was not found locally or on the Hugging Face Hub",
             why=str(error).partition("\n")[0],
             fix=f"run: hf download {repository} --revision {revision}, or name a folder that holds it",
         ) from error

@@ -226,9 +226,9 @@ def _encoded(text: str, note_id: str) -> bytes:
 
 def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) -> None:
     """Raise `InvalidInputError` if Milvus would not return the metadata unchanged."""
-    if taken := sorted(reserved.intersection(metadata)):
+    if clashes := sorted(reserved.intersection(metadata)):
         raise InvalidInputError(
-            f"the metadata of note '{note_id}' cannot have the key '{taken[0]}'",
+            f"the metadata of note '{note_id}' cannot have the key '{clashes[0]}'",
             why="Milvus uses that name itself",
             fix="rename the key",
         )
