@@ -119,5 +119,5 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path, film: Film) -> None:
     candidate = moment(film())
     with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot answer questions"):
         VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [candidate])
-    with pytest.raises(MissingWeightsError, match="neither on this machine nor"):
+    with pytest.raises(MissingWeightsError, match="was not found locally"):
         VisionLanguageReranker("nobody/nothing")(Query(text="red"), [candidate])
