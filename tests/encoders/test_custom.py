@@ -107,7 +107,7 @@ def test_towers_of_another_base_and_random_towers_are_refused(tmp_path: Path) ->
 
     made(folder)
     weights = load_file(folder / "alan/model.safetensors")
-    del weights["reading.linear.weight"]
+    del weights["text_adapter.linear.weight"]
     save_file(weights, folder / "alan/model.safetensors", {"format": "pt"})
     with pytest.raises(MissingWeightsError, match="lacks 1 weights of its towers"):
         opened(folder)
