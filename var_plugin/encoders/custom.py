@@ -1,7 +1,7 @@
-"""A suite that a folder makes: another suite, seen with prompts and crops, or refined by trained ALAN towers.
+"""Suites defined by a folder: a base suite with prompts, crops or trained ALAN towers.
 
-`suite.json` says which suite it stands on and what is changed; the towers, where there are any, lie in `alan/` as
-`ResidualAlanModel.save_pretrained` writes them.
+`suite.json` names the base suite and the changes. The optional folder `alan/` holds the towers in the format of
+`ResidualAlanModel.save_pretrained`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ TOWERS_FOLDER = "alan"
 
 
 class Anomalies(BaseModel):
-    """What is known of the towers' anomaly score."""
+    """Scope and calibration of the towers' anomaly score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scope: str
-    """What it was trained on and what that never saw."""
+    """Training data of the score and what it does not cover."""
     calibration: tuple[float, float] = (1.0, 0.0)
-    """Slope and offset on the detector's logits."""
+    """Slope and offset of Platt scaling for the detector's logits."""
 
 
 class Spread(BaseModel):
-    """A `ScoreStatistics`, as the file has it."""
+    """`ScoreStatistics` in the format of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,40 +51,40 @@ class Spread(BaseModel):
 
 
 class SuiteFile(BaseModel):
-    """What `suite.json` holds; all but the base may be left out."""
+    """Content of `suite.json`. Only `base` is required."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: str
-    """The suite it stands on."""
+    """Name of the base suite."""
     base_fingerprint: str | None = None
-    """That of the base's space when the towers were trained; None: any will do."""
+    """Fingerprint of the base space that the towers were trained on. None: not checked."""
     prompts: tuple[str, ...] = ()
-    """Wordings with `{}` for the text."""
+    """Prompt templates with `{}` in place of the text."""
     crops: CropCount | None = None
-    """How many crops of an image are looked at; None: the whole image, scaled."""
+    """Number of crops per image. None: the whole image, scaled."""
     anomaly: Anomalies | None = None
     """None: the towers have no trained anomaly score."""
     score_statistics: dict[Literal["text", "image", "video"], Spread] = {}
-    """Per query modality, the similarity to footage that has nothing to do with the query."""
+    """Statistics of the similarity to unrelated footage, per query modality."""
     summary: str = ""
 
 
 def is_suite_folder(name: str | Path) -> bool:
-    """Tell whether a name is a folder that makes a suite."""
+    """Return whether a name is a folder with a `suite.json`."""
     return (Path(name) / SUITE_FILE).is_file()
 
 
 def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
-    """Return the suite of a folder; its weights load at first use.
+    """Return the suite of a folder. Its weights load on first use.
 
     Args:
-        folder: holds `suite.json`.
-        load: finds the base.
+        folder: folder with `suite.json`.
+        load: returns the base suite by name.
 
     Raises:
-        InvalidInputError: the file is not what `SuiteFile` describes.
-        FingerprintMismatchError: the base is not the one that the towers were trained on.
+        InvalidInputError: the file does not match `SuiteFile`.
+        FingerprintMismatchError: the towers were trained on another version of the base suite.
         As `load_suite` for the base.
     """
     folder = folder.absolute()
@@ -115,17 +115,22 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
 
 
 class FolderTowers:
-    """The towers of a suite folder; satisfies `Towers`."""
+    """The towers of a suite folder; satisfies `Towers`.
+
+    Args:
+        folder: folder of the trained model.
+        anomaly: scope and calibration of its anomaly score. None: the score is not trained.
+    """
 
     def __init__(self, folder: Path, anomaly: Anomalies | None) -> None:
         self._folder, self._anomaly = folder, anomaly
 
     @cached_property
     def model(self) -> ResidualAlanModel:
-        """The model, ready to encode, on the CPU: it is small beside any backbone.
+        """The model in evaluation mode, on the CPU because it is small compared with the backbones.
 
         Raises:
-            MissingWeightsError: the folder does not hold all weights.
+            MissingWeightsError: the folder lacks weights of the model.
         """
         from var_plugin.encoders.alan.residual import ResidualAlanModel
 
@@ -143,22 +148,22 @@ class FolderTowers:
 
     @property
     def dim(self) -> int:
-        """Width of its vectors."""
+        """Dimension of the vectors."""
         return int(self.model.config.embedding_dim)
 
     @property
     def anomaly_scope(self) -> str | None:
-        """What its anomaly score was trained on."""
+        """Training data of the anomaly score."""
         return self._anomaly.scope if self._anomaly else None
 
     @property
     def calibration(self) -> tuple[float, float]:
-        """Slope and offset of the detector's logits."""
+        """Slope and offset of Platt scaling for the detector's logits."""
         return self._anomaly.calibration if self._anomaly else (1.0, 0.0)
 
 
 def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path, digest: hashlib._Hash) -> SpaceEncoders:
-    """Put the changes around the encoders of the base's space."""
+    """Wrap the encoders of the base space with the changes of the suite file."""
     digest.update(base.space.fingerprint.encode())
     text, image, video, dim = base.text, base.image, base.video, base.space.dim
     if image and file.crops:

@@ -1,8 +1,8 @@
-"""Pretrained models of others: a folder on this machine, or a repository of the Hugging Face hub.
+"""Pretrained models from a local folder or from the Hugging Face Hub.
 
-Only safetensors are loaded and no code of a repository is run: a model that brings code is refused. A name is looked
-up, in this order, as a folder, below the folder of the setting `models`, and on the hub (its own cache first;
-`HF_HUB_OFFLINE=1` keeps off the network).
+Only safetensors are loaded. Code of a repository is never run, and a model that needs such code is rejected. A name is
+resolved as a folder, then below the folder of the setting `models`, then on the Hub. The Hub uses its local cache
+first; `HF_HUB_OFFLINE=1` disables network access.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from var_plugin.errors import InvalidInputError, MissingWeightsError, os_error_m
 if TYPE_CHECKING:
     import torch
 
-# All that vectors can depend on; neither pickles nor code.
+# Files that affect the vectors. Pickles and code are excluded.
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-# What a training leaves beside its result, and may be deleted.
+# Prefix of training checkpoints, which are not part of the final model.
 _TRAINING_STATE = "checkpoint-"
-# What peft saves beside a model, and what it calls weights inside one.
+# File that peft saves with an adapter, and the part of a weight name that marks adapter weights.
 _ADAPTER, _LORA = "adapter_config.json", "lora_"
-# Where a model names classes of its own: the key of transformers, and the file of sentence-transformers.
+# Where a model names custom classes: a configuration key of transformers, a file of sentence-transformers.
 _CONFIGURATIONS, _CODE_KEY = "*config*.json", "auto_map"
 _MODULES_FILE, _MODULES_PACKAGE = "modules.json", "sentence_transformers."
-# The same weights once more, for another library.
+# Duplicates of the weights for another library.
 _DOUBLES = ("open_clip*",)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
+    """A pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
 
     name: str
     install_hint: str = ""
-    """What to run where it is missing, if it is not on the hub; MODELS stands for the folder of models."""
+    """Fix shown if a model that is not on the Hub is missing. MODELS is replaced by the folder of models."""
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are; fetched from the hub where they are nowhere else.
+        """Folder with the files of the model. It is downloaded from the Hub if it is not found locally.
 
         Raises:
-            MissingWeightsError: the model is nowhere, has no safetensors, or an adapter that would be left out.
-            InvalidInputError: it needs code that it brings, or a configuration is no JSON.
+            MissingWeightsError: the model is not found, has no safetensors, or has an adapter that would be ignored.
+            InvalidInputError: the model needs its own code, or a configuration is not JSON.
         """
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), settings().model_dir / repository]
@@ -75,12 +75,12 @@ class Checkpoint:
 
     @property
     def pinned(self) -> str:
-        """Its name with the commit that was found on the hub; of a folder, the folder, wherever one stands.
+        """Name with the commit on the Hub, or the absolute path of a local folder.
 
         Raises:
             MissingWeightsError: as `folder`.
         """
-        # The hub's cache keeps what it fetched as models--organisation--name/snapshots/commit.
+        # Layout of the Hub's cache: models--organisation--name/snapshots/commit.
         if Path(self.name).is_dir():
             return str(Path(self.name).absolute())
         if self.folder.parent.name != "snapshots":
@@ -89,7 +89,7 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over the content of all files that vectors can depend on."""
+        """First 16 hexadecimal digits of the SHA-256 over all files that affect the vectors."""
         digest = hashlib.sha256()
         for path in sorted(path for pattern in _FILES for path in self.folder.rglob(pattern)):
             inside = path.relative_to(self.folder)
@@ -102,11 +102,11 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> Any:
-        """The model's configuration, as transformers has it.
+        """The model's configuration object of transformers.
 
         Raises:
             MissingWeightsError: as `folder`.
-            InvalidInputError: transformers knows no such model.
+            InvalidInputError: transformers does not support the model.
         """
         from transformers import AutoConfig
 
@@ -120,23 +120,23 @@ class Checkpoint:
             ) from error
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Load the network, ready to run on `device()` in the settings' data type; arguments and errors as `load`."""
+        """Load the network for inference, on `device()` and in the dtype of the settings. Raises as `load`."""
         import torch
 
         return self.load(kind, dtype=getattr(torch, settings().dtype)).eval().to(device())
 
     def load(self, kind: str = "AutoModel", *, without: str | None = None, **options: Any) -> Any:
-        """Load the network as it is, on the CPU.
+        """Load the network on the CPU, without changes.
 
         Args:
-            kind: transformers' class for what it is used for.
-            without: name of a part that is of no use and may be missing.
-            options: for transformers, among them fields of its configuration.
+            kind: name of the transformers auto class.
+            without: name of an unused submodule whose weights may be missing.
+            options: passed to `from_pretrained`, including fields of the configuration.
 
         Raises:
-            InvalidInputError: it is no network of that kind.
-            MissingWeightsError: the files lack weights of the network, which would be random instead; or hold such of
-                an adapter, which would be left out.
+            InvalidInputError: the auto class does not support the model.
+            MissingWeightsError: weights are missing and would be initialised at random, or the files contain adapter
+                weights that would be ignored.
         """
         import transformers
 
@@ -173,10 +173,12 @@ class Checkpoint:
 
 @contextmanager
 def refusing_random_weights(folder: Path) -> Iterator[None]:
-    """Watch over a library that loads networks with transformers by itself, and tells missing weights only in its log.
+    """Raise on missing weights inside the block, for libraries that load networks with transformers internally.
+
+    transformers reports missing weights only in its log, so this context manager reads the log.
 
     Raises:
-        MissingWeightsError: a network was loaded whose files lack weights.
+        MissingWeightsError: weights of a loaded network are missing.
     """
     reports: list[str] = []
     watcher = logging.Handler(logging.WARNING)
@@ -195,10 +197,10 @@ def refusing_random_weights(folder: Path) -> Iterator[None]:
 
 
 def _check_code(folder: Path) -> None:
-    """Raise InvalidInputError if a configuration names classes that the model brings.
+    """Raise InvalidInputError if a configuration names custom classes.
 
-    The calls of transformers and sentence-transformers pass `trust_remote_code=False`, too, but sentence-transformers
-    before version 6 imports such classes from local folders all the same.
+    All calls of transformers and sentence-transformers also pass `trust_remote_code=False`. However,
+    sentence-transformers before version 6 imports such classes from local folders regardless.
     """
     for path in sorted(folder.rglob(_CONFIGURATIONS)):
         configuration = _json(path)
@@ -246,16 +248,16 @@ def _adapter(folder: Path, what: str) -> MissingWeightsError:
 
 
 def device() -> torch.device:
-    """Return where networks run: the setting `device`, or the GPU where there is one."""
+    """Return the device for networks: the setting `device`, otherwise the GPU if one is available, else the CPU."""
     import torch
 
     return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def moved(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor where a network is and in its data type.
+    """Move a tensor to a device and convert its dtype.
 
-    To a GPU it goes from pinned memory, which need not be waited for, and takes its type there, where that is quick.
+    The copy to a GPU is asynchronous, from pinned memory. The dtype is converted on the GPU because it is faster there.
     """
     if where.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
@@ -271,7 +273,7 @@ def _fetched(repository: str, revision: str) -> Path:
                 repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES)
             )
         )
-    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds, too
+    except (OSError, ValueError) as error:  # base classes of the Hub's own errors
         raise MissingWeightsError(
             f"the model '{repository}' was not found locally or on the Hugging Face Hub",
             why=str(error).partition("\n")[0],

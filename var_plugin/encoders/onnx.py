@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs, kept in the user's cache folder, for ONNX Runtime."""
+"""Export networks to ONNX, cache the graphs and run them with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def graph_file(name: str, build: Callable[[], bytes]) -> Path:
-    """Return the file of a graph; it is built if it is not there.
+    """Return the cached file of a graph. Build it if it does not exist.
 
     Args:
-        name: of the graph; another one for other weights.
-        build: makes the file's content.
+        name: name of the graph; it must differ for other weights.
+        build: returns the content of the file.
     """
     folder = settings().cache / "weights"
     target = folder / f"{name}.onnx"
     if not target.exists():
         graph = build()
         folder.mkdir(parents=True, exist_ok=True)
-        # Complete or absent, also when several processes start at once.
+        # Atomic write: several processes may build the same graph at once.
         with tempfile.NamedTemporaryFile(dir=folder, prefix=target.name, delete=False) as file:
             file.write(graph)
         Path(file.name).replace(target)
@@ -35,7 +35,7 @@ def graph_file(name: str, build: Callable[[], bytes]) -> Path:
 
 
 def runner(graph: Path) -> Callable[[Tensor], Tensor]:
-    """Return what runs a graph of `exported` on the CPU, in as many threads as PyTorch uses."""
+    """Return a function that runs a graph of `exported` on the CPU with as many threads as PyTorch uses."""
     import onnxruntime
     import torch
 
@@ -46,16 +46,24 @@ def runner(graph: Path) -> Callable[[Tensor], Tensor]:
 
 
 def exported(network: nn.Module, shape: tuple[int, ...]) -> bytes:
-    """Return the graph of a network on the CPU that maps (batch, *shape) to one tensor, float32."""
+    """Export a network on the CPU as an ONNX graph.
+
+    Args:
+        network: maps one float32 tensor (batch, *shape) to one float32 tensor.
+        shape: shape of one input, without the batch dimension.
+
+    Returns:
+        Content of the ONNX file.
+    """
     import torch
 
     graph = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package is the older one, and says so
+        warnings.simplefilter("ignore")  # the legacy exporter needs no extra package, but warns that it is deprecated
         torch.onnx.export(
             network,
             (torch.zeros(1, *shape),),
-            graph,  # type: ignore[arg-type]  # the older exporter takes a buffer
+            graph,  # type: ignore[arg-type]  # the legacy exporter accepts a buffer
             input_names=["inputs"],
             output_names=["outputs"],
             dynamic_axes={"inputs": {0: "batch"}, "outputs": {0: "batch"}},

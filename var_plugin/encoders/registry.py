@@ -1,6 +1,7 @@
-"""The suites there are, as data. Other packages add theirs through the entry-point group `var_plugin.suites`.
+"""Registry of the suites, as data. Other packages register suites in the entry-point group `var_plugin.suites`.
 
-A new suite is one entry here (or one `SuiteDescription` behind an entry point) and a function that builds its encoders.
+A new suite needs one entry here, or one `SuiteDescription` behind an entry point, and a function that builds its
+encoders.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ _ENTRY_POINTS = "var_plugin.suites"
 
 
 def descriptions() -> dict[str, SuiteDescription]:
-    """Return every suite that can be named: the built-in ones, then those of installed packages."""
+    """Return all suites by name: the built-in ones, then those of installed packages."""
     suites = {description.name: description for description in _BUILT_IN}
     for entry in entry_points(group=_ENTRY_POINTS):
         suites.setdefault(entry.name, entry.load())
@@ -104,18 +105,18 @@ def descriptions() -> dict[str, SuiteDescription]:
 
 
 def load_suite(name: str | Path = "lite") -> Suite:
-    """Return the suite of that name; its weights load at first use.
+    """Return a suite by name. Its weights load on first use.
 
-    A model of the hub without a revision is pinned here: the suite's name tells the commit, and so does every index
-    made with it.
+    A Hugging Face Hub model without a revision is pinned to its current commit. The name of the suite, and every index
+    built with it, contains that commit.
 
     Args:
-        name: as in the suite table; where a suite takes a model, `SUITE:MODEL` with the model's name or folder; or a
-            folder with a `suite.json`.
+        name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model, or a folder with a
+            `suite.json`.
 
     Raises:
-        UnknownSuiteError: no such suite, one that takes no model, or one that needs one.
-        MissingWeightsError: a pretrained model is nowhere to be had.
+        UnknownSuiteError: the suite does not exist, takes no model, or requires one.
+        MissingWeightsError: a pretrained model is not found.
         As `open_folder` for a folder.
     """
     if is_suite_folder(name):
@@ -145,10 +146,10 @@ CLAP = "laion/larger_clap_general@ada0c23a36c4e8582805bb38fec3905903f18b41"
 
 
 def build_clip_like(model: str) -> dict[str, SpaceEncoders]:
-    """Return the spaces of a CLIP or SigLIP model for what is seen and of CLAP for what is heard.
+    """Return the `scene` space of a CLIP or SigLIP model and the `sound` space of CLAP.
 
     Raises:
-        MissingWeightsError: a model is nowhere to be had.
+        MissingWeightsError: a model is not found.
     """
     return {"scene": clip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
 
@@ -159,5 +160,5 @@ def build_xclip(model: str) -> dict[str, SpaceEncoders]:
 
 
 def build_sentence_transformers(model: str) -> dict[str, SpaceEncoders]:
-    """Return the one space of a model; errors as `sentence_transformers.scene_space`."""
+    """Return the single space of a model. Raises as `sentence_transformers.scene_space`."""
     return {"scene": sentence_transformers.scene_space(Checkpoint(model))}

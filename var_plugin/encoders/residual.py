@@ -1,4 +1,4 @@
-"""The residual ALAN as encoders: what a suite's space is refined by, whatever backbones the space stands on."""
+"""Encoders that refine the space of a suite with a residual ALAN model. They work with any backbone."""
 
 from __future__ import annotations
 
@@ -27,44 +27,49 @@ if TYPE_CHECKING:
 
     from var_plugin.encoders.alan.residual import ResidualAlanModel
 
-_CHUNK = 4_096  # clips at once: hours of footage are not held several times over
+_CHUNK = 4_096  # clips per call; limits the memory of the detector for long videos
 
 Reader = Callable[[Sequence[str]], "tuple[Vectors, Tensor]"]
-"""From texts to their vectors (n, hidden_size) and sentence vectors (n, sentence_dim) that say what they speak of."""
+"""Maps n texts to their vectors (n, hidden_size) and to sentence vectors (n, sentence_dim)."""
 
 
 class Towers(Protocol):
-    """A residual ALAN with what was measured of it; it loads at its first use."""
+    """A residual ALAN model with its calibration. The weights load on first use."""
 
     @property
     def model(self) -> ResidualAlanModel:
-        """The model, ready to encode."""
+        """The model in evaluation mode."""
         ...
 
     @property
     def dim(self) -> int:
-        """Width of its vectors."""
+        """Dimension of the vectors."""
         ...
 
     @property
     def anomaly_scope(self) -> str | None:
-        """What its anomaly score was trained on and what that never saw; None: it was not trained."""
+        """Training data of the anomaly score and what it does not cover. None: the score is not trained."""
         ...
 
     @property
     def calibration(self) -> tuple[float, float]:
-        """Slope and offset that turn the detector's logits into those of a probability."""
+        """Slope and offset of Platt scaling for the detector's logits."""
         ...
 
 
 class ResidualTextEncoder:
-    """Sentences to the refined space; satisfies `TextEncoder`."""
+    """Encode texts into the refined space; a `TextEncoder`.
+
+    Args:
+        read: maps texts to vectors and sentence vectors.
+        towers: the model.
+    """
 
     def __init__(self, read: Reader, towers: Towers) -> None:
         self._read, self._towers = read, towers
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one; the text decides how much motion counts."""
+        """Return L2-normalised vectors (n, dim) float32. The text sets the weight of motion."""
         return in_batches(self._encode, texts, self._towers.dim)
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
@@ -75,18 +80,23 @@ class ResidualTextEncoder:
 
 
 class ResidualImageEncoder:
-    """Images, of whose motion nothing is known, to the refined space; satisfies `ImageEncoder`."""
+    """Encode images into the refined space, without motion; an `ImageEncoder`.
+
+    Args:
+        stills: encodes the images.
+        towers: the model.
+    """
 
     def __init__(self, stills: ImageEncoder, towers: Towers) -> None:
         self._stills, self._towers = stills, towers
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants images in."""
+        """Expected image size (height, width) in pixels."""
         return self._stills.size
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32 of length one; raises as the encoder below it."""
+        """Return L2-normalised vectors (n, dim) float32. Raises as the wrapped encoder."""
         return in_batches(self._encode, images, self._towers.dim)
 
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
@@ -96,12 +106,12 @@ class ResidualImageEncoder:
 
 
 class MotionClipEncoder(PerFrameMixin):
-    """Frames, with what moves after them, as clips of the refined space, before the towers; a `VideoEncoder`.
+    """Encode frames and the motion after them as clips of the refined space; a `VideoEncoder`.
 
     Args:
-        stills: what sees the frames.
-        towers: their model knows motion.
-        motion: what sees it.
+        stills: encodes the frames.
+        towers: the model; it fuses appearance and motion.
+        motion: backbone for the motion of each clip.
     """
 
     motion_size = SIDE
@@ -112,11 +122,11 @@ class MotionClipEncoder(PerFrameMixin):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants frames in."""
+        """Expected frame size (height, width) in pixels."""
         return self._stills.size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
-        """Return clip vectors (n, dim) float32 of length one."""
+        """Return L2-normalised clip vectors (n, dim) float32."""
         return in_batches(self._encode, frames, self._towers.dim)
 
     def _encode(self, frames: Sequence[Frame]) -> Vectors:
@@ -127,18 +137,20 @@ class MotionClipEncoder(PerFrameMixin):
         return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(moved)))
 
     def anomaly(self, clips: Vectors) -> None:
-        """The towers have the score."""
+        """Return None: `ResidualVideoEncoder` computes the score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the mean direction of the clips, (dim,)."""
+        """Return the mean-pooled, L2-normalised vector (dim,) of the clips."""
         return np.asarray(self.embed_spans(clips, [slice(None)])[0], np.float32)
 
 
 class ResidualVideoEncoder:
-    """What a video's clips say together, on top of another `VideoEncoder`, whose clips and spans it leaves as they are.
+    """Add anomaly scores and whole-video vectors to another `VideoEncoder`.
+
+    Clip features and span vectors are those of the wrapped encoder.
 
     Args:
-        frames: what sees the clips.
+        frames: encodes the clips.
         towers: the model.
     """
 
@@ -147,26 +159,31 @@ class ResidualVideoEncoder:
 
     @property
     def extractor(self) -> ClipFeatureExtractor:
-        """That of the encoder below."""
+        """The extractor of the wrapped encoder."""
         return self._frames.extractor
 
     @property
     def anomaly_scope(self) -> str | None:
-        """What its anomaly score was trained on and what that never saw."""
+        """Training data of the anomaly score and what it does not cover."""
         return self._towers.anomaly_scope or self._frames.anomaly_scope
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
-        """Return the vectors (len(spans), dim) that the encoder below has for parts of a video."""
+        """Return the vectors (len(spans), dim) of the wrapped encoder for parts of a video."""
         return self._frames.embed_spans(clips, spans)
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return (n,): the detector's calibrated scores; where it was not trained, those of the encoder below."""
+        """Return the calibrated scores (n,) of the detector, or those of the wrapped encoder if it is not trained."""
         if self._towers.anomaly_scope is None:
             return self._frames.anomaly(clips)
         return self.scores(clips, np.arange(len(clips)))
 
     def scores(self, clips: Vectors, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the detector's calibrated scores (n,) of the clips at `places` (n,), as if in this order."""
+        """Return the detector's calibrated scores (n,) for the sequence `clips[places]`.
+
+        Args:
+            clips: clip features (clips, width).
+            places: indices (n,) into `clips`. An index may occur several times.
+        """
         import torch
 
         reach, (slope, offset) = self._towers.model.detector.context_size, self._towers.calibration
@@ -180,14 +197,14 @@ class ResidualVideoEncoder:
         return np.concatenate(scores)
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return (dim,) of length one: ALAN's vector of the video, by fixed and anomaly-led sampling of its clips."""
+        """Return ALAN's L2-normalised vector (dim,) of the video, from fixed and anomaly-led sampling of its clips."""
         import torch
 
         with torch.inference_mode():
             return _rows(self._towers.model(*self._one_video(clips), torch.from_numpy(scores)[None]).vectors[0])
 
     def _one_video(self, clips: Vectors) -> tuple[Tensor, Tensor]:
-        """Return the clips' vectors as a batch of one (1, n, dim), and its mask."""
+        """Return the clip vectors as a batch (1, n, dim) with its mask (1, n)."""
         import torch
 
         vectors = torch.from_numpy(each_clip(clips, self._frames))
@@ -195,7 +212,7 @@ class ResidualVideoEncoder:
 
 
 def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
-    """Return the vector of each clip, (n, dim), from its features (n, width)."""
+    """Map clip features (n, width) to one vector per clip (n, dim)."""
     if isinstance(encoder, PerFrameMixin) and type(encoder).embed_spans is PerFrameMixin.embed_spans:
         return ensure_normalized(clips)
     dim = encoder.embed_spans(clips[:1], [slice(0, 1)]).shape[1]
@@ -207,7 +224,7 @@ def each_clip(clips: Vectors, encoder: VideoEncoder) -> Vectors:
 
 
 def read_with(text: TextEncoder) -> Reader:
-    """Make a reader of a text encoder: its vectors themselves say what a text speaks of."""
+    """Return a `Reader` that uses the vectors of a text encoder as sentence vectors too."""
 
     def read(texts: Sequence[str]) -> tuple[Vectors, Tensor]:
         import torch
