@@ -1,4 +1,4 @@
-"""Decode the frames of a video and compute a feature vector per clip, with its time."""
+"""Decode the frames of a video and compute one feature vector per clip, with its time."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from var_plugin.media.segmentation import has_content
 
 @dataclass(frozen=True, kw_only=True)
 class TimedFeatures:
-    """Features of n points in time, in ascending order."""
+    """Features at n points in time, in ascending order."""
 
     times: NDArray[np.float64]
-    """(n,) seconds from the start of the recording to that of each moment, or to its middle."""
+    """(n,) seconds from the start of the recording to the start or the middle of each item."""
     vectors: Vectors
-    """(n, width) float32: vectors of a space, or the features that they are made of."""
+    """(n, width) float32: vectors of a space, or the features they are computed from."""
     end: float
     """Seconds from the start of the recording to its end."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the rows in [start, end). If there is none, return the row nearest to the middle."""
+        """Return the rows in [start, end) seconds. If there is none, return the row nearest to the middle."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = np.abs(self.times - (start + end) / 2).argmin()
@@ -39,19 +39,19 @@ class TimedFeatures:
 
 
 FRAMES_PER_BATCH = 16
-"""Of encoders that look at many frames for a clip, rather so many clips as these frames hold, but a few at least."""
+"""Approximate number of frames per batch. Encoders with many frames per clip get at least `_LEAST_CLIPS` clips."""
 _LEAST_CLIPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFeatures(TimedFeatures):
-    """What an encoder's reader saw of a video: features per clip; the end is that of the last frame."""
+    """Features per clip of a video. `end` is the end of the last frame."""
 
     usable: NDArray[np.bool_]
-    """(n,) whether the first frame shows something: neither black nor of one colour."""
+    """(n,) whether the first frame has content, i.e. is neither black nor of a single colour."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the clips that start in [start, end). If there is none, return the clip shown at `start`."""
+        """Return the clips that start in [start, end) seconds. If there is none, return the clip shown at `start`."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = max(0, int(np.searchsorted(self.times, start, side="right")) - 1)
@@ -61,7 +61,7 @@ class ClipFeatures(TimedFeatures):
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """What a reader wants of a video, without the reader itself: small enough to travel to another process."""
+    """The frames that an extractor needs of a video, without the extractor, so it can be sent to another process."""
 
     size: tuple[int, int]
     motion_size: int | None
@@ -69,11 +69,11 @@ class SamplingSpec:
     frames_per_clip: int
     stride: int
     frames_per_batch: int = FRAMES_PER_BATCH
-    """Frames of a run, about."""
+    """Approximate number of frames per batch."""
 
     @classmethod
     def of(cls, extractor: ClipFeatureExtractor, fps: float, frames_per_batch: int = FRAMES_PER_BATCH) -> Self:
-        """Return the grid of a reader; `rate` in frames per second counts where the reader does not say."""
+        """Return the specification of an extractor. `fps` in frames per second applies if the extractor sets none."""
         return cls(
             extractor.size,
             extractor.motion_size,
@@ -90,9 +90,9 @@ class ClipBatch:
 
     frames: list[Frame]
     times: list[float]
-    """Of the n clips, in seconds from the start of the video."""
+    """Start times of the n clips, in seconds from the start of the video."""
     usable: list[bool]
-    """As `ClipFeatures.usable`."""
+    """Per clip, as `ClipFeatures.usable`."""
 
     def read(self, extractor: ClipFeatureExtractor) -> EncodedBatch:
         """Return the features of the clips."""
@@ -102,7 +102,7 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """What a reader made of a run: features (n, width) of its clips."""
+    """Features (n, width) of the clips of a batch."""
 
     times: list[float]
     usable: list[bool]
@@ -110,7 +110,7 @@ class EncodedBatch:
 
 
 def encode_batches(runs: Sequence[ClipBatch], extractor: ClipFeatureExtractor) -> list[EncodedBatch]:
-    """Make features of the clips of runs, of one video or several: at once, unless clips share frames."""
+    """Compute the clip features of batches from one or several videos, in one call unless clips share frames."""
     if extractor.frames_per_clip != extractor.stride and len(runs) > 1:
         return [run.read(extractor) for run in runs]
     vectors = extractor.encode([frame for run in runs for frame in run.frames])
@@ -121,14 +121,15 @@ def encode_batches(runs: Sequence[ClipBatch], extractor: ClipFeatureExtractor) -
 
 
 class ClipBatches:
-    """Decodes a video once, as runs of a few clips; afterwards `end` is that of its last frame, in seconds.
+    """Decode a video once and yield batches of clips.
 
-    Where a clip has several frames it spans the same time in every video: where frames are missing, the one before is
-    repeated. A rest at the end of less than half a clip is left out, a longer one is filled up with its last frame.
+    A clip of several frames covers the same time in every video. A missing frame is replaced by the previous one. An
+    incomplete clip at the end is dropped if it is shorter than half a stride and not the only clip. Otherwise it is
+    padded with the last frame.
 
     Args:
         path: the video.
-        grid: which frames, and how they make clips.
+        grid: frame rate, frame size and layout of the clips.
         start, end: the part of the video, in seconds.
         limits: limits of decoding.
     """
@@ -149,11 +150,11 @@ class ClipBatches:
 
     @property
     def end(self) -> float:
-        """Seconds; known after the last run."""
+        """End of the last frame in seconds. It is known after the last batch."""
         return self._decoded.end
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        """Yield the runs in order of time; raises as `media.sandbox.client.Frames`."""
+        """Yield the batches in order of time. Raises as `media.sandbox.client.Frames`."""
         grid = self._grid
         frames = iter(self._decoded) if grid.frames_per_clip == 1 else _steady(self._decoded, grid.fps)
         for run in _runs(frames, grid):
@@ -166,7 +167,12 @@ class ClipBatches:
 
 
 def concat_batches(runs: Iterable[EncodedBatch], end: Callable[[], float]) -> ClipFeatures:
-    """Return the clips of a video from its runs in order of time; `end`, of its last frame, is asked afterwards."""
+    """Join the batches of a video, in order of time, to its clip features.
+
+    Args:
+        runs: the batches.
+        end: returns the end of the last frame in seconds. It is called after the last batch.
+    """
     times: list[float] = []
     usable: list[bool] = []
 
@@ -181,7 +187,7 @@ def concat_batches(runs: Iterable[EncodedBatch], end: Callable[[], float]) -> Cl
 
 
 class PerFrameMixin:
-    """What encoders have in common whose clips are single frames, each with a vector of the space already."""
+    """Base of video encoders with one frame per clip, whose clip features are already vectors of the space."""
 
     motion_size: int | None = None
     fps: float | None = None
@@ -193,15 +199,15 @@ class PerFrameMixin:
         return self
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
-        """Return the mean direction of each span's clips, (len(spans), dim)."""
+        """Return the mean-pooled, L2-normalised vectors (len(spans), dim) of spans of clips."""
         return mean_pool(clips, spans)
 
 
 @dataclass(frozen=True)
 class ImageVideoEncoder(PerFrameMixin):
-    """Makes a video encoder of an image encoder: a clip is its frame, the video their mean; a `VideoEncoder`.
+    """Turn an image encoder into a `VideoEncoder`: a clip is one frame, a video the mean of its clips.
 
-    Two on the same images are equal: what one has read of a video is what the other would read.
+    Two instances with the same image encoder are equal, because they compute the same features.
     """
 
     images: ImageEncoder
@@ -209,18 +215,18 @@ class ImageVideoEncoder(PerFrameMixin):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) it wants frames in."""
+        """Expected frame size (height, width) in pixels."""
         return self.images.size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
-        """Return (n, dim) float32."""
+        """Return vectors (n, dim) float32."""
         return self.images.encode([frame.image for frame in frames])
 
     def anomaly(self, clips: Vectors) -> None:
         """Return None: single frames have no trained score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the mean direction of the clips, (dim,)."""
+        """Return the mean-pooled, L2-normalised vector (dim,) of the clips."""
         (whole,) = self.embed_spans(clips, [slice(None)])
         return np.asarray(whole, np.float32)
 
@@ -235,19 +241,19 @@ def embed_clips(
     limits: Limits = DEFAULT_LIMITS,
     progress: Callable[[float], None] | None = None,
 ) -> ClipFeatures:
-    """Decode the frames that a reader wants and make clips of them, a few at a time, as `ClipBatches`.
+    """Decode a video in batches and compute the features of its clips.
 
     Args:
         path: the video.
         extractor: computes the features of the clips.
         fps: frames per second, used if the extractor sets none.
-        start: where the part of the video begins, in seconds.
-        end: where it ends.
+        start: start of the part of the video, in seconds.
+        end: end of the part of the video, in seconds.
         limits: limits of decoding.
-        progress: is told the time reached, in seconds of the video.
+        progress: called after each batch with the time reached, in seconds of the video.
 
     Raises:
-        VarPluginError: one child for each way in which decoding can fail, see `media.sandbox.client.Frames`.
+        VarPluginError: a subclass per cause of failure, see `media.sandbox.client.Frames`.
     """
     runs = ClipBatches(path, SamplingSpec.of(extractor, fps), start=start, end=end, limits=limits)
 
@@ -261,17 +267,17 @@ def embed_clips(
 
 
 def pool_clips(clips: ClipFeatures, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:
-    """Return the vectors (len(spans), dim) of spans of a video, in seconds."""
+    """Return the vectors (len(spans), dim) of spans of a video, each (start, end) in seconds."""
     return encoder.embed_spans(clips.vectors, [clips.within(start, end) for start, end in spans])
 
 
 def mean_pool(clips: Vectors, spans: Sequence[slice]) -> Vectors:
-    """Return the mean direction of each span's clips, (len(spans), dim) of unit length."""
+    """Mean-pool the clips of each span. Return L2-normalised vectors (len(spans), dim)."""
     return l2_normalize(np.stack([clips[span].mean(axis=0) for span in spans]))
 
 
 def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:
-    """Yield a frame for each 1/rate seconds from the first one to the end."""
+    """Yield one frame per 1/rate seconds from the first frame to the end, repeating frames where some are missing."""
     shown: Frame | None = None
     slot = 0
     for frame in decoded:
@@ -286,7 +292,7 @@ def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:
 
 
 def _runs(frames: Iterator[Frame], grid: SamplingSpec) -> Iterator[list[Frame]]:
-    """Yield neighbouring frames that hold some clips each; the clips follow each other without a gap."""
+    """Yield batches of consecutive frames, each with several complete clips. No clip is left out between batches."""
     frames_per_clip, stride = grid.frames_per_clip, grid.stride
     clips_at_once = max(_LEAST_CLIPS, grid.frames_per_batch // frames_per_clip)
     run: list[Frame] = []
@@ -309,13 +315,13 @@ _GROWS_BY = 4_096  # rows
 
 
 def stack_chunks(parts: Iterable[Vectors]) -> Vectors:
-    """Return the rows of all parts (n, width) in order; without a part, (0, 0)."""
+    """Stack the rows of all parts (n, width) in order. Without parts, return an array (0, 0)."""
     rows: NDArray[np.float32] = np.zeros((0, 0), np.float32)
     count = 0
     for part in parts:
         needed = count + len(part)
         if needed > len(rows):
-            # Nobody else has seen the array, and the system moves one so large without copying it.
+            # No other reference to the array exists. The system can grow large arrays without copying them.
             rows.resize((needed + _GROWS_BY, part.shape[1]), refcheck=False)
         rows[count:needed] = part
         count = needed

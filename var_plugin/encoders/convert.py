@@ -1,6 +1,6 @@
-"""Networks whose public checkpoints are pickles: each is converted once to safetensors, and only those are loaded.
+"""Convert public pickle checkpoints to safetensors. Only the converted files are loaded.
 
-A pickle is read only if its sha256 is the pinned one, or the one the user names, and then without running code from it.
+A pickle is read only if its SHA-256 is the pinned one or the one that the user specifies. Reading runs no code from it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Published:
-    """A public checkpoint and the network that it belongs to."""
+    """A public checkpoint and its network."""
 
     file: str
-    """Its published name."""
+    """Published file name."""
     source: str
-    """Where it is published."""
+    """Place of publication."""
     sha256: str | None
-    """Of the published file; None where it is not known here."""
+    """SHA-256 of the published file. None: not pinned."""
     network: Callable[[], nn.Module]
     exported: tuple[int, ...] | None = None
-    """Shape of one input, where ONNX Runtime is faster on a CPU."""
+    """Shape of one input, for networks that run faster in ONNX Runtime on a CPU. None: run in PyTorch."""
 
 
 def _i3d(channels: int) -> Callable[[], nn.Module]:
@@ -89,21 +89,21 @@ PUBLISHED = {
         "vggish_pca_params-970ea276.pth", "github.com/harritaylor/torchvggish, release v0.1", None, _whitening
     ),
 }
-"""By the name of the folder that their converted weights have."""
+"""Published checkpoints by the name of the folder of their converted weights."""
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Return where the converted weights of a published network are looked up: the folder of the setting `models`."""
+    """Return the checkpoint of the converted weights of a published network, below the setting `models`."""
     published = PUBLISHED[name]
     command = f"run: var-plugin convert {name} {published.file} (published at {published.source})"
     return Checkpoint(name, install_hint=command)
 
 
 def load_network(name: str) -> nn.Module:
-    """Load a published network, in float32, ready for inference on `device()`.
+    """Load a published network in float32, in evaluation mode, on `device()`.
 
     Raises:
-        MissingWeightsError: it was not converted yet, or its weights are not those of the network.
+        MissingWeightsError: the weights are not converted yet or do not match the network.
     """
     import torch
     from safetensors.torch import load_file
@@ -118,25 +118,25 @@ def load_network(name: str) -> nn.Module:
 
 
 def load_fastest(name: str) -> Callable[[Tensor], Tensor]:
-    """Load a published network as `load_network` does, on a CPU by what is fastest there; raises as that."""
+    """Load a published network as `load_network`; on a CPU, in ONNX Runtime if that is faster."""
     shape = PUBLISHED[name].exported
     if not shape or device().type != "cpu":
         return load_network(name)
-    # I3D and VGGish take two thirds of the time on ONNX Runtime.
+    # ONNX Runtime needs two thirds of PyTorch's time for I3D and VGGish.
     return runner(graph_file(f"{name}-{checkpoint(name).fingerprint}", lambda: exported(load_network(name), shape)))
 
 
 def is_converted(name: str) -> bool:
-    """Tell whether a published network was converted."""
+    """Return whether the weights of a published network are converted."""
     return (settings().model_dir / name / WEIGHTS).is_file()
 
 
 @contextmanager
 def inference() -> Iterator[torch.device]:
-    """Run networks in the data type of the settings, where `device()` says; yields that.
+    """Enable inference mode and autocast to the dtype of the settings. Yield the device of `device()`.
 
-    Batch normalisation and logarithms stay in float32; so does all of it on a CPU, where many compute convolutions in
-    half precision a hundred times slower.
+    Batch normalisation and logarithms stay in float32. On a CPU everything stays in float32, because many CPUs compute
+    half-precision convolutions a hundred times slower.
     """
     import torch
 
@@ -149,18 +149,21 @@ def inference() -> Iterator[torch.device]:
 
 
 def convert(name: str, file: Path, out: Path | None = None, sha256: str | None = None) -> Path:
-    """Convert a published checkpoint to safetensors and return the folder that holds them.
+    """Convert a published checkpoint to safetensors.
 
     Args:
-        name: one of `PUBLISHED`.
-        file: the checkpoint as it was published, a pickle.
-        out: folder that gets a folder of that name; default: the setting `models`.
-        sha256: of the file, where another than the pinned one is trusted, or none is pinned.
+        name: a key of `PUBLISHED`.
+        file: the published checkpoint, a pickle.
+        out: parent of the new folder. Default: the setting `models`.
+        sha256: trusted SHA-256 of the file, if it differs from the pinned one or none is pinned.
+
+    Returns:
+        The folder with the safetensors.
 
     Raises:
-        InvalidInputError: no network of that name.
-        MediaNotFoundError: the file is not there.
-        MissingWeightsError: it is not the pinned file, or does not hold the weights of the network.
+        InvalidInputError: no network has that name.
+        MediaNotFoundError: the file does not exist.
+        MissingWeightsError: the SHA-256 is not trusted, or the file does not hold the weights of the network.
     """
     import torch
     from safetensors.torch import save_file
@@ -173,12 +176,12 @@ def convert(name: str, file: Path, out: Path | None = None, sha256: str | None =
     tensors = {
         key: torch.as_tensor(value).float().contiguous()
         for key, value in _read_pickle(file).items()
-        if not key.endswith("num_batches_tracked")  # a counter for training
+        if not key.endswith("num_batches_tracked")  # used only in training
     }
     with torch.device("meta"):
         network = PUBLISHED[name].network()
     expected = network.state_dict()
-    # The means of VGGish's whitening were published as a column.
+    # The published means of VGGish's whitening are a column vector.
     tensors = {k: v.reshape(-1) if k in expected and expected[k].ndim == 1 else v for k, v in tensors.items()}
     _check(network, tensors, file)
     folder = (out or settings().model_dir) / name
@@ -190,7 +193,7 @@ def convert(name: str, file: Path, out: Path | None = None, sha256: str | None =
 
 
 def _trusted(name: str, file: Path, sha256: str | None) -> str:
-    """Return the file's sha256 if it is the pinned one, or the one that the user named."""
+    """Return the SHA-256 of the file. Raise MissingWeightsError unless it is the given or the pinned one."""
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     expected_sha256 = sha256 or PUBLISHED[name].sha256
@@ -205,7 +208,7 @@ def _trusted(name: str, file: Path, sha256: str | None) -> str:
 
 
 def _read_pickle(file: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds: tensors, or NumPy arrays, from times when NumPy's functions had other names."""
+    """Return the tensors or NumPy arrays of a checkpoint. Pickles of old NumPy versions are supported."""
     import torch
     from numpy._core.multiarray import _reconstruct
 
@@ -223,7 +226,7 @@ def _read_pickle(file: Path) -> dict[str, Any]:
 
 
 def _check(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless these are all weights of the network and no others, each of its shape."""
+    """Raise MissingWeightsError unless names and shapes of the tensors match the network exactly."""
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     wrong = sorted(key for key in expected.keys() | shapes.keys() if expected.get(key) != shapes.get(key))

@@ -1,4 +1,4 @@
-"""Zero-shot ensembling around a model: several prompts per text, several crops per image."""
+"""Zero-shot ensembling: several prompts per text and several crops per image."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from var_plugin.encoders.base import ImageArray, ImageEncoder, TextEncoder, Vectors, l2_normalize
 
 CropCount = Literal[1, 5, 10]
-"""The centre; the four corners and the centre; those and their mirror images."""
+"""1: the centre crop. 5: the four corners and the centre. 10: those and their mirror images."""
 
-# Crops of 224 pixels out of 256: so the ten crops have been cut since AlexNet, and the features of UCF-Crime were.
+# Ratio of image size to crop size: 256 / 224 pixels, as in AlexNet's ten crops and in the features of UCF-Crime.
 _MARGIN = 8 / 7
 
 
@@ -20,15 +20,15 @@ class PromptedText:
     """Encode every text with several prompts and mean-pool the vectors; a `TextEncoder`.
 
     Args:
-        text: what reads one wording.
-        prompts: wordings with `{}` for the text, such as "a photo of {}."; at least one.
+        text: encodes the prompts.
+        prompts: templates with `{}` in place of the text, such as "a photo of {}."; at least one.
     """
 
     def __init__(self, text: TextEncoder, prompts: Sequence[str]) -> None:
         self._text, self._prompts = text, tuple(prompts)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32 of length one."""
+        """Return L2-normalised vectors (n, dim) float32."""
         worded = [prompt.replace("{}", text) for text in texts for prompt in self._prompts]
         return _means(self._text.encode(worded), len(self._prompts))
 
@@ -37,8 +37,8 @@ class CroppedImages:
     """Encode crops of every image and mean-pool the vectors; an `ImageEncoder`.
 
     Args:
-        images: what looks at one crop.
-        crops: how many.
+        images: encodes the crops.
+        crops: number of crops per image.
     """
 
     def __init__(self, images: ImageEncoder, crops: CropCount) -> None:
@@ -46,12 +46,12 @@ class CroppedImages:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the whole images: one seventh more than the crops."""
+        """Size (height, width) of the whole images in pixels, 8/7 of the crop size."""
         height, width = self._images.size
         return round(height * _MARGIN), round(width * _MARGIN)
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
-        """Return (n, dim) float32 of length one for `size` RGB images."""
+        """Return L2-normalised vectors (n, dim) float32 for RGB images of `size`."""
         cropped = [crop for image in images for crop in self._cut(image)]
         return _means(self._images.encode(cropped), self._crops)
 

@@ -1,4 +1,4 @@
-"""A folder with the trained weights of one space: `<space>.safetensors` and `<space>.json`, read on first use."""
+"""Trained weights of one space in a folder: `<space>.safetensors` and `<space>.json`, read on first use."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LITE = Path(__file__).parent / "lite" / "weights"
-"""The weights in the wheel; their model cards lie beside them."""
+"""Folder of the weights in the wheel. It also holds their model cards."""
 
 _BATCH = 64
 
 _NOT_FINGERPRINTED = ("score_statistics", "calibrators", "recipe", "folds")
-"""Keys that do not affect vectors and therefore not the fingerprint."""
+"""Keys of the configuration that do not affect the vectors and are not part of the fingerprint."""
 
 
 class WeightFolder:
     """The weights of one space.
 
     Args:
-        folder: where they are.
-        space: the name that their files have.
-        stands_on: names what else decides about the vectors: the backbones, pinned.
+        folder: folder of the files.
+        space: name of the files without their ending.
+        depends_on: identifies everything else that affects the vectors, such as pinned backbones.
     """
 
     def __init__(self, folder: Path, space: str, *, depends_on: str) -> None:
@@ -42,12 +42,12 @@ class WeightFolder:
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """What the JSON file holds: dimensions, architecture, background."""
+        """Content of the JSON file: dimensions, architecture, score statistics, calibrators."""
         return dict(json.loads(self._file("json").read_text()))
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over everything stored depends on: weights, configuration and backbones."""
+        """First 16 hexadecimal digits of the SHA-256 over weights, configuration and backbones."""
         digest = hashlib.sha256(self._stands_on.encode())
         digest.update(self.tensors.read_bytes())
         stored = {name: value for name, value in self.configuration.items() if name not in _NOT_FINGERPRINTED}
@@ -66,7 +66,7 @@ class WeightFolder:
         return {modality: LogisticCalibrator(**numbers) for modality, numbers in fitted.items()}
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors whose names begin with `name.`, without it; what is half precision becomes float32."""
+        """Return the tensors with the prefix `name.`, without the prefix. Floating-point tensors become float32."""
         prefix = f"{name}."
         return {
             key.removeprefix(prefix): value.float() if value.is_floating_point() else value
@@ -82,7 +82,11 @@ class WeightFolder:
 
     @property
     def tensors(self) -> Path:
-        """The file with the weights; `MissingWeightsError` where it is not there."""
+        """Path of the weights file.
+
+        Raises:
+            MissingWeightsError: the file does not exist.
+        """
         return self._file("safetensors")
 
     def _file(self, ending: str) -> Path:
@@ -97,7 +101,7 @@ class WeightFolder:
 
 
 def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
-    """Encode items a few at a time, without gradients, into (len(items), dim)."""
+    """Encode items in batches in inference mode. Return vectors (len(items), dim)."""
     import torch
 
     def parts() -> Iterator[Vectors]:

@@ -1,4 +1,4 @@
-"""Encoders of the lite suite's `sound` space: a small audio network and MiniLM, on a CPU, without a network connection.
+"""Encoders of the lite suite's `sound` space: a small audio network and MiniLM, on a CPU, offline.
 
 The last dimension of the space marks what is not audible. It is 0 for audio. For a text it grows as the text describes
 less of a sound, so a text about appearance has a low similarity to every recording.
@@ -163,7 +163,7 @@ class LiteAudioWeights(WeightFolder):
         super().__init__(folder, "sound", depends_on=PACKAGE)
 
     def tower(self, name: str, width: int) -> SentenceTower:
-        """Return the tower of that name with its weights, in evaluation mode; it takes vectors of `width`."""
+        """Return the tower of that name with its weights, in evaluation mode. Its inputs have the dimension `width`."""
         from var_plugin.encoders.lite.networks import SentenceTower
 
         tower = SentenceTower(width, **self.configuration[name])

@@ -1,4 +1,4 @@
-"""The lite suite put together: which encoders reach which of its spaces."""
+"""Assemble the lite suite: the encoders of each of its spaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from var_plugin.encoders.weights import LITE
 
 
 def build() -> dict[str, SpaceEncoders]:
-    """Return the encoders per space; nothing is loaded before their first use."""
+    """Return the encoders per space. Weights load on first use."""
     text = LiteTextEncoder()
     spaces = {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
     quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteAudioWeights())

@@ -114,7 +114,7 @@ class LiteWeights(WeightFolder):
         super().__init__(folder, "scene", depends_on=f"{WEIGHTS_SHA256} {minilm.PACKAGE}")
 
     def tower(self, name: str, width: int) -> TokenTower:
-        """Return the tower of that name with its weights, in evaluation mode; it takes tokens of `width`."""
+        """Return the tower of that name with its weights, in evaluation mode. Its tokens have the dimension `width`."""
         from var_plugin.encoders.lite.networks import TokenTower
 
         tower = TokenTower(width, **self.configuration["tower"])

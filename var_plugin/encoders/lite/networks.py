@@ -1,6 +1,6 @@
-"""The torch modules of the lite suite: towers, text heads, log-mel features and the audio network.
+"""PyTorch modules of the lite suite: towers, text heads, log-mel features and the audio network.
 
-Only this module imports torch when it is imported. The encoders import it when they load their weights.
+Importing this module imports torch. The encoders import it only when they load their weights.
 """
 
 from __future__ import annotations
@@ -23,9 +23,17 @@ _MEAN, _DEVIATION = -3.5, 2.5
 
 
 class TokenTower(nn.Module):
-    """Tokens to one unit vector: their mean and a few attention-weighted means, projected together.
+    """Pool tokens into one L2-normalised vector.
 
-    The residual branch on the plain mean adds what a linear map cannot say.
+    The mean and several attention-weighted means of the tokens are concatenated and projected. A residual MLP on the
+    mean adds a non-linear part.
+
+    Args:
+        width: dimension of the tokens.
+        queries: number of attention-weighted means.
+        hidden: hidden units of the residual MLP.
+        dim: dimension of the vectors.
+        dropout: dropout probability.
     """
 
     def __init__(self, width: int, *, queries: int, hidden: int, dim: int, dropout: float = 0.0) -> None:
@@ -37,7 +45,12 @@ class TokenTower(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map tokens (batch, time, width), where `mask` (batch, time) is 1, to (batch, dim) float32 of length one."""
+        """Map tokens (batch, time, width) to L2-normalised vectors (batch, dim) float32.
+
+        Args:
+            tokens: the tokens.
+            mask: (batch, time), 0 for padding. None: no padding.
+        """
         if mask is None:
             mask = tokens.new_ones(tokens.shape[:2])
         uniform = torch.zeros_like(tokens[..., :1])
@@ -49,7 +62,14 @@ class TokenTower(nn.Module):
 
 
 class SentenceTower(nn.Module):
-    """Features to the space: a linear map, which keeps neighbours neighbours, and a small residual branch."""
+    """Project features into the space with a linear layer and a zero-initialised residual MLP.
+
+    Args:
+        width: dimension of the features.
+        hidden: hidden units of the residual MLP.
+        dim: dimension of the vectors.
+        dropout: dropout probability.
+    """
 
     def __init__(self, width: int, *, hidden: int, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -61,34 +81,39 @@ class SentenceTower(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (..., width) to (..., dim) of length one."""
+        """Map features (..., width) to L2-normalised vectors (..., dim)."""
         features = self.dropout(features)
         return F.normalize(self.project(features) + self.residual(features), dim=-1)
 
 
 class ConSEHead:
-    """Class scores and sentence vectors to comparable unit vectors; nothing in it is trained."""
+    """Map class logits and sentence vectors to one space with ConSE (Norouzi et al. 2014), without training."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take what `recipes.lite.lite_general.fit_general` computes.
+        """Store the tensors that `recipes.lite.lite_general.fit_general` computes.
 
         Args:
-            tensors: "centre" (384,) and "projection" (384, dim) of the class names; "classes" (1000, dim), the names
-                projected; "caption_centre" (384,) and "caption_directions" (384, k); "familiar" (2,), the part of
-                a sentence vector in these directions for an ordinary class name and for an ordinary caption.
+            tensors: by name:
+                "centre" (384,) and "projection" (384, dim): mean and principal directions of the class names.
+                "classes" (1000, dim): the projected class names.
+                "caption_centre" (384,) and "caption_directions" (384, k): the same for captions.
+                "familiar" (2,): typical in-distribution ratio of a class name and of a caption.
         """
         self._tensors = tensors
 
     def image(self, logits: Tensor) -> Tensor:
-        """Map ImageNet logits (batch, 1000) to (batch, dim)."""
+        """Map ImageNet logits (batch, 1000) to L2-normalised vectors (batch, dim)."""
         return F.normalize(logits.softmax(dim=-1) @ self._tensors["classes"], dim=-1)
 
     def text(self, sentences: Tensor) -> Tensor:
-        """Map published sentence vectors (batch, 384) to (batch, dim)."""
+        """Map sentence vectors (batch, 384) of the original MiniLM to L2-normalised vectors (batch, dim)."""
         return F.normalize((sentences - self._tensors["centre"]) @ self._tensors["projection"], dim=-1)
 
     def out_of_distribution_score(self, sentences: Tensor) -> Tensor:
-        """Return per sentence vector (batch, 384) 0 for an ordinary caption to 1 for what is as far as class names."""
+        """Return the out-of-distribution score (batch,) of sentence vectors (batch, 384).
+
+        The score is 0 for a typical caption and 1 for a text as far from captions as a class name.
+        """
         name, caption = self._tensors["familiar"]
         ratio = in_distribution_ratio(sentences, self._tensors["caption_centre"], self._tensors["caption_directions"])
         distance: Tensor = (caption - ratio) / (caption - name)
@@ -96,14 +121,20 @@ class ConSEHead:
 
 
 def in_distribution_ratio(sentences: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
-    """Return the part, in 0…1, of each centred sentence vector that lies in the captions' directions."""
+    """Return the share (batch,), in 0…1, of the squared norm of each centred vector inside the captions' subspace.
+
+    Args:
+        sentences: sentence vectors (batch, 384).
+        centre: mean of the captions (384,).
+        directions: orthonormal basis (384, k) of the subspace.
+    """
     centred = sentences - centre
     inside: Tensor = (centred @ directions).square().sum(-1)
     return inside / centred.square().sum(-1).clamp_min(torch.finfo().tiny)
 
 
 class LowRank(nn.Module):
-    """A parametrisation: a frozen weight plus a product of two thin matrices (LoRA, Hu et al. 2021), at first zero."""
+    """Low-rank parametrisation of a frozen weight (LoRA, Hu et al. 2021), zero-initialised."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -112,20 +143,21 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(rank, columns, *kernel) / columns**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the changed weight, in its own shape."""
+        """Return the weight plus its low-rank update, in the shape of the weight."""
         return weight + low_rank_delta(self.up, self.down)
 
 
 def low_rank_delta(up: Tensor, down: Tensor) -> Tensor:
-    """Return the change of a weight: `up` (rows, rank) times `down` (rank, columns), or (rank, columns, 1, 1)."""
+    """Return the low-rank update of a weight: `up` (rows, rank) @ `down` (rank, columns) or (rank, columns, 1, 1)."""
     delta: Tensor = torch.tensordot(up, down, dims=1)
     return delta
 
 
 class AudibilityHead(nn.Module):
-    """How much a sentence speaks of something to hear: a logistic regression on its vector, then `AUDIBLE_THRESHOLD`.
+    """Predict whether a text describes a sound, with a logistic regression on its sentence vector.
 
-    So sentences that clearly speak of sounds compete among each other as if there were no others.
+    The probability is divided by `AUDIBLE_THRESHOLD` and clamped to 1, so that all texts above the threshold count
+    equally.
     """
 
     def __init__(self, width: int) -> None:
@@ -133,18 +165,18 @@ class AudibilityHead(nn.Module):
         self.linear = nn.Linear(width, 1)
 
     def forward(self, sentences: Tensor) -> Tensor:
-        """Map (batch, width) to (batch,) in 0…1."""
+        """Map sentence vectors (batch, width) to audibility (batch,) in 0…1."""
         probability: Tensor = self.linear(sentences).squeeze(-1).sigmoid()
         return (probability / AUDIBLE_THRESHOLD).clamp(max=1)
 
 
 def append_null_dim(vectors: Tensor, audible: Tensor) -> Tensor:
-    """Shorten unit vectors (n, dim) of texts to how `audible` (n,) they are; a last coordinate restores the length."""
+    """Scale unit vectors (n, dim) by `audible` (n,) and append a dimension that restores the unit norm."""
     return torch.cat([vectors * audible[:, None], (1 - audible.square()).clamp_min(0).sqrt()[:, None]], dim=1)
 
 
 class LogMel(nn.Module):
-    """Samples to logarithmic mel magnitudes: 25 ms Hann frames every 10 ms, 64 bands from 125 to 7500 Hz."""
+    """Log-mel magnitudes of audio at 16 kHz: 25 ms Hann frames every 10 ms, 64 bands from 125 to 7500 Hz."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,31 +190,30 @@ class LogMel(nn.Module):
     hann: Tensor
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map (batch, samples) in -1…1 to (batch, frames, 64), frames = (samples - 400) // 160 + 1."""
+        """Map samples (batch, samples) in -1…1 to (batch, frames, 64), with frames = (samples - 400) // 160 + 1."""
         spectrum = torch.fft.rfft(samples.unfold(-1, _FRAME, HOP) * self.hann, n=_FFT).abs()
         return log_magnitudes(spectrum @ self.bank)
 
 
 def magnitudes(log_mel: Tensor) -> Tensor:
-    """Undo the logarithm of `LogMel`."""
+    """Map log-mel values of `LogMel` back to mel magnitudes."""
     return (log_mel.exp() - _FLOOR).clamp_min(0)
 
 
 def log_magnitudes(mel: Tensor) -> Tensor:
-    """Apply the logarithm of `LogMel`."""
+    """Map mel magnitudes to the log-mel values of `LogMel`."""
     return (mel + _FLOOR).log()
 
 
 class AudioCNN(nn.Module):
-    """Log-mel windows to features.
+    """Residual CNN that maps log-mel windows to features.
 
-    Full convolutions instead of depthwise ones: as many operations take less time on a CPU.
+    It uses full convolutions instead of depthwise ones. At the same number of operations they are faster on a CPU.
 
     Args:
-        widths: channels of the first convolution, which leaves a quarter of the time and of the frequencies, and of the
-            stages, which leave half of them each.
-        residuals: residual convolutions of a stage.
-        features: how many come out. What the last layer gives is scaled by the buffers `mean` and `deviation`.
+        widths: channels of the stem (stride 4), then of each stage (stride 2).
+        residuals: residual convolutions per stage.
+        features: number of output features, which the buffers `mean` and `deviation` scale.
     """
 
     def __init__(self, widths: Sequence[int], residuals: int, features: int) -> None:
@@ -198,11 +229,14 @@ class AudioCNN(nn.Module):
     deviation: Tensor
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Map (batch, frames, 64) to (batch, features)."""
+        """Map log-mel windows (batch, frames, 64) to features (batch, features)."""
         return self.summary(self.maps(log_mel)[-1])
 
     def maps(self, log_mel: Tensor) -> list[Tensor]:
-        """Map (batch, frames, 64) to what each stage makes of it, (batch, channels, frames / 8, 64 / 8) and on."""
+        """Return the feature map of each stage for log-mel windows (batch, frames, 64).
+
+        The first map has the shape (batch, channels, frames / 8, 64 / 8). Each further stage halves time and frequency.
+        """
         x = (log_mel[:, None] - _MEAN) / _DEVIATION
         x = F.relu(self.stem(x.contiguous(memory_format=torch.channels_last)))
         maps = []
@@ -212,13 +246,13 @@ class AudioCNN(nn.Module):
         return maps
 
     def summary(self, last: Tensor) -> Tensor:
-        """Map what the last stage made (batch, channels, height, width) to (batch, features)."""
+        """Map the last feature map (batch, channels, height, width) to (batch, features) by mean and max pooling."""
         features: Tensor = self.last(torch.cat([last.mean((2, 3)), last.amax((2, 3))], dim=1))
         return self.mean + self.deviation * features
 
 
 class _Stage(nn.Module):
-    """Half the time, half the frequency, other channels; then residual convolutions."""
+    """A stage of `AudioCNN`: a convolution of stride 2, then residual convolutions."""
 
     def __init__(self, inputs: int, outputs: int, residuals: int) -> None:
         super().__init__()

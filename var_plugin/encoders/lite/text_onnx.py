@@ -1,6 +1,6 @@
-"""Texts of the lite suite without torch: what `lite.py`, `towers.py` and `lite_sound.py` compute, in NumPy.
+"""NumPy text encoders of the lite suite. They compute the same as `image_text`, `video` and `audio` without torch.
 
-A command that searches would spend most of its time on importing torch. For a few texts NumPy is also not slower.
+Importing torch takes most of the time of a search command. For a few texts, NumPy is as fast as torch.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ _TINY = np.float32(1e-6)
 
 
 class SmallBatchTextEncoder:
-    """A `TextEncoder` that leaves more than a few texts to another one, which computes the same in batches.
+    """A `TextEncoder` that encodes small batches in NumPy and passes larger batches to another encoder.
 
     Args:
-        quick: the vector (dim,) of one text.
-        full: the other one.
+        quick: returns the vector (dim,) of one text.
+        full: encoder for larger batches; it computes the same vectors.
     """
 
     def __init__(self, quick: Callable[[str], Array], full: TextEncoder) -> None:
         self._quick, self.full = quick, full
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) float32; raises as the other encoder."""
+        """Return vectors (n, dim) float32. Raises as the encoder for larger batches."""
         if not 0 < len(texts) <= _FEW:
             return self.full.encode(texts)
         return np.stack([self._quick(text) for text in texts]).astype(np.float32)
 
 
 class NumpyTextEncoder:
-    """The vectors of single texts in the suite's spaces; weights load at first use.
+    """Encode single texts into the spaces of the lite suite. Weights load on first use.
 
     Args:
-        scene: weights of the stills.
-        alan: weights of the ALAN on top.
-        sound: weights of the sounds.
+        scene: weights of the image and text towers.
+        alan: weights of the ALAN model.
+        sound: weights of the `sound` space.
     """
 
     def __init__(self, scene: WeightFolder, alan: WeightFolder, sound: WeightFolder) -> None:
         self._folders = {"scene": scene, "alan": alan, "sound": sound}
 
     def scene(self, text: str) -> Array:
-        """Return (dim,) in the space `scene`; the text decides how much its general part and motion count."""
+        """Return the vector (dim,) in the `scene` space. The text sets the weights of the ConSE part and of motion."""
         sentence, tokens = self._network.read(text)
         configuration = self._folders["scene"].configuration
         low, high = configuration["general_share"]["text"]
@@ -64,7 +64,7 @@ class NumpyTextEncoder:
         return self._with_motion(normalized(objects), sentence)
 
     def sound(self, text: str) -> Array:
-        """Return (dim,) in the space `sound`; the last coordinate is that of what cannot be heard."""
+        """Return the vector (dim,) in the `sound` space. The last dimension marks what is not audible."""
         sentence, _ = self._network.read(text)
         tower = self._weights("sound", "sentence_tower")
         vector = normalized(linear(sentence, part(tower, "project")) + _residual(sentence, tower))
@@ -73,14 +73,14 @@ class NumpyTextEncoder:
         return np.concatenate([vector * audible, np.sqrt(np.maximum(1 - np.square(audible), 0))])
 
     def _learned(self, tokens: Array) -> Array:
-        """Return the vector of token states (time, 384), as `lite_towers.Tower`."""
+        """Return the vector of token states (time, 384), as `networks.TokenTower`."""
         tower = self._weights("scene", "text_tower")
         scores = np.pad(linear(tokens, part(tower, "attention")), ((0, 0), (1, 0)))
         pooled = layer_norm(softmax(scores, axis=0).T @ tokens, part(tower, "norm"))
         return normalized(linear(pooled.reshape(-1), part(tower, "project")) + _residual(pooled[0], tower))
 
     def _strangeness(self, sentence: Array) -> float:
-        """As `ConSEHead.out_of_distribution_score`."""
+        """Return the out-of-distribution score, as `ConSEHead.out_of_distribution_score`."""
         general = self._weights("scene", "general")
         name, caption = general["familiar"]
         centred = sentence - general["caption_centre"]
@@ -88,7 +88,7 @@ class NumpyTextEncoder:
         return float(np.clip((caption - ratio) / (caption - name), 0, 1))
 
     def _with_motion(self, objects: Array, sentence: Array) -> Array:
-        """As `ResidualAlanModel.texts`."""
+        """Append the motion dimensions, as `ResidualAlanModel.encode_texts`."""
         motion = linear(sentence, self._weights("alan", "alan.listening"))
         length = max(np.linalg.norm(motion), _TINY)
         motion = motion * (np.tanh(length) / length)
@@ -127,18 +127,18 @@ _HEADS = 12
 _LAYERS = 6
 _EPSILON = 1e-12
 _WORDS = "embeddings.word_embeddings"
-# Abramowitz and Stegun 7.1.26: the error function to 1.5e-7, which is float32's own.
+# Error function by Abramowitz and Stegun 7.1.26. Its error of 1.5e-7 is about the precision of float32.
 _ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 _ERF_SCALE = 0.3275911
-# Spaces ask for the same text one after the other.
+# Number of cached texts: all spaces encode the same text in turn.
 _REMEMBERED = 8
 
 
 class NumpyMiniLM:
-    """Tokenizer and network; loads at construction.
+    """MiniLM in NumPy, with its tokenizer. The weights load in the constructor.
 
     Args:
-        deltas: added to the weights of the upper layers in the second reading, as for `MiniLM`.
+        deltas: weight updates of the upper layers for the tuned token states, as for `MiniLM`.
 
     Raises:
         MissingWeightsError: the package with the weights is not installed.
@@ -153,7 +153,7 @@ class NumpyMiniLM:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
         file: Any = safe_open(folder / "model.safetensors", framework="np")
-        # Half of the file, of which a text needs a few rows.
+        # The word embeddings are half of the file, and a text needs only a few rows.
         self._words = file.get_slice(f"{_WORDS}.weight")
         weights = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(_WORDS)}  # noqa: SIM118
         self._embeddings = part(weights, "embeddings")
@@ -166,7 +166,7 @@ class NumpyMiniLM:
         self.read = lru_cache(_REMEMBERED)(self._read)
 
     def _read(self, text: str) -> tuple[Array, Array]:
-        """Return the published sentence vector, (384,) of length one, and the token states of the adjusted layers."""
+        """Return the L2-normalised sentence vector (384,) of the original model and the tuned states (time, 384)."""
         states = self._embedded(self._tokenizer.encode(text).ids)
         for layer in self._layers[: TUNABLE_LAYERS[0]]:
             states = _layer(states, layer)
@@ -202,7 +202,7 @@ def _layer(states: Array, weights: Mapping[str, Weights]) -> Array:
 
 
 def _grouped(weights: Weights) -> dict[str, dict[str, Array]]:
-    """Return the weights by the layers that they belong to."""
+    """Group the weights by layer."""
     groups: dict[str, dict[str, Array]] = {}
     for name, array in weights.items():
         layer, _, kind = name.rpartition(".")
@@ -211,7 +211,7 @@ def _grouped(weights: Weights) -> dict[str, dict[str, Array]]:
 
 
 def part(weights: Weights, name: str) -> dict[str, Array]:
-    """Return the arrays whose names begin with `name.`, without it."""
+    """Return the arrays with the prefix `name.`, without the prefix."""
     return {key.removeprefix(f"{name}."): array for key, array in weights.items() if key.startswith(f"{name}.")}
 
 
@@ -230,14 +230,14 @@ def layer_norm(inputs: Array, weights: Weights, epsilon: float = 1e-5) -> Array:
 
 
 def softmax(inputs: Array, axis: int) -> Array:
-    """Return exponentials that add up to one along an axis."""
+    """Apply the softmax along an axis."""
     powers = np.exp(inputs - inputs.max(axis=axis, keepdims=True))
     result: Array = powers / powers.sum(axis=axis, keepdims=True)
     return result
 
 
 def gelu(inputs: Array) -> Array:
-    """Return the inputs times the share of a normal distribution below them."""
+    """Apply the GELU activation, with an approximate error function."""
     size = np.abs(inputs) * np.float32(0.5**0.5)
     step = 1 / (1 + np.float32(_ERF_SCALE) * size)
     sums = np.zeros_like(step)
@@ -249,6 +249,6 @@ def gelu(inputs: Array) -> Array:
 
 
 def normalized(vector: Array) -> Array:
-    """Return a vector with length one."""
+    """Return the L2-normalised vector."""
     result: Array = vector / max(np.linalg.norm(vector), np.float32(1e-12))
     return result

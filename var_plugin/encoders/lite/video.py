@@ -1,6 +1,7 @@
-"""The weights of the lite suite's ALAN: a motion stream, clip anomaly scores and vectors of whole videos.
+"""Video encoder of the lite suite: motion, clip anomaly scores and whole-video vectors by a residual ALAN model.
 
-`lite.py` has the space of stills that it stands on, `alan/residual.py` the model, `towers.py` its encoders.
+The model extends the image and text space of `lite.image_text`. `alan.residual` defines the model and
+`encoders.residual` its encoders.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ ANOMALY_SCOPE = (
     "fights between people, learned from 240 short clips of surveillance cameras; "
     "accidents, fires, thefts, weapons and falls it has not seen"
 )
-"""What the trained anomaly score knows."""
+"""Training data of the anomaly score and what it does not cover."""
 
 
 class LiteAlan(WeightFolder):
     """A folder with `alan.safetensors` and `alan.json`; satisfies `Towers`."""
 
     def __init__(self, folder: Path = LITE) -> None:
-        """Remember the folder; the space of stills lies in the same."""
+        """Store the folder, which also holds the weights of the image and text towers."""
         super().__init__(folder, "alan", depends_on=LiteWeights(folder).fingerprint)
 
     @cached_property
     def model(self) -> ResidualAlanModel:
-        """The model, ready for use."""
+        """The model in evaluation mode."""
         from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, from_stored_names
 
         model: ResidualAlanModel = ResidualAlanModel(ResidualAlanConfig(**self.configuration["model"]))
@@ -46,41 +47,46 @@ class LiteAlan(WeightFolder):
 
     @property
     def dim(self) -> int:
-        """Width of the space."""
+        """Dimension of the space."""
         return int(self.configuration["dim"])
 
     @property
     def anomaly_scope(self) -> str:
-        """What the trained anomaly score knows."""
+        """Training data of the anomaly score and what it does not cover."""
         return ANOMALY_SCOPE
 
     @property
     def calibration(self) -> tuple[float, float]:
-        """Slope and offset of the detector's logits: one half means as likely a fight as not."""
+        """Slope and offset of Platt scaling for the detector's logits. A score of 0.5 means even odds of a fight."""
         slope, offset = self.configuration["detector_calibration"]
         return float(slope), float(offset)
 
     def cuts(self, clips: Vectors) -> NDArray[np.bool_]:
-        """Tell for each clip vector (n, dim) whether what moves in it resembles a cut more than anything else."""
+        """Return per clip vector (n, dim) whether "cut" is its most likely motion class."""
         start = self.configuration["model"]["hidden_size"]
         kinds = self.configuration["motion_classes"]
         return np.asarray(clips[:, start : start + len(kinds)].argmax(axis=1) == kinds.index("cut"))
 
 
 class LiteVideo(ResidualVideoEncoder):
-    """A `ResidualVideoEncoder` that takes no cut for an event."""
+    """A `ResidualVideoEncoder` whose anomaly score ignores cuts.
+
+    Args:
+        frames: encodes the clips.
+        alan: the model.
+    """
 
     def __init__(self, frames: MotionClipEncoder, alan: LiteAlan) -> None:
         super().__init__(frames, alan)
         self._alan = alan
 
     def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return (n,) scores; a cut hides what moves, so there the detector is shown the nearest clip without one."""
+        """Return the anomaly scores (n,). A clip with a cut is replaced by the nearest clip without a cut."""
         return self.scores(clips, _nearest(~self._alan.cuts(clips)))
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each place (n,) the nearest one that is usable, or the place itself where none is."""
+    """Return per index (n,) the nearest usable index, or the index itself if none is usable."""
     places = np.arange(len(usable))
     if not usable.any():
         return places
