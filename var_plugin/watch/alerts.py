@@ -1,9 +1,9 @@
-"""Saved queries that raise an alert when new footage matches: by a webhook, a command, or both.
+"""Saved queries that raise an alert when new footage matches, by a webhook, a command, or both.
 
-The queries are stored in one small JSON file, which is written atomically. Text of a query or a file name never reaches
-a shell or an argument: a command reads the moment as JSON from its standard input, a webhook receives it as the body.
-Webhooks are sent to the hosts that the user named, nowhere else, and redirects are not followed. The time that a
-receiver may take is limited, and what it answers is not read.
+The queries are stored in one JSON file, which is written atomically. The text of a query or a file name is never passed
+to a shell or as an argument. A command reads the moment as JSON from its standard input. A webhook receives it as the
+request body. Webhooks are sent only to allowed hosts, and redirects are not followed. Each delivery has a timeout, and
+the body of the response is not read.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 10.0
-"""Limit of one attempt, from connecting to the status of the answer, or to the end of the command."""
+"""Timeout of one attempt, from connecting to the response status, or to the exit of the command."""
 _BUDGET_SECONDS = 30.0
-"""Limit of all attempts for one receiver and the alerts of one check."""
+"""Total time of all attempts per receiver in one check."""
 _WAITS_SECONDS = (1.0, 5.0)
-"""Between the attempts to deliver one alert."""
+"""Delays between the attempts to deliver one alert."""
 _RECEIVERS_AT_ONCE = 8
 _MAX_FILE_BYTES = 4 << 20
 
 
 class SavedQuery(Value):
-    """A text that is searched for in new footage."""
+    """A text query that is run on new footage."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     text: Annotated[str, Field(min_length=1)]
     threshold: Finite
-    """A moment of at least this score raises the alert. `search` with the same text shows which scores are usual."""
+    """Minimum score of a moment that raises the alert. `search` with the same text shows typical scores."""
     filter: Filter = Filter()
     webhook: str | None = None
     command: tuple[str, ...] | None = None
@@ -62,32 +62,32 @@ class SavedQuery(Value):
 
 
 class Alert(Value):
-    """One match and how its delivery went."""
+    """A match with the result of its delivery."""
 
     query: str
     moment: Moment
     failures: tuple[str, ...] = ()
-    """Empty when every receiver got the alert."""
+    """Reasons of failed deliveries. Empty if all receivers accepted the alert."""
 
 
 Search = Callable[[str, Filter], Sequence[Moment]]
-"""Finds the moments for a text under a filter, best first."""
+"""Returns the moments for a text and a filter, best first."""
 
 _Send = Callable[[bytes, float], None]
-"""Sends a body within a number of seconds; raises an exception where that fails."""
+"""Sends a body with a timeout in seconds. Raises an exception on failure."""
 
 _QUERIES = TypeAdapter(tuple[SavedQuery, ...])
 
 
 class DeliveryError(Exception):
-    """A receiver did not accept an alert. The message holds nothing of its address but the host, nor of its answer."""
+    """A receiver did not accept an alert. The message contains only the host of its URL and no part of its response."""
 
 
 class SavedQueries:
-    """The saved queries of one file; other processes may change it meanwhile.
+    """The saved queries of a file. Other processes may change the file at any time.
 
     Args:
-        file: where they are stored; it need not exist yet.
+        file: path of the file. It need not exist yet.
     """
 
     def __init__(self, file: Path) -> None:
@@ -95,13 +95,13 @@ class SavedQueries:
 
     @property
     def queries(self) -> tuple[SavedQuery, ...]:
-        """The saved queries in order of saving.
+        """The saved queries, oldest first.
 
         Raises:
-            InvalidInputError: the file cannot be read, or does not hold saved queries.
+            InvalidInputError: the file cannot be read or does not contain saved queries.
         """
         try:
-            # Not blocking: a FIFO in its place would never end.
+            # Non-blocking: opening a FIFO at this path would block forever.
             descriptor = os.open(self._file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -122,11 +122,11 @@ class SavedQueries:
             ) from error
 
     def save(self, query: SavedQuery) -> None:
-        """Store a query, in place of the one of the same name.
+        """Store a query. It replaces a query of the same name.
 
         Raises:
-            InvalidInputError: it has no receiver, its text is too long for a search, its webhook is not the address of
-                a web server, or the file cannot be written.
+            InvalidInputError: the query has no receiver, its text is too long, its webhook is not an HTTP URL, or the
+                file cannot be written.
         """
         if query.webhook is None and not query.command:
             raise InvalidInputError(
@@ -146,7 +146,7 @@ class SavedQueries:
         """Delete a query.
 
         Raises:
-            InvalidInputError: there is none of that name, or the file cannot be written.
+            InvalidInputError: no query has that name, or the file cannot be written.
         """
         queries = self.queries
         others = tuple(query for query in queries if query.name != name)
@@ -156,11 +156,11 @@ class SavedQueries:
 
     def _write(self, queries: tuple[SavedQuery, ...]) -> None:
         try:
-            file = resolve_target(self._file)  # a link to it stays a link
+            file = resolve_target(self._file)  # keeps a symbolic link
             unfinished = file.with_name(f".{os.getpid()}.{file.name}")
             if not file.parent.exists():
                 make_private_folder(file.parent)
-            # Addresses and commands may hold secrets.
+            # URLs and commands may contain secrets.
             with create_private_file(unfinished) as opened:
                 opened.write(_QUERIES.dump_json(queries, indent=2))
             unfinished.replace(file)
@@ -174,22 +174,22 @@ class SavedQueries:
 
 
 class Alerts:
-    """Raises alerts for new footage that matches saved queries. Queries saved later count from then on.
+    """Raise alerts for new footage that matches saved queries. Queries saved later apply to later checks.
 
     Args:
         saved: the queries.
-        hosts: the only hosts that webhooks are sent to.
-        stop: once it is set, failed deliveries are not repeated.
+        hosts: the allowed hosts of webhooks.
+        stop: once it is set, failed deliveries are not retried.
 
     Raises:
-        InvalidInputError: the queries cannot be read, or one of them names a host that is not allowed.
+        InvalidInputError: the queries cannot be read, or the host of a webhook is not allowed.
     """
 
     def __init__(self, saved: SavedQueries, hosts: Iterable[str] = (), *, stop: threading.Event | None = None) -> None:
         self._saved, self._hosts = saved, frozenset(host.lower() for host in hosts)
         self._stop = stop or threading.Event()
         self._failing: set[tuple[str, str]] = set()
-        """Query and kind of the receivers that did not accept their last alert."""
+        """Query name and kind of the receivers whose last delivery failed."""
         for query in saved.queries:
             if query.webhook is not None:
                 self._allowed(query.webhook)
@@ -201,16 +201,17 @@ class Alerts:
         *,
         known: Mapping[str, Sequence[Alert]] | None = None,
     ) -> list[Alert]:
-        """Search new videos for all saved queries and deliver an alert for each moment above its threshold.
+        """Run all saved queries on new videos and deliver an alert for each moment that reaches the threshold.
 
-        A delivery is attempted three times, by a receiver that failed before once. A failure is logged and returned
-        with its alert; it does not stop the others. Receivers are served at the same time, each for at most 30 s.
+        A delivery is attempted three times, or once if the last delivery to the receiver failed. A failure is logged
+        and returned with its alert. Deliveries to other receivers continue. Receivers run concurrently, each for at
+        most 30 s.
 
         Args:
-            video_ids: the videos that a receipt calls `stored`.
-            search: as `Index.search`; its errors are raised here.
-            known: by video, alerts that were raised for an earlier version of the same footage. Moments that overlap
-                them are the same event and raise no other alert.
+            video_ids: the videos with the status `stored` in a receipt.
+            search: as `Index.search`. Its errors are propagated.
+            known: alerts raised for an earlier version of the same footage, by video. Moments that overlap them are the
+                same event and raise no further alert.
         """
         queries = self._saved.queries
         matches = [
@@ -249,7 +250,7 @@ class Alerts:
             yield "command", partial(_run, query.command)
 
     def _deliver(self, receiver: tuple[str, str], send: _Send, bodies: Sequence[bytes]) -> list[str | None]:
-        """Send alerts to one receiver; return for each why it failed, or None."""
+        """Send alerts to one receiver. Return the reason of failure, or None, for each."""
         deadline = time.monotonic() + _BUDGET_SECONDS
         failures: list[str | None] = []
         for body in bodies:
@@ -263,7 +264,14 @@ class Alerts:
         return failures
 
     def _attempt(self, send: _Send, body: bytes, deadline: float, *, repeat: bool) -> str | None:
-        """Try once or several times until the deadline; return why the last attempt failed, or None."""
+        """Attempt a delivery until it succeeds or the deadline passes. Return the last failure, or None on success.
+
+        Args:
+            send: sends the body.
+            body: the alert as JSON.
+            deadline: end of all attempts, in seconds of `time.monotonic`.
+            repeat: retry after a failure.
+        """
         failure = f"its receiver did not accept earlier alerts within {_BUDGET_SECONDS:.0f} s"
         for wait in (0.0, *(_WAITS_SECONDS if repeat else ())):
             if wait and self._stop.wait(wait):
@@ -273,20 +281,20 @@ class Alerts:
                 break
             try:
                 send(body, seconds)
-            except InvalidInputError as error:  # the host is not allowed: another attempt changes nothing
+            except InvalidInputError as error:  # the host is not allowed, a retry would fail again
                 return str(error)
             except DeliveryError as error:
                 failure = str(error)
-            except Exception as error:  # whatever a receiver does must not stop the other alerts
+            except Exception as error:  # a failing receiver must not stop the other alerts
                 failure = type(error).__name__
             else:
                 return None
         return failure
 
     def _post(self, url: str, body: bytes, seconds: float) -> None:
-        """Post a body to a webhook. The whole exchange is limited, however slowly the server sends its answer."""
+        """Post a body to a webhook. The timeout covers the whole exchange, even with a slow server."""
         address = self._allowed(url)
-        # Closing the loop, other than `asyncio.run`, does not wait for a name server.
+        # Unlike `asyncio.run`, closing the loop does not wait for a pending DNS lookup.
         loop = asyncio.new_event_loop()
         try:
             status = loop.run_until_complete(_status(address, body, seconds))
@@ -307,7 +315,7 @@ class Alerts:
 
 
 async def _status(address: httpx.URL, body: bytes, seconds: float) -> int:
-    """Return the status that a web server answers with; the body of the answer is not read."""
+    """Post a body and return the status code of the response. The response body is not read."""
     import httpx
 
     headers = {"Content-Type": "application/json"}
@@ -317,7 +325,7 @@ async def _status(address: httpx.URL, body: bytes, seconds: float) -> int:
     request = httpx.Request("POST", address.copy_with(userinfo=b""), content=body, headers=headers)
     proxy = None if proxy_bypass(address.host) else getproxies().get(address.scheme)
     try:
-        # Not a client of httpx: it logs the address, which may hold a secret, and the text of the answer.
+        # `httpx.AsyncClient` is not used, because it logs the URL, which may contain a secret, and the reason phrase.
         async with asyncio.timeout(seconds), httpx.AsyncHTTPTransport(proxy=proxy) as transport:
             response = await transport.handle_async_request(request)
             await response.aclose()
@@ -334,7 +342,7 @@ async def _status(address: httpx.URL, body: bytes, seconds: float) -> int:
 
 
 def _run(command: Sequence[str], body: bytes, seconds: float) -> None:
-    """Run a command with a body on its standard input; kill it with all its children when it takes too long."""
+    """Run a command with a body on its standard input. On timeout, kill its process group."""
     try:
         process = subprocess.Popen(  # noqa: S603  (the user's own command, without a shell)
             command,
@@ -377,17 +385,17 @@ def _same_event(alert: Alert, query: SavedQuery, moment: Moment) -> bool:
 
 
 def _address(url: str) -> httpx.URL:
-    """Return the address of a web server.
+    """Parse an HTTP URL.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the URL is not a valid HTTP URL.
     """
     import httpx
 
     try:
         address = httpx.URL(url)
         host, port = address.host, address.port
-    except (httpx.InvalidURL, ValueError):  # the message may repeat a password
+    except (httpx.InvalidURL, ValueError):  # the message may contain a password
         host, port = "", None
     if not host or address.scheme not in ("http", "https") or port == 0:
         raise InvalidInputError(
@@ -399,7 +407,7 @@ def _address(url: str) -> httpx.URL:
 
 
 def masked(url: str) -> str:
-    """Return the address of a webhook without user, password and query."""
+    """Return the URL of a webhook with user, password and query string masked."""
     try:
         address = _address(url)
     except InvalidInputError:

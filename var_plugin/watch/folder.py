@@ -1,7 +1,7 @@
-"""Watch a folder: hand over files once they are complete, those that exist already first.
+"""Watch a folder and process existing and new files once they are complete.
 
-Notices of the operating system (watchdog) only wake the watch up early. What counts is a scan of the folder: notices
-get lost, and network drives send none.
+The folder is scanned periodically. File-system events (watchdog) only trigger an earlier scan, because events can be
+lost and network drives send none.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from var_plugin.media.sandbox import client as sandbox
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 3.0
-"""A file whose size and time stay the same for so long is complete, if it can be opened."""
+"""A file is complete if its size and modification time are unchanged for this time and it can be opened."""
 PATIENCE_SECONDS = 120.0
-"""After so long a file that still cannot be opened is handed over all the same, so that its error is reported."""
+"""An unchanged file that cannot be opened is processed after this time, so that its error is reported."""
 RESCAN_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 3600.0
 RETRY_SECONDS = 10.0
-"""Delay before a failed file is handed over again; it doubles with each failure."""
+"""Delay before a failed file is retried. It doubles with each failure."""
 MAX_RETRY_SECONDS = 3600.0
 _FORGET_SECONDS = 86_400.0
-"""A file that is missing for less, as all are while a drive is away, is the same file when it comes back."""
+"""A file that reappears within this time is the same file. All files are missing while a drive is unmounted."""
 
 
 @dataclass
 class _State:
-    """A file at the last scan."""
+    """State of a file at the last scan."""
 
     size: int
     changed_ns: int
     status_ns: int
-    """Time of the last change of its permissions and other attributes."""
+    """Time of the last metadata change (ctime), e.g. of permissions, in nanoseconds."""
     since: float
-    """Clock time at which this size and time were first seen."""
+    """Clock time in seconds at which this size and modification time were first observed."""
     done: bool = False
     failures: int = 0
     retry_at: float | None = None
@@ -50,24 +50,24 @@ class _State:
 
 
 class FolderWatch:
-    """Finds the files of a folder that are complete, each once for each content it takes on.
+    """Find complete files in a folder. Each version of a file is returned once.
 
     Args:
-        folder: scanned with all folders below it, for files with a video ending.
-        clock: seconds that only increase.
+        folder: scanned recursively for files with a video extension.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         self._files: dict[Path, _State] = {}
         self.problems: dict[Path, VarPluginError] = {}
-        """What could not be looked at in the last scan."""
+        """Errors of paths that could not be read in the last scan."""
 
     def look(self) -> list[Path]:
-        """Scan the folder; return the files that are complete since the last scan, or due again, oldest first.
+        """Scan the folder. Return newly complete files and files due for a retry, oldest first.
 
         Raises:
-            MediaNotFoundError, UnreadableMediaError: the folder is away.
+            MediaNotFoundError, UnreadableMediaError: the folder is not available.
         """
         now = self._clock()
         present = self._scan()
@@ -81,7 +81,7 @@ class FolderWatch:
         for path, (size, changed_ns, status_ns) in present.items():
             known = self._files.get(path)
             if known is None or (known.size, known.changed_ns) != (size, changed_ns):
-                # What was written long ago has settled already.
+                # For new paths, the time since the last write counts as unchanged time.
                 idle = max(0.0, time.time() - changed_ns / 1e9) if known is None else 0.0
                 self._files[path] = _State(size, changed_ns, status_ns, now - idle)
             elif known.status_ns != status_ns:
@@ -94,7 +94,10 @@ class FolderWatch:
         return sorted(ready, key=lambda path: (self._files[path].changed_ns, path))
 
     def retry(self, path: Path) -> float | None:
-        """Hand over a file again after a delay, which doubles each time; return the delay in seconds."""
+        """Schedule a retry of a file and return the delay in seconds. The delay doubles with each retry.
+
+        Returns None if the file is unknown.
+        """
         state = self._files.get(path)
         if state is None:
             return None
@@ -105,11 +108,11 @@ class FolderWatch:
 
     @property
     def waiting(self) -> bool:
-        """True while a file is there that is not complete yet."""
+        """True if a present file is not complete yet."""
         return any(not state.done and state.missing_since is None for state in self._files.values())
 
     def seconds_to_retry(self) -> float | None:
-        """Return the seconds until the next failed file is due; None: there is none."""
+        """Return the seconds until the next retry is due. None: no retry is scheduled."""
         due = [
             state.retry_at for state in self._files.values() if state.retry_at is not None and not state.missing_since
         ]
@@ -128,7 +131,7 @@ class FolderWatch:
         for path in scan.videos:
             try:
                 state = path.stat()
-            except OSError:  # it went away just now
+            except OSError:  # deleted since the scan
                 continue
             present[path] = state.st_size, state.st_mtime_ns, state.st_ctime_ns
         return present
@@ -142,8 +145,8 @@ class FolderWatch:
         if idle >= PATIENCE_SECONDS:
             return True
         try:
-            sandbox.probe(path)  # an MP4 cannot be opened before its writer has closed it
-        except Exception:  # whatever is wrong with the file, adding it gives the reason
+            sandbox.probe(path)  # an MP4 file cannot be opened until its writer closes it
+        except Exception:  # any error is reported when the file is indexed
             return False
         return True
 
@@ -157,19 +160,19 @@ def watch(
     tick: Callable[[], float | None] = lambda: None,
     problems: Callable[[Mapping[Path, VarPluginError]], None] = lambda problems: None,
 ) -> None:
-    """Hand over every file below a folder when it is complete, until `stop` is set.
+    """Call `handle` for every complete file below a folder, until `stop` is set.
 
     Args:
-        folder: a folder that exists. While it is away (an unmounted drive), the watch waits for it.
-        handle: called with one file at a time, in this thread. Where it returns True or raises an exception, which is
-            logged, the file is handed over again later.
-        stop: ends the watch after the file at work.
-        housekeeping: called at the beginning and every hour, for retention.
-        tick: called after each scan and each file; returns the seconds after which it wants to be called again, if any.
-        problems: called after each scan with what could not be looked at.
+        folder: an existing folder. If it becomes unavailable (an unmounted drive), the watch waits for it.
+        handle: called in this thread with one file at a time. The file is retried later if it returns True or raises
+            an exception. Exceptions are logged.
+        stop: ends the watch after the current file.
+        housekeeping: called at the start and every hour, for retention.
+        tick: called after each scan and each file. Returns the seconds until its next call, or None.
+        problems: called after each scan with the errors of paths that could not be read.
 
     Raises:
-        MediaNotFoundError: there is no such folder at the beginning.
+        MediaNotFoundError: the folder does not exist at the start.
     """
     if not folder.is_dir():
         raise MediaNotFoundError(f"{folder} is not a folder", fix="name the folder that the cameras write to")
@@ -186,7 +189,7 @@ def watch(
             wake.clear()
             try:
                 ready = files.look()
-            except Exception as error:  # also what a network drive raises
+            except Exception as error:  # network drives raise various errors
                 if not away:
                     logger.warning("cannot look through %s, trying again until it is back: %s", folder, error)
                 away, ready = True, []
@@ -210,7 +213,7 @@ def watch(
 def _hand_over(files: FolderWatch, path: Path, handle: Callable[[Path], bool | None]) -> None:
     try:
         again = handle(path)
-    except Exception:  # a file, or a store that is away, must not end the watch
+    except Exception:  # a broken file or an unavailable store must not end the watch
         logger.exception("%s failed; the watch goes on", path)
         again = True
     if again and (delay := files.retry(path)) is not None:
@@ -232,14 +235,14 @@ def _call(what: str, action: Callable[[], float | None]) -> float | None:
 
 
 def _pause(stop: threading.Event, wake: threading.Event, seconds: float) -> None:
-    """Wait for a notice, the end, or some seconds; half a second in any case, since notices come by the hundred."""
+    """Wait until `stop` or `wake` is set or the time has passed, but at least 0.5 s, because events come in bursts."""
     deadline = time.monotonic() + seconds
     while not stop.wait(0.5) and not wake.is_set() and time.monotonic() < deadline:
         pass
 
 
 def _notices(folder: Path, wake: threading.Event) -> Callable[[], None]:
-    """Let the operating system set `wake` when something changes in the folder; return a function that ends that."""
+    """Set `wake` on file-system events in the folder. Return a function that stops the observer."""
     if find_spec("watchdog") is None:
         logger.warning("scanning every %.0f s; to react at once: pip install 'var-plugin[watch]'", RESCAN_SECONDS)
         return lambda: None
@@ -258,11 +261,11 @@ def _notices(folder: Path, wake: threading.Event) -> Callable[[], None]:
 
     observer = Observer()
     try:
-        # Not reading: the watch itself reads.
+        # Open and close events are excluded, because the watch itself reads the files.
         changes = [FileCreatedEvent, FileModifiedEvent, FileMovedEvent]
         observer.schedule(Wake(), str(folder), recursive=True, event_filter=changes)
         observer.start()
-    except OSError as error:  # the system's limit of watches
+    except OSError as error:  # e.g. the system limit of inotify watches
         logger.warning("no notices for %s, scanning every %.0f s instead: %s", folder, RESCAN_SECONDS, error)
         return lambda: None
 

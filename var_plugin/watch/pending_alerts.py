@@ -1,8 +1,8 @@
-"""Alerts that wait until their file is complete, so that an event raises one alert however the file arrives.
+"""Delay alerts until their file is complete, so that each event raises one alert.
 
-A slow upload is indexed each time it pauses, and each version is another video that replaces the one before. An alert
-for a version that is replaced would name a moment that no longer exists. So a file must stay unchanged for a while
-before its alerts are raised. Where it grows even after that, moments that overlap earlier alerts are the same events.
+A slow upload is indexed each time it pauses, and each version replaces the video of the previous one. An alert for a
+replaced version would refer to a moment that no longer exists. Alerts are therefore raised only after a file has stayed
+unchanged for some time. If it grows afterwards, moments that overlap earlier alerts count as the same events.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from var_plugin.watch.alerts import Alert, Alerts, Search
 
 _RETRY_SECONDS = 60.0
 _OLD_SECONDS = 600.0
-"""A file that was written longer ago is complete."""
+"""A file that was last written longer ago counts as complete."""
 _SAMPLE_BYTES = 64 << 10
 _MAX_FILES = 1_000
-"""Files whose alerts are remembered, in case they grow."""
+"""Maximum number of files whose raised alerts are kept in case the files grow."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """The state of a file, and a sample that shows whether a later version continues it."""
+    """State of a file, with the hash of a sample that identifies its continuation."""
 
     size: int
     changed_ns: int
@@ -33,10 +33,15 @@ class _Version:
 
     @staticmethod
     def of(file: Path, size: int | None = None) -> _Version | None:
-        """Return the version of a file; with `size`, the sample that a version of that size has. None: unreadable."""
+        """Return the version of a file, or None if it is unreadable.
+
+        Args:
+            file: the file.
+            size: size in bytes of the version whose sample is computed. None: the current size.
+        """
         try:
             state = file.stat()
-            # The middle: recorders rewrite the beginning and the end of a file when they complete it.
+            # The sample is from the middle, because recorders rewrite the start and end of a file when they close it.
             start = (state.st_size if size is None else size) // 2
             with file.open("rb") as content:
                 content.seek(start)
@@ -46,7 +51,7 @@ class _Version:
         return _Version(state.st_size, state.st_mtime_ns, hashlib.sha256(sample).digest())
 
     def continues_in(self, file: Path) -> bool:
-        """Return whether a file still holds this version, and may hold more."""
+        """Return whether the current content of a file equals or extends this version."""
         now = _Version.of(file, self.size)
         return now is not None and now.size >= self.size and now.sample == self.sample
 
@@ -59,13 +64,13 @@ class _Pending:
 
 
 class PendingAlerts:
-    """Raises alerts for the videos of files that stay unchanged.
+    """Raise alerts for the videos of files that stay unchanged.
 
     Args:
-        alerts: raises them.
+        alerts: raises the alerts.
         search: as `Index.search`.
-        quiet_seconds: a file must stay unchanged for so long after it was stored; 0 for files that are complete.
-        clock: seconds that only increase.
+        quiet_seconds: time in seconds that a file must stay unchanged after it is stored. 0: files are complete.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -76,25 +81,28 @@ class PendingAlerts:
         self._raised: dict[Path, tuple[_Version, tuple[Alert, ...]]] = {}
 
     def add(self, file: Path, video_id: str) -> None:
-        """Note that a file was stored as a new video, in place of what it was stored as before."""
+        """Register a file that was stored as a new video. It replaces an earlier pending video of the file."""
         version = _Version.of(file)
-        # Not the time since the last change: embedding takes time, too, in which an upload may pause.
+        # The quiet time starts now, not at the last change, because an upload may pause while the video is embedded.
         old = version is not None and time.time() - version.changed_ns / 1e9 > _OLD_SECONDS
         self._pending[file] = _Pending(video_id, version, self._clock() + (0.0 if old else self._quiet))
 
     def __len__(self) -> int:
-        """The number of videos whose alerts were not raised yet."""
+        """Return the number of videos with pending alerts."""
         return len(self._pending)
 
     def seconds_left(self) -> float | None:
-        """Return the seconds until `raise_due` has something to do; None: nothing is pending."""
+        """Return the seconds until the next call of `raise_due` is due. None: nothing is pending."""
         return min((max(0.0, each.due - self._clock()) for each in self._pending.values()), default=None)
 
     def raise_due(self, *, at_once: bool = False) -> list[Alert]:
-        """Raise the alerts of files that stayed unchanged; with `at_once`, of all files.
+        """Raise the alerts of files that stayed unchanged.
+
+        Args:
+            at_once: raise the alerts of all pending files.
 
         Raises:
-            As `Alerts.check`; then the same alerts are due again a minute later.
+            As `Alerts.check`. The alerts are then retried after a minute.
         """
         now = self._clock()
         due: dict[Path, _Pending] = {}

@@ -1,11 +1,11 @@
 """Record an RTSP stream of a camera into files of a few minutes, without re-encoding the video.
 
-Each file begins at a key frame. Its name, such as CAMERA_20261101T143000Z.mkv, holds the clock time (UTC) at which that
-frame arrived; `ingest.timestamps` reads it. A growing file is hidden, and `watch.folder` skips it.
-Matroska can be read up to the point where a power cut ended it.
+Each file starts at a key frame. Its name, such as CAMERA_20261101T143000Z.mkv, contains the arrival time of that frame
+in UTC. `ingest.timestamps` parses it. A growing file is hidden, and `watch.folder` skips it. The format is Matroska,
+because a file stays readable up to the point where a power cut interrupts it.
 
-The video must be recorded, audio is optional. Audio that Matroska cannot hold (G.711, G.722, G.726) is stored as PCM.
-Audio that cannot be stored, or that fails, is left out with one warning; the video is recorded without it.
+Audio is optional. Audio codecs that Matroska does not support (G.711, G.722, G.726) are stored as PCM. Audio that
+cannot be stored or decoded is left out with one warning, and the video is recorded without it.
 """
 
 from __future__ import annotations
@@ -39,44 +39,44 @@ SEGMENT_SECONDS = 300.0
 _OPEN_SECONDS = 15.0
 _STALL_SECONDS = 20.0
 _OPTIONS = {
-    "rtsp_transport": "tcp",  # a lost packet would damage all frames up to the next key frame
+    "rtsp_transport": "tcp",  # with UDP, a lost packet corrupts all frames up to the next key frame
     "protocol_whitelist": "rtsp,rtsps,tcp,tls,rtp,udp",
     "format_whitelist": "rtsp,rtp,sdp",
 }
 _LONGEST_DELAY = 60.0
 _CLOCK_SLACK_SECONDS = 10.0
-"""Video whose timestamps jump further than this begins a new file. Audio further away from the video is left out."""
+"""A larger jump of the video timestamps starts a new file. Audio with a larger offset from the video is left out."""
 _MAX_NAME_BYTES = 200
 _MIN_FREE_BYTES = 512 * 2**20
 _MIN_FREE_SHARE = 0.05
-"""Recording pauses when less than `_MIN_FREE_BYTES` of the disk are free; on a small disk, less than this share."""
+"""Recording pauses when less than `_MIN_FREE_BYTES` are free, or on a small disk less than this share."""
 _NO_ANSWER = (ConnectionRefusedError, TimeoutError, av.error.HTTPUnauthorizedError)
-"""Errors of a connection that would be the same without audio."""
+"""Connection errors that do not depend on audio, so no attempt without audio follows."""
 
 Connect = Callable[[str, str], AbstractContextManager[InputContainer]]
-"""Opens the media of a stream, given its address and `video+audio` or `video`."""
+"""Opens a stream, given its URL and the requested media: `video+audio` or `video`."""
 
 
 def connect(url: str, media: str) -> InputContainer:
-    """Open a stream. Reading from it fails when nothing arrives for 20 s.
+    """Open a stream. Reading fails with a timeout if no data arrives for 20 s.
 
     Args:
         url: rtsp://… or rtsps://…
-        media: the kinds of media to request. Others, such as ONVIF metadata, are never set up.
+        media: the media types to request. Other types, such as ONVIF metadata, are not set up.
     """
     return av.open(url, options=_OPTIONS | {"allowed_media_types": media}, timeout=(_OPEN_SECONDS, _STALL_SECONDS))
 
 
 def camera_name(url: str) -> str:
-    """Return the host of a stream as a name; the rest of an address may hold a password.
+    """Return the host of a stream as a camera name. The rest of the URL may contain a password.
 
     Raises:
-        InvalidInputError: it is no RTSP address.
+        InvalidInputError: the URL is not an RTSP address.
     """
     try:
         address = urlsplit(url)
         host = address.hostname if address.scheme in ("rtsp", "rtsps") else None
-    except ValueError:  # its message repeats a part of the address
+    except ValueError:  # its message contains a part of the URL
         host = None
     if not host:
         raise InvalidInputError("not the address of a camera", fix="name it as rtsp://HOST/PATH")
@@ -84,10 +84,10 @@ def camera_name(url: str) -> str:
 
 
 def check_camera_name(camera: str) -> None:
-    """Check that a file name can begin with the name of a camera.
+    """Check that the name of a camera is a valid prefix of a file name.
 
     Raises:
-        InvalidInputError: it cannot.
+        InvalidInputError: the name is not valid.
     """
     try:
         fits = len(os.fsencode(camera)) <= _MAX_NAME_BYTES
@@ -101,7 +101,7 @@ def check_camera_name(camera: str) -> None:
 
 
 def recordings(folder: Path, camera: str) -> list[Path]:
-    """Return the files that `record` completed in a folder for a camera, identified by their names."""
+    """Return the completed recordings of a camera in a folder, identified by their names."""
     return _named(folder, re.compile(rf"{re.escape(camera)}_\d{{8}}T\d{{6}}Z(_\d+)?\.mkv"))
 
 
@@ -117,24 +117,24 @@ def record(
     wait: Callable[[float], Any] | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Record a stream until `stop` is set. After a failure, connect again after 1, 2, 4 … 60 s.
+    """Record a stream until `stop` is set. After a failure, reconnect after 1, 2, 4 … 60 s.
 
-    Files that an earlier run left unfinished are completed first. Only one recorder at a time may use a folder for a
-    camera. While the disk is nearly full, nothing is recorded.
+    Unfinished files of an earlier run are completed first. Only one recorder at a time may use a folder for a camera.
+    Recording pauses while the disk is nearly full.
 
     Args:
-        url: rtsp://… or rtsps://…, with user and password where the camera needs them; those are never logged.
-        folder: where the files go; created where it does not exist, for this user only.
-        stop: ends the recording at the next packet, or after 20 s without one.
-        camera: begins the names of the files; default: the host.
-        seconds: length of a file; it grows up to the next key frame.
+        url: rtsp://… or rtsps://…, with user and password if the camera needs them. Credentials are never logged.
+        folder: folder of the recordings. It is created with access for this user only if it does not exist.
+        stop: ends the recording at the next packet, or after 20 s without a packet.
+        camera: prefix of the file names. Default: the host.
+        seconds: minimum length of a file in seconds. The file ends at the next key frame.
         connect: opens the stream.
-        now: the clock time, with zone.
-        wait: waits for some seconds, or until `stop` is set.
+        now: returns the current time, timezone-aware.
+        wait: waits for a number of seconds, or until `stop` is set.
         ready: called when the folder exists.
 
     Raises:
-        InvalidInputError: the address is no RTSP address, the camera's name cannot be part of a file name, or the
+        InvalidInputError: the URL is not an RTSP address, the camera's name cannot be part of a file name, or the
             folder cannot be written.
     """
     host = camera_name(url)
@@ -165,7 +165,7 @@ def record(
 
 
 class _Recorder:
-    """Connects to one stream and writes its files.
+    """Connect to a stream and write its files.
 
     Args:
         url, folder, name, seconds, stop, connect, now: as `record`.
@@ -185,12 +185,12 @@ class _Recorder:
         self._stop, self._connect, self._now = stop, connect, now
         self._warned = False
         self.files = 0
-        """Number of files that were begun."""
+        """Number of files that were started."""
 
     def run(self) -> str:
-        """Connect and record until the stream ends or fails; return why it ended.
+        """Connect and record until the stream ends or fails. Return the reason.
 
-        Where nothing can be recorded with audio, the video alone is requested at once.
+        If nothing can be recorded with audio, the stream is requested again at once without audio.
         """
         try:
             _check_disk(self._folder)
@@ -205,14 +205,14 @@ class _Recorder:
                             self._warn_of_audio(failure)
                 failure = "the stream ended"
                 break
-            except Exception as error:  # whatever a camera sends must not end the recording
+            except Exception as error:  # invalid data of a camera must not end the recording
                 failure = os_error_message(error) or type(error).__name__
                 if self.files > files or self._stop.is_set() or isinstance(error, _NO_ANSWER):
                     break
         return failure
 
     def _write_files(self, source: InputContainer) -> Iterator[None]:
-        """Write one file after the other; yield when a file was begun."""
+        """Write the files one after another. Yield after the start of each file."""
         video = next((stream for stream in source.streams.video if stream.codec_context), None)
         if video is None:
             raise ValueError("the stream has no video of a known kind")
@@ -248,7 +248,7 @@ class _Recorder:
                 file.close()
 
     def _begin(self, video: VideoStream, audio: AudioStream | None, first: Packet[Any]) -> _File:
-        """Begin a file, without audio where the file cannot hold it."""
+        """Start a file. Leave out the audio if it cannot be stored."""
         at = self._now()
         try:
             return _File(self._folder, self._name, video, audio, first, at)
@@ -266,7 +266,7 @@ class _Recorder:
 
 
 def _check_disk(folder: Path) -> None:
-    """Raise OSError where the disk of a folder is nearly full: a file cut off by a full disk may be unreadable."""
+    """Raise OSError if the disk of a folder is nearly full. A file truncated by a full disk may be unreadable."""
     disk = shutil.disk_usage(folder)
     if disk.free < min(_MIN_FREE_BYTES, _MIN_FREE_SHARE * disk.total):
         raise OSError(
@@ -284,10 +284,10 @@ def _decoded(packet: Packet[Any]) -> float:
 
 
 class _File:
-    """A growing file, from a key frame on. Its own clock begins at zero.
+    """A growing file that starts at a key frame. Its timestamps start at zero.
 
     Raises:
-        av.FFmpegError, ValueError: the file cannot hold a stream, or cannot be written.
+        av.FFmpegError, ValueError: the format does not support a stream, or the file cannot be written.
     """
 
     def __init__(
@@ -302,9 +302,9 @@ class _File:
         self._path = folder / f".{name}_{at.astimezone(UTC):%Y%m%dT%H%M%SZ}.part"
         self._zero, self._reached = _presented(first), _decoded(first)
         self._latest: dict[bool, int] = {}
-        """The last decoding time written, of the video (True) and of the audio (False)."""
+        """Last written decoding timestamp of the video (True) and the audio (False)."""
         self._path.touch(mode=0o600)
-        # The prefix keeps a colon in a name from being read as a protocol.
+        # Without the prefix, FFmpeg would parse a colon in the name as the end of a protocol.
         self._output: OutputContainer = av.open(f"file:{self._path.absolute()}", "w", format="matroska")
         try:
             self._video = self._output.add_stream_from_template(video, opaque=True)
@@ -316,22 +316,22 @@ class _File:
             raise
 
     def length(self, packet: Packet[Any]) -> float:
-        """Return the seconds of video before this packet."""
+        """Return the duration of the video before this packet in seconds."""
         return _presented(packet) - self._zero
 
     def clock_jumps(self, packet: Packet[Any]) -> bool:
-        """Return whether the time of a video packet does not continue that of the packets before it."""
+        """Return whether the timestamp of a video packet jumps relative to the previous packets."""
         return abs(_decoded(packet) - self._reached) > _CLOCK_SLACK_SECONDS
 
     def write(self, packet: Packet[Any]) -> None:
-        """Copy a video packet, unless it is out of order or presented before the first key frame."""
+        """Write a video packet, unless it is out of order or presented before the first key frame."""
         self._reached = _decoded(packet)
         if self._shift(packet, is_video=True):
             packet.stream = self._video
             self._output.mux(packet)
 
     def write_audio(self, packet: Packet[Any]) -> str | None:
-        """Write an audio packet; return why it cannot be written."""
+        """Write an audio packet. Return the reason if it cannot be written, otherwise None."""
         if self._audio is None:
             return None
         distance = _decoded(packet) - self._reached
@@ -349,7 +349,7 @@ class _File:
         return None
 
     def _shift(self, packet: Packet[Any], *, is_video: bool) -> bool:
-        """Move a packet to the clock of the file; return whether it belongs into the file."""
+        """Shift the timestamps of a packet to the start of the file. Return whether the packet can be written."""
         offset = round(self._zero / packet.time_base)
         dts, pts = (packet.dts or 0) - offset, (packet.pts or 0) - offset
         latest = self._latest.get(is_video)
@@ -360,7 +360,7 @@ class _File:
         return True
 
     def close(self) -> None:
-        """Complete the file and give it its name."""
+        """Close the file and rename it to its final name."""
         try:
             self._output.close()
         finally:
@@ -368,17 +368,17 @@ class _File:
 
 
 def _audio_track(output: OutputContainer, source: AudioStream) -> Callable[[Packet[Any]], Iterator[Packet[Any]]]:
-    """Add an audio track to a file; return what turns packets of the stream into packets of the track.
+    """Add an audio track to a file. Return a function that converts packets of the stream to packets of the track.
 
     Raises:
-        ValueError: the file cannot hold the audio, not even as PCM.
+        ValueError: the audio can be stored neither unchanged nor as PCM.
     """
     if source.codec_context.name == "aac" and not source.codec_context.extradata:
         raise ValueError("the camera does not send the settings of its decoder")
     try:
         copied = output.add_stream_from_template(source, opaque=True)
     except ValueError:
-        # Decoding these needs nothing but the packet. Other codecs have settings that a camera may not send.
+        # These codecs need no decoder configuration. Other codecs do, and a camera may not send it.
         if not source.codec_context.codec.canonical_name.startswith(("pcm_", "adpcm_")):
             raise
     else:
@@ -402,12 +402,12 @@ def _audio_track(output: OutputContainer, source: AudioStream) -> Callable[[Pack
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    """Return the files of a folder whose whole name matches, by name."""
+    """Return the files of a folder whose full name matches the pattern, sorted by name."""
     return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
 
 
 def _finish(unfinished: Path) -> None:
-    """Give a file its name; two that began in the same second are numbered."""
+    """Rename a file to its final name. Files that start in the same second are numbered. Empty files are deleted."""
     if unfinished.stat().st_size == 0:
         unfinished.unlink()
         return

@@ -57,7 +57,7 @@ _CONTENT_ERRORS = frozenset(
         TooManyFramesError, TooManyPixelsError, TooManyStreamsError, TruncatedMediaError, UnreadableMediaError,
     )
 )  # fmt: skip
-"""Errors that stay the same until the file changes."""
+"""Errors that are permanent until the file changes."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ class Retention:
 
 @dataclass
 class Watch:
-    """Watches a folder or a stream and indexes its footage.
+    """Watch a folder or a stream and index its footage.
 
     Args:
         index: The index.
         stop: Ends the watch. A video that is being embedded is discarded; the next watch indexes it.
         camera: Name of the camera. None: as `Index.add` for a folder, the host for a stream.
-        clock: The camera's clock. None: from the settings. Recordings of a stream have the time of this machine.
+        clock: The camera's clock. None: from the settings. Recordings of a stream use the clock of this machine.
         alerts: Checked for every new video.
         retention: Limits of the index, applied at the start and every hour.
         on_result: Called with the receipt of each file.
@@ -110,9 +110,9 @@ class Watch:
     def folder(self, folder: Path) -> None:
         """Index every video below a folder, existing and new ones, until `stop` is set.
 
-        A failed file is tried again when it changes. If its content is not the reason, it is also tried again after
-        10, 20, 40 s … 1 h. Files older than the days to keep are skipped. Their age counts from the recording time, or
-        from the last write if that is unknown.
+        A failed file is retried when it changes. If its content is not the cause, it is also retried after 10, 20, 40 s
+        … 1 h. Files older than `retention.keep_days` are skipped. The age counts from the recording time, or from the
+        last write if the recording time is unknown.
 
         Raises:
             MediaNotFoundError: The folder does not exist at the start.
@@ -124,12 +124,12 @@ class Watch:
     def stream(self, url: str, folder: Path | None = None, *, seconds: float = SEGMENT_SECONDS) -> None:
         """Record a stream into files and index them, until `stop` is set.
 
-        The recordings count to the quota of the index and are deleted with their videos.
+        The recordings count towards the quota of the index and are deleted with their videos.
 
         Args:
             url: rtsp://… or rtsps://…
-            folder: Folder of the recordings. Default: a folder of the camera's name below the setting `recordings`.
-            seconds: Length of a recording.
+            folder: Folder of the recordings. Default: a folder with the camera's name below the setting `recordings`.
+            seconds: Length of a recording in seconds.
 
         Raises:
             InvalidInputError: The URL is not an RTSP address, the name cannot be part of a file name, or the folder
@@ -195,14 +195,14 @@ class Watch:
             self._raise(pending, at_once=True)
 
     def _too_old(self, file: Path, clock: CameraClock) -> str | None:
-        """Return why a file is too old, or None. Otherwise a deleted video would be indexed again at every start."""
+        """Return why a file is too old, or None. This prevents that a deleted video is indexed again at every start."""
         days = self.retention.keep_days
         if days is None:
             return None
         try:
             written = file.stat().st_mtime
             recorded = recorded_at(file, created_at=lambda: probe(file).created_at, clock=clock)
-        except (OSError, VarPluginError):  # adding it gives the reason
+        except (OSError, VarPluginError):  # the error is reported when the file is indexed
             return None
         oldest = time.time() - days * _DAY_SECONDS
         if recorded.at is None:
@@ -225,7 +225,7 @@ class Watch:
         try:
             earlier = {entry.video_id for entry in self.index.find_by_path(canonical_path(file))}
             receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
-        except Exception as error:  # no error of a file or of the store may end the watch
+        except Exception as error:  # an error of a file or of the store must not end the watch
             receipt = Receipt(videos=(failure(file, error),))
         if receipt.interrupted:
             self.on_message(f"stopped: {file} is not indexed yet; the next watch does it")
@@ -234,14 +234,14 @@ class Watch:
             self._count(video)
             if video.status == "failed":
                 retry |= video.error not in _CONTENT_ERRORS or not _is_readable(file)
-            # A video that had this path before is not new: it was embedded again with other settings.
+            # A video that already had this path is not new. It was embedded again with other settings.
             elif video.status == "stored" and video.video_id and video.video_id not in earlier and pending is not None:
                 pending.add(file, video.video_id)
         return retry
 
     def _check_stop(self, file: Path, reached: float) -> None:
         if self.stop.is_set():
-            raise KeyboardInterrupt  # `Index.add` stops and leaves no partial video
+            raise KeyboardInterrupt  # `Index.add` stops and stores no partial video
 
     def _count(self, receipt: VideoReceipt) -> None:
         if receipt.status == "failed":
@@ -253,7 +253,7 @@ class Watch:
         self.on_result(receipt)
 
     def _report(self, problems: Mapping[Path, VarPluginError]) -> None:
-        """Count paths that cannot be read: unreadable folders, broken links."""
+        """Count paths that cannot be read, such as unreadable folders and broken links."""
         for path, error in problems.items():
             if path not in self._problems:
                 self._count(failure(path, error))
@@ -265,7 +265,7 @@ class Watch:
         limits = self.retention
         try:
             pruned = self.index.prune(keep_days=limits.keep_days, max_bytes=limits.max_bytes, recordings=owned())
-        except Exception as error:  # it is tried again an hour later
+        except Exception as error:  # housekeeping runs again an hour later
             if isinstance(error, IncompletePruneError):
                 self._note_deleted(error.pruned)
             logger.debug("housekeeping failed", exc_info=error)
@@ -307,7 +307,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _age(timestamp: float) -> str:
-    """Format a timestamp as a date, or as seconds if the calendar does not reach that far."""
+    """Format a timestamp as a date, or as seconds if it is outside the range of the calendar."""
     try:
         return f"on {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d}"
     except (OverflowError, OSError, ValueError):

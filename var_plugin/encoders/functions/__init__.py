@@ -1,5 +1,5 @@
-"""Embedding functions: a suite in the shapes that vector stores and frameworks expect, one module per host.
+"""Embedding functions: adapters of a suite for vector stores and frameworks, one module per host library.
 
-All of them call `Suite.encode` for one space of the suite, so everything they return can be compared with everything
-else they return, and with what an index of the same suite holds.
+All of them call `Suite.encode` for one space of the suite. Their vectors are therefore comparable with each other and
+with the vectors of an index built with the same suite.
 """

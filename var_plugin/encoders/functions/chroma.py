@@ -1,7 +1,7 @@
-"""A suite as a Chroma embedding function. Importing this module registers it with Chroma.
+"""Chroma embedding function of a suite. Importing this module registers it with Chroma.
 
-Chroma stores the configuration with the collection, so a collection opened later restores the function by itself, as
-long as this module was imported before.
+Chroma stores the configuration with the collection. When a collection is opened later, Chroma restores the function,
+provided that this module is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from var_plugin.types import Modality
 
 @register_embedding_function
 class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
-    """Texts and images, also mixed in one list, as vectors of one space.
+    """Encode texts and images, also mixed in one list, into one space.
 
-    Chroma has no type for videos and sounds: encode those with `encode` and pass them as `embeddings=`. It restores
-    only functions of suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
+    Chroma has no type for video and audio. Encode them with `encode` and pass the vectors as `embeddings=`. Chroma
+    restores only suites that can be loaded by name. Arguments and errors are those of `OneSpace`.
     """
 
     def __call__(self, input: Embeddable) -> Embeddings:  # noqa: A002  (Chroma checks the name)
@@ -31,15 +31,15 @@ class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
 
     @staticmethod
     def name() -> str:
-        """The name that Chroma stores with a collection."""
+        """Return the name that Chroma stores with a collection."""
         return "var_plugin"
 
     def default_space(self) -> Space:
-        """Inner product: the metric of every space here."""
+        """Return the inner product, the metric of all spaces."""
         return "ip"
 
     def supported_spaces(self) -> list[Space]:
-        """Other metrics rank alike only where all vectors have one length."""
+        """Return the supported metrics. Cosine and L2 are included only if all vectors have the same norm."""
         return ["ip"] if self.space.norm is None else ["ip", "cosine", "l2"]
 
     def get_config(self) -> dict[str, Any]:
@@ -48,11 +48,11 @@ class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> ChromaEmbeddingFunction:
-        """Return the function that a collection was made with; errors as `OneSpace.from_config`."""
+        """Return the function of a stored configuration. Raises as `OneSpace.from_config`."""
         return ChromaEmbeddingFunction.from_config(config)
 
     def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
-        """Raise `InvalidInputError` when the vectors stored so far would not fit the new configuration."""
+        """Raise `InvalidInputError` if the configuration changes, because stored vectors depend on it."""
         if new_config != old_config:
             raise InvalidInputError(
                 "a collection keeps its embedding function",

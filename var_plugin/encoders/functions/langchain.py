@@ -1,4 +1,4 @@
-"""A suite as LangChain embeddings: for every vector store that LangChain connects."""
+"""LangChain embeddings of a suite, for all vector stores of LangChain."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from var_plugin.types import Modality
 
 
 class SuiteEmbeddings(OneSpace, Embeddings):
-    """Text, and through methods of their own images, videos and sounds, as vectors of one space.
+    """Embed text, images, video and audio into one space.
 
-    LangChain has no base class for anything but text. `embed_image` is what its stores look for in
-    `add_images` and `similarity_search_by_image`; the other two follow its shape. The asynchronous methods of the base
-    class run in worker threads. Arguments and errors are those of `OneSpace`.
+    The base class of LangChain covers only text. Its vector stores call `embed_image` in `add_images` and
+    `similarity_search_by_image`. `embed_video` and `embed_audio` have the same signature. The asynchronous methods of
+    the base class run in worker threads. Arguments and errors are those of `OneSpace`.
     """
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -24,7 +24,7 @@ class SuiteEmbeddings(OneSpace, Embeddings):
         return self._embed("text", texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """Return the vector of one text; queries and documents share a space and an encoder."""
+        """Return the vector of one text. Queries and documents use the same encoder."""
         return self.embed_documents([text])[0]
 
     def embed_image(self, uris: Sequence[Any]) -> list[list[float]]:
@@ -32,11 +32,11 @@ class SuiteEmbeddings(OneSpace, Embeddings):
         return self._embed("image", uris)
 
     def embed_video(self, uris: Sequence[Any]) -> list[list[float]]:
-        """Return one vector per video: paths or `var_plugin.Span`s."""
+        """Return one vector per video: paths or `var_plugin.Span` objects."""
         return self._embed("video", uris)
 
     def embed_audio(self, uris: Sequence[Any]) -> list[list[float]]:
-        """Return one vector per sound: paths or (samples, rate) pairs."""
+        """Return one vector per audio item: paths or (samples, rate) pairs, with the rate in Hz."""
         return self._embed("audio", uris)
 
     def _embed(self, modality: Modality, items: Sequence[Any]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""A suite in the shape of the functions in `pymilvus.model`, without depending on that package."""
+"""Embedding function with the interface of `pymilvus.model`, without a dependency on that package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from var_plugin.encoders.functions.one_space import OneSpace
 
 
 class MilvusEmbeddingFunction(OneSpace):
-    """Text to vectors, as Milvus users call it; `encode` takes other content into the same space.
+    """Encode texts with the methods of `pymilvus.model`. `encode` accepts other modalities of the same space.
 
     Arguments and errors are those of `OneSpace`.
     """

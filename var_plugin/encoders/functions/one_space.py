@@ -1,4 +1,4 @@
-"""What all embedding functions share: a suite narrowed to one of its spaces, and a configuration to restore it from."""
+"""Base of the embedding functions: one space of a suite, with a configuration to restore it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from var_plugin.types import Modality
 
 
 class OneSpace:
-    """Encodes content of several modalities into one space; the functions for hosts build on it.
+    """Encode content of several modalities into one space. The embedding functions inherit from this class.
 
     Args:
         suite: a suite or its name.
-        space: name of the space; default: the first one that takes text.
+        space: name of the space. Default: the first space with a text encoder.
 
     Raises:
-        UnknownSuiteError: no suite of that name.
-        UnsupportedModalityError: the suite has no such space, or none that takes text.
+        UnknownSuiteError: no suite has that name.
+        UnsupportedModalityError: the suite has no space of that name, or none with a text encoder.
     """
 
     def __init__(self, suite: str | Suite = "lite", space: str | None = None) -> None:
@@ -36,11 +36,11 @@ class OneSpace:
         return self.space.dim
 
     def encode(self, modality: Modality, items: Sequence[Any]) -> Vectors:
-        """Return (len(items), dim) float32; arguments and errors as `Suite.encode`."""
+        """Return vectors (len(items), dim) float32. Arguments and errors are those of `Suite.encode`."""
         return self.suite.encode(modality, items, space=self.space.name)
 
     def encode_mixed(self, items: Sequence[tuple[Modality, Any]]) -> Vectors:
-        """Return (len(items), dim) float32 for items of several modalities, in the order given."""
+        """Return vectors (len(items), dim) float32 of items of several modalities, in the order of the items."""
         vectors = np.empty((len(items), self.space.dim), np.float32)
         for modality in dict.fromkeys(modality for modality, _ in items):
             places = [place for place, (other, _) in enumerate(items) if other == modality]
@@ -48,16 +48,16 @@ class OneSpace:
         return vectors
 
     def config(self) -> dict[str, str]:
-        """Return what `from_config` needs, as a host may store it beside the vectors."""
+        """Return the configuration for `from_config`. A host library can store it with the vectors."""
         return {"suite": self.suite.name, "space": self.space.name, "fingerprint": self.space.fingerprint}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return the encoders that made the stored vectors.
+        """Return an instance that produces the same vectors as the stored configuration.
 
         Raises:
-            InvalidInputError: the configuration is not one that `config` returned.
-            FingerprintMismatchError: the suite of that name now makes other vectors.
+            InvalidInputError: the configuration was not returned by `config`.
+            FingerprintMismatchError: the installed suite of that name produces other vectors.
         """
         check_config(config)
         restored = cls(config["suite"], config["space"])

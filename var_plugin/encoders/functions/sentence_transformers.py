@@ -1,8 +1,8 @@
-"""A suite as a model of sentence-transformers, 5.4 or newer: whatever loads such models, loads this one.
+"""Suites as modules of a sentence-transformers model (version 5.4 or newer).
 
-`SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` takes texts, images, videos and sounds
-as far as the space does. A saved model holds the name and fingerprint of the suite, not its weights;
-sentence-transformers imports modules from outside its own package only with `trust_remote_code=True`.
+`SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` accepts the modalities of the space:
+text, image, audio, video. A saved model holds the name and fingerprint of the suite, not its weights. Loading it needs
+`trust_remote_code=True`, because sentence-transformers otherwise imports only modules of its own package.
 """
 
 from __future__ import annotations
@@ -22,27 +22,26 @@ from var_plugin.errors import InvalidInputError
 
 
 def suite_router(suite: str | Suite = "lite", space: str | None = None) -> Router:
-    """Return the first module of a model: a route for each modality of one space, and text where nothing is said.
+    """Return the first module of a model, with one route per modality of a space. The default route is text.
 
-    All routes lead to the suite; being routes, any of them can be replaced, or more be added.
-    Arguments and errors are those of `SuiteModule`.
+    All routes use the suite. Routes can be replaced or added. Arguments and errors are those of `SuiteModule`.
     """
     module = SuiteModule(suite, space)
     return Router({str(modality): [module] for modality in module.modalities}, default_route="text")
 
 
 class SuiteModule(InputModule):
-    """Encodes with a suite into one space; it can stand alone or behind the routes of `suite_router`.
+    """Encode with a suite into one space. The module can be used alone or in the routes of `suite_router`.
 
     Args:
-        suite: a suite or its name; a saved model loads only suites that can be loaded by name.
-        space: name of the space; default: the first one that takes text.
-        fingerprint: what the space's fingerprint must be; set when a saved model is loaded.
+        suite: a suite or its name. A saved model can load only suites that can be loaded by name.
+        space: name of the space. Default: the first space with a text encoder.
+        fingerprint: expected fingerprint of the space. It is set when a saved model is loaded.
 
     Raises:
-        UnknownSuiteError: no suite of that name.
-        UnsupportedModalityError: the suite has no such space, or none that takes text.
-        FingerprintMismatchError: the suite of that name makes other vectors than the one that was saved.
+        UnknownSuiteError: no suite has that name.
+        UnsupportedModalityError: the suite has no space of that name, or none with a text encoder.
+        FingerprintMismatchError: the suite of that name produces other vectors than the saved one.
     """
 
     def __init__(self, suite: str | Suite = "lite", space: str | None = None, fingerprint: str | None = None) -> None:
@@ -54,7 +53,7 @@ class SuiteModule(InputModule):
 
     @property
     def modalities(self) -> list[HostModality]:
-        """What the space takes."""
+        """Modalities of the space."""
         return [*sorted(self._encoders.space.modalities)]
 
     def get_embedding_dimension(self) -> int:
@@ -62,9 +61,9 @@ class SuiteModule(InputModule):
         return self._encoders.space.dim
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Tell what the inputs are, as sentence-transformers does, and unpack its own types.
+        """Infer the modality of the inputs as sentence-transformers does, and unpack its input types.
 
-        It has checked before that they are all of one modality, and one of `modalities`.
+        sentence-transformers has already checked that all inputs have the same modality and that it is in `modalities`.
         """
         modality = infer_batch_modality(inputs, self.modalities)
         items = [_unpacked(sample, modality) for sample in inputs]
@@ -87,7 +86,7 @@ class SuiteModule(InputModule):
 
 
 def _unpacked(sample: Any, modality: HostModality) -> Any:
-    """Return what `Suite.encode` takes for an input of sentence-transformers."""
+    """Convert an input of sentence-transformers to an item for `Suite.encode`."""
     content = sample[modality] if isinstance(sample, dict) and modality in sample else sample
     if isinstance(content, str) and modality != "text" and content.startswith(("http:", "https:", "data:")):
         raise InvalidInputError(
@@ -98,5 +97,5 @@ def _unpacked(sample: Any, modality: HostModality) -> Any:
     if isinstance(content, torch.Tensor) and modality == "image":
         content = content.numpy(force=True)
     if isinstance(content, np.ndarray) and modality == "image" and content.shape[0] == 3 != content.shape[-1]:
-        return content.transpose(1, 2, 0)  # channels first, as torch has it
+        return content.transpose(1, 2, 0)  # PyTorch images are channels-first
     return content

@@ -90,7 +90,7 @@ class ConSEHead:
     """Map class logits and sentence vectors to one space with ConSE (Norouzi et al. 2014), without training."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Store the tensors that `recipes.lite.lite_general.fit_general` computes.
+        """Store the tensors that `recipes.lite.lite_model.fit_conse_head` computes.
 
         Args:
             tensors: by name:
