@@ -88,5 +88,5 @@ def test_files_without_sound_say_so(film: Film, tmp_path: Path) -> None:
         audio_vector(film(seconds=1), LowOrHigh())
     with pytest.raises(MediaNotFoundError):
         audio_vector(tmp_path / "nothing.wav", LowOrHigh())
-    with pytest.raises(InvalidInputError, match="no sound from 50"):
+    with pytest.raises(InvalidInputError, match="no audio from 50"):
         audio_vector(Span(film("tone.mp4", seconds=2, tone=440), 50.0, 60.0), LowOrHigh())

@@ -16,18 +16,18 @@ def test_good_vectors_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vectors", "complaint"),
+    ("vectors", "problem"),
     [
         (np.ones((2, 3)), "shape"),
         (np.ones(4), "shape"),
         (np.array([[np.nan, 0, 0, 1]]), "NaN"),
         (np.array([[np.inf, 0, 0, 1]]), "NaN or infinity"),
-        (np.array([[1, 0, 0, 0], [0, 0, 0, 0]]), "length"),
-        (np.array([[1.01, 0, 0, 0]]), "length"),
+        (np.array([[1, 0, 0, 0], [0, 0, 0, 0]]), "norm"),
+        (np.array([[1.01, 0, 0, 0]]), "norm"),
     ],
 )
-def test_vectors_that_must_not_be_stored(vectors: np.ndarray, complaint: str) -> None:
-    with pytest.raises(InvalidVectorError, match=complaint):
+def test_vectors_that_must_not_be_stored(vectors: np.ndarray, problem: str) -> None:
+    with pytest.raises(InvalidVectorError, match=problem):
         check_vectors(vectors.astype(np.float32), SPACE)
 
 
