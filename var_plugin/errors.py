@@ -179,7 +179,7 @@ class PlaylistError(MediaError):
 
 
 class ChangedMediaError(MediaError):
-    """The file holds other footage than was indexed, or changed while it was indexed."""
+    """The content of the file differs from the indexed footage, or it changed during indexing."""
 
 
 class IndexStoreError(VarPluginError):
@@ -243,7 +243,7 @@ class ServiceError(VarPluginError):
 
 
 class EngineError(ServiceError):
-    """The Ray cluster cannot be used or lost a part of the work."""
+    """The Ray cluster is not usable, or it lost a part of the work."""
 
 
 class AssistantError(ServiceError):

@@ -122,9 +122,9 @@ def test_an_image_and_a_moment_are_queries(visit: Visit, colors: str, tmp_path: 
 
 def test_a_foreign_script_gives_a_warning(visit: Visit, colors: str) -> None:
     page = visit(colors)
-    assert "understands English" in page.inner_text("#vp-ask")
+    assert "Query languages: English" in page.inner_text("#vp-ask")
     ask(page, "一个骑自行车的人")
-    assert "understands English only" in page.inner_text("#vp-chat")
+    assert "supports queries in English only" in page.inner_text("#vp-chat")
 
 
 def test_feedback_and_downloads(visit: Visit, colors: str) -> None:

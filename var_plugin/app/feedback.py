@@ -20,7 +20,7 @@ from var_plugin.types import Moment, Value
 
 
 class Feedback(Value):
-    """One judgement, right or wrong, of one moment as a result of one request."""
+    """One user judgement, right or wrong, of a moment that was returned for a request."""
 
     created_at: datetime
     text: str | None

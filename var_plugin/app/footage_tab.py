@@ -156,7 +156,7 @@ def progress_list(batch: IngestBatch) -> str:
         for job in batch.jobs
     )
     return (
-        '<div class="vp-table-wrap"><table class="vp-table" aria-label="Footage being added"><thead><tr><th>Video</th>'
+        '<div class="vp-table-wrap"><table class="vp-table" aria-label="Ingest progress"><thead><tr><th>Video</th>'
         f"<th>Camera</th><th>State</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

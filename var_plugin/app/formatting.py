@@ -99,14 +99,14 @@ def describe_suite(description: SuiteDescription) -> str:
     supported = ", ".join(modality for modality in _MODALITIES if modality in accepted)
     missing = [modality for modality in _MODALITIES if modality not in accepted]
     return (
-        f"Suite {description.name}: understands {languages}; accepts {supported}"
-        + (f"; no {' and no '.join(missing)}" if missing else "")
+        f"Suite {description.name}. Query languages: {languages}. Query types: {supported}"
+        + (f" (not {' or '.join(missing)})" if missing else "")
         + "."
     )
 
 
 def describe_model(model: str | None) -> str:
-    """Return which data is sent to the provider of a language model; empty without a model."""
+    """Return sentences on the data that is sent to the provider of a language model; empty without a model."""
     if not model:
         return ""
     provider = model.partition(":")[0]
@@ -125,4 +125,4 @@ def script_warning(text: str, languages: tuple[str, ...]) -> str | None:
     if len(foreign) * 2 <= len(letters) or not letters:
         return None
     names = " and ".join(_LANGUAGES.get(language, language) for language in languages)
-    return f"This suite understands {names} only. Results for other languages are unreliable."
+    return f"This suite supports queries in {names} only. Results for other languages are unreliable."

@@ -74,7 +74,7 @@ class PageOptions:
             )
         if self.mcp and (not self.is_local or self.users):
             raise InvalidInputError(
-                "the MCP endpoint has no login",
+                "cannot serve the MCP endpoint on a page with users or a public address",
                 why="assistants cannot use the login form of the page",
                 fix="use --mcp on a local page without users, or run var-plugin mcp behind a proxy",
             )

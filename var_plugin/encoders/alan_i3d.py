@@ -49,7 +49,7 @@ def build(model: str) -> dict[str, SpaceEncoders]:
     trained = {name: TrainedAlan(folder / name, query) for name, query in _QUERIES.items() if (folder / name).is_dir()}
     if not trained:
         raise MissingWeightsError(
-            f"{folder} holds no trained ALAN",
+            f"{folder} contains no trained ALAN model",
             why=f"it has none of the folders {', '.join(_QUERIES)}",
             fix=f"run: var-plugin train ucfcrime-ar --annotations CAPTIONS --rgb I3D_RGB --flow I3D_FLOW "
             f"--out {folder / 'alan-text'}",

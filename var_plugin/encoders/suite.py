@@ -181,7 +181,7 @@ class Suite:
         raise UnsupportedModalityError(
             f"suite '{self.name}' cannot encode {modality}" + (f" in space '{space}'" if space else ""),
             why=f"it offers {offered}",
-            fix="choose another suite: var-plugin suites",
+            fix="choose another suite (list them: var-plugin suites)",
         )
 
     def anomaly(self, video: str | Path) -> list[ClipScore]:

@@ -284,7 +284,9 @@ class Videos:
         """
         entry = self.find(video_id)
         if entry is None or entry.state != "committed":
-            raise UnknownVideoError(f"the index contains no video '{video_id}'", fix="list them: var-plugin videos")
+            raise UnknownVideoError(
+                f"the index contains no video '{video_id}'", fix="list the videos: var-plugin videos"
+            )
         return entry
 
     def all(self) -> list[Entry]:

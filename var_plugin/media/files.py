@@ -87,7 +87,7 @@ def scan_videos(path: Path) -> VideoScan:
     Raises:
         MediaNotFoundError: the path does not exist.
         UnreadableMediaError: the path is unreadable.
-        NoVideosFoundError: the folder has no file with a video suffix and no problems.
+        NoVideosFoundError: the folder has neither a file with a video suffix nor an unreadable entry.
     """
     if not S_ISDIR(file_status(path).st_mode):
         return VideoScan([path])

@@ -54,7 +54,7 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """Result of a training. SumR is measured on the validation videos and is at most 600."""
+    """Result of a fine-tuning run. SumR is measured on the validation videos and is at most 600."""
 
     model: ResidualAlanModel | None
     """The trained model. None if neither towers nor detector were accepted."""

@@ -127,9 +127,9 @@ def split_videos(examples: Sequence[CaptionedVideo], share: float, seed: int) ->
     """Split examples into training and validation rows by video, stratified by anomaly label as far as possible.
 
     Args:
-        examples: all examples. A video is on one side with all its captions.
+        examples: all examples. All captions of a video go to the same part.
         share: share of the videos in the validation part.
-        seed: of the shuffle.
+        seed: random seed of the shuffle.
 
     Returns:
         The training rows and the validation rows.

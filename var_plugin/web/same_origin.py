@@ -62,7 +62,7 @@ class RefusedRequestError(Exception):
 
 
 def plain_text(status: int, reason: str) -> tuple[str, bytes]:
-    """Format a refusal as one line of plain text."""
+    """Return the content type and the body of a refusal: its reason as one line of plain text."""
     return "text/plain; charset=utf-8", f"{reason}\n".encode()
 
 

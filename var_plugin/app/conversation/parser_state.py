@@ -52,7 +52,7 @@ class ParseState:
     """Those of `after` and `before` that are a time of day without a day."""
 
     def current(self, name: str) -> Any:
-        """Return a field of the request with the changes so far."""
+        """Return the current value of a request field: the changed value, else the one of the previous request."""
         return self.changes.get(name, getattr(self.previous, name))
 
     def change(self, **parts: Any) -> None:

@@ -111,7 +111,7 @@ COMMON_RULES = (
         _similar_to,
     ),
     rule(r"not (?:that|this|it)(?: one)?", lambda match, state: (
-        state.notes.append("a single moment cannot be excluded; press ✗ wrong instead"))),
+        state.notes.append("a single moment cannot be excluded from the results; ✗ wrong only stores feedback on it"))),
     rule(r"(?:show me |find |find me )?(?:more|other)? ?similar(?: ones| moments| results)?$", lambda match, state: (
         state.change(like=state.context.moment.id, text=None, image=None, audio=None, video=None)
         if state.context.moment else state.notes.append("there is no moment yet to be similar to"))),

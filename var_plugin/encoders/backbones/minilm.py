@@ -57,7 +57,11 @@ class MiniLM:
         self.tunable.load_state_dict(weights | {name: weights[name] + delta for name, delta in (deltas or {}).items()})
 
     def trunk(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return the states after the trunk, (batch, time, 384) float32, and the mask (batch, time), 1 at tokens."""
+        """Run the layers below the fine-tuned ones.
+
+        Returns:
+            The hidden states, (batch, time, 384) float32, and the attention mask (batch, time): 1 at tokens.
+        """
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         mask = tokens["attention_mask"]
         return run_layers(self._trunk, self._embeddings(input_ids=tokens["input_ids"]), mask), mask

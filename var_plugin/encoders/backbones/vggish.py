@@ -31,7 +31,7 @@ _MIN_QUANTIZED, _MAX_QUANTIZED = -2.0, 2.0
 
 
 class VGGish(nn.Module):
-    """The network, for inference."""
+    """VGGish network for inference."""
 
     def __init__(self) -> None:
         super().__init__()
