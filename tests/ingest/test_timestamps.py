@@ -73,14 +73,14 @@ def test_the_header_comes_last_and_nonsense_is_named() -> None:
     for header in ("1970-01-01T00:00:00Z", "1904-01-01T00:00:00Z", "2999-01-01T00:00:00Z"):
         found = recorded_at(Path("a.mp4"), created_at=lambda header=header: header)
         assert found.at is None
-        assert "cannot be" in found.origin.notes[0]
+        assert "not possible" in found.origin.notes[0]
     assert recorded_at(Path("a.mp4"), created_at=lambda: "yesterday").at is None
 
 
 def test_the_hours_of_changing_clocks_are_doubtful() -> None:
     twice = recorded_at(Path("20251026_023000.mp4"), clock=BERLIN)
     assert twice.at == datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
-    assert "an hour off" in twice.origin.notes[0]
+    assert "wrong by an hour" in twice.origin.notes[0]
     assert not recorded_at(Path("20251026_043000.mp4"), clock=BERLIN).origin.notes
 
 

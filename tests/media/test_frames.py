@@ -228,7 +228,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             times.append(frame.time)
             yield frame
 
-    monkeypatch.setattr(frames, "decoded", counting)
+    monkeypatch.setattr(frames, "decode_stream", counting)
     return times
 
 
