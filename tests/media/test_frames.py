@@ -256,7 +256,7 @@ def test_keyframes_give_the_same_frames_with_less_decoding(
     sparse = FrameReader(path, rate=rate)
     keyframes = list(sparse)
     keyframe_count = len(counted)
-    monkeypatch.setattr(frames, "enough_key_frames", lambda *_: None)
+    monkeypatch.setattr(frames, "find_sufficient_keyframes", lambda *_: None)
     dense = FrameReader(path, rate=rate)
     expected = list(dense)
     assert [frame.time for frame in keyframes] == [frame.time for frame in expected]
