@@ -331,12 +331,12 @@ def test_index_is_opened_with_its_own_suite(shell: Shell, film: Film, monkeypatc
     assert len(shell.json("search", "red")) == 1
     code, _, err = shell("search", "red", "--suite", "lite")
     assert code == 4
-    assert "made by suite 'colors'" in err
+    assert "built by suite 'colors'" in err
     assert "with suite 'lite'" in err
     monkeypatch.setattr(suites, "_BUILT_IN", suites._BUILT_IN[:1])
     code, _, err = shell("search", "red")
     assert code == 4, "the suite of the index is unknown"
-    assert "made by suite 'colors'" in err
+    assert "built by suite 'colors'" in err
     assert "with suite 'lite'" in err
 
 
