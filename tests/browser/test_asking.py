@@ -96,6 +96,7 @@ def test_messages_sent_while_a_clip_is_cut_are_all_answered(
     assert page.locator("#vp-chat .user-row").count() == 4
     assert len(chips(page)) == 4, "each message refines the previous one"
     page.locator(".vp-cards").first.locator(".vp-card").nth(0).click()
+    page.wait_for_timeout(500)  # as a person clicks; two requests at once may reach the server in either order
     page.locator(".vp-cards").first.locator(".vp-card").nth(1).click()
     page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
     page.wait_for_timeout(3_500)
