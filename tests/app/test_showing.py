@@ -97,3 +97,13 @@ def test_a_foreign_script_gives_a_warning() -> None:
     assert formatting.script_warning("一个骑自行车的人", ("en",))
     assert formatting.script_warning("a café in Köln", ("en",)) is None
     assert formatting.script_warning("一个骑自行车的人", ("en", "zh")) is None
+
+
+def test_the_most_unusual_moment_is_named_in_any_order(two_cameras: Index) -> None:
+    moments = answer_request(two_cameras, ChatRequest(text="yellow", limit=9)).moments[:2]
+    quiet, unusual = (
+        moment.model_copy(update={"camera": camera, "anomaly_score": score})
+        for moment, camera, score in zip(moments, ("quiet", "unusual"), (0.1, 0.9), strict=True)
+    )
+    answer = ChatAnswer((quiet, unusual), is_browsing=True)
+    assert "Highest score: unusual" in formatting.summarize_answer(answer, ChatRequest(), Context((), NOON))

@@ -50,12 +50,12 @@ def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context)
     """Return the sentences above the cards of an answer."""
     if not answer.moments:
         return _empty_answer(request, context)
-    first = answer.moments[0]
+    highest = max(answer.moments, key=lambda moment: moment.anomaly_score)
+    first = highest if answer.is_browsing else answer.moments[0]
     count = f"{len(answer.moments)} moment{'s' if len(answer.moments) > 1 else ''}"
     where = f"{sanitize_name(first.camera)}, {format_clock_time(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.is_browsing:
-        highest = max(moment.anomaly_score for moment in answer.moments)
-        none = "" if highest >= MIN_UNUSUAL else f"No anomaly score reaches {MIN_UNUSUAL}. "
+        none = "" if highest.anomaly_score >= MIN_UNUSUAL else f"No anomaly score reaches {MIN_UNUSUAL}. "
         return f"{none}Most unusual: {count}. Highest score: {where}."
     if all(is_below_threshold(moment) for moment in answer.moments):
         return f"No confident match. Closest: {count}, first {where}."

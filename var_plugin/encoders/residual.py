@@ -83,17 +83,17 @@ class ResidualImageEncoder:
     """Encode images into the refined space, without motion; an `ImageEncoder`.
 
     Args:
-        stills: encodes the images.
+        image_encoder: encodes the images.
         towers: the model.
     """
 
-    def __init__(self, stills: ImageEncoder, towers: Towers) -> None:
-        self._stills, self._towers = stills, towers
+    def __init__(self, image_encoder: ImageEncoder, towers: Towers) -> None:
+        self._image_encoder, self._towers = image_encoder, towers
 
     @property
     def size(self) -> tuple[int, int]:
         """Expected image size (height, width) in pixels."""
-        return self._stills.size
+        return self._image_encoder.size
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
         """Return L2-normalised vectors (n, dim) float32. Raises as the wrapped encoder."""
@@ -102,14 +102,14 @@ class ResidualImageEncoder:
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
         import torch
 
-        return _rows(self._towers.model.encode_clips(torch.from_numpy(self._stills.encode(images))))
+        return _rows(self._towers.model.encode_clips(torch.from_numpy(self._image_encoder.encode(images))))
 
 
 class MotionClipEncoder(PerFrameMixin):
     """Encode frames and the motion after them as clips of the refined space; a `VideoEncoder`.
 
     Args:
-        stills: encodes the frames.
+        image_encoder: encodes the frames.
         towers: the model; it fuses appearance and motion.
         motion: backbone for the motion of each clip.
     """
@@ -117,13 +117,13 @@ class MotionClipEncoder(PerFrameMixin):
     motion_size = SIDE
     anomaly_scope = None
 
-    def __init__(self, stills: ImageEncoder, towers: Towers, motion: MotionBackbone) -> None:
-        self._stills, self._towers, self._backbone = stills, towers, motion
+    def __init__(self, image_encoder: ImageEncoder, towers: Towers, motion: MotionBackbone) -> None:
+        self._image_encoder, self._towers, self._backbone = image_encoder, towers, motion
 
     @property
     def size(self) -> tuple[int, int]:
         """Expected frame size (height, width) in pixels."""
-        return self._stills.size
+        return self._image_encoder.size
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return L2-normalised clip vectors (n, dim) float32."""
@@ -132,7 +132,7 @@ class MotionClipEncoder(PerFrameMixin):
     def _encode(self, frames: Sequence[Frame]) -> Vectors:
         import torch
 
-        objects = self._stills.encode([frame.image for frame in frames])
+        objects = self._image_encoder.encode([frame.image for frame in frames])
         moved = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
         return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(moved)))
 
