@@ -51,7 +51,7 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
         (["video,caption,start,end", "a,b,4,4"], "4 to 4 s is not a valid span"),
         (["video,caption,start,end", "a,b,nan,4"], "is not a valid span"),
         (["video,caption,start,end", "a,b,1,inf"], "is not a valid span"),
-        (["video,caption", "a,a man, running"], "row 2: the row has more cells .* quote captions"),
+        (["video,caption", "a,a man, running"], "row 2: the row has more cells .* quote cells"),
         (["video,caption", f'a,"{"b" * 200_000}"'], "cannot read .* as CSV: field larger"),
     ],
 )

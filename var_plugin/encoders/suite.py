@@ -25,7 +25,7 @@ from var_plugin.encoders.base import (
     VideoEncoder,
     check_vectors,
 )
-from var_plugin.encoders.clip_features import ImageVideoEncoder, embed_clips
+from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder, embed_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -191,8 +191,11 @@ class Suite:
             MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError: decoding fails.
         """
         encoder = _required(self.encoders_for("video").video_encoder)
-        clips = embed_clips(Path(video), encoder.extractor, fps=settings().fps)
-        scores = score_clips(clips, encoder)
+        return self.anomaly_of_clips(embed_clips(Path(video), encoder.extractor, fps=settings().fps))
+
+    def anomaly_of_clips(self, clips: ClipFeatures) -> list[ClipScore]:
+        """Return the scores of `anomaly` from the clip features of a video, such as cached ones."""
+        scores = score_clips(clips, _required(self.encoders_for("video").video_encoder))
         events = [None] * len(clips.times) if scores.event is None else scores.event.tolist()
         columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], scores.score.tolist(), events,
                    scores.novelty.tolist())  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, os_error_me
 from var_plugin.evaluation.benchmarks.pairs import MAX_LISTED, Split
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 from var_plugin.evaluation.benchmarks.xdviolence_ar import NORMAL_MARK, read_names
+from var_plugin.evaluation.csv_tables import read_csv
 from var_plugin.media.files import find_videos
 
 CollectionName = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca"]
@@ -93,16 +93,7 @@ class _VideoFolder:
 
 
 def _read_table(path: Path, folder: _VideoFolder) -> list[CaptionedVideo]:
-    if not path.is_file():
-        raise MediaNotFoundError(f"{path} does not exist", fix="pass a CSV table with the columns video and caption")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            columns, rows = table.fieldnames or [], list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(
-            f"cannot read {path} as CSV", why=os_error_message(error), fix="save it as UTF-8 CSV"
-        ) from error
+    columns, rows = read_csv(path, missing="pass a CSV table with the columns video and caption")
     if not {"video", "caption"} <= set(columns) <= set(_COLUMNS):
         raise InvalidInputError(
             f"{path} has the columns {', '.join(columns)}",
@@ -111,12 +102,6 @@ def _read_table(path: Path, folder: _VideoFolder) -> list[CaptionedVideo]:
         )
     if not rows:
         raise InvalidInputError(f"{path} has no rows below the header", fix="add a row per caption")
-    for number, row in enumerate(rows, start=2):
-        if None in row:
-            raise InvalidInputError(
-                f"{path}, row {number}: the row has more cells than the header",
-                fix="quote captions that contain commas",
-            )
     files = folder.find(row["video"] for row in rows)
     return [_from_row(row, files, f"{path}, row {number}") for number, row in enumerate(rows, start=2)]
 
