@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from var_plugin.app.assistant import Assistant
 from var_plugin.app.cards import cards
 from var_plugin.app.chat_search import answer_request, moment_by_id
 from var_plugin.app.conversation import ChatRequest, Context, parse_message
+from var_plugin.app.conversation.patterns import compile_rule
 from var_plugin.app.conversation.request import Chip, chips, remove_chip
-from var_plugin.app.conversation.times import CLOCK, DAY, PART
 from var_plugin.app.feedback_calibration import calibrate
 from var_plugin.app.ingest_queue import strip_folders
 from var_plugin.app.session import Session, Turn, context_of
@@ -31,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 Media = Literal["image", "audio", "video"]
 
-_PART_OF_DAY = re.compile(rf"\b(?:in the|at|by) {PART}\b", re.IGNORECASE)
-_DAY_OR_CLOCK = re.compile(rf"\b(?:{DAY}|{CLOCK})", re.IGNORECASE)
+_PART_OF_DAY = compile_rule(r"(?:in the|at|by) {part}")
+_DAY_OR_CLOCK = compile_rule(r"{day}|{clock}")
 
 
 def handle_message(state: AppState, session: Session, text: str, files: Sequence[str]) -> Session:

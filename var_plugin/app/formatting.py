@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
-from var_plugin.app.conversation.search_rules import MIN_UNUSUAL
+from var_plugin.app.conversation.request import MIN_UNUSUAL
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import sanitize_name

@@ -13,6 +13,8 @@ Order = Literal["best", "oldest", "newest"]
 
 DEFAULT_LIMIT = 5
 MAX_MOMENTS = 20
+MIN_UNUSUAL = 0.5
+"""Anomaly score from which a moment counts as unusual."""
 QUERY_FIELDS = ("text", "image", "audio", "video", "like")
 """The fields that describe what to look for. The other fields are conditions."""
 
