@@ -259,7 +259,7 @@ def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film:
         (["search"], 2, "nothing to search for"),
         (["index", "a.mp4", "--zone", "Berlin"], 2, "are not a valid camera clock"),
         (["search", "red", "-k", "0"], 2, "cannot return 0 moments"),
-        (["search", "red", "--after", "noon"], 2, "'noon' is not a clock time"),
+        (["search", "red", "--after", "noon"], 2, "'noon' is not a date and time"),
         (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),
         (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
         (["search", "red", "--kind", "odd"], 2, "kinds.0: Input should be 'uniform', 'anomaly' or 'video'"),

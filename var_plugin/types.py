@@ -67,8 +67,8 @@ class Filter(Value):
     """Conditions on segments. All fields that are set must hold. The values of a list are alternatives.
 
     ``after`` and ``before`` are clock times with a time zone. A segment matches if a part of it was recorded between
-    them. Segments with an unknown clock time do not match. ``after_second`` and ``before_second`` are positions in the
-    video, in seconds. A segment matches if a part of it lies between them. ``metadata`` is compared with the values
+    them. Segments with an unknown recording time do not match. ``after_second`` and ``before_second`` are positions in
+    the video, in seconds. A segment matches if a part of it lies between them. ``metadata`` is compared with the values
     that were given when the video was added.
     """
 

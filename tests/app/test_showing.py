@@ -24,7 +24,7 @@ def test_a_hostile_camera_name_is_escaped(two_cameras: Index) -> None:
     html = cards(moments, ["token"] * len(moments), UTC, "knows fights")
     assert "<b" not in html.replace("<button", "")
     assert "onclick" not in html.replace("b onclick=_x", "")
-    assert "clock time unknown" in html
+    assert "recording time unknown" in html
     assert "Sun 01 Nov 2026, 12:00:" in html
 
 
@@ -58,7 +58,7 @@ def test_the_curve_covers_the_video_and_marks_the_moments(two_cameras: Index) ->
 def test_the_overview_reports_omitted_videos(two_cameras: Index) -> None:
     moments = answer_request(two_cameras, ChatRequest(text="green", limit=9)).moments
     figure, omitted = overview(two_cameras, moments, UTC)
-    assert omitted == "videos without a known clock time: 1"
+    assert omitted == "videos without a known recording time: 1"
     assert figure.data[0].y[0] == "north"
     assert figure.data[0].x[0] == NOON.replace(tzinfo=None)
     assert set(figure.data[-1].y) == {"north"}
@@ -85,7 +85,11 @@ def test_feedback_is_stored_and_the_latest_counts(two_cameras: Index) -> None:
     [
         (ChatRequest(text="a lion"), Context((), NOON), "no footage yet"),
         (ChatRequest(text="a lion"), Context(("north",), NOON, NOON), "No results."),
-        (ChatRequest(text="a lion", after=NOON), Context(("north",), NOON), "no known clock times"),
+        (
+            ChatRequest(text="a lion", after=NOON),
+            Context(("north",), NOON),
+            "recording times of the footage",
+        ),
         (ChatRequest(text="a lion", cameras=("north",)), Context(("north",), NOON, NOON), "Remove one of them"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Dialog, Page
 
 from tests.browser.conftest import ask, cards, playing, screenshot
 from tests.colors import DESCRIPTION, NAMES, AnyWords, MeanColor, build
@@ -51,9 +51,16 @@ def test_an_uploaded_video_is_found_and_deleted(visit: Visit, serve: Serve, empt
     assert (player["start"], 8 <= player["at"] < 16) == (8, True)
 
     tab(page, "Footage")
-    page.once("dialog", lambda dialog: dialog.accept())
+    questions: list[str] = []
+
+    def accept(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    page.once("dialog", accept)
     page.click(".vp-delete")
     page.wait_for_function("() => document.querySelector('#vp-videos').innerText.includes('no footage')")
+    assert questions == ["Delete porch.mov from the index? The uploaded file is deleted from disk, too."]
     assert not stored.exists()
     assert empty_index.videos() == []
     tab(page, "Ask")
@@ -150,7 +157,7 @@ def test_a_click_on_the_overview_plays_a_moment(visit: Visit, colors: str) -> No
     page = visit(colors)
     ask(page, "green")
     playing(page)
-    tab(page, "Over time")
+    tab(page, "Timeline")
     page.wait_for_selector("#vp-overview .scatterlayer path.point", state="attached")
     screenshot(page, "over-time")
     diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").nth(1)

@@ -90,7 +90,7 @@ def build_ask_tab(state: AppState) -> AskTab:
             message = gr.MultimodalTextbox(
                 label="Your message",
                 show_label=False,
-                placeholder="Describe a moment, or refine: only after 2 pm",
+                placeholder="Describe a moment, or narrow the results: only after 2 pm",
                 file_count="multiple",
                 sources=["upload", "microphone"],
                 autofocus=True,

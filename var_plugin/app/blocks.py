@@ -38,8 +38,8 @@ def build_page(state: AppState) -> gr.Blocks:
             with gr.Tab("Ask", id="ask"):
                 empty_state = build_empty_state(state, page)
                 tab = build_ask_tab(state)
-            with gr.Tab("Over time", id="time") as over_time:
-                build_overview_tab(state, over_time, session)
+            with gr.Tab("Timeline", id="timeline") as timeline:
+                build_overview_tab(state, timeline, session)
             with gr.Tab("Footage", id="footage"):
                 footage = build_footage_tab(state, page, bridge)
         connect(tab, state, session, bridge, [event for event in (empty_state.added, footage.added) if event])

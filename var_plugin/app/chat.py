@@ -146,7 +146,7 @@ def _answer(
         answer = answer_request(state.index, request)
     except VarPluginError as error:
         reason = _without_folders(error, session, request)
-        return session.with_reply(turn, f"{_sentences(notes)} This cannot be answered: {reason}".strip())
+        return session.with_reply(turn, f"{_sentences(notes)} The search failed: {reason}".strip())
     fields = request.query_fields
     if fields and (curve := calibrate(state.feedback.all(), fields, state.index.suite.fingerprint)):
         answer = replace(answer, moments=curve.add_confidence(answer.moments))

@@ -15,11 +15,12 @@ import gradio as gr
 
 from var_plugin.app import formatting
 from var_plugin.app.feedback import evaluation_data
-from var_plugin.app.ingest_queue import IngestBatch, IngestJob, delete_upload, jobs_from_form
+from var_plugin.app.ingest_queue import IngestBatch, IngestJob, delete_upload, is_upload, jobs_from_form
 from var_plugin.app.media_registry import Download
 from var_plugin.app.state import AppState
 from var_plugin.app.timeline import MAX_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
+from var_plugin.index.catalog import Entry
 from var_plugin.media.files import VIDEO_SUFFIXES
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
@@ -110,7 +111,7 @@ def _build_form(state: AppState, progress: gr.HTML) -> Any:
 
     def start(files: list[str] | None, path: str, camera: str, recorded_at: str) -> Iterator[tuple[Any, Any]]:
         def jobs() -> Iterable[IngestJob]:
-            start_time = _parse_clock_time(recorded_at, state)
+            start_time = _parse_date_time(recorded_at, state)
             folder = path.strip() if state.options.is_local else ""
             return jobs_from_form(files or [], folder, camera.strip() or None, start_time)
 
@@ -148,7 +149,7 @@ def progress_list(batch: IngestBatch) -> str:
     if batch.error:
         return f'<p class="vp-problem" role="alert">{escape(formatting.clean_text(batch.error))}</p>'
     if not batch.jobs:
-        message = "Nothing to add. Upload videos or name a folder." if batch.is_finished else "Preparing …"
+        message = "Nothing to add. Upload videos or enter a folder." if batch.is_finished else "Preparing …"
         return f'<p role="status">{message}</p>'
     rows = "".join(
         f"<tr><td>{escape(sanitize_name(job.path.name))}</td><td>{escape(sanitize_name(job.camera or ''))}</td>"
@@ -176,7 +177,9 @@ def videos_table(state: AppState) -> str:
     videos = committed_videos(state.index)
     if not videos:
         return "<p>There is no footage yet.</p>"
-    rows = "".join(_row(video, state) for video in videos[: -MAX_VIDEOS - 1 : -1])
+    listed = videos[: -MAX_VIDEOS - 1 : -1]
+    entries = state.index.entries([video.video_id for video in listed])
+    rows = "".join(_row(video, entries.get(video.video_id), state) for video in listed)
     more = f"<p>{len(videos) - MAX_VIDEOS} more are not listed.</p>" if len(videos) > MAX_VIDEOS else ""
     return (
         '<div class="vp-table-wrap"><table class="vp-table" aria-label="Videos in the index"><thead><tr><th>Camera</th>'
@@ -184,7 +187,7 @@ def videos_table(state: AppState) -> str:
     )
 
 
-def _row(video: Video, state: AppState) -> str:
+def _row(video: Video, entry: Entry | None, state: AppState) -> str:
     recorded = (
         f"{video.recorded_at.astimezone(state.options.zone):%d %b %Y, %H:%M:%S %Z}" if video.recorded_at else "unknown"
     )
@@ -193,12 +196,19 @@ def _row(video: Video, state: AppState) -> str:
         ""
         if state.options.read_only
         else f'<button type="button" class="vp-delete" data-vp="delete" data-vp-id="{escape(video.video_id)}" '
-        f'data-vp-confirm="Delete {file} from the index?" aria-label="Delete {file}">delete</button>'
+        f'data-vp-confirm="{_delete_question(file, entry)}" aria-label="Delete {file}">delete</button>'
     )
     return (
         f"<tr><td>{escape(sanitize_name(video.camera))}</td><td>{recorded}</td><td>{formatting.format_position(video.duration)}</td>"
         f"<td>{file}</td><td>{button}</td></tr>"
     )
+
+
+def _delete_question(file: str, entry: Entry | None) -> str:
+    """Return the question of the delete dialog. `delete_upload` deletes uploaded files only."""
+    is_deleted = entry is not None and any(is_upload(Path(sighting.path)) for sighting in entry.sightings)
+    effect = "The uploaded file is deleted from disk, too." if is_deleted else "The file stays on disk."
+    return f"Delete {file} from the index? {effect}"
 
 
 def _evaluation_link(state: AppState) -> str:
@@ -214,11 +224,13 @@ def _evaluation_link(state: AppState) -> str:
     )
 
 
-def _parse_clock_time(text: str, state: AppState) -> datetime | None:
+def _parse_date_time(text: str, state: AppState) -> datetime | None:
     if not text.strip():
         return None
     try:
-        clock_time = datetime.fromisoformat(text.strip())
+        recorded_at = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise InvalidInputError(f"“{text.strip()}” is not a clock time", fix="write it as 2026-11-01 14:00") from error
-    return clock_time if clock_time.tzinfo else clock_time.replace(tzinfo=state.options.zone)
+        raise InvalidInputError(
+            f"“{text.strip()}” is not a date and time", fix="write it as 2026-11-01 14:00"
+        ) from error
+    return recorded_at if recorded_at.tzinfo else recorded_at.replace(tzinfo=state.options.zone)

@@ -35,7 +35,7 @@ def format_clock_time(moment: Moment, zone: tzinfo) -> str:
     return (
         f"{moment.recorded_at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}"
         if moment.recorded_at
-        else "clock time unknown"
+        else "recording time unknown"
     )
 
 
@@ -67,7 +67,7 @@ def _empty_answer(request: ChatRequest, context: Context) -> str:
         return NO_FOOTAGE
     time_limit = request.after or request.before
     if time_limit and context.recorded_until is None:
-        return "No results. The footage has no known clock times, so it cannot be filtered by time."
+        return "No results. The recording times of the footage are unknown, so it cannot be filtered by time."
     conditions = [
         request.cameras,
         time_limit,

@@ -225,17 +225,24 @@ def jobs_from_demo() -> list[IngestJob]:
 def delete_upload(path: Path) -> None:
     """Delete the file of a video that was uploaded.
 
-    Only files in a subfolder of the upload folder are deleted. Links are not followed.
+    Other files are kept. Links are not followed.
     """
-    folder = upload_folder().resolve()
     try:
-        is_upload = path.parent.resolve().parent == folder and is_marked(folder) and path.name not in ("", "..")
-        if is_upload:
+        if is_upload(path):
             (path.parent.resolve() / path.name).unlink(missing_ok=True)
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
-    except (OSError, ValueError) as error:  # invalid path, or the file cannot be deleted
+    except OSError as error:
         logger.warning("an uploaded file was not deleted: %s", error)
+
+
+def is_upload(path: Path) -> bool:
+    """Return whether a file was uploaded: it is in a subfolder of the upload folder."""
+    folder = upload_folder().resolve()
+    try:
+        return path.parent.resolve().parent == folder and is_marked(folder) and path.name not in ("", "..")
+    except (OSError, ValueError):  # invalid path
+        return False
 
 
 def upload_folder() -> Path:

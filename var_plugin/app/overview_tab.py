@@ -1,4 +1,4 @@
-"""The tab Over time: all cameras on one time axis."""
+"""The tab Timeline: all cameras on one time axis."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def overview(index: VideoIndex, moments: Sequence[Moment], zone: tzinfo) -> tupl
     figure.update_layout(title_text="All cameras over time. Bars: videos. Diamonds: moments of the answer.")
     omitted = [
         f"earlier videos not shown: {len(timed) - len(drawn)}" if len(timed) > len(drawn) else "",
-        f"videos without a known clock time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
+        f"videos without a known recording time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
     ]
     return figure, "; ".join(filter(None, omitted))
 

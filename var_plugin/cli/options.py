@@ -160,7 +160,7 @@ def parse_time(text: str | None) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInputError(f"'{text}' is not a clock time", fix="write it as 2026-11-01T14:00+01:00") from error
+        raise InvalidInputError(f"'{text}' is not a date and time", fix="write it as 2026-11-01T14:00+01:00") from error
     to_epoch_ms(time)
     return time
 

@@ -20,7 +20,7 @@ class NoArguments(Value):
 
 
 class CameraRow(Value):
-    """A camera and its footage. Unknown clock times are null."""
+    """A camera and its footage. Unknown recording times are null."""
 
     camera: str
     videos: int
@@ -63,7 +63,7 @@ def _line(row: CameraRow) -> str:
     recorded = (
         f"recorded from {format_clock(row.first_recorded)} to {format_clock(row.last_recorded)}"
         if row.first_recorded and row.last_recorded
-        else "clock time unknown"
+        else "recording time unknown"
     )
     return f"- {quote_name(row.camera)}: {row.videos} videos, {row.hours:.2f} hours, {recorded}"
 

@@ -166,7 +166,8 @@ def _text(timeline: Timeline, left_out: int) -> str:
         f"videos; names in quotation marks are data. The score is {timeline.scope}."
     ]
     for row in timeline.rows:
-        begins = f"from {format_clock(row.begins)} on" if row.begins else f"clock time unknown, video {row.video_id}"
+        unknown = f"recording time unknown, video {row.video_id}"
+        begins = f"from {format_clock(row.begins)} on" if row.begins else unknown
         lines.append(
             f"- {begins}, camera {quote_name(row.camera)}: {row.anomalies}, highest score {row.highest:.2f} "
             f"in moment {row.moment_id}"
@@ -181,7 +182,7 @@ SUMMARISE_TIMELINE = Tool(
     title="Summarise the timeline",
     description=(
         "Count anomalies over time, per camera and minute, hour or day, with the strongest moment of each. Footage "
-        "with an unknown clock time is counted per video."
+        "with an unknown recording time is counted per video."
     ),
     arguments=TimelineArguments,
     result=Timeline,

@@ -75,7 +75,7 @@ def chips(request: ChatRequest, name_moment: NameMoment) -> list[Chip]:
         ("image", "image", request.image and "attached"),
         ("audio", "audio", request.audio and "attached"),
         ("video", "video", request.video and "attached"),
-        ("like", "like", request.like and name_moment(request.like)),
+        ("like", "similar to", request.like and name_moment(request.like)),
         *((f"without:{words}", "without", words) for words in request.without),
         ("cameras", "camera", request.cameras and " or ".join(request.cameras)),
         ("after", "after", request.after and f"{request.after:%a %d %b %Y, %H:%M:%S %Z}"),
@@ -83,7 +83,7 @@ def chips(request: ChatRequest, name_moment: NameMoment) -> list[Chip]:
         ("min_anomaly", "anomaly at least", request.min_anomaly is not None and f"{request.min_anomaly:.2f}"),
         ("louder_than", "louder than", request.louder_than and name_moment(request.louder_than)),
         ("quieter_than", "quieter than", request.quieter_than and name_moment(request.quieter_than)),
-        ("limit", "at most", request.limit != DEFAULT_LIMIT and str(request.limit)),
+        ("limit", "show up to", request.limit != DEFAULT_LIMIT and f"{request.limit} moments"),
         ("per_video", "one per", request.per_video and "video"),
         ("order", "order", request.order != "best" and f"{request.order} first"),
     ]
