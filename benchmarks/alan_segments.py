@@ -102,8 +102,8 @@ def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float,
     parts = [parts_of(streams[0].shape[1]) for streams in videos]
     owner = np.repeat(np.arange(len(parts)), [len(one) for one in parts])
     right = np.concatenate([
-        [shown[part].sum() >= shown.sum() / 2 for part in one]
-        for one, shown in zip(parts, benchmark.test.evidence, strict=True)
+        [evidence[part].sum() >= evidence.sum() / 2 for part in one]
+        for one, evidence in zip(parts, benchmark.test.evidence, strict=True)
     ])  # fmt: skip
     anomalous = [number for number, pair in enumerate(benchmark.test.pairs) if pair.anomalous]
     texts = processor(text=[benchmark.test.pairs[number].caption for number in anomalous])

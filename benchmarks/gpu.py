@@ -115,21 +115,21 @@ def seconds(work: Callable[[], object], runs: int = RUNS) -> float:
 def alone(kind: str, network: Any, batch: int) -> float:
     """Return the frames or audio windows per second of a network on a batch in device memory."""
     shape = {"image": (batch, 3, 224, 224), "video": (batch // 8, 8, 3, 224, 224), "sound": (batch, 1, 1001, 64)}
-    given = torch.rand(shape[kind], device=network.device, dtype=network.dtype)
+    samples = torch.rand(shape[kind], device=network.device, dtype=network.dtype)
     longer = torch.zeros(batch, 1, dtype=torch.bool, device=network.device)
     work = {
-        "image": lambda: network.get_image_features(pixel_values=given),
-        "video": lambda: network.get_video_features(pixel_values=given),
-        "sound": lambda: network.get_audio_features(input_features=given, is_longer=longer),
+        "image": lambda: network.get_image_features(pixel_values=samples),
+        "video": lambda: network.get_video_features(pixel_values=samples),
+        "sound": lambda: network.get_audio_features(input_features=samples, is_longer=longer),
     }
     with torch.inference_mode():
         return batch / seconds(work[kind])
 
 
-def agreement(found: Vectors, reference: Vectors) -> str:
+def agreement(vectors: Vectors, reference: Vectors) -> str:
     """Return the minimum cosine of corresponding vectors and the share of the ten nearest that are the same."""
-    cosine = float(np.sum(found * reference, axis=1).min())
-    nearest = [np.argsort(-(vectors @ vectors.T), axis=1)[:, 1:11] for vectors in (found, reference)]
+    cosine = float(np.sum(vectors * reference, axis=1).min())
+    nearest = [np.argsort(-(each @ each.T), axis=1)[:, 1:11] for each in (vectors, reference)]
     same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*map(np.ndarray.tolist, nearest), strict=True)])
     return f"{cosine:.6f} | {same:.3f}"
 
@@ -145,28 +145,28 @@ def networks(places: dict[str, Path], film: Path, where: str) -> Iterator[str]:
         configure(device="cpu", dtype="float32")
         encoders = encoders_of(place)
         kind, encode, _ = encoder(encoders)
-        given = inputs(kind, encoders, frames, sound)
-        part = given[: RUN[kind]]
-        reference = encode(given)
+        batch = inputs(kind, encoders, frames, sound)
+        part = batch[: RUN[kind]]
+        reference = encode(batch)
         rate = len(part) / seconds(lambda encode=encode, part=part: encode(part), 3)
         yield f"| {name}, CPU, float32 | {rate:.1f} |" + " |" * (len(BATCHES) + 3)
         for dtype in TYPES if where != "cpu" else ():
             configure(device=where, dtype=dtype)
             torch.cuda.reset_peak_memory_stats()
             kind, encode, network = encoder(encoders_of(place))
-            found = agreement(encode(given), reference)
+            cosines = agreement(encode(batch), reference)
             rates = [len(part) / seconds(lambda encode=encode, part=part: encode(part))]
             rates += [alone(kind, network, batch) for batch in BATCHES]
             memory = torch.cuda.max_memory_allocated() / 2**20
-            yield f"| {name}, {dtype} | {' | '.join(f'{rate:,.0f}' for rate in rates)} | {found} | {memory:,.0f} |"
+            yield f"| {name}, {dtype} | {' | '.join(f'{rate:,.0f}' for rate in rates)} | {cosines} | {memory:,.0f} |"
 
 
 def transfers(where: str) -> Iterator[str]:
     """Yield the time to transfer frames to the GPU."""
-    given = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
     device = torch.device(where)
-    plain = 1e3 * seconds(lambda: given.float().to(device))
-    pinned = 1e3 * seconds(lambda: moved(given, device, torch.float32))
+    plain = 1e3 * seconds(lambda: batch.float().to(device))
+    pinned = 1e3 * seconds(lambda: moved(batch, device, torch.float32))
     yield f"16 frames to the GPU: {plain:.2f} ms as float32, {pinned:.2f} ms as bytes from pinned memory"
 
 
@@ -193,7 +193,7 @@ def indexing(film: Path, duration: float, count: int, folder: Path, where: str) 
         ways |= {f"GPU, {dtype}": (where, dtype, few, None) for dtype in TYPES}
         # A worker sees its own GPU only, so no device is named.
         ways["GPU, float16, Ray"] = ("", "float16", films, vp.RayEngine())
-    for name, (device, dtype, given, engine) in ways.items():
+    for name, (device, dtype, files, engine) in ways.items():
         configure(device=device, dtype=dtype)
         stored: list[float] = []
         with vp.open_index(folder / f"{name}.db", suite="clip") as index:
@@ -201,17 +201,17 @@ def indexing(film: Path, duration: float, count: int, folder: Path, where: str) 
                 index.add(film)  # loads the networks
             started = time.perf_counter()
             receipt = index.add(
-                given, engine=engine, progress=lambda _, __, stored=stored: stored.append(time.perf_counter())
+                files, engine=engine, progress=lambda _, __, stored=stored: stored.append(time.perf_counter())
             )
             took = time.perf_counter() - started
         if not receipt.ok:
             raise SystemExit(str(receipt))
         spent = [sum(line.seconds.get(stage, 0.0) for line in receipt.videos) for stage in ("embed", "store")]
-        rate = f"{len(given) * duration / took:.0f}"
+        rate = f"{len(files) * duration / took:.0f}"
         if engine and len(stored) > 1:  # Ray reports finished videos
-            going = (len(given) - 1) * duration / (stored[-1] - stored[0])
+            going = (len(files) - 1) * duration / (stored[-1] - stored[0])
             rate += f"; {going:.0f} from the first video on, {stored[0] - started:.0f} s after the start"
-        yield f"| {name} | {len(given)} | {took:.2f} | {rate} | {spent[0]:.1f} | {spent[1]:.1f} |"
+        yield f"| {name} | {len(files)} | {took:.2f} | {rate} | {spent[0]:.1f} | {spent[1]:.1f} |"
 
 
 def main() -> None:

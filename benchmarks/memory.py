@@ -171,8 +171,8 @@ def main() -> None:
             film = Path(folder, "film.mkv")
             repeat(arguments.film, film, hours)
             command = [sys.executable, __file__, str(film), "--one", *["--stand-ins"] * arguments.stand_ins]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        seconds, process, decoders, rows = map(float, done.stdout.split())
+            completed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        seconds, process, decoders, rows = map(float, completed.stdout.split())
         first = first or process + decoders
         share = (process + decoders) / first
         lines.append(f"| {hours:g} | {seconds / 60:.1f} | {rows:.0f} | {process:.0f} | {decoders:.0f} | {share:.2f} |")

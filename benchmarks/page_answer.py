@@ -55,7 +55,7 @@ def main() -> None:
         alone = [search(index, question) for question in questions]
     rows = [("first question of the server", [first]), ("first question of a visitor", others), ("search alone", alone)]
     lines = ["| | median s | slowest s | of |", "|---|--:|--:|--:|"]
-    lines += [f"| {name} | {np.median(taken):.2f} | {max(taken):.2f} | {len(taken)} |" for name, taken in rows]
+    lines += [f"| {name} | {np.median(seconds):.2f} | {max(seconds):.2f} | {len(seconds)} |" for name, seconds in rows]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     sys.stdout.write("\n".join([*lines, "", f"{os.cpu_count()} cores, load average {load}"]) + "\n")
 
@@ -82,9 +82,9 @@ def ask(browser: Browser, address: str, question: str) -> float:
     page.fill("#vp-message textarea", question)
     page.keyboard.press("Enter")
     page.wait_for_function("() => window.vpPainted > 0")
-    taken: float = page.evaluate("() => (window.vpPainted - window.vpPressed) / 1000")
+    seconds: float = page.evaluate("() => (window.vpPainted - window.vpPressed) / 1000")
     page.close()
-    return taken
+    return seconds
 
 
 def search(index: Index, question: str) -> float:

@@ -109,9 +109,9 @@ KINDS = (
 
 def scalar_bytes() -> int:
     """Return the bytes of a stored row's fields without its vector, for short names and no metadata."""
-    seen = Sighting(path="/footage/north/2026-11-01.mp4", camera="north-gate", recorded_at=1_762_000_000_000)
+    sighting = Sighting(path="/footage/north/2026-11-01.mp4", camera="north-gate", recorded_at=1_762_000_000_000)
     entry = Entry(
-        video_id="0" * 32, state="pending", content="0" * 64, sightings=(seen,), duration=3600.0, metadata={},
+        video_id="0" * 32, state="pending", content="0" * 64, sightings=(sighting,), duration=3600.0, metadata={},
         settings="0" * 16, rows={}, added_at=0,
     )  # fmt: skip
     (row,) = SegmentRows(entry, [Segment(start=0.0, end=8.0, key=4.0, anomaly=0.1)], np.zeros((1, 1), np.float32))

@@ -143,7 +143,7 @@ def measure(address: str, model: str, clients: int, seconds: float, deadline: fl
         clients=clients,
         seconds=time.perf_counter() - started,
         answers=len(times),
-        good=sum(taken <= deadline for taken in times),
+        good=sum(duration <= deadline for duration in times),
         refused=statuses[429],
         errors=sum(statuses.values()) - statuses[200] - statuses[429],
         p50_ms=float(p50),

@@ -91,13 +91,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoReport]:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    made, told = shared / "demo-made", shared / "demo-made.json"
+    folder, receipt_file = shared / "demo-made", shared / "demo-made.json"
     with FileLock(shared / "demo-made.lock"):
-        if not told.exists():
-            told.write_text(run_demo(made, log=print).model_dump_json())
+        if not receipt_file.exists():
+            receipt_file.write_text(run_demo(folder, log=print).model_dump_json())
     own = tmp_path_factory.mktemp("demo")
-    shutil.copytree(made, own, dirs_exist_ok=True)
-    return own, DemoReport.model_validate_json(told.read_text())
+    shutil.copytree(folder, own, dirs_exist_ok=True)
+    return own, DemoReport.model_validate_json(receipt_file.read_text())
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_metadata_are_stored_and_filtered_by(shell: Shell, film: Film) -> None:
         assert len(shell.json("search", "red", *options)) == count, words
     for word, message in [
         ("deep=" + "[" * 30_000, "30000 characters"),
-        ("floor", "is not metadata"),
+        ("floor", "is not a metadata entry"),
         ('a"] or ["=1', "metadata key"),
         ("floor=NaN", "finite"),
     ]:
@@ -218,7 +218,7 @@ def test_partial_pruning_reports_the_deleted_videos(shell: Shell, film: Film, un
     assert [video["video_id"] for video in shell.json("videos")] == [video_id]
 
 
-def test_delete(shell: Shell, film: Film) -> None:
+def test_delete_removes_videos_and_reports_them(shell: Shell, film: Film) -> None:
     video_id = shell.json("index", film())["videos"][0]["video_id"]
     assert shell("delete", video_id)[0] == 0
     assert shell.json("videos") == []
@@ -385,9 +385,9 @@ def test_verify_backup_reindex_prune_and_restore(
 
 
 def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: Film, tmp_path: Path) -> None:
-    gone, pending = (film(f"{n}.mp4", seconds=2, paint=scene(color)) for n, color in enumerate(("red", "blue")))
+    deleted, pending = (film(f"{n}.mp4", seconds=2, paint=scene(color)) for n, color in enumerate(("red", "blue")))
     location = str(tmp_path / "my index.db")
-    assert shell("index", gone, pending, "--index", location)[0] == 0
+    assert shell("index", deleted, pending, "--index", location)[0] == 0
     with open_index(location) as index:
         store, scene_rows = index._store, index._collection("scene")
         first, second = index.all_entries()
@@ -396,7 +396,7 @@ def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: 
         store.delete(scene_rows, f'id == "{row["id"]}"')
         store.write(scene_rows, [{**row, "video_id": "no\nid", "id": "y"}])
         index.update(second.model_copy(update={"state": "pending"}))
-    gone.unlink()
+    deleted.unlink()
     code, out, err = shell("verify", "--index", location)
     assert (code, "4 problems" in out, len(err.splitlines())) == (1, True, 1)
     code, out, err = shell(*shlex.split("verify" + err.partition("var-plugin verify")[2]))

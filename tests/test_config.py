@@ -57,11 +57,11 @@ def plain_installation() -> frozenset[str]:
 
 @cache
 def hidden_modules() -> str:
-    kept = plain_installation()
+    installed = plain_installation()
     return ",".join(
         module
         for module, names in packages_distributions().items()
-        if module.isidentifier() and not kept & set(map(normalized, names))
+        if module.isidentifier() and not installed & set(map(normalized, names))
     )
 
 
@@ -111,8 +111,8 @@ def test_a_command_without_its_extra_names_the_command_that_installs_it(
 def test_searching_needs_no_extra(film: Film, tmp_path: Path) -> None:
     film("film.mp4", seconds=4, fps=5)
     assert run(tmp_path, "index", "film.mp4").returncode == 0
-    found = run(tmp_path, "search", "a red wall")
-    assert (found.returncode, "Traceback" in found.stderr) == (0, False), found.stderr
+    output = run(tmp_path, "search", "a red wall")
+    assert (output.returncode, "Traceback" in output.stderr) == (0, False), output.stderr
 
 
 def test_watching_without_its_extra_scans_and_names_the_command_that_installs_it(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_a_package_that_does_not_import_is_found(tmp_path: Path, monkeypatch: py
     assert re.fullmatch(r'pip install "torch.*<2.15.*" "torchaudio.*<2.12.*".* --force-reinstall', finding.fix)
 
 
-def test_the_cpu_build_is_mended_from_its_own_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fix_of_the_cpu_build_uses_its_own_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda package: "2.13.0+cpu" if package == "torch" else "")
     (torch,) = [check for check in doctor.checks() if check.package == "torchaudio"]
     assert "https://download.pytorch.org/whl/cpu" in torch.fix

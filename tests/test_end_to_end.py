@@ -22,7 +22,7 @@ def test_the_demo_finds_the_right_moment_first(demo: tuple[Path, DemoReport]) ->
     assert report.correct >= 8, wrong
 
 
-def test_other_wordings_find_it_too(demo: tuple[Path, DemoReport]) -> None:
+def test_other_wordings_find_the_moment(demo: tuple[Path, DemoReport]) -> None:
     folder, _ = demo
     queries = [DemoQuery(**query) for query in json.loads(HELD_OUT.read_text())]
     assert len(queries) == 10
@@ -33,7 +33,7 @@ def test_other_wordings_find_it_too(demo: tuple[Path, DemoReport]) -> None:
     assert sum(result.is_correct for result in results) >= 6, wrong
 
 
-def test_what_is_only_heard_is_found(demo: tuple[Path, DemoReport]) -> None:
+def test_an_audible_event_is_found(demo: tuple[Path, DemoReport]) -> None:
     """By words, or by another recording of the same kind."""
     _, report = demo
     assert len(report.audio_results) == 2
@@ -43,7 +43,7 @@ def test_what_is_only_heard_is_found(demo: tuple[Path, DemoReport]) -> None:
     assert all(not is_below_threshold(result.moments[0]) for result in report.audio_results)
 
 
-def test_moments_have_the_events_bounds(demo: tuple[Path, DemoReport]) -> None:
+def test_moments_have_the_bounds_of_the_events(demo: tuple[Path, DemoReport]) -> None:
     """A right first moment also covers its event: segments of 8 s cannot do better than about two thirds on average."""
     _, report = demo
     overlaps = [result.overlap for result in report.results if result.is_correct]

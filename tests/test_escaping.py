@@ -20,7 +20,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | _BYTES, max_size=6
 INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
-def test_what_a_terminal_would_obey_is_shown() -> None:
+def test_terminal_control_characters_are_escaped() -> None:
     assert printable("a\x1b[2J\x1b]0;owned\x07b") == r"a\x1b[2J\x1b]0;owned\x07b"
     assert printable("x\nstored  bank.mp4\r\t") == r"x\nstored  bank.mp4\r\t"
     assert printable("\x9b31m \x7f \u2028 \u202egpj.exe \ufeff") == r"\u009b31m \x7f \u2028 \u202egpj.exe \ufeff"
@@ -31,7 +31,7 @@ def test_what_a_terminal_would_obey_is_shown() -> None:
 @pytest.mark.parametrize(
     "name", ["Zürich 北门 🎥.mp4", "می‌خواهم.mp4", "👩‍🚒", "1.00.00\u202fPM", "a\u00a0b", "C:\\x1b"]
 )
-def test_ordinary_names_stay_as_they_are(name: str) -> None:
+def test_ordinary_names_are_not_escaped(name: str) -> None:
     assert printable(name) == name
 
 
@@ -69,7 +69,7 @@ def test_levels_of_a_curve_have_a_form_for_every_encoding() -> None:
     assert raw.getvalue() == b".:-=+*%# ..."
 
 
-def test_a_progress_bar_may_go_to_its_line() -> None:
+def test_a_progress_bar_can_return_to_its_line() -> None:
     stream = io.StringIO()
     SafeStream(stream).write("\r 50 %\x1b[A")
     assert stream.getvalue() == "\r 50 %\x1b[A"

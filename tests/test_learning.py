@@ -26,7 +26,7 @@ def footage(film: Film) -> Path:
     return film.folder
 
 
-def test_own_videos_make_a_suite_that_is_measured_beside_its_base(
+def test_training_on_own_videos_gives_a_suite_and_a_comparison(
     shell: Shell,  # noqa: F811
     footage: Path,
 ) -> None:
@@ -72,9 +72,9 @@ def test_moments_are_found_where_captions_have_times(
         (["train", "xdviolence-ar", "--videos", ".", "--out", "m"], 2, "xdviolence-ar needs annotations"),
     ],
 )
-def test_what_is_missing_is_told(shell: Shell, words: list[str], code: int, complaint: str) -> None:  # noqa: F811
-    found, _, err = shell(*words)
-    assert found == code
+def test_missing_arguments_are_errors(shell: Shell, words: list[str], code: int, complaint: str) -> None:  # noqa: F811
+    exit_code, _, err = shell(*words)
+    assert exit_code == code
     assert complaint in err
 
 

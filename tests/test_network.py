@@ -160,7 +160,7 @@ def indexed(watched: Watched) -> Watched:
         "ctypes.CDLL(None).getaddrinfo(b'example.invalid', None, None, ctypes.byref(ctypes.c_void_p()))",
     ],
 )
-def test_leaving_this_machine_is_noticed(watched: Watched, call: str) -> None:
+def test_the_test_detects_outgoing_connections(watched: Watched, call: str) -> None:
     if "ctypes" in call and not can_trace():
         pytest.skip("native code is watched with strace")
     code = f"import contextlib, ctypes, socket\nwith contextlib.suppress(OSError): {call}"
@@ -169,23 +169,23 @@ def test_leaving_this_machine_is_noticed(watched: Watched, call: str) -> None:
 
 def test_telemetry_leaves_no_trace(indexed: Watched) -> None:
     """ONNX Runtime keeps a device id and unsent events in the user's cache where its telemetry is on."""
-    left = {path.name for path in (indexed.index.parent / ".cache").rglob("*") if path.is_file()}
-    assert not left & {"deviceid", "onnxruntime.db"}
+    files = {path.name for path in (indexed.index.parent / ".cache").rglob("*") if path.is_file()}
+    assert not files & {"deviceid", "onnxruntime.db"}
 
 
-def test_searching_reaches_nothing(indexed: Watched) -> None:
+def test_searching_opens_no_connection(indexed: Watched) -> None:
     assert indexed.run(*COMMAND, "search", "a red car", "--index", str(indexed.index)) == []
 
 
-def test_the_server_reaches_nothing(indexed: Watched) -> None:
+def test_the_server_opens_no_connection(indexed: Watched) -> None:
     paths = ("/health/ready", "/v1/models", "/v1/videos")
     assert indexed.serve(*COMMAND, "serve", "--index", str(indexed.index), paths=paths) == []
 
 
-def test_the_page_reaches_nothing(indexed: Watched) -> None:
+def test_the_page_opens_no_connection(indexed: Watched) -> None:
     assert indexed.serve(*COMMAND, "app", "--index", str(indexed.index), paths=("/", "/config")) == []
 
 
 @pytest.mark.slow
-def test_the_demo_reaches_nothing(watched: Watched) -> None:
+def test_the_demo_opens_no_connection(watched: Watched) -> None:
     assert watched.run(*COMMAND, "demo", str(watched.index.parent / "demo")) == []

@@ -22,12 +22,12 @@ def python(*words: str, **more: object) -> str:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, **more).stdout
 
 
-def test_the_import_is_light() -> None:
+def test_importing_the_package_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'transformers', 'gradio', 'pymilvus', 'langchain_core', 'av', 'numpy', 'pydantic'}"
     assert python("-c", f"import sys, var_plugin; print({heavy} & set(sys.modules))") == "set()\n"
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert set(var_plugin.__all__) <= set(dir(var_plugin))
     for name in var_plugin.__all__:
         assert getattr(var_plugin, name).__name__ == name
@@ -41,7 +41,7 @@ def test_an_error_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("link", LINKS)
-def test_links_lead_into_the_package(link: str) -> None:
+def test_links_point_into_the_package(link: str) -> None:
     """They are for the reader only: a checkout without them must work, so their absence is fine too."""
     path = ROOT / link
     if path.is_symlink():
@@ -111,7 +111,7 @@ def test_the_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> No
 
 def test_the_linter_sees_every_file() -> None:
     """The links at the top of the repository have the names of packages, which once were left out with them."""
-    seen = set(python("-m", "ruff", "check", "--show-files", str(ROOT)).splitlines())
+    checked = set(python("-m", "ruff", "check", "--show-files", str(ROOT)).splitlines())
     files = {str(file) for folder in ("var_plugin", "tests") for file in (ROOT / folder).rglob("*.py")}
-    assert files <= seen
-    assert not any(ROOT / link in Path(file).parents for link in LINKS for file in seen)
+    assert files <= checked
+    assert not any(ROOT / link in Path(file).parents for link in LINKS for file in checked)

@@ -24,7 +24,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_folders_and_files_are_for_their_user_only(tmp_path: Path) -> None:
+def test_folders_and_files_are_private(tmp_path: Path) -> None:
     folder = make_private_folder(tmp_path / "a/b")
     with create_private_file(folder / "c") as file:
         file.write(b"x")
@@ -73,7 +73,7 @@ def test_only_folders_inside_a_marked_one_are_deleted(tmp_path: Path) -> None:
     assert (victim / "file").exists()
 
 
-def test_a_folder_that_is_not_kept_is_gone_and_so_is_one_of_a_killed_process(tmp_path: Path) -> None:
+def test_unfinished_folders_are_deleted(tmp_path: Path) -> None:
     target = tmp_path / "target"
     script = """
 import os, sys
@@ -84,10 +84,10 @@ with unfinished_folder(Path(sys.argv[1])) as folder:
     os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", script, str(target)], check=False, cwd=Path(__file__).parents[1])
-    (left,) = tmp_path.iterdir()
+    (folder,) = tmp_path.iterdir()
     (tmp_path / ".target.unfinished-of-somebody").mkdir()
     with unfinished_folder(target) as other:
-        assert not left.exists()
+        assert not folder.exists()
         with unfinished_folder(target) as folder:
             assert other.exists(), "it is in use"
             (folder / "file").write_text("x")

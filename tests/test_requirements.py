@@ -37,16 +37,16 @@ def script() -> ModuleType:
 
 def pins(script: ModuleType, name: str) -> dict[str, str]:
     """Read the version of each package in a lock, by canonical name."""
-    found = (re.match(r"([\w.-]+)==(\S+)", entry) for entry in script.entries((FOLDER / f"{name}.txt").read_text()))
-    return {str(canonicalize_name(match[1])): match[2] for match in found if match}
+    matches = (re.match(r"([\w.-]+)==(\S+)", entry) for entry in script.entries((FOLDER / f"{name}.txt").read_text()))
+    return {str(canonicalize_name(match[1])): match[2] for match in matches if match}
 
 
 def requirements(extra: str) -> list[Requirement]:
     """Return the dependencies of the package with an extra, and with the extras that it names."""
     texts = PROJECT["dependencies"] + PROJECT["optional-dependencies"][extra]
-    found = [Requirement(text) for text in texts]
-    nested = [other for one in found if one.name == PROJECT["name"] for other in sorted(one.extras)]
-    return [one for one in found if one.name != PROJECT["name"]] + [r for other in nested for r in requirements(other)]
+    parsed = [Requirement(text) for text in texts]
+    nested = [other for one in parsed if one.name == PROJECT["name"] for other in sorted(one.extras)]
+    return [one for one in parsed if one.name != PROJECT["name"]] + [r for other in nested for r in requirements(other)]
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -77,7 +77,7 @@ def test_other_builds_of_pytorch_replace_its_locked_packages(script: ModuleType,
     assert "--require-hashes" in others.arguments and "\nnumpy==" in remaining
 
 
-def test_progress_counts_packages_and_gigabytes(script: ModuleType) -> None:
+def test_progress_shows_packages_and_gigabytes(script: ModuleType) -> None:
     step = script.Step("packages", (), packages=120)
     step.read("Collecting numpy==2.4.6 (from -r locked.txt (line 7))\n")
     assert step.state == "package 1 of 120, 0.0 GB downloaded"
@@ -88,7 +88,7 @@ def test_progress_counts_packages_and_gigabytes(script: ModuleType) -> None:
     assert step.state == "package 3 of 120, 0.9 GB downloaded"
 
 
-def test_no_test_or_example_starts_or_asks_the_server_of_chroma() -> None:
+def test_no_test_or_example_uses_the_chroma_server() -> None:
     """It runs code from strangers before it checks who asks, CVE-2026-45829, and no release has the fix."""
     files = [path for name in ("tests", "examples", "benchmarks") for path in (FOLDER.parent / name).rglob("*.py")]
     server = re.compile(r"HttpClient\(|chromadb\.(app|server)|\bchroma\W+run\b")

@@ -16,7 +16,7 @@ def hit(start: float, end: float, anomaly: float) -> Hit:
     return Hit("v", "north", "uniform", start, end, start, -1, anomaly, 0.0)
 
 
-def test_clock() -> None:
+def test_times_are_formatted_as_clocks() -> None:
     assert clock(0) == "0:00.0"
     assert clock(59.96) == "1:00.0"
     assert clock(83.25) == "1:23.2"
@@ -34,6 +34,6 @@ def test_a_moment_shorter_than_a_column_is_marked() -> None:
     assert "^" in anomaly_bar(moment(50.1, 50.2), [hit(0, 3600, 0.1)])[1]
 
 
-def test_lines_say_what_when_and_how_sure() -> None:
+def test_result_lines_have_time_camera_and_score() -> None:
     first = moment_lines(1, moment(8, 16), [hit(0, 24, 0.5)])[0]
     assert first == "1. north  0:08.0 - 0:16.0  score 2.00  anomaly 0.90"

@@ -127,7 +127,7 @@ class Index(VideoIndex):
         """
         entry = self.entries([video_id]).get(video_id)
         if entry is None:
-            raise UnknownVideoError(f"the index holds no video '{video_id}'", fix="list them: var-plugin videos")
+            raise UnknownVideoError(f"the index contains no video '{video_id}'", fix="list them: var-plugin videos")
         return find_footage(entry)
 
     def verify(self) -> Verification:

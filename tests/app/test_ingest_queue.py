@@ -88,10 +88,10 @@ def test_one_clock_time_for_several_videos_is_an_error(queue: IngestQueue, film:
     film("cams/b.mp4", seconds=1)
     batch = wait_for(queue.start(lambda: jobs_from_folder(str(tmp_path / "cams"), None, NOON)))
     assert batch.jobs == []
-    assert "one clock time is given for several files" in batch.error
+    assert "one recording time is given for several files" in batch.error
     upload = film("upload.mp4", seconds=1)
     batch = wait_for(queue.start(lambda: jobs_from_form([str(upload)], str(tmp_path / "cams/a.mp4"), None, NOON)))
-    assert "one clock time is given for several files (2): upload.mp4, a.mp4" in batch.error
+    assert "one recording time is given for several files (2): upload.mp4, a.mp4" in batch.error
     assert upload.exists(), "a refused upload stays"
     assert [job.recorded_at for job in jobs_from_form([], str(tmp_path / "cams/a.mp4"), None, NOON)] == [NOON]
 
@@ -134,7 +134,7 @@ def test_a_message_names_the_replaced_video_and_a_missing_time(queue: IngestQueu
 def test_failures_of_an_unfinished_reindex_are_listed(
     tmp_path: Path, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost, late, new = (
+    missing, late, new = (
         film(f"cams/{name}.mp4", seconds=2, fps=4, paint=scene(name)) for name in ("red", "green", "blue")
     )
     switch = VideoIndex.switch_to
@@ -143,13 +143,13 @@ def test_failures_of_an_unfinished_reindex_are_listed(
 
         def interrupted_after(self: VideoIndex, built: VideoGeneration) -> None:
             with open_index(tmp_path / "re.db", suite=color_suite("old")) as other:
-                assert other.add(lost).ok
+                assert other.add(missing).ok
             switch(self, built)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(VideoIndex, "switch_to", interrupted_after)
         assert index.reindex(color_suite("new")).interrupted
-        lost.unlink()
+        missing.unlink()
         queue = IngestQueue(index)
         batch = wait_for(queue.start(lambda: [IngestJob(new, "blue"), IngestJob(late, "green")]))
         queue.close()

@@ -73,8 +73,8 @@ def test_files_cannot_be_reached(path: str, address: str, two_cameras: Index) ->
 
 
 def test_large_uploads_are_refused(address: str) -> None:
-    sent = httpx.post(f"{address}/gradio_api/upload", files={"files": ("big.mp4", b"0" * 2_000_000)})
-    assert sent.status_code == 413
+    response = httpx.post(f"{address}/gradio_api/upload", files={"files": ("big.mp4", b"0" * 2_000_000)})
+    assert response.status_code == 413
 
 
 def test_every_path_needs_the_login(serve: Serve) -> None:

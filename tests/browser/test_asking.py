@@ -86,11 +86,11 @@ def test_messages_sent_while_a_clip_is_cut_are_all_answered(
 
     monkeypatch.setattr(MediaRegistry, "clip", slow_clip)
     page = visit(colors)
-    for sent, text in enumerate(["green", "only after 2 pm", "only before 5 pm", "on the south camera"]):
+    for count, text in enumerate(["green", "only after 2 pm", "only before 5 pm", "on the south camera"]):
         page.fill("#vp-message textarea", text)
         page.keyboard.press("Enter")
         page.wait_for_function("() => document.querySelector('#vp-message textarea').value === ''")
-        if sent == 0:
+        if count == 0:
             cards(page)
     page.wait_for_function("() => document.querySelectorAll('#vp-chat .vp-cards').length === 4")
     assert page.locator("#vp-chat .user-row").count() == 4

@@ -239,6 +239,6 @@ def test_unusable_attachments_are_answered(visit: Visit, colors: str, film: Film
         if name.startswith("empty"):
             assert "is empty" in answer
         else:
-            assert "send one of these" in answer or "The search failed" in answer
+            assert "attach one of these" in answer or "The search failed" in answer
         screenshot(page, f"attachment-{path.name}")
         assert_chat_works(page, name)

@@ -76,34 +76,34 @@ class StoreContract:
             for collection in (f"{name}__scene", f"{name}__scene__2", f"{name}__scene__3", f"{name}__videos"):
                 opened._store.drop(collection)
 
-    def test_writing_a_key_again_replaces(self, store: Store, name: str) -> None:
+    def test_writing_an_existing_key_replaces_its_row(self, store: Store, name: str) -> None:
         store.write(name, [row("a", RED), row("b", GREEN)])
         store.write(name, [{**row("a", BLUE), "metadata": {"gate": 1}}])
         store.flush(name)
         assert store.count(name) == 2
-        (found,) = store.rows(name, 'id == "a"', ["id", "metadata", "vector"])
-        assert (found["metadata"], found["vector"]) == ({"gate": 1}, BLUE.tolist())
+        (stored_row,) = store.rows(name, 'id == "a"', ["id", "metadata", "vector"])
+        assert (stored_row["metadata"], stored_row["vector"]) == ({"gate": 1}, BLUE.tolist())
 
-    def test_what_was_written_is_counted_read_and_found_at_once(self, store: Store, name: str) -> None:
+    def test_written_rows_are_counted_read_and_searched_at_once(self, store: Store, name: str) -> None:
         vectors = l2_normalize(np.random.default_rng(1).normal(size=(2_300, 3)))
         store.write(name, [row(f"{i:05}", vector, f"v{i % 7}") for i, vector in enumerate(vectors)])
         assert store.count(name, 'video_id == "v3"') == len(range(3, 2_300, 7))
         assert len(store.rows(name, 'video_id == "v3"', ["id"])) == len(range(3, 2_300, 7))
         assert sorted(r["id"] for page in store.scan(name, ["id"]) for r in page) == [f"{i:05}" for i in range(2_300)]
-        found = store.search(name, vectors[7], limit=20, expression='video_id == "v0"', fields=["id", "anomaly"])
+        hits = store.search(name, vectors[7], limit=20, expression='video_id == "v0"', fields=["id", "anomaly"])
         exact = sorted(range(0, 2_300, 7), key=lambda i: -float(vectors[i] @ vectors[7]))[:20]
-        assert [hit["id"] for _, hit in found] == [f"{i:05}" for i in exact]
-        assert [similarity for similarity, _ in found] == pytest.approx(
+        assert [hit["id"] for _, hit in hits] == [f"{i:05}" for i in exact]
+        assert [similarity for similarity, _ in hits] == pytest.approx(
             [vectors[i] @ vectors[7] for i in exact], abs=1e-5
         )
 
-    def test_deleting(self, store: Store, name: str) -> None:
+    def test_rows_are_deleted_by_expression(self, store: Store, name: str) -> None:
         store.write(name, [row("a", RED, "x"), row("b", GREEN, "y")])
         store.delete(name, 'video_id == "x"')
         store.delete(name, 'id in ["c"]')
-        assert [found["id"] for found in store.rows(name, "", ["id"])] == ["b"]
+        assert [each["id"] for each in store.rows(name, "", ["id"])] == ["b"]
 
-    def test_making_and_removing_may_be_repeated(self, store: Store, name: str) -> None:
+    def test_creating_and_dropping_a_collection_twice_is_no_error(self, store: Store, name: str) -> None:
         store.write(name, [row("a", RED)])
         store.ensure(name, lambda: segment_schema(3), vector="vector", metric="IP")
         assert store.count(name) == 1
@@ -111,11 +111,11 @@ class StoreContract:
         store.drop(name)
         assert not store.has(name)
 
-    def test_a_refused_operation_is_named(self, store: Store, name: str) -> None:
+    def test_a_refused_operation_is_an_error_that_names_it(self, store: Store, name: str) -> None:
         with pytest.raises(StoreError, match="could not read 'nothing'"):
             store.rows("nothing", "", ["id"])
 
-    def test_a_video_is_written_found_replaced_and_deleted(self, index: Index) -> None:
+    def test_a_video_is_added_searched_replaced_and_deleted(self, index: Index) -> None:
         assert index.write(entry("v1"), rows(RED, GREEN, BLUE)) == {"scene": 3}
         index.write(entry("v2"), rows(RED))
         (best, *_) = index.search_segments(
@@ -123,10 +123,10 @@ class StoreContract:
         )
         assert (best.video_id, best.camera, best.start, best.recorded_at) == ("v1", CAMERA, 8.0, 9_000)
         assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(cameras=(CAMERA,)))) == 4
-        for metadata, found in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
+        for metadata, count in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
             assert (
                 len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(metadata=metadata)))
-                == found
+                == count
             ), metadata
         assert index.write(entry("v1"), rows(BLUE)) == {"scene": 1}
         assert index.size() == {"scene": 2}
@@ -139,14 +139,14 @@ class StoreContract:
             index.delete("v2")
         assert index.verify().ok
 
-    def test_damage_is_found_and_mended(self, index: Index, name: str, film: Film) -> None:
+    def test_damage_is_detected_and_repaired(self, index: Index, name: str, film: Film) -> None:
         paths = [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, i=i: textured(i, 16, 16)) for i in range(4)]
         ids = [line.video_id for line in index.add(paths).videos]
-        found = index.verify()
-        assert (found.ok, found.videos, found.rows) == (True, 4, {"scene": 8})
+        verification = index.verify()
+        assert (verification.ok, verification.videos, verification.rows) == (True, 4, {"scene": 8})
         store, scene = index._store, f"{name}__scene"
-        (lost, *_) = store.rows(scene, f'video_id == "{ids[0]}"', ["id"])
-        store.delete(scene, f'id == "{lost["id"]}"')
+        (missing, *_) = store.rows(scene, f'video_id == "{ids[0]}"', ["id"])
+        store.delete(scene, f'id == "{missing["id"]}"')
         (changed, *_) = store.rows(scene, f'video_id == "{ids[1]}"', ["*"])
         store.write(scene, [{**changed, "vector": l2_normalize(BLUE).tolist()}])
         store.write(scene, [{**changed, "video_id": "stranger", "id": "x"}])
@@ -169,10 +169,10 @@ class StoreContract:
         index.delete(str(ids[0]))
         assert index.verify().ok
 
-    def test_reindexing_goes_over_to_another_suite(self, index: Index, location: str, name: str, film: Film) -> None:
+    def test_reindexing_switches_to_another_suite(self, index: Index, location: str, name: str, film: Film) -> None:
         paths = [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, i=i: textured(i, 16, 16)) for i in range(3)]
         index.add(paths)
-        (gone,) = [video for video in index.videos() if video.uri == str(paths[2])]
+        (deleted,) = [video for video in index.videos() if video.uri == str(paths[2])]
         hidden = paths[2].rename(paths[2].with_suffix(".away"))
         with open_index(location, suite=color_suite(), name=name) as other:
             receipt = index.reindex(color_suite("second"))
@@ -184,7 +184,7 @@ class StoreContract:
             assert len(other.search("red", k=9)) == 3, "the old generation counts"
             hidden.rename(paths[2])
             receipt = index.reindex(color_suite("second"))
-            assert [line.video_id for line in receipt.videos] == [gone.video_id], "the others were done already"
+            assert [line.video_id for line in receipt.videos] == [deleted.video_id], "the others were done already"
             assert index.generation.number == 2
             assert (len(index.search("red", k=9)), index.verify().ok) == (3, True)
             with pytest.raises(FingerprintMismatchError) as caught:
@@ -196,7 +196,9 @@ class StoreContract:
             assert index.add(paths[0]).videos[0].status == "unchanged"
         assert not index._store.has(f"{name}__scene"), "the old vectors are gone"
 
-    def test_rewriting_copies_the_vectors_and_others_follow(self, index: Index, location: str, name: str) -> None:
+    def test_rewriting_copies_the_vectors_and_other_processes_switch(
+        self, index: Index, location: str, name: str
+    ) -> None:
         index.write(entry("v1"), rows(RED, GREEN))
         index.write(entry("v2"), rows(BLUE))
         index.delete("v2")
@@ -209,14 +211,14 @@ class StoreContract:
         assert index.size() == {"scene": 3}
         assert index.verify().ok
 
-    def test_a_backup_is_restored_anywhere(self, index: Index, tmp_path: Path) -> None:
+    def test_a_backup_is_restored_at_another_path(self, index: Index, tmp_path: Path) -> None:
         index.write(entry("v1"), rows(RED, GREEN))
         index.write(entry("v2"), rows(BLUE))
         index.write(entry("half"), rows(BLUE))
         index.update(entry("half"))
-        made = index.backup(tmp_path / "saved")
-        assert (made.videos, made.rows) == (2, {"scene": 3})
-        assert restore_index(tmp_path / "saved", tmp_path / "copy.db") == made
+        manifest = index.backup(tmp_path / "saved")
+        assert (manifest.videos, manifest.rows) == (2, {"scene": 3})
+        assert restore_index(tmp_path / "saved", tmp_path / "copy.db") == manifest
         with open_index(tmp_path / "copy.db", suite=color_suite()) as copy:
             assert copy.verify().ok
             assert [video for video in index.videos() if video.state == "committed"] == copy.videos()
@@ -236,7 +238,7 @@ class StoreContract:
         assert not (tmp_path / "other.db").exists()
         shutil.rmtree(tmp_path / "saved")
 
-    def test_the_oldest_leave_first(self, index: Index) -> None:
+    def test_pruning_deletes_the_oldest_videos_first(self, index: Index) -> None:
         now = datetime(2026, 11, 1, tzinfo=UTC)
         for days in (1, 9, 40):
             moment = round((now - timedelta(days=days)).timestamp() * 1000)

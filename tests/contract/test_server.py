@@ -46,10 +46,10 @@ class TestMilvusServer(StoreContract):
         return server
 
 
-def test_a_server_keeps_an_index_as_its_uri_says(server: str, film: Film, caplog: pytest.LogCaptureFixture) -> None:
+def test_uri_options_set_index_type_and_consistency(server: str, film: Film, caplog: pytest.LogCaptureFixture) -> None:
     paths = [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, i=i: textured(i, 16, 16)) for i in range(6)]
-    asked = f"{server}?index=IVF_SQ8&partitions=8&consistency=Strong&effort=64"
-    with open_index(asked, suite=color_suite(), name="tuned") as index:
+    uri = f"{server}?index=IVF_SQ8&partitions=8&consistency=Strong&effort=64"
+    with open_index(uri, suite=color_suite(), name="tuned") as index:
         store = index._store
         try:
             for number, path in enumerate(paths):
@@ -79,6 +79,6 @@ def test_a_server_keeps_an_index_as_its_uri_says(server: str, film: Film, caplog
                 store.drop(collection)
 
 
-def test_a_database_that_is_not_there_is_named(server: str) -> None:
+def test_a_missing_database_is_an_error_that_names_it(server: str) -> None:
     with pytest.raises(StoreError, match="nowhere"):
         open_index(f"{server}?db=nowhere", suite=color_suite())

@@ -163,20 +163,22 @@ def acknowledged(world: World) -> dict[int, bool]:
 
 def faults(world: World, index: Index) -> list[str]:
     """Return what is wrong with an index that was killed, before anything was resumed."""
-    found: list[str] = []
+    problems: list[str] = []
     checked = verify(index)
     # Rows and rows' catalogue entries of an interrupted act may be there, as long as nobody finds them.
-    found.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
+    problems.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
     committed = {video.video_id: video for video in index.videos() if video.state == "committed"}
     for space in index.suite.spaces:
-        shown = {hit.video_id for hit in index.search_segments(space, np.ones(3), limit=10_000, filter=Filter())}
-        found.extend(f"half a video is visible: {video_id}" for video_id in shown - set(committed))
-        found.extend(f"a committed video is not found in {space}: {video_id}" for video_id in set(committed) - shown)
-    held = [video.uri for video in committed.values()]
+        visible = {hit.video_id for hit in index.search_segments(space, np.ones(3), limit=10_000, filter=Filter())}
+        problems.extend(f"half a video is visible: {video_id}" for video_id in visible - set(committed))
+        problems.extend(
+            f"a committed video is not found in {space}: {video_id}" for video_id in set(committed) - visible
+        )
+    uris = [video.uri for video in committed.values()]
     for slot, holds in acknowledged(world).items():
-        if held.count(str(world.slot(slot))) != int(holds):
-            found.append(f"slot {slot}: {held.count(str(world.slot(slot)))} videos, acknowledged {int(holds)}")
-    return found
+        if uris.count(str(world.slot(slot))) != int(holds):
+            problems.append(f"slot {slot}: {uris.count(str(world.slot(slot)))} videos, acknowledged {int(holds)}")
+    return problems
 
 
 def resumed_faults(world: World, index: Index) -> list[str]:
@@ -190,8 +192,8 @@ def resumed_faults(world: World, index: Index) -> list[str]:
         reindex(world, index, str(last["suite"]))
     problems: tuple[Problem, ...] = verify(index).problems
     films = {str(world.slot(slot)) for slot in range(_SLOTS) if world.slot(slot).exists()}
-    held = sorted(video.uri for video in index.videos())
-    wrong = [] if held == sorted(films) else [f"the index holds {held}, the folder {sorted(films)}"]
+    uris = sorted(video.uri for video in index.videos())
+    wrong = [] if uris == sorted(films) else [f"the index holds {uris}, the folder {sorted(films)}"]
     return wrong + [f"after resuming: {problem}" for problem in problems]
 
 

@@ -73,7 +73,9 @@ def rewrite(world: life.World, index: Index) -> bool:
         *(pytest.param(act, often, marks=pytest.mark.slow) for act in (reindex, rewrite) for often in (False, True)),
     ],
 )  # fmt: skip
-def test_a_fault_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool) -> None:
+def test_a_fault_at_any_write_leaves_a_valid_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool
+) -> None:
     world = prepared(tmp_path / "world")
     start = shutil.move(world.folder, tmp_path / "start")
     for at in itertools.count(1):
@@ -84,13 +86,13 @@ def test_a_fault_at_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
                 for step in WRITES:
                     inject(fault, patch, step)
                 try:
-                    done = act(world, index)
+                    is_done = act(world, index)
                 except StoreError:
-                    done = False
+                    is_done = False
         with life.opened(world) as index:
             assert life.faults(world, index) == [], f"write {at}"
             if fault.writes < at:
-                assert done
+                assert is_done
                 break
             assert act(world, index), f"the next try after a fault at write {at}"
             assert index.verify().ok, f"write {at}"

@@ -19,7 +19,7 @@ KILLS = int(os.environ.get("VAR_PLUGIN_KILLS", "8"))
 SEED = int(os.environ.get("VAR_PLUGIN_KILLS_SEED", "7"))
 
 
-def test_an_index_survives_being_killed_anywhere(tmp_path: Path) -> None:
+def test_an_index_is_valid_after_a_kill_at_any_point(tmp_path: Path) -> None:
     world = life.World(tmp_path / "world")
     world.make()
     chance = random.Random(SEED)

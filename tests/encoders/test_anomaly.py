@@ -20,12 +20,12 @@ from var_plugin.media.frames import Frame
 from var_plugin.media.motion import motion_image
 
 
-def test_what_is_usual_is_as_the_detector_says_and_what_is_only_unusual_counts_by_half() -> None:
+def test_novelty_alone_counts_by_half() -> None:
     event, novelty = np.array([0.9, 0.01, 0.0], np.float32), np.array([0.0, 0.8, 1.0], np.float32)
     assert AnomalyScores(event, novelty).score.tolist() == pytest.approx([0.9, 0.4, 0.5])
 
 
-def test_what_is_found_where_it_is_unusual_counts_for_more() -> None:
+def test_events_count_more_where_novelty_is_high() -> None:
     event, novelty = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
     usual, strange, certain = AnomalyScores(event, novelty).score.tolist()
     assert usual == pytest.approx(0.4)
@@ -33,12 +33,12 @@ def test_what_is_found_where_it_is_unusual_counts_for_more() -> None:
     assert certain == 1
 
 
-def test_without_a_trained_part_the_label_free_one_counts_in_full() -> None:
+def test_without_a_detector_novelty_counts_in_full() -> None:
     novelty = np.array([0.2, 0.8], np.float32)
     assert AnomalyScores(None, novelty).score is novelty
 
 
-def test_the_lite_suite_keeps_both_parts_apart_and_says_what_they_know(film: Film) -> None:
+def test_the_lite_suite_returns_events_novelty_and_their_scope(film: Film) -> None:
     path = film(seconds=3, fps=25, paint=lambda time: textured(int(time * 25) // 5, 96, 128))
     suite = vp.load_suite("lite")
     clips = suite.anomaly(path)
@@ -53,7 +53,7 @@ def test_the_lite_suite_keeps_both_parts_apart_and_says_what_they_know(film: Fil
     assert "fires" in suite.anomaly_scope
 
 
-def test_a_still_scene_is_no_event(film: Film) -> None:
+def test_a_static_scene_has_no_event(film: Film) -> None:
     still = vp.load_suite("lite").anomaly(film(seconds=3, fps=25, paint=lambda time: textured(2, 96, 128)))
     assert max(clip.score for clip in still) < 0.5
 
@@ -76,7 +76,7 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
             assert not led
 
 
-def test_a_cut_is_no_motion() -> None:
+def test_a_cut_is_not_motion() -> None:
     """Between two halves of a calm film a cut changes the score of no clip, though half of all pixels change there."""
     video = scene(LITE).video_encoder
     assert video is not None
@@ -85,7 +85,7 @@ def test_a_cut_is_no_motion() -> None:
     assert scores.tolist() == pytest.approx(video.anomaly(np.stack([calm] * 11)).tolist(), abs=FLOAT32)
 
 
-def test_where_there_are_only_cuts_they_are_scored_as_they_are() -> None:
+def test_clips_of_cuts_alone_are_scored_unchanged() -> None:
     video = scene(LITE).video_encoder
     assert video is not None
     assert len(video.anomaly(np.stack([_clip(video, cut=True)] * 3))) == 3
@@ -96,9 +96,9 @@ def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:
     folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.extractor.motion_size or 0
     before, after = (np.asarray(Image.open(folder / name).convert("RGB")) for name in ("cheetah.jpg", "tower.jpg"))
     greys = [np.asarray(Image.fromarray(image).convert("L").resize((side, side))) for image in (before, after)]
-    shown = [greys[0], greys[0], greys[int(cut)], greys[int(cut)]]
+    clip = [greys[0], greys[0], greys[int(cut)], greys[int(cut)]]
     image = np.asarray(Image.fromarray(before).resize(video.extractor.size))
-    return np.asarray(video.extractor.encode([Frame(0.0, image, motion_image(shown))])[0])
+    return np.asarray(video.extractor.encode([Frame(0.0, image, motion_image(clip))])[0])
 
 
 def footage(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def footage(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(n) / 2, l2_normalize(np.eye(16)[np.zeros(n, int)] + 0.05 * rng.normal(size=(n, 16)))
 
 
-def test_what_happens_once_stands_out() -> None:
+def test_a_single_event_has_high_novelty() -> None:
     times, vectors = footage(600)
     vectors[200:220] = l2_normalize(np.eye(16)[np.full(20, 5)] + 0.05 * np.random.default_rng(1).normal(size=(20, 16)))
     scores = novelty_scores(times, vectors)
@@ -115,29 +115,29 @@ def test_what_happens_once_stands_out() -> None:
     assert np.delete(scores, slice(200, 220)).max() < 0.4
 
 
-def test_features_may_have_any_length() -> None:
+def test_features_of_any_norm_are_accepted() -> None:
     times, vectors = footage(300)
     lengths = np.random.default_rng(2).uniform(0.1, 9, (300, 1)).astype(np.float32)
     assert novelty_scores(times, vectors * lengths) == pytest.approx(novelty_scores(times, vectors), abs=1e-4)
 
 
-def test_what_happens_again_and_again_does_not() -> None:
+def test_repeated_events_have_low_novelty() -> None:
     times, vectors = footage(600)
     for first in range(0, 600, 100):
         vectors[first : first + 20] = np.eye(16)[5]
     assert novelty_scores(times, vectors).max() < 0.5
 
 
-def test_a_still_scene_is_usual_throughout() -> None:
+def test_a_static_scene_has_no_novelty() -> None:
     assert novelty_scores(*footage(300)).max() < 0.4
 
 
 @pytest.mark.parametrize("n", [0, 1, 10, 60])
-def test_a_video_too_short_to_compare_scores_nothing(n: int) -> None:
+def test_a_video_too_short_to_compare_scores_zero(n: int) -> None:
     assert novelty_scores(*footage(n)).tolist() == [0.0] * n
 
 
-def test_hours_are_compared_with_a_sample() -> None:
+def test_long_videos_are_compared_with_a_sample() -> None:
     times, vectors = footage(12_000)
     vectors[7_000:7_020] = np.eye(16)[5]
     scores = novelty_scores(times, vectors)

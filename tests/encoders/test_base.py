@@ -10,7 +10,7 @@ from var_plugin.errors import InvalidVectorError
 SPACE = Space("scene", 4, "IP", frozenset({"text"}), "f")
 
 
-def test_good_vectors_pass() -> None:
+def test_valid_vectors_are_accepted() -> None:
     check_vectors(l2_normalize(np.random.default_rng(0).normal(size=(5, 4))), SPACE)
     check_vectors(np.zeros((0, 4), np.float32), SPACE)
 
@@ -26,23 +26,23 @@ def test_good_vectors_pass() -> None:
         (np.array([[1.01, 0, 0, 0]]), "norm"),
     ],
 )
-def test_vectors_that_must_not_be_stored(vectors: np.ndarray, problem: str) -> None:
+def test_invalid_vectors_are_refused(vectors: np.ndarray, problem: str) -> None:
     with pytest.raises(InvalidVectorError, match=problem):
         check_vectors(vectors.astype(np.float32), SPACE)
 
 
-def test_a_space_without_a_norm_takes_any_length() -> None:
+def test_a_space_without_a_norm_accepts_any_norm() -> None:
     check_vectors(np.full((1, 4), 3, np.float32), Space("alan", 4, "IP", frozenset({"text"}), "f", norm=None))
 
 
-def test_unit_leaves_zeros_to_be_found() -> None:
+def test_normalising_keeps_zero_vectors_zero() -> None:
     assert l2_normalize(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [
         [pytest.approx(0.6), pytest.approx(0.8)],
         [0.0, 0.0],
     ]
 
 
-def test_what_is_of_length_one_is_not_copied() -> None:
+def test_unit_vectors_are_not_copied() -> None:
     vectors = l2_normalize(np.random.default_rng(0).normal(size=(7, 5)))
     assert ensure_normalized(vectors) is vectors
     longer = vectors * np.float32(1.01)

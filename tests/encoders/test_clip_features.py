@@ -64,7 +64,7 @@ class OnStacks:
         return mean_pool(clips, [slice(None)])[0]
 
 
-def test_clips_are_the_frames_looked_at(film: Film) -> None:
+def test_clips_are_the_sampled_frames(film: Film) -> None:
     reached: list[float] = []
     path = film(seconds=20, fps=10, paint=scene("red", "green", "blue"))
     clips = embed_clips(path, ImageVideoEncoder(MeanColor()), fps=2, progress=reached.append)
@@ -79,26 +79,26 @@ def test_clips_are_the_frames_looked_at(film: Film) -> None:
     ("frames", "clips"),
     [(1, 1), (3, 1), (4, 1), (5, 1), (6, 2), (8, 2), (9, 2), (16, 4), (17, 4), (18, 5), (40, 10), (41, 10), (42, 11)],
 )
-def test_clips_of_several_frames_follow_each_other(film: Film, frames: int, clips: int) -> None:
+def test_clips_of_several_frames_are_consecutive(film: Film, frames: int, clips: int) -> None:
     """Four frames a clip, and a fifth that shows what happens after them; half a clip or more at the end is one."""
     extractor = Stacks(frames_per_clip=5, stride=4, fps=10)
-    found = embed_clips(film(seconds=frames / 10, fps=10), extractor, fps=2)
-    assert found.times == pytest.approx(np.arange(clips) * 0.4, abs=0.01)
+    features = embed_clips(film(seconds=frames / 10, fps=10), extractor, fps=2)
+    assert features.times == pytest.approx(np.arange(clips) * 0.4, abs=0.01)
     for number, clip in enumerate(extractor.read):
-        wanted = np.minimum(np.arange(5) + 4 * number, frames - 1) / 10
-        assert clip == pytest.approx(wanted, abs=0.01)
+        expected = np.minimum(np.arange(5) + 4 * number, frames - 1) / 10
+        assert clip == pytest.approx(expected, abs=0.01)
 
 
-def test_clips_last_equally_long_in_a_film_of_few_frames(film: Film) -> None:
+def test_clips_have_equal_lengths_at_a_low_frame_rate(film: Film) -> None:
     extractor = Stacks(frames_per_clip=8, stride=8, fps=8)
-    found = embed_clips(film(seconds=6, fps=2, paint=scene("red", "green", seconds=3)), extractor, fps=1)
-    assert found.times == pytest.approx(np.arange(6.0), abs=0.01)
-    assert found.vectors.argmax(axis=1).tolist() == [0] * 3 + [1] * 3
+    features = embed_clips(film(seconds=6, fps=2, paint=scene("red", "green", seconds=3)), extractor, fps=1)
+    assert features.times == pytest.approx(np.arange(6.0), abs=0.01)
+    assert features.vectors.argmax(axis=1).tolist() == [0] * 3 + [1] * 3
     assert extractor.read[1] == pytest.approx(1 + np.arange(8) / 8, abs=0.01)
 
 
 @pytest.mark.parametrize(("frames_per_clip", "stride", "calls"), [(1, 1, 1), (4, 4, 1), (5, 4, 4)])
-def test_runs_of_several_films_are_read_at_once_unless_clips_share_frames(
+def test_batches_of_several_videos_are_encoded_together_unless_clips_overlap(
     film: Film, frames_per_clip: int, stride: int, calls: int
 ) -> None:
     alone, together = Stacks(frames_per_clip, stride, fps=10), Stacks(frames_per_clip, stride, fps=10)
@@ -106,18 +106,18 @@ def test_runs_of_several_films_are_read_at_once_unless_clips_share_frames(
     runs = [run for path in films for run in ClipBatches(path, SamplingSpec.of(alone, 10))]
     assert len(runs) == 4
     expected = [run.read(alone) for run in runs]
-    for found, wanted in zip(encode_batches(runs, together), expected, strict=True):
-        assert (found.times, found.usable) == (wanted.times, wanted.usable)
-        np.testing.assert_array_equal(found.vectors, wanted.vectors)
+    for encoded, reference in zip(encode_batches(runs, together), expected, strict=True):
+        assert (encoded.times, encoded.usable) == (reference.times, reference.usable)
+        np.testing.assert_array_equal(encoded.vectors, reference.vectors)
     assert (together.runs, together.read) == (calls, alone.read)
 
 
-def test_a_reader_without_a_rate_gets_that_of_the_settings(film: Film) -> None:
-    found = embed_clips(film(seconds=8, fps=10), Stacks(frames_per_clip=8, stride=8, fps=None), fps=2)
-    assert found.times == pytest.approx([0.0, 4.0], abs=0.01)
+def test_an_extractor_without_a_rate_uses_the_given_rate(film: Film) -> None:
+    features = embed_clips(film(seconds=8, fps=10), Stacks(frames_per_clip=8, stride=8, fps=None), fps=2)
+    assert features.times == pytest.approx([0.0, 4.0], abs=0.01)
 
 
-def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
+def test_spaces_that_share_an_extractor_decode_a_video_once(film: Film) -> None:
     path = film(seconds=4, fps=10, paint=scene("red", "green", seconds=2))
     shared, own = Stacks(4, 4, None), Stacks(4, 4, None)
     first = build()["scene"].space
@@ -137,7 +137,7 @@ def test_spaces_that_share_a_reader_read_a_video_once(film: Film) -> None:
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[1], rows[2])
 
 
-def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None:
+def test_pooling_falls_back_to_the_clip_that_covers_the_span() -> None:
     clips = ClipFeatures(
         times=np.array([0.0, 1.0, 10.0]), vectors=l2_normalize(np.eye(3)), usable=np.ones(3, bool), end=12.0
     )
@@ -149,23 +149,25 @@ def test_pooling_takes_a_span_and_falls_back_to_the_clip_that_is_shown() -> None
     ("span", "clips"),
     [((0.0, 10.0), [0]), ((10.0, 20.0), [0]), ((20.0, 30.0), [0]), ((30.0, 40.0), [1]), ((55.0, 65.0), [2])],
 )
-def test_a_span_without_a_clip_takes_the_one_that_is_shown(span: tuple[float, float], clips: list[int]) -> None:
+def test_a_span_without_a_clip_uses_the_preceding_clip(span: tuple[float, float], clips: list[int]) -> None:
     times = np.array([0.0, 30.0, 60.0])
-    seen = ClipFeatures(times=times, vectors=np.zeros((3, 3), np.float32), usable=np.ones(3, bool), end=90.0)
-    assert list(range(3))[seen.within(*span)] == clips
+    features = ClipFeatures(times=times, vectors=np.zeros((3, 3), np.float32), usable=np.ones(3, bool), end=90.0)
+    assert list(range(3))[features.within(*span)] == clips
 
 
-def test_a_span_before_the_first_clip_takes_the_first() -> None:
-    seen = ClipFeatures(times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0)
-    assert seen.within(0.0, 2.0) == slice(0, 1)
+def test_a_span_before_the_first_clip_uses_the_first() -> None:
+    features = ClipFeatures(
+        times=np.array([5.0]), vectors=np.zeros((1, 3), np.float32), usable=np.ones(1, bool), end=9.0
+    )
+    assert features.within(0.0, 2.0) == slice(0, 1)
 
 
 @pytest.mark.parametrize("sizes", [[], [3], [16] * 700, [5_000, 1, 0, 5_000]])
 def test_chunks_are_stacked_in_order(sizes: list[int]) -> None:
     rows = np.random.default_rng(0).standard_normal((sum(sizes), 3)).astype(np.float32)
     parts = np.split(rows, np.cumsum(sizes)[:-1]) if sizes else []
-    found = stack_chunks(iter(parts))
-    assert found.dtype == np.float32
-    assert len(found) == len(rows)
-    assert (found == rows).all() if sizes else found.shape == (0, 0)
-    assert found.nbytes == found.size * 4  # nothing is left of the room to grow
+    stacked = stack_chunks(iter(parts))
+    assert stacked.dtype == np.float32
+    assert len(stacked) == len(rows)
+    assert (stacked == rows).all() if sizes else stacked.shape == (0, 0)
+    assert stacked.nbytes == stacked.size * 4  # nothing is left of the room to grow

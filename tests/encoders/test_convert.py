@@ -24,7 +24,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow", "vggish-pca"])
-def test_a_converted_checkpoint_is_the_published_one(models: Path, tmp_path: Path, name: str) -> None:
+def test_a_converted_checkpoint_has_the_published_weights(models: Path, tmp_path: Path, name: str) -> None:
     assert convert_random(name, models, tmp_path) == models / name
     assert [path.name for path in (models / name).iterdir()] == [WEIGHTS]
     network = load_network(name)
@@ -34,7 +34,7 @@ def test_a_converted_checkpoint_is_the_published_one(models: Path, tmp_path: Pat
     assert all(torch.equal(state[key], expected[key].float()) for key in state)
 
 
-def test_counters_of_newer_files_are_left_out(models: Path, tmp_path: Path) -> None:
+def test_batch_counters_are_omitted(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "saved_again.pt"
     counters = {"Mixed_3b.b0.bn.num_batches_tracked": torch.tensor(3)}
     torch.save(random_weights("i3d-rgb") | counters, path)
@@ -43,7 +43,7 @@ def test_counters_of_newer_files_are_left_out(models: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["i3d-rgb", "i3d-flow"])
-def test_a_pickle_that_nobody_vouches_for_is_not_read(models: Path, tmp_path: Path, name: str) -> None:
+def test_a_pickle_without_a_trusted_sha256_is_not_read(models: Path, tmp_path: Path, name: str) -> None:
     path = save_published(name, tmp_path)
     with pytest.raises(MissingWeightsError, match=f"its sha256 is {sha256_of(path)}.*--sha256"):
         convert(name, path)
@@ -59,7 +59,7 @@ class ClipBatches:
         return Path.touch, (Path("/tmp/var-plugin-was-here"),)  # noqa: S108
 
 
-def test_code_in_a_pickle_is_not_run_even_if_it_is_vouched_for(models: Path, tmp_path: Path) -> None:
+def test_code_in_a_trusted_pickle_is_not_run(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "rgb_imagenet.pt"
     torch.save({"logits.conv3d.bias": ClipBatches()}, path)
     with pytest.raises(MissingWeightsError, match="holds more than weights"):
@@ -78,7 +78,7 @@ def test_weights_of_another_network_are_refused(models: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("change", ["missing", "more", "shape"])
-def test_converted_weights_are_checked_when_they_load(models: Path, tmp_path: Path, change: str) -> None:
+def test_converted_weights_are_checked_on_loading(models: Path, tmp_path: Path, change: str) -> None:
     path = convert_random("vggish-pca", models, tmp_path) / WEIGHTS
     tensors = load_file(path)
     if change == "missing":
@@ -92,7 +92,7 @@ def test_converted_weights_are_checked_when_they_load(models: Path, tmp_path: Pa
         load_network("vggish-pca")
 
 
-def test_the_command_converts(models: Path, tmp_path: Path) -> None:
+def test_the_command_converts_a_checkpoint(models: Path, tmp_path: Path) -> None:
     path = save_published("vggish-pca", tmp_path)
     run = CliRunner().invoke(app, ["convert", "vggish-pca", str(path), "--sha256", sha256_of(path).upper()])
     assert run.exit_code == 0 and run.stdout.strip() == str(models / "vggish-pca")
@@ -100,12 +100,12 @@ def test_the_command_converts(models: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_what_is_missing_names_the_command_that_makes_it(models: Path, name: str) -> None:
+def test_missing_weights_name_the_command_that_creates_them(models: Path, name: str) -> None:
     with pytest.raises(MissingWeightsError, match=f"run: var-plugin convert {name} {PUBLISHED[name].file}"):
         load_network(name)
 
 
-def test_wrong_arguments(models: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="choose from i3d-rgb"):
         convert("resnet", tmp_path)
     with pytest.raises(MediaNotFoundError, match="torchvggish"):

@@ -25,7 +25,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError
 
 
-def made(folder: Path, **fields: object) -> Path:
+def write_suite(folder: Path, **fields: object) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "suite.json").write_text(json.dumps({"base": "colors"} | fields))
     return folder
@@ -42,8 +42,8 @@ def opened(folder: Path) -> Suite:
     return suite_folder.open_folder(folder, lambda name: color_suite())
 
 
-def test_untrained_towers_are_the_base_to_the_last_digit(film: Film, tmp_path: Path) -> None:
-    suite, base = opened(with_towers(made(tmp_path / "mine"))), color_suite()
+def test_untrained_towers_return_the_vectors_of_the_base(film: Film, tmp_path: Path) -> None:
+    suite, base = opened(with_towers(write_suite(tmp_path / "mine"))), color_suite()
     path = film(seconds=16, fps=5, paint=scene("red", "blue"))
     image = textured(3)
     np.testing.assert_array_equal(suite.encode("image", [image]), base.encode("image", [image]))
@@ -58,28 +58,30 @@ def test_untrained_towers_are_the_base_to_the_last_digit(film: Film, tmp_path: P
     assert suite.base.fingerprint == base.fingerprint
 
 
-def test_an_anomaly_score_counts_only_where_it_was_trained(film: Film, tmp_path: Path) -> None:
+def test_the_anomaly_detector_is_used_only_if_it_was_trained(film: Film, tmp_path: Path) -> None:
     path = film(seconds=4)
-    folder = with_towers(made(tmp_path / "mine"))
+    folder = with_towers(write_suite(tmp_path / "mine"))
     assert opened(folder).anomaly(path)[0].event is None
     assert "label-free" in opened(folder).anomaly_scope
-    made(folder, anomaly={"scope": "fights in one car park", "calibration": [2.0, 0.0]})
+    write_suite(folder, anomaly={"scope": "fights in one car park", "calibration": [2.0, 0.0]})
     assert 0 < opened(folder).anomaly(path)[0].event < 1
     assert "fights in one car park" in opened(folder).anomaly_scope
 
 
 def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
-    suite = opened(made(tmp_path / "mine", prompts=["{}", "{} blue"], crops=5))
+    suite = opened(write_suite(tmp_path / "mine", prompts=["{}", "{} blue"], crops=5))
     assert suite.encoders["scene"].image.size == (9, 9)
     np.testing.assert_allclose(
         suite.encode("text", ["red"])[0, 2], l2_normalize(np.array([1 + 0.5**0.5, 0, 0.5**0.5]))[2], 1e-5
     )
-    fingerprints = {opened(made(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])}
+    fingerprints = {
+        opened(write_suite(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])
+    }
     assert len(fingerprints) == 3
 
 
 def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
-    suite = opened(made(tmp_path / "mine", score_statistics={"text": {"mean": 0.25, "std": 0.05}}))
+    suite = opened(write_suite(tmp_path / "mine", score_statistics={"text": {"mean": 0.25, "std": 0.05}}))
     assert suite.encoders["scene"].score_statistics["text"].mean == 0.25
 
 
@@ -93,27 +95,27 @@ def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
         ("no json", "Invalid JSON"),
     ],
 )
-def test_a_file_that_says_something_else_is_refused(content: str, why: str, tmp_path: Path) -> None:
+def test_an_invalid_suite_file_is_refused(content: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "suite.json").write_text(content)
     with pytest.raises(InvalidInputError, match=why):
         opened(tmp_path)
 
 
-def test_towers_of_another_base_and_random_towers_are_refused(tmp_path: Path) -> None:
-    folder = with_towers(made(tmp_path / "mine", base_fingerprint="something else"))
+def test_towers_of_another_base_or_without_weights_are_refused(tmp_path: Path) -> None:
+    folder = with_towers(write_suite(tmp_path / "mine", base_fingerprint="something else"))
     with pytest.raises(FingerprintMismatchError, match="trained on 'colors' of fingerprint something else"):
         opened(folder)
     from safetensors.torch import load_file, save_file
 
-    made(folder)
+    write_suite(folder)
     weights = load_file(folder / "alan/model.safetensors")
     del weights["text_adapter.linear.weight"]
     save_file(weights, folder / "alan/model.safetensors", {"format": "pt"})
-    with pytest.raises(MissingWeightsError, match="lacks 1 weights of its towers"):
+    with pytest.raises(MissingWeightsError, match="1 weights are missing"):
         opened(folder)
 
 
-def test_a_folder_on_clip_is_named_indexed_and_found_again(
+def test_a_folder_based_on_clip_is_indexed_and_searched(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the folder to an index and back, with a model of the kind that the hub has."""
@@ -122,7 +124,7 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     save_clap(tmp_path / "models/laion/larger_clap_general")
     base = load_suite(f"clip:{save_clip(tmp_path / 'clip')}")
     folder = tmp_path / "mine"
-    made(folder, base=base.name, base_fingerprint=base.spaces["scene"].fingerprint)
+    write_suite(folder, base=base.name, base_fingerprint=base.spaces["scene"].fingerprint)
     config = ResidualAlanConfig(hidden_size=12, motion_dim=None, use_text_adapter=True, num_attention_heads=4)
     ResidualAlanModel(config).save_pretrained(folder / "alan")
     suite = load_suite(folder)
@@ -141,14 +143,12 @@ def test_a_folder_on_clip_is_named_indexed_and_found_again(
     settings.cache_clear()
 
 
-def test_towers_stand_on_clips_of_several_frames_as_well(
-    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_towers_accept_clips_of_several_frames(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     save_clap(tmp_path / "models/laion/larger_clap_general")
     base = load_suite(f"xclip:{save_xclip(tmp_path / 'xclip')}")
-    made(tmp_path / "mine", base=base.name)
+    write_suite(tmp_path / "mine", base=base.name)
     config = ResidualAlanConfig(hidden_size=12, motion_dim=None, use_text_adapter=True, num_attention_heads=4)
     ResidualAlanModel(config).save_pretrained(tmp_path / "mine/alan")
     suite = load_suite(tmp_path / "mine")

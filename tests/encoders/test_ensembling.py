@@ -10,7 +10,7 @@ from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.ensembling import CroppedImages, PromptedText
 
 
-def test_a_text_is_the_mean_of_its_wordings() -> None:
+def test_a_text_is_the_mean_of_its_prompts() -> None:
     names = ColorNames()
     prompted = PromptedText(names, ["{}", "{} and blue", "a picture of something {} ."])
     red, green = prompted.encode(["red", "green"])
@@ -19,8 +19,8 @@ def test_a_text_is_the_mean_of_its_wordings() -> None:
     assert green @ red < 0.5
 
 
-@pytest.mark.parametrize(("crops", "seen"), [(1, {(2, 2)}), (5, {(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)})])
-def test_crops_are_the_centre_and_the_corners(crops: int, seen: set[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(("crops", "corners"), [(1, {(2, 2)}), (5, {(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)})])
+def test_crops_are_centre_and_corners(crops: int, corners: set[tuple[int, int]]) -> None:
     """Every pixel tells its place, so the first pixel of a crop tells the crop's."""
     looked_at: list[np.ndarray] = []
 
@@ -37,11 +37,11 @@ def test_crops_are_the_centre_and_the_corners(crops: int, seen: set[tuple[int, i
     picture[..., 0], picture[..., 1] = np.mgrid[:32, :32]
     assert encoder.encode([picture, picture]).shape == (2, 3)
     assert all(crop.shape == (28, 28, 3) for crop in looked_at)
-    assert {tuple(crop[0, 0, :2].tolist()) for crop in looked_at} == seen
+    assert {tuple(crop[0, 0, :2].tolist()) for crop in looked_at} == corners
     assert len(looked_at) == 2 * crops
 
 
-def test_ten_crops_see_both_sides_of_the_mirror() -> None:
+def test_ten_crops_include_mirrored_ones() -> None:
     class Left(MeanColor):
         size = (28, 28)
 

@@ -46,21 +46,21 @@ BRINGS_CODE = {
 
 @pytest.mark.parametrize("brings", BRINGS_CODE)
 @pytest.mark.parametrize("suite", ["clip", "siglip2", "xclip", "sentence-transformers"])
-def test_a_model_that_brings_code_is_refused(tmp_path: Path, suite: str, brings: str) -> None:
+def test_a_model_with_code_is_refused(tmp_path: Path, suite: str, brings: str) -> None:
     folder = write(tmp_path / "model", *BRINGS_CODE[brings])
     with pytest.raises(InvalidInputError, match="brings code of its own"):
         load_suite(f"{suite}:{folder}").encode("text", ["hello"])
     assert not (folder / "was_run").exists()
 
 
-def test_a_reranker_that_brings_code_is_refused(tmp_path: Path) -> None:
+def test_a_reranker_with_code_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", "processor_config.json", AUTO_MAP)
     with pytest.raises(InvalidInputError, match="brings code of its own"):
         VisionLanguageReranker(str(folder)).log_odds("a car", [np.zeros((8, 8, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b""])
-def test_a_configuration_that_is_no_json_is_an_error_of_the_model(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_configuration_is_a_model_error(tmp_path: Path, content: bytes) -> None:
     folder = save_clip(tmp_path / "model")
     (folder / "config.json").write_bytes(content)
     with pytest.raises(InvalidInputError, match=r"config\.json as JSON"):

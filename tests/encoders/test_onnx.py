@@ -11,7 +11,7 @@ from var_plugin.encoders.convert import PUBLISHED
 from var_plugin.encoders.onnx import exported, graph_file, runner
 
 
-def test_onnx_runtime_computes_what_the_network_computes(tmp_path: Path) -> None:
+def test_onnx_runtime_gives_the_outputs_of_the_network(tmp_path: Path) -> None:
     published = PUBLISHED["vggish"]
     assert published.exported is not None
     network = published.network().eval()
@@ -26,7 +26,7 @@ def test_onnx_runtime_computes_what_the_network_computes(tmp_path: Path) -> None
         assert (run(inputs) - expected).abs().max() < 1e-4 * expected.max()
 
 
-def test_a_graph_is_built_once_and_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_is_built_once_and_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAR_PLUGIN_CACHE", str(tmp_path))
     settings.cache_clear()
 

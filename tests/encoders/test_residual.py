@@ -10,7 +10,7 @@ from var_plugin.encoders.lite import build as lite_suite
 from var_plugin.encoders.weights import LITE
 
 
-def test_long_videos_are_scored_in_parts_as_they_are_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_videos_are_scored_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = lite_suite.scene(LITE).video_encoder
     assert frames is not None
     clips = l2_normalize(np.random.default_rng(0).normal(size=(500, 231)))

@@ -25,7 +25,7 @@ from var_plugin.types import Span
 SUITE = color_suite()
 
 
-def test_spaces_say_what_they_compare() -> None:
+def test_spaces_list_their_modalities() -> None:
     space = SUITE.spaces["scene"]
     assert (space.dim, space.metric) == (3, "IP")
     assert space.modalities == {"text", "image", "video"}
@@ -35,7 +35,7 @@ def test_the_fingerprint_follows_the_spaces() -> None:
     assert color_suite("a").fingerprint == color_suite("a").fingerprint != color_suite("b").fingerprint
 
 
-def test_images_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
+def test_images_may_be_paths_pil_images_or_arrays(tmp_path: Path) -> None:
     array = plain(255, 0, 0)
     Image.fromarray(array).save(tmp_path / "red.png")
     vectors = SUITE.encode("image", [tmp_path / "red.png", str(tmp_path / "red.png"), Image.fromarray(array), array])
@@ -43,7 +43,7 @@ def test_images_come_as_paths_images_and_arrays(tmp_path: Path) -> None:
     assert vectors == pytest.approx(np.tile(SUITE.encode("text", ["red"]), (4, 1)), abs=1e-4)
 
 
-def test_images_are_shown_as_they_were_taken(tmp_path: Path) -> None:
+def test_images_are_rotated_by_their_exif_orientation(tmp_path: Path) -> None:
     """A phone's image carries its turn in EXIF; transparency is not colour."""
     from var_plugin.media.image_input import load_image
 
@@ -52,11 +52,11 @@ def test_images_are_shown_as_they_were_taken(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to view: right becomes bottom
     Image.fromarray(half).save(tmp_path / "turned.jpg", exif=exif)
-    shown = load_image(tmp_path / "turned.jpg", (8, 8))
-    assert shown[:3].mean() < 10 < 245 < shown[5:].mean()
+    image = load_image(tmp_path / "turned.jpg", (8, 8))
+    assert image[:3].mean() < 10 < 245 < image[5:].mean()
 
 
-def test_a_span_is_the_part_of_the_video(film: Film) -> None:
+def test_a_span_is_embedded_like_a_cut_video(film: Film) -> None:
     path = film(seconds=16, fps=5, paint=scene("red", "blue"))
     whole, red, blue = SUITE.encode("video", [path, Span(path, 0, 7.9), Span(path, 8.1, 15)])
     assert red @ SUITE.encode("text", ["red"])[0] > 0.99
@@ -64,11 +64,11 @@ def test_a_span_is_the_part_of_the_video(film: Film) -> None:
     assert red @ whole == pytest.approx(blue @ whole, abs=0.02)
 
 
-def test_no_items_no_vectors() -> None:
+def test_no_items_give_no_vectors() -> None:
     assert SUITE.encode("text", []).shape == (0, 3)
 
 
-def test_questions_a_suite_cannot_answer(film: Film, tmp_path: Path) -> None:
+def test_unsupported_queries_are_refused(film: Film, tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("no image")
     cases = [
@@ -99,7 +99,7 @@ def test_an_image_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
         SUITE.encode("image", [tmp_path / "bomb.png"])
 
 
-def test_anomaly_scores_come_with_their_times(film: Film) -> None:
+def test_anomaly_scores_have_times(film: Film) -> None:
     path = film(seconds=90, fps=4, paint=lambda time: scene("red")(0) if not 40 < time < 50 else scene("blue")(0))
     scores = SUITE.anomaly(path)
     assert scores[0].start == 0.0
@@ -114,7 +114,7 @@ def test_suites_are_listed_and_loaded_by_name() -> None:
         suites.load_suite("heavy")
 
 
-def test_other_packages_add_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_packages_can_add_suites(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
     entry = EntryPoint("colors", "tests.colors:DESCRIPTION", "var_plugin.suites")

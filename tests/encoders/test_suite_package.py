@@ -29,12 +29,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def run(environment: dict[str, str], *words: str | Path) -> object:
     command = [sys.executable, "-m", "var_plugin", *map(str, words), "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
 
 
-def test_it_is_listed_and_finds_footage(installed: dict[str, str], film: Film, tmp_path: Path) -> None:
+def test_the_suite_of_the_example_package_is_listed_and_searches(
+    installed: dict[str, str], film: Film, tmp_path: Path
+) -> None:
     listed = run(installed, "suites")
     assert isinstance(listed, list)
     assert "palette" in [suite["name"] for suite in listed]
@@ -43,7 +45,7 @@ def test_it_is_listed_and_finds_footage(installed: dict[str, str], film: Film, t
     place = ["--index", tmp_path / "index.db", "--suite", "palette"]
     receipt = run(installed, "index", tmp_path / "cams", *place)
     assert isinstance(receipt, dict)
-    found = run(installed, "search", "something blue", *place)
-    assert isinstance(found, list)
-    assert found[0]["uri"].endswith("sea.mp4")
-    assert found[0]["score"] > 2
+    output = run(installed, "search", "something blue", *place)
+    assert isinstance(output, list)
+    assert output[0]["uri"].endswith("sea.mp4")
+    assert output[0]["score"] > 2

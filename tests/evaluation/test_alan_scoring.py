@@ -9,7 +9,7 @@ from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair
 
 
-def test_scores_do_not_depend_on_the_batches_and_are_laid_out_queries_by_videos() -> None:
+def test_scores_are_queries_by_videos_for_any_batch_size() -> None:
     torch.manual_seed(0)
     config = AlanConfig(
         query_modality="audio", object_dim=6, motion_dim=5, audio_dim=4, hidden_size=8, num_attention_heads=2,

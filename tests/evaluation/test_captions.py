@@ -61,7 +61,7 @@ def test_invalid_table_is_rejected(lines: list[str], complaint: str, tmp_path: P
         load_captions("own", cams, table(tmp_path, *lines), "test")
 
 
-def test_tables_that_cannot_be_decoded_are_one_error(tmp_path: Path) -> None:
+def test_an_undecodable_table_is_one_error(tmp_path: Path) -> None:
     cams, path = videos(tmp_path, "a.mp4"), tmp_path / "captions.csv"
     path.write_bytes(b"video,caption\na,caf\xe9\n")
     with pytest.raises(InvalidInputError, match=r"cannot read .* save it as UTF-8 CSV"):
@@ -83,7 +83,7 @@ def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:
             load_captions(name, cams, tmp_path, "test")  # type: ignore[arg-type]
 
 
-def test_the_sentences_of_uca_have_their_times(tmp_path: Path) -> None:
+def test_uca_sentences_have_times(tmp_path: Path) -> None:
     uca = data_folder("uca")
     import json
 

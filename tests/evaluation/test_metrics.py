@@ -14,20 +14,20 @@ def brute_force_rank(row: np.ndarray, target: int) -> float:
     return 1 + (best + worst) / 2
 
 
-def test_ranks_agree_with_sorting_by_hand_also_with_ties() -> None:
+def test_ranks_agree_with_sorting_including_ties() -> None:
     scores = np.random.default_rng(0).integers(0, 6, (40, 40)).astype(float)
     forward, backward = pair_ranks(scores)
     assert forward.tolist() == [brute_force_rank(scores[i], i) for i in range(40)]
     assert backward.tolist() == [brute_force_rank(scores[:, i], i) for i in range(40)]
 
 
-def test_a_constant_score_earns_the_middle_rank_and_no_recall() -> None:
+def test_a_constant_score_has_the_middle_rank_and_no_recall() -> None:
     result = retrieval(np.zeros((101, 101)))
     assert result.query_to_video.median_rank == 51
     assert result.recall_sum == 0
 
 
-def test_perfect_scores_reach_the_top() -> None:
+def test_perfect_scores_have_full_recall() -> None:
     result = retrieval(np.eye(12))
     assert result.recall_sum == 600
     assert result.query_to_video.median_rank == result.video_to_query.median_rank == 1
@@ -49,7 +49,7 @@ def test_the_best_of_several_relevant_candidates_counts() -> None:
     assert ranks(scores, np.array([[True, False, True, False]])).tolist() == [2]
 
 
-def test_chance_is_what_random_scores_give() -> None:
+def test_chance_is_the_result_of_random_scores() -> None:
     rng = np.random.default_rng(1)
     drawn = [retrieval(rng.random((50, 50))) for _ in range(200)]
     expected = chance(50)
@@ -66,7 +66,7 @@ def test_a_single_query_or_video_has_no_interval() -> None:
     assert retrieval(np.eye(2), resamples=50).intervals is not None
 
 
-def test_intervals_hold_the_value_and_shrink_with_more_queries() -> None:
+def test_intervals_contain_the_value_and_shrink_with_more_queries() -> None:
     rng = np.random.default_rng(2)
     widths = []
     for count in (50, 400):
@@ -78,7 +78,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_queries() -> None:
     assert widths[1] < widths[0]
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     rng = np.random.default_rng(3)
     gallery = rng.normal(size=(4000, 20))
     truth = 100 * np.mean(gallery[:, 0] + 2 >= gallery[:, 1:].max(axis=1))
@@ -92,7 +92,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert 85 <= covered <= 100
 
 
-def test_what_cannot_be_ranked_is_refused() -> None:
+def test_scores_that_cannot_be_ranked_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="NaN"):
         retrieval(np.full((3, 3), np.nan))
     with pytest.raises(InvalidInputError, match="square"):
@@ -103,7 +103,7 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         ranks(np.zeros((1, 2)), np.zeros((1, 2), dtype=bool))
 
 
-def test_frame_auc_joins_all_videos_and_needs_both_kinds() -> None:
+def test_frame_auc_is_over_all_videos_and_needs_both_classes() -> None:
     scores = [np.array([0.1, 0.9]), np.array([0.2, 0.3])]
     truth = [np.array([False, True]), np.array([False, False])]
     assert frame_auc(scores, truth) == 1.0

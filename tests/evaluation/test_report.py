@@ -17,20 +17,20 @@ from var_plugin.evaluation.report import Row, as_json, markdown, results_table
         ("xdviolence-ar", [5.0, 185.4, 289.1, 303.3, 322.9, 201.1, 300.2, 364.4]),
     ],
 )
-def test_published_rows_add_up_to_the_printed_sums(name: str, sums: list[float]) -> None:
+def test_published_rows_have_the_printed_sums(name: str, sums: list[float]) -> None:
     rows = [row for row in RESULTS[name] if row.source.startswith("Table")]  # type: ignore[index]
     # 10.2 and the like are sums of unrounded recalls in the paper: up to 0.1 off.
     assert [row.result.recall_sum for row in rows] == pytest.approx(sums, abs=0.11)
 
 
-def test_the_full_model_of_the_ablations_is_the_alan_row() -> None:
+def test_the_full_model_of_the_ablations_is_alan() -> None:
     for benchmark, rows in RESULTS.items():
         alan = next(row.result for row in rows if row.method == "ALAN")
         both = (alan.query_to_video.recall, alan.video_to_query.recall)
         assert ABLATIONS[benchmark]["full"] == (both[0][0], both[0][2], both[1][0], both[1][2])
 
 
-def test_the_table_marks_what_each_row_is() -> None:
+def test_the_table_marks_the_source_of_each_row() -> None:
     ours = Row("ALAN (ours)", "measured", retrieval(np.eye(20), resamples=50), "seed 0")
     open_row = Row("ALAN with Flow", "untested", None, "var-plugin evaluate …")
     rows = results_table("ucfcrime-ar", [ours, open_row])

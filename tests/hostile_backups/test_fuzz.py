@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.hostile_backups.fuzz import fuzz, make_backup, outcome
 
 
-def test_changed_backups_end_in_our_errors_or_in_a_right_index(tmp_path: Path) -> None:
+def test_changed_backups_give_a_typed_error_or_a_valid_index(tmp_path: Path) -> None:
     """A sample of the fuzz run; any other error would come through."""
     counted = fuzz(100, tmp_path)
     assert counted.total() == 100

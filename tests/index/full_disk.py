@@ -98,9 +98,9 @@ def add_and_end(disk: Disk, spare: int) -> None:
     disk.free()
     with opened(disk) as index:
         assert acknowledged <= stored(index)
-        found = index.verify()
-        assert {problem.kind for problem in found.problems} <= {"unfinished", "orphan"}
-        index.repair(found)
+        verification = index.verify()
+        assert {problem.kind for problem in verification.problems} <= {"unfinished", "orphan"}
+        index.repair(verification)
         assert index.verify().ok, index.verify().problems
         assert acknowledged <= stored(index)
         for number in range(1, 4):

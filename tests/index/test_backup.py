@@ -29,7 +29,7 @@ def saved(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "saved"))
 
 
-def test_a_backup_is_for_its_user_only(original: Path) -> None:
+def test_a_backup_is_readable_by_its_user_only(original: Path) -> None:
     assert stat.S_IMODE(original.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in original.iterdir()} == {0o600}
     assert {file.name for file in original.iterdir()} == {"manifest.json", "videos.jsonl", "scene.jsonl"}
@@ -46,7 +46,7 @@ def test_a_backup_of_another_format_is_refused(saved: Path, tmp_path: Path, vers
 
 
 @pytest.mark.parametrize("existing", ["folder", "file", "link"])
-def test_a_backup_overwrites_nothing(tmp_path: Path, existing: str) -> None:
+def test_a_backup_does_not_overwrite_files(tmp_path: Path, existing: str) -> None:
     target = tmp_path / "target"
     {"folder": target.mkdir, "file": target.touch, "link": lambda: target.symlink_to("nowhere")}[existing]()
     (tmp_path / "target.partial").mkdir()
@@ -58,7 +58,7 @@ def test_a_backup_overwrites_nothing(tmp_path: Path, existing: str) -> None:
     assert (tmp_path / "target.partial").exists()
 
 
-def test_the_id_of_a_video_cannot_be_a_path(saved: Path, tmp_path: Path) -> None:
+def test_a_video_id_in_a_backup_cannot_be_a_path(saved: Path, tmp_path: Path) -> None:
     for file in saved.glob("*.jsonl"):
         file.write_text(file.read_text().replace(f"{1:032x}", "ab/../../outside"))
     _list_files(saved)
@@ -68,7 +68,7 @@ def test_the_id_of_a_video_cannot_be_a_path(saved: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["new place", "beside another index"])
-def test_a_killed_restore_is_no_index_and_not_in_the_way(saved: Path, tmp_path: Path, shared: bool) -> None:
+def test_a_killed_restore_can_be_repeated(saved: Path, tmp_path: Path, shared: bool) -> None:
     place = tmp_path / "a.db"
     if shared:
         with open_index(place, suite=color_suite(), name="other") as index:

@@ -41,30 +41,30 @@ def footage(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def rows(index: Index) -> tuple[Vectors, list[str]]:
-    found = [row for page in index.rows("scene") for row in page if row["kind"] == "uniform"]
-    return np.array([row["vector"] for row in found]), [row["video_id"] for row in found]
+    uniform = [row for page in index.rows("scene") for row in page if row["kind"] == "uniform"]
+    return np.array([row["vector"] for row in uniform]), [row["video_id"] for row in uniform]
 
 
-def test_texts_are_compared_with_sentences_about_other_things(footage: Index) -> None:
+def test_texts_are_calibrated_with_unrelated_sentences(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     vectors, videos = rows(footage)
     assert len(vectors) >= MIN_ROWS
-    found = footage.calibration.statistics(encoders, "text")
+    statistics = footage.calibration.statistics(encoders, "text")
     similarity = AnySentence().encode(UNRELATED) @ vectors.T
-    assert (found.mean, found.std) == pytest.approx((similarity.mean(), similarity.std()), abs=FLOAT32)
+    assert (statistics.mean, statistics.std) == pytest.approx((similarity.mean(), similarity.std()), abs=FLOAT32)
     between = (vectors @ vectors.T)[np.array(videos)[:, None] != np.array(videos)]
     image = footage.calibration.statistics(encoders, "image")
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=FLOAT32)
 
 
-def test_sounds_that_search_images_are_not_measured_on_images(footage: Index) -> None:
+def test_audio_queries_are_not_calibrated_on_images(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     assert encoders.audio is None
     assert footage.calibration.statistics(encoders, "audio") == UNCALIBRATED
     assert footage.calibration.statistics(encoders, "video") != UNCALIBRATED
 
 
-def test_scores_of_a_search_are_deviations(footage: Index) -> None:
+def test_scores_of_a_search_are_z_scores(footage: Index) -> None:
     background = footage.calibration.statistics(footage.suite.encoders["scene"], "text")
     query = footage.suite.encode("text", ["something"], space="scene")[0]
     best = max(rows(footage)[0] @ query)
@@ -73,14 +73,14 @@ def test_scores_of_a_search_are_deviations(footage: Index) -> None:
     assert moment.score == pytest.approx(footage.search("something", k=1)[0].score, rel=1e-5)
 
 
-def test_a_sample_is_a_fair_part_and_always_the_same(footage: Index) -> None:
+def test_the_sample_is_uniform_and_deterministic(footage: Index) -> None:
     everything = footage.sample("scene", 1.0)
     half = footage.sample("scene", 0.5)
     assert 0.25 * len(everything) < len(half) < 0.75 * len(everything)
     assert half == everything[: len(half)] == footage.sample("scene", 0.5)[: len(half)]
 
 
-def test_what_a_suite_ships_counts_and_little_footage_tells_nothing(index: Index, film: Film, tmp_path: Path) -> None:
+def test_statistics_of_the_suite_are_used_for_little_footage(index: Index, film: Film, tmp_path: Path) -> None:
     encoders = index.suite.encoders["scene"]
     assert index.calibration.statistics(encoders, "text") == ScoreStatistics(0.5, 0.2)
     with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:

@@ -70,8 +70,8 @@ ROWS = [
 
 def matches(metadata: dict, key: str, value: object) -> bool:
     """A text equals texts only, a number numbers, a truth truths; what is not there equals nothing."""
-    held = metadata.get(key)
-    return isinstance(held, bool) == isinstance(value, bool) and held == value
+    stored = metadata.get(key)
+    return isinstance(stored, bool) == isinstance(value, bool) and stored == value
 
 
 STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
@@ -116,22 +116,22 @@ filters = st.builds(
 )
 
 
-def satisfies(row: dict, wanted: Filter, excluded: list[str]) -> bool:
+def satisfies(row: dict, condition: Filter, excluded: list[str]) -> bool:
     """What a filter means, in plain Python."""
-    known = row["recorded_at"] != UNKNOWN_TIME
+    has_time = row["recorded_at"] != UNKNOWN_TIME
     recorded_until = row["recorded_at"] + row["end_ms"] - row["start_ms"]
     return (
-        (wanted.cameras is None or row["camera"] in wanted.cameras)
-        and (wanted.video_ids is None or row["video_id"] in wanted.video_ids)
-        and (wanted.kinds is None or row["kind"] in wanted.kinds)
+        (condition.cameras is None or row["camera"] in condition.cameras)
+        and (condition.video_ids is None or row["video_id"] in condition.video_ids)
+        and (condition.kinds is None or row["kind"] in condition.kinds)
         and row["video_id"] not in excluded
-        and (wanted.after is None or (known and recorded_until > wanted.after.timestamp() * 1000))
-        and (wanted.before is None or (known and row["recorded_at"] < wanted.before.timestamp() * 1000))
-        and (wanted.after_second is None or row["end_ms"] > round(wanted.after_second * 1000))
-        and (wanted.before_second is None or row["start_ms"] < round(wanted.before_second * 1000))
-        and (wanted.min_anomaly is None or row["anomaly"] >= wanted.min_anomaly)
-        and (wanted.max_anomaly is None or row["anomaly"] <= wanted.max_anomaly)
-        and all(matches(row["metadata"], key, value) for key, value in wanted.metadata.items())
+        and (condition.after is None or (has_time and recorded_until > condition.after.timestamp() * 1000))
+        and (condition.before is None or (has_time and row["recorded_at"] < condition.before.timestamp() * 1000))
+        and (condition.after_second is None or row["end_ms"] > round(condition.after_second * 1000))
+        and (condition.before_second is None or row["start_ms"] < round(condition.before_second * 1000))
+        and (condition.min_anomaly is None or row["anomaly"] >= condition.min_anomaly)
+        and (condition.max_anomaly is None or row["anomaly"] <= condition.max_anomaly)
+        and all(matches(row["metadata"], key, value) for key, value in condition.metadata.items())
     )
 
 
@@ -165,29 +165,29 @@ structures = st.fixed_dictionaries(
 )
 
 
-def running(wanted: Filter) -> dict[str, int]:
+def running(condition: Filter) -> dict[str, int]:
     """How far each video has run at `after`, as the catalogue says."""
-    if wanted.after is None:
+    if condition.after is None:
         return {}
-    after = round(wanted.after.timestamp() * 1000)
+    after = round(condition.after.timestamp() * 1000)
     return {video: after - start for video, start in STARTS.items() if start != UNKNOWN_TIME and start < after}
 
 
-def check(store: Store, wanted: Filter, excluded: list[str]) -> None:
-    asked = conditions(wanted, excluded_videos=excluded, running_at_start=running(wanted))
-    found = {row["id"] for row in store.rows("rows", expression(asked), ["id"])}
-    assert found == {row["id"] for row in COPY.rows(asked, ["id"])}
-    assert found == {row["id"] for row in ROWS if satisfies(row, wanted, excluded)}
+def check(store: Store, condition: Filter, excluded: list[str]) -> None:
+    compiled = conditions(condition, excluded_videos=excluded, running_at_start=running(condition))
+    ids = {row["id"] for row in store.rows("rows", expression(compiled), ["id"])}
+    assert ids == {row["id"] for row in COPY.rows(compiled, ["id"])}
+    assert ids == {row["id"] for row in ROWS if satisfies(row, condition, excluded)}
 
 
 def check_structure(store: Store, structure: dict) -> bool:
     """Either it is refused before the store sees it, or it finds what plain Python finds; tell which."""
     try:
-        wanted = Filter.model_validate(structure)
-        compile_filter(wanted)
+        condition = Filter.model_validate(structure)
+        compile_filter(condition)
     except (ValidationError, InvalidInputError):
         return False
-    check(store, wanted, [])
+    check(store, condition, [])
     return True
 
 
@@ -197,24 +197,24 @@ large = settings(max_examples=5_000, suppress_health_check=[HealthCheck.function
 
 @small
 @given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
-def test_milvus_lite_finds_what_plain_python_finds(store: Store, wanted: Filter, excluded: list[str]) -> None:
-    check(store, wanted, excluded)
+def test_milvus_lite_filters_like_plain_python(store: Store, condition: Filter, excluded: list[str]) -> None:
+    check(store, condition, excluded)
 
 
 @small
 @given(structures)
-def test_hostile_structures_find_nothing_else(store: Store, structure: dict) -> None:
+def test_hostile_structures_match_like_plain_python(store: Store, structure: dict) -> None:
     check_structure(store, structure)
 
 
 @pytest.mark.slow
-def test_five_thousand_filters_of_hostile_strings(store: Store) -> None:
+def test_hostile_strings_in_filters_match_like_plain_python(store: Store) -> None:
     counts: Counter[str] = Counter()
 
     @large
     @given(filters, st.lists(st.sampled_from(["v0", "v3"]), max_size=2))
-    def valid(wanted: Filter, excluded: list[str]) -> None:
-        check(store, wanted, excluded)
+    def valid(condition: Filter, excluded: list[str]) -> None:
+        check(store, condition, excluded)
         counts["filters"] += 1
 
     valid()
@@ -223,7 +223,7 @@ def test_five_thousand_filters_of_hostile_strings(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_five_thousand_structures_that_may_be_no_filter(store: Store) -> None:
+def test_random_structures_are_refused_or_filter_correctly(store: Store) -> None:
     counts: Counter[str] = Counter()
 
     @large
@@ -237,36 +237,36 @@ def test_five_thousand_structures_that_may_be_no_filter(store: Store) -> None:
     assert min(counts.values()) > 300
 
 
-def test_each_hostile_camera_finds_only_itself(store: Store) -> None:
+def test_each_hostile_camera_name_matches_only_itself(store: Store) -> None:
     for camera in HOSTILE:
-        found = store.rows("rows", compile_filter(Filter(cameras=(camera,))), ["camera"])
-        assert {row["camera"] for row in found} == {camera}
+        rows = store.rows("rows", compile_filter(Filter(cameras=(camera,))), ["camera"])
+        assert {row["camera"] for row in rows} == {camera}
 
 
 @pytest.mark.parametrize("bound", ["after", "before"])
-def test_an_unknown_time_is_neither_after_nor_before_any(store: Store, bound: str) -> None:
+def test_an_unknown_time_matches_no_time_condition(store: Store, bound: str) -> None:
     """Not even where the bound lies on the other side of the number that stands for it."""
     for year in (1960, 2100):
         check(store, Filter.model_validate({bound: datetime(year, 1, 1, tzinfo=UTC)}), [])
 
 
 @pytest.mark.parametrize("value", [True, False, 1, 0, 1.0, 0.0, "true", "1"])
-def test_a_truth_is_no_number_and_a_number_no_truth(store: Store, value: object) -> None:
+def test_booleans_and_numbers_are_different_values(store: Store, value: object) -> None:
     """To Python and to Milvus Lite, false is 0."""
     for key in ("floor", "lit", "place"):
         check(store, Filter.model_validate({"metadata": {key: value}}), [])
 
 
 @pytest.mark.parametrize(("after", "expected"), [(19, {"v0", "v1", "v3", "v4"}), (60, set())])
-def test_segments_that_are_running_at_a_time_are_after_it(store: Store, after: int, expected: set[str]) -> None:
+def test_segments_that_include_a_time_match_after_it(store: Store, after: int, expected: set[str]) -> None:
     """Those of v0 and v1 began seconds before."""
-    wanted = Filter(after=datetime.fromtimestamp(after, UTC))
-    check(store, wanted, [])
-    asked = conditions(wanted, running_at_start=running(wanted))
-    assert {row["video_id"] for row in COPY.rows(asked, ["video_id"])} == expected
+    condition = Filter(after=datetime.fromtimestamp(after, UTC))
+    check(store, condition, [])
+    compiled = conditions(condition, running_at_start=running(condition))
+    assert {row["video_id"] for row in COPY.rows(compiled, ["video_id"])} == expected
 
 
-def test_an_empty_filter_filters_nothing() -> None:
+def test_an_empty_filter_matches_everything() -> None:
     assert compile_filter(Filter()) == ""
 
 
@@ -292,7 +292,7 @@ def test_empty_and_endless_lists_are_refused() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=50))
-def test_a_literal_is_one_json_string(text: str) -> None:
+def test_a_string_literal_is_one_json_string(text: str) -> None:
     assert json.loads(literal(text)) == text
 
 
@@ -308,7 +308,7 @@ def test_clock_times_need_a_zone() -> None:
     assert len(conditions(check_filter)) == 3, "a filter may reach as far as it likes"
 
 
-def test_a_filter_of_unknown_fields_or_without_zone_is_no_filter() -> None:
+def test_filters_with_unknown_fields_or_without_zone_are_refused() -> None:
     with pytest.raises(ValueError, match="camera"):
         Filter(camera="north")  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="timezone"):

@@ -37,7 +37,7 @@ def test_unchanged_footage_is_found_without_reading_it(
     assert find_footage(entry(index)) == path
 
 
-def test_touched_footage_is_still_the_same(index: Index, path: Path) -> None:
+def test_footage_with_a_new_mtime_is_unchanged(index: Index, path: Path) -> None:
     os.utime(path, (1e9, 1e9))
     assert find_footage(entry(index)) == path
     assert index.add(path).videos[0].status == "unchanged"
@@ -51,8 +51,8 @@ def test_an_overwritten_file_is_refused_everywhere(index: Index, path: Path, fil
         index.source(moment.video_id)
     assert index.thumbnail(entry(index), 1.0) is None
     assert index.search("red", k=1, thumbnails=True)[0].thumbnail is None
-    shown = GET_MOMENT.run(index, MomentArguments(moment_id=moment.id))
-    assert shown.files == ()
+    moment_result = GET_MOMENT.run(index, MomentArguments(moment_id=moment.id))
+    assert moment_result.files == ()
     with pytest.raises(MediaNotFoundError, match="gone or was overwritten"):
         SIMILAR_MOMENTS.run(index, SimilarArguments(moment_id=moment.id))
     with pytest.raises(ChangedMediaError):
@@ -68,14 +68,14 @@ def test_an_overwritten_file_of_the_same_size_and_mtime_is_refused(index: Index,
         find_footage(entry(index))
 
 
-def test_a_thumbnail_made_before_stays(index: Index, path: Path, film: Film) -> None:
+def test_an_existing_thumbnail_is_kept(index: Index, path: Path, film: Film) -> None:
     before = index.thumbnail(entry(index), 1.0)
     film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
     assert before is not None
     assert index.thumbnail(entry(index), 1.0) == before, "it shows what was indexed"
 
 
-def test_an_earlier_place_is_used_where_the_last_one_holds_something_else(index: Index, path: Path, film: Film) -> None:
+def test_an_earlier_path_is_used_if_the_latest_has_other_content(index: Index, path: Path, film: Film) -> None:
     copy = Path(shutil.copy(path, path.with_name("copy.mp4")))
     index.add(copy)
     assert find_footage(entry(index)) == copy
@@ -89,20 +89,18 @@ def test_an_earlier_place_is_used_where_the_last_one_holds_something_else(index:
         find_footage(entry(index))
 
 
-def test_rows_of_earlier_versions_are_compared_by_content_where_the_file_is_younger(
-    index: Index, path: Path, film: Film
-) -> None:
+def test_rows_without_file_times_are_compared_by_content(index: Index, path: Path, film: Film) -> None:
     row = entry(index)
-    (seen,) = row.sightings
+    (sighting,) = row.sightings
     unknown = {"size": None, "modified_ms": None, "changed_ms": None}
-    old = row.model_copy(update={"sightings": (seen.model_copy(update=unknown),)})
+    old = row.model_copy(update={"sightings": (sighting.model_copy(update=unknown),)})
     assert find_footage(old) == path
     film("north.mp4", seconds=8, fps=4, paint=lambda time: textured(1))
     with pytest.raises(ChangedMediaError):
         find_footage(old)
 
 
-def test_a_reindex_reads_the_content_in_any_case(index: Index, path: Path) -> None:
+def test_a_reindex_always_compares_the_content(index: Index, path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

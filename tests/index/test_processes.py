@@ -84,7 +84,7 @@ def films(film: Film, count: int) -> list[Path]:
     return [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, seed=i: textured(seed, 16, 16)) for i in range(count)]
 
 
-def test_processes_share_an_index_and_ownership_passes_on(tmp_path: Path, film: Film) -> None:
+def test_processes_share_an_index_and_its_server(tmp_path: Path, film: Film) -> None:
     database = tmp_path / "a.db"
     paths = films(film, 5)
     with worker(database) as owner, open_index(database, suite=color_suite()) as index:
@@ -102,7 +102,7 @@ def test_processes_share_an_index_and_ownership_passes_on(tmp_path: Path, film: 
 
 
 @pytest.mark.parametrize("moment", ["idle", "busy"])
-def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> None:
+def test_a_killed_owner_is_replaced(tmp_path: Path, film: Film, moment: str) -> None:
     database = tmp_path / "a.db"
     first, second = films(film, 2)
     with worker(database) as owner, open_index(database, suite=color_suite()) as index:
@@ -112,7 +112,7 @@ def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> 
             owner.tell(second)
         owner.process.send_signal(signal.SIGKILL)
         owner.process.wait()
-        assert first in {Path(found.uri) for found in index.search("red")}
+        assert first in {Path(result.uri) for result in index.search("red")}
         assert index.add(second).ok
         assert {Path(video.uri) for video in index.videos() if video.state == "committed"} == {first, second}
         assert index.size() == {"scene": 4}
@@ -120,7 +120,7 @@ def test_a_killed_owner_is_followed(tmp_path: Path, film: Film, moment: str) -> 
     assert sockets is None, "an owner that ends in order leaves no address"
 
 
-def test_an_owner_that_ends_while_another_process_connects_is_followed(
+def test_an_owner_that_ends_during_a_connection_is_replaced(
     tmp_path: Path, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = tmp_path / "a.db"
@@ -140,7 +140,7 @@ def test_an_owner_that_ends_while_another_process_connects_is_followed(
             assert [video.uri for video in index.videos()] == [str(path)]
 
 
-def test_two_processes_that_add_the_same_store_it_once(tmp_path: Path, film: Film) -> None:
+def test_two_processes_that_add_one_video_store_it_once(tmp_path: Path, film: Film) -> None:
     database = tmp_path / "a.db"
     paths = films(film, 4)
     with worker(database) as one, worker(database) as other:
@@ -156,7 +156,7 @@ def test_two_processes_that_add_the_same_store_it_once(tmp_path: Path, film: Fil
         assert index.size() == {"scene": 8}
 
 
-def test_two_in_one_process_share_as_well(tmp_path: Path, film: Film) -> None:
+def test_two_indexes_in_one_process_share_a_server(tmp_path: Path, film: Film) -> None:
     (path,) = films(film, 1)
     with open_index(tmp_path / "a.db", suite=color_suite()) as first:
         first.add(path)
@@ -166,7 +166,7 @@ def test_two_in_one_process_share_as_well(tmp_path: Path, film: Film) -> None:
     second.close()
 
 
-def test_rows_whose_log_a_kill_left_behind_are_not_doubled(tmp_path: Path, film: Film) -> None:
+def test_rows_of_a_leftover_log_are_not_duplicated(tmp_path: Path, film: Film) -> None:
     """Milvus Lite flushes rows, then removes its log; killed in between, it would replay the log beside the rows."""
     database = tmp_path / "a.db"
     flush = Store.flush
@@ -211,7 +211,7 @@ def stored(tmp_path: Path, film: Film) -> Path:
     "files",
     ["collections/*/partitions/*/indexes/*.idx", "collections/*/manifest.json", "snapshots/*.snapshot", "lease.json"],
 )
-def test_what_is_derived_is_made_again(stored: Path, files: str, damage: str) -> None:
+def test_derived_files_are_rebuilt(stored: Path, files: str, damage: str) -> None:
     if files == "lease.json":
         (stored / files).write_text(json.dumps({"pid": 1, "address": "unix:/nowhere/var-plugin-x/milvus"}))
     damaged = list(stored.glob(files))
@@ -227,7 +227,7 @@ def test_what_is_derived_is_made_again(stored: Path, files: str, damage: str) ->
         assert (len(index.videos()), index.verify().ok) == (1, True)
 
 
-def test_a_manifest_is_made_again_with_all_that_was_flushed_since_its_predecessor(stored: Path) -> None:
+def test_a_rebuilt_manifest_contains_all_flushed_rows(stored: Path) -> None:
     for manifest in stored.glob("collections/*/manifest.json"):
         (manifest.parent / "manifest.json.prev").unlink()
         manifest.write_bytes(b"{")
@@ -237,7 +237,7 @@ def test_a_manifest_is_made_again_with_all_that_was_flushed_since_its_predecesso
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_the_end_of_a_log_may_be_damaged(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_end_of_a_log_is_accepted(tmp_path: Path, damage: str) -> None:
     """Only rows that were flushed are acknowledged."""
     database = tmp_path / "a.db"
     script = """
@@ -261,7 +261,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "gone", "middle"])
-def test_rows_that_are_damaged_are_named_and_made_again_from_the_footage(
+def test_damaged_rows_are_reported_and_embedded_again(
     stored: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = sorted(stored.glob("collections/footage__scene/partitions/*/data/*.parquet"))[0]
@@ -285,7 +285,7 @@ def test_rows_that_are_damaged_are_named_and_made_again_from_the_footage(
 
 
 @pytest.mark.parametrize("name", ["footage__videos/partitions/*/data/*.parquet", "*/schema.json"])
-def test_what_cannot_be_made_again_is_named(stored: Path, name: str) -> None:
+def test_files_that_cannot_be_rebuilt_are_named(stored: Path, name: str) -> None:
     file = sorted(stored.glob(f"collections/{name}"))[0]
     file.write_bytes(b"")
     shutil.rmtree(stored / "snapshots")
@@ -294,7 +294,7 @@ def test_what_cannot_be_made_again_is_named(stored: Path, name: str) -> None:
     assert "restore the index from a backup" in str(caught.value)
 
 
-def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owner_without_a_final_write_counts_as_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note = tmp_path / "a.db/lease.json"
     release = lite_server._Database._release_lock
     there: list[tuple[bool, bool]] = []
@@ -310,7 +310,7 @@ def test_an_owner_counts_as_killed_until_its_last_write(tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
-def test_an_owner_does_not_hang_up_on_one_who_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_owner_does_not_disconnect_waiting_clients(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """pymilvus pings its server all the while; gRPC's servers hang up on that after two and a half minutes."""
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         time.sleep(200)
@@ -318,7 +318,7 @@ def test_an_owner_does_not_hang_up_on_one_who_waits(tmp_path: Path, capfd: pytes
     assert "too_many_pings" not in capfd.readouterr().err
 
 
-def test_others_cannot_get_in(tmp_path: Path) -> None:
+def test_other_users_cannot_connect(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()):
         socket = Path(json.loads((tmp_path / "a.db/lease.json").read_text())["address"].removeprefix("unix:"))
         assert socket.is_socket()
@@ -327,7 +327,7 @@ def test_others_cannot_get_in(tmp_path: Path) -> None:
     assert not socket.parent.exists()
 
 
-def test_who_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_holds_the_index_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program may hold the database without serving it."""
     from milvus_lite.db import MilvusLite
 
@@ -339,7 +339,7 @@ def test_who_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     open_index(tmp_path / "a.db", suite=color_suite()).close()
 
 
-def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+def test_a_damaged_database_is_an_error_that_names_it(tmp_path: Path) -> None:
     open_index(tmp_path / "a.db", suite=color_suite()).close()
     (tmp_path / "a.db/collections").rename(tmp_path / "lost")
     (tmp_path / "a.db/collections").write_text("no folder")

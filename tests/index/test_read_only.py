@@ -53,7 +53,7 @@ def answers(folder: Path) -> list[int | str]:
 
 
 @pytest.mark.parametrize("snapshot", ["current", "gone", "older"])
-def test_a_read_only_index_is_searched_and_not_written(tmp_path: Path, snapshot: str) -> None:
+def test_a_read_only_index_can_be_searched_but_not_written(tmp_path: Path, snapshot: str) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
         add_video(index, 2)
@@ -69,7 +69,7 @@ def test_a_read_only_index_is_searched_and_not_written(tmp_path: Path, snapshot:
     assert "backup" not in str(refusal)
 
 
-def test_a_read_only_index_with_unflushed_rows_says_why_it_cannot_be_searched(tmp_path: Path) -> None:
+def test_unflushed_rows_in_a_read_only_index_are_an_error(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
     (tmp_path / "a.db/collections/footage__scene/wal/wal_data_000099.arrow").write_bytes(b"")

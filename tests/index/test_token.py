@@ -23,8 +23,8 @@ class Doorkeeper(grpc.GenericRpcHandler):
         self.shown: list[str] = []
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        sent = dict(call.invocation_metadata)
-        self.shown.append(base64.b64decode(sent.get("authorization", "")).decode())
+        metadata = dict(call.invocation_metadata)
+        self.shown.append(base64.b64decode(metadata.get("authorization", "")).decode())
         return grpc.unary_unary_rpc_method_handler(
             lambda request, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong token")
         )
@@ -48,28 +48,28 @@ def settings_read_anew() -> Iterator[None]:
     settings.cache_clear()
 
 
-@pytest.mark.parametrize(("given", "sent"), [(None, "root:open sesame"), ("another", "another")])
+@pytest.mark.parametrize(("argument", "token"), [(None, "root:open sesame"), ("another", "another")])
 def test_the_token_comes_from_the_environment_unless_given(
-    door: tuple[str, Doorkeeper], monkeypatch: pytest.MonkeyPatch, given: str | None, sent: str
+    door: tuple[str, Doorkeeper], monkeypatch: pytest.MonkeyPatch, argument: str | None, token: str
 ) -> None:
     address, keeper = door
     monkeypatch.setenv("VAR_PLUGIN_TOKEN", "root:open sesame")
     with pytest.raises(IndexUnavailableError, match="no Milvus server answers") as refused:
-        open_index(address, suite=color_suite(), token=given)
-    assert set(keeper.shown) == {sent}
-    assert sent not in str(refused.value)
+        open_index(address, suite=color_suite(), token=argument)
+    assert set(keeper.shown) == {token}
+    assert token not in str(refused.value)
 
 
-def test_settings_keep_secrets_to_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_print_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TOKEN", "API_KEYS", "APP_USERS"):
         monkeypatch.setenv(f"VAR_PLUGIN_{name}", f"hush {name}")
-    told = Settings()
-    assert "hush" not in repr(told) + told.model_dump_json()
-    assert told.token.get_secret_value() == "hush TOKEN"
+    configured = Settings()
+    assert "hush" not in repr(configured) + configured.model_dump_json()
+    assert configured.token.get_secret_value() == "hush TOKEN"
 
 
 @pytest.mark.parametrize("uri", ["https://root:hush@milvus.example:19530", "http://hush@localhost"])
-def test_an_address_holds_no_password(uri: str) -> None:
+def test_passwords_in_addresses_are_refused(uri: str) -> None:
     with pytest.raises(IndexUnavailableError, match="VAR_PLUGIN_TOKEN") as refused:
         milvus_uri(uri)
     assert "hush" not in str(refused.value)

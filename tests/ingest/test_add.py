@@ -57,7 +57,7 @@ def test_a_video_becomes_segments_and_a_receipt(index: Index, film: Film) -> Non
     assert segments[0].key > 0
 
 
-def test_static_neighbours_are_merged(index: Index, film: Film) -> None:
+def test_static_neighbouring_segments_are_merged(index: Index, film: Film) -> None:
     index.add(film(seconds=100, fps=2, paint=scene("red", seconds=80)), camera="a")
     index.add(film("b.mp4", seconds=100, fps=2, paint=scene("red", "blue", seconds=40)), camera="b")
     one, two = ([(s.start, s.end) for s in index.segments(video.video_id)] for video in index.videos())
@@ -83,7 +83,7 @@ def test_the_same_content_is_stored_once(index: Index, film: Film, tmp_path: Pat
     assert moment.thumbnail is not None
 
 
-def test_changed_content_replaces(index: Index, film: Film) -> None:
+def test_changed_content_replaces_the_video(index: Index, film: Film) -> None:
     index.add(film("north.mp4", seconds=8, paint=scene("red")))
     index.add(film("north.mp4", seconds=8, paint=scene("blue")))
     (video,) = index.videos()
@@ -102,7 +102,7 @@ def test_content_that_another_path_still_holds_is_kept(index: Index, film: Film)
     assert index.add(first).videos[0].stored == {"scene": 0}, "nothing to embed"
 
 
-def test_paths_are_remembered_once(index: Index, film: Film) -> None:
+def test_each_path_is_stored_once(index: Index, film: Film) -> None:
     first = film("north.mp4", seconds=4)
     copy = Path(shutil.copy(first, first.with_name("south.mp4")))
     for _ in range(3):
@@ -110,12 +110,12 @@ def test_paths_are_remembered_once(index: Index, film: Film) -> None:
     (video,) = index.videos()
     entry = index.entry(video.video_id)
     assert entry is not None
-    assert [Path(seen.path).name for seen in entry.sightings] == ["north.mp4", "south.mp4"]
+    assert [Path(sighting.path).name for sighting in entry.sightings] == ["north.mp4", "south.mp4"]
 
 
-def test_a_deletion_that_was_interrupted_is_ended(index: Index, film: Film) -> None:
-    gone = index.add(film("gone.mp4", paint=lambda time: textured(2))).videos[0].video_id
-    entry = index.entry(str(gone))
+def test_an_interrupted_deletion_is_completed(index: Index, film: Film) -> None:
+    video_id = index.add(film("gone.mp4", paint=lambda time: textured(2))).videos[0].video_id
+    entry = index.entry(str(video_id))
     assert entry is not None
     index.update(entry.model_copy(update={"state": "deleting"}))
     index.add(film("other.mp4"))
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_with_a_receipt(tmp_path: Path, film: Film, moment: str, nam
         assert [video.uri for video in index.videos()] == stored, "nothing but what the receipt says"
 
 
-def test_an_interrupted_video_is_done_again(index: Index, film: Film) -> None:
+def test_an_interrupted_video_is_embedded_again(index: Index, film: Film) -> None:
     path = film(seconds=8)
     video_id = index.add(path).videos[0].video_id
     assert video_id is not None
@@ -196,7 +196,7 @@ def test_cameras_are_named_after_folders_or_files(index: Index, film: Film) -> N
     assert index.videos()[-1].camera == "gate"
 
 
-def test_bad_files_take_nothing_else_with_them(index: Index, film: Film, tmp_path: Path) -> None:
+def test_bad_files_do_not_affect_other_files(index: Index, film: Film, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/empty.mp4").touch()
     (tmp_path / "in/text.mp4").write_text("no film " * 1000)
@@ -245,7 +245,7 @@ def test_clock_times_filter_by_when_a_segment_was_recorded(index: Index, film: F
     assert [moment.start for moment in early] == [0.0]
 
 
-def test_no_file_ends_a_run(index: Index, film: Film, tmp_path: Path) -> None:
+def test_a_bad_file_does_not_end_a_run(index: Index, film: Film, tmp_path: Path) -> None:
     good = film("in/aaa.mp4", seconds=2, paint=lambda time: textured(1))
     folder = good.parent
     awkward = {
@@ -258,8 +258,8 @@ def test_no_file_ends_a_run(index: Index, film: Film, tmp_path: Path) -> None:
     }
     for seed, name in enumerate(awkward):
         header = {"creation_time": "0001-01-01T00:00:00+23:59"} if name == "year 1.mp4" else {}
-        made = film(f"{seed}.mp4", seconds=2, paint=lambda time, seed=seed: textured(seed + 10), metadata=header)
-        made.rename(folder / name)
+        path = film(f"{seed}.mp4", seconds=2, paint=lambda time, seed=seed: textured(seed + 10), metadata=header)
+        path.rename(folder / name)
     (folder / "nested.mp4.json").write_text("[" * 30_000 + "]" * 30_000)
     os.mkfifo(folder / "pipe.mp4")
     (folder / "gone.mp4").symlink_to(folder / "gone")
@@ -287,7 +287,7 @@ def test_no_file_ends_a_run(index: Index, film: Film, tmp_path: Path) -> None:
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 @pytest.mark.parametrize("step", ["embed", "store"])
-def test_any_error_costs_its_file_alone(
+def test_an_error_fails_only_its_own_file(
     index: Index, film: Film, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception,
     step: str,
 ) -> None:  # fmt: skip
@@ -321,7 +321,7 @@ def test_any_error_costs_its_file_alone(
 
 
 @pytest.mark.parametrize("change", ["grown", "overwritten", "gone"])
-def test_a_file_that_changes_meanwhile_is_not_stored(index: Index, film: Film, change: str) -> None:
+def test_a_file_that_changes_during_indexing_is_not_stored(index: Index, film: Film, change: str) -> None:
     path = film("changing.mp4", seconds=4)
     other = film("other.mp4", seconds=4, paint=lambda time: textured(3)).read_bytes()
 
@@ -337,7 +337,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored(index: Index, film: Film, c
     assert index.videos() == []
 
 
-def test_a_file_that_is_touched_meanwhile_is_stored(index: Index, film: Film) -> None:
+def test_a_file_with_a_new_mtime_during_indexing_is_stored(index: Index, film: Film) -> None:
     path = film(seconds=2)
     assert index.add(path, progress=lambda file, _: os.utime(file, (1e9, 1e9))).ok
 
@@ -345,7 +345,9 @@ def test_a_file_that_is_touched_meanwhile_is_stored(index: Index, film: Film) ->
 def test_one_clock_time_for_several_files_is_refused(index: Index, film: Film) -> None:
     films = [film(f"cams/{n}.mp4", seconds=1, paint=lambda time, n=n: textured(n)) for n in range(2)]
     for paths in (films[0].parent, films):
-        with pytest.raises(InvalidInputError, match=r"one clock time is given for several files \(2\): 0.mp4, 1.mp4"):
+        with pytest.raises(
+            InvalidInputError, match=r"one recording time is given for several files \(2\): 0.mp4, 1.mp4"
+        ):
             index.add(paths, recorded_at=NOON)
     assert index.videos() == []
     films[1].unlink()
@@ -365,7 +367,7 @@ def test_a_file_named_several_times_is_one_file(index: Index, film: Film, tmp_pa
         index.add([path.parent, other], recorded_at=NOON)
 
 
-def test_what_a_path_held_before_is_told_where_it_leaves_the_index(index: Index, film: Film) -> None:
+def test_the_receipt_names_the_replaced_video(index: Index, film: Film) -> None:
     first = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("red"))).videos[0]
     second = index.add(film("card/REC0001.mp4", seconds=2, paint=scene("blue"))).videos[0]
     assert (second.status, second.replaced) == ("stored", (first.video_id,))
@@ -380,7 +382,7 @@ def test_what_a_path_held_before_is_told_where_it_leaves_the_index(index: Index,
     assert f"stays in the index as {path}" in str(third.reason)
 
 
-def test_a_file_is_one_video_however_its_path_is_written(
+def test_a_file_is_one_video_for_all_spellings_of_its_path(
     index: Index, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = film("a/f.mp4", seconds=1, paint=scene("red"))
@@ -395,7 +397,7 @@ def test_a_file_is_one_video_however_its_path_is_written(
     assert len(index.add(["a", "./a", "b/../a"]).videos) == 1
 
 
-def test_folders_passed_over_are_counted_in_the_receipt(index: Index, film: Film) -> None:
+def test_skipped_folders_are_counted_in_the_receipt(index: Index, film: Film) -> None:
     film("nas/front/a.mp4", seconds=1)
     film("nas/#recycle/b.mp4", seconds=1)
     receipt = index.add(film.folder / "nas")
@@ -404,7 +406,7 @@ def test_folders_passed_over_are_counted_in_the_receipt(index: Index, film: Film
     assert receipt.ok
 
 
-def test_frames_far_apart_are_shown_until_the_next(index: Index, film: Film) -> None:
+def test_distant_frames_last_until_the_next(index: Index, film: Film) -> None:
     """A screen recording with a frame in 30 s: the thumbnail of each segment is the frame shown at that time."""
     times = [0.0, 30.0, 60.0, 90.0]
     colors = ["red", "green", "blue", "red"]

@@ -45,7 +45,7 @@ NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
         "cam_20240115130000_20240115130500", "cam_20240115_130000-20240115_130500",
     ],
 )  # fmt: skip
-def test_forms_of_recorders_are_read(name: str) -> None:
+def test_file_names_of_recorders_are_read(name: str) -> None:
     recorded = recorded_at(Path(f"{name}.mp4"), clock=CameraClock(zone=BERLIN))
     assert recorded.at is not None, recorded.origin.notes
     assert abs(recorded.at - NOON) < timedelta(seconds=1)
@@ -75,7 +75,7 @@ def test_forms_of_recorders_are_read(name: str) -> None:
         ("cam_1705320000", "may be a Unix time (2024-01-15 12:00:00+00:00)"),
     ],
 )
-def test_what_is_not_understood_gives_a_note_and_no_time(name: str, note: str) -> None:
+def test_an_unreadable_name_gives_a_note_and_no_time(name: str, note: str) -> None:
     recorded = recorded_at(Path(f"{name}.mp4"), clock=CameraClock(zone=BERLIN))
     assert recorded.at is None
     assert note in recorded.origin.notes[0]
@@ -100,7 +100,7 @@ def test_other_numbers_are_no_times(name: str) -> None:
     assert time_in_name(Path(f"{name}.mp4")).time is None
 
 
-def test_a_name_without_ending_is_read_whole() -> None:
+def test_a_name_without_suffix_is_read() -> None:
     assert time_in_name(Path("2024-01-15 13.00.00")).time == datetime(2024, 1, 15, 13)
 
 
@@ -118,7 +118,7 @@ _OFFSETS = st.sampled_from([h * 60 + m for h in (*range(-12, -1), *range(1, 14))
     after=st.sampled_from(["", "_motion", " 2", "_0001"]),
 )
 @example(datetime(2024, 1, 15), UTC, "%Y%m%d", "%I.%M.%S %p", "", "")
-def test_every_time_that_is_written_with_its_zone_is_read(
+def test_every_time_with_a_zone_is_read(
     time: datetime, zone: timezone, date: str, form: str, before: str, after: str
 ) -> None:
     offset = f"{time.replace(tzinfo=zone):%z}"[:5]

@@ -169,7 +169,7 @@ def test_a_suite_that_workers_cannot_load_is_rejected(film: Film, tmp_path: Path
     path = film(seconds=2)
     with (
         open_index(tmp_path / "a.db", suite=color_suite("another")) as index,
-        pytest.raises(FingerprintMismatchError, match="'colors' is another suite in a worker"),
+        pytest.raises(FingerprintMismatchError, match="suite 'colors' differs between this machine"),
     ):
         index.add(path, engine=RayEngine())
     with open_index(tmp_path / "b.db", suite=tone_suite()) as index, pytest.raises(UnknownSuiteError):

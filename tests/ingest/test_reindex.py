@@ -38,11 +38,11 @@ def other(tmp_path: Path, index: Index) -> Iterator[Index]:
         yield opened
 
 
-def held(index: Index) -> set[str]:
+def video_ids(index: Index) -> set[str]:
     return {Path(video.uri).name for video in index.videos() if video.state == "committed"}
 
 
-def test_what_happens_meanwhile_is_brought_over(index: Index, other: Index, films: list[Path]) -> None:
+def test_changes_during_a_reindex_are_copied(index: Index, other: Index, films: list[Path]) -> None:
     def meanwhile(file: Path, reached: float) -> None:
         assert other.search("red")
         if file == films[1]:  # 0.mp4 is in the new generation by then, 2.mp4 is not
@@ -52,11 +52,11 @@ def test_what_happens_meanwhile_is_brought_over(index: Index, other: Index, film
                     other.delete(video.video_id)
 
     assert index.reindex(NEW, progress=meanwhile).ok
-    assert held(index) == {"1.mp4", "3.mp4"}
+    assert video_ids(index) == {"1.mp4", "3.mp4"}
     assert index.verify().ok
 
 
-def test_what_happens_in_the_last_moment_is_brought_over(
+def test_changes_before_the_switch_are_copied(
     index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switch = VideoIndex.switch_to
@@ -68,19 +68,19 @@ def test_what_happens_in_the_last_moment_is_brought_over(
 
     monkeypatch.setattr(VideoIndex, "switch_to", just_before)
     assert index.reindex(NEW).ok
-    assert held(index) == {"1.mp4", "2.mp4", "3.mp4"}
+    assert video_ids(index) == {"1.mp4", "2.mp4", "3.mp4"}
     assert index.verify().ok
 
 
-def test_all_rows_of_a_video_go_to_one_generation(
+def test_all_rows_of_a_video_are_in_one_generation(
     index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that searches goes over to the new generation while another one writes to the old one."""
     written = VideoGeneration._write_segments
     switched = []
 
-    def searched_meanwhile(generation: VideoGeneration, *told: Any) -> dict[str, int]:
-        counted = written(generation, *told)
+    def searched_meanwhile(generation: VideoGeneration, *arguments: Any) -> dict[str, int]:
+        counted = written(generation, *arguments)
         if generation is other and not switched:
             assert index.reindex(OLD).ok
             switched.append(other.search("red"))
@@ -89,11 +89,11 @@ def test_all_rows_of_a_video_go_to_one_generation(
     monkeypatch.setattr(VideoGeneration, "_write_segments", searched_meanwhile)
     assert other.add(films[4]).ok
     assert switched
-    assert held(index) == {"0.mp4", "1.mp4", "2.mp4", "4.mp4"}
+    assert video_ids(index) == {"0.mp4", "1.mp4", "2.mp4", "4.mp4"}
     assert index.verify().ok
 
 
-def test_a_change_reaches_the_generation_that_counts(
+def test_a_change_is_written_to_the_active_generation(
     index: Index, other: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made in the old one, and a thread that searches goes over to the new one before it is done."""
@@ -111,13 +111,13 @@ def test_a_change_reaches_the_generation_that_counts(
 
     monkeypatch.setattr(Videos, "put", searched_meanwhile)
     other.update(entry.model_copy(update={"metadata": {"seen": "twice"}}))
-    found = index.entry(entry.video_id)
-    assert found is not None
-    assert found.metadata == {"seen": "twice"}
+    entry_after = index.entry(entry.video_id)
+    assert entry_after is not None
+    assert entry_after.metadata == {"seen": "twice"}
     assert index.verify().ok
 
 
-def test_what_comes_too_late_is_not_acknowledged(index: Index, other: Index, films: list[Path]) -> None:
+def test_a_change_after_the_switch_is_not_acknowledged(index: Index, other: Index, films: list[Path]) -> None:
     def reindexed_meanwhile(file: Path, reached: float) -> None:
         if index.suite is OLD:
             assert index.reindex(NEW).ok
@@ -128,11 +128,11 @@ def test_what_comes_too_late_is_not_acknowledged(index: Index, other: Index, fil
         other.delete(index.videos()[0].video_id)
     with pytest.raises(FingerprintMismatchError):
         other.add(films[4])
-    assert held(index) == {"0.mp4", "1.mp4", "2.mp4"}
+    assert video_ids(index) == {"0.mp4", "1.mp4", "2.mp4"}
     assert index.verify().ok
 
 
-def test_an_interrupted_hand_over_is_ended_by_the_next_add(
+def test_the_next_add_completes_an_interrupted_switch(
     index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     switch = VideoIndex.switch_to
@@ -146,16 +146,16 @@ def test_an_interrupted_hand_over_is_ended_by_the_next_add(
     assert index.reindex(NEW).interrupted
     assert index.generations().previous is not None
     assert index.add(films[4]).ok
-    assert held(index) == {f"{i}.mp4" for i in range(5)}
+    assert video_ids(index) == {f"{i}.mp4" for i in range(5)}
     assert index.generations().previous is None
 
 
-def test_another_suite_gives_up_what_was_begun(index: Index, films: list[Path]) -> None:
+def test_another_suite_discards_an_unfinished_generation(index: Index, films: list[Path]) -> None:
     films[0].rename(films[0].with_suffix(".away"))
     assert not index.reindex(NEW).ok
-    begun = index.generations().building
-    assert begun is not None
+    unfinished = index.generations().building
+    assert unfinished is not None
     assert index.reindex(OLD).ok, "rewriting needs no footage"
     assert index.generations().building is None
-    assert index.generation.number > begun.number
-    assert (len(held(index)), index.size(), index.verify().ok) == (3, {"scene": 6}, True)
+    assert index.generation.number > unfinished.number
+    assert (len(video_ids(index)), index.size(), index.verify().ok) == (3, {"scene": 6}, True)

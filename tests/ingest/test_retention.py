@@ -40,16 +40,16 @@ def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:
         quota = size_in_bytes(index) * 2 // 3
         pruned = index.prune(max_bytes=quota)
         assert pruned.bytes_before > quota >= pruned.bytes_after
-        left = [video.uri for video in index.videos()]
-        assert left == [str(path) for path in paths[len(paths) - len(left) :]], "the oldest went"
-        assert [video.uri for video in pruned.deleted] == [str(path) for path in paths[: len(paths) - len(left)]]
-        assert len(left) >= 3
+        remaining = [video.uri for video in index.videos()]
+        assert remaining == [str(path) for path in paths[len(paths) - len(remaining) :]], "the oldest went"
+        assert [video.uri for video in pruned.deleted] == [str(path) for path in paths[: len(paths) - len(remaining)]]
+        assert len(remaining) >= 3
         assert index.verify().ok
         assert index.prune(max_bytes=quota).deleted == (), "nothing to do"
         assert index.search(image=textured(0), k=3)
 
 
-def test_a_clock_that_is_ahead_keeps_nothing_for_years(index: Index, film: Film) -> None:
+def test_a_clock_in_the_future_does_not_prevent_pruning(index: Index, film: Film) -> None:
     """The time of the addition counts where the recording would be later; a limit may be as large as one likes."""
     ahead = datetime.now(UTC) + timedelta(days=3_650)
     index.add(film(), recorded_at=ahead)
@@ -59,13 +59,13 @@ def test_a_clock_that_is_ahead_keeps_nothing_for_years(index: Index, film: Film)
     assert len(prune(index, keep_days=30, now=datetime.now(UTC) + timedelta(days=31)).deleted) == 1
 
 
-def test_within_the_quota_nothing_is_touched(index: Index, film: Film) -> None:
+def test_nothing_is_deleted_within_the_quota(index: Index, film: Film) -> None:
     index.add(film())
     assert index.prune(max_bytes=10**9, keep_days=1).deleted == ()
     assert index.generation.number == 1
 
 
-def test_a_recording_that_was_replaced_is_not_deleted_with_its_video(index: Index, film: Film, tmp_path: Path) -> None:
+def test_a_replaced_recording_is_not_deleted_with_its_video(index: Index, film: Film, tmp_path: Path) -> None:
     first, second = (
         film(f"rec/door_2025110{day}T120000Z.mkv", paint=lambda time, day=day: textured(day)) for day in (1, 2)
     )
@@ -83,7 +83,9 @@ def test_a_recording_that_was_replaced_is_not_deleted_with_its_video(index: Inde
     assert reason.startswith(f"{first} has changed since it was indexed")
 
 
-def test_recordings_count_and_go_with_their_videos(index: Index, film: Film, tmp_path: Path) -> None:
+def test_recordings_count_to_the_quota_and_are_deleted_with_their_videos(
+    index: Index, film: Film, tmp_path: Path
+) -> None:
     """The recorder's own files; a file of somebody else in the same folder is neither counted nor deleted."""
     now = datetime(2025, 12, 1, tzinfo=UTC)
     paths = [film(f"rec/door_2025110{day}T120000Z.mkv", paint=lambda time, day=day: textured(day)) for day in (1, 2, 3)]

@@ -82,9 +82,9 @@ def test_frame_is_shown_from_its_time_until_the_next(
     assert np.diff([frame.time for frame in frames]) == pytest.approx(1 / 25, abs=0.0011)
     for number in (0, 1, 13, 39, 41, 62, 88, 89):
         for time in (frames[number].time, frames[number].time + 0.025):
-            shown = frame_at(path, time)
-            assert shown.time == pytest.approx(frames[number].time, abs=1e-3)
-            assert np.array_equal(shown.image, frames[number].image), (number, time)
+            frame = frame_at(path, time)
+            assert frame.time == pytest.approx(frames[number].time, abs=1e-3)
+            assert np.array_equal(frame.image, frames[number].image), (number, time)
     part = list(FrameReader(path, start=frames[50].time, end=frames[60].time))
     assert [frame.time for frame in part] == pytest.approx([frame.time for frame in frames[50:60]], abs=0.0021)
 
@@ -95,8 +95,8 @@ def test_distant_frames_are_shown_until_the_next(name: str, tmp_path: Path) -> N
     times = [0.0, 1.0, 12.0, 12.1, 40.0, 40.1]
     path = coded(tmp_path / name, "libx264", {"bf": "0"}, times=times, gop=3)
     for time, number in ((0.9, 0), (5.0, 1), (11.99, 1), (12.05, 2), (30.0, 3), (40.05, 4)):
-        shown = sandbox.frame_at(path, time)
-        assert (number_of(shown, 6), shown.time) == (number, pytest.approx(times[number], abs=0.002))
+        frame = sandbox.frame_at(path, time)
+        assert (number_of(frame, 6), frame.time) == (number, pytest.approx(times[number], abs=0.002))
     reader = FrameReader(path, start=5.0, end=8.0)
     assert [(frame.time, number_of(frame, 6)) for frame in reader] == [(5.0, 1)]
     assert reader.end == 8.0
@@ -106,8 +106,8 @@ def test_distant_frames_are_shown_until_the_next(name: str, tmp_path: Path) -> N
 
 def test_first_frame_is_shown_before_its_time(film: Film) -> None:
     path = film("late.mkv", times=[2 + i / 10 for i in range(20)], tone=440, seconds=4)
-    shown = frame_at(path, 0.5)
-    assert shown.time == pytest.approx(2.0, abs=0.05)
+    frame = frame_at(path, 0.5)
+    assert frame.time == pytest.approx(2.0, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
@@ -139,9 +139,9 @@ def test_times_continue_after_the_clock_of_mpeg_ts_wraps(film: Film) -> None:
     frames = list(FrameReader(path))
     assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(60)], abs=0.002)
     for number in (3, 22, 27, 45, 58):
-        shown = frame_at(path, number / 10 + 0.03)
-        assert shown.time == pytest.approx(number / 10, abs=0.002)
-        assert np.array_equal(shown.image, frames[number].image)
+        frame = frame_at(path, number / 10 + 0.03)
+        assert frame.time == pytest.approx(number / 10, abs=0.002)
+        assert np.array_equal(frame.image, frames[number].image)
 
 
 def with_pixels(path: Path, width: int, height: int, tall: int, wide: int) -> Path:
@@ -162,21 +162,21 @@ def with_pixels(path: Path, width: int, height: int, tall: int, wide: int) -> Pa
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "tall", "wide", "shown"),
+    ("width", "height", "tall", "wide", "display_size"),
     [(352, 144, 11, 5, (144, 160)), (144, 108, 3, 4, (108, 192)), (96, 64, 1, 1, (64, 96)), (96, 64, 1, 200, (64, 96))],
     ids=["analogue field", "HDV", "square", "invalid"],
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
 def test_frames_have_the_display_aspect_ratio(
-    name: str, width: int, height: int, tall: int, wide: int, shown: tuple[int, int], tmp_path: Path
+    name: str, width: int, height: int, tall: int, wide: int, display_size: tuple[int, int], tmp_path: Path
 ) -> None:
     path = with_pixels(tmp_path / name, width, height, tall, wide)
     image = next(iter(FrameReader(path))).image
-    assert image.shape[:2] == shown
+    assert image.shape[:2] == display_size
     if tall != wide and wide < 200:
         white = image[..., 0] > 128
         assert white[2].sum() == pytest.approx(white[:, 2].sum(), abs=3), "the square is displayed as a square"
-    assert sandbox.image_at(path, 1.0, width=80).shape == (round(80 * shown[0] / shown[1]), 80, 3)
+    assert sandbox.image_at(path, 1.0, width=80).shape == (round(80 * display_size[0] / display_size[1]), 80, 3)
     sandbox._kill_idle()
 
 

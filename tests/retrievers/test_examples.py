@@ -40,14 +40,14 @@ def run(desk: Path) -> Callable[..., str]:
     def python(*words: str | Path) -> str:
         paths = os.pathsep.join([str(ROOT), str(desk / "site")])
         environment = {**os.environ, "PYTHONPATH": paths, "VAR_PLUGIN_SUITE": "colors"}
-        done = subprocess.run([sys.executable, *words], cwd=desk, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        process = subprocess.run([sys.executable, *words], cwd=desk, env=environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
     return python
 
 
-def test_the_page_runs_from_top_to_bottom(run: Callable[..., str]) -> None:
+def test_the_code_of_the_page_runs(run: Callable[..., str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     assert len(blocks) >= 5
     lines = run("-c", "\n".join(blocks).replace("SuiteEmbeddings()", 'SuiteEmbeddings("colors")')).splitlines()
@@ -56,7 +56,7 @@ def test_the_page_runs_from_top_to_bottom(run: Callable[..., str]) -> None:
     assert "a red van at the gate" in lines[-1]
 
 
-def test_the_agent_searches_looks_and_reports(run: Callable[..., str]) -> None:
+def test_the_agent_calls_tools_and_answers(run: Callable[..., str]) -> None:
     lines = run(ROOT / "examples/langchain_agent.py", "footage.db", "something red").splitlines()
     assert lines[0] == "search_moments({'query': 'something red'})"
     assert lines[2].startswith("get_moment(")
@@ -65,13 +65,13 @@ def test_the_agent_searches_looks_and_reports(run: Callable[..., str]) -> None:
     assert "from 8.0 s to 16.0 s" in lines[4]
 
 
-def test_the_mcp_client_lists_tools_and_asks(run: Callable[..., str]) -> None:
+def test_the_mcp_client_lists_and_calls_tools(run: Callable[..., str]) -> None:
     out = run(ROOT / "examples/mcp_client.py", "footage.db", "something red")
     assert "summarise_timeline: Count anomalies" in out
     assert "from 8.0 s to 16.0 s" in out
 
 
-def test_the_note_is_found(run: Callable[..., str]) -> None:
+def test_the_example_finds_the_note(run: Callable[..., str]) -> None:
     script = ROOT / "examples/langchain_notes.py"
     out = run(script, "colors", "something red", "./more.db", "a blue car", "a red van")
     assert out == "note-1: a red van: 1.000\n"

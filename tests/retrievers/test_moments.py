@@ -31,23 +31,23 @@ def spans(peaks: list[Peak]) -> list[tuple[float, float]]:
     return [(peak.start, peak.end) for peak in peaks]
 
 
-def test_a_moment_grows_over_neighbours_that_score_nearly_as_high() -> None:
+def test_a_moment_includes_neighbours_with_similar_scores() -> None:
     segments = [scored(0, 1), scored(8, 4.1), scored(16, 5), scored(24, 4.5), scored(32, 3.9)]
     peaks = listed(segments, share=0.8, longest=60)
     assert spans(peaks)[0] == (8, 32)
     assert peaks[0].best.hit.start == 16
 
 
-def test_what_touches_a_moment_is_suppressed_and_what_does_not_is_its_own() -> None:
+def test_adjacent_segments_are_suppressed_and_others_are_moments() -> None:
     segments = [scored(0, 2), scored(8, 5), scored(16, 2.5), scored(24, 2.4)]
     assert spans(listed(segments, share=0.8, longest=60)) == [(8, 16), (24, 32)]
 
 
-def test_growth_does_not_jump_over_a_gap() -> None:
+def test_a_moment_does_not_extend_over_a_gap() -> None:
     assert spans(listed([scored(0, 5), scored(16, 5)], share=0.8, longest=60)) == [(0, 8), (16, 24)]
 
 
-def test_length_is_capped() -> None:
+def test_the_length_of_a_moment_is_limited() -> None:
     peaks = listed([scored(8 * i, 5 - i / 100) for i in range(20)], share=0.5, longest=40)
     assert max(end - start for start, end in spans(peaks)) == 40
 
@@ -56,23 +56,23 @@ def test_a_single_long_segment_is_kept_whole() -> None:
     assert spans(listed([scored(0, 5, end=200)], share=0.8, longest=60)) == [(0, 200)]
 
 
-def test_below_the_background_nothing_grows() -> None:
+def test_segments_below_the_background_are_not_joined() -> None:
     assert spans(listed([scored(0, -1), scored(8, -1.1)], share=0.8, longest=60)) == [(0, 8)]
 
 
-def test_the_anomaly_of_a_moment_is_its_highest() -> None:
+def test_the_anomaly_score_of_a_moment_is_its_maximum() -> None:
     (peak,) = listed([scored(0, 5, anomaly=0.2), scored(8, 4.5, anomaly=0.9)], share=0.8, longest=60)
     assert peak.anomaly == 0.9
 
 
-def test_no_video_hides_the_others() -> None:
+def test_one_video_does_not_hide_the_others() -> None:
     loud = [scored(20 * i, 10 - i / 100, video="loud") for i in range(50)]
     peaks = listed([*loud, scored(0, 3, video="a"), scored(0, 2, video="b")], share=0.8, longest=60)
     chosen = select_peaks(peaks, 5, per_video=3)
     assert [peak.best.hit.video_id for peak in chosen] == ["loud", "loud", "loud", "a", "b"]
 
 
-def test_a_lone_video_may_fill_the_answer() -> None:
+def test_a_single_video_can_fill_the_answer() -> None:
     peaks = listed([scored(20 * i, 10 - i) for i in range(6)], share=0.8, longest=60)
     assert len(select_peaks(peaks, 5, per_video=3)) == 5
 
@@ -83,7 +83,7 @@ segments = st.lists(
 
 
 @given(segments, st.floats(0.1, 1.0), st.floats(8, 100))
-def test_moments_of_a_video_never_touch_and_hold_their_peak(
+def test_moments_of_a_video_do_not_touch_and_contain_their_peak(
     drawn: list[tuple[int, float, str]], share: float, longest: float
 ) -> None:
     peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=share, longest=longest)
@@ -99,17 +99,17 @@ def test_moments_of_a_video_never_touch_and_hold_their_peak(
 
 
 @given(segments, st.integers(1, 10), st.integers(1, 3))
-def test_choice_is_as_long_as_it_can_be(drawn: list[tuple[int, float, str]], k: int, per_video: int) -> None:
+def test_as_many_moments_as_possible_are_chosen(drawn: list[tuple[int, float, str]], k: int, per_video: int) -> None:
     peaks = listed([scored(8.0 * i, score, video=v) for i, score, v in drawn], share=0.8, longest=60)
     chosen = select_peaks(peaks, k, per_video=per_video)
     assert len(chosen) == min(k, len(peaks))
     assert [peak.best.score for peak in chosen] == sorted((peak.best.score for peak in chosen), reverse=True)
     videos = {peak.best.hit.video_id for peak in peaks}
-    shown = {peak.best.hit.video_id for peak in chosen}
-    assert len(shown) >= min(len(videos), -(-k // per_video))
+    chosen_videos = {peak.best.hit.video_id for peak in chosen}
+    assert len(chosen_videos) >= min(len(videos), -(-k // per_video))
 
 
-def test_scores_of_several_spaces_count_by_the_best() -> None:
+def test_the_best_space_gives_the_score() -> None:
     hit = scored(0, 0).hit
     assert Scored(hit, {"scene": 1.0, "sound": 2.5}).score == pytest.approx(2.5)
 
@@ -120,27 +120,27 @@ def test_a_weight_scales_the_score_of_its_space() -> None:
     assert both.matched == {"scene": 1.0, "sound": 2.5}
 
 
-def test_of_each_video_the_best() -> None:
+def test_one_moment_per_video_is_its_best() -> None:
     peaks = listed([scored(0, 5), scored(40, 9), scored(0, 7, video="w")], share=0.8, longest=60)
     assert [(peak.best.hit.video_id, peak.start) for peak in best_of_each_video(peaks)] == [("v", 40), ("w", 0)]
 
 
 @given(st.text(min_size=1).filter(str.isprintable), st.integers(0, 10**9), st.integers(1, 10**6))
-def test_ids_stand_for_spans(video: str, start: int, length: int) -> None:
+def test_moment_ids_encode_spans(video: str, start: int, length: int) -> None:
     name = moment_id(video, start / 1000, (start + length) / 1000)
     assert parse_moment_id(name) == (video, start / 1000, (start + length) / 1000)
 
 
 @pytest.mark.parametrize("text", ["", "v", "v-1", "v-2-1", "v-1-1", "-1-2", "v-1.5-2", "v-1-2 ", f"v-0-{'9' * 13}"])
-def test_other_texts_are_no_ids(text: str) -> None:
+def test_invalid_moment_ids_are_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="not the id of a moment"):
         parse_moment_id(text)
 
 
-def test_a_moment_tells_the_best_score_of_each_space_within_it() -> None:
+def test_a_moment_has_the_best_score_of_each_space() -> None:
     """Segments of two spaces over the same event have bounds of their own."""
-    seen, heard, far = (Scored(scored(start, 0).hit, matched) for start, matched in
+    scene, sound, far = (Scored(scored(start, 0).hit, matched) for start, matched in
                         ((0, {"scene": 4.0}), (4, {"sound": 3.0}), (80, {"sound": 9.0})))  # fmt: skip
-    last, first = listed([seen, heard, far], share=0.5, longest=60)[::-1]
+    last, first = listed([scene, sound, far], share=0.5, longest=60)[::-1]
     assert first.matched == {"sound": 9.0}
     assert last.matched == {"scene": 4.0, "sound": 3.0}

@@ -75,21 +75,21 @@ def by_hand(folder: Path, text: str, images: list[np.ndarray]) -> float:
     return float(last[WORDS.index("yes")] - last[WORDS.index("no")])
 
 
-def test_the_odds_are_those_of_the_next_word(folder: Path) -> None:
+def test_the_score_is_the_odds_of_the_next_token(folder: Path) -> None:
     reranker = VisionLanguageReranker(str(folder))
     for seeds in ([1], [1, 2, 3, 4]):
         images = [textured(seed) for seed in seeds]
         assert reranker.log_odds("a red car", images) == pytest.approx(by_hand(folder, "a red car", images), abs=1e-4)
 
 
-def test_a_search_comes_back_in_the_model_s_order(folder: Path, index: Index, film: Film) -> None:
+def test_results_are_in_the_order_of_the_model(folder: Path, index: Index, film: Film) -> None:
     for number, colors in enumerate((("red", "blue"), ("blue", "green"), ("green", "red"), ("yellow", "blue"))):
         index.add(film(f"{number}.mp4", seconds=16, fps=4, paint=scene(*colors)))
     reranker = VisionLanguageReranker(str(folder))
     plain = index.search("red", k=4, group_by="video")
-    found = index.search("red", k=4, group_by="video", rerank=reranker)
-    assert {moment.video_id for moment in found} == {moment.video_id for moment in plain}
-    odds = [reranker._moment_log_odds("red", moment) for moment in found]
+    moments = index.search("red", k=4, group_by="video", rerank=reranker)
+    assert {moment.video_id for moment in moments} == {moment.video_id for moment in plain}
+    odds = [reranker._moment_log_odds("red", moment) for moment in moments]
     assert odds == sorted(odds, reverse=True)
     assert max(odds) - min(odds) > 0.01
     assert FRAMES == 4
@@ -103,19 +103,19 @@ def moment(path: Path, score: float = 1.0) -> Moment:
     )  # fmt: skip
 
 
-def test_footage_that_is_gone_or_overwritten_comes_last_and_images_are_not_asked_about(
+def test_missing_footage_is_last_and_image_queries_are_not_reranked(
     folder: Path, film: Film, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reranker = VisionLanguageReranker(str(folder))
-    there, gone = moment(film()), moment(tmp_path / "gone.mp4", 2.0)
+    there, missing = moment(film()), moment(tmp_path / "gone.mp4", 2.0)
     overwritten = moment(film("b.mp4", paint=lambda time: textured(2)), 3.0)
     film("b.mp4", paint=lambda time: textured(3))
-    assert reranker(Query(text="red"), [overwritten, gone, there]) == [there, overwritten, gone]
+    assert reranker(Query(text="red"), [overwritten, missing, there]) == [there, overwritten, missing]
     assert caplog.text.count("was not reranked") == 2
-    assert reranker(Query(image="a.png"), [gone, there]) == [gone, there]
+    assert reranker(Query(image="a.png"), [missing, there]) == [missing, there]
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path: Path, film: Film) -> None:
+def test_a_model_without_chat_template_is_refused(tmp_path: Path, film: Film) -> None:
     candidate = moment(film())
     with pytest.raises(InvalidInputError, match=r"no AutoModelForImageTextToText|cannot answer questions"):
         VisionLanguageReranker(str(save_clip(tmp_path / "clip")))(Query(text="red"), [candidate])

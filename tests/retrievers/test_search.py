@@ -25,7 +25,7 @@ def filled(index: Index, film: Film) -> Index:
     return index
 
 
-def test_a_word_finds_its_moment(filled: Index) -> None:
+def test_a_text_finds_its_moment(filled: Index) -> None:
     best = filled.search("red", k=3)[0]
     assert (best.camera, best.start, best.end) == ("north", 16.0, 24.0)
     assert best.start <= best.peak < best.end
@@ -47,14 +47,14 @@ def test_an_image_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) ->
         assert (best.camera, best.start, best.end) == ("north", 16.0, 24.0)
 
 
-def test_words_and_an_image_add_up(filled: Index) -> None:
+def test_text_and_image_scores_are_added(filled: Index) -> None:
     """Red alone and green alone prefer their own moments; yellow, their mixture, is between them."""
     both = filled.search("red", image=plain(20, 220, 20), k=2)
     assert {(moment.camera, moment.start) for moment in both} == {("north", 16.0), ("south", 8.0)}
     assert both[0].score == pytest.approx(both[1].score, abs=0.3)
 
 
-def test_filters_hold(filled: Index) -> None:
+def test_filters_are_applied(filled: Index) -> None:
     assert {m.camera for m in filled.search("red", filter=Filter(cameras=("south",)))} == {"south"}
     assert filled.search("red", filter=Filter(cameras=('south" or camera != "',))) == []
     assert all(m.anomaly_score >= 0.3 for m in filled.search("red", filter=Filter(min_anomaly=0.3)))
@@ -62,7 +62,7 @@ def test_filters_hold(filled: Index) -> None:
     assert (whole.camera, whole.start, whole.end) == ("south", 0.0, pytest.approx(32.0, abs=0.3))
 
 
-def test_fewer_where_there_are_fewer(index: Index, film: Film) -> None:
+def test_a_small_index_gives_fewer_results(index: Index, film: Film) -> None:
     assert index.search("red") == []
     index.add(film(seconds=4, paint=scene("red")))
     assert len(index.search("red", k=50)) == 1
@@ -97,7 +97,7 @@ def test_the_same_query_gives_the_same_answer(filled: Index) -> None:
     assert filled.search("red green", k=10) == filled.search("red green", k=10)
 
 
-def test_a_lost_file_costs_the_thumbnail_only(filled: Index) -> None:
+def test_a_missing_file_removes_the_thumbnail_only(filled: Index) -> None:
     Path(next(video.uri for video in filled.videos() if video.camera == "north")).unlink()
     best = filled.search("red", thumbnails=True)[0]
     assert best.camera == "north"
@@ -127,7 +127,7 @@ def test_a_query_of_unknown_length_is_read_up_to_the_limit(
         filled.search(video=long)
 
 
-def test_questions_that_make_no_sense(filled: Index, tmp_path: Path) -> None:
+def test_invalid_queries_are_refused(filled: Index, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="nothing to search for"):
         filled.search()
     with pytest.raises(InvalidInputError, match="nothing to search for"):
@@ -138,7 +138,7 @@ def test_questions_that_make_no_sense(filled: Index, tmp_path: Path) -> None:
         filled.search("red", audio=tmp_path / "scream.wav")
 
 
-def test_weights_are_numbers_that_keep_scores_finite(filled: Index) -> None:
+def test_invalid_weights_are_refused(filled: Index) -> None:
     (best,) = filled.search("red", k=1, weights={"scene": np.float32(1000)})
     assert best.score == pytest.approx(1000 * best.matched["scene"])
     weights: tuple[Any, ...] = (1e308, 1000.1, -1, np.nan, np.inf, 10**400, "1", None)

@@ -12,17 +12,17 @@ HOSTILE = st.text() | st.lists(
 
 
 @given(HOSTILE)
-def test_names_become_inert(name: str) -> None:
-    shown = sanitize_name(name)
-    assert len(shown) <= MAX_NAME_LENGTH
+def test_hostile_names_are_sanitized(name: str) -> None:
+    sanitized = sanitize_name(name)
+    assert len(sanitized) <= MAX_NAME_LENGTH
     assert not any(
-        mark in shown.lower() for mark in ("[", "]", "<", ">", "`", '"', "\\", "://", "www.", "\n", "\u202e")
+        mark in sanitized.lower() for mark in ("[", "]", "<", ">", "`", '"', "\\", "://", "www.", "\n", "\u202e")
     )
-    assert sanitize_name(shown) == shown, "what a model read and says again means the same camera"
+    assert sanitize_name(sanitized) == sanitized, "what a model read and says again means the same camera"
 
 
 @given(st.text("abcXYZ 0123456789_-.:()#+äßл", max_size=60))
-def test_ordinary_names_stay(name: str) -> None:
+def test_ordinary_names_are_unchanged(name: str) -> None:
     if "www." not in name.lower():
         assert sanitize_name(name) == " ".join(name.split())
 

@@ -31,16 +31,16 @@ def names(documents: list[Document]) -> list[str]:
     return [Path(document.metadata["uri"]).stem for document in documents]
 
 
-def test_a_sound_asks_as_samples_or_as_a_file(footage: Index) -> None:
+def test_audio_queries_are_samples_or_files(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     high = next(video.uri for video in footage.videos() if "high" in video.uri)
     for audio in ((sine(2_500, 1), 16_000), high):
-        (found,) = retriever.invoke("", audio=audio)
-        assert names([found]) == ["blue-high"]
-        assert found.metadata["matched"].keys() == {"sound"}
+        (document,) = retriever.invoke("", audio=audio)
+        assert names([document]) == ["blue-high"]
+        assert document.metadata["matched"].keys() == {"sound"}
 
 
-def test_words_are_looked_for_in_every_space_and_weights_decide(footage: Index) -> None:
+def test_texts_search_every_space_by_weight(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=2)
     both = retriever.invoke("red high")
     assert names(both) == ["red-low", "blue-high"], "the colour is the more unusual match"
@@ -54,21 +54,21 @@ def test_words_are_looked_for_in_every_space_and_weights_decide(footage: Index) 
     assert names(retriever.invoke("red high", weights={"sound": 0.0})) == ["red-low", "blue-high"]
 
 
-def test_the_index_itself_takes_weights_and_a_reranker(footage: Index) -> None:
+def test_index_search_accepts_weights_and_a_reranker(footage: Index) -> None:
     by_sound = footage.search("red high", k=2, weights={"scene": 0.0})
     assert [Path(moment.uri).stem for moment in by_sound] == ["blue-high", "red-low"]
     turned = footage.search("red high", k=2, weights={"scene": 0.0}, rerank=lambda _, moments: moments[::-1])
     assert turned == by_sound[::-1]
 
 
-def test_a_sound_and_an_image_ask_together(footage: Index) -> None:
+def test_audio_and_image_are_one_query(footage: Index) -> None:
     retriever = AnomalyRetriever(index=footage, k=1)
     red = next(video.uri for video in footage.videos() if "red" in video.uri)
-    (found,) = retriever.invoke("", video=red, audio=(sine(300, 1), 16_000))
-    assert names([found]) == ["red-low"]
-    assert found.metadata["matched"].keys() == {"scene", "sound"}
+    (document,) = retriever.invoke("", video=red, audio=(sine(300, 1), 16_000))
+    assert names([document]) == ["red-low"]
+    assert document.metadata["matched"].keys() == {"scene", "sound"}
 
 
-def test_weights_that_leave_a_part_of_the_question_out_are_refused(footage: Index) -> None:
-    with pytest.raises(UnsupportedModalityError, match="no space supports the audio"):
+def test_weights_that_disable_a_query_modality_are_refused(footage: Index) -> None:
+    with pytest.raises(UnsupportedModalityError, match="the audio of the query cannot be searched"):
         AnomalyRetriever(index=footage).invoke("red", audio=(sine(300, 1), 16_000), weights={"sound": 0.0})

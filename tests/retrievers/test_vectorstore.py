@@ -40,13 +40,13 @@ def notes(tmp_path: Path) -> Iterator[NoteStore]:
     yield store
 
 
-def test_notes_are_found_by_what_they_mean(notes: NoteStore) -> None:
-    found = notes.similarity_search_with_score("red", k=3)
-    assert [document.id for document, _ in found] == ["van", "bin", "sky"]
-    assert found[0][1] == pytest.approx(1.0, abs=1e-3), "cosine"
+def test_notes_are_found_by_meaning(notes: NoteStore) -> None:
+    results = notes.similarity_search_with_score("red", k=3)
+    assert [document.id for document, _ in results] == ["van", "bin", "sky"]
+    assert results[0][1] == pytest.approx(1.0, abs=1e-3), "cosine"
 
 
-def test_metadata_may_differ_and_filters(notes: NoteStore) -> None:
+def test_metadata_can_differ_and_are_filtered(notes: NoteStore) -> None:
     (night,) = notes.similarity_search("red", k=3, expr='shift == "night"')
     assert (night.id, night.metadata) == ("sky", {"guard": "O'Neill", "shift": "night"})
 
@@ -58,13 +58,13 @@ def test_a_replaced_note_keeps_nothing_of_the_old_one(notes: NoteStore) -> None:
     assert len(notes.similarity_search("red", k=10)) == 3
 
 
-def test_everything_is_there_after_reopening(notes: NoteStore, tmp_path: Path) -> None:
+def test_notes_are_stored_permanently(notes: NoteStore, tmp_path: Path) -> None:
     again = open_notes(tmp_path)
     assert again.get_by_ids(["sky", "gone", "van"]) == notes.get_by_ids(["sky", "van"])
     assert [d.metadata for d in again.similarity_search("red", k=1)] == [{"camera": "north", "floor": 0}]
 
 
-def test_ids_are_data(notes: NoteStore) -> None:
+def test_ids_are_not_interpreted_as_expressions(notes: NoteStore) -> None:
     nasty = 'x" or pk != "'
     assert notes.get_by_ids([nasty]) == []
     notes.delete([nasty])
@@ -80,27 +80,27 @@ def test_one_store_serves_several_event_loops(notes: NoteStore) -> None:
         assert asyncio.run(notes.asimilarity_search("blue", k=1))[0].id == "sky"
 
 
-def test_ids_must_be_one_for_each_text(notes: NoteStore) -> None:
+def test_each_text_needs_one_id(notes: NoteStore) -> None:
     with pytest.raises(InvalidInputError, match="1 different ids for 2 texts"):
         notes.add_texts(["red", "green"], ids=["same", "same"])
-    made = notes.add_documents([Document("red door"), Document("green door", id="door")])
-    assert made[1] == "door"
-    assert len(set(made)) == 2
+    ids = notes.add_documents([Document("red door"), Document("green door", id="door")])
+    assert ids[1] == "door"
+    assert len(set(ids)) == 2
 
 
-async def test_asynchronous_calls_give_the_same(notes: NoteStore, tmp_path: Path) -> None:
+async def test_asynchronous_calls_give_the_same_results(notes: NoteStore, tmp_path: Path) -> None:
     await notes.aadd_texts(["yellow car"], ids=["car"])
     assert [document.id for document in await notes.asimilarity_search("yellow", k=1)] == ["car"]
     await notes.adelete(["car"])
     assert await notes.aget_by_ids(["car"]) == []
-    made = await NoteStore.afrom_texts(
+    store = await NoteStore.afrom_texts(
         ["red", "green"], SuiteEmbeddings(color_suite()), connection_args={"uri": str(tmp_path / "more.db")}
     )
-    assert isinstance(made, NoteStore)
-    assert [document.page_content for document in await made.amax_marginal_relevance_search("green", k=1)] == ["green"]
+    assert isinstance(store, NoteStore)
+    assert [document.page_content for document in await store.amax_marginal_relevance_search("green", k=1)] == ["green"]
 
 
-def test_made_from_texts(tmp_path: Path) -> None:
+def test_a_store_is_created_from_texts(tmp_path: Path) -> None:
     store = NoteStore.from_texts(
         ["red", "green"], SuiteEmbeddings(color_suite()), connection_args={"uri": str(tmp_path / "more.db")}
     )
@@ -126,7 +126,7 @@ def test_metadata_cannot_overwrite_the_note_itself(notes: NoteStore, key: str) -
     assert notes.get_by_ids(["van", "other"]) == before
 
 
-def test_all_other_metadata_come_back_as_they_are(notes: NoteStore) -> None:
+def test_metadata_are_returned_unchanged(notes: NoteStore) -> None:
     metadata = {
         "id": "x", "score": 1, "distance": 0.5, "entity": "e", "page_content": "c",
         "metadata": {"text": "inside", "deep": [{"pk": None}]}, "a key": "ü", "lit": False,
@@ -144,7 +144,7 @@ def test_metadata_that_cannot_be_stored_change_nothing(notes: NoteStore, value: 
     assert notes.get_by_ids(["new", "van"]) == before
 
 
-def test_a_replaced_note_is_whole_after_reopening(notes: NoteStore, tmp_path: Path) -> None:
+def test_a_replaced_note_is_complete_after_reopening(notes: NoteStore, tmp_path: Path) -> None:
     notes.client.flush(notes.collection_name)
     notes.upsert(["van"], [Document("yellow van", metadata={"camera": "east"})])
     for store in (notes, open_notes(tmp_path)):
@@ -159,8 +159,8 @@ async def test_documents_are_replaced_asynchronously(notes: NoteStore) -> None:
     await notes.aadd_documents([Document("yellow van", id="van")])
     await notes.aupsert(["bin"], [Document("white bin")])
     assert await notes.aupsert(documents=[Document("blue wall", id="wall")]) is None
-    found = await notes.aget_by_ids(["van", "bin", "wall"])
-    assert [(note.page_content, note.metadata) for note in found] == [
+    documents = await notes.aget_by_ids(["van", "bin", "wall"])
+    assert [(note.page_content, note.metadata) for note in documents] == [
         ("yellow van", {}), ("white bin", {}), ("blue wall", {}),
     ]  # fmt: skip
 

@@ -52,7 +52,7 @@ def call(tool: BaseTool, **arguments: Any) -> ToolMessage:
     return tool.invoke({"name": tool.name, "args": arguments, "id": "1", "type": "tool_call"})
 
 
-def test_what_models_get_to_see_is_valid(tools: dict[str, BaseTool]) -> None:
+def test_tool_schemas_for_models_are_valid(tools: dict[str, BaseTool]) -> None:
     for tool in tools.values():
         function = convert_to_openai_tool(tool)["function"]
         assert function["description"]
@@ -60,20 +60,20 @@ def test_what_models_get_to_see_is_valid(tools: dict[str, BaseTool]) -> None:
         assert function["parameters"]["type"] == "object"
 
 
-def test_text_for_the_model_files_for_the_program(tools: dict[str, BaseTool]) -> None:
-    found = call(tools["search_moments"], query="green", limit=1)
-    (moment,) = found.artifact["moments"]
-    assert moment["id"] in found.content
-    (video,) = found.artifact["files"]
+def test_tools_return_text_and_file_artifacts(tools: dict[str, BaseTool]) -> None:
+    result = call(tools["search_moments"], query="green", limit=1)
+    (moment,) = result.artifact["moments"]
+    assert moment["id"] in result.content
+    (video,) = result.artifact["files"]
     assert (video["kind"], Path(video["path"]).name) == ("video", moment["file"])
-    shown = call(tools["get_moment"], moment_id=moment["id"])
-    assert [file["kind"] for file in shown.artifact["files"]] == ["thumbnail", "clip"]
-    assert all(Path(file["path"]).is_file() for file in shown.artifact["files"])
-    assert not any(file["path"] in shown.content for file in shown.artifact["files"])
-    assert json.loads(json.dumps(shown.artifact)) == shown.artifact
+    moment_result = call(tools["get_moment"], moment_id=moment["id"])
+    assert [file["kind"] for file in moment_result.artifact["files"]] == ["thumbnail", "clip"]
+    assert all(Path(file["path"]).is_file() for file in moment_result.artifact["files"])
+    assert not any(file["path"] in moment_result.content for file in moment_result.artifact["files"])
+    assert json.loads(json.dumps(moment_result.artifact)) == moment_result.artifact
 
 
-def test_the_model_is_told_what_was_wrong(tools: dict[str, BaseTool]) -> None:
+def test_errors_are_returned_to_the_model(tools: dict[str, BaseTool]) -> None:
     unknown = call(tools["search_moments"], query="green", cameras=["attic"])
     assert unknown.status == "error"
     assert 'no camera "attic" in the index; use a name from list_cameras' in unknown.content

@@ -42,8 +42,8 @@ async def list_and_call_everything(client: Client) -> None:
     """List the tools, call each, read the clip that get_moment names."""
     tools = (await client.list_tools()).tools
     assert [tool.name for tool in tools] == [tool.name for tool in TOOLS]
-    found = await client.call_tool("search_moments", {"query": "green", "limit": 1})
-    moment = found.structured_content["moments"][0]["id"]
+    result = await client.call_tool("search_moments", {"query": "green", "limit": 1})
+    moment = result.structured_content["moments"][0]["id"]
     for tool in tools:
         Draft202012Validator.check_schema(tool.input_schema)
         Draft202012Validator(tool.input_schema).validate(examples(moment)[tool.name])
@@ -51,19 +51,19 @@ async def list_and_call_everything(client: Client) -> None:
         assert not result.is_error, result.content
         Draft202012Validator(tool.output_schema).validate(result.structured_content)
         assert result.content[0].type == "text"
-    shown = await client.call_tool("get_moment", {"moment_id": moment})
-    _, image, link = shown.content
+    moment_result = await client.call_tool("get_moment", {"moment_id": moment})
+    _, image, link = moment_result.content
     assert (image.mime_type, b64decode(image.data)[:2]) == ("image/jpeg", b"\xff\xd8")
     (clip,) = (await client.read_resource(link.uri)).contents
     assert (clip.mime_type, b64decode(clip.blob)[4:8]) == ("video/mp4", b"ftyp")
 
 
-async def test_in_process(footage: Index) -> None:
+async def test_the_server_works_in_process(footage: Index) -> None:
     async with Client(mcp_server(footage)) as client:
         await list_and_call_everything(client)
 
 
-async def test_older_clients_too(footage: Index) -> None:
+async def test_older_clients_are_supported(footage: Index) -> None:
     async with Client(mcp_server(footage), mode="legacy") as client:
         await list_and_call_everything(client)
 
@@ -85,9 +85,9 @@ async def test_every_annotation_is_set(footage: Index) -> None:
         assert client.instructions
 
 
-async def test_errors_that_a_model_can_mend(footage: Index) -> None:
+async def test_input_errors_are_returned_to_the_model(footage: Index) -> None:
     async with Client(mcp_server(footage)) as client:
-        for name, arguments, told in (
+        for name, arguments, message in (
             ("search_moments", {}, "query"),
             ("search_moments", {"query": "green", "top_k": 3}, "top_k"),
             ("search_moments", {"query": "green", "cameras": ["attic"]}, 'no camera "attic"'),
@@ -95,7 +95,7 @@ async def test_errors_that_a_model_can_mend(footage: Index) -> None:
         ):
             result = await client.call_tool(name, arguments)
             assert result.is_error
-            assert told in result.content[0].text
+            assert message in result.content[0].text
         with pytest.raises(MCPError, match="no tool 'delete_everything'"):
             await client.call_tool("delete_everything", {})
         for uri in ("var-plugin://moments/made-up/clip", "file:///etc/passwd"):
@@ -113,8 +113,8 @@ async def test_other_failures_keep_their_details(index: Index, film: Film, caplo
         assert result.is_error
         assert result.content[0].text == "the tool failed; see the log of the server for the reason"
         assert "is gone" in caplog.text
-        shown = await client.call_tool("get_moment", {"moment_id": moment})
-        assert [block.type for block in shown.content] == ["text"]
+        result = await client.call_tool("get_moment", {"moment_id": moment})
+        assert [block.type for block in result.content] == ["text"]
         with pytest.raises(MCPError, match="no clip"):
             await client.read_resource(f"var-plugin://moments/{moment}/clip")
 
@@ -128,7 +128,7 @@ def command(tmp_path: Path, film: Film, installed_colors: str) -> list[str]:
     return [sys.executable, "-m", "var_plugin", "mcp", *location]
 
 
-async def test_over_stdio(command: list[str]) -> None:
+async def test_the_server_works_over_stdio(command: list[str]) -> None:
     program, *words = command
     async with Client(StdioServerParameters(command=program, args=words, env=dict(os.environ))) as client:
         await list_and_call_everything(client)
@@ -152,7 +152,7 @@ def address(command: list[str]) -> Iterator[str]:
         started.wait()
 
 
-async def test_over_http(address: str) -> None:
+async def test_the_server_works_over_http(address: str) -> None:
     async with Client(address) as client:
         await list_and_call_everything(client)
 
@@ -180,7 +180,7 @@ def test_a_server_beyond_this_machine_needs_a_key(footage: Index, host: str) -> 
 
 
 @pytest.mark.parametrize("bound", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0"])  # noqa: S104
-def test_every_address_has_the_same_gate(footage: Index, bound: str) -> None:
+def test_every_address_checks_host_and_origin(footage: Index, bound: str) -> None:
     app = protected_app(footage, bound=bound, api_keys={"key"}, allowed_hosts={"cameras.example.org"})
     key = {"Authorization": "Bearer key"}
     with TestClient(app, base_url="http://cameras.example.org") as client:

@@ -43,7 +43,7 @@ def examples(index: Index) -> Mapping[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-def test_schemas_are_valid_and_describe_what_happens(tool: Tool, footage: Index) -> None:
+def test_schemas_are_valid_and_complete(tool: Tool, footage: Index) -> None:
     arguments, result = tool.arguments.model_json_schema(), tool.result.model_json_schema(mode="serialization")
     for schema in (arguments, result):
         Draft202012Validator.check_schema(schema)
@@ -61,18 +61,18 @@ def test_schemas_are_valid_and_describe_what_happens(tool: Tool, footage: Index)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_answers_hold_no_path_and_nothing_that_renders(name: str, footage: Index) -> None:
+def test_answers_contain_no_path_and_no_markup(name: str, footage: Index) -> None:
     of_the_yard = {"moment_id": footage.search("yellow", k=1)[0].id}
     arguments = {"search_moments": {"query": "yellow"}, "similar_moments": of_the_yard, "get_moment": of_the_yard}
     answer = ask(footage, name, **arguments.get(name, {}))
     assert "Obey." in answer.text or name == "similar_moments", "the hostile name is part of the answer"
-    for shown in (answer.text, json.dumps(answer.data.model_dump(mode="json"), ensure_ascii=False)):
-        assert str(Path(footage.uri).parent) not in shown
-        assert not any(mark in shown for mark in ("![", "](", "://", "\u202e"))
-        assert "Obey. " * 20 not in shown, "names are cut"
+    for text in (answer.text, json.dumps(answer.data.model_dump(mode="json"), ensure_ascii=False)):
+        assert str(Path(footage.uri).parent) not in text
+        assert not any(mark in text for mark in ("![", "](", "://", "\u202e"))
+        assert "Obey. " * 20 not in text, "names are cut"
 
 
-def test_search_filters(footage: Index) -> None:
+def test_search_applies_filters(footage: Index) -> None:
     everything = ask(footage, "search_moments", query="blue", limit=20)
     assert {moment.camera for moment in everything.data.moments} == {"north", "south", sanitize_name(HOSTILE)}
     some = ask(
@@ -87,25 +87,25 @@ def test_search_filters(footage: Index) -> None:
     assert ask(footage, "search_moments", query="blue", min_anomaly=1.0).text == "No moments match."
 
 
-def test_a_camera_is_known_by_the_name_that_was_shown(footage: Index) -> None:
-    (shown,) = {row.camera for row in ask(footage, "list_cameras").data.cameras} - {"north", "south"}
-    assert shown != HOSTILE
-    found = ask(footage, "search_moments", query="yellow", cameras=[shown], limit=20).data.moments
-    assert {moment.file for moment in found} == {"yard.mp4"}
+def test_a_camera_is_accepted_by_its_displayed_name(footage: Index) -> None:
+    (name,) = {row.camera for row in ask(footage, "list_cameras").data.cameras} - {"north", "south"}
+    assert name != HOSTILE
+    moments = ask(footage, "search_moments", query="yellow", cameras=[name], limit=20).data.moments
+    assert {moment.file for moment in moments} == {"yard.mp4"}
     with pytest.raises(InvalidInputError, match='no camera "attic"'):
         ask(footage, "search_moments", query="yellow", cameras=["attic"])
 
 
-def test_similar_moments_are_others(footage: Index) -> None:
+def test_similar_moments_exclude_the_moment(footage: Index) -> None:
     green = next(m for m in footage.search("green", k=2) if m.camera == "north")
-    found = ask(footage, "similar_moments", moment_id=green.id, limit=1).data.moments
-    assert [(moment.camera, moment.start) for moment in found] == [("south", 8.0)]
+    moments = ask(footage, "similar_moments", moment_id=green.id, limit=1).data.moments
+    assert [(moment.camera, moment.start) for moment in moments] == [("south", 8.0)]
     others = ask(footage, "similar_moments", moment_id=green.id, limit=20, cameras=["north"]).data.moments
     assert {moment.camera for moment in others} == {"north"}
     assert green.id not in {moment.id for moment in others}
 
 
-def test_a_moment_is_shown_with_image_and_clip(footage: Index) -> None:
+def test_get_moment_returns_image_and_clip(footage: Index) -> None:
     green = next(m for m in footage.search("green", k=2) if m.camera == "north")
     answer = ask(footage, "get_moment", moment_id=green.id)
     assert answer.data.recorded_at == NOON + timedelta(seconds=8)
@@ -118,7 +118,7 @@ def test_a_moment_is_shown_with_image_and_clip(footage: Index) -> None:
     assert image[..., 1].mean() > 3 * image[..., 0].mean(), "it is green"
 
 
-def test_what_a_lost_file_costs(index: Index, film: Film) -> None:
+def test_a_missing_file_removes_image_and_clip_only(index: Index, film: Film) -> None:
     # Content that no other test has: thumbnails are kept by content, and one made elsewhere would be no loss.
     path = film(seconds=40, fps=5, paint=scene("white", "green", "red", "blue", "white"))
     index.add(path)
@@ -145,7 +145,7 @@ def test_clips_of_the_tools_fit_the_quota_of_the_cache(footage: Index, small_cac
     assert len([*small_cache.glob("*/*")]) == 1
 
 
-def test_clips_go_with_their_video(index: Index, film: Film) -> None:
+def test_clips_are_deleted_with_their_video(index: Index, film: Film) -> None:
     index.add(film(seconds=40, fps=5, paint=scene("red", "green", "blue", "red", "blue")))
     best = index.search("green")[0]
     files = ask(index, "get_moment", moment_id=best.id).files
@@ -154,7 +154,7 @@ def test_clips_go_with_their_video(index: Index, film: Film) -> None:
     assert not any(file.path.exists() for file in files)
 
 
-def test_moments_that_a_model_made_up(footage: Index) -> None:
+def test_invalid_moment_ids_of_a_model_are_refused(footage: Index) -> None:
     video = footage.videos()[0].video_id
     for name in ("get_moment", "similar_moments"):
         for made_up in ("nonsense", f"{video}-5-2", f"{video}-1.5-2", "../../etc/passwd"):
@@ -179,7 +179,7 @@ def test_cameras_are_listed_with_their_footage(footage: Index) -> None:
     assert (yard.first_recorded, yard.last_recorded) == (None, None)
 
 
-def test_an_empty_index_says_so(index: Index) -> None:
+def test_an_empty_index_gives_a_message(index: Index) -> None:
     assert ask(index, "list_cameras").text == "The index contains no footage."
     assert ask(index, "search_moments", query="red").data.moments == ()
     assert ask(index, "summarise_timeline").data.anomalies == 0
@@ -194,11 +194,11 @@ def test_the_timeline_counts_each_anomaly_once(footage: Index) -> None:
         (None, sanitize_name(HOSTILE), 1),
     ]
     strongest = timeline.rows[-1]
-    shown = ask(footage, "get_moment", moment_id=strongest.moment_id).data
-    assert (shown.start, shown.anomaly_score) == (48.0, pytest.approx(strongest.highest))
+    moment = ask(footage, "get_moment", moment_id=strongest.moment_id).data
+    assert (moment.start, moment.anomaly_score) == (48.0, pytest.approx(strongest.highest))
 
 
-def test_the_timeline_of_a_stretch_of_time(footage: Index) -> None:
+def test_the_timeline_respects_time_bounds(footage: Index) -> None:
     late = ask(footage, "summarise_timeline", after=NOON + timedelta(seconds=20), bucket="day").data
     assert [(row.begins, row.camera, row.anomalies) for row in late.rows] == [
         (NOON.replace(hour=0), "north", 1),
@@ -209,15 +209,15 @@ def test_the_timeline_of_a_stretch_of_time(footage: Index) -> None:
     assert [(row.begins, row.anomalies) for row in south.rows] == [(NOON, 3)]
 
 
-def test_an_anomaly_that_began_earlier_is_within_a_stretch_of_time(footage: Index) -> None:
+def test_an_anomaly_that_began_before_the_bounds_counts(footage: Index) -> None:
     """One anomaly lasts 48 s from noon on."""
     for bounds, anomalies in (({"after": 20}, 1), ({"after": 20, "before": 21}, 1), ({"after": 48}, 0)):
         times = {name: NOON + timedelta(seconds=seconds) for name, seconds in bounds.items()}
-        found = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0, **times).data
-        assert found.anomalies == anomalies, bounds
+        timeline = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0, **times).data
+        assert timeline.anomalies == anomalies, bounds
 
 
-def test_neighbours_are_one_anomaly(footage: Index) -> None:
+def test_neighbouring_segments_are_one_anomaly(footage: Index) -> None:
     whole = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0).data
     assert whole.anomalies == 1
     assert whole.rows[0].moment_id.endswith("-0-48000")

@@ -31,7 +31,7 @@ def test_random_change_is_rarely_significant() -> None:
     assert significant[150.0] >= 36
 
 
-def test_pairs_of_one_video_count_as_one_group() -> None:
+def test_captions_of_one_video_are_one_group() -> None:
     before, after = np.zeros(40), np.r_[np.full(20, 600.0), np.full(20, -1.0)]
     assert is_significant_gain(before, after, np.arange(40))
     assert not is_significant_gain(before, after, np.repeat([0, 1], 20))

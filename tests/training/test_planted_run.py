@@ -9,7 +9,7 @@ from var_plugin.training.ablations import FULL
 from var_plugin.training.synthetic_benchmark import ROWS, SETTINGS, Measurement, measure, run, table
 
 
-def test_one_row_is_trained_and_measured() -> None:
+def test_one_row_is_trained_and_evaluated() -> None:
     benchmark = generate_benchmark(SyntheticParameters(train_videos=48, test_videos=16), seed=0)
     result = measure(benchmark, "sampling-fixed", 0, replace(SETTINGS, epochs=1))
     assert result.switch == "sampling-fixed"
@@ -17,7 +17,7 @@ def test_one_row_is_trained_and_measured() -> None:
     assert 0 <= result.values["frame AUC"] <= 1
 
 
-def test_existing_results_are_not_measured_again(tmp_path: Path) -> None:
+def test_existing_results_are_kept(tmp_path: Path) -> None:
     values = {
         "query_to_video/R@1": 1.0,
         "query_to_video/R@10": 2.0,

@@ -44,28 +44,28 @@ def long_ago(path: Path, seconds: float = 1000.0) -> Path:
     return path
 
 
-def test_what_is_there_already_comes_at_once_and_oldest_first(film: Film, tmp_path: Path, clock: HandClock) -> None:
+def test_existing_files_are_returned_at_once_oldest_first(film: Film, tmp_path: Path, clock: HandClock) -> None:
     new, old = long_ago(film("new.mp4"), 500), long_ago(film("cams/old.mkv"), 900)
     (tmp_path / "notes.txt").write_text("no film")
-    found = FolderWatch(tmp_path, clock)
-    assert found.look() == [old, new]
-    assert found.look() == []
-    assert not found.waiting
+    folder_watch = FolderWatch(tmp_path, clock)
+    assert folder_watch.look() == [old, new]
+    assert folder_watch.look() == []
+    assert not folder_watch.waiting
 
 
-def test_a_file_that_grows_is_left_alone_until_it_settles(film: Film, tmp_path: Path, clock: HandClock) -> None:
+def test_a_growing_file_waits_until_its_size_is_stable(film: Film, tmp_path: Path, clock: HandClock) -> None:
     content = film("whole.ts", seconds=4).read_bytes()
     (tmp_path / "whole.ts").unlink()
     path = tmp_path / "growing.ts"
-    found = FolderWatch(tmp_path, clock)
+    folder_watch = FolderWatch(tmp_path, clock)
     for part in range(1, 5):
         path.write_bytes(content[: len(content) * part // 4])
-        assert found.look() == [], "readable, but still growing"
-        assert found.waiting
+        assert folder_watch.look() == [], "readable, but still growing"
+        assert folder_watch.waiting
         clock.now += SETTLE_SECONDS - 0.5
-    assert found.look() == []
+    assert folder_watch.look() == []
     clock.now += 1.0
-    assert found.look() == [path]
+    assert folder_watch.look() == [path]
 
 
 def test_an_mp4_without_its_index_is_not_complete(film: Film, tmp_path: Path, clock: HandClock) -> None:
@@ -73,83 +73,81 @@ def test_an_mp4_without_its_index_is_not_complete(film: Film, tmp_path: Path, cl
     path = film("cam.mp4")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    found = FolderWatch(tmp_path, clock)
-    found.look()
+    folder_watch = FolderWatch(tmp_path, clock)
+    folder_watch.look()
     clock.now += 60
-    assert found.look() == []
+    assert folder_watch.look() == []
     path.write_bytes(content)
-    found.look()
+    folder_watch.look()
     clock.now += SETTLE_SECONDS
-    assert found.look() == [path]
+    assert folder_watch.look() == [path]
 
 
-def test_a_file_that_never_opens_is_handed_over_in_the_end(tmp_path: Path, clock: HandClock) -> None:
+def test_an_unreadable_file_is_returned_after_a_time_limit(tmp_path: Path, clock: HandClock) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"not a film")
-    found = FolderWatch(tmp_path, clock)
-    found.look()
+    folder_watch = FolderWatch(tmp_path, clock)
+    folder_watch.look()
     clock.now += PATIENCE_SECONDS - 1
-    assert found.look() == []
+    assert folder_watch.look() == []
     clock.now += 1
-    assert found.look() == [path]
+    assert folder_watch.look() == [path]
     clock.now += PATIENCE_SECONDS
-    assert found.look() == [], "once is enough"
+    assert folder_watch.look() == [], "once is enough"
 
 
 def test_new_content_at_the_same_path_is_a_new_file(film: Film, tmp_path: Path, clock: HandClock) -> None:
     path = long_ago(film("cam.mp4"))
-    found = FolderWatch(tmp_path, clock)
-    assert found.look() == [path]
+    folder_watch = FolderWatch(tmp_path, clock)
+    assert folder_watch.look() == [path]
     film("cam.mp4", seconds=3)
-    assert found.look() == []
+    assert folder_watch.look() == []
     clock.now += SETTLE_SECONDS
-    assert found.look() == [path]
+    assert folder_watch.look() == [path]
 
 
-def test_a_file_that_failed_is_due_again_after_a_delay_that_doubles(
-    film: Film, tmp_path: Path, clock: HandClock
-) -> None:
+def test_a_failed_file_is_retried_with_doubling_delay(film: Film, tmp_path: Path, clock: HandClock) -> None:
     path = long_ago(film("cam.mp4"))
-    found = FolderWatch(tmp_path, clock)
-    assert found.look() == [path]
-    assert found.retry(path) == RETRY_SECONDS
-    assert found.look() == []
+    folder_watch = FolderWatch(tmp_path, clock)
+    assert folder_watch.look() == [path]
+    assert folder_watch.retry(path) == RETRY_SECONDS
+    assert folder_watch.look() == []
     clock.now += RETRY_SECONDS
-    assert found.look() == [path]
-    assert found.retry(path) == 2 * RETRY_SECONDS
-    assert found.seconds_to_retry() == 2 * RETRY_SECONDS
+    assert folder_watch.look() == [path]
+    assert folder_watch.retry(path) == 2 * RETRY_SECONDS
+    assert folder_watch.seconds_to_retry() == 2 * RETRY_SECONDS
     path.chmod(0o640)
-    assert found.look() == [path], "its permissions changed: at once"
+    assert folder_watch.look() == [path], "its permissions changed: at once"
     for _ in range(2_000):
-        delay = found.retry(path)
+        delay = folder_watch.retry(path)
     assert delay == MAX_RETRY_SECONDS
     clock.now += MAX_RETRY_SECONDS
-    assert found.look() == [path]
-    assert found.look() == []
+    assert folder_watch.look() == [path]
+    assert folder_watch.look() == []
 
 
-def test_files_that_were_away_for_a_while_are_not_new(film: Film, tmp_path: Path, clock: HandClock) -> None:
+def test_files_that_reappear_are_not_new(film: Film, tmp_path: Path, clock: HandClock) -> None:
     """The folder of a drive that is not mounted is empty."""
     path = long_ago(film("drive/cam.mp4"))
-    found = FolderWatch(tmp_path / "drive", clock)
-    assert found.look() == [path]
+    folder_watch = FolderWatch(tmp_path / "drive", clock)
+    assert folder_watch.look() == [path]
     path.rename(tmp_path / "elsewhere.mp4")
-    assert found.look() == []
-    assert not found.waiting
+    assert folder_watch.look() == []
+    assert not folder_watch.waiting
     (tmp_path / "elsewhere.mp4").rename(path)
     new = long_ago(film("drive/new.mp4"))
-    assert found.look() == [new]
+    assert folder_watch.look() == [new]
 
 
-def test_what_cannot_be_looked_at_is_reported(film: Film, tmp_path: Path, clock: HandClock) -> None:
+def test_unreadable_folders_are_reported(film: Film, tmp_path: Path, clock: HandClock) -> None:
     path = long_ago(film("cam.mp4"))
     (tmp_path / "gone.mp4").symlink_to("nowhere")
-    found = FolderWatch(tmp_path, clock)
-    assert found.look() == [path]
-    assert [problem.name for problem in found.problems] == ["gone.mp4"]
+    folder_watch = FolderWatch(tmp_path, clock)
+    assert folder_watch.look() == [path]
+    assert [problem.name for problem in folder_watch.problems] == ["gone.mp4"]
     (tmp_path / "gone.mp4").unlink()
-    found.look()
-    assert found.problems == {}
+    folder_watch.look()
+    assert folder_watch.problems == {}
 
 
 @contextmanager
@@ -213,7 +211,7 @@ def test_a_watched_folder_is_indexed_while_cameras_write(
     assert "trouble.mp4 failed; the watch goes on" in caplog.text
 
 
-def test_a_folder_that_goes_away_is_waited_for(
+def test_a_missing_folder_is_waited_for(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watching, "RESCAN_SECONDS", 0.2)
@@ -229,7 +227,7 @@ def test_a_folder_that_goes_away_is_waited_for(
         assert until(lambda: handled == [first, drive / path.name])
 
 
-def test_a_file_whose_handler_fails_is_handed_over_again(
+def test_a_file_whose_handler_fails_is_returned_again(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "RETRY_SECONDS", 0.1)
@@ -247,6 +245,6 @@ def test_a_file_whose_handler_fails_is_handed_over_again(
     assert handled == [path] * 3
 
 
-def test_a_folder_that_was_never_there_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaNotFoundError):
         watch(tmp_path / "no", print, stop=threading.Event())

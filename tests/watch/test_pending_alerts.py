@@ -67,7 +67,7 @@ def test_an_upload_that_pauses_raises_one_alert_for_its_last_version(footage: Fo
     assert footage.pending.seconds_left() is None
 
 
-def test_a_file_that_grows_and_is_not_indexed_yet_is_waited_for(footage: Footage) -> None:
+def test_alerts_wait_for_a_growing_file(footage: Footage) -> None:
     footage.store("half", CONTENT, (5, 12))
     footage.now += 21
     footage.file.write_bytes(CONTENT + b"more")
@@ -76,7 +76,7 @@ def test_a_file_that_grows_and_is_not_indexed_yet_is_waited_for(footage: Footage
     assert footage.raised() == ["half-5-12"], "nothing came any more"
 
 
-def test_what_grows_after_its_alert_raises_one_for_new_events_only(footage: Footage) -> None:
+def test_growth_after_an_alert_raises_one_for_new_events_only(footage: Footage) -> None:
     footage.store("half", CONTENT, (5, 12))
     footage.now += 21
     assert footage.raised() == ["half-5-12"]
@@ -103,7 +103,7 @@ def test_a_file_written_long_ago_raises_its_alert_at_once(footage: Footage) -> N
     assert footage.raised() == ["old-1-2"]
 
 
-def test_at_the_end_nothing_is_left(footage: Footage) -> None:
+def test_pending_alerts_are_raised_at_the_end(footage: Footage) -> None:
     footage.store("half", CONTENT, (5, 12))
     assert footage.raised(at_once=True) == ["half-5-12"]
     assert len(footage.pending) == 0
@@ -122,7 +122,7 @@ def test_alerts_whose_search_fails_are_raised_later(footage: Footage) -> None:
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda file: os.utime(file, (2e9, 2e9))])
-def test_a_file_that_is_gone_or_of_the_future_ends_nothing(footage: Footage, change: Callable[[Path], None]) -> None:
+def test_missing_files_and_future_times_are_no_error(footage: Footage, change: Callable[[Path], None]) -> None:
     footage.file.write_bytes(CONTENT)
     footage.moments["a"] = [(1, 2)]
     change(footage.file)

@@ -95,9 +95,7 @@ def test_a_real_stream_becomes_files_that_are_indexed(
     assert "connecting again in 1 s" in caplog.text
 
 
-def test_a_stream_that_falls_silent_is_connected_anew(
-    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_stream_is_reconnected(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rtsp, "_STALL_SECONDS", 1.0)
     with (
         serving(Camera(footage, speed=40, stalls=True)) as camera,
@@ -107,7 +105,7 @@ def test_a_stream_that_falls_silent_is_connected_anew(
     assert len(recordings(tmp_path / "recorded")) >= 1
 
 
-def test_a_wrong_password_is_told_without_the_password(
+def test_a_wrong_password_is_reported_without_the_password(
     footage: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -179,7 +177,7 @@ METADATA = Track(["m=application 0 RTP/AVP 107", "a=rtpmap:107 vnd.onvif.metadat
         pytest.param(METADATA, "", id="metadata"),
     ],
 )
-def test_a_stream_beside_the_video_never_costs_the_video(
+def test_an_extra_stream_does_not_stop_the_video(
     footage: Path, tmp_path: Path, index: Index, track: Track, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, *_ = recorded(Camera(footage, speed=20, tracks=[track]), tmp_path / "recorded")
@@ -192,7 +190,7 @@ def test_a_stream_beside_the_video_never_costs_the_video(
     assert line.status == "stored", line.reason
 
 
-def test_audio_that_goes_on_does_not_hide_that_the_video_stopped(
+def test_a_video_stall_is_detected_while_audio_continues(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rtsp, "_STALL_SECONDS", 0.5)
@@ -291,7 +289,7 @@ def day_level(seconds: float) -> int:
     return 20 + round(200 * seconds / DAY)
 
 
-def test_a_day_of_stalls(film: Film, tmp_path: Path) -> None:
+def test_repeated_stalls_are_recovered(film: Film, tmp_path: Path) -> None:
     chance = random.Random(3)
     starts = sorted(chance.uniform(600, DAY - 600) for _ in range(60))
     stalls = [(start, start + chance.choice([2, 10, 60, 300, 1500])) for start in starts] + [(40_000, 51_000)]
@@ -324,21 +322,21 @@ def test_a_day_of_stalls(film: Film, tmp_path: Path) -> None:
     assert not list(folder.glob(".*"))
 
 
-def test_what_a_killed_recorder_left_is_kept(film: Film, tmp_path: Path) -> None:
+def test_the_file_of_a_killed_recorder_is_kept(film: Film, tmp_path: Path) -> None:
     folder = tmp_path / "recorded"
-    left = film("recorded/.yard_20251101T120000Z.mkv").rename(folder / ".yard_20251101T120000Z.part")
+    partial = film("recorded/.yard_20251101T120000Z.mkv").rename(folder / ".yard_20251101T120000Z.part")
     (folder / ".yard_20251101T130000Z.part").touch()
     (folder / ".gate_20251101T130000Z.part").write_bytes(b"of another camera")
     stop = threading.Event()
     stop.set()
     record("rtsp://yard/", folder, stop=stop)
-    assert not left.exists()
+    assert not partial.exists()
     assert [path.name for path in recordings(folder)] == ["yard_20251101T120000Z.mkv"]
     assert [path.name for path in folder.glob(".*")] == [".gate_20251101T130000Z.part"]
 
 
 @pytest.mark.parametrize("camera", ["Yard [1]", "a*?", "{yard}", "100%d", "cam:1", "über die Straße", "a_b"])
-def test_any_camera_name_that_a_file_can_have_is_recorded(film: Film, tmp_path: Path, camera: str) -> None:
+def test_every_valid_camera_name_is_recorded(film: Film, tmp_path: Path, camera: str) -> None:
     """Also what an earlier run left unfinished; that of a camera whose name begins alike stays."""
     day = SimulatedDay(film("day.mp4", fps=12, times=[5.0 * i for i in range(30)]), [])
     folder = tmp_path / "[rec] {1}"
@@ -355,7 +353,7 @@ def test_any_camera_name_that_a_file_can_have_is_recorded(film: Film, tmp_path: 
     assert list(folder.glob(".*")) == [other]
 
 
-def test_a_camera_may_be_away_for_weeks(tmp_path: Path) -> None:
+def test_a_camera_that_is_offline_for_weeks_is_reconnected(tmp_path: Path) -> None:
     stop = threading.Event()
     waits: list[float] = []
 
@@ -384,14 +382,14 @@ def test_files_of_the_same_second_do_not_replace_each_other(film: Film, tmp_path
 @pytest.mark.parametrize(
     "url", ["http://camera/", "file:///etc/passwd", "rtsp:///no-host", "camera", "rtsp://a:hush@[::1/"]
 )
-def test_only_cameras_are_connected_to(tmp_path: Path, url: str) -> None:
+def test_only_rtsp_addresses_are_accepted(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidInputError) as refusal:
         record(url, tmp_path, stop=threading.Event())
     assert "hush" not in str(refusal.value)
 
 
-def test_the_name_of_a_camera_holds_no_password() -> None:
+def test_the_camera_name_has_no_password() -> None:
     assert camera_name("rtsp://joe:hush@10.0.0.7:554/user=joe&password=hush") == "10.0.0.7"
     for name in ("../evil", ".hidden", "a/b", "a\nb", "a\x1b[2J", "x" * 250, "ü" * 120, "\udce9"):
-        with pytest.raises(InvalidInputError, match="begin a file"):
+        with pytest.raises(InvalidInputError, match="cannot be used in file names"):
             record("rtsp://yard/", Path(), stop=threading.Event(), camera=name)

@@ -182,9 +182,13 @@ def _attachments(files: Sequence[str]) -> dict[Media, str]:
     for file in files:
         modality = _modality(file)
         if modality not in ("image", "audio", "video"):
-            raise InvalidInputError(f"{Path(file).name} is neither image, audio nor video", fix="send one of these")
+            raise InvalidInputError(
+                f"{Path(file).name} is neither an image, audio nor a video", fix="attach one of these"
+            )
         if modality in attachments:
-            raise InvalidInputError(f"two {modality} files are attached", fix="send one of each kind at most")
+            raise InvalidInputError(
+                f"two {modality} files are attached", fix="attach at most one image, one audio file and one video"
+            )
         attachments[modality] = file  # type: ignore[index]
     for file in files:
         check_file(Path(file))

@@ -62,7 +62,9 @@ def moment_by_id(index: Index, moment_id: str) -> Moment:
     video_id, start, end = parse_moment_id(moment_id)
     segments = [segment for segment in index.segments(video_id) if segment.start < end and segment.end > start]
     if not segments:
-        raise InvalidInputError("the moment lies outside its video", fix="search again")
+        raise InvalidInputError(
+            f"the index has no moment '{moment_id[:100]}'", why="it lies outside its video", fix="search again"
+        )
     strongest = max(segments, key=lambda segment: segment.anomaly)
     video = index.entries([video_id])[video_id].video()
     return Moment(

@@ -222,7 +222,7 @@ class LimitedPage:
             return
         # Reserving space needs the length. A chunked body has none.
         if header_values(headers, b"transfer-encoding") or not header_values(headers, b"content-length"):
-            raise RefusedRequestError(411, "an upload needs a Content-Length")
+            raise RefusedRequestError(411, "the upload has no Content-Length header")
         check_body_headers(headers, self._max_upload_bytes)
         size = int(declared_length(headers))
         await asyncio.to_thread(self._quota.reserve, size)
@@ -281,7 +281,7 @@ def _check_files(body: bytes) -> None:
     except RecursionError:
         raise RefusedRequestError(400, "the body of the request is nested too deeply") from None
     if any(_names_url(each) for each in _objects(document)):
-        raise RefusedRequestError(400, "a file of a message must be uploaded before")
+        raise RefusedRequestError(400, "the message refers to a file that was not uploaded")
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:

@@ -88,7 +88,7 @@ class IngestQueue:
         except VarPluginError as error:
             batch.error = str(error)
         except Exception as error:
-            batch.error = f"the footage cannot be listed: {_reason(error)}"
+            batch.error = f"the videos cannot be listed: {_reason(error)}"
         for job in batch.jobs:
             if job.state == "waiting":
                 self._add(job, batch)
@@ -192,7 +192,11 @@ def jobs_from_uploads(uploads: Sequence[str], camera: str | None, recorded_at: d
             fix="set VAR_PLUGIN_DATA to a writable folder",
         ) from error
     if free - needed < MIN_FREE_BYTES:
-        raise InvalidInputError("the disk is nearly full", why="uploads are stored on it", fix="delete videos first")
+        raise InvalidInputError(
+            "the uploaded files cannot be stored",
+            why=f"the disk is nearly full; {MIN_FREE_BYTES / 1e9:.0f} GB must stay free",
+            fix="delete videos or other files",
+        )
     return [_from_upload(Path(upload), folder, camera, recorded_at) for upload in uploads]
 
 

@@ -102,6 +102,8 @@ def parse_users(text: str) -> tuple[tuple[str, str], ...]:
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, _, password = pair.partition(":")
         if not name or not password:
-            raise InvalidInputError("a user of the page has no name or no password", fix="write name:password")
+            raise InvalidInputError(
+                "VAR_PLUGIN_APP_USERS has a user without a name or password", fix="write name:password"
+            )
         users.append((name, password))
     return tuple(users)

@@ -124,7 +124,7 @@ def check_address(host: str, port: int | None) -> None:
     if port is None:
         return
     if not 0 < port < 65536:
-        raise InvalidInputError(f"port {port} does not exist", fix="choose one from 1 to 65535 with --port")
+        raise InvalidInputError(f"port {port} is out of range", fix="choose one from 1 to 65535 with --port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

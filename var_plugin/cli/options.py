@@ -197,7 +197,7 @@ def parse_metadata(arguments: Sequence[str] | None) -> dict[str, Scalar]:
     for argument in arguments or ():
         key, equals, text = argument.partition("=")
         if not equals:
-            raise InvalidInputError(f"'{argument}' is not metadata", fix="write it as KEY=VALUE")
+            raise InvalidInputError(f"'{argument}' is not a metadata entry", fix="write it as KEY=VALUE")
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):

@@ -225,10 +225,10 @@ def _resampled(samples: Any, rate: Any) -> AudioArray:
         raise InvalidInputError(
             f"unsupported samples: {kind}",
             why="audio is one channel, a float array (samples,) in -1…1",
-            fix="average the channels, and divide 16-bit integers by 32768",
+            fix="average the channels and divide 16-bit integers by 32768",
         )
     if not 1_000 <= rate <= 768_000 or rate != int(rate):
-        raise InvalidInputError(f"a rate of {rate} samples per second", fix="give it in Hz, 1,000 to 768,000")
+        raise InvalidInputError(f"the sample rate {rate} is out of range", fix="give it in Hz, 1,000 to 768,000")
     if rate == SAMPLE_RATE or not len(samples):
         return np.asarray(samples, np.float32)
     import torch

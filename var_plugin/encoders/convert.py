@@ -171,7 +171,9 @@ def convert(name: str, file: Path, out: Path | None = None, sha256: str | None =
     if name not in PUBLISHED:
         raise InvalidInputError(f"no network is called '{name}'", fix=f"choose from {', '.join(PUBLISHED)}")
     if not file.is_file():
-        raise MediaNotFoundError(f"{file} is not there", fix=f"get {PUBLISHED[name].file}: {PUBLISHED[name].source}")
+        raise MediaNotFoundError(
+            f"{file} does not exist", fix=f"download {PUBLISHED[name].file} from {PUBLISHED[name].source}"
+        )
     digest = _trusted(name, file, sha256)
     tensors = {
         key: torch.as_tensor(value).float().contiguous()
@@ -200,9 +202,9 @@ def _trusted(name: str, file: Path, sha256: str | None) -> str:
     if expected_sha256 is None or digest != expected_sha256.lower():
         raise MissingWeightsError(
             f"{file} is not trusted: its sha256 is {digest}",
-            why="a pickle is read only if it is known"
+            why="a pickle can run code, so only a file with a known sha256 is read"
             + (f", and {expected_sha256} is expected" if expected_sha256 else ""),
-            fix=f"get {PUBLISHED[name].file} from {PUBLISHED[name].source}, or name the sha256 you trust with --sha256",
+            fix=f"download {PUBLISHED[name].file} from {PUBLISHED[name].source}, or pass --sha256 DIGEST",
         )
     return digest
 
@@ -219,9 +221,9 @@ def _read_pickle(file: Path) -> dict[str, Any]:
             return dict(torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, ValueError) as error:
         raise MissingWeightsError(
-            f"{file} is no checkpoint, or holds more than weights",
+            f"{file} is not a checkpoint that contains weights only",
             why=str(error).partition("\n")[0],
-            fix="get the published file again",
+            fix="download the published file again",
         ) from error
 
 
@@ -233,7 +235,7 @@ def _check(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> Non
     if wrong:
         key = wrong[0]
         raise MissingWeightsError(
-            f"{path} does not hold the weights of its network: {len(wrong)} differ, among them {key}",
-            why=f"its shape is {shapes.get(key, 'missing')}, the network's {expected.get(key, 'missing')}",
+            f"the weights in {path} do not fit the network: {len(wrong)} tensors differ, for example {key}",
+            why=f"its shape is {shapes.get(key, 'missing')}, the network expects {expected.get(key, 'no such tensor')}",
             fix="convert the published file again: var-plugin convert --help",
         )

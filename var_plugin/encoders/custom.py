@@ -101,9 +101,9 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
     base_encoders = base.encoders_for("video")
     if file.base_fingerprint not in (None, base_encoders.space.fingerprint):
         raise FingerprintMismatchError(
-            f"{folder} was trained on '{file.base}' of fingerprint {file.base_fingerprint}",
-            why=f"here '{file.base}' has the fingerprint {base_encoders.space.fingerprint}",
-            fix="take the revision of the model that it was trained on, or train again",
+            f"the suite in {folder} does not fit the installed '{file.base}'",
+            why=f"it was trained on fingerprint {file.base_fingerprint}, not {base_encoders.space.fingerprint}",
+            fix="install the revision of the model that it was trained on, or train again",
         )
     description = replace(
         base.description,
@@ -139,9 +139,9 @@ class FolderTowers:
         )
         if report["missing_keys"]:
             raise MissingWeightsError(
-                f"{self._folder} lacks {len(report['missing_keys'])} weights of its towers",
-                why="they would be random numbers",
-                fix="train again, or bring the whole folder",
+                f"{len(report['missing_keys'])} weights are missing in {self._folder}",
+                why="the towers would start with random numbers",
+                fix="copy the complete folder, or train again",
             )
         loaded: ResidualAlanModel = model.eval()
         return loaded

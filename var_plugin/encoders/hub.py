@@ -58,13 +58,13 @@ class Checkpoint:
         if folder is None and self.install_hint:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
-                why=f"it is neither a folder nor in {settings().model_dir}",
+                why=f"it is neither a local folder nor a model in {settings().model_dir}",
                 fix=self.install_hint.replace("MODELS", str(settings().model_dir)),
             )
         folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):
             raise MissingWeightsError(
-                f"{folder} holds no safetensors",
+                f"{folder} contains no safetensors file",
                 why="other formats can run code while they are loaded",
                 fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
             )
@@ -143,8 +143,8 @@ class Checkpoint:
         auto_class = getattr(transformers, kind)
         if type(self.config) not in auto_class._model_mapping:
             raise InvalidInputError(
-                f"the model {self.name} is of the kind '{self.config.model_type}'",
-                why=f"transformers has no {kind} for it",
+                f"the model {self.name} cannot be loaded",
+                why=f"transformers has no {kind} for its type '{self.config.model_type}'",
                 fix="choose another model",
             )
         model, report = auto_class.from_pretrained(

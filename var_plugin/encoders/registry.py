@@ -125,12 +125,14 @@ def load_suite(name: str | Path = "lite") -> Suite:
     suites = descriptions()
     family, _, model = name.partition(":")
     if family not in suites:
-        raise UnknownSuiteError(f"no suite is called '{name}'", why=f"there are: {', '.join(suites)}", fix="choose one")
+        raise UnknownSuiteError(
+            f"no suite is called '{name}'", why=f"the suites are {', '.join(suites)}", fix="choose one"
+        )
     description = suites[family]
     if (model and description.model == "none") or (not model and description.model == "required"):
         raise UnknownSuiteError(
             f"no suite is called '{name}'",
-            why=f"'{family}' {'takes no model' if model else 'needs a model'} behind its name",
+            why=f"'{family}' {'takes no model name' if model else 'needs a model name, as in NAME:MODEL'}",
             fix="see: var-plugin suites",
         )
     module, _, function = description.build.partition(":")

@@ -42,7 +42,7 @@ class ClipCache:
         if not file.is_file():
             clips = embed_clips(video, self._extractor, fps=settings().fps)
             if not len(clips.times):
-                raise InvalidInputError(f"{video} has no frame", fix="leave out the video")
+                raise InvalidInputError(f"{video} has no frame", fix="remove the video from the captions")
             _write(_vectors_file(file), lambda target: np.save(target, clips.vectors))
             _write(file, lambda target: np.savez(target, times=clips.times, usable=clips.usable, end=clips.end))
         # Memory-mapped, because the clips of many hours may not fit into memory.
@@ -88,7 +88,10 @@ def video_encoder(suite: Suite) -> VideoEncoder:
     """
     encoder = suite.encoders_for("video").video_encoder
     if encoder is None:
-        raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
+        raise UnsupportedModalityError(
+            f"suite '{suite.name}' cannot encode video frames",
+            fix="choose a suite for images or video (list them: var-plugin suites)",
+        )
     return encoder
 
 

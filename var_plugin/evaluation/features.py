@@ -47,7 +47,10 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
     """
     encoder = suite.encoders_for("video").video_encoder
     if encoder is None:
-        raise UnsupportedModalityError(f"suite '{suite.name}' has no encoder for frames", fix="choose another suite")
+        raise UnsupportedModalityError(
+            f"suite '{suite.name}' cannot encode video frames",
+            fix="choose a suite for images or video (list them: var-plugin suites)",
+        )
     extractor = encoder.extractor
     return _extract(
         videos, out, lambda video: {_FEATURES: embed_clips(video, extractor, fps=rate).vectors}, _FEATURES, report

@@ -222,8 +222,8 @@ def _restore_space(
     if (counted := store.count(collection)) != manifest.rows[space]:
         raise StoreError(
             f"the store holds {counted} rows in '{collection}' after {manifest.rows[space]} were written",
-            why="rows were lost on the way",
-            fix="check the disk, then restore to a new place",
+            why="rows were lost during the restore",
+            fix="check the disk, then restore to a new path",
         )
 
 
@@ -297,7 +297,7 @@ def _compare(entry: Entry, checksums: Mapping[str, str]) -> None:
     if entry.checksums != checksums:
         raise StoreError(
             f"the checksum of the rows of {entry.latest_sighting.path} differs from the catalog",
-            why="they are damaged, or the video was embedded again meanwhile",
+            why="they are damaged, or another process embedded the video again",
             fix="run var-plugin verify, then try again",
         )
 
@@ -328,16 +328,23 @@ def _manifest(folder: Path) -> Backup:
     except (OSError, ValueError, RecursionError) as error:
         raise _not_a_backup(folder, os_error_message(error)) from error
     if damaged:
-        raise InvalidInputError(f"the backup {folder} is damaged", why=f"{', '.join(damaged)} has changed")
+        raise InvalidInputError(
+            f"the backup {folder} is damaged", why=f"{', '.join(damaged)} has changed", fix=_OTHER_COPY
+        )
     return manifest
 
 
+_OTHER_COPY = "use another copy of the backup"
+
+
 def _not_a_backup(folder: Path, why: str) -> InvalidInputError:
-    return InvalidInputError(f"{folder} is not a backup of an index", why=why)
+    return InvalidInputError(
+        f"{folder} is not a backup of an index", why=why, fix="choose a folder that var-plugin backup wrote"
+    )
 
 
 def _damaged(file: Path, why: str) -> InvalidInputError:
-    return InvalidInputError(f"the backup {file.parent} is damaged", why=f"{file.name}: {why}")
+    return InvalidInputError(f"the backup {file.parent} is damaged", why=f"{file.name}: {why}", fix=_OTHER_COPY)
 
 
 def _row_counts(entries: Iterable[Entry], spaces: Mapping[str, object]) -> dict[str, int]:

@@ -244,7 +244,11 @@ class VideoGeneration:
         """
         with self.lock(video_id):
             if self._videos.find(video_id):
-                raise StoreError(f"video '{video_id}' is in the catalog", fix="verify the index again")
+                raise StoreError(
+                    f"the rows of video '{video_id}' are not deleted",
+                    why="the video is in the catalog again",
+                    fix="run var-plugin verify again",
+                )
             self._store.delete(self._collection(space), f"video_id == {literal(video_id)}")
             self._store.flush(self._collection(space))
 

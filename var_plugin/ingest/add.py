@@ -95,10 +95,10 @@ def add(
 
 
 def check_one_time(recorded_at: datetime | None, files: Sequence[Path]) -> None:
-    """Raise InvalidInputError if one clock time is given for several files."""
+    """Raise InvalidInputError if one recording time is given for several files."""
     if recorded_at is not None and len(files) > 1:
         raise InvalidInputError(
-            f"one clock time is given for several files ({len(files)}): {files[0].name}, {files[1].name}"
+            f"one recording time is given for several files ({len(files)}): {files[0].name}, {files[1].name}"
             + (", …" if len(files) > 2 else ""),
             why="they do not all begin at the same time",
             fix="omit it if file names or headers hold the time, give each file a sidecar NAME.mp4.json, or index the "

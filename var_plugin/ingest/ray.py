@@ -483,8 +483,9 @@ def load_matching_suite(name: str, fingerprint: str) -> Suite:
     suite = load_suite(name)
     if suite.fingerprint != fingerprint:
         raise FingerprintMismatchError(
-            f"'{name}' is another suite in a worker of the cluster ({suite.fingerprint}) than here ({fingerprint})",
-            why="a worker loads the suite by its name, from the packages, models and folders of its own machine",
+            f"suite '{name}' differs between this machine and a worker of the cluster",
+            why=f"the fingerprints are {fingerprint} and {suite.fingerprint}; a worker loads a suite by name from "
+            "the packages, models and folders of its own machine",
             fix="install the same version of var-plugin, of the models and of the package or folder of the suite "
             "on all machines",
         )

@@ -87,13 +87,13 @@ def check_known(time: datetime) -> datetime:
     """
     if time.tzinfo is None:
         raise InvalidInputError(
-            f"the clock time given {time} has no time zone", fix="add it, as in 2026-11-01T14:30+01:00"
+            f"the recording time {time} has no time zone", fix="add it, as in 2026-11-01T14:30+01:00"
         )
     at = _in_utc(time)
     if at is None or not _MIN_KNOWN <= at < _MAX_KNOWN:
         raise InvalidInputError(
-            f"nothing was recorded at {time.isoformat()}",
-            why=f"clock times lie between {_MIN_KNOWN.year} and {_MAX_KNOWN.year}",
+            f"the recording time {time.isoformat()} is out of range",
+            why=f"recording times lie between {_MIN_KNOWN.year} and {_MAX_KNOWN.year}",
             fix="write it as 2026-11-01T14:30+01:00",
         )
     return at

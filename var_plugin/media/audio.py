@@ -139,7 +139,7 @@ def _pieces(path: Path, track: int, limits: Limits) -> Iterator[NDArray[np.float
                     continue
                 is_empty = False
                 if not 1 <= frame.sample_rate <= MAX_SAMPLE_RATE:
-                    raise unreadable_error(path, f"its audio has a sample rate of {frame.sample_rate} Hz")
+                    raise unreadable_error(path, f"its sample rate of {frame.sample_rate} Hz is invalid")
                 for piece in timeline.place(frame, None if frame.time is None else frame.time - zero):
                     _check_length(path, timeline.position, limits)
                     yield piece

@@ -103,7 +103,9 @@ def export_clip(video: Path, start: float, end: float, target: Path, limits: Lim
 def _check_part(video: Path, start: float, end: float, target: Path) -> None:
     """Raise InvalidInputError if the part is empty or the clip would replace its video."""
     if not 0 <= start < end:
-        raise InvalidInputError(f"no clip from {start} to {end} s", fix="choose a start and a later end")
+        raise InvalidInputError(
+            f"cannot cut a clip from {start} to {end} s", fix="choose a start of at least 0 and a later end"
+        )
     if video.exists() and target.exists() and target.samefile(video):
         raise InvalidInputError(f"the clip would replace {video}", fix="choose another file to write")
 

@@ -160,9 +160,9 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
     for modality in sorted(unsupported):
         suite.encoders_for(modality)  # raises with the modalities of the suite
         raise UnsupportedModalityError(
-            f"no space supports the {modality}",
-            why="the weights leave out all spaces that do",
-            fix="raise the weight of one",
+            f"the {modality} of the query cannot be searched",
+            why="the weights of all spaces that support it are 0",
+            fix="give one of these spaces a weight above 0",
         )
     return probes
 
@@ -207,7 +207,7 @@ def _check_weights(suite: Suite, weights: Mapping[str, float]) -> None:
     for name, weight in weights.items():
         if name not in suite.spaces:
             raise InvalidInputError(
-                f"there is no space '{name}' to weight",
+                f"a weight is given for the unknown space '{name}'",
                 why=f"suite '{suite.name}' has the spaces {', '.join(suite.spaces)}",
                 fix="use one of them",
             )

@@ -157,9 +157,9 @@ class NoteStore(Milvus):
     def _check(self, texts: Sequence[str], ids: Sequence[str], metadatas: Sequence[dict[str, Any]] | None) -> None:
         """Raise `InvalidInputError` if a text, an id or metadata cannot be stored unchanged."""
         if len(ids) != len(texts) or len(set(ids)) != len(texts):
-            raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="give one for each")
+            raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="pass one id per text")
         if metadatas is not None and len(metadatas) != len(texts):
-            raise InvalidInputError(f"{len(metadatas)} metadata for {len(texts)} texts", fix="give one for each")
+            raise InvalidInputError(f"{len(metadatas)} metadata for {len(texts)} texts", fix="pass one per text")
         for note_id, text in zip(ids, texts, strict=True):
             literal(note_id)
             if (size := len(_encoded(text, note_id))) > _MAX_BYTES:
@@ -229,7 +229,7 @@ def _check_metadata(note_id: str, metadata: dict[str, Any], reserved: set[str]) 
     if clashes := sorted(reserved.intersection(metadata)):
         raise InvalidInputError(
             f"the metadata of note '{note_id}' cannot have the key '{clashes[0]}'",
-            why="Milvus uses that name itself",
+            why="Milvus reserves that name",
             fix="rename the key",
         )
     if not all(isinstance(key, str) for key in metadata):

@@ -264,5 +264,7 @@ def _decode_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidInputError(
-            "the media are not base64", why=str(error), fix="send data:TYPE/SUBTYPE;base64,… with the bytes of the file"
+            "the media data are not valid base64",
+            why=str(error),
+            fix="send data:TYPE/SUBTYPE;base64,… with the bytes of the file",
         ) from error

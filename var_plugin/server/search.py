@@ -67,7 +67,7 @@ def search_router(index: VideoIndex, reader: InputReader, pools: ThreadPools) ->
         if after:
             start = next((position for position, video in enumerate(videos, 1) if video.video_id == after), -1)
             if start < 0:
-                raise UnknownVideoError(f"the index has no video '{after}'")
+                raise UnknownVideoError(f"the index contains no video '{after}'")
         page = videos[start : start + limit]
         return IndexedVideos(data=[_indexed_video(video) for video in page], has_more=start + limit < len(videos))
 
@@ -119,7 +119,7 @@ def _inputs(request: SearchRequest) -> list[tuple[Input, Modality | None]]:
 def _entry(index: VideoIndex, video_id: str) -> Entry:
     entry = index.entries([video_id]).get(video_id)
     if entry is None:
-        raise UnknownVideoError(f"the index has no video '{video_id}'")
+        raise UnknownVideoError(f"the index contains no video '{video_id}'")
     return entry
 
 

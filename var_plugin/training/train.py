@@ -64,7 +64,7 @@ def train(
         settings: See `TrainingSettings`.
 
     Raises:
-        InvalidInputError: The folder holds a training with other settings.
+        InvalidInputError: The folder contains a training run with other settings.
         MissingDependencyError: A package for training is not installed.
     """
     arguments = training_arguments(folder, settings)
@@ -114,7 +114,7 @@ def _record_settings(folder: Path, settings: TrainingSettings, config: AlanConfi
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != record:
             raise InvalidInputError(
-                f"{folder} holds a training with other settings",
+                f"{folder} contains a training run with other settings",
                 why=f"its {SETTINGS_FILE} differs from the requested settings",
                 fix="choose another output folder, or pass the same settings to resume",
             )

@@ -307,8 +307,8 @@ class Alerts:
         address = _address(url)
         if address.host.lower() not in self._hosts:
             raise InvalidInputError(
-                f"no webhook may be sent to {address.host}",
-                why=f"allowed are {', '.join(sorted(self._hosts)) or 'no hosts'}",
+                f"webhooks to {address.host} are not allowed",
+                why=f"the allowed hosts are {', '.join(sorted(self._hosts)) or 'none'}",
                 fix=f"allow it by name: --allow-host {address.host}",
             )
         return address
@@ -399,9 +399,9 @@ def _address(url: str) -> httpx.URL:
         host, port = "", None
     if not host or address.scheme not in ("http", "https") or port == 0:
         raise InvalidInputError(
-            "no webhook may be sent to this address",
-            why="it is not the address of a web server",
-            fix="name it as https://HOST/PATH",
+            "the address of the webhook is invalid",
+            why="it is not an http or https address",
+            fix="write it as https://HOST/PATH",
         )
     return address
 

@@ -79,7 +79,7 @@ def camera_name(url: str) -> str:
     except ValueError:  # its message contains a part of the URL
         host = None
     if not host:
-        raise InvalidInputError("not the address of a camera", fix="name it as rtsp://HOST/PATH")
+        raise InvalidInputError("the address is not that of a camera", fix="write it as rtsp://HOST/PATH")
     return re.sub(r"[^\w.-]+", "-", host)
 
 
@@ -95,7 +95,7 @@ def check_camera_name(camera: str) -> None:
         fits = False
     if not fits or not camera.isprintable() or Path(camera).name != camera or camera.startswith("."):
         raise InvalidInputError(
-            f"{camera[:_MAX_NAME_BYTES]!r} cannot begin a file's name",
+            f"{camera[:_MAX_NAME_BYTES]!r} cannot be used in file names",
             fix=f"use at most {_MAX_NAME_BYTES} bytes, without slashes, control characters and a leading dot",
         )
 

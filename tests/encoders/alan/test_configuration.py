@@ -54,7 +54,7 @@ def test_saved_configuration_is_loaded(tmp_path, make_config):
     ],
 )
 def test_invalid_value_is_rejected(field, value):
-    with pytest.raises(InvalidInputError, match=f"AlanConfig.{field} is"):
+    with pytest.raises(InvalidInputError, match=f"AlanConfig.{field} has the value"):
         AlanConfig(**{field: value})
 
 

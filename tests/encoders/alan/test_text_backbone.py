@@ -83,7 +83,7 @@ def test_misnamed_weights_are_rejected(bert: Path, layer: str) -> None:
 def test_pickles_are_not_loaded(bert: Path) -> None:
     torch.save(load_file(bert / "model.safetensors"), bert / "pytorch_model.bin")
     (bert / "model.safetensors").unlink()
-    with pytest.raises(MissingWeightsError, match="holds no safetensors"):
+    with pytest.raises(MissingWeightsError, match="contains no safetensors"):
         AlanModel.from_pretrained_text(bert, **FIELDS)
 
 

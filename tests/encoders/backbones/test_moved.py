@@ -11,7 +11,7 @@ from var_plugin.encoders.hub import moved
 def test_tensor_is_moved_with_the_dtype_of_the_network(where: str, dtype: torch.dtype) -> None:
     if where == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    given = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    there = moved(given, torch.device(where), dtype)
+    tensor = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    there = moved(tensor, torch.device(where), dtype)
     assert (there.device.type, there.dtype) == (where, dtype)
-    torch.testing.assert_close(there.cpu(), given.to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(there.cpu(), tensor.to(dtype), rtol=0, atol=0)

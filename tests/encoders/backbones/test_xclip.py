@@ -101,7 +101,7 @@ def test_video_is_indexed_by_clips_and_found(configured: pytest.MonkeyPatch, fil
 
 
 def test_model_of_another_type_is_rejected(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(UnknownSuiteError, match="has the type 'clip'"):
+    with pytest.raises(UnknownSuiteError, match="of type 'clip'"):
         load_suite(f"xclip:{save_clip(tmp_path / 'clip')}")
 
 

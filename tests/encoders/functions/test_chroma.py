@@ -20,7 +20,7 @@ def test_chroma_accepts_the_function_and_its_vectors() -> None:
     validate_embeddings(function(["red", "green"]))
 
 
-def test_words_and_images_may_be_mixed() -> None:
+def test_texts_and_images_can_be_mixed() -> None:
     function = ChromaEmbeddingFunction(color_suite())
     word, image, other = function(["red", plain(0, 255, 0), "blue"])
     assert word.tolist() == [1, 0, 0]
@@ -36,11 +36,11 @@ def test_the_configuration_restores_the_function(installed_colors: str) -> None:
     assert restored(["red"])[0].tolist() == [1, 0, 0]
 
 
-def test_a_collection_opened_again_knows_its_function_and_its_metric(installed_colors: str, tmp_path: Path) -> None:
-    made = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection(
+def test_a_reopened_collection_has_its_function_and_metric(installed_colors: str, tmp_path: Path) -> None:
+    collection = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection(
         "notes", embedding_function=ChromaEmbeddingFunction(installed_colors)
     )
-    made.add(ids=["1", "2"], documents=["a red van", "a blue van"])
+    collection.add(ids=["1", "2"], documents=["a red van", "a blue van"])
     opened = chromadb.PersistentClient(str(tmp_path / "chroma")).get_collection("notes")
     assert opened.configuration["hnsw"]["space"] == "ip"
     assert opened.query(query_texts=["blue"], n_results=1)["ids"] == [["2"]]
@@ -58,13 +58,13 @@ def test_configurations_are_checked() -> None:
         function.validate_config({"suite": "colors"})
     function.validate_config(function.get_config())
     function.validate_config_update(function.get_config(), function.get_config())
-    with pytest.raises(InvalidInputError, match="keeps its embedding function"):
+    with pytest.raises(InvalidInputError, match="embedding function of a collection cannot be changed"):
         function.validate_config_update(
             function.get_config(), ChromaEmbeddingFunction(color_suite("colors-2")).get_config()
         )
 
 
-def test_only_metrics_that_rank_as_the_space_does_are_offered() -> None:
+def test_only_metrics_with_the_ranking_of_the_space_are_offered() -> None:
     from dataclasses import replace
 
     assert ChromaEmbeddingFunction(color_suite()).supported_spaces() == ["ip", "cosine", "l2"]

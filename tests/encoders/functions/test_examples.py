@@ -28,7 +28,7 @@ def run(script: str, *words: str | Path, monkeypatch: pytest.MonkeyPatch, capsys
     return capsys.readouterr().out.strip()
 
 
-def found(line: str, clip: str) -> bool:
+def is_result(line: str, clip: str) -> bool:
     """Whether the line names the clip and a cosine near one."""
     name, _, score = line.rpartition(": ")
     return name == clip and float(score) == pytest.approx(1, abs=0.02)
@@ -56,7 +56,7 @@ def test_a_store_finds_the_clip(
     where = [tmp_path / place] if place else []
     for _ in range(2):  # a second run gives the same result
         line = run(script, installed_colors, "something green", *where, *clips, monkeypatch=monkeypatch, capsys=capsys)
-        assert found(line, clips[1])
+        assert is_result(line, clips[1])
 
 
 def test_langchain_milvus_finds_the_note(
@@ -66,7 +66,7 @@ def test_langchain_milvus_finds_the_note(
     words = (installed_colors, "the blue one", tmp_path / "notes.db", *notes)
     for _ in range(2):  # a second run gives the same result
         line = run("langchain_milvus_notes.py", *words, monkeypatch=monkeypatch, capsys=capsys)
-        assert found(line, notes[1])
+        assert is_result(line, notes[1])
 
 
 @pytest.fixture
@@ -94,4 +94,4 @@ def test_pgvector_finds_the_clip(
         monkeypatch=monkeypatch,
         capsys=capsys,
     )
-    assert found(line, clips[1])
+    assert is_result(line, clips[1])

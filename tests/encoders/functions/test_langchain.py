@@ -38,7 +38,7 @@ class TestIntegration(EmbeddingsIntegrationTests):
         return {"suite": suite_with(AnyWords())}
 
 
-def test_words_images_and_videos_meet_in_one_space(clips: list[str]) -> None:
+def test_texts_images_and_videos_share_a_space(clips: list[str]) -> None:
     embeddings = SuiteEmbeddings(color_suite())
     assert embeddings.dim == 3
     texts = np.array(embeddings.embed_documents(["red", "green", "blue"]))
@@ -48,7 +48,7 @@ def test_words_images_and_videos_meet_in_one_space(clips: list[str]) -> None:
     assert (texts @ videos.T).argmax(axis=1).tolist() == [0, 1, 2]
 
 
-def test_words_and_sounds_meet_in_theirs(film: Film) -> None:
+def test_texts_and_audio_share_a_space(film: Film) -> None:
     embeddings = SuiteEmbeddings(tone_suite(), space="sound")
     tones = [film(f"{tone:.0f}.mp4", tone=tone, images=False) for tone in (300.0, 3_000.0)]
     sounds = np.array(embeddings.embed_audio([*tones, (sine(5_000, 1), 16_000)]))
@@ -56,7 +56,7 @@ def test_words_and_sounds_meet_in_theirs(film: Film) -> None:
     assert (sounds @ texts.T).argmax(axis=1).tolist() == [0, 1, 1]
 
 
-def test_what_the_space_does_not_take_is_refused() -> None:
+def test_an_unsupported_modality_is_refused() -> None:
     with pytest.raises(UnsupportedModalityError, match="cannot encode audio in space 'scene'"):
         SuiteEmbeddings(color_suite()).embed_audio(["siren.wav"])
     with pytest.raises(UnsupportedModalityError, match="space 'sound'"):

@@ -37,14 +37,14 @@ def folder(installed_colors: str, tmp_path: Path) -> str:
     return str(tmp_path / "model")
 
 
-def test_it_tells_what_it_takes(model: SentenceTransformer) -> None:
+def test_supported_modalities_are_listed(model: SentenceTransformer) -> None:
     assert model.modalities == ["image", "text", "video"]
     assert model.supports("video")
     assert not model.supports("audio")
     assert model.get_embedding_dimension() == 3
 
 
-def test_all_kinds_of_images_are_understood(model: SentenceTransformer) -> None:
+def test_images_may_be_paths_pil_images_or_arrays(model: SentenceTransformer) -> None:
     green = plain(0, 255, 0)
     channels_first = torch.from_numpy(green.transpose(2, 0, 1))
     vectors = model.encode([Image.fromarray(green), green, channels_first, {"image": green}, plain(0, 0, 255)])
@@ -57,7 +57,7 @@ def test_videos_are_paths(model: SentenceTransformer, clips: list[str]) -> None:
     assert similarity.argmax(dim=1).tolist() == [0, 1, 2]
 
 
-def test_sounds_are_files_or_samples_with_their_rate(tmp_path: Path) -> None:
+def test_audio_may_be_a_path_or_samples_with_a_rate(tmp_path: Path) -> None:
     model = SentenceTransformer(modules=[suite_router(tone_suite(), "sound")], device="cpu")
     assert model.modalities == ["audio", "text"]
     high = sine(3_000, 1)
@@ -71,12 +71,12 @@ def test_sounds_are_files_or_samples_with_their_rate(tmp_path: Path) -> None:
         model.encode([high])
 
 
-def test_prompts_go_before_texts_only(model: SentenceTransformer) -> None:
+def test_prompts_are_prepended_to_texts_only(model: SentenceTransformer) -> None:
     assert model.encode("green", prompt="red ") == pytest.approx([0.5**0.5, 0.5**0.5, 0])
     assert model.encode([plain(0, 0, 255)], prompt="red ").argmax() == 2
 
 
-def test_a_saved_model_loads_again(folder: str, clips: list[str]) -> None:
+def test_a_saved_model_is_loaded(folder: str, clips: list[str]) -> None:
     loaded = SentenceTransformer(folder, trust_remote_code=True, device="cpu")
     assert isinstance(loaded[0], Router)
     assert set(loaded[0].sub_modules) == {"image", "text", "video"}
@@ -93,7 +93,7 @@ class Backwards(ColorNames):
         return np.ascontiguousarray(super().encode(texts)[:, ::-1])
 
 
-def test_a_route_can_be_replaced() -> None:
+def test_a_module_of_the_router_can_be_replaced() -> None:
     """Words of another suite, images of the first one."""
     router = suite_router(color_suite())
     scene = build()["scene"]
@@ -104,7 +104,7 @@ def test_a_route_can_be_replaced() -> None:
     assert model.encode([plain(255, 0, 0)]).argmax() == 0
 
 
-def test_chroma_loads_it_as_any_other(folder: str, tmp_path: Path) -> None:
+def test_chroma_loads_the_model_by_name(folder: str, tmp_path: Path) -> None:
     function = SentenceTransformerEmbeddingFunction(model_name=folder, trust_remote_code=True)
     collection = chromadb.PersistentClient(str(tmp_path / "chroma")).create_collection(
         "notes", embedding_function=function
@@ -113,7 +113,7 @@ def test_chroma_loads_it_as_any_other(folder: str, tmp_path: Path) -> None:
     assert collection.query(query_texts=["blue"], n_results=1)["ids"] == [["2"]]
 
 
-def test_pymilvus_loads_it_as_any_other(folder: str) -> None:
+def test_pymilvus_loads_the_model_by_name(folder: str) -> None:
     function = pymilvus.model.dense.SentenceTransformerEmbeddingFunction(folder, trust_remote_code=True)
     assert function.dim == 3
     assert [vector.tolist() for vector in function.encode_documents(["red", "blue"])] == [[1, 0, 0], [0, 0, 1]]
@@ -127,7 +127,7 @@ def test_a_model_saved_by_another_version_of_the_suite_is_refused(folder: str) -
         SentenceTransformer(folder, trust_remote_code=True, device="cpu")
 
 
-def test_what_cannot_be_encoded_is_refused(model: SentenceTransformer) -> None:
+def test_unsupported_inputs_are_refused(model: SentenceTransformer) -> None:
     with pytest.raises(ValueError, match="Modality 'audio' is not supported"):
         model.encode([np.zeros(16_000, np.float32)])
     with pytest.raises(InvalidInputError, match="nothing is fetched"):

@@ -46,7 +46,7 @@ def images(scene: SpaceEncoders) -> ImageEncoder:
     return scene.image
 
 
-def test_vectors_are_what_the_space_declares(texts: TextEncoder, images: ImageEncoder) -> None:
+def test_vectors_have_the_dimension_and_norm_of_the_space(texts: TextEncoder, images: ImageEncoder) -> None:
     space = lite_suite.scene(LITE).space
     assert space.dim <= 256
     for vectors in (texts.encode(TEXTS), images.encode(IMAGES), texts.encode([]), images.encode([])):
@@ -54,40 +54,40 @@ def test_vectors_are_what_the_space_declares(texts: TextEncoder, images: ImageEn
         check_vectors(vectors, space)
 
 
-def test_a_vector_does_not_depend_on_its_company(texts: TextEncoder, images: ImageEncoder) -> None:
+def test_a_vector_does_not_depend_on_its_batch(texts: TextEncoder, images: ImageEncoder) -> None:
     together = np.concatenate([texts.encode(TEXTS), images.encode(IMAGES)])
     alone = np.concatenate([texts.encode([text]) for text in TEXTS] + [images.encode([p]) for p in IMAGES])
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_more_than_one_batch_keeps_the_order(texts: TextEncoder) -> None:
+def test_several_batches_keep_the_order(texts: TextEncoder) -> None:
     many = [f"{number} people on a street" for number in range(70)]
     assert texts.encode(many)[69] == pytest.approx(texts.encode(many[69:])[0], abs=1e-4)
 
 
-def test_captions_find_their_images(texts: TextEncoder, images: ImageEncoder, flickr8k: Path) -> None:
+def test_captions_retrieve_their_images(texts: TextEncoder, images: ImageEncoder, flickr8k: Path) -> None:
     """Guards the whole chain, on images that the weights have never seen; the measured figures are in the card."""
     from recipes.lite.flickr8k import read_flickr8k, read_image
 
     held_out = read_flickr8k(flickr8k)["test"]
-    shown = images.encode([read_image(path) for path in held_out.paths[:100]])
-    asked = texts.encode([captions[0] for captions in held_out.captions[:100]])
-    assert recall_at_10(asked, shown) > 0.9  # chance: 0.1
+    image_vectors = images.encode([read_image(path) for path in held_out.paths[:100]])
+    text_vectors = texts.encode([captions[0] for captions in held_out.captions[:100]])
+    assert recall_at_10(text_vectors, image_vectors) > 0.9  # chance: 0.1
 
 
-def recall_at_10(asked: Vectors, shown: Vectors) -> float:
-    similarity = asked @ shown.T
+def recall_at_10(queries: Vectors, candidates: Vectors) -> float:
+    similarity = queries @ candidates.T
     return float(((similarity > similarity.diagonal()[:, None]).sum(1) < 10).mean())
 
 
-def test_a_colour_is_seen_right(texts: TextEncoder, images: ImageEncoder) -> None:
+def test_colours_are_recognised(texts: TextEncoder, images: ImageEncoder) -> None:
     """Red and blue swapped would go unnoticed by shapes alone."""
     sides = [np.asarray(Image.new("RGB", (224, 224), color)) for color in ("red", "blue")]
     similarity = texts.encode(["a red wall", "a blue wall"]) @ images.encode(sides).T
     assert similarity.argmax(0).tolist() == [0, 1]
 
 
-def test_the_suite_is_made_of_these_encoders() -> None:
+def test_the_suite_contains_the_lite_encoders() -> None:
     suite = load_suite("lite")
     assert suite.spaces["scene"].fingerprint == lite_suite.scene(LITE).space.fingerprint
     assert suite.encode("text", TEXTS).shape == suite.encode("image", IMAGES).shape
@@ -104,7 +104,7 @@ def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, chang
     assert lite_suite.scene(folder).space.fingerprint != before
 
 
-def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) -> None:
+def test_refitting_the_calibrator_keeps_the_fingerprint(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(LITE, folder)
     before = lite_suite.scene(folder).space.fingerprint
@@ -113,12 +113,12 @@ def test_an_index_stays_good_when_the_confidence_is_fitted_anew(tmp_path: Path) 
     assert lite_suite.scene(folder).space.fingerprint == before
 
 
-def test_an_incomplete_installation_is_named(tmp_path: Path) -> None:
+def test_an_incomplete_installation_is_an_error_with_its_fix(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match=r"scene\.json does not exist"):
         LiteTextEncoder(tmp_path).encode(TEXTS)
 
 
 def test_building_loads_no_network() -> None:
     script = "import sys; from var_plugin.encoders.lite import build; build.build(); print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

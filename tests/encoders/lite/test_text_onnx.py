@@ -26,7 +26,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("space", ["scene", "sound"])
-def test_numpy_and_torch_agree(space: str) -> None:
+def test_onnx_and_torch_give_the_same_vectors(space: str) -> None:
     suite = load_suite("lite")
     together = suite.encode("text", TEXTS, space=space)
     single = np.concatenate([suite.encode("text", [text], space=space) for text in TEXTS])
@@ -35,7 +35,7 @@ def test_numpy_and_torch_agree(space: str) -> None:
     np.testing.assert_allclose((single * together).sum(1), (together * together).sum(1), atol=FLOAT32)
 
 
-def test_a_text_needs_no_torch() -> None:
+def test_encoding_a_text_does_not_import_torch() -> None:
     script = """
 import sys
 from var_plugin.encoders.registry import load_suite
@@ -43,6 +43,6 @@ suite = load_suite("lite")
 print(sum(float(abs(suite.encode("text", ["fire"], space=name)).sum()) > 0 for name in suite.spaces))
 print([name for name in ("torch", "transformers", "pymilvus") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "2\n[]\n"
-    assert not done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout == "2\n[]\n"
+    assert not process.stderr

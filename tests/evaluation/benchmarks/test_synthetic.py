@@ -17,7 +17,7 @@ def drawn() -> SyntheticBenchmark:
     return generate_benchmark(SyntheticParameters(train_videos=40, test_videos=100), seed=7)
 
 
-def test_the_same_seed_draws_the_same_and_another_draws_another(drawn: SyntheticBenchmark) -> None:
+def test_samples_depend_on_the_seed_only(drawn: SyntheticBenchmark) -> None:
     again = generate_benchmark(SyntheticParameters(train_videos=40, test_videos=100), seed=7)
     other = generate_benchmark(SyntheticParameters(train_videos=40, test_videos=100), seed=8)
     assert [pair.caption for pair in again.test.pairs] == [pair.caption for pair in drawn.test.pairs]
@@ -25,22 +25,22 @@ def test_the_same_seed_draws_the_same_and_another_draws_another(drawn: Synthetic
     assert [pair.caption for pair in other.test.pairs] != [pair.caption for pair in drawn.test.pairs]
 
 
-def test_shapes_lengths_and_labels_are_as_declared(drawn: SyntheticBenchmark) -> None:
+def test_samples_have_the_declared_shapes_lengths_and_labels(drawn: SyntheticBenchmark) -> None:
     parameters = SyntheticParameters()
     pairs = drawn.train.pairs + drawn.test.pairs
     assert len({pair.caption for pair in pairs}) == len(pairs)
     assert sum(pair.anomalous for pair in pairs) == len(pairs) // 2
-    for pair, shown in zip(pairs, drawn.train.evidence + drawn.test.evidence, strict=True):
-        assert parameters.length[0] <= len(shown) <= parameters.length[1]
-        assert np.shape(pair.object_clips) == np.shape(pair.motion_clips) == (len(shown), parameters.dim)
+    for pair, evidence in zip(pairs, drawn.train.evidence + drawn.test.evidence, strict=True):
+        assert parameters.length[0] <= len(evidence) <= parameters.length[1]
+        assert np.shape(pair.object_clips) == np.shape(pair.motion_clips) == (len(evidence), parameters.dim)
         if pair.anomalous:
-            assert parameters.anomaly[0] <= shown.sum() <= parameters.anomaly[1]
-            assert np.flatnonzero(np.diff(shown.astype(int), prepend=0) == 1).size == 1, "one span"
+            assert parameters.anomaly[0] <= evidence.sum() <= parameters.anomaly[1]
+            assert np.flatnonzero(np.diff(evidence.astype(int), prepend=0) == 1).size == 1, "one span"
         else:
-            assert shown.any()
+            assert evidence.any()
 
 
-def test_anomalous_videos_are_found_by_their_evidence_and_not_without_it(drawn: SyntheticBenchmark) -> None:
+def test_anomalous_videos_are_retrieved_by_their_evidence_only(drawn: SyntheticBenchmark) -> None:
     anomalous = np.array([pair.anomalous for pair in drawn.test.pairs])
     located, _ = pair_ranks(prototype_scores(drawn, evidence_only=True))
     pooled, _ = pair_ranks(prototype_scores(drawn, evidence_only=False))

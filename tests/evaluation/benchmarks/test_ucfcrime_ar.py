@@ -47,7 +47,7 @@ def test_pairs_join_captions_and_the_centre_crop(release: Path) -> None:
     assert not streams.object_clips.any(), "crop 0 is the centre"
 
 
-def test_flow_may_be_absent(release: Path) -> None:
+def test_flow_features_are_optional(release: Path) -> None:
     pair = ucfcrime_ar(release, rgb=release / "RGB", flow=None, split="test")[0]
     streams = read_streams(pair)
     assert streams.motion_clips is None
@@ -84,7 +84,7 @@ def test_broken_features_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("split", "rows", "anomalous"), [("train", 1610, 810), ("test", 290, 140)])
-def test_the_release_reads_as_published(split: str, rows: int, anomalous: int) -> None:
+def test_the_published_release_is_read(split: str, rows: int, anomalous: int) -> None:
     captions = read_captions(data_folder("ucfcrime_ar"), split)  # type: ignore[arg-type]
     assert len(captions) == len({caption.name for caption in captions}) == rows
     assert sum(caption.anomalous for caption in captions) == anomalous

@@ -32,7 +32,7 @@ def release(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_pairs_follow_the_list_whatever_paths_it_holds(release: Path) -> None:
+def test_pairs_follow_the_list_with_any_paths(release: Path) -> None:
     pairs = xdviolence_ar(release, rgb=release / "RGB", flow=release / "Flow", audio=release / "vggish", split="train")
     assert [(pair.video_id, pair.anomalous) for pair in pairs] == [
         (VIOLENT, True),
@@ -47,7 +47,7 @@ def test_pairs_follow_the_list_whatever_paths_it_holds(release: Path) -> None:
     assert streams.audio_clips.dtype == np.float32
 
 
-def test_what_is_missing_is_counted(release: Path) -> None:
+def test_missing_files_are_counted(release: Path) -> None:
     for path in (release / "vggish").iterdir():
         path.unlink()
     with pytest.raises(MediaNotFoundError, match="3 of 3 feature files"):

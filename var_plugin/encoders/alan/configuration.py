@@ -217,7 +217,7 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
 def _require(is_valid: bool, name: str, config: AlanConfig, requirement: str) -> None:
     if not is_valid:
         raise InvalidInputError(
-            f"AlanConfig.{name} is {getattr(config, name)!r}",
+            f"AlanConfig.{name} has the value {getattr(config, name)!r}",
             why=f"it must be {requirement}",
             fix=f"pass another {name}",
         )

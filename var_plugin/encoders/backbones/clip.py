@@ -116,7 +116,7 @@ def require_model_type(checkpoint: Checkpoint, model_types: Sequence[str], why: 
     model_type = checkpoint.config.model_type
     if model_type not in model_types:
         raise UnknownSuiteError(
-            f"the model {checkpoint.name} has the type '{model_type}'",
+            f"the suite cannot use the model {checkpoint.name} of type '{model_type}'",
             why=why,
             fix="try sentence-transformers:NAME, or choose another model",
         )

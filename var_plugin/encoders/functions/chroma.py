@@ -55,9 +55,9 @@ class ChromaEmbeddingFunction(OneSpace, EmbeddingFunction[Embeddable]):
         """Raise `InvalidInputError` if the configuration changes, because stored vectors depend on it."""
         if new_config != old_config:
             raise InvalidInputError(
-                "a collection keeps its embedding function",
-                why=f"its vectors were made by {old_config}, not by {new_config}",
-                fix="make another collection",
+                "the embedding function of a collection cannot be changed",
+                why=f"its vectors were computed by {old_config}, not by {new_config}",
+                fix="create another collection",
             )
 
     @staticmethod

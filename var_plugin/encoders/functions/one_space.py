@@ -63,9 +63,9 @@ class OneSpace:
         restored = cls(config["suite"], config["space"])
         if restored.space.fingerprint != config["fingerprint"]:
             raise FingerprintMismatchError(
-                f"the vectors were made by suite '{config['suite']}' with fingerprint {config['fingerprint']}",
-                why=f"the suite installed now has {restored.space.fingerprint} and makes other vectors",
-                fix="install the version that made them, or embed the content anew",
+                f"the vectors were computed by suite '{config['suite']}' with fingerprint {config['fingerprint']}",
+                why=f"the suite installed now has {restored.space.fingerprint} and computes other vectors",
+                fix="install the version that computed them, or embed the content again",
             )
         return restored
 

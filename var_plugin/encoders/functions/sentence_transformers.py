@@ -90,7 +90,9 @@ def _unpacked(sample: Any, modality: HostModality) -> Any:
     content = sample[modality] if isinstance(sample, dict) and modality in sample else sample
     if isinstance(content, str) and modality != "text" and content.startswith(("http:", "https:", "data:")):
         raise InvalidInputError(
-            f"cannot read {modality} from a URL", why="nothing is fetched here", fix="pass the path of a file"
+            f"cannot read {modality} from a URL",
+            why="embedding functions download nothing",
+            fix="download the file and pass its path",
         )
     if isinstance(content, dict) and modality == "audio":
         return np.asarray(content["array"], np.float32), content["sampling_rate"]

@@ -124,7 +124,7 @@ def _check_tree(root: Path) -> None:
             continue
         count += len(children)
         if depth > _MAX_DEPTH or count > _MAX_FILES:
-            raise _refused(folder, "it contains more files or deeper folders than an index")
+            raise _refused(folder, "it has more files or deeper subfolders than an index")
         for child in children:
             if child.is_dir(follow_symlinks=False):
                 pending.append((folder / child.name, depth + 1))
@@ -137,12 +137,12 @@ def _check_aliases(database: Path) -> None:
     if path.exists() and (aliases := _read_json(path)) != {}:
         targets = aliases.values() if aliases is not None else (None,)
         if not all(isinstance(target, str) and _COLLECTION.fullmatch(target) for target in targets):
-            raise _refused(path, "its aliases are not names of collections")
+            raise _refused(path, "its aliases do not name collections")
 
 
 def _check_collection(collection: Path) -> None:
     if not _COLLECTION.fullmatch(collection.name):
-        raise _refused(collection, "its name is not a valid name of a collection")
+        raise _refused(collection, "it is not a valid collection name")
     for name in _MANIFESTS:
         manifest = _read_json(collection / name)
         if manifest is not None and (reason := _manifest_error(manifest)):
