@@ -35,7 +35,7 @@ from var_plugin.config import settings
 from var_plugin.encoders.audio_features import Windows
 from var_plugin.encoders.backbones import clap, clip, xclip
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.hub import Checkpoint, moved
+from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.registry import CLAP, descriptions
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.media.audio import read_audio
@@ -166,7 +166,7 @@ def transfers(where: str) -> Iterator[str]:
     batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), np.uint8))
     device = torch.device(where)
     plain = 1e3 * seconds(lambda: batch.float().to(device))
-    pinned = 1e3 * seconds(lambda: moved(batch, device, torch.float32))
+    pinned = 1e3 * seconds(lambda: to_device(batch, device, torch.float32))
     yield f"16 frames to the GPU: {plain:.2f} ms as float32, {pinned:.2f} ms as bytes from pinned memory"
 
 

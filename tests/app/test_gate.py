@@ -116,7 +116,7 @@ def test_a_message_with_a_url_as_file_is_refused(address: str) -> None:
     body = {"fn_index": 0, "data": [{"text": "", "files": [file]}], "session_hash": "x"}
     for route in ("queue/join", "run/predict"):
         refused = httpx.post(f"{address}/gradio_api/{route}", json=body)
-        assert (refused.status_code, "uploaded before" in refused.text) == (400, True)
+        assert (refused.status_code, "was not uploaded" in refused.text) == (400, True)
         as_text = httpx.post(f"{address}/gradio_api/{route}", content=json.dumps(body))
         assert as_text.status_code == 400
     nested = httpx.post(f"{address}/gradio_api/queue/join", content="[" * 100_000 + "]" * 100_000)

@@ -35,10 +35,10 @@ class Stacks:
     def __init__(self, frames_per_clip: int, stride: int, fps: float | None) -> None:
         self.frames_per_clip, self.stride, self.fps = frames_per_clip, stride, fps
         self.read: list[list[float]] = []
-        self.runs = 0
+        self.batches = 0
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
-        self.runs += 1
+        self.batches += 1
         count = (len(frames) - self.frames_per_clip) // self.stride + 1
         assert len(frames) == (count - 1) * self.stride + self.frames_per_clip
         clips = [frames[i * self.stride : i * self.stride + self.frames_per_clip] for i in range(count)]
@@ -103,13 +103,13 @@ def test_batches_of_several_videos_are_encoded_together_unless_clips_overlap(
 ) -> None:
     alone, together = Stacks(frames_per_clip, stride, fps=10), Stacks(frames_per_clip, stride, fps=10)
     films = [film(f"{color}.mkv", seconds=3, fps=10, paint=scene(color)) for color in ("red", "blue")]
-    runs = [run for path in films for run in ClipBatches(path, SamplingSpec.of(alone, 10))]
-    assert len(runs) == 4
-    expected = [run.read(alone) for run in runs]
-    for encoded, reference in zip(encode_batches(runs, together), expected, strict=True):
+    batches = [batch for path in films for batch in ClipBatches(path, SamplingSpec.of(alone, 10))]
+    assert len(batches) == 4
+    expected = [batch.encode(alone) for batch in batches]
+    for encoded, reference in zip(encode_batches(batches, together), expected, strict=True):
         assert (encoded.times, encoded.usable) == (reference.times, reference.usable)
         np.testing.assert_array_equal(encoded.vectors, reference.vectors)
-    assert (together.runs, together.read) == (calls, alone.read)
+    assert (together.batches, together.read) == (calls, alone.read)
 
 
 def test_an_extractor_without_a_rate_uses_the_given_rate(film: Film) -> None:
@@ -132,7 +132,7 @@ def test_spaces_that_share_an_extractor_decode_a_video_once(film: Film) -> None:
         return Suite(DESCRIPTION, encoders)
 
     embedded = embed(path, suite(shared, shared, own))
-    assert shared.runs == own.runs == 1
+    assert shared.batches == own.batches == 1
     rows = [embedded.rows[name][1] for name in sorted(embedded.rows)]
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[1], rows[2])
 

@@ -127,7 +127,7 @@ def test_weights_scale_scores_and_can_disable_spaces(footage: Index) -> None:
     plain_score, doubled = (retriever.invoke("red", weights=w)[0].metadata for w in ({}, {"scene": 2.0}))
     assert doubled["score"] == pytest.approx(2 * plain_score["score"], rel=1e-5)
     assert doubled["matched"] == plain_score["matched"]
-    with pytest.raises(UnsupportedModalityError, match="weights leave out all spaces"):
+    with pytest.raises(UnsupportedModalityError, match="weights of all spaces that support it are 0"):
         retriever.invoke("red", weights={"scene": 0.0})
     with pytest.raises(InvalidInputError, match="unknown space 'smell'"):
         retriever.invoke("red", weights={"smell": 1.0})

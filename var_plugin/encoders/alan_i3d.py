@@ -22,7 +22,7 @@ from var_plugin.encoders.backbones.i3d_features import I3dFeatures
 from var_plugin.encoders.backbones.vggish import WIDTH as AUDIO_WIDTH
 from var_plugin.encoders.backbones.vggish_features import VGGishFeatures
 from var_plugin.encoders.base import Space, Vectors
-from var_plugin.encoders.hub import Checkpoint, moved
+from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
 from var_plugin.errors import InvalidInputError, MissingWeightsError
@@ -129,7 +129,7 @@ class TrainedAlan:
         tensors = self.processor(**inputs)
         model = self.model
         return {
-            name: moved(value, model.device, model.dtype if value.is_floating_point() else value.dtype)
+            name: to_device(value, model.device, model.dtype if value.is_floating_point() else value.dtype)
             for name, value in tensors.items()
         }
 

@@ -61,10 +61,10 @@ NOVELTY_SCOPE = "label-free: how unlike the rest of its own video a clip looks; 
 _SAME_EVENT_SECONDS = 30.0
 _NEIGHBOURS = 5
 # Long videos are compared with an evenly spaced sample of their clips: the cost stays linear.
-_MOST_REFERENCES = 2_000
+_MAX_REFERENCES = 2_000
 _CHUNK = 512
 # Minimum spread: on a static scene, smaller cosine differences are noise.
-_LEAST_SPREAD = 0.02
+_MIN_SPREAD = 0.02
 # This z-score maps to 0.5.
 _HALF_AT = 4.0
 
@@ -83,7 +83,7 @@ def novelty_scores(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.
     Returns:
         (n,) float32 in 0…1.
     """
-    step = max(1, -(-len(times) // _MOST_REFERENCES))
+    step = max(1, -(-len(times) // _MAX_REFERENCES))
     reference_times, references = times[::step], ensure_normalized(vectors[::step])
     distances = np.full(len(times), np.nan)
     for first in range(0, len(times), _CHUNK):
@@ -100,6 +100,6 @@ def novelty_scores(times: NDArray[np.floating], vectors: Vectors) -> NDArray[np.
     if not has_neighbours.any():
         return np.zeros(len(times), np.float32)
     median = np.median(distances[has_neighbours])
-    spread = max(1.4826 * float(np.median(np.abs(distances[has_neighbours] - median))), _LEAST_SPREAD)
+    spread = max(1.4826 * float(np.median(np.abs(distances[has_neighbours] - median))), _MIN_SPREAD)
     deviations = np.where(has_neighbours, np.maximum(distances - median, 0.0), 0.0) / spread
     return (deviations / (deviations + _HALF_AT)).astype(np.float32)

@@ -39,8 +39,8 @@ class TimedFeatures:
 
 
 FRAMES_PER_BATCH = 16
-"""Approximate number of frames per batch. Encoders with many frames per clip get at least `_LEAST_CLIPS` clips."""
-_LEAST_CLIPS = 4
+"""Approximate number of frames per batch. It has at least `_MIN_CLIPS_PER_BATCH` clips, however long they are."""
+_MIN_CLIPS_PER_BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +94,10 @@ class ClipBatch:
     usable: list[bool]
     """Per clip, as `ClipFeatures.usable`."""
 
-    def read(self, extractor: ClipFeatureExtractor) -> EncodedBatch:
+    def encode(self, extractor: ClipFeatureExtractor) -> EncodedBatch:
         """Return the features of the clips."""
-        (read,) = encode_batches([self], extractor)
-        return read
+        (encoded,) = encode_batches([self], extractor)
+        return encoded
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,15 @@ class EncodedBatch:
     vectors: Vectors
 
 
-def encode_batches(runs: Sequence[ClipBatch], extractor: ClipFeatureExtractor) -> list[EncodedBatch]:
+def encode_batches(batches: Sequence[ClipBatch], extractor: ClipFeatureExtractor) -> list[EncodedBatch]:
     """Compute the clip features of batches from one or several videos, in one call unless clips share frames."""
-    if extractor.frames_per_clip != extractor.stride and len(runs) > 1:
-        return [run.read(extractor) for run in runs]
-    vectors = extractor.encode([frame for run in runs for frame in run.frames])
-    ends = np.cumsum([len(run.times) for run in runs])
+    if extractor.frames_per_clip != extractor.stride and len(batches) > 1:
+        return [batch.encode(extractor) for batch in batches]
+    vectors = extractor.encode([frame for batch in batches for frame in batch.frames])
+    ends = np.cumsum([len(batch.times) for batch in batches])
     return [
-        EncodedBatch(run.times, run.usable, part) for run, part in zip(runs, np.split(vectors, ends[:-1]), strict=True)
+        EncodedBatch(batch.times, batch.usable, part)
+        for batch, part in zip(batches, np.split(vectors, ends[:-1]), strict=True)
     ]
 
 
@@ -129,7 +130,7 @@ class ClipBatches:
 
     Args:
         path: the video.
-        grid: frame rate, frame size and layout of the clips.
+        sampling: frame rate, frame size and layout of the clips.
         start, end: the part of the video, in seconds.
         limits: limits of decoding.
     """
@@ -137,15 +138,21 @@ class ClipBatches:
     def __init__(
         self,
         path: Path,
-        grid: SamplingSpec,
+        sampling: SamplingSpec,
         *,
         start: float = 0.0,
         end: float = math.inf,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._grid = grid
+        self._sampling = sampling
         self._decoded = Frames(
-            path, limits=limits, rate=grid.fps, size=grid.size, motion=grid.motion_size, start=start, end=end
+            path,
+            limits=limits,
+            rate=sampling.fps,
+            size=sampling.size,
+            motion=sampling.motion_size,
+            start=start,
+            end=end,
         )
 
     @property
@@ -155,32 +162,34 @@ class ClipBatches:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """Yield the batches in order of time. Raises as `media.sandbox.client.Frames`."""
-        grid = self._grid
-        frames = iter(self._decoded) if grid.frames_per_clip == 1 else _steady(self._decoded, grid.fps)
-        for run in _runs(frames, grid):
-            first_frames = run[: len(run) - grid.frames_per_clip + 1 : grid.stride]
+        sampling = self._sampling
+        frames = (
+            iter(self._decoded) if sampling.frames_per_clip == 1 else _at_constant_rate(self._decoded, sampling.fps)
+        )
+        for batch in _split_batches(frames, sampling):
+            first_frames = batch[: len(batch) - sampling.frames_per_clip + 1 : sampling.stride]
             yield ClipBatch(
-                run,
+                batch,
                 [frame.time for frame in first_frames],
                 [has_content(frame.image) for frame in first_frames],
             )
 
 
-def concat_batches(runs: Iterable[EncodedBatch], end: Callable[[], float]) -> ClipFeatures:
+def concat_batches(batches: Iterable[EncodedBatch], end: Callable[[], float]) -> ClipFeatures:
     """Join the batches of a video, in order of time, to its clip features.
 
     Args:
-        runs: the batches.
+        batches: the batches.
         end: returns the end of the last frame in seconds. It is called after the last batch.
     """
     times: list[float] = []
     usable: list[bool] = []
 
     def vectors() -> Iterator[Vectors]:
-        for run in runs:
-            times.extend(run.times)
-            usable.extend(run.usable)
-            yield run.vectors
+        for batch in batches:
+            times.extend(batch.times)
+            usable.extend(batch.usable)
+            yield batch.vectors
 
     joined = stack_chunks(vectors())
     return ClipFeatures(times=np.array(times), vectors=joined, usable=np.array(usable, bool), end=end())
@@ -255,15 +264,15 @@ def embed_clips(
     Raises:
         VarPluginError: a subclass per cause of failure, see `media.sandbox.client.Frames`.
     """
-    runs = ClipBatches(path, SamplingSpec.of(extractor, fps), start=start, end=end, limits=limits)
+    batches = ClipBatches(path, SamplingSpec.of(extractor, fps), start=start, end=end, limits=limits)
 
-    def read() -> Iterator[EncodedBatch]:
-        for run in runs:
-            yield run.read(extractor)
+    def encoded() -> Iterator[EncodedBatch]:
+        for batch in batches:
+            yield batch.encode(extractor)
             if progress:
-                progress(run.frames[-1].time)
+                progress(batch.frames[-1].time)
 
-    return concat_batches(read(), lambda: runs.end)
+    return concat_batches(encoded(), lambda: batches.end)
 
 
 def pool_clips(clips: ClipFeatures, encoder: VideoEncoder, spans: Sequence[tuple[float, float]]) -> Vectors:
@@ -276,42 +285,42 @@ def mean_pool(clips: Vectors, spans: Sequence[slice]) -> Vectors:
     return l2_normalize(np.stack([clips[span].mean(axis=0) for span in spans]))
 
 
-def _steady(decoded: Frames, rate: float) -> Iterator[Frame]:
+def _at_constant_rate(decoded: Frames, rate: float) -> Iterator[Frame]:
     """Yield one frame per 1/rate seconds from the first frame to the end, repeating frames where some are missing."""
-    shown: Frame | None = None
+    previous: Frame | None = None
     slot = 0
     for frame in decoded:
         due = math.floor(frame.time * rate + 1e-6)
-        if shown is not None:
-            yield from (replace(shown, time=missing / rate) for missing in range(slot, due))
+        if previous is not None:
+            yield from (replace(previous, time=missing / rate) for missing in range(slot, due))
         yield frame
-        shown, slot = frame, due + 1
-    if shown is not None:
+        previous, slot = frame, due + 1
+    if previous is not None:
         last = math.ceil(decoded.end * rate - 1e-6)
-        yield from (replace(shown, time=missing / rate) for missing in range(slot, last))
+        yield from (replace(previous, time=missing / rate) for missing in range(slot, last))
 
 
-def _runs(frames: Iterator[Frame], grid: SamplingSpec) -> Iterator[list[Frame]]:
+def _split_batches(frames: Iterator[Frame], sampling: SamplingSpec) -> Iterator[list[Frame]]:
     """Yield batches of consecutive frames, each with several complete clips. No clip is left out between batches."""
-    frames_per_clip, stride = grid.frames_per_clip, grid.stride
-    clips_at_once = max(_LEAST_CLIPS, grid.frames_per_batch // frames_per_clip)
-    run: list[Frame] = []
+    frames_per_clip, stride = sampling.frames_per_clip, sampling.stride
+    clips_at_once = max(_MIN_CLIPS_PER_BATCH, sampling.frames_per_batch // frames_per_clip)
+    batch: list[Frame] = []
     has_clips = False
     for frame in frames:
-        run.append(frame)
-        if len(run) == (clips_at_once - 1) * stride + frames_per_clip:
-            yield run
-            has_clips, run = True, run[clips_at_once * stride :]
-    whole = max(0, (len(run) - frames_per_clip) // stride + 1)
-    rest = len(run) - whole * stride
+        batch.append(frame)
+        if len(batch) == (clips_at_once - 1) * stride + frames_per_clip:
+            yield batch
+            has_clips, batch = True, batch[clips_at_once * stride :]
+    whole = max(0, (len(batch) - frames_per_clip) // stride + 1)
+    rest = len(batch) - whole * stride
     if rest > 0 and (2 * rest >= stride or not (has_clips or whole)):
-        run += [run[-1]] * (whole * stride + frames_per_clip - len(run))
+        batch += [batch[-1]] * (whole * stride + frames_per_clip - len(batch))
         whole += 1
     if whole:
-        yield run[: (whole - 1) * stride + frames_per_clip]
+        yield batch[: (whole - 1) * stride + frames_per_clip]
 
 
-_GROWS_BY = 4_096  # rows
+_GROWTH_ROWS = 4_096
 
 
 def stack_chunks(parts: Iterable[Vectors]) -> Vectors:
@@ -322,7 +331,7 @@ def stack_chunks(parts: Iterable[Vectors]) -> Vectors:
         needed = count + len(part)
         if needed > len(rows):
             # No other reference to the array exists. The system can grow large arrays without copying them.
-            rows.resize((needed + _GROWS_BY, part.shape[1]), refcheck=False)
+            rows.resize((needed + _GROWTH_ROWS, part.shape[1]), refcheck=False)
         rows[count:needed] = part
         count = needed
     rows.resize((count, rows.shape[1]), refcheck=False)

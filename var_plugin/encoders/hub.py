@@ -254,7 +254,7 @@ def device() -> torch.device:
     return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def moved(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def to_device(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Move a tensor to a device and convert its dtype.
 
     The copy to a GPU is asynchronous, from pinned memory. The dtype is converted on the GPU because it is faster there.

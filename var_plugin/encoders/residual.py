@@ -133,8 +133,8 @@ class MotionClipEncoder(PerFrameMixin):
         import torch
 
         objects = self._image_encoder.encode([frame.image for frame in frames])
-        moved = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
-        return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(moved)))
+        to_device = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
+        return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(to_device)))
 
     def anomaly(self, clips: Vectors) -> None:
         """Return None: `ResidualVideoEncoder` computes the score."""

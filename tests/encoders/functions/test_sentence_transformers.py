@@ -130,5 +130,5 @@ def test_a_model_saved_by_another_version_of_the_suite_is_refused(folder: str) -
 def test_unsupported_inputs_are_refused(model: SentenceTransformer) -> None:
     with pytest.raises(ValueError, match="Modality 'audio' is not supported"):
         model.encode([np.zeros(16_000, np.float32)])
-    with pytest.raises(InvalidInputError, match="nothing is fetched"):
+    with pytest.raises(InvalidInputError, match="download nothing"):
         model.encode(["https://example.org/image.jpg"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.clip import DualEncoder, DualEncoderText, normalized_output
 from var_plugin.encoders.base import Space, Vectors
-from var_plugin.encoders.hub import Checkpoint, moved
+from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
 from var_plugin.media.audio import SAMPLE_RATE
@@ -98,7 +98,7 @@ class ClapAudioEncoder:
         model = self._network.model
         # The spectrogram needs float64, which MPS does not support.
         device = torch.device("cpu") if model.device.type == "mps" else model.device
-        audio = moved(torch.from_numpy(windows), device, torch.float32)
+        audio = to_device(torch.from_numpy(windows), device, torch.float32)
         # The processor of fusion models marks one random item of a batch as longer. No window is.
         is_longer = torch.zeros(len(windows), 1, dtype=torch.bool, device=model.device)
         features = spectrograms(audio, self._network.audio_processor).to(model.device, model.dtype)

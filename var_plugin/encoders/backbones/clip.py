@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
-from var_plugin.encoders.hub import Checkpoint, moved
+from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
 from var_plugin.errors import UnknownSuiteError
@@ -39,7 +39,7 @@ def preprocess_images(
     """
     import torch
 
-    pixels = moved(torch.from_numpy(np.stack(images)), device, torch.float32).permute(0, 3, 1, 2)
+    pixels = to_device(torch.from_numpy(np.stack(images)), device, torch.float32).permute(0, 3, 1, 2)
     if processor.do_rescale:
         pixels = pixels * processor.rescale_factor
     if processor.do_normalize:
