@@ -74,6 +74,8 @@ class SpaceEncoders:
     """Per query modality, statistics of the similarity to unrelated content."""
     calibrators: Mapping[Modality, LogisticCalibrator] = field(default_factory=dict)
     """Calibrators per query modality; only modalities with labelled data."""
+    uncounted_kinds: frozenset[str] = frozenset()
+    """Kinds of events of the caption memory that do not raise the anomaly score in this space; see `CaptionMemory`."""
 
     @property
     def video_encoder(self) -> VideoEncoder | None:
