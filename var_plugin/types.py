@@ -131,7 +131,7 @@ class Moment(Value):
 
 
 class ClockOrigin(Value):
-    """The source of a video's clock time."""
+    """The source of a video's recording time."""
 
     certainty: Literal["known", "derived", "unknown"] = Field(
         description="known: stated by a person; derived: from the camera's file name or header; or unknown"

@@ -48,7 +48,7 @@ class Inbox:
         return self._received
 
     def take(self) -> Action | None:
-        """Remove and return the oldest action; None if there is none."""
+        """Remove and return the oldest action, or None if the queue is empty."""
         return self._actions.popleft() if self._actions else None
 
 

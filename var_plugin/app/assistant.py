@@ -103,7 +103,7 @@ def _request(calls: Sequence[dict[str, Any]], index: VideoIndex) -> ChatRequest:
     """Return the last valid search as a request.
 
     Raises:
-        AssistantError: there is none.
+        AssistantError: no call is a valid search.
     """
     for call in reversed(calls):
         try:

@@ -22,7 +22,7 @@ class Turn:
     """Names of the attached files."""
     answer: str = ""
     cards: str = ""
-    """The moments as HTML; empty if there are none."""
+    """The moments as HTML. Empty without moments."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Session:
         return replace(self, turns=(*self.turns, replace(turn, answer=answer))[-_MAX_HISTORY:])
 
     def undo(self) -> Session:
-        """Return the session with the previous request; unchanged if there is none."""
+        """Return the session with the previous request; unchanged at the start."""
         return replace(self, request=self.history[-1], history=self.history[:-1]) if self.history else self
 
     def select(self, moment: Moment) -> Session:

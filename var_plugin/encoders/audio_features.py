@@ -95,7 +95,7 @@ def encode_audio(
 
 
 def concat_audio(batches: Iterable[EncodedAudio], window: int, samples: Callable[[], int]) -> AudioFeatures:
-    """Concatenate the encoded batches of a recording. `samples` is called last and returns its length."""
+    """Concatenate the encoded batches of a recording. `samples` is called after the last and returns its length."""
     starts: list[int] = []
     loudness: list[NDArray[np.float32]] = []
 

@@ -30,7 +30,7 @@ class TimedFeatures:
     """Seconds from the start of the recording to its end."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the rows in [start, end) seconds. If there is none, return the row nearest to the middle."""
+        """Return the rows in [start, end) seconds, or the row nearest to the middle."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = np.abs(self.times - (start + end) / 2).argmin()
@@ -51,7 +51,7 @@ class ClipFeatures(TimedFeatures):
     """(n,) whether the first frame has content, i.e. is neither black nor of a single colour."""
 
     def within(self, start: float, end: float) -> slice:
-        """Return the clips that start in [start, end) seconds. If there is none, return the clip shown at `start`."""
+        """Return the clips that start in [start, end) seconds, or the clip that is shown at `start`."""
         first, last = np.searchsorted(self.times, [start, end])
         if first == last:
             first = max(0, int(np.searchsorted(self.times, start, side="right")) - 1)

@@ -1,4 +1,4 @@
-"""CaptionedVideo videos: own videos with a CSV table, and the public benchmarks in their released formats."""
+"""Videos with captions: own videos with a CSV table, and the public benchmarks in their released formats."""
 
 from __future__ import annotations
 

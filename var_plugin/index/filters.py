@@ -120,7 +120,7 @@ def conditions(
 
 
 def expression(conditions: Iterable[Condition | AnyOf]) -> str:
-    """Return the Milvus expression of a conjunction of conditions. It is empty if there are none."""
+    """Return the Milvus expression of a conjunction of conditions. It is empty without conditions."""
     return " and ".join(f"({_term(condition)})" for condition in conditions)
 
 
@@ -247,5 +247,7 @@ def one_of(field: str, values: Iterable[str], *, operator: Literal["in", "not in
     if not texts:
         raise InvalidInputError(f"an empty list for {field} matches nothing", fix="leave it out to match everything")
     if len(texts) > _MAX_VALUES:
-        raise InvalidInputError(f"{len(texts)} values for {field}", why=f"the limit for one query is {_MAX_VALUES}")
+        raise InvalidInputError(
+            f"too many values for {field}: {len(texts)}", why=f"the limit for one query is {_MAX_VALUES}"
+        )
     return Condition(field, operator, texts)

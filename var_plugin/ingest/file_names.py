@@ -1,8 +1,8 @@
 """Parse clock times in the names of recordings: date, time, fraction, AM or PM, and time zone.
 
 Recorders write `20240115_120000.mp4`, `2024-01-15T12-00-00.000Z.mp4`, `Front 2024-01-15 3.05.10 PM GMT+1.mp4` and
-similar names. A time zone or PM that is overlooked makes the time wrong by hours. So a name that cannot be parsed
-completely gives no time, but a note with the reason.
+similar names. If a time zone or PM were ignored, the time would be wrong by hours. A name that cannot be parsed
+completely therefore gives no time, but a note with the reason.
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ class PendingWrite:
         path: The file.
         write: Writes the file.
         lock: Holds the lock of the video.
-        on_committed: Removes the videos that the path held before and adds them to the receipt. None: there are none.
+        on_committed: Removes the videos that the path held before and adds them to the receipt. None: the path held no
+            other video.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 """Deferred SIGINT: Ctrl-C does not interrupt the write of a video, so that no partial video is stored.
 
-A KeyboardInterrupt between a call to the store and its answer would also leave a gRPC lock held that another thread
-waits for.
+A KeyboardInterrupt during a call to the store could also leave a gRPC lock held, and block other threads.
 """
 
 from __future__ import annotations

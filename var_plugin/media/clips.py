@@ -247,7 +247,7 @@ def _supports(output: OutputFile, stream: VideoStream | AudioStream) -> bool:
 
 
 def _latest_keyframe(source: InputContainer, stream: VideoStream, time: float) -> float:
-    """Return the time of the latest keyframe at or before `time`, or of the first keyframe if there is none."""
+    """Return the time of the latest keyframe at or before `time`, or else of the first keyframe."""
     for earlier in _SEEK_EARLIER_SECONDS:
         _seek(source, time, earlier)
         times = list(takewhile(lambda keyframe: keyframe <= time, _keyframe_times(source, stream)))

@@ -159,7 +159,9 @@ class NoteStore(Milvus):
         if len(ids) != len(texts) or len(set(ids)) != len(texts):
             raise InvalidInputError(f"{len(set(ids))} different ids for {len(texts)} texts", fix="pass one id per text")
         if metadatas is not None and len(metadatas) != len(texts):
-            raise InvalidInputError(f"{len(metadatas)} metadata for {len(texts)} texts", fix="pass one per text")
+            raise InvalidInputError(
+                f"{len(metadatas)} metadata dictionaries for {len(texts)} texts", fix="pass one per text"
+            )
         for note_id, text in zip(ids, texts, strict=True):
             literal(note_id)
             if (size := len(_encoded(text, note_id))) > _MAX_BYTES:

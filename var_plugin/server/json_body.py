@@ -72,7 +72,7 @@ def _check_structure(body: bytes) -> None:
 
 
 def _end_of_string(body: bytes, start: int) -> int:
-    """Return the position after the closing quotation mark of a string, or the end of the body if there is none."""
+    """Return the position after the closing quotation mark of a string, or the end of the body."""
     position = start
     while True:
         quote = body.find(b'"', position)

@@ -17,7 +17,7 @@ class Context:
     now: datetime
     """The current time. Clock times in messages are read in its time zone."""
     recorded_until: datetime | None = None
-    """End of the latest video with a known recording time; None if there is none."""
+    """End of the latest video with a known recording time, or None."""
     moments: Sequence[Moment] = ()
     """The moments of the last answer, in order."""
     selected: Moment | None = None

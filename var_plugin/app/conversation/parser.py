@@ -58,7 +58,7 @@ def parse_message(message: str, previous: ChatRequest, context: Context) -> Pars
 
     Args:
         message: the text of the user.
-        previous: the request of the last turn; `ChatRequest()` if there is none.
+        previous: the request of the last turn; `ChatRequest()` for the first message.
         context: cameras, current time, and the moments of the last answer.
     """
     words = " ".join(_POLITE.sub(" ", message[:MAX_MESSAGE_LENGTH].replace("’", "'")).split()).strip(" ?!.,;")

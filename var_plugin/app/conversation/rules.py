@@ -108,7 +108,7 @@ def _step(match: re.Match[str], state: ParseState) -> None:
 
 
 def _referenced_moment(words: str, state: ParseState) -> Moment | None:
-    """Return the moment that a reference names; None, with a note, if there is none. Default: the selected moment."""
+    """Return the moment that a reference names, by default the selected one. If it does not exist, add a note."""
     moments = state.context.moments
     number = re.search(r"\d+", words)
     ordinal = next((index for index, word in enumerate(ORDINALS) if re.search(rf"\b{word}\b", words)), None)

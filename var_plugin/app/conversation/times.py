@@ -41,7 +41,7 @@ class UnclearTimeError(ValueError):
 
 
 def unread_time(words: str) -> str | None:
-    """Return a part of the unparsed words that looks like a time; None if there is none."""
+    """Return a part of the unparsed words that looks like a time, or None."""
     match = _UNREAD.search(words)
     return match[0] if match else None
 

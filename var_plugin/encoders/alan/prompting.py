@@ -16,7 +16,7 @@ from var_plugin.encoders.alan.encodings import TextEncoding, VideoEncoding
 class PromptingDecoder(nn.Module):
     """One standard decoder layer. Its queries are the words, its keys and values the clips of the video.
 
-    If the text backbone is not d wide, its words pass a linear layer first. At the sizes of the paper there is none.
+    If the width of the text backbone is not d, a linear layer maps its words to d. The paper needs no such layer.
     """
 
     def __init__(self, config: AlanConfig) -> None:

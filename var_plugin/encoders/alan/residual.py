@@ -2,7 +2,7 @@
 
 The towers of the paper create a space of their own. Where a backbone pair already shares a space (CLIP and its
 relatives, the lite suite), `ResidualAlanModel` refines it. Every added layer is zero-initialised. An untrained model
-therefore returns the mean-pooled clip vectors, and training can only be accepted for what it improves.
+therefore returns the mean-pooled clip vectors, so training starts from the quality of the existing space.
 
 The model adds a motion stream whose weight depends on the text, anomaly scores per clip, and anomaly-led sampling for
 the vector of a whole video.

@@ -26,7 +26,7 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
     if not {"text", "image"} <= set(encoder.model.modalities):
         raise UnsupportedModalityError(
             f"the model {checkpoint.name} cannot encode footage",
-            why=f"it takes {', '.join(map(str, encoder.model.modalities))}",
+            why=f"it encodes {', '.join(map(str, encoder.model.modalities))}",
             fix="choose a model for text and images",
         )
     dim = int(encoder.model.get_embedding_dimension())

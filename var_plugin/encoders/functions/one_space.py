@@ -75,7 +75,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     keys = {"suite", "space", "fingerprint"}
     if set(config) != keys or not all(isinstance(value, str) for value in config.values()):
         raise InvalidInputError(
-            f"not the configuration of an embedding function: {dict(config)!r}",
+            f"the configuration of the embedding function is invalid: {dict(config)!r}",
             why=f"it has the keys {', '.join(sorted(keys))}, each a string",
             fix="pass what the embedding function's configuration returned",
         )

@@ -18,7 +18,7 @@ from var_plugin.encoders.base import TextEncoder, Vectors
 from var_plugin.encoders.lite.audio import AUDIBLE_THRESHOLD
 from var_plugin.encoders.weights import WeightFolder
 
-_FEW = 4
+_MAX_SMALL_BATCH = 4
 _TINY = np.float32(1e-6)
 
 
@@ -26,18 +26,18 @@ class SmallBatchTextEncoder:
     """A `TextEncoder` that encodes small batches in NumPy and passes larger batches to another encoder.
 
     Args:
-        quick: returns the vector (dim,) of one text.
+        encode_one: returns the vector (dim,) of one text.
         full: encoder for larger batches; it computes the same vectors.
     """
 
-    def __init__(self, quick: Callable[[str], Array], full: TextEncoder) -> None:
-        self._quick, self.full = quick, full
+    def __init__(self, encode_one: Callable[[str], Array], full: TextEncoder) -> None:
+        self._encode_one, self.full = encode_one, full
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return vectors (n, dim) float32. Raises as the encoder for larger batches."""
-        if not 0 < len(texts) <= _FEW:
+        if not 0 < len(texts) <= _MAX_SMALL_BATCH:
             return self.full.encode(texts)
-        return np.stack([self._quick(text) for text in texts]).astype(np.float32)
+        return np.stack([self._encode_one(text) for text in texts]).astype(np.float32)
 
 
 class NumpyTextEncoder:
@@ -57,7 +57,7 @@ class NumpyTextEncoder:
         sentence, tokens = self._network.read(text)
         configuration = self._folders["scene"].configuration
         low, high = configuration["general_share"]["text"]
-        share = low + (high - low) * self._strangeness(sentence)
+        share = low + (high - low) * self._out_of_distribution_score(sentence)
         general = self._weights("scene", "general")
         projected = normalized(np.asarray((sentence - general["centre"]) @ general["projection"], np.float32))
         objects = np.concatenate([(1 - share) ** 0.5 * self._learned(tokens), share**0.5 * projected])
@@ -79,7 +79,7 @@ class NumpyTextEncoder:
         pooled = layer_norm(softmax(scores, axis=0).T @ tokens, part(tower, "norm"))
         return normalized(linear(pooled.reshape(-1), part(tower, "project")) + _residual(pooled[0], tower))
 
-    def _strangeness(self, sentence: Array) -> float:
+    def _out_of_distribution_score(self, sentence: Array) -> float:
         """Return the out-of-distribution score, as `ConSEHead.out_of_distribution_score`."""
         general = self._weights("scene", "general")
         name, caption = general["familiar"]

@@ -440,7 +440,7 @@ class Reader:
         return self._store.search(collection, vector, limit=limit, expression=expression(conditions), fields=fields)
 
     def _from_snapshot(self, collection: str, read: Callable[[Snapshot], T]) -> T | None:
-        """Return what `read` returns for the current snapshot, or None if there is none or it is damaged."""
+        """Return what `read` returns for the current snapshot, or None if it is missing or damaged."""
         if (snapshot := self._snapshot(collection)) is None or self._store.snapshots is None:
             return None
         try:

@@ -116,7 +116,7 @@ def validate_message(job: str, options: Mapping[str, Any], values: object, array
         job: name of the job.
         options: options of the job, as the worker takes them.
         values: the decoded JSON.
-        array: the attached array, empty if there is none.
+        array: the attached array. Empty without attachment.
 
     Raises:
         ValueError: the job has no such result.
