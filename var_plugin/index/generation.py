@@ -13,7 +13,7 @@ from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalog import Catalog, Entry, Generation, Videos
-from var_plugin.index.filters import Condition, conditions, epoch_ms, literal
+from var_plugin.index.filters import Condition, check_text, conditions, epoch_ms, literal, one_of
 from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
 from var_plugin.index.schema import Row, segment_schema
@@ -214,10 +214,16 @@ class VideoGeneration:
 
     def sample(self, space: str, share: float) -> list[Row]:
         """Return a deterministic sample of about `share` (0…1) of the uniform segments of a space, sorted by key."""
-        # Keys are hashes, so those below a bound are a random sample.
-        bound = [Condition("id", "<", f"{int(share * 16**8):08x}")] if share < 1 else []
-        sampled = [Condition("kind", "==", "uniform"), *bound]
-        rows = self._reader.rows(self._collection(space), sampled, ("id", "video_id", "vector"))
+        rows = self._reader.rows(self._collection(space), _sampled(share), ("id", "video_id", "vector"))
+        return sorted(rows, key=lambda row: str(row["id"]))
+
+    def sample_camera(self, space: str, camera: str, share: float) -> list[Row]:
+        """Return a sample as `sample` of the committed uniform segments of one camera, with all fields of a hit."""
+        self.refresh_generation()
+        hidden = self._videos.hidden()
+        excluded = [one_of("video_id", hidden, operator="not in")] if hidden else []
+        of_camera = [Condition("camera", "==", check_text(camera)), *_sampled(share), *excluded]
+        rows = self._reader.rows(self._collection(space), of_camera, ("id", *HIT_FIELDS, "vector"))
         return sorted(rows, key=lambda row: str(row["id"]))
 
     def delete(self, video_id: str) -> None:
@@ -324,6 +330,13 @@ class VideoGeneration:
 
     def _collection(self, space: str, generation: Generation | None = None) -> str:
         return collection_name(self._name, (generation or self.generation).number, space)
+
+
+def _sampled(share: float) -> list[Condition]:
+    """Return the conditions of a sample of about `share` (0…1) of the uniform segments."""
+    # Keys are hashes, so those below a bound are a random sample.
+    bound = [Condition("id", "<", f"{int(share * 16**8):08x}")] if share < 1 else []
+    return [Condition("kind", "==", "uniform"), *bound]
 
 
 def check_fingerprint(generation: Generation, suite: Suite, uri: str) -> None:

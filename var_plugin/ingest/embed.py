@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.config import settings
-from var_plugin.encoders.anomaly import novelty_scores, score_clips
+from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.audio_features import AudioFeatures, encode_audio, pool_audio
 from var_plugin.encoders.base import AudioEncoder, ClipFeatureExtractor, Vectors, VideoEncoder
 from var_plugin.encoders.clip_features import ClipFeatures, embed_clips, pool_clips
+from var_plugin.encoders.novelty import novelty_scores
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     BrokenTimestampsError,
