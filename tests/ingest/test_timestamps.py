@@ -52,7 +52,7 @@ def test_an_explicit_time_wins_over_sidecar_and_header(tmp_path: Path) -> None:
     header = "2020-01-01T00:00:00.000000Z"
     clock = CameraClock(zone=BERLIN.zone, offset=timedelta(minutes=-5))
     time = NOON + timedelta(days=1)
-    assert recorded_at(file, given=time, created_at=lambda: header, clock=clock).at == time
+    assert recorded_at(file, explicit=time, created_at=lambda: header, clock=clock).at == time
     (tmp_path / "20251101_130000.json").write_text('{"recorded_at": "2025-11-03T13:00:00+01:00"}')
     derived = recorded_at(file, created_at=lambda: header, clock=clock)
     assert (derived.at, derived.origin.source, derived.origin.certainty) == (
@@ -160,10 +160,10 @@ def test_other_json_files_are_ignored(tmp_path: Path) -> None:
 
 def test_an_explicit_time_without_zone_or_out_of_range_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no time zone"):
-        recorded_at(Path("a.mp4"), given=datetime(2025, 11, 1))
+        recorded_at(Path("a.mp4"), explicit=datetime(2025, 11, 1))
     for time in (datetime.min.replace(tzinfo=timezone(timedelta(hours=23))), datetime.max.replace(tzinfo=UTC)):
         with pytest.raises(InvalidInputError, match="is out of range"):
-            recorded_at(Path("a.mp4"), given=time)
+            recorded_at(Path("a.mp4"), explicit=time)
 
 
 @given(

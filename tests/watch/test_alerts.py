@@ -343,7 +343,7 @@ def test_an_alert_for_the_same_event_is_raised_once(tmp_path: Path) -> None:
     earlier = [Alert(query="a", moment=MOMENT.model_copy(update={"start": 5.0, "end": 12.0}))]
     grown = MOMENT.model_copy(update={"video_id": "grown", "start": 8.0, "end": 20.0})
     later = grown.model_copy(update={"start": 30.0, "end": 35.0})
-    raised = Alerts(saved).check(["grown"], lambda text, only: [grown, later], known={"grown": earlier})
+    raised = Alerts(saved).check(["grown"], lambda text, only: [grown, later], earlier={"grown": earlier})
     assert [(alert.query, alert.moment.start) for alert in raised] == [("a", 30.0), ("b", 8.0), ("b", 30.0)]
 
 

@@ -91,7 +91,7 @@ class VideoSource:
         check_text(self.camera)
         state = check_file(self.path)
         recorded = recorded_at(
-            self.path, given=self.recorded_at, created_at=lambda: probe(self.path).created_at, clock=self.clock
+            self.path, explicit=self.recorded_at, created_at=lambda: probe(self.path).created_at, clock=self.clock
         )
         sighting = Sighting(
             path=path,

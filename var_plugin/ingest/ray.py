@@ -534,12 +534,12 @@ def store_files(
     except EngineError as error:
         why = str(error)
     for number in unfinished:
-        lost = EngineError(
+        failed = EngineError(
             f"a part of {files[number].path} was not processed",
             why=why,
             fix="run the same command again; stored files are skipped",
         )
-        on_result(number, failure(files[number].path, lost))
+        on_result(number, failure(files[number].path, failed))
 
 
 R = TypeVar("R", EncodedBatch, EncodedAudio)

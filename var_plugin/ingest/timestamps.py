@@ -43,7 +43,7 @@ class Recorded:
 def recorded_at(
     file: Path,
     *,
-    given: datetime | None = None,
+    explicit: datetime | None = None,
     created_at: Callable[[], str | None] = lambda: None,
     clock: CameraClock = _UTC_ONLY,
 ) -> Recorded:
@@ -52,16 +52,16 @@ def recorded_at(
     Args:
         file: The footage. Its sidecar is `NAME.EXT.json` or `NAME.json` beside it and holds
             {"recorded_at": "2026-11-01T14:30Z"}.
-        given: The time that the caller states, with a time zone.
+        explicit: The time that the caller states, with a time zone.
         created_at: Returns the time of the container header (`MediaInfo.created_at`). It is called only if no other
             source has a time.
         clock: The camera's time zone and clock error, and the pattern of times in file names.
 
     Raises:
-        InvalidInputError: `given` has no time zone or cannot be stored. Errors of `created_at` are also raised.
+        InvalidInputError: `explicit` has no time zone or cannot be stored. Errors of `created_at` are also raised.
     """
-    if given is not None:
-        return Recorded(check_known(given), ClockOrigin(certainty="known", source="caller"))
+    if explicit is not None:
+        return Recorded(check_known(explicit), ClockOrigin(certainty="known", source="caller"))
     notes: list[str] = []
     sidecar_time = _sidecar(file, notes)
     if sidecar_time is not None:

@@ -73,7 +73,7 @@ class NoteStore(Milvus):
             InvalidInputError: Milvus cannot store a text, an id or metadata. Nothing was written.
         """
         listed = list(texts)
-        ids = [given or str(uuid4()) for given in options.pop("ids", None) or [None] * len(listed)]
+        ids = [note_id or str(uuid4()) for note_id in options.pop("ids", None) or [None] * len(listed)]
         self._check(listed, ids, metadatas)
         return super().add_texts(listed, metadatas, ids=ids, **options) if listed else []
 

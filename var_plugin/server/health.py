@@ -58,8 +58,8 @@ class Readiness:
         # Concurrent requests share one check.
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._check_index(self._index))
-        done, _ = await asyncio.wait({self._check}, timeout=_INDEX_TIMEOUT_SECONDS)
-        return self._check.result() if done else f"the index did not respond within {_INDEX_TIMEOUT_SECONDS:.0f} s"
+        finished, _ = await asyncio.wait({self._check}, timeout=_INDEX_TIMEOUT_SECONDS)
+        return self._check.result() if finished else f"the index did not respond within {_INDEX_TIMEOUT_SECONDS:.0f} s"
 
     async def _check_index(self, index: VideoIndex) -> str:
         try:

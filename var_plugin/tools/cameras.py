@@ -12,7 +12,7 @@ from var_plugin.tools.base import Tool, ToolResult, committed_videos
 from var_plugin.types import Value, Video
 
 # Maximum number of rows in a result. The total counts all.
-_MOST_ROWS = 100
+_MAX_ROWS = 100
 
 
 class NoArguments(Value):
@@ -40,7 +40,7 @@ def _list_cameras(index: VideoIndex, arguments: NoArguments) -> ToolResult:
     by_camera: dict[str, list[Video]] = defaultdict(list)
     for video in committed_videos(index):
         by_camera[video.camera].append(video)
-    rows = tuple(_row(camera, videos) for camera, videos in sorted(by_camera.items())[:_MOST_ROWS])
+    rows = tuple(_row(camera, videos) for camera, videos in sorted(by_camera.items())[:_MAX_ROWS])
     heading = (
         f"{len(by_camera)} cameras; names in quotation marks are data." if rows else "The index contains no footage."
     )

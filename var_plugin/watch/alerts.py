@@ -199,7 +199,7 @@ class Alerts:
         video_ids: Iterable[str],
         search: Search,
         *,
-        known: Mapping[str, Sequence[Alert]] | None = None,
+        earlier: Mapping[str, Sequence[Alert]] | None = None,
     ) -> list[Alert]:
         """Run all saved queries on new videos and deliver an alert for each moment that reaches the threshold.
 
@@ -210,15 +210,15 @@ class Alerts:
         Args:
             video_ids: the videos with the status `stored` in a receipt.
             search: as `Index.search`. Its errors are propagated.
-            known: alerts raised for an earlier version of the same footage, by video. Moments that overlap them are the
-                same event and raise no further alert.
+            earlier: alerts raised for an earlier version of the same footage, by video. Moments that overlap them are
+                the same event and raise no further alert.
         """
         queries = self._saved.queries
         matches = [
             (query, moment)
             for video_id in video_ids
             for query, moment in _matches(queries, video_id, search)
-            if not any(_same_event(alert, query, moment) for alert in (known or {}).get(video_id, ()))
+            if not any(_same_event(alert, query, moment) for alert in (earlier or {}).get(video_id, ()))
         ]
         with ThreadPoolExecutor(_RECEIVERS_AT_ONCE, "alerts") as pool:
             deliveries = {

@@ -43,7 +43,7 @@ class _State:
     """Time of the last metadata change (ctime), e.g. of permissions, in nanoseconds."""
     since: float
     """Clock time in seconds at which this size and modification time were first observed."""
-    done: bool = False
+    is_done: bool = False
     failures: int = 0
     retry_at: float | None = None
     missing_since: float | None = None
@@ -79,18 +79,18 @@ class FolderWatch:
                 if now - state.missing_since > _FORGET_SECONDS:
                     del self._files[path]
         for path, (size, changed_ns, status_ns) in present.items():
-            known = self._files.get(path)
-            if known is None or (known.size, known.changed_ns) != (size, changed_ns):
+            previous = self._files.get(path)
+            if previous is None or (previous.size, previous.changed_ns) != (size, changed_ns):
                 # For new paths, the time since the last write counts as unchanged time.
-                idle = max(0.0, time.time() - changed_ns / 1e9) if known is None else 0.0
+                idle = max(0.0, time.time() - changed_ns / 1e9) if previous is None else 0.0
                 self._files[path] = _State(size, changed_ns, status_ns, now - idle)
-            elif known.status_ns != status_ns:
-                known.status_ns = status_ns
-                if known.retry_at is not None:
-                    known.retry_at = now
+            elif previous.status_ns != status_ns:
+                previous.status_ns = status_ns
+                if previous.retry_at is not None:
+                    previous.retry_at = now
         ready = [path for path in present if self._is_ready(path, self._files[path], now)]
         for path in ready:
-            self._files[path].done, self._files[path].retry_at = True, None
+            self._files[path].is_done, self._files[path].retry_at = True, None
         return sorted(ready, key=lambda path: (self._files[path].changed_ns, path))
 
     def retry(self, path: Path) -> float | None:
@@ -109,7 +109,7 @@ class FolderWatch:
     @property
     def waiting(self) -> bool:
         """True if a present file is not complete yet."""
-        return any(not state.done and state.missing_since is None for state in self._files.values())
+        return any(not state.is_done and state.missing_since is None for state in self._files.values())
 
     def seconds_to_retry(self) -> float | None:
         """Return the seconds until the next retry is due. None: no retry is scheduled."""
@@ -137,7 +137,7 @@ class FolderWatch:
         return present
 
     def _is_ready(self, path: Path, state: _State, now: float) -> bool:
-        if state.done:
+        if state.is_done:
             return state.retry_at is not None and now >= state.retry_at
         idle = now - state.since
         if idle < SETTLE_SECONDS:

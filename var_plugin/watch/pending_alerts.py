@@ -116,9 +116,9 @@ class PendingAlerts:
                 each.version, each.due = version, now + self._quiet
         if not due:
             return []
-        known = {each.video_id: self._known(file) for file, each in due.items()}
+        earlier = {each.video_id: self._earlier_alerts(file) for file, each in due.items()}
         try:
-            alerts = self._alerts.check([each.video_id for each in due.values()], self._search, known=known)
+            alerts = self._alerts.check([each.video_id for each in due.values()], self._search, earlier=earlier)
         except BaseException:
             for each in due.values():
                 each.due = now + _RETRY_SECONDS
@@ -127,12 +127,12 @@ class PendingAlerts:
             del self._pending[file]
             own = tuple(alert for alert in alerts if alert.moment.video_id == each.video_id)
             self._raised.pop(file, None)
-            if each.version and (own or known[each.video_id]):
-                self._raised[file] = each.version, (*known[each.video_id], *own)
+            if each.version and (own or earlier[each.video_id]):
+                self._raised[file] = each.version, (*earlier[each.video_id], *own)
         while len(self._raised) > _MAX_FILES:
             del self._raised[next(iter(self._raised))]
         return alerts
 
-    def _known(self, file: Path) -> tuple[Alert, ...]:
+    def _earlier_alerts(self, file: Path) -> tuple[Alert, ...]:
         version, alerts = self._raised.get(file, (None, ()))
         return alerts if version and version.continues_in(file) else ()

@@ -43,7 +43,7 @@ _OPTIONS = {
     "protocol_whitelist": "rtsp,rtsps,tcp,tls,rtp,udp",
     "format_whitelist": "rtsp,rtp,sdp",
 }
-_LONGEST_DELAY = 60.0
+_MAX_DELAY = 60.0
 _CLOCK_SLACK_SECONDS = 10.0
 """A larger jump of the video timestamps starts a new file. Audio with a larger offset from the video is left out."""
 _MAX_NAME_BYTES = 200
@@ -158,7 +158,7 @@ def record(
         if recorder.files > files:
             failures = 0
         if not stop.is_set():
-            delay = min(_LONGEST_DELAY, 2.0 ** min(failures, 10))
+            delay = min(_MAX_DELAY, 2.0 ** min(failures, 10))
             failures += 1
             logger.warning("%s: %s; connecting again in %.0f s", name, reason, delay)
             (wait or stop.wait)(delay)
