@@ -48,7 +48,7 @@ _FILE = Path(__file__).with_name("captions.json")
 
 _NEAREST = 5
 _QUANTILE = 0.95
-# Chosen on the validation half of the footage; see docs/performance.md.
+# Chosen on the validation half of the footage; see docs/benchmarks/performance.md.
 _MARGIN = 0.5
 _SLOPE = 6.0
 # Vectors of footage with a smaller cosine are not near each other, unless the space has statistics of its own.
