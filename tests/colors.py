@@ -1,4 +1,4 @@
-"""A suite of colours: small enough to reason about, real enough to index films and search them by word or image."""
+"""A suite of colours: tiny encoders that index real videos and search them by text or image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ColorNames:
 
 
 class AnyWords(ColorNames):
-    """White for a text that names no colour: conformance suites ask all kinds of things."""
+    """Returns white for a text without a colour name, for conformance suites with arbitrary texts."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         return super().encode([text if set(text.split()) & NAMES.keys() else "white" for text in texts])
@@ -68,13 +68,13 @@ def color_suite(fingerprint: str = "colors-1") -> Suite:
 
 
 def suite_with(words: TextEncoder) -> Suite:
-    """The suite of colours with another encoder of texts."""
+    """Return the suite of colours with another text encoder."""
     scene = build()["scene"]
     return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=words, image=scene.image)})
 
 
 def install_colors(site: Path) -> Path:
-    """Write the metadata of a package that adds the suite under the name `colors`; what goes on the import path."""
+    """Write the metadata of a package that adds the suite `colors`. Return the folder for the import path."""
     package = site / "colors-1.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colors\nVersion: 1\n")

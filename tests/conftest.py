@@ -1,4 +1,4 @@
-"""What several tests share: an isolated home, films made on the spot, an index that knows its colours."""
+"""Shared fixtures: an isolated home, generated videos, an index with the suite of colours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ hypothesis_settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make the demo first, which takes longest, and ask last about what it made: so no worker waits for another."""
+    """Run the demo first, because it takes longest, and the tests of its results last, so that no worker waits."""
     asking = {item.path for item in items if "demo" in getattr(item, "fixturenames", ())}
 
     def turn(item: pytest.Item) -> int:
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep the caches and the default index of the person who runs the tests out of them; converted weights stay."""
+    """Isolate tests from the caches and the default index of the user. Converted weights are shared."""
     from var_plugin.config import settings
 
     home = tmp_path_factory.mktemp("home")
@@ -71,7 +71,7 @@ def small_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 @pytest.fixture
 def film(tmp_path: Path) -> Film:
-    """Writes films into the test's own folder."""
+    """Writes videos to the folder of the test."""
     return Film(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The collections that some tests read: they lie beside the project and are no part of it."""
+"""Data sets that some tests read. They are not part of the project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATA = Path(os.environ.get("VAR_PLUGIN_TEST_DATA", Path(__file__).parents[2] / "
 
 
 def data_folder(name: str) -> Path:
-    """Return the folder of a collection; a test that wants one that is not there is skipped."""
+    """Return the folder of a data set. Skip the test if it is missing."""
     folder = DATA / name
     if not folder.is_dir():
         pytest.skip(f"the collection {name} is not there")

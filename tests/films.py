@@ -1,4 +1,4 @@
-"""Small real films, encoded with PyAV: images of known colours at known times, with or without sound."""
+"""Small real videos, encoded with PyAV: known colours at known times, with or without audio."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def plain(*color: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
 
 
 def textured(seed: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """An image of coarse random blocks, like no other seed's."""
+    """An image of coarse random blocks that depends on the seed."""
     blocks = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     return np.kron(blocks, np.ones((8, 8, 1), np.uint8))
 
 
 class Film:
-    """Writes films into one folder."""
+    """Writes videos to one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -13,7 +13,7 @@ def test_the_development_set_is_sound() -> None:
 
 
 def test_a_package_that_does_not_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torchaudio that refuses to load, as PyPI's does beside a torch of another CUDA."""
+    """A torchaudio that does not load, as PyPI's with a torch build for another CUDA version."""
     (tmp_path / "torchaudio").mkdir()
     (tmp_path / "torchaudio/__init__.py").write_text("raise RuntimeError('compiled with different CUDA versions')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -50,7 +50,7 @@ def test_a_version_outside_the_tested_range_is_named(monkeypatch: pytest.MonkeyP
 
 
 def test_a_library_that_imports_but_cannot_decode_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As PyAV 19 was, which dropped an argument of `open`."""
+    """For example PyAV 19, which removed an argument of `open`."""
     (tmp_path / "sitecustomize.py").write_text("""
 import av
 real = av.open

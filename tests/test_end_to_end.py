@@ -1,4 +1,4 @@
-"""The main job with the real `lite` suite: footage with events at known times, indexed and asked for in words."""
+"""End to end with the real `lite` suite: index footage with events at known times and search for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_other_wordings_find_the_moment(demo: tuple[Path, DemoReport]) -> None:
 
 
 def test_an_audible_event_is_found(demo: tuple[Path, DemoReport]) -> None:
-    """By words, or by another recording of the same kind."""
+    """By text, or by another recording of the same kind."""
     _, report = demo
     assert len(report.audio_results) == 2
     assert all(result.is_correct for result in report.audio_results), [
@@ -44,7 +44,7 @@ def test_an_audible_event_is_found(demo: tuple[Path, DemoReport]) -> None:
 
 
 def test_moments_have_the_bounds_of_the_events(demo: tuple[Path, DemoReport]) -> None:
-    """A right first moment also covers its event: segments of 8 s cannot do better than about two thirds on average."""
+    """A correct first moment also covers its event. With segments of 8 s the mean overlap is at most two thirds."""
     _, report = demo
     overlaps = [result.overlap for result in report.results if result.is_correct]
     assert sum(overlaps) / len(overlaps) > 0.4
@@ -52,7 +52,7 @@ def test_moments_have_the_bounds_of_the_events(demo: tuple[Path, DemoReport]) ->
 
 
 def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, DemoReport]) -> None:
-    """The label-free score knows what is unlike the rest: most visible events are above most of the background."""
+    """Most visible events have a higher label-free score than most of the background."""
     folder, _ = demo
     above = []
     with open_index(folder / "index.db", suite="lite") as index:
@@ -69,7 +69,7 @@ def test_events_stand_out_on_the_anomaly_curve(demo: tuple[Path, DemoReport]) ->
 
 
 def test_an_image_finds_its_moment(demo: tuple[Path, DemoReport]) -> None:
-    """The thumbnail of an event, as a query, finds the event that it was taken from."""
+    """The thumbnail of an event is a query that finds the event."""
     folder, report = demo
     with open_index(folder / "index.db", suite="lite") as index:
         for result in report.results[:4]:

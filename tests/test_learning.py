@@ -1,4 +1,4 @@
-"""`train` and `evaluate` on the command line, from captioned films to a suite and its results table."""
+"""`train` and `evaluate` on the command line, from captioned videos to a suite and its table of results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = ["red", "green", "blue", "yellow", "white", "red"]
 
 @pytest.fixture
 def footage(film: Film) -> Path:
-    """Six films of two seconds, and two tables of captions."""
+    """Six videos of two seconds, and two tables of captions."""
     lines, timed = ["video,caption,anomalous"], ["video,caption,start,end"]
     for number, color in enumerate(COLOURS):
         film(f"cams/{number}.mp4", seconds=2, fps=4, paint=scene(color))

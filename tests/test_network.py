@@ -53,7 +53,7 @@ def can_trace() -> bool:
 
 
 class Watched:
-    """Runs commands and collects what they reach outside of this machine."""
+    """Runs commands and records connections and look-ups outside of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,7 +70,7 @@ class Watched:
 
     @contextmanager
     def started(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command, and interrupt it afterwards if it still runs."""
+        """Start a command. Interrupt it at the end if it still runs."""
         trace = [*TRACE, "-o", str(self._folder / "native")] if can_trace() else []
         with (self._folder / "output").open("wb") as output:
             process = subprocess.Popen(
@@ -84,13 +84,13 @@ class Watched:
             process.wait(60)
 
     def run(self, *command: str) -> list[str]:
-        """Run a command to its end; return what it reached."""
+        """Run a command. Return the addresses and names that it reached."""
         with self.started(*command) as process:
             assert process.wait(600) == 0, (self._folder / "output").read_text()
         return self.reached()
 
     def serve(self, *command: str, paths: tuple[str, ...]) -> list[str]:
-        """Start a server, get some paths of it; return what it reached."""
+        """Start a server and request some paths. Return the addresses and names that it reached."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         output = self._folder / "output"
@@ -134,7 +134,7 @@ def is_local(host: str | None, port: int) -> bool:
 
 
 def get(port: int, path: str) -> int:
-    """Return the status of an answer."""
+    """Return the status of a response."""
     url = f"http://127.0.0.1:{port}{path}"
     return httpx.get(url, headers={"Authorization": "Bearer key"}, timeout=30).status_code
 
@@ -146,7 +146,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 @pytest.fixture(scope="module")
 def indexed(watched: Watched) -> Watched:
-    """With an index of one film, which was made without leaving this machine."""
+    """With an index of one video that was built without outgoing connections."""
     film = Film(watched.index.parent / "footage")("north.mp4", seconds=4, paint=lambda time: textured(1), tone=440.0)
     assert watched.run(*COMMAND, "index", str(film), "--index", str(watched.index)) == []
     return watched

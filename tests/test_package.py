@@ -42,7 +42,7 @@ def test_an_error_is_one_line() -> None:
 
 @pytest.mark.parametrize("link", LINKS)
 def test_links_point_into_the_package(link: str) -> None:
-    """They are for the reader only: a checkout without them must work, so their absence is fine too."""
+    """The links only help readers. A checkout without them must work."""
     path = ROOT / link
     if path.is_symlink():
         assert path.readlink() == Path("var_plugin") / link
@@ -110,7 +110,7 @@ def test_the_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> No
 
 
 def test_the_linter_sees_every_file() -> None:
-    """The links at the top of the repository have the names of packages, which once were left out with them."""
+    """Excluding the links at the top of the repository must not exclude the packages of the same names."""
     checked = set(python("-m", "ruff", "check", "--show-files", str(ROOT)).splitlines())
     files = {str(file) for folder in ("var_plugin", "tests") for file in (ROOT / folder).rglob("*.py")}
     assert files <= checked

@@ -89,7 +89,7 @@ def test_progress_shows_packages_and_gigabytes(script: ModuleType) -> None:
 
 
 def test_no_test_or_example_uses_the_chroma_server() -> None:
-    """It runs code from strangers before it checks who asks, CVE-2026-45829, and no release has the fix."""
+    """It runs untrusted code before authentication (CVE-2026-45829), and no release has the fix."""
     files = [path for name in ("tests", "examples", "benchmarks") for path in (FOLDER.parent / name).rglob("*.py")]
     server = re.compile(r"HttpClient\(|chromadb\.(app|server)|\bchroma\W+run\b")
     assert [path for path in files if server.search(path.read_text()) and path != Path(__file__)] == []

@@ -1,4 +1,4 @@
-"""How far two correct computations of the same numbers may differ, per dtype.
+"""Tolerances between two correct computations of the same numbers, per dtype.
 
 Results depend on the vector instructions of the processor, the number of threads, the batch size and memory alignment.
 A test that compares computed numbers uses one of these values; bit equality is for data that were only stored or moved.

@@ -1,4 +1,4 @@
-"""A suite of colours and tones: two spaces, so that a search has something to weigh."""
+"""A suite of colours and tones, with two spaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DESCRIPTION = replace(
 
 
 class LowOrHigh:
-    """How much of a window lies below 1 kHz, and how much above."""
+    """The energy of a window below and above 1 kHz."""
 
     window = 1_600
     hop = 800
@@ -34,7 +34,7 @@ class LowOrHigh:
 
 
 class PitchNames:
-    """The pitch that a text names, or both where it names none."""
+    """The pitch that a text names, or both if it names none."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         named = [[float(pitch in text.split()) for pitch in ("low", "high")] for text in texts]

@@ -1,4 +1,4 @@
-"""What an index promises, whatever stores it: one abstract suite for Milvus Lite and for Milvus servers."""
+"""Contract of an index: one abstract test suite for Milvus Lite and for Milvus servers."""
 
 from __future__ import annotations
 

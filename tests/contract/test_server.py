@@ -1,4 +1,4 @@
-"""The contract on a Milvus server: the one at VAR_PLUGIN_TEST_SERVER, else PyPI's `milvus` 2.3.5 started here."""
+"""The contract on the Milvus server at VAR_PLUGIN_TEST_SERVER. Default: start `milvus` 2.3.5 from PyPI."""
 
 from __future__ import annotations
 

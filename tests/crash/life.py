@@ -1,4 +1,4 @@
-"""The life of an index, to be killed at any moment: films come, change, move and go, and the suite changes.
+"""Random operations on an index that can be killed at any time: add, change, move, delete, change the suite.
 
 It notes in a log what it is about to do and what was acknowledged. Both are single writes to a file, which a kill of
 the process cannot take back.
@@ -34,7 +34,7 @@ _CONTENTS = 8
 
 @dataclass(frozen=True)
 class World:
-    """A folder with an index, a library of small films, and the slots they are put into."""
+    """A folder with an index, small videos, and the slots into which they are copied."""
 
     folder: Path
 
@@ -68,7 +68,7 @@ class World:
 
 
 def opened(world: World) -> Index:
-    """Open the index with whichever suite made it."""
+    """Open the index with the suite that built it."""
     for name in SUITES:
         try:
             return open_index(world.database, suite=suite(name))
@@ -78,14 +78,14 @@ def opened(world: World) -> Index:
 
 
 def suite(name: str) -> Suite:
-    """The colours in two spaces, so that one is killed between them as well."""
+    """The suite of colours with two spaces, so that kills happen between them, too."""
     (scene,) = build(name).values()
     tint = replace(scene, space=replace(scene.space, name="tint"))
     return Suite(DESCRIPTION, {"scene": scene, "tint": tint})
 
 
 def live(world: World, seed: int, first: str) -> None:
-    """Do one act, then add, replace, delete and re-index at random until killed."""
+    """Run one operation, then random adds, replacements, deletions and reindexes until killed."""
     chance = random.Random(seed)
     index = opened(world)
     begin(world, index, first, chance)
@@ -101,7 +101,7 @@ def live(world: World, seed: int, first: str) -> None:
 
 
 def begin(world: World, index: Index, act: str, chance: random.Random) -> None:
-    """Do an act in a slot that is, or is made, ready for it."""
+    """Run an operation in a slot. Prepare the slot first if necessary."""
     if act == "reindex":
         reindex(world, index, chance.choice(SUITES))
         return
@@ -117,7 +117,7 @@ def begin(world: World, index: Index, act: str, chance: random.Random) -> None:
 
 
 def put(world: World, index: Index, slot: int, content: int) -> None:
-    """Record other footage into a slot, and add it; ingest, re-ingest of the same, or replacing."""
+    """Write a video to a slot and add it: a new, an unchanged or a replaced video."""
     act = "re-ingest" if world.slot(slot).exists() else "ingest"
     world.note(slot=slot, doing=act, content=content)
     partial = world.slot(slot).with_suffix(".partial")
@@ -129,7 +129,7 @@ def put(world: World, index: Index, slot: int, content: int) -> None:
 
 
 def remove(world: World, index: Index, slot: int) -> None:
-    """Delete what a slot holds, from the index and from the folder."""
+    """Delete the video of a slot from the index and the folder."""
     world.note(slot=slot, doing="delete")
     for video in index.videos():
         if video.uri == str(world.slot(slot)):
@@ -145,7 +145,7 @@ def reindex(world: World, index: Index, name: str) -> None:
 
 
 def unless_busy(act: Callable[[], Receipt]) -> None:
-    """Do it, again where the machine was too busy to decode in time, which is not what is tested here."""
+    """Run an operation. Repeat it if decoding timed out on a busy machine."""
     receipt = act()
     while any(video.error == DecodingTimeoutError.__name__ for video in receipt.videos):
         receipt = act()
@@ -153,7 +153,7 @@ def unless_busy(act: Callable[[], Receipt]) -> None:
 
 
 def acknowledged(world: World) -> dict[int, bool]:
-    """Return, per slot whose last act was acknowledged, whether it holds footage."""
+    """Return whether a slot contains footage, for each slot whose last operation was acknowledged."""
     state: dict[int, bool | None] = {}
     for event in world.events():
         if "slot" in event:
@@ -162,7 +162,7 @@ def acknowledged(world: World) -> dict[int, bool]:
 
 
 def faults(world: World, index: Index) -> list[str]:
-    """Return what is wrong with an index that was killed, before anything was resumed."""
+    """Return the problems of a killed index before any operation is resumed."""
     problems: list[str] = []
     checked = verify(index)
     # Rows and rows' catalogue entries of an interrupted act may be there, as long as nobody finds them.
@@ -182,7 +182,7 @@ def faults(world: World, index: Index) -> list[str]:
 
 
 def resumed_faults(world: World, index: Index) -> list[str]:
-    """Run the last, interrupted act again, as its user would; return what is wrong then."""
+    """Repeat the interrupted operation, as a user would. Return the remaining problems."""
     last = world.events()[-1]
     if last.get("doing") in ("ingest", "re-ingest"):
         put(world, index, int(str(last["slot"])), int(str(last["content"])))
@@ -198,7 +198,7 @@ def resumed_faults(world: World, index: Index) -> list[str]:
 
 
 def start(world: World, seed: int, first: str) -> BaseProcess:
-    """Begin a life in a process of its own; all imports are done once, in a server that forks it."""
+    """Start the operations in a forked process. A fork server does all imports once."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=live, args=(world, seed, first), daemon=True)

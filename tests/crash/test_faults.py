@@ -1,4 +1,4 @@
-"""A fault at every single write to the store, in every operation: what stays is whole, and the next try succeeds."""
+"""A fault at each write to the store, in every operation: the index stays valid, and a retry succeeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Act = Callable[[life.World, Index], Any]
 
 
 class Fault:
-    """Fails the n-th write to the store: once, or from then on, as where the process ends."""
+    """Fails the n-th write to the store: once, or from then on, as if the process ended."""
 
     def __init__(self, at: int, lasting: bool) -> None:
         self.at, self.lasting = at, lasting
@@ -104,7 +104,7 @@ def test_a_fault_at_any_write_leaves_a_valid_index(
 
 
 def prepared(folder: Path) -> life.World:
-    """A world with an acknowledged film in the index and another film beside it."""
+    """A world with one acknowledged video in the index and another one outside."""
     world = life.World(folder)
     world.make(contents=6)
     shutil.copy(world.film(1), world.slot(1))

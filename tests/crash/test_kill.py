@@ -1,6 +1,6 @@
 """SIGKILL at random moments of ingest, re-ingest, delete and re-indexing.
 
-`VAR_PLUGIN_KILLS` says how often, `VAR_PLUGIN_KILLS_SEED` which moments: a long run can be done in pieces.
+`VAR_PLUGIN_KILLS` sets the number of kills, `VAR_PLUGIN_KILLS_SEED` their times, so a long run can be split.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def test_an_index_is_valid_after_a_kill_at_any_point(tmp_path: Path) -> None:
 
 
 def kill_during(world: life.World, act: str, seed: int, chance: random.Random) -> str:
-    """Kill a life a random time after it began an act; return the act that was in progress then."""
+    """Kill the process a random time after it started an operation. Return the operation in progress."""
     process = life.start(world, seed, act)
     before = len(world.events())
     while not any(event.get("doing") == act for event in world.events()[before:]):

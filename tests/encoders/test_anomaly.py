@@ -57,7 +57,7 @@ def test_a_static_scene_has_no_event(film: Film) -> None:
 
 
 def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
-    """An image that shakes for three seconds within half a minute of stillness."""
+    """An image shakes for three seconds of an otherwise static half minute."""
 
     def paint(time: float) -> np.ndarray:
         shift = int(40 * np.sin(40 * time)) if 15 <= time < 18 else 0
@@ -75,7 +75,7 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
 
 
 def test_a_cut_is_not_motion() -> None:
-    """Between two halves of a calm film a cut changes the score of no clip, though half of all pixels change there."""
+    """A cut changes half of all pixels but the score of no clip."""
     video = scene(LITE).video_encoder
     assert video is not None
     calm, cut = _clip(video, cut=False), _clip(video, cut=True)
@@ -90,7 +90,7 @@ def test_clips_of_cuts_alone_are_scored_unchanged() -> None:
 
 
 def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:
-    """A clip of a still scene, or with another scene behind a cut."""
+    """Return a clip of a static scene, or with a cut to another scene."""
     folder, side = Path(gradio.__file__).parent / "media_assets" / "images", video.extractor.motion_size or 0
     before, after = (np.asarray(Image.open(folder / name).convert("RGB")) for name in ("cheetah.jpg", "tower.jpg"))
     greys = [np.asarray(Image.fromarray(image).convert("L").resize((side, side))) for image in (before, after)]

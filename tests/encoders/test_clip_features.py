@@ -27,7 +27,7 @@ from var_plugin.media.frames import Frame
 
 
 class Stacks:
-    """Reads clips of several frames; a clip's features are its frames' times and the first one's mean colour."""
+    """Extractor for clips of several frames. Features are the frame times and the mean colour of the first frame."""
 
     size = (8, 8)
     motion_size = None
@@ -47,7 +47,7 @@ class Stacks:
 
 
 class OnStacks:
-    """A video encoder on a reader that others may use as well."""
+    """A video encoder with an extractor that several encoders can share."""
 
     anomaly_scope = None
 
@@ -80,7 +80,7 @@ def test_clips_are_the_sampled_frames(film: Film) -> None:
     [(1, 1), (3, 1), (4, 1), (5, 1), (6, 2), (8, 2), (9, 2), (16, 4), (17, 4), (18, 5), (40, 10), (41, 10), (42, 11)],
 )
 def test_clips_of_several_frames_are_consecutive(film: Film, frames: int, clips: int) -> None:
-    """Four frames a clip, and a fifth that shows what happens after them; half a clip or more at the end is one."""
+    """Clips have four frames. An incomplete clip at the end counts from half a clip on."""
     extractor = Stacks(frames_per_clip=5, stride=4, fps=10)
     features = embed_clips(film(seconds=frames / 10, fps=10), extractor, fps=2)
     assert features.times == pytest.approx(np.arange(clips) * 0.4, abs=0.01)

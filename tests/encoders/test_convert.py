@@ -16,7 +16,7 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeig
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of models that the settings name."""
+    """The model folder of the settings."""
     monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     yield tmp_path / "models"
@@ -53,7 +53,7 @@ def test_a_pickle_without_a_trusted_sha256_is_not_read(models: Path, tmp_path: P
 
 
 class CodeInPickle:
-    """What a pickle could do if one let it."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (Path("/tmp/var-plugin-was-here"),)  # noqa: S108

@@ -1,4 +1,4 @@
-"""Suites that a folder makes: what `suite.json` changes, and towers that begin as the space they stand on."""
+"""Suites in folders: the effects of `suite.json`, and towers that start as the identity."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_towers_of_another_base_or_without_weights_are_refused(tmp_path: Path) -
 def test_a_folder_based_on_clip_is_indexed_and_searched(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the folder to an index and back, with a model of the kind that the hub has."""
+    """Index and search with a folder based on a model in the format of the Hub."""
     monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(tmp_path / "models"))
     settings.cache_clear()
     save_clap(tmp_path / "models/laion/larger_clap_general")

@@ -21,7 +21,7 @@ def test_a_text_is_the_mean_of_its_prompts() -> None:
 
 @pytest.mark.parametrize(("crops", "corners"), [(1, {(2, 2)}), (5, {(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)})])
 def test_crops_are_centre_and_corners(crops: int, corners: set[tuple[int, int]]) -> None:
-    """Every pixel tells its place, so the first pixel of a crop tells the crop's."""
+    """Pixels encode their position, so the first pixel of a crop gives the position of the crop."""
     looked_at: list[np.ndarray] = []
 
     class Watching(MeanColor):

@@ -1,4 +1,4 @@
-"""A model that brings code of its own is refused before any of it can run."""
+"""A model with its own code is refused before the code can run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ OWN_CLASSES = {"AlanConfig", "AlanModel", "AlanProcessor", "ResidualAlanModel"}
 
 
 def test_every_loader_refuses_code_from_a_model() -> None:
-    """Left out, `trust_remote_code` makes transformers ask on the terminal."""
+    """Without `trust_remote_code`, transformers would ask on the terminal."""
     calls = [
         (path.name, call)
         for path in PACKAGE.rglob("*.py")

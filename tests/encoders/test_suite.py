@@ -44,7 +44,7 @@ def test_images_may_be_paths_pil_images_or_arrays(tmp_path: Path) -> None:
 
 
 def test_images_are_rotated_by_their_exif_orientation(tmp_path: Path) -> None:
-    """A phone's image carries its turn in EXIF; transparency is not colour."""
+    """Phones store the rotation in EXIF. Transparency is not a colour."""
     from var_plugin.media.image_input import load_image
 
     half = np.zeros((40, 40, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The example package adds its suite: installed as a user would, found by the command line, used for an index."""
+"""The example package, installed as by a user, adds a suite that the command line lists and uses."""
 
 from __future__ import annotations
 

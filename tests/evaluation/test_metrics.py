@@ -8,7 +8,7 @@ from var_plugin.evaluation.metrics import chance, frame_auc, from_ranks, pair_ra
 
 
 def brute_force_rank(row: np.ndarray, target: int) -> float:
-    """Mean place of the target over the best and the worst way to sort its ties."""
+    """Return the mean rank of the target between the best and the worst order of its ties."""
     best = sum(score > row[target] for score in row)
     worst = sum(score >= row[target] for score in row) - 1
     return 1 + (best + worst) / 2

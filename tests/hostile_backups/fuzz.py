@@ -1,4 +1,4 @@
-"""Fuzzing: backups that are changed at random are restored; all outcomes are counted.
+"""Fuzzing: randomly changed backups are restored, and the outcomes are counted.
 
     python -m tests.hostile_backups.fuzz --inputs 10000 [--seed 1]
 
@@ -131,7 +131,7 @@ def _value(backup: Path, chance: Random) -> None:
 
 
 def _name(backup: Path, chance: Random) -> None:
-    """Rename a video or the space everywhere, as one who wants to be believed does."""
+    """Rename a video or the space everywhere, so that the backup is consistent."""
     old, new = chance.choice((("scene", str(chance.choice(STRANGE))), (f"{1:032x}", str(chance.choice(STRANGE)))))
     if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in new):
         new = "outside"
@@ -176,7 +176,7 @@ def _some_file(backup: Path, chance: Random) -> Path:
 
 
 def _list_files(backup: Path) -> None:
-    """Let the manifest list the SHA-256 that the files have now."""
+    """Write the current SHA-256 of the files to the manifest."""
     if not (backup / MANIFEST).is_file():  # a FIFO would block
         return
     try:

@@ -6,7 +6,7 @@ from tests.hostile_backups.fuzz import fuzz, make_backup, outcome
 
 
 def test_changed_backups_give_a_typed_error_or_a_valid_index(tmp_path: Path) -> None:
-    """A sample of the fuzz run; any other error would come through."""
+    """A short fuzz run. Any other error fails the test."""
     counted = fuzz(100, tmp_path)
     assert counted.total() == 100
     assert counted["InvalidInputError"] > 50

@@ -1,6 +1,6 @@
-"""What happens on a disk without room, in a mount namespace: `unshare -rm python -m tests.index.full_disk`.
+"""Operations on a full disk, in a mount namespace: `unshare -rm python -m tests.index.full_disk`.
 
-Prints one JSON object: what went wrong, by scenario, and how many operations found no room.
+Prints one JSON object: the problems per scenario, and the number of operations that failed for lack of space.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def stored(index: Index) -> set[str]:
 
 
 def full(act: Callable[[], object]) -> bool:
-    """Do it. Return whether it ended well; it may fail for want of room only."""
+    """Run an operation. Return whether it succeeded. It may only fail for lack of space."""
     try:
         act()
     except VarPluginError as error:

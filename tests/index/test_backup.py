@@ -1,4 +1,4 @@
-"""Backups from someone else, and restores that are killed; random changes are in `tests.hostile_backups`."""
+"""Untrusted backups, and killed restores. `tests.hostile_backups` has random changes."""
 
 from __future__ import annotations
 

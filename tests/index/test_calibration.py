@@ -1,4 +1,4 @@
-"""Backgrounds that a suite does not ship are measured on the index."""
+"""Score statistics that a suite lacks are measured on the index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from var_plugin.index.calibration import MIN_ROWS, UNCALIBRATED, UNRELATED
 
 
 class AnySentence:
-    """A direction for every sentence, the same one each time; colours by name."""
+    """A fixed random direction for each sentence. Colour names give the colour."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         seeds = [int.from_bytes(text.encode()) % 2**32 for text in texts]
@@ -28,7 +28,7 @@ class AnySentence:
 
 @pytest.fixture
 def footage(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """Two films, cut into 48 segments of one second."""
+    """Two videos with 48 segments of one second."""
     monkeypatch.setenv("VAR_PLUGIN_SEGMENT_SECONDS", "1")
     monkeypatch.setenv("VAR_PLUGIN_MAX_MERGED_SECONDS", "1")
     settings.cache_clear()

@@ -69,7 +69,7 @@ ROWS = [
 
 
 def matches(metadata: dict, key: str, value: object) -> bool:
-    """A text equals texts only, a number numbers, a truth truths; what is not there equals nothing."""
+    """Return whether a metadata value equals the stored one, including its type. A missing key matches nothing."""
     stored = metadata.get(key)
     return isinstance(stored, bool) == isinstance(value, bool) and stored == value
 
@@ -117,7 +117,7 @@ filters = st.builds(
 
 
 def satisfies(row: dict, condition: Filter, excluded: list[str]) -> bool:
-    """What a filter means, in plain Python."""
+    """Evaluate a filter in plain Python."""
     has_time = row["recorded_at"] != UNKNOWN_TIME
     recorded_until = row["recorded_at"] + row["end_ms"] - row["start_ms"]
     return (
@@ -166,7 +166,7 @@ structures = st.fixed_dictionaries(
 
 
 def running(condition: Filter) -> dict[str, int]:
-    """How far each video has run at `after`, as the catalogue says."""
+    """Return the position of each video at `after`, from the catalog."""
     if condition.after is None:
         return {}
     after = round(condition.after.timestamp() * 1000)
@@ -181,7 +181,7 @@ def check(store: Store, condition: Filter, excluded: list[str]) -> None:
 
 
 def check_structure(store: Store, structure: dict) -> bool:
-    """Either it is refused before the store sees it, or it finds what plain Python finds; tell which."""
+    """Check that a structure is refused before the store gets it, or matches like plain Python. Return which."""
     try:
         condition = Filter.model_validate(structure)
         compile_filter(condition)
@@ -245,21 +245,21 @@ def test_each_hostile_camera_name_matches_only_itself(store: Store) -> None:
 
 @pytest.mark.parametrize("bound", ["after", "before"])
 def test_an_unknown_time_matches_no_time_condition(store: Store, bound: str) -> None:
-    """Not even where the bound lies on the other side of the number that stands for it."""
+    """This includes bounds beyond the number that represents an unknown time."""
     for year in (1960, 2100):
         check(store, Filter.model_validate({bound: datetime(year, 1, 1, tzinfo=UTC)}), [])
 
 
 @pytest.mark.parametrize("value", [True, False, 1, 0, 1.0, 0.0, "true", "1"])
 def test_booleans_and_numbers_are_different_values(store: Store, value: object) -> None:
-    """To Python and to Milvus Lite, false is 0."""
+    """Python and Milvus Lite treat false as 0."""
     for key in ("floor", "lit", "place"):
         check(store, Filter.model_validate({"metadata": {key: value}}), [])
 
 
 @pytest.mark.parametrize(("after", "expected"), [(19, {"v0", "v1", "v3", "v4"}), (60, set())])
 def test_segments_that_include_a_time_match_after_it(store: Store, after: int, expected: set[str]) -> None:
-    """Those of v0 and v1 began seconds before."""
+    """Segments of v0 and v1 start seconds before the bound."""
     condition = Filter(after=datetime.fromtimestamp(after, UTC))
     check(store, condition, [])
     compiled = conditions(condition, running_at_start=running(condition))

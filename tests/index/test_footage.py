@@ -1,4 +1,4 @@
-"""Footage is opened again only where it is still what was indexed."""
+"""Footage is opened again only if it has not changed since it was indexed."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_vectors_that_must_not_be_stored_change_nothing(index: Index, broken: np
 
 @pytest.mark.parametrize("step", ["write", "flush", "count"])
 def test_a_store_that_fails_midway_leaves_nothing(index: Index, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """The third segment write, flush or count fails once, as on a full disk; the rest of the store is real."""
+    """The third segment write, flush or count fails once, as on a full disk. All other calls are real."""
     real = getattr(Store, step)
 
     def fails_on_segments(self: Store, collection: str, *rest: Any, **more: Any) -> Any:
@@ -217,7 +217,7 @@ IMPOSSIBLE = {
 def test_impossible_segment_rows_are_left_out_and_reported(
     index: Index, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The store may have been filled by others."""
+    """Other programs may have written to the store."""
     index.write(entry("v1"), rows([RED, RED]))
     (row, _) = index._store.rows("footage__scene", "", ["*"])
     index._store.write("footage__scene", [{**row, field: IMPOSSIBLE[field]}])

@@ -1,4 +1,4 @@
-"""One lite_server index and several real processes: the first one owns it, ownership passes on however it ends."""
+"""A local index and several real processes: the first one serves it, and another takes over when it ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ index.close()
 
 
 class Worker:
-    """A process that has the index open and adds the files it is told."""
+    """A process with an open index that adds files on request."""
 
     def __init__(self, database: Path) -> None:
         self.process = subprocess.Popen(
@@ -167,7 +167,7 @@ def test_two_indexes_in_one_process_share_a_server(tmp_path: Path, film: Film) -
 
 
 def test_rows_of_a_leftover_log_are_not_duplicated(tmp_path: Path, film: Film) -> None:
-    """Milvus Lite flushes rows, then removes its log; killed in between, it would replay the log beside the rows."""
+    """Milvus Lite flushes rows, then removes its log. After a kill in between, it would replay the log."""
     database = tmp_path / "a.db"
     flush = Store.flush
     logs = tmp_path / "logs"
@@ -196,7 +196,7 @@ DAMAGE = {
 
 @pytest.fixture
 def stored(tmp_path: Path, film: Film) -> Path:
-    """An index of two films, each stored by an owner of its own, so that every kind of file is there."""
+    """An index of two videos, stored by two owners in turn, so that every kind of file exists."""
     database = tmp_path / "a.db"
     for path in films(film, 2):
         with open_index(database, suite=color_suite()) as index:
@@ -311,7 +311,7 @@ def test_an_owner_without_a_final_write_counts_as_killed(tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 def test_an_owner_does_not_disconnect_waiting_clients(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """pymilvus pings its server all the while; gRPC's servers hang up on that after two and a half minutes."""
+    """pymilvus pings its server continuously. gRPC servers disconnect such clients after 150 s by default."""
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         time.sleep(200)
         assert index.videos() == []
@@ -328,7 +328,7 @@ def test_other_users_cannot_connect(tmp_path: Path) -> None:
 
 
 def test_a_process_that_holds_the_index_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program may hold the database without serving it."""
+    """Another program may lock the database without serving it."""
     from milvus_lite.db import MilvusLite
 
     monkeypatch.setattr(lite_server, "_TIMEOUT_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""An index that cannot be written, on a real read-only mount: it is searched, and everything else says why not."""
+"""An index on a real read-only mount can be searched. All other operations raise an error with the reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(json.dumps(answers))
 
 
 def answers(folder: Path) -> list[int | str]:
-    """What a process gets that sees the folder read-only."""
+    """Run code in a process with the folder mounted read-only. Return its output."""
     import json
 
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]

@@ -1,4 +1,4 @@
-"""The token of a Milvus server: that it is sent, and nowhere told. The server only writes down what it is sent."""
+"""The token of a Milvus server is sent to the server and appears nowhere else. The server records tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from var_plugin.index.milvus.options import milvus_uri
 
 
 class Doorkeeper(grpc.GenericRpcHandler):
-    """Lets nobody in, and remembers by what token they wanted to."""
+    """Refuses every client and records the tokens."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -32,7 +32,7 @@ class Doorkeeper(grpc.GenericRpcHandler):
 
 @pytest.fixture
 def door() -> Iterator[tuple[str, Doorkeeper]]:
-    """The address of a server that lets nobody in."""
+    """The address of a server that refuses every client."""
     keeper = Doorkeeper()
     server = grpc.server(ThreadPoolExecutor(2), handlers=[keeper])
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""A camera: a small RTSP server (RFC 2326) that plays a film over TCP, again for each client, with or without audio."""
+"""A camera: a small RTSP server (RFC 2326) that sends a video over TCP to each client, with or without audio."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Track:
 
 
 class Camera(socketserver.ThreadingTCPServer):
-    """Serves one film at a pace.
+    """Serves one video at an adjustable speed.
 
     Args:
         film: H.264 or H.265 in a file.

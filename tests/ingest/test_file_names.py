@@ -1,4 +1,4 @@
-"""Times in the names of recordings: what follows the time decides, and what is not understood is said."""
+"""Times in the names of recordings. Names that cannot be parsed completely give a note."""
 
 from __future__ import annotations
 

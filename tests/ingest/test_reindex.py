@@ -1,4 +1,4 @@
-"""Others go on searching, adding and deleting while an index is made anew."""
+"""Other processes search, add and delete during a reindex."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def index(tmp_path: Path, films: list[Path]) -> Iterator[Index]:
 
 @pytest.fixture
 def other(tmp_path: Path, index: Index) -> Iterator[Index]:
-    """The same index as another process would have it open."""
+    """The same index, opened a second time as by another process."""
     with open_index(tmp_path / "index.db", suite=OLD) as opened:
         yield opened
 
@@ -75,7 +75,7 @@ def test_changes_before_the_switch_are_copied(
 def test_all_rows_of_a_video_are_in_one_generation(
     index: Index, other: Index, films: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that searches goes over to the new generation while another one writes to the old one."""
+    """A searching thread switches to the new generation while another thread writes to the old one."""
     written = VideoGeneration._write_segments
     switched = []
 
@@ -96,7 +96,7 @@ def test_all_rows_of_a_video_are_in_one_generation(
 def test_a_change_is_written_to_the_active_generation(
     index: Index, other: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is made in the old one, and a thread that searches goes over to the new one before it is done."""
+    """The change starts in the old generation. A searching thread switches to the new one before it ends."""
     entry = other.all_entries()[0]
     put, pending = Videos.put, [True]
 

@@ -16,7 +16,7 @@ from var_plugin.watch.rtsp import recordings
 
 
 class WideImages:
-    """A thousand random directions of each image, so that vectors take room."""
+    """Vectors of a thousand dimensions, so that they take space."""
 
     size = (8, 8)
 
@@ -31,7 +31,7 @@ def wide_suite() -> Suite:
 
 
 def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:
-    """Milvus Lite frees nothing when rows are deleted; the index is rewritten, and what is left is found as before."""
+    """Milvus Lite does not free the space of deleted rows. The index is rewritten and keeps the other videos."""
     paths = [
         film(f"{i:02}.mp4", seconds=64, fps=1, paint=lambda time, i=i: textured(100 * i + int(time))) for i in range(9)
     ]
@@ -50,7 +50,7 @@ def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:
 
 
 def test_a_clock_in_the_future_does_not_prevent_pruning(index: Index, film: Film) -> None:
-    """The time of the addition counts where the recording would be later; a limit may be as large as one likes."""
+    """If the recording time is later than the time of addition, the latter counts. Limits can be of any size."""
     ahead = datetime.now(UTC) + timedelta(days=3_650)
     index.add(film(), recorded_at=ahead)
     assert prune(index, keep_days=float("inf"), max_bytes=float("inf")).deleted == ()
@@ -86,7 +86,7 @@ def test_a_replaced_recording_is_not_deleted_with_its_video(index: Index, film: 
 def test_recordings_count_to_the_quota_and_are_deleted_with_their_videos(
     index: Index, film: Film, tmp_path: Path
 ) -> None:
-    """The recorder's own files; a file of somebody else in the same folder is neither counted nor deleted."""
+    """Only files of the recorder are counted and deleted, not other files in the folder."""
     now = datetime(2025, 12, 1, tzinfo=UTC)
     paths = [film(f"rec/door_2025110{day}T120000Z.mkv", paint=lambda time, day=day: textured(day)) for day in (1, 2, 3)]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The scripts for LangChain and MCP, and every Python block of their page, run as they stand."""
+"""The scripts for LangChain and MCP, and every Python block of their page, run unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "plugs.md").read_text()
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `footage.db`, the film in it, an image, and an installed suite of colours."""
+    """A folder with `footage.db`, its video, an image, and an installed suite of colours."""
     folder = tmp_path_factory.mktemp("desk")
     install_colors(folder / "site")
     film = Film(folder)(seconds=40, fps=5, paint=scene("blue", "red", "blue", "green", "blue"))

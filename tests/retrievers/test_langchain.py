@@ -195,7 +195,7 @@ async def test_asynchronous_calls_give_the_same_results(footage: Index) -> None:
 
 
 class Patient(ColorNames):
-    """Encodes only once it was told to go on."""
+    """Encodes only after `go` is set."""
 
     def __init__(self) -> None:
         self.started, self.go_on = threading.Event(), threading.Event()
@@ -219,7 +219,7 @@ async def test_the_event_loop_is_not_blocked_by_a_search(tmp_path: Path) -> None
 
 
 class Events(BaseCallbackHandler):
-    """Writes down what LangChain reports."""
+    """Records the callbacks of LangChain."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] = []

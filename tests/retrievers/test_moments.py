@@ -138,7 +138,7 @@ def test_invalid_moment_ids_are_refused(text: str) -> None:
 
 
 def test_a_moment_has_the_best_score_of_each_space() -> None:
-    """Segments of two spaces over the same event have bounds of their own."""
+    """Segments of two spaces over one event have different bounds."""
     scene, sound, far = (Scored(scored(start, 0).hit, matched) for start, matched in
                         ((0, {"scene": 4.0}), (4, {"sound": 3.0}), (80, {"sound": 9.0})))  # fmt: skip
     last, first = listed([scene, sound, far], share=0.5, longest=60)[::-1]

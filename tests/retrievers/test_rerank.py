@@ -1,4 +1,4 @@
-"""A vision-language model puts moments in its own order: a tiny random one, against the library's own forward."""
+"""Reranking with a tiny random vision-language model, compared with the forward pass of the library."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_hand(folder: Path, text: str, images: list[np.ndarray]) -> float:
-    """The same from the library's parts: text and images prepared apart, one forward, two words of the vocabulary."""
+    """Compute the score with the library: prepare text and images, one forward pass, logits of two tokens."""
     model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
     processor = LlavaProcessor.from_pretrained(folder)
     prompt = "USER " + "<image> " * len(images) + QUESTION.format(text) + " ANSWER"

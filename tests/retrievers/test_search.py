@@ -48,7 +48,7 @@ def test_an_image_and_a_clip_find_their_moment(filled: Index, tmp_path: Path) ->
 
 
 def test_text_and_image_scores_are_added(filled: Index) -> None:
-    """Red alone and green alone prefer their own moments; yellow, their mixture, is between them."""
+    """Red and green alone match their own moments. Yellow, their mixture, is between them."""
     both = filled.search("red", image=plain(20, 220, 20), k=2)
     assert {(moment.camera, moment.start) for moment in both} == {("north", 16.0), ("south", 8.0)}
     assert both[0].score == pytest.approx(both[1].score, abs=0.3)
@@ -119,7 +119,7 @@ def test_a_query_longer_than_an_hour_is_refused(filled: Index, film: Film, monke
 def test_a_query_of_unknown_length_is_read_up_to_the_limit(
     filled: Index, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A header may say nothing, and a small file may hold days."""
+    """The header may lack the duration, and a small file may last days."""
     monkeypatch.setattr("var_plugin.retrievers.search.MAX_QUERY_SECONDS", 10.0)
     long = film("long.mp4", seconds=12, fps=5, paint=scene("red"))
     monkeypatch.setattr("var_plugin.retrievers.search.sandbox.probe", lambda path: replace(probe(path), duration=None))

@@ -1,4 +1,4 @@
-"""Search over images and sounds at once: what is found in either space, and what the weights decide."""
+"""Search in an image and an audio space at once, and the effect of weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from var_plugin.errors import UnsupportedModalityError
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    """A red film with a low tone, a blue one with a high tone."""
+    """A red video with a low tone, and a blue one with a high tone."""
     folder = tmp_path_factory.mktemp("tones")
     film = Film(folder)
     with open_index(folder / "index.db", suite=tone_suite()) as index:

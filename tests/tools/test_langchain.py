@@ -18,7 +18,7 @@ from var_plugin.tools.langchain import langchain_tools
 
 
 class ForEachTool:
-    """What LangChain's own conformance suites need to know of each tool."""
+    """Parameters of LangChain's conformance suites per tool."""
 
     @pytest.fixture(autouse=True, params=[tool.name for tool in TOOLS])
     def _one_tool(self, request: pytest.FixtureRequest, footage: Index) -> None:

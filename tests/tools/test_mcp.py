@@ -136,7 +136,7 @@ async def test_the_server_works_over_stdio(command: list[str]) -> None:
 
 @pytest.fixture
 def address(command: list[str]) -> Iterator[str]:
-    """Where `var-plugin mcp --http` answers."""
+    """The address of `var-plugin mcp --http`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

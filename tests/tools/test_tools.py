@@ -1,4 +1,4 @@
-"""The definitions themselves: schemas, answers, what a model may not break."""
+"""The tools without LangChain and MCP: schemas, answers, invalid arguments."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from var_plugin.watch.alerts import Alert, Alerts, SavedQueries, SavedQuery
 
 
 class Receiver(HTTPServer):
-    """A web server that keeps what it is sent and answers as told."""
+    """A web server that records requests and sends a configured response."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -70,7 +70,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def footage(index: Index, film: Film) -> dict[str, str]:
-    """One film in red, one in blue: their video ids."""
+    """Return the video ids of a red and a blue video."""
 
     def shows(*color: int):
         image = plain(*color)
@@ -151,7 +151,7 @@ def test_webhooks_are_sent_to_allowed_hosts_only(tmp_path: Path, url: str) -> No
 def test_a_host_that_is_not_allowed_gets_no_request(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Saved while the watch was running, so that nobody could refuse it at the beginning."""
+    """The query is saved while the watch runs, so it is not refused at the start."""
     saved = SavedQueries(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["other.example"])
     saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
@@ -194,7 +194,7 @@ MOMENT = Moment(
 
 @contextmanager
 def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A TCP server that answers requests as a function does; its port."""
+    """Start a TCP server that answers with a function. Return its port."""
 
     class Answer(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -212,7 +212,7 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def drip(start: bytes, part: bytes) -> Callable[[socket.socket], None]:
-    """An answer that never ends."""
+    """Send a response that never ends."""
 
     def answer(link: socket.socket) -> None:
         link.sendall(start)
@@ -282,7 +282,7 @@ def test_a_password_in_the_address_is_sent_to_the_webhook(receiver: Receiver, tm
 
 
 def test_retries_of_a_failing_receiver_are_limited_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many alerts there are for it: then they fail at once."""
+    """After the time limit, all further alerts for the receiver fail at once."""
     monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(alerting, "_BUDGET_SECONDS", 1.0)
     saved = SavedQueries(tmp_path / "alerts.json")
@@ -327,7 +327,7 @@ def test_a_command_is_limited_and_killed_with_its_children(
 
 
 def running(group: int) -> list[str]:
-    """The processes of a group, without those that ended and wait for their parent."""
+    """Return the processes of a group, without zombies."""
     states = []
     for stat_file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -336,7 +336,7 @@ def running(group: int) -> list[str]:
 
 
 def test_an_alert_for_the_same_event_is_raised_once(tmp_path: Path) -> None:
-    """A file that grew is another video; what overlaps an alert for its earlier version is no other event."""
+    """A file that grew is a new video. Moments that overlap an alert for its earlier version are the same event."""
     saved = SavedQueries(tmp_path / "alerts.json")
     for name in ("a", "b"):
         saved.save(SavedQuery(name=name, text="x", threshold=1, command=("true",)))
@@ -403,7 +403,7 @@ def test_a_link_that_leads_to_itself_is_an_error(tmp_path: Path) -> None:
 
 
 def test_content_is_not_passed_to_a_shell(index: Index, film: Film, tmp_path: Path) -> None:
-    """A camera's name full of shell syntax comes through as it is, and does nothing."""
+    """A camera name with shell syntax is passed unchanged and is not executed."""
     evil = "$(touch owned); `touch owned`; 'x' && touch owned"
     index.add(film("evil.mp4", paint=lambda time: plain(200, 20, 20)), camera=evil)
     output = tmp_path / "told.json"

@@ -24,7 +24,7 @@ from var_plugin.watch.folder import (
 
 
 class HandClock:
-    """Seconds that go on when told to."""
+    """A clock that is advanced by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -69,7 +69,7 @@ def test_a_growing_file_waits_until_its_size_is_stable(film: Film, tmp_path: Pat
 
 
 def test_an_mp4_without_its_index_is_not_complete(film: Film, tmp_path: Path, clock: HandClock) -> None:
-    """A camera that pauses: the file stays as it is for a minute, but the table of its frames is not written yet."""
+    """A paused camera: the file is unchanged for a minute, but its table of frames is not written yet."""
     path = film("cam.mp4")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -127,7 +127,7 @@ def test_a_failed_file_is_retried_with_doubling_delay(film: Film, tmp_path: Path
 
 
 def test_files_that_reappear_are_not_new(film: Film, tmp_path: Path, clock: HandClock) -> None:
-    """The folder of a drive that is not mounted is empty."""
+    """The folder of an unmounted drive is empty."""
     path = long_ago(film("drive/cam.mp4"))
     folder_watch = FolderWatch(tmp_path / "drive", clock)
     assert folder_watch.look() == [path]
@@ -152,7 +152,7 @@ def test_unreadable_folders_are_reported(film: Film, tmp_path: Path, clock: Hand
 
 @contextmanager
 def running(folder: Path, handle, **options) -> Iterator[threading.Event]:
-    """A watch in a thread of its own, stopped at the end."""
+    """Run a watch in a thread and stop it at the end."""
     stop = threading.Event()
     thread = threading.Thread(target=watch, args=(folder, handle), kwargs={"stop": stop, **options})
     thread.start()
@@ -174,7 +174,7 @@ def until(condition, seconds: float = 30.0) -> bool:
 def test_a_watched_folder_is_indexed_while_cameras_write(
     film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Real files, real notices, a real index; a file that cannot be read and a handler that fails end nothing."""
+    """Real files, file-system events and index. Unreadable files and failing handlers do not end the watch."""
     monkeypatch.setattr(watching, "SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(watching, "PATIENCE_SECONDS", 1.5)
     cams = tmp_path / "cams"

@@ -14,7 +14,7 @@ from var_plugin.watch.pending_alerts import PendingAlerts
 
 
 class Footage:
-    """Moments by video, as a search finds them; a clock that is moved by hand."""
+    """Search results by video, and a clock that is advanced by hand."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "upload.ts"

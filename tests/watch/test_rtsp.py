@@ -26,7 +26,7 @@ from var_plugin.watch.rtsp import camera_name, record
 
 @contextmanager
 def in_thread(action: Callable[..., None], *arguments: object, **options: object) -> Iterator[None]:
-    """Run something that takes `stop` in a thread of its own, and stop it at the end."""
+    """Run a function with a `stop` event in a thread and stop it at the end."""
     stop = threading.Event()
     thread = threading.Thread(target=action, args=arguments, kwargs={"stop": stop, **options})
     thread.start()
@@ -71,7 +71,7 @@ def footage(film: Film) -> Path:
 def test_a_real_stream_becomes_files_that_are_indexed(
     footage: Path, tmp_path: Path, index: Index, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """RTSP over TCP from a server with a password, cut off after each film: recorder, watch and index together."""
+    """Recorder, watch and index with an RTSP server over TCP with a password. The connection ends after each video."""
     folder = tmp_path / "recorded"
     folder.mkdir()
     with serving(Camera(footage, speed=20, user="joe:hush")) as camera:
@@ -124,7 +124,7 @@ def audio(codec: str, kind: int, rate: int = 8_000, *, form: str = "", **changes
 
 
 def spoken(codec: str, seconds: float = 20.0, *, ahead: float = 0.0) -> list[Payload]:
-    """A tone in packets of 20 ms, whose clock may jump ahead after a second."""
+    """Return a tone in packets of 20 ms. Its timestamps may jump after a second."""
     return [
         Payload(i / 50, 160 * i + round(8_000 * (ahead if i > 50 else 0)), content)
         for i, content in enumerate(tone(codec, seconds))
@@ -132,7 +132,7 @@ def spoken(codec: str, seconds: float = 20.0, *, ahead: float = 0.0) -> list[Pay
 
 
 def recorded(camera: Camera, folder: Path, files: int = 2) -> list[Path]:
-    """Record a camera into some files; return those that are complete."""
+    """Record a camera. Return the complete files."""
     with serving(camera), in_thread(record, camera.url(), folder, camera="door", seconds=6.0):
         assert until(lambda: len(recordings(folder)) >= files)
     return recordings(folder)
@@ -235,7 +235,7 @@ MIDNIGHT = datetime(2025, 11, 1, tzinfo=UTC)
 
 
 class SimulatedDay:
-    """A camera that runs for a day, with stalls, on a clock of its own: real packets and files, no real waiting.
+    """A camera that runs for a day, with stalls, on a simulated clock: real packets and files, no real waiting.
 
     Args:
         footage: the whole day's film.
@@ -285,7 +285,7 @@ class SimulatedDay:
 
 
 def day_level(seconds: float) -> int:
-    """Brightness tells the time of day."""
+    """Return the brightness for a time of day."""
     return 20 + round(200 * seconds / DAY)
 
 
@@ -337,7 +337,7 @@ def test_the_file_of_a_killed_recorder_is_kept(film: Film, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("camera", ["Yard [1]", "a*?", "{yard}", "100%d", "cam:1", "über die Straße", "a_b"])
 def test_every_valid_camera_name_is_recorded(film: Film, tmp_path: Path, camera: str) -> None:
-    """Also what an earlier run left unfinished; that of a camera whose name begins alike stays."""
+    """Unfinished files of an earlier run are completed, except those of other cameras with the same prefix."""
     day = SimulatedDay(film("day.mp4", fps=12, times=[5.0 * i for i in range(30)]), [])
     folder = tmp_path / "[rec] {1}"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Cameras followed as their owner does: the commands in real processes, with a real stream and a real web server."""
+"""`watch` and related commands in real processes, with a real stream and a real web server."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def command(*words: str | Path) -> list[str]:
 
 
 def answer(*words: str | Path) -> Any:
-    """Run a command in a process of its own; return its JSON."""
+    """Run a command in a process and return its JSON."""
     process = subprocess.run(command(*words, "--json"), capture_output=True, text=True, cwd=ROOT, timeout=240)
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)
 
 
 class Watching:
-    """A `watch` in a process of its own."""
+    """A `watch` in a process."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process, self._log = process, log
@@ -57,7 +57,7 @@ class Watching:
         return self._log.read_text()
 
     def end(self) -> dict[str, int]:
-        """Press Ctrl-C; return the counts it prints."""
+        """Send SIGINT. Return the printed counts."""
         self.process.send_signal(signal.SIGINT)
         out, _ = self.process.communicate(timeout=120)
         assert self.process.returncode == 0, self.log
@@ -111,7 +111,7 @@ def test_a_stream_is_recorded_indexed_and_raises_an_alert(
 
 
 def test_watch_deletes_footage_older_than_keep_days(film: Film, tmp_path: Path, installed_colors: str) -> None:
-    """Of a folder the files stay, and what was thrown out does not come back."""
+    """The files in the folder are kept, and pruned videos are not added again."""
     folder = tmp_path / "cams"
     options = ["--index", tmp_path / "index.db", "--suite", installed_colors, "--zone", "UTC"]
     for name, seed in [("20200101_120000", 1), ("a", 2)]:
@@ -137,7 +137,7 @@ def test_watch_deletes_footage_older_than_keep_days(film: Film, tmp_path: Path, 
 
 
 def test_a_watched_folder_is_searchable_and_verified(film: Film, tmp_path: Path, installed_colors: str) -> None:
-    """`watch` in one terminal, `search` in another, Python in a third, one local index; the owner ends, all go on."""
+    """`watch`, `search` and Python share a local index in three processes. They continue after the owner ends."""
     database, folder = tmp_path / "index.db", tmp_path / "cams"
     film("cams/a.mp4", seconds=16, fps=5, paint=scene("blue", "red"))
     script = (
@@ -251,7 +251,7 @@ class Owner:
 
 
 def settled(path: Path) -> Path:
-    """A file that was written a while ago."""
+    """Write a file with an old modification time."""
     then = time.time() - 60
     os.utime(path, (then, then))
     return path
@@ -260,7 +260,7 @@ def settled(path: Path) -> Path:
 def test_a_failing_file_is_counted_and_retried(
     film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that is away comes back; what is no video stays failed and is not tried again."""
+    """Files are retried after a store error. Files that are not videos stay failed."""
     monkeypatch.setattr(folder_watch, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(folder_watch, "PATIENCE_SECONDS", 5.0)
     settled(film("cams/a.mp4"))

@@ -29,7 +29,7 @@ def run(script: str, *words: str | Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def is_result(line: str, clip: str) -> bool:
-    """Whether the line names the clip and a cosine near one."""
+    """Return whether the line names the clip and a cosine near one."""
     name, _, score = line.rpartition(": ")
     return name == clip and float(score) == pytest.approx(1, abs=0.02)
 

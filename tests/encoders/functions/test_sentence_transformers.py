@@ -87,14 +87,14 @@ def test_a_saved_model_is_loaded(folder: str, clips: list[str]) -> None:
 
 
 class Backwards(ColorNames):
-    """Takes red for blue."""
+    """Encodes red as blue."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         return np.ascontiguousarray(super().encode(texts)[:, ::-1])
 
 
 def test_a_module_of_the_router_can_be_replaced() -> None:
-    """Words of another suite, images of the first one."""
+    """Texts are encoded by another suite, images by the first one."""
     router = suite_router(color_suite())
     scene = build()["scene"]
     backwards = SpaceEncoders(scene.space, text=Backwards(), image=scene.image)

@@ -66,7 +66,7 @@ def test_several_batches_keep_the_order(texts: TextEncoder) -> None:
 
 
 def test_captions_retrieve_their_images(texts: TextEncoder, images: ImageEncoder, flickr8k: Path) -> None:
-    """Guards the whole chain, on images that the weights have never seen; the measured figures are in the card."""
+    """Test the whole suite on held-out images. The model card has the measured figures."""
     from recipes.lite.flickr8k import read_flickr8k, read_image
 
     held_out = read_flickr8k(flickr8k)["test"]
@@ -81,7 +81,7 @@ def recall_at_10(queries: Vectors, candidates: Vectors) -> float:
 
 
 def test_colours_are_recognised(texts: TextEncoder, images: ImageEncoder) -> None:
-    """Red and blue swapped would go unnoticed by shapes alone."""
+    """Swapped red and blue channels would not change shapes."""
     sides = [np.asarray(Image.new("RGB", (224, 224), color)) for color in ("red", "blue")]
     similarity = texts.encode(["a red wall", "a blue wall"]) @ images.encode(sides).T
     assert similarity.argmax(0).tolist() == [0, 1]

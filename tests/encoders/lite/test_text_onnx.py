@@ -1,4 +1,4 @@
-"""The two ways from a text to a vector of the lite suite: in batches by torch, one at a time by NumPy."""
+"""The two text encoders of the lite suite compute the same vectors."""
 
 from __future__ import annotations
 

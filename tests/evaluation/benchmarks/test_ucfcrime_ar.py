@@ -19,7 +19,7 @@ TEST_ROWS = [
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """Folders as they are handed around: captions, and ten crops of I3D features in one folder per class."""
+    """Write the released files: captions, and ten crops of I3D features in one folder per class."""
     workbook = Workbook()
     sheet = workbook.active
     sheet.title = "Sheet1"

@@ -16,7 +16,7 @@ NORMAL = "Fast.Five.2011__#0-02-00_0-02-30_label_A"
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """The official list with its authors' paths, and flat folders with five crops and one sound file per video."""
+    """Write the official list with its authors' paths, and folders with five crops and one audio file per video."""
     names = [VIOLENT, SHORT_CODE, NORMAL]
     lines = [f"/media/author/vggish-features/train/{name}__vggish.npy" for name in names[:2]]
     lines.append(rf"D:\vggish-features\train\{names[2]}__vggish.npy")

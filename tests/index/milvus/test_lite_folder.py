@@ -1,4 +1,4 @@
-"""An index folder from someone else: nothing outside of it is touched, whatever is done with it."""
+"""Untrusted index folders: no operation touches a file outside of the folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def database(original: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder that looks as if it belonged to a collection."""
+    """A folder outside the index that looks like one of a collection."""
     folder = tmp_path / "outside"
     for name in ("data/data_000001_000002.parquet", "indexes/x.idx", "schema.json", "note.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def test_the_note_of_an_owner_deletes_nothing_and_is_believed_of_nobody(
 def test_nobody_connects_to_a_socket_that_others_may_have_made(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process holds the database and names a socket in a folder that everybody may enter."""
+    """Another process holds the database and names a socket in a folder that all users can access."""
     import socket
 
     from milvus_lite.db import MilvusLite

@@ -8,7 +8,7 @@ from var_plugin.index.milvus.lite_server import patch_flush
 
 
 def test_rows_are_brought_to_disk_as_they_were_given() -> None:
-    """What was replaced is left out, and the order is that of the first writing."""
+    """Replaced rows are omitted. Rows are in the order in which their keys were first written."""
     fields = [
         FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=64),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=2),

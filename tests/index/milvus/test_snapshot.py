@@ -1,4 +1,4 @@
-"""Copies for searching: they say what the store says, or nothing, whoever wrote and whatever happened to the files."""
+"""Snapshots return what the store contains, or are not used, regardless of writers and damaged files."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_copy_finds_what_milvus_lite_finds(store: Store, wanted: Filter, name:
 
 
 def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path: Path) -> None:
-    """Random writes, deletions, flushes and openings anew; after each one, what is read is what the store holds."""
+    """After each random write, deletion, flush or reopening, reads return what the store contains."""
     path, choose = tmp_path / "a.db", random.Random(3)
     held: dict[str, Row] = {}
     fresh = 0
@@ -134,7 +134,7 @@ def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path:
 
 
 def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, ...] | None = None) -> None:
-    """Store a video without a film: its vectors are `like`, or directions of its own."""
+    """Store a video without a file. Its vectors are `like`, or random directions."""
     noise = np.random.default_rng(number)
     vectors = np.array([like] * segments if like else noise.standard_normal((segments, 3)), np.float32)
     vectors += noise.normal(0, 1e-3, vectors.shape).astype(np.float32)
@@ -182,7 +182,7 @@ def test_an_index_without_copies_gets_them_at_its_first_search(tmp_path: Path) -
 
 
 def test_what_others_write_and_delete_is_seen_at_once(tmp_path: Path) -> None:
-    """One of the two owns Milvus Lite, the other reads copies and connects when it writes."""
+    """One process owns Milvus Lite. The other reads snapshots and connects to write."""
     with (
         open_index(tmp_path / "a.db", suite=color_suite()) as writer,
         open_index(tmp_path / "a.db", suite=color_suite()) as reader,
@@ -198,7 +198,7 @@ def test_what_others_write_and_delete_is_seen_at_once(tmp_path: Path) -> None:
 
 
 def test_one_video_does_not_hide_the_others(tmp_path: Path) -> None:
-    """Six videos of hundreds of nearer segments each, and eight of a few: each of the fourteen is found."""
+    """Six videos have hundreds of nearer segments, eight have a few. All fourteen are found."""
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         for number in range(6):
             add_video(index, number, segments=200, like=(1.0, 0.0, 0.0))
@@ -246,7 +246,7 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
 def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
     tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its checksum is right: somebody else wrote it."""
+    """The checksum is correct, but another program wrote the snapshot."""
     database = tmp_path / "a.db"
     with open_index(database, suite=color_suite()) as index:
         add_video(index, 1)
@@ -332,7 +332,7 @@ open_index(sys.argv[1], suite=color_suite()).search("red")
 
 
 def test_rows_that_only_the_log_holds_are_answered_by_the_store(tmp_path: Path) -> None:
-    """A process killed between writing and flushing leaves them there."""
+    """A process that is killed between write and flush leaves such rows."""
     script = """
 import os, signal, sys
 from tests.index.milvus.test_snapshot import ensure, made_row
@@ -390,7 +390,7 @@ def test_an_unknown_form_of_the_files_is_left_to_milvus_lite(tmp_path: Path, mon
 
 
 def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
-    """Whoever asks sees every video that was committed before."""
+    """Every search returns all videos that were committed before."""
     committed, wrong = 0, []
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         done = threading.Event()
