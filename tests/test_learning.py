@@ -64,7 +64,7 @@ def test_moments_are_found_where_captions_have_times(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "complaint"),
+    ("words", "code", "message"),
     [
         (["evaluate", "uca"], 2, "uca needs videos"),
         (["train", "own", "--out", "m"], 2, "own needs videos"),
@@ -72,10 +72,10 @@ def test_moments_are_found_where_captions_have_times(
         (["train", "xdviolence-ar", "--videos", ".", "--out", "m"], 2, "xdviolence-ar needs annotations"),
     ],
 )
-def test_missing_arguments_are_errors(shell: Shell, words: list[str], code: int, complaint: str) -> None:  # noqa: F811
+def test_missing_arguments_are_errors(shell: Shell, words: list[str], code: int, message: str) -> None:  # noqa: F811
     exit_code, _, err = shell(*words)
     assert exit_code == code
-    assert complaint in err
+    assert message in err
 
 
 def test_evaluate_without_a_model_says_what_is_untested(shell: Shell) -> None:  # noqa: F811

@@ -40,7 +40,7 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "message"),
     [
         (["video,text", "a,b"], "has the columns video, text"),
         (["video,caption,colour", "a,b,c"], "are optional"),
@@ -55,9 +55,9 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
         (["video,caption", f'a,"{"b" * 200_000}"'], "cannot read .* as CSV: field larger"),
     ],
 )
-def test_invalid_table_is_rejected(lines: list[str], complaint: str, tmp_path: Path) -> None:
+def test_invalid_table_is_rejected(lines: list[str], message: str, tmp_path: Path) -> None:
     cams = videos(tmp_path, "a.mp4")
-    with pytest.raises(InvalidInputError, match=complaint):
+    with pytest.raises(InvalidInputError, match=message):
         load_captions("own", cams, table(tmp_path, *lines), "test")
 
 

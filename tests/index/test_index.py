@@ -47,7 +47,7 @@ def rows(colors: Sequence[Sequence[float]]) -> dict[str, Any]:
 RED, GREEN, BLUE = np.eye(3)
 
 
-def test_what_was_written_is_found(index: Index) -> None:
+def test_written_rows_are_found(index: Index) -> None:
     assert index.write(entry(), rows([RED, GREEN, BLUE])) == {"scene": 3}
     best, *others = index.search_segments("scene", l2_normalize(GREEN), limit=10, filter=Filter())
     assert (best.video_id, best.camera, best.start, best.end, best.key) == ("v1", "north", 8.0, 16.0, 12.0)
@@ -58,13 +58,13 @@ def test_what_was_written_is_found(index: Index) -> None:
     assert (video.video_id, video.state, video.rows, video.metadata) == ("v1", "committed", {"scene": 3}, {"floor": 2})
 
 
-def test_writing_again_replaces(index: Index) -> None:
+def test_writing_a_video_again_replaces_it(index: Index) -> None:
     index.write(entry(), rows([RED, GREEN, BLUE]))
     assert index.write(entry(), rows([BLUE])) == {"scene": 1}
     assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())) == 1
 
 
-def test_an_index_survives_closing(tmp_path: Path) -> None:
+def test_a_closed_index_can_be_opened_again(tmp_path: Path) -> None:
     for location in (tmp_path / "a.db", tmp_path / "any name"):
         with open_index(location, suite=color_suite()) as index:
             index.write(entry(), rows([RED]))
@@ -73,7 +73,7 @@ def test_an_index_survives_closing(tmp_path: Path) -> None:
             assert index.search_segments("scene", l2_normalize(RED), limit=1, filter=Filter())[0].video_id == "v1"
 
 
-def test_another_suite_is_refused_by_name(tmp_path: Path) -> None:
+def test_another_suite_is_an_error_that_names_it(tmp_path: Path) -> None:
     open_index(tmp_path / "a.db", suite=color_suite("first")).close()
     with pytest.raises(FingerprintMismatchError) as caught:
         open_index(tmp_path / "a.db", suite=color_suite("second"))
@@ -96,13 +96,13 @@ def test_an_index_of_another_format_is_refused(tmp_path: Path, version: int | No
     assert "\n" not in str(refused.value)
 
 
-def test_no_server_no_index() -> None:
+def test_a_missing_server_is_an_error() -> None:
     with pytest.raises(IndexUnavailableError, match="no Milvus server answers at http://localhost:1"):
         open_index("http://localhost:1", suite=color_suite())
 
 
 @pytest.mark.parametrize("state", ["pending", "deleting"])
-def test_videos_that_are_not_committed_stay_hidden(index: Index, state: str) -> None:
+def test_uncommitted_videos_are_hidden(index: Index, state: str) -> None:
     index.write(entry("half"), rows([RED]))
     index.write(entry("whole"), rows([RED]))
     index.update(entry("half").model_copy(update={"state": state}))
@@ -117,14 +117,14 @@ def test_videos_that_are_not_committed_stay_hidden(index: Index, state: str) -> 
 @pytest.mark.parametrize(
     "broken", [np.full((1, 3), np.nan), np.ones((1, 3)), np.zeros((1, 3)), l2_normalize(np.ones((1, 4)))], ids=str
 )
-def test_vectors_that_must_not_be_stored_change_nothing(index: Index, broken: np.ndarray) -> None:
+def test_invalid_vectors_change_nothing(index: Index, broken: np.ndarray) -> None:
     with pytest.raises(InvalidVectorError):
         index.write(entry(), {"scene": (rows([RED])["scene"][0], broken.astype(np.float32))})
     assert index.videos() == []
 
 
 @pytest.mark.parametrize("step", ["write", "flush", "count"])
-def test_a_store_that_fails_midway_leaves_nothing(index: Index, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_failed_write_leaves_no_rows(index: Index, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """The third segment write, flush or count fails once, as on a full disk. All other calls are real."""
     real = getattr(Store, step)
 
@@ -142,7 +142,7 @@ def test_a_store_that_fails_midway_leaves_nothing(index: Index, monkeypatch: pyt
     assert index.write(entry(), rows([RED])) == {"scene": 1}
 
 
-def test_lost_rows_are_noticed(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_rows_are_detected(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Store.write
 
     def loses_one(self: Store, collection: str, sent: Sequence[dict[str, Any]]) -> None:
@@ -154,7 +154,7 @@ def test_lost_rows_are_noticed(index: Index, monkeypatch: pytest.MonkeyPatch) ->
     assert index.videos() == []
 
 
-def test_delete_removes_all_of_a_video(index: Index) -> None:
+def test_delete_removes_all_rows_of_a_video(index: Index) -> None:
     index.write(entry("a"), rows([RED]))
     index.write(entry("b"), rows([RED]))
     index.delete("a")
@@ -164,7 +164,7 @@ def test_delete_removes_all_of_a_video(index: Index) -> None:
         index.delete("a")
 
 
-def test_keys_are_deterministic_and_differ_by_content_span_kind_and_settings() -> None:
+def test_keys_depend_on_content_span_kind_and_settings() -> None:
     segment = Segment(start=0, end=8, key=1)
     keys = [
         segment_id(entry(), segment),
@@ -184,15 +184,17 @@ def test_two_indexes_share_one_location(tmp_path: Path) -> None:
         assert index.videos() == []
 
 
-def test_segments_running_at_a_clock_time_are_found_after_it(index: Index, tmp_path: Path) -> None:
+def test_segments_that_include_a_time_are_found_after_it(index: Index, tmp_path: Path) -> None:
     """Three segments of 8 s from 1 s past 1970 on, and a video of unknown time; by the store and by the snapshot."""
     index.write(entry("v1"), rows([RED, GREEN, BLUE]))
     unknown = entry("v2").sightings[0].model_copy(update={"recorded_at": -1})
     index.write(entry("v2").model_copy(update={"sightings": (unknown,)}), rows([RED]))
 
     def starts(**bounds: float) -> list[float]:
-        wanted = Filter(**{name: datetime.fromtimestamp(time, UTC) for name, time in bounds.items()})
-        return sorted(hit.start for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=wanted))
+        condition = Filter(**{name: datetime.fromtimestamp(time, UTC) for name, time in bounds.items()})
+        return sorted(
+            hit.start for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=condition)
+        )
 
     def check() -> None:
         assert starts(after=8.9) == [0.0, 8.0, 16.0], "the first one ends at 9 s"
@@ -214,7 +216,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("field", IMPOSSIBLE)
-def test_impossible_segment_rows_are_left_out_and_reported(
+def test_invalid_segment_rows_are_omitted_and_reported(
     index: Index, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Other programs may have written to the store."""
@@ -240,7 +242,7 @@ def test_impossible_segment_rows_are_left_out_and_reported(
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_row_of_the_catalogue_hides_its_video_only(
+def test_a_damaged_catalog_row_hides_only_its_video(
     index: Index, change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     index.write(entry("v1"), rows([RED]))

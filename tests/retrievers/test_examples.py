@@ -22,9 +22,9 @@ PAGE = (ROOT / "docs" / "plugs.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `footage.db`, its video, an image, and an installed suite of colours."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("workspace")
     install_colors(folder / "site")
     film = Film(folder)(seconds=40, fps=5, paint=scene("blue", "red", "blue", "green", "blue"))
     Image.fromarray(plain(220, 20, 20)).save(folder / "red.png")
@@ -34,13 +34,15 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(desk: Path) -> Callable[..., str]:
+def run(workspace: Path) -> Callable[..., str]:
     """Run Python in the folder."""
 
     def python(*words: str | Path) -> str:
-        paths = os.pathsep.join([str(ROOT), str(desk / "site")])
+        paths = os.pathsep.join([str(ROOT), str(workspace / "site")])
         environment = {**os.environ, "PYTHONPATH": paths, "VAR_PLUGIN_SUITE": "colors"}
-        process = subprocess.run([sys.executable, *words], cwd=desk, env=environment, capture_output=True, text=True)
+        process = subprocess.run(
+            [sys.executable, *words], cwd=workspace, env=environment, capture_output=True, text=True
+        )
         assert process.returncode == 0, process.stderr
         return process.stdout
 

@@ -206,7 +206,7 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     assert "--allow-host a.example" in err
     assert shell("alerts", "remove", "sea")[0] == 0
     assert [query["name"] for query in json.loads(shell("alerts", "list", "--json")[1])] == ["fire"]
-    for words, complaint in [
+    for words, message in [
         (["remove", "sea"], "no saved query is called sea"),
         (["add", "x", "red", "--threshold", "1"], "has no webhook or command"),
         (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot parse the command"),
@@ -215,7 +215,7 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     ]:
         code, out, err = shell("alerts", *words)
         assert (code, out) == (2, "")
-        assert complaint in err
+        assert message in err
 
 
 @pytest.mark.parametrize("source", ["rtsp:///no-host", "http://camera/", "nowhere"])

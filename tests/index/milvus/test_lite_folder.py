@@ -99,9 +99,7 @@ def test_a_crafted_folder_is_refused(database: Path, outside: Path, craft: str) 
     ],
     ids=lambda note: note[:30],
 )  # fmt: skip
-def test_the_note_of_an_owner_deletes_nothing_and_is_believed_of_nobody(
-    database: Path, outside: Path, note: str
-) -> None:
+def test_an_untrusted_lease_file_deletes_nothing_and_is_ignored(database: Path, outside: Path, note: str) -> None:
     away = outside / "var-plugin-x"
     away.mkdir()
     (away / "note.txt").write_text("precious")
@@ -111,7 +109,7 @@ def test_the_note_of_an_owner_deletes_nothing_and_is_believed_of_nobody(
     assert (away / "note.txt").read_text() == "precious"
 
 
-def test_nobody_connects_to_a_socket_that_others_may_have_made(
+def test_sockets_in_folders_of_other_users_are_not_used(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process holds the database and names a socket in a folder that all users can access."""
@@ -136,7 +134,7 @@ def test_nobody_connects_to_a_socket_that_others_may_have_made(
 
 
 @pytest.mark.parametrize("spaces", [["../../../outside"], ["scene", "a/b"]])
-def test_names_of_spaces_in_the_catalogue_delete_nothing(database: Path, outside: Path, spaces: list[str]) -> None:
+def test_space_names_in_the_catalog_delete_nothing(database: Path, outside: Path, spaces: list[str]) -> None:
     with open_index(database, suite=color_suite()) as index:
         (row,) = index._store.rows("footage__videos", 'id == "@generations"', ["*"])
         previous = {**row["body"]["current"], "number": 2, "spaces": spaces}
@@ -147,9 +145,7 @@ def test_names_of_spaces_in_the_catalogue_delete_nothing(database: Path, outside
     assert (outside / "schema.json").read_text() == "precious"
 
 
-def test_a_long_or_special_folder_for_temporary_files_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsuitable_folders_for_the_socket_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("d" * 110, "a b", "100%41", "gone"):
         if name != "gone":
             (tmp_path / name).mkdir()
@@ -161,7 +157,7 @@ def test_a_long_or_special_folder_for_temporary_files_is_passed_over(
             assert name not in address
 
 
-def test_no_place_for_the_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_for_the_socket_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite_server, "_MAX_SOCKET_BYTES", 5)
     with pytest.raises(IndexUnavailableError, match="set TMPDIR to a folder with a short path"):
         open_index(tmp_path / "i.db", suite=color_suite())

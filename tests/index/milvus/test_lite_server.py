@@ -7,7 +7,7 @@ from milvus_lite.storage.memtable import MemTable
 from var_plugin.index.milvus.lite_server import patch_flush
 
 
-def test_rows_are_brought_to_disk_as_they_were_given() -> None:
+def test_flushed_rows_keep_their_values_and_order() -> None:
     """Replaced rows are omitted. Rows are in the order in which their keys were first written."""
     fields = [
         FieldSchema("id", DataType.VARCHAR, is_primary=True, max_length=64),
@@ -27,9 +27,9 @@ def test_rows_are_brought_to_disk_as_they_were_given() -> None:
         }
         schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])
         table.apply_insert(pa.RecordBatch.from_pydict(columns, schema=schema))
-    kept, deleted = table.flush()["_default"]
+    remaining, deleted = table.flush()["_default"]
     assert deleted is None
-    assert kept.to_pylist() == [
+    assert remaining.to_pylist() == [
         {"_seq": 0, "id": "a", "vector": [0.5, 1.5]},
         {"_seq": 2, "id": "b", "vector": [4.5, 5.5]},
         {"_seq": 3, "id": "c", "vector": [6.5, 7.5]},

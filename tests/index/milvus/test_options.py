@@ -18,7 +18,7 @@ from var_plugin.index.milvus.options import MilvusOptions, is_local, milvus_uri
         ("my index", "my index/milvus.db"),
     ],
 )
-def test_any_path_will_do(tmp_path: Path, name: str, folder: str) -> None:
+def test_any_path_is_a_location(tmp_path: Path, name: str, folder: str) -> None:
     assert milvus_uri(tmp_path / name) == str(tmp_path / folder)
     assert (tmp_path / folder).parent.is_dir()
 
@@ -28,7 +28,7 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert milvus_uri("~/a.db") == str(tmp_path / "a.db")
 
 
-def test_servers_are_left_as_they_are() -> None:
+def test_server_addresses_are_unchanged() -> None:
     assert milvus_uri("http://localhost:19530") == "http://localhost:19530"
     assert not is_local("https://cluster.example:443")
     assert is_local("/data/a.db")
@@ -40,7 +40,7 @@ def test_other_addresses_are_refused(uri: str) -> None:
         milvus_uri(uri)
 
 
-def test_a_file_is_no_index(tmp_path: Path) -> None:
+def test_a_file_is_refused_as_index(tmp_path: Path) -> None:
     (tmp_path / "old.db").write_text("a database of Milvus Lite 2")
     with pytest.raises(IndexUnavailableError, match="is a file, not an index"):
         milvus_uri(tmp_path / "old.db")
@@ -48,7 +48,7 @@ def test_a_file_is_no_index(tmp_path: Path) -> None:
         milvus_uri(tmp_path / "old.db" / "inner" / "a.db")
 
 
-def test_a_server_is_asked_for_more_behind_a_question_mark() -> None:
+def test_the_query_string_of_an_address_sets_options() -> None:
     uri = "http://cluster:19530?db=cams&index=HNSW_SQ&partitions=64&replicas=2&effort=300"
     assert milvus_uri(uri) == uri
     options = MilvusOptions.of(uri)
@@ -60,7 +60,7 @@ def test_a_server_is_asked_for_more_behind_a_question_mark() -> None:
 
 
 @pytest.mark.parametrize("option", ["indx=HNSW", "index=NOT_AN_INDEX", "replicas=0", "timeout=soon", "partitions="])
-def test_options_that_there_are_not_are_refused(option: str) -> None:
+def test_unknown_options_are_refused(option: str) -> None:
     with pytest.raises(IndexUnavailableError, match="has an invalid option"):
         milvus_uri(f"http://localhost:19530?{option}")
 

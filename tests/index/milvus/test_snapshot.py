@@ -83,25 +83,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters, st.sampled_from(["ip", "cosine"]), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_a_copy_finds_what_milvus_lite_finds(store: Store, wanted: Filter, name: str, limit: int, seed: int) -> None:
+def test_a_snapshot_returns_the_results_of_milvus_lite(
+    store: Store, condition: Filter, name: str, limit: int, seed: int
+) -> None:
     vector = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
-    asked = conditions(wanted)
-    truth = store.search(name, vector, limit=limit, expression=expression(asked), fields=HIT_FIELDS)
+    compiled = conditions(condition)
+    truth = store.search(name, vector, limit=limit, expression=expression(compiled), fields=HIT_FIELDS)
     assert store.snapshots
     copy = store.snapshots.find(name)
     assert copy is not None
-    found = copy.search(vector, metric=name.upper(), limit=limit, conditions=asked, fields=HIT_FIELDS)
-    np.testing.assert_allclose([score for score, _ in found], [score for score, _ in truth], rtol=1e-4, atol=1e-5)
-    assert [row for _, row in found] == [row for _, row in truth]
-    in_store = store.rows(name, expression(asked), ("id", *HIT_FIELDS, "metadata"))
-    in_copy = copy.rows(asked, ("id", *HIT_FIELDS, "metadata"))
+    results = copy.search(vector, metric=name.upper(), limit=limit, conditions=compiled, fields=HIT_FIELDS)
+    np.testing.assert_allclose([score for score, _ in results], [score for score, _ in truth], rtol=1e-4, atol=1e-5)
+    assert [row for _, row in results] == [row for _, row in truth]
+    in_store = store.rows(name, expression(compiled), ("id", *HIT_FIELDS, "metadata"))
+    in_copy = copy.rows(compiled, ("id", *HIT_FIELDS, "metadata"))
     assert sorted(in_copy, key=lambda row: str(row["id"])) == sorted(in_store, key=lambda row: str(row["id"]))
 
 
-def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path: Path) -> None:
+def test_an_outdated_snapshot_is_never_used(tmp_path: Path) -> None:
     """After each random write, deletion, flush or reopening, reads return what the store contains."""
     path, choose = tmp_path / "a.db", random.Random(3)
-    held: dict[str, Row] = {}
+    expected_rows: dict[str, Row] = {}
     fresh = 0
     store = Store(path)
     for step in range(40):
@@ -110,11 +112,11 @@ def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path:
         if action == "write":
             rows = [made_row(number, seed=step) for number in choose.sample(range(60), 12)]
             store.write("rows", rows)
-            held |= {str(row["id"]): row for row in rows}
+            expected_rows |= {str(row["id"]): row for row in rows}
         elif action == "delete":
             video = f"v{choose.randrange(5)}"
             store.delete("rows", f'video_id == "{video}"')
-            held = {key: row for key, row in held.items() if row["video_id"] != video}
+            expected_rows = {key: row for key, row in expected_rows.items() if row["video_id"] != video}
         elif action == "flush":
             store.flush("rows")
         else:
@@ -125,12 +127,14 @@ def test_no_state_of_the_store_is_ever_answered_by_the_copy_of_another(tmp_path:
         assert store.snapshots
         fresh += store.snapshots.find("rows") is not None
         fields = ("id", "video_id", "start_ms", "anomaly", "vector")
-        found = {str(row["id"]): row for row in reader.rows("rows", [], fields)}
-        assert found.keys() == held.keys()
-        assert all(np.array_equal(found[key]["vector"], np.float32(held[key]["vector"])) for key in held)
-        assert reader.count("rows") == len(held)
+        read_rows = {str(row["id"]): row for row in reader.rows("rows", [], fields)}
+        assert read_rows.keys() == expected_rows.keys()
+        assert all(
+            np.array_equal(read_rows[key]["vector"], np.float32(expected_rows[key]["vector"])) for key in expected_rows
+        )
+        assert reader.count("rows") == len(expected_rows)
     store.close()
-    assert fresh > 12, "the copies were hardly asked"
+    assert fresh > 12, "the snapshots were hardly used"
 
 
 def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, ...] | None = None) -> None:
@@ -150,7 +154,7 @@ def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, .
         index.write(entry, {"scene": (cut, vectors)})
 
 
-def found(index: Index, k: int = 50) -> set[str]:
+def visible_ids(index: Index, k: int = 50) -> set[str]:
     return {moment.video_id for moment in index.search("red", k=k)}
 
 
@@ -166,22 +170,22 @@ def test_searching_does_not_open_milvus_lite(tmp_path: Path) -> None:
         assert not (tmp_path / "a.db/lease.json").exists(), "nobody owns the database"
         add_video(index, 7)
         assert (tmp_path / "a.db/lease.json").exists()
-        assert len(found(index)) == 4
+        assert len(visible_ids(index)) == 4
 
 
-def test_an_index_without_copies_gets_them_at_its_first_search(tmp_path: Path) -> None:
+def test_the_first_search_builds_missing_snapshots(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
     shutil.rmtree(tmp_path / "a.db/snapshots")
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
-        assert len(found(index)) == 1
+        assert len(visible_ids(index)) == 1
     assert {file.name for file in (tmp_path / "a.db/snapshots").glob("*.snapshot")} == {
         "footage__scene.snapshot",
         "footage__videos.snapshot",
     }
 
 
-def test_what_others_write_and_delete_is_seen_at_once(tmp_path: Path) -> None:
+def test_changes_of_other_processes_are_visible_at_once(tmp_path: Path) -> None:
     """One process owns Milvus Lite. The other reads snapshots and connects to write."""
     with (
         open_index(tmp_path / "a.db", suite=color_suite()) as writer,
@@ -189,11 +193,11 @@ def test_what_others_write_and_delete_is_seen_at_once(tmp_path: Path) -> None:
     ):
         for number in range(4):
             add_video(writer, number)
-            assert len(found(reader)) == number + 1
+            assert len(visible_ids(reader)) == number + 1
         writer.delete(f"{2:016x}")
-        assert found(reader) == {f"{number:016x}" for number in (0, 1, 3)}
+        assert visible_ids(reader) == {f"{number:016x}" for number in (0, 1, 3)}
         reader.delete(f"{3:016x}")
-        assert found(writer) == found(reader) == {f"{number:016x}" for number in (0, 1)}
+        assert visible_ids(writer) == visible_ids(reader) == {f"{number:016x}" for number in (0, 1)}
         assert writer.verify().ok
 
 
@@ -209,14 +213,14 @@ def test_one_video_does_not_hide_the_others(tmp_path: Path) -> None:
     assert [moment.score for moment in moments] == sorted((moment.score for moment in moments), reverse=True)
 
 
-def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_snapshot_is_rebuilt(tmp_path: Path) -> None:
     folder, other = tmp_path / "a.db/snapshots", tmp_path / "other.db/snapshots"
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
         index.search("red")
         older = {file.name: file.read_bytes() for file in folder.glob("*.snapshot")}
         add_video(index, 2)
-        expected = found(index)
+        expected = visible_ids(index)
     assert expected == {f"{number:016x}" for number in (1, 2)}
     with open_index(tmp_path / "other.db", suite=color_suite()) as index:
         for number in (3, 4):
@@ -238,14 +242,12 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path) -> None:
         for name, content in damage.items():
             (folder / name).write_bytes(content)
         with open_index(tmp_path / "a.db", suite=color_suite()) as index:
-            assert found(index) == expected
+            assert visible_ids(index) == expected
         assert {file.name: file.read_bytes() for file in folder.glob("*.snapshot")} == whole
 
 
 @pytest.mark.parametrize("field", ["camera", "vector", "gone"])
-def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
-    tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_impossible_snapshot_is_rebuilt(tmp_path: Path, field: str, caplog: pytest.LogCaptureFixture) -> None:
     """The checksum is correct, but another program wrote the snapshot."""
     database = tmp_path / "a.db"
     with open_index(database, suite=color_suite()) as index:
@@ -255,29 +257,29 @@ def test_a_copy_that_holds_what_it_cannot_is_not_used_and_made_again(
         collection_state(database / "collections/footage__scene"),
     )
     assert state is not None
-    held = read_snapshot(path, state.fingerprint)
-    assert held is not None
+    columns = read_snapshot(path, state.fingerprint)
+    assert columns is not None
     if field == "gone":
-        del held["anomaly"]
-    elif isinstance(texts := held["camera"], TextColumn) and field == "camera":
-        held["camera"] = TextColumn(texts.codes + np.int32(1_000), texts.encoded)
+        del columns["anomaly"]
+    elif isinstance(texts := columns["camera"], TextColumn) and field == "camera":
+        columns["camera"] = TextColumn(texts.codes + np.int32(1_000), texts.encoded)
     else:
-        held["vector"] = np.zeros((4, 7), np.float32)
-    write_snapshot(path, held, state.fingerprint)
+        columns["vector"] = np.zeros((4, 7), np.float32)
+    write_snapshot(path, columns, state.fingerprint)
     for damaged in (True, False):
         caplog.clear()
         with open_index(database, suite=color_suite()) as index:
-            assert found(index) == {f"{1:016x}"}
+            assert visible_ids(index) == {f"{1:016x}"}
         assert ("is damaged and is not used" in caplog.text) == damaged
 
 
-def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "a.snapshot"
-    held = {
+    columns = {
         "start_ms": np.arange(20),
         "video_id": TextColumn(np.zeros(20, np.int32), np.frombuffer(b'["v"]', "u1")),
     }
-    write_snapshot(path, held, "state")
+    write_snapshot(path, columns, "state")
     content = path.read_bytes()
     whole = read_snapshot(path, "state")
     assert whole is not None
@@ -301,7 +303,7 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
         assert same(read_snapshot(path, "state"), whole)
 
 
-def test_whoever_is_killed_while_copying_leaves_nothing_wrong(tmp_path: Path) -> None:
+def test_a_kill_during_a_snapshot_leaves_a_valid_index(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
     shutil.rmtree(tmp_path / "a.db/snapshots")
@@ -327,11 +329,11 @@ open_index(sys.argv[1], suite=color_suite()).search("red")
     assert list((tmp_path / "a.db/snapshots").glob("*.partial"))
     assert not list((tmp_path / "a.db/snapshots").glob("*.snapshot"))
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
-        assert len(found(index)) == 1
+        assert len(visible_ids(index)) == 1
     assert not list((tmp_path / "a.db/snapshots").glob("*.partial"))
 
 
-def test_rows_that_only_the_log_holds_are_answered_by_the_store(tmp_path: Path) -> None:
+def test_unflushed_rows_are_read_from_the_store(tmp_path: Path) -> None:
     """A process that is killed between write and flush leaves such rows."""
     script = """
 import os, signal, sys
@@ -355,7 +357,9 @@ os.kill(os.getpid(), signal.SIGKILL)
         store.close()
 
 
-def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_collection_gets_a_snapshot_after_its_last_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(snapshot, "_MIN_LARGE_BYTES", 0)
     store = Store(tmp_path / "a.db")
     ensure(store, "rows")
@@ -371,25 +375,25 @@ def test_a_large_collection_is_copied_when_it_rests(tmp_path: Path, monkeypatch:
     store.close()
 
 
-def test_a_copy_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
+def test_a_snapshot_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         (tmp_path / "a.db/snapshots").write_text("in the way")
         add_video(index, 1)
-        assert len(found(index)) == 1
+        assert len(visible_ids(index)) == 1
         assert index._store.snapshots
         assert index._store.snapshots.find("footage__scene") is not None
     assert (tmp_path / "a.db/snapshots").read_text() == "in the way"
 
 
-def test_an_unknown_form_of_the_files_is_left_to_milvus_lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_file_formats_are_read_by_milvus_lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "MANIFEST_FORMAT", snapshot.MANIFEST_FORMAT + 1)
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
         add_video(index, 1)
-        assert len(found(index)) == 1
+        assert len(visible_ids(index)) == 1
     assert not (tmp_path / "a.db/snapshots").exists()
 
 
-def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
+def test_threads_can_search_during_a_write(tmp_path: Path) -> None:
     """Every search returns all videos that were committed before."""
     committed, wrong = 0, []
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
@@ -398,9 +402,9 @@ def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
         def ask() -> None:
             while not done.is_set():
                 before = committed
-                seen = len(found(index))
-                if not before <= seen <= committed + 1:
-                    wrong.append((before, seen, committed))
+                visible = len(visible_ids(index))
+                if not before <= visible <= committed + 1:
+                    wrong.append((before, visible, committed))
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
@@ -414,6 +418,6 @@ def test_threads_may_search_while_one_writes(tmp_path: Path) -> None:
     assert not wrong
 
 
-def test_filters_that_cannot_be_asked_raise_before_anything_is_read() -> None:
+def test_invalid_filters_raise_before_reading() -> None:
     with pytest.raises(InvalidInputError):
         conditions(Filter(metadata={"a": float("nan")}))
