@@ -208,7 +208,7 @@ def test_a_watched_folder_is_indexed_while_cameras_write(
         ("north", "first.mp4"), ("cams", "second.mp4"), ("cams", "last.mp4"),
     }  # fmt: skip
     assert cleaned == [0]
-    assert "trouble.mp4 failed; the watch goes on" in caplog.text
+    assert "trouble.mp4 failed; the watch continues" in caplog.text
 
 
 def test_a_missing_folder_is_waited_for(

@@ -181,7 +181,7 @@ def connect(tab: AskTab, state: AppState, session: gr.State, bridge: gr.HTML, ad
 
 
 def _run(action: Action, before: Session) -> Session:
-    """Return the session after an action. An unexpected error becomes an answer, and the conversation goes on."""
+    """Return the session after an action. An unexpected error becomes an answer, and the conversation continues."""
     try:
         return action(before)
     except Exception as error:

@@ -178,7 +178,7 @@ def watch(
         raise MediaNotFoundError(f"{folder} is not a folder", fix="name the folder that the cameras write to")
     files = FolderWatch(folder)
     wake = threading.Event()
-    end_notices = _notices(folder, wake)
+    stop_events = _start_events(folder, wake)
     cleaned = -HOUSEKEEPING_SECONDS
     away = False
     try:
@@ -196,8 +196,8 @@ def watch(
             else:
                 if away:
                     logger.warning("%s is back", folder)
-                    end_notices()
-                    end_notices = _notices(folder, wake)
+                    stop_events()
+                    stop_events = _start_events(folder, wake)
                 away = False
                 problems(files.problems)
             for path in ready:
@@ -207,14 +207,14 @@ def watch(
                 _call("raising alerts", tick)
             _pause(stop, wake, _seconds_to_wait(files, tick))
     finally:
-        end_notices()
+        stop_events()
 
 
 def _hand_over(files: FolderWatch, path: Path, handle: Callable[[Path], bool | None]) -> None:
     try:
         again = handle(path)
     except Exception:  # a broken file or an unavailable store must not end the watch
-        logger.exception("%s failed; the watch goes on", path)
+        logger.exception("%s failed; the watch continues", path)
         again = True
     if again and (delay := files.retry(path)) is not None:
         logger.warning("%s is tried again in %.0f s", path, delay)
@@ -230,7 +230,7 @@ def _call(what: str, action: Callable[[], float | None]) -> float | None:
     try:
         return action()
     except Exception:
-        logger.exception("%s failed; the watch goes on", what)
+        logger.exception("%s failed; the watch continues", what)
         return None
 
 
@@ -241,7 +241,7 @@ def _pause(stop: threading.Event, wake: threading.Event, seconds: float) -> None
         pass
 
 
-def _notices(folder: Path, wake: threading.Event) -> Callable[[], None]:
+def _start_events(folder: Path, wake: threading.Event) -> Callable[[], None]:
     """Set `wake` on file-system events in the folder. Return a function that stops the observer."""
     if find_spec("watchdog") is None:
         logger.warning("scanning every %.0f s; to react at once: pip install 'var-plugin[watch]'", RESCAN_SECONDS)
@@ -266,7 +266,7 @@ def _notices(folder: Path, wake: threading.Event) -> Callable[[], None]:
         observer.schedule(Wake(), str(folder), recursive=True, event_filter=changes)
         observer.start()
     except OSError as error:  # e.g. the system limit of inotify watches
-        logger.warning("no notices for %s, scanning every %.0f s instead: %s", folder, RESCAN_SECONDS, error)
+        logger.warning("no file-system events for %s; scanning every %.0f s instead: %s", folder, RESCAN_SECONDS, error)
         return lambda: None
 
     def end() -> None:
