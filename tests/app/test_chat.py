@@ -59,7 +59,7 @@ def test_audio_is_refused_by_a_suite_without_audio(state: AppState, film: Film) 
 def test_unusable_attachments_are_refused(state: AppState, names: tuple[str, ...], tmp_path: Path) -> None:
     session = handle_message(state, Session(), "green", [str(tmp_path / name) for name in names])
     assert session.request == ChatRequest()
-    assert "send one of" in session.turns[-1].answer
+    assert "attach" in session.turns[-1].answer
 
 
 @pytest.mark.parametrize("name", ["empty.png", "empty.wav", "empty.mp4", "empty.webm"])
