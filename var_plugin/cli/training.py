@@ -15,10 +15,13 @@ from var_plugin.escaping import printable
 if TYPE_CHECKING:
     from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
     from var_plugin.evaluation.captions import CaptionedVideo, CollectionName
+    from var_plugin.evaluation.evaluate_suite import SuiteResult
     from var_plugin.evaluation.paper_results import BenchmarkName
     from var_plugin.evaluation.report import Row
 
 Collection = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca"]
+
+Evaluated = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca", "anomalies"]
 
 CollectionArgument = Annotated[Collection, typer.Argument(help="Your own captioned videos, or a public benchmark.")]
 AnnotationsOption = Annotated[
@@ -121,10 +124,16 @@ def _train_towers(
     epilog=example(
         "evaluate own --videos cams/ --annotations captions.csv --suite lite",
         "evaluate ucfcrime-ar --model model/ --annotations annotations/ --rgb i3d-rgb/",
+        "evaluate anomalies --videos cams/ --annotations events.csv --per-video results.csv",
     )
 )
 def evaluate(
-    collection: CollectionArgument,
+    collection: Annotated[
+        Evaluated,
+        typer.Argument(
+            help="Your own captioned videos, a public benchmark, or anomalies: videos with labelled events."
+        ),
+    ],
     model: Annotated[Path | None, typer.Option(help="Folder of a model trained on features.")] = None,
     annotations: AnnotationsOption = None,
     videos: VideosOption = None,
@@ -138,26 +147,42 @@ def evaluate(
     merge_equal: Annotated[
         bool, typer.Option("--merge-equal", help="With --model: count equal captions as one query.")
     ] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="For anomalies: JSON file with the scores of another method, instead of --suite."),
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="For anomalies: scores from here on are alarms.")] = 0.5,
+    per_video: Annotated[
+        Path | None, typer.Option(help="For anomalies: write the results per video to this CSV file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For anomalies: random seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Print a results table: published results, chance, and the measured results with 95 % confidence intervals.
 
     --videos evaluates a suite, zero-shot and, if it was trained, with its trained towers. --model evaluates a model on
     features. Confidence intervals need at least two queries and two videos.
+
+    anomalies compares anomaly scores with labelled events: a CSV file with columns video, start, end and kind, or the
+    annotation file of UCF-Crime or XD-Violence. The exit code is 1 if a labelled video is missing or has no scores.
     """
-    from var_plugin.evaluation.moments_report import moments_as_json, moments_markdown
+    if collection == "anomalies":
+        _evaluate_anomalies(annotations, videos, suite, scores, threshold, per_video, seed, as_json)
+        return
+    from var_plugin.evaluation.anomalies import metrics_markdown
+    from var_plugin.evaluation.moments_report import anomaly_rows, moments_markdown, suite_as_json, video_rows
     from var_plugin.evaluation.report import as_json as rows_as_json
     from var_plugin.evaluation.report import markdown
 
+    results: list[SuiteResult] = []
     if videos is None:
         rows = _model_rows(collection, model, annotations, rgb, flow, audio, merge_equal)
-        moments = []
+        documents = rows_as_json(rows)
     else:
         from var_plugin.config import settings
         from var_plugin.encoders.registry import load_suite
         from var_plugin.evaluation.clip_cache import clip_cache
         from var_plugin.evaluation.evaluate_suite import evaluate_suite
-        from var_plugin.evaluation.moments_report import video_rows
 
         loaded_suite = load_suite(suite or settings().suite)
         examples = _examples(collection, videos, annotations, "test")
@@ -170,14 +195,56 @@ def evaluate(
             ),
             frames=frames,
         )
-        rows, moments = video_rows(collection, results), [result for result in results if result.moments]
+        rows, documents = video_rows(collection, results), suite_as_json(collection, results)
     if as_json:
-        print_json(rows_as_json(rows) + moments_as_json(moments))
+        print_json(documents)
         return
     if rows:
         print(markdown(rows, query="A" if collection == "xdviolence-ar" else "T"))
-    if moments:
-        print(moments_markdown(moments))
+    if any(result.moments for result in results):
+        print(moments_markdown(results))
+    if anomalies := anomaly_rows(results):
+        print(metrics_markdown(anomalies))
+
+
+def _evaluate_anomalies(
+    annotations: Path | None,
+    videos: Path | None,
+    suite: str | None,
+    scores: Path | None,
+    threshold: float,
+    per_video: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from tqdm import tqdm
+
+    from var_plugin.config import settings
+    from var_plugin.encoders.registry import load_suite
+    from var_plugin.evaluation import anomalies
+    from var_plugin.evaluation.anomaly_labels import VideoNames, load_labels
+
+    if videos is None and scores is None:
+        raise InvalidInputError(
+            "anomalies needs videos or scores", fix="pass --videos FOLDER, or --scores FILE with scores of the videos"
+        )
+    clips = anomalies.read_scores(scores) if scores else None
+    names, files = VideoNames.in_folder(videos) if videos else (VideoNames(list(clips or ())), {})
+    labels = load_labels(annotations, names)
+    with tqdm(total=len(labels.videos), unit="video", disable=not sys.stderr.isatty()) as bar:
+        footage = anomalies.score_footage(
+            load_suite(suite or settings().suite) if clips is None else anomalies.match_scores(clips, names),
+            {name: files[name] for name in labels.videos if name in files},
+            report=lambda name: bar.update(),
+        )
+    report = anomalies.evaluate_anomalies(labels, footage, threshold=threshold, seed=seed)
+    if per_video:
+        anomalies.write_videos(report, per_video)
+    if as_json:
+        print_json(anomalies.as_json(report))
+    else:
+        print(anomalies.markdown(report))
+    raise typer.Exit(0 if report.is_complete else 1)
 
 
 def _model_rows(

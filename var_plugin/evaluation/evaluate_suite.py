@@ -1,9 +1,11 @@
-"""Evaluate a suite on captioned videos: retrieval of videos, and of moments in them."""
+"""Evaluate a suite on captioned videos: retrieval of videos and of moments in them, and anomaly scores."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,9 @@ from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.evaluation import segments
+from var_plugin.evaluation.anomaly_labels import Event, VideoLabels
+from var_plugin.evaluation.anomaly_metrics import Metrics, Track, measure
+from var_plugin.evaluation.anomaly_metrics import chance as random_scores
 from var_plugin.evaluation.captions import CaptionedVideo
 from var_plugin.evaluation.clip_cache import sample_evenly, video_encoder
 from var_plugin.evaluation.metrics import Retrieval, chance_among, from_ranks, ranks
@@ -26,11 +31,12 @@ ZERO_SHOT, TRAINED, CHANCE, CEILING = "zero-shot", "trained", "Chance, expected"
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """One row of results: retrieval of videos, or of moments."""
+    """One row of results: retrieval of videos, or of moments, and possibly the anomaly scores of the same method."""
 
     method: str
     videos: Retrieval | None = None
     moments: segments.MomentRecall | None = None
+    anomalies: Metrics | None = None
 
 
 def evaluate_suite(
@@ -44,7 +50,7 @@ def evaluate_suite(
     """Evaluate a suite, its base if it is fine-tuned, and chance.
 
     Captions without times retrieve videos, captions with times retrieve moments. Examples of both kinds give rows of
-    both.
+    both. If both anomalous and normal content is labelled, the anomaly scores are evaluated too.
 
     Args:
         suite: the suite to evaluate.
@@ -69,6 +75,7 @@ def evaluate_suite(
     whole = [example for example in examples if example.span is None]
     timed = [example for example in examples if example.span is not None]
     suites = [(ZERO_SHOT, suite.base), (TRAINED, suite)] if suite.base else [(ZERO_SHOT, suite)]
+    clips = cache(clips)
     results = []
     if whole:
         relevant = _relevant(whole)
@@ -83,7 +90,55 @@ def evaluate_suite(
             results.append(SuiteResult(f"{candidate.name}, {method}", videos=retrieval))
     if timed:
         results += _evaluate_moments(suites, timed, clips, resamples)
+    anomalies = _evaluate_anomalies(suites, examples, clips, resamples)
+    # The first result of a method carries its anomaly scores.
+    return [replace(result, anomalies=anomalies.pop(result.method, None)) for result in results]
+
+
+def _evaluate_anomalies(
+    suites: Sequence[tuple[str, Suite]],
+    examples: Sequence[CaptionedVideo],
+    clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
+    resamples: int,
+) -> dict[str, Metrics]:
+    """Evaluate the anomaly scores on the labelled content, by method. Return nothing if one class is missing."""
+    labels = caption_labels(examples)
+    if len({example.anomalous for example in examples} - {None}) < 2:
+        return {}
+    is_timed = any(example.span for example in examples if example.anomalous is not None)
+    results: dict[str, Metrics] = {}
+    for method, suite in suites:
+        features = clips(suite)
+        tracks = {name: anomaly_track(suite, features[Path(name)]) for name in labels}
+        if not results:
+            results[CHANCE] = random_scores(tracks, labels, is_timed=is_timed)
+        metrics = measure(tracks, labels, is_timed=is_timed, resamples=resamples)
+        results[f"{suite.name}, {method}"] = metrics
     return results
+
+
+def caption_labels(examples: Sequence[CaptionedVideo]) -> dict[str, VideoLabels]:
+    """Return the anomaly labels of captions by path of the video.
+
+    In a video with labelled spans, only these are evaluated. Otherwise the label holds for the whole video.
+    """
+    labelled = [example for example in examples if example.anomalous is not None]
+    labels: dict[str, VideoLabels] = {}
+    for video in dict.fromkeys(example.video for example in labelled):
+        own = [example for example in labelled if example.video == video]
+        spans = tuple(example.span for example in own if example.span)
+        events = [
+            example.span or (0.0, math.inf) for example in own if example.anomalous and (example.span or not spans)
+        ]
+        labels[str(video)] = VideoLabels(tuple(Event(*span, ("anomaly",)) for span in events), scope=spans or None)
+    return labels
+
+
+def anomaly_track(suite: Suite, clips: ClipFeatures) -> Track:
+    """Return the anomaly scores of the clips of a video."""
+    scores = suite.anomaly_of_clips(clips)
+    starts, ends, values = (np.array([getattr(clip, name) for clip in scores]) for name in ("start", "end", "score"))
+    return Track(starts, ends, values)
 
 
 def _evaluate_moments(

@@ -1,4 +1,4 @@
-"""Tables of suite results: videos beside published rows, and moments, for which no results are published."""
+"""Tables of suite results: videos beside published rows, moments and anomaly scores, without published results."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from var_plugin.evaluation.anomaly_metrics import Metrics
 from var_plugin.evaluation.captions import CollectionName
 from var_plugin.evaluation.evaluate_suite import CEILING, CHANCE, SuiteResult
 from var_plugin.evaluation.paper_results import RESULTS
-from var_plugin.evaluation.report import Row, Status, results_table
+from var_plugin.evaluation.report import Row, Status, as_json, results_table
 
 
 def video_rows(collection: CollectionName, results: Sequence[SuiteResult]) -> list[Row]:
@@ -49,6 +50,22 @@ def moments_as_json(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
         for result in results
         if result.moments
     ]
+
+
+def anomaly_rows(results: Sequence[SuiteResult]) -> dict[str, Metrics]:
+    """Return the metrics of anomaly scores by method."""
+    return {result.method: result.anomalies for result in results if result.anomalies}
+
+
+def suite_as_json(collection: CollectionName, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
+    """Return all rows as JSON values. The first row of a method has its metrics of anomaly scores as `anomalies`."""
+    rows = as_json(video_rows(collection, results)) + moments_as_json(results)
+    anomalies = anomaly_rows(results)
+    for row in rows:
+        if metrics := anomalies.pop(row["method"], None):
+            intervals = {name: asdict(interval) for name, interval in metrics.intervals.items()}
+            row["anomalies"] = {"values": dict(metrics.values), "intervals": intervals}
+    return rows
 
 
 def _status(result: SuiteResult) -> Status:
