@@ -214,7 +214,7 @@ def _bound(name: Literal["after", "before"], *, inclusive: bool) -> Apply:
     """Return an action that sets one bound. A day or a longer period is inside the bounds, or outside of them."""
 
     def apply(match: re.Match[str], state: ParseState) -> None:
-        words = _text(match, "when")
+        words = _text(match, "when").removesuffix(" on")
         if re.fullmatch(expand("{any_period}"), words):
             start, end = times.read_period(words, state.context)
             state.change(**{name: start if inclusive == (name == "after") else end})
@@ -392,7 +392,7 @@ RULES: tuple[tuple[Apply, *tuple[str, ...]], ...] = (
         r"{start}(?:everywhere|anywhere){end}",
         r"{clear} {cam}",
     ),
-    (_camera_of_moment(same=True), r"{only}(?:{on} |{start})(?:the )?(?:same|this|that) {cam}{end}"),
+    (_camera_of_moment(same=True), r"{only}(?:{on} |{start})(?:the )?(?:same {cam}|(?:this|that) {cam}{end})"),
     (_camera_of_moment(same=False), r"(?:{on} )?(?:(?:the )?other|another) {cam}", r"{start}elsewhere{end}"),
     (
         _exclude_cameras,
@@ -447,7 +447,7 @@ RULES: tuple[tuple[Apply, *tuple[str, ...]], ...] = (
     (
         _bound("after", inclusive=True),
         r"(?:since|not before|not until|no earlier than) (?P<when>{point}|{any_period})(?: on)?",
-        r"from (?P<when>{clear_point}|{any_period})(?: on)?",
+        r"from (?P<when>{clear_point}|{any_period} on)",
     ),
     (
         _bound("before", inclusive=True),
@@ -463,7 +463,7 @@ RULES: tuple[tuple[Apply, *tuple[str, ...]], ...] = (
     (
         _on_day,
         r"(?:on |during |from |for |of )?{day:day}(?:,? (?:in the |at )?{part:part})?(?: only)?",
-        r"(?:on|of) {day:the_nth}",
+        r"(?:on|of|from) {day:the_nth}",
     ),
     (
         _in_period,
