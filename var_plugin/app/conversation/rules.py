@@ -211,7 +211,7 @@ def _clock_range(match: re.Match[str], state: ParseState) -> None:
 
 
 def _bound(name: Literal["after", "before"], *, inclusive: bool) -> Apply:
-    """Return an action that sets one bound. A day or a longer period is inside the bounds, or outside of them."""
+    """Return an action that sets one bound. If `inclusive`, a day or a longer period lies inside the bounds."""
 
     def apply(match: re.Match[str], state: ParseState) -> None:
         words = _text(match, "when").removesuffix(" on")
