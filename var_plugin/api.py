@@ -5,27 +5,55 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from var_plugin.config import CameraClock, settings
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import InvalidInputError, UnknownVideoError
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.footage import find_footage
 from var_plugin.index.index import VideoIndex
+from var_plugin.index.rows import Hit
 from var_plugin.index.verify import Verification, verify
 from var_plugin.ingest.add import Progress, SourceInfo, add
 from var_plugin.ingest.pipeline import Engine
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
 from var_plugin.ingest.retention import Pruned, prune
-from var_plugin.retrievers.search import GroupBy, Reranker, search
-from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span
+from var_plugin.media.files import canonical_path
+from var_plugin.retrievers.search import GroupBy, Reranker, moment_by_id, search
+from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span, Video
 
 
-class Index(VideoIndex):
-    """An index of videos. Create it with `open_index`, and use it in a `with` block or call `close`."""
+class Index:
+    """An index of videos. Open it with `open_index`, and use it in a `with` block or call `close`."""
+
+    def __init__(self, index: VideoIndex) -> None:
+        self._index = index
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index and release it to other processes."""
+        self._index.close()
+
+    @property
+    def suite(self) -> Suite:
+        """The suite that embeds footage and queries."""
+        return self._index.suite
+
+    @property
+    def uri(self) -> str:
+        """Path or URI of the index."""
+        return self._index.uri
 
     def add(
         self,
@@ -62,7 +90,7 @@ class Index(VideoIndex):
             EngineError: The engine cannot be used.
         """
         path_list = [paths] if isinstance(paths, str | Path) else paths
-        return add(self, path_list, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
+        return add(self._index, path_list, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
 
     def search(
         self,
@@ -106,7 +134,7 @@ class Index(VideoIndex):
                 "nothing to search for", fix="give a text, an image, an audio or a video"
             ) from error
         return search(
-            self,
+            self._index,
             query,
             k=k,
             filter=filter,
@@ -117,18 +145,78 @@ class Index(VideoIndex):
             thumbnails=thumbnails,
         )
 
+    def moment(self, moment_id: str) -> Moment:
+        """Return the moment with an id. Its score is 0, because there is no query.
+
+        Raises:
+            InvalidInputError: This is not the id of a moment, or the moment lies outside its video.
+            UnknownVideoError: The index contains no such video.
+        """
+        return moment_by_id(self._index, moment_id)
+
+    def videos(self, path: str | Path | None = None) -> list[Video]:
+        """Return the videos in order of addition. Interrupted runs leave videos with another `state` than committed.
+
+        Args:
+            path: Return only the videos that were last seen at the path of this file.
+
+        Raises:
+            MediaNotFoundError, UnreadableMediaError: There is no file at the path, or it is unreadable.
+            StoreError: The store failed.
+        """
+        entries = self._index.all_entries() if path is None else self._index.find_by_path(canonical_path(Path(path)))
+        return [entry.video() for entry in entries]
+
+    def video(self, video_id: str) -> Video:
+        """Return a committed video.
+
+        Raises:
+            UnknownVideoError: The index contains no such video.
+        """
+        return self._index.committed_entry(video_id).video()
+
+    def segments(self, video_id: str) -> list[Hit]:
+        """Return the uniform segments of a video in order of time: its anomaly curve. Their similarities are 0.
+
+        Raises:
+            UnknownVideoError: The index contains no such video.
+        """
+        return self._index.segments(video_id)
+
     def source(self, video_id: str) -> Path:
         """Return a file that holds the footage of a video, preferably at its latest path.
 
         Raises:
-            UnknownVideoError: The index holds no such video.
+            UnknownVideoError: The index contains no such video.
             ChangedMediaError: The file now holds other footage.
             MediaNotFoundError, EmptyMediaError, UnreadableMediaError: The file is missing or unreadable.
         """
-        entry = self.entries([video_id]).get(video_id)
-        if entry is None:
-            raise UnknownVideoError(f"the index contains no video '{video_id}'", fix="list them: var-plugin videos")
-        return find_footage(entry)
+        return find_footage(self._index.committed_entry(video_id))
+
+    def thumbnail(self, video_id: str, seconds: float) -> Path | None:
+        """Return the path of a JPEG with the frame at a time of a video, or None if its footage cannot be read.
+
+        Raises:
+            UnknownVideoError: The index contains no such video.
+        """
+        return self._index.thumbnail(self._index.committed_entry(video_id), seconds)
+
+    def size(self) -> dict[str, int]:
+        """Count the rows in the store, per space.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._index.size()
+
+    def delete(self, video_id: str) -> None:
+        """Delete a video from the index: its segments, its thumbnails and its catalog row. The footage stays.
+
+        Raises:
+            UnknownVideoError: The index contains no such video.
+            StoreError: The store failed.
+        """
+        self._index.delete(video_id)
 
     def verify(self) -> Verification:
         """Check all rows and vectors against the checksums and counts in the catalog.
@@ -136,7 +224,7 @@ class Index(VideoIndex):
         Raises:
             StoreError: The store failed.
         """
-        return verify(self)
+        return verify(self._index)
 
     def repair(self, verification: Verification, *, progress: Progress | None = None) -> Receipt:
         """Repair the problems that `verify` reports. Damaged videos are embedded again from their files.
@@ -144,7 +232,7 @@ class Index(VideoIndex):
         Returns:
             One receipt per video that was embedded again. It has failed if the file is missing.
         """
-        return repair(self, verification, progress)
+        return repair(self._index, verification, progress)
 
     def reindex(self, suite: str | Suite, *, progress: Progress | None = None) -> Receipt:
         """Rebuild the index with a suite from the footage. Searching and adding continue meanwhile.
@@ -159,7 +247,7 @@ class Index(VideoIndex):
             StoreError: The store failed; the old generation stays active.
             UnknownSuiteError: There is no suite of that name.
         """
-        return reindex(self, suite if isinstance(suite, Suite) else load_suite(suite), progress)
+        return reindex(self._index, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
     def prune(
         self, *, keep_days: float | None = None, max_bytes: float | None = None, recordings: Collection[Path] = ()
@@ -175,7 +263,7 @@ class Index(VideoIndex):
             IncompletePruneError: The store failed after some videos were deleted.
             StoreError: The store failed before.
         """
-        return prune(self, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
+        return prune(self._index, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
 
     def backup(self, folder: str | Path) -> Backup:
         """Write all committed videos to a new folder. `restore_index` creates an index from it.
@@ -184,7 +272,7 @@ class Index(VideoIndex):
             InvalidInputError: The folder exists.
             StoreError: The store failed, or its rows differ from what was stored.
         """
-        return backup(self, folder)
+        return backup(self._index, folder)
 
 
 def open_index(
@@ -208,7 +296,7 @@ def open_index(
         UnknownSuiteError: There is no suite of that name.
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
-    return Index(location or settings().index, loaded_suite, token=_token(token), name=name)
+    return Index(VideoIndex(location or settings().index, loaded_suite, token=_token(token), name=name))
 
 
 def reindex_index(
@@ -230,8 +318,8 @@ def reindex_index(
         UnknownSuiteError: There is no suite of that name.
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
-    with Index(location or settings().index, token=_token(token), name=name, to_reindex=True) as index:
-        return index.reindex(loaded_suite, progress=progress)
+    with VideoIndex(location or settings().index, token=_token(token), name=name, to_reindex=True) as index:
+        return reindex(index, loaded_suite, progress)
 
 
 def restore_index(

@@ -197,6 +197,7 @@ class Video(Value):
     video_id: str
     camera: str
     uri: str
+    paths: tuple[str, ...] = Field(description="all paths at which its content was indexed; the last one is `uri`")
     duration: float
     recorded_at: datetime | None
     clock: ClockOrigin | None = Field(description="source of the clock time; null if it was not recorded")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from var_plugin.api import Index
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.config import require
 from var_plugin.errors import AssistantError, InvalidInputError, VarPluginError
-from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos, stored_cameras
 from var_plugin.tools.langchain import langchain_tools
@@ -44,7 +44,7 @@ class Assistant:
     def __init__(self, model: BaseChatModel) -> None:
         self._model = model
 
-    def read(self, message: str, index: VideoIndex, previous: ChatRequest, context: Context) -> tuple[ChatRequest, str]:
+    def read(self, message: str, index: Index, previous: ChatRequest, context: Context) -> tuple[ChatRequest, str]:
         """Return the request of a message, and the answer text of the model.
 
         Raises:
@@ -99,7 +99,7 @@ def _task(previous: ChatRequest, context: Context) -> str:
     )
 
 
-def _request(calls: Sequence[dict[str, Any]], index: VideoIndex) -> ChatRequest:
+def _request(calls: Sequence[dict[str, Any]], index: Index) -> ChatRequest:
     """Return the last valid search as a request.
 
     Raises:
@@ -123,6 +123,6 @@ def _request(calls: Sequence[dict[str, Any]], index: VideoIndex) -> ChatRequest:
     raise AssistantError("the language model did not search", fix="say what to look for")
 
 
-def _with_scope(request: ChatRequest, arguments: SearchArguments | SimilarArguments, index: VideoIndex) -> ChatRequest:
+def _with_scope(request: ChatRequest, arguments: SearchArguments | SimilarArguments, index: Index) -> ChatRequest:
     cameras = None if arguments.cameras is None else stored_cameras(committed_videos(index), arguments.cameras)
     return request.replace(cameras=cameras, after=arguments.after, before=arguments.before, limit=arguments.limit)

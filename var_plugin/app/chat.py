@@ -12,7 +12,7 @@ from typing import Literal
 from var_plugin.app import formatting
 from var_plugin.app.assistant import Assistant
 from var_plugin.app.cards import cards
-from var_plugin.app.chat_search import answer_request, moment_by_id
+from var_plugin.app.chat_search import answer_request
 from var_plugin.app.conversation import ChatRequest, Context, parse_message
 from var_plugin.app.conversation.patterns import compile_rule
 from var_plugin.app.conversation.request import Chip, chips, remove_chip
@@ -88,10 +88,10 @@ def _lookup(state: AppState, session: Session, moment_id: str) -> Moment:
     """Return the moment with an id, from the last answer if it is there.
 
     Raises:
-        VarPluginError: as `moment_by_id`.
+        VarPluginError: as `Index.moment`.
     """
     in_answer = next((moment for moment in session.moments if moment.id == moment_id), None)
-    return in_answer or moment_by_id(state.index, moment_id)
+    return in_answer or state.index.moment(moment_id)
 
 
 def _reply(state: AppState, session: Session, text: str, files: Sequence[str], turn: Turn) -> Session:

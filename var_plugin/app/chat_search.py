@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from var_plugin.api import Index
 from var_plugin.app.audio_level import audio_level
 from var_plugin.app.conversation.request import ChatRequest
-from var_plugin.errors import InvalidInputError
 from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id, parse_moment_id
-from var_plugin.retrievers.search import search
 from var_plugin.tools.base import committed_videos
 from var_plugin.tools.timeline import SUMMARISE_TIMELINE, TimelineArguments
-from var_plugin.types import Filter, Moment, Query, Span, Video
+from var_plugin.types import Filter, Moment, Span, Video
 
 MIN_PRESENCE_SCORE = 2.0
 """Score (z-score) from which an excluded thing counts as present."""
@@ -42,9 +41,8 @@ def answer_request(index: Index, request: ChatRequest) -> ChatAnswer:
     """
     if not request.query_fields:
         return ChatAnswer(tuple(_most_unusual(index, request)), is_browsing=True)
-    moments = search(
-        index,
-        _query(index, request),
+    moments = index.search(
+        **_query(index, request),
         k=request.limit,
         filter=_filter(request),
         group_by="video" if request.per_video else "moment",
@@ -53,41 +51,12 @@ def answer_request(index: Index, request: ChatRequest) -> ChatAnswer:
     return ChatAnswer(tuple(_sorted(moments, request)))
 
 
-def moment_by_id(index: Index, moment_id: str) -> Moment:
-    """Return the moment with an id. Its score is 0, because there is no query.
-
-    Raises:
-        InvalidInputError, UnknownVideoError: the index has no such moment.
-    """
-    video_id, start, end = parse_moment_id(moment_id)
-    segments = [segment for segment in index.segments(video_id) if segment.start < end and segment.end > start]
-    if not segments:
-        raise InvalidInputError(
-            f"the index has no moment '{moment_id[:100]}'", why="it lies outside its video", fix="search again"
-        )
-    strongest = max(segments, key=lambda segment: segment.anomaly)
-    video = index.entries([video_id])[video_id].video()
-    return Moment(
-        id=moment_id,
-        video_id=video_id,
-        uri=video.uri,
-        camera=video.camera,
-        start=start,
-        end=end,
-        peak=strongest.key,
-        score=0.0,
-        anomaly_score=strongest.anomaly,
-        matched={},
-        recorded_at=video.recorded_at and video.recorded_at + timedelta(seconds=start),
-    )
-
-
-def _query(index: Index, request: ChatRequest) -> Query:
+def _query(index: Index, request: ChatRequest) -> dict[str, Any]:
     video: Path | Span | None = Path(request.video) if request.video else None
     if request.like:
         video_id, start, end = parse_moment_id(request.like)
         video = Span(index.source(video_id), start, end)
-    return Query(text=request.text, image=request.image, audio=request.audio, video=video)
+    return {"text": request.text, "image": request.image, "audio": request.audio, "video": video}
 
 
 def _filter(request: ChatRequest) -> Filter:
@@ -99,7 +68,7 @@ def _apply_filters(index: Index, request: ChatRequest, moments: Sequence[Moment]
     excluded = [parse_moment_id(request.like)] if request.like else []
     for words in request.without:
         videos = Filter(video_ids=tuple({moment.video_id for moment in moments}))
-        present = search(index, Query(text=words), k=_MAX_EXCLUDED_MOMENTS, filter=videos, min_score=MIN_PRESENCE_SCORE)
+        present = index.search(words, k=_MAX_EXCLUDED_MOMENTS, filter=videos, min_score=MIN_PRESENCE_SCORE)
         excluded += [(moment.video_id, moment.start, moment.end) for moment in present]
     results = [moment for moment in moments if not any(_overlaps(moment, *span) for span in excluded)]
     if request.louder_than:
@@ -141,7 +110,7 @@ def _most_unusual(index: Index, request: ChatRequest) -> list[Moment]:
     ids = [row["moment_id"] for row in sorted(rows, key=lambda row: -row["highest"])[: request.limit]]
     if not ids and request.min_anomaly is None:
         ids = _highest_segments(index, request)
-    return _sorted([moment_by_id(index, each) for each in ids], request)
+    return _sorted([index.moment(each) for each in ids], request)
 
 
 def _highest_segments(index: Index, request: ChatRequest) -> list[str]:

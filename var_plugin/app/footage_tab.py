@@ -63,10 +63,10 @@ def build_footage_tab(state: AppState, page: gr.Blocks, bridge: gr.HTML) -> Foot
         if clicked.action != "delete" or state.options.read_only:
             return gr.skip(), gr.skip()
         try:
-            entry = state.index.entries([str(clicked.id)]).get(str(clicked.id))
-            state.index.delete(str(clicked.id))
-            for sighting in entry.sightings if entry else ():
-                delete_upload(Path(sighting.path))
+            video = state.index.video(str(clicked.id))
+            state.index.delete(video.video_id)
+            for path in video.paths:
+                delete_upload(Path(path))
         except UnknownVideoError:
             pass  # another visitor deleted it first
         except Exception as error:

@@ -123,8 +123,8 @@ class IngestQueue:
         stored = ", ".join(f"{count} {space}" for space, count in receipt.verified.items())
         parts = [f"{stored} rows"] if receipt.status == "stored" else []
         if receipt.reason:
-            sightings = [sighting.path for entry in self._index.all_entries() for sighting in entry.sightings]
-            parts.append(strip_folders(receipt.reason, Path(receipt.path), *map(Path, sightings)))
+            paths = [Path(path) for video in self._index.videos() for path in video.paths]
+            parts.append(strip_folders(receipt.reason, Path(receipt.path), *paths))
         if receipt.clock and receipt.status == "stored":
             parts.extend(strip_folders(note, Path(receipt.path)) for note in receipt.clock.notes)
         return "; ".join(parts)

@@ -12,14 +12,14 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from var_plugin.index.index import VideoIndex
+from var_plugin.api import Index
 
 PATH = "/gradio_api/mcp"
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
-def mcp_endpoint(index: VideoIndex) -> tuple[list[BaseRoute], Lifespan]:
+def mcp_endpoint(index: Index) -> tuple[list[BaseRoute], Lifespan]:
     """Return the routes of an MCP server for an index, and its lifespan.
 
     Raises:

@@ -17,9 +17,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from var_plugin.api import Index
 from var_plugin.errors import UnknownVideoError, VarPluginError
-from var_plugin.index.footage import find_footage
-from var_plugin.index.index import VideoIndex
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import Clip, playable_clip
 from var_plugin.types import Moment
@@ -53,7 +52,7 @@ class MediaRegistry:
         allowed: returns whether a request is authorised.
     """
 
-    def __init__(self, index: VideoIndex, allowed: Allowed) -> None:
+    def __init__(self, index: Index, allowed: Allowed) -> None:
         self._index, self._allowed = index, allowed
         self._items: OrderedDict[str, Moment | Download] = OrderedDict()
         self._tokens: dict[tuple[str, float, float], str] = {}
@@ -86,7 +85,6 @@ class MediaRegistry:
         Raises:
             VarPluginError: the footage was deleted, overwritten, or cannot be read.
         """
-        entry = self._index.entries([moment.video_id]).get(moment.video_id)
         end = min(moment.end, moment.start + MAX_CLIP_SECONDS)
         folder = media_cache().video_folder(moment.video_id)
         span = f"{round(moment.start * 1000)}-{round(end * 1000)}"
@@ -94,9 +92,7 @@ class MediaRegistry:
         for path in folder.glob(f"{span}.*.play.mp4"):
             media_cache().use(path)
             return Clip(path, int(path.name.split(".")[1]) / 1000, end)
-        if entry is None:
-            raise UnknownVideoError(f"the index no longer contains video '{moment.video_id}'")
-        video = find_footage(entry)
+        video = self._index.source(moment.video_id)
         clip = playable_clip(video, moment.start, end, folder / f"{span}.{secrets.token_hex(4)}.new.mp4")
         path = clip.path.with_name(f"{span}.{round(clip.start * 1000)}.play.mp4")
         clip.path.replace(path)
@@ -139,8 +135,10 @@ class MediaRegistry:
         return self.moment(request.path_params["token"]) if self._allowed(request) else None
 
     def _thumbnail(self, moment: Moment) -> Response:
-        entry = self._index.entries([moment.video_id]).get(moment.video_id)
-        image = self._index.thumbnail(entry, moment.peak) if entry else None
+        try:
+            image = self._index.thumbnail(moment.video_id, moment.peak)
+        except UnknownVideoError:  # it was deleted meanwhile
+            image = None
         return FileResponse(image, media_type="image/jpeg", headers=_PRIVATE) if image else _not_found()
 
     def _clip_file(self, moment: Moment) -> Response:

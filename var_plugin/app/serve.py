@@ -17,8 +17,6 @@ from var_plugin.app.options import PageOptions
 from var_plugin.config import require, settings
 from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.private_files import make_private_folder
-from var_plugin.retrievers.search import search
-from var_plugin.types import Query
 from var_plugin.web.same_origin import ASGIApp, SameOriginMiddleware
 
 if TYPE_CHECKING:
@@ -200,4 +198,4 @@ def _is_authorised(request: Request) -> bool:
 
 def _warm_up(index: Index) -> None:
     """Load the text models before the first question."""
-    search(index, Query(text="a person"), k=1)
+    index.search("a person", k=1)

@@ -9,9 +9,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from var_plugin.api import Index
 from var_plugin.app import formatting
 from var_plugin.app.media_registry import MAX_CLIP_SECONDS
-from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id
 from var_plugin.retrievers.text import sanitize_name
@@ -27,7 +27,7 @@ _TEXT = "#8b90a0"
 """Readable on light and dark backgrounds."""
 
 
-def curve(index: VideoIndex, selected: Moment, moments: Sequence[Moment]) -> go.Figure:
+def curve(index: Index, selected: Moment, moments: Sequence[Moment]) -> go.Figure:
     """Return the anomaly score over the video of a moment. The points carry the id of the moment to play."""
     segments = _segments(index, selected.video_id)
     figure = _figure(height=190)
@@ -58,7 +58,7 @@ def curve(index: VideoIndex, selected: Moment, moments: Sequence[Moment]) -> go.
     return figure
 
 
-def overview(index: VideoIndex, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
+def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
     """Return a plot of all cameras over time, and a sentence about the omitted videos."""
     videos = committed_videos(index)
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
@@ -77,7 +77,7 @@ def overview(index: VideoIndex, moments: Sequence[Moment], zone: tzinfo) -> tupl
     return figure, "; ".join(filter(None, omitted))
 
 
-def _add_video(figure: go.Figure, index: VideoIndex, video: Video, zone: tzinfo, *, clickable: bool) -> None:
+def _add_video(figure: go.Figure, index: Index, video: Video, zone: tzinfo, *, clickable: bool) -> None:
     """Draw the bar of a video. It is not clickable if moments of the answer lie on it."""
     segments = _segments(index, video.video_id)
     strongest = max(segments, key=lambda segment: segment.anomaly, default=None)
@@ -156,6 +156,6 @@ def _local_time(time: datetime, seconds: float, zone: tzinfo) -> datetime:
 
 
 @lru_cache(maxsize=512)
-def _segments(index: VideoIndex, video_id: str) -> tuple[Hit, ...]:
+def _segments(index: Index, video_id: str) -> tuple[Hit, ...]:
     """Return the segments of a video. They never change, because other content has another video id."""
     return tuple(index.segments(video_id))

@@ -194,15 +194,13 @@ def export_moment(
 ) -> None:
     """Write a moment as a video clip. Without --exact it may start early, at the previous key frame."""
     from var_plugin.media.clips import encode_clip, export_clip, write_thumbnail
-    from var_plugin.retrievers.moments import most_anomalous, parse_moment_id
 
-    video_id, start, end = parse_moment_id(moment)
     with opened_index(location, suite) as index:
-        source = index.source(video_id)
-        segment = most_anomalous(index.segments(video_id), start, end)
-    clip = (encode_clip if exact else export_clip)(source, start, end, out)
+        stored = index.moment(moment)
+        source = index.source(stored.video_id)
+    clip = (encode_clip if exact else export_clip)(source, stored.start, stored.end, out)
     if thumbnail:
-        write_thumbnail(source, segment.key if segment else start, thumbnail)
+        write_thumbnail(source, stored.peak, thumbnail)
     if as_json:
         print_json({"path": str(clip.path), "start": clip.start, "end": clip.end, "notes": clip.notes})
     else:

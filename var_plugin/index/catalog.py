@@ -130,6 +130,7 @@ class Entry(Value):
             video_id=self.video_id,
             camera=sighting.camera,
             uri=sighting.path,
+            paths=tuple(sighting.path for sighting in self.sightings),
             duration=self.duration,
             recorded_at=clock_time(sighting.recorded_at),
             clock=sighting.clock,

@@ -92,6 +92,15 @@ class VideoGeneration:
         self.refresh_generation()
         return self._videos.committed(video_ids)
 
+    def committed_entry(self, video_id: str) -> Entry:
+        """Return the catalog row of a committed video.
+
+        Raises:
+            UnknownVideoError: the index contains no such video.
+        """
+        self.refresh_generation()
+        return self._videos.get(video_id)
+
     def all_entries(self) -> list[Entry]:
         """Return the catalog rows of all videos in any state, in order of addition."""
         self.refresh_generation()

@@ -21,7 +21,6 @@ from var_plugin.index.milvus.client import Store
 from var_plugin.index.rows import Hit
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import cached_thumbnail
-from var_plugin.types import Video
 
 __all__ = ["Hit", "VideoIndex"]
 
@@ -93,10 +92,6 @@ class VideoIndex(VideoGeneration):
     def uri(self) -> str:
         """Path or URI of the index."""
         return self._store.uri
-
-    def videos(self) -> list[Video]:
-        """Return all videos in order of addition. Interrupted runs leave videos with another `state` than committed."""
-        return [entry.video() for entry in self.all_entries()]
 
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
         """Return a cached or new thumbnail of a video at `time` seconds, or None if no file of it can be read."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -12,10 +13,31 @@ from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, ValidationError
 
 from var_plugin.errors import InvalidInputError, field_errors
-from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.search import GroupBy, Reranker, search
+from var_plugin.retrievers.search import GroupBy, Reranker
 from var_plugin.retrievers.text import describe_moment
 from var_plugin.types import Filter, Moment, Query, Span
+
+
+@runtime_checkable
+class SearchableIndex(Protocol):
+    """What the retriever needs of an index: the search of `var_plugin.Index`."""
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: Any = None,
+        audio: Any = None,
+        video: str | Path | Span | None = None,
+        k: int = 5,
+        filter: Filter | None = None,  # noqa: A002
+        min_score: float | None = None,
+        group_by: GroupBy = "moment",
+        weights: Mapping[str, float] | None = None,
+        rerank: Reranker | None = None,
+        thumbnails: bool = False,
+    ) -> list[Moment]:
+        """Return the k best moments, best first."""
 
 
 class AnomalyRetriever(BaseRetriever):
@@ -42,7 +64,7 @@ class AnomalyRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    index: VideoIndex = Field(exclude=True)
+    index: SearchableIndex = Field(exclude=True)
     k: int = Field(default=5, ge=1)
     """Maximum number of documents."""
     filter: Filter | None = None
@@ -78,9 +100,8 @@ class AnomalyRetriever(BaseRetriever):
             raise InvalidInputError(
                 "the call of the retriever is invalid", why=reason, fix="see the fields of AnomalyRetriever"
             ) from error
-        moments = search(
-            call.index,
-            typed_query,
+        moments = call.index.search(
+            **typed_query.parts(),
             k=call.k,
             filter=_with_min_anomaly(call.filter, call.min_anomaly),
             min_score=call.min_score,

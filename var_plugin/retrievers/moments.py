@@ -60,6 +60,11 @@ def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | N
     return max(overlapping, key=lambda segment: segment.anomaly, default=None)
 
 
+def moments_overlap(one: Moment, other: Moment) -> bool:
+    """Return whether two moments share a part of a video."""
+    return one.video_id == other.video_id and one.start < other.end and one.end > other.start
+
+
 def moment_id(video_id: str, start: float, end: float) -> str:
     """Return the id of a span of a video, in seconds. `parse_moment_id` is the inverse."""
     return f"{video_id}-{round(start * 1000)}-{round(end * 1000)}"

@@ -16,13 +16,23 @@ import numpy as np
 from var_plugin.config import settings
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
+from var_plugin.errors import InvalidInputError, TooLongMediaError, UnknownVideoError, UnsupportedModalityError
 from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox import client as sandbox
-from var_plugin.retrievers.moments import Peak, Scored, best_of_each_video, find_peaks, moment_id, select_peaks
+from var_plugin.retrievers.moments import (
+    Peak,
+    Scored,
+    best_of_each_video,
+    find_peaks,
+    moment_id,
+    most_anomalous,
+    parse_moment_id,
+    select_peaks,
+)
+from var_plugin.retrievers.text import quote_name
 from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, Filter, Modality, Moment, Query, Span
 
 GroupBy = Literal["moment", "video"]
@@ -117,6 +127,40 @@ def search(
     selected = select_peaks(peaks, candidates, per_video=settings().moments_per_video)
     moments = _moments(index, selected, confidences, thumbnails)
     return moments if rerank is None else list(rerank(query, moments))[:k]
+
+
+def moment_by_id(index: VideoIndex, text: str) -> Moment:
+    """Return the moment with an id. Its score is 0, because there is no query.
+
+    Args:
+        index: index that contains the moment.
+        text: id of the moment. It may be invalid.
+
+    Raises:
+        InvalidInputError: the text is not the id of a moment, or the moment lies outside its video.
+        UnknownVideoError: the index contains no such video.
+    """
+    video_id, start, end = parse_moment_id(text)
+    entry = index.entries([video_id]).get(video_id)
+    if entry is None:
+        raise UnknownVideoError(f"the index contains no video of moment {quote_name(text)}", fix="search again")
+    strongest = most_anomalous(index.segments(video_id), start, end)
+    if strongest is None:
+        raise InvalidInputError(f"moment {quote_name(text)} is not inside its video", fix="use an id from a search")
+    video = entry.video()
+    return Moment(
+        id=text,
+        video_id=video_id,
+        uri=video.uri,
+        camera=video.camera,
+        start=start,
+        end=end,
+        peak=strongest.key,
+        score=0.0,
+        anomaly_score=strongest.anomaly,
+        matched={},
+        recorded_at=video.recorded_at and video.recorded_at + timedelta(seconds=start),
+    )
 
 
 def _segments(index: VideoIndex, probes: list[_Probe], min_videos: int, filter: Filter) -> list[Scored]:  # noqa: A002

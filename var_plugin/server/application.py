@@ -13,8 +13,8 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 import var_plugin
+from var_plugin.api import Index
 from var_plugin.encoders.suite import Suite
-from var_plugin.index.index import VideoIndex
 from var_plugin.server.batch_encoder import BatchEncoder
 from var_plugin.server.embeddings import embeddings_router
 from var_plugin.server.errors import ErrorBody, add_handlers, render_error
@@ -44,7 +44,7 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build_app(suite: Suite, index: VideoIndex | None = None, options: ServerOptions | None = None) -> FastAPI:
+def build_app(suite: Suite, index: Index | None = None, options: ServerOptions | None = None) -> FastAPI:
     """Build the ASGI application.
 
     Args:

@@ -10,9 +10,9 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from var_plugin.api import Index
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import VarPluginError
-from var_plugin.index.index import VideoIndex
 from var_plugin.server.metrics import Metrics
 from var_plugin.server.pools import ThreadPool
 from var_plugin.server.schemas import Health
@@ -33,7 +33,7 @@ class Readiness:
         pool: thread pool for the check of the index.
     """
 
-    def __init__(self, suite: Suite, index: VideoIndex | None, pool: ThreadPool) -> None:
+    def __init__(self, suite: Suite, index: Index | None, pool: ThreadPool) -> None:
         self._suite, self._index, self._pool = suite, index, pool
         self._check: asyncio.Task[str] | None = None
         self._encoder_problem = "the encoders are loading"
@@ -61,7 +61,7 @@ class Readiness:
         finished, _ = await asyncio.wait({self._check}, timeout=_INDEX_TIMEOUT_SECONDS)
         return self._check.result() if finished else f"the index did not respond within {_INDEX_TIMEOUT_SECONDS:.0f} s"
 
-    async def _check_index(self, index: VideoIndex) -> str:
+    async def _check_index(self, index: Index) -> str:
         try:
             await self._pool.run(index.size)
         except VarPluginError:

@@ -9,16 +9,13 @@ from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from fastapi.responses import Response
 
+from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError
-from var_plugin.index.catalog import Entry
-from var_plugin.index.index import VideoIndex
-from var_plugin.retrievers.search import search
 from var_plugin.server.inputs import InputReader
 from var_plugin.server.json_body import bounded_route
 from var_plugin.server.pools import ThreadPools
 from var_plugin.server.schemas import IndexedVideo, IndexedVideos, Input, MomentResult, SearchRequest, SearchResponse
 from var_plugin.types import Modality, Moment, Video
-from var_plugin.types import Query as SearchQuery
 
 VideoId = Annotated[
     str, PathParameter(pattern=r"^[0-9a-f]{1,64}$", description="video id from a search or from /v1/videos")
@@ -29,7 +26,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
 }
 
 
-def search_router(index: VideoIndex, reader: InputReader, pools: ThreadPools) -> APIRouter:
+def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIRouter:
     """Return the read-only routes over an index."""
     router = APIRouter(prefix="/v1", tags=["search"], route_class=bounded_route(pools.json))
 
@@ -43,9 +40,8 @@ def search_router(index: VideoIndex, reader: InputReader, pools: ThreadPools) ->
             parts = {content.modality: item for content, item in zip(contents, items, strict=True)}
             pool = pools.searches if set(parts) == {"text"} else pools.media_searches
             moments = await pool.run(
-                search,
-                index,
-                SearchQuery(**parts),
+                index.search,
+                **parts,
                 k=request.k or 5,
                 filter=request.filter,
                 min_score=request.min_score,
@@ -74,7 +70,7 @@ def search_router(index: VideoIndex, reader: InputReader, pools: ThreadPools) ->
     @router.get("/videos/{video_id}", summary="Describe one video")
     async def describe_video(video_id: VideoId) -> IndexedVideo:
         """Return one video of the index."""
-        return _indexed_video((await pools.reads.run(_entry, index, video_id)).video())
+        return _indexed_video(await pools.reads.run(index.video, video_id))
 
     @router.get("/videos/{video_id}/thumbnail", summary="Video thumbnail", response_class=Response, responses=_JPEG)
     async def thumbnail(
@@ -82,20 +78,20 @@ def search_router(index: VideoIndex, reader: InputReader, pools: ThreadPools) ->
         at: Annotated[float, Query(ge=0, le=1e6, description="seconds from the start of the video")] = 0.0,
     ) -> Response:
         """Return the frame at a time as a JPEG, 320 pixels wide."""
-        entry = await pools.reads.run(_entry, index, video_id)
-        if at > entry.duration:
+        duration = (await pools.reads.run(index.video, video_id)).duration
+        if at > duration:
             raise InvalidInputError(
                 f"there is no frame at {at:g} s",
-                why=f"the video ends at {entry.duration:.1f} s",
+                why=f"the video ends at {duration:.1f} s",
                 fix="use a smaller `at`",
             )
-        return Response(await pools.thumbnails.run(_thumbnail, index, entry, at), media_type="image/jpeg")
+        return Response(await pools.thumbnails.run(_thumbnail, index, video_id, at), media_type="image/jpeg")
 
     return router
 
 
-def _thumbnail(index: VideoIndex, entry: Entry, time: float) -> bytes:
-    file = index.thumbnail(entry, time)
+def _thumbnail(index: Index, video_id: str, time: float) -> bytes:
+    file = index.thumbnail(video_id, time)
     if file is None:
         raise MediaNotFoundError("there is no thumbnail of the video", why="the video file can no longer be read")
     return file.read_bytes()
@@ -114,13 +110,6 @@ def _inputs(request: SearchRequest) -> list[tuple[Input, Modality | None]]:
     if not inputs:
         raise InvalidInputError("nothing to search for", fix="set `text`, `image`, `audio` or `video`")
     return inputs
-
-
-def _entry(index: VideoIndex, video_id: str) -> Entry:
-    entry = index.entries([video_id]).get(video_id)
-    if entry is None:
-        raise UnknownVideoError(f"the index contains no video '{video_id}'")
-    return entry
 
 
 def _moment_result(moment: Moment) -> MomentResult:

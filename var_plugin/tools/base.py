@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.text import quote_name, sanitize_name
 from var_plugin.types import Filter, Value, Video
 
@@ -45,7 +45,7 @@ class Tool:
     """Type of the arguments. The model gets its JSON schema."""
     result: type[Value]
     """Type of `ToolResult.data`."""
-    run: Callable[[VideoIndex, Any], ToolResult]
+    run: Callable[[Index, Any], ToolResult]
     """Function of the index and an instance of `arguments`."""
 
 
@@ -58,7 +58,7 @@ class ScopeArguments(Value):
     after: AwareDatetime | None = Field(default=None, description="only what was recorded at or after this time")
     before: AwareDatetime | None = Field(default=None, description="only what was recorded before this time")
 
-    def filter(self, index: VideoIndex, *, min_anomaly: float | None = None) -> Filter:
+    def filter(self, index: Index, *, min_anomaly: float | None = None) -> Filter:
         """Return these arguments as a filter.
 
         Raises:
@@ -68,7 +68,7 @@ class ScopeArguments(Value):
         return Filter(cameras=cameras, after=self.after, before=self.before, min_anomaly=min_anomaly)
 
 
-def committed_videos(index: VideoIndex) -> list[Video]:
+def committed_videos(index: Index) -> list[Video]:
     """Return the committed videos."""
     return [video for video in index.videos() if video.state == "committed"]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from var_plugin.index.index import VideoIndex
+from var_plugin.api import Index
 from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import Tool, ToolResult, committed_videos
 from var_plugin.types import Value, Video
@@ -36,7 +36,7 @@ class Cameras(Value):
     total: int
 
 
-def _list_cameras(index: VideoIndex, arguments: NoArguments) -> ToolResult:
+def _list_cameras(index: Index, arguments: NoArguments) -> ToolResult:
     by_camera: dict[str, list[Video]] = defaultdict(list)
     for video in committed_videos(index):
         by_camera[video.camera].append(video)

@@ -6,13 +6,13 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from var_plugin.api import Index
 from var_plugin.errors import VarPluginError
-from var_plugin.index.index import VideoIndex
 from var_plugin.tools import TOOLS
 from var_plugin.tools.base import Tool, ToolResult
 
 
-def langchain_tools(index: VideoIndex) -> list[BaseTool]:
+def langchain_tools(index: Index) -> list[BaseTool]:
     """Return the tools over an index: search_moments, similar_moments, get_moment, list_cameras, summarise_timeline.
 
     The content of a tool message is a text without paths for the model. Its artifact is the same result as a JSON
@@ -23,7 +23,7 @@ def langchain_tools(index: VideoIndex) -> list[BaseTool]:
     return [_langchain_tool(tool, index) for tool in TOOLS]
 
 
-def _langchain_tool(tool: Tool, index: VideoIndex) -> BaseTool:
+def _langchain_tool(tool: Tool, index: Index) -> BaseTool:
     def run(**arguments: Any) -> tuple[str, dict[str, Any]]:
         try:
             result = tool.run(index, tool.arguments(**arguments))

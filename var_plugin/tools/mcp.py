@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import anyio
 from pydantic import ValidationError
 
+from var_plugin.api import Index
 from var_plugin.errors import (
     InvalidInputError,
     MissingDependencyError,
@@ -23,7 +24,6 @@ from var_plugin.errors import (
     UnsupportedModalityError,
     VarPluginError,
 )
-from var_plugin.index.index import VideoIndex
 from var_plugin.tools import TOOLS
 from var_plugin.tools.base import MediaFile, Tool
 from var_plugin.tools.moments import GET_MOMENT, MomentArguments
@@ -64,7 +64,7 @@ _INSTRUCTIONS = (
 
 
 def serve_mcp(
-    index: VideoIndex,
+    index: Index,
     *,
     transport: Transport = "stdio",
     host: str = "127.0.0.1",
@@ -96,7 +96,7 @@ def serve_mcp(
 
 
 def protected_app(
-    index: VideoIndex, *, bound: str = "127.0.0.1", api_keys: Collection[str] = (), allowed_hosts: Collection[str] = ()
+    index: Index, *, bound: str = "127.0.0.1", api_keys: Collection[str] = (), allowed_hosts: Collection[str] = ()
 ) -> ASGIApp:
     """Return the server as an ASGI application that checks hosts, origins, API keys and body sizes."""
     app = cast(ASGIApp, http_app(index))
@@ -104,14 +104,14 @@ def protected_app(
     return SameOriginMiddleware(limited, listen_host=bound, allowed_hosts=allowed_hosts)
 
 
-def http_app(index: VideoIndex, *, path: str = "/mcp") -> Starlette:
+def http_app(index: Index, *, path: str = "/mcp") -> Starlette:
     """Return the server as a Starlette application without checks. Wrap it in `SameOriginMiddleware`."""
     # The Host check of the library supports three names only. `SameOriginMiddleware` checks the others too.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return mcp_server(index).streamable_http_app(streamable_http_path=path, transport_security=security)
 
 
-def mcp_server(index: VideoIndex) -> Server[Any]:
+def mcp_server(index: Index) -> Server[Any]:
     """Return the MCP server over an index without a transport."""
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
@@ -167,7 +167,7 @@ def _tool_schema(tool: Tool) -> types.Tool:
     )
 
 
-def _call(index: VideoIndex, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
+def _call(index: Index, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
     tool = next((tool for tool in TOOLS if tool.name == name), None)
     if tool is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no tool '{name}'")
@@ -193,7 +193,7 @@ def _content(file: MediaFile) -> types.ContentBlock | None:
     return None
 
 
-def _read_clip(index: VideoIndex, uri: str) -> types.ReadResourceResult:
+def _read_clip(index: Index, uri: str) -> types.ReadResourceResult:
     before, after = _CLIP_URI.split("{moment_id}")
     try:
         arguments = MomentArguments(moment_id=uri.removeprefix(before).removesuffix(after))

@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVideoError, VarPluginError
-from var_plugin.index.catalog import Entry
-from var_plugin.index.filters import clock_time
-from var_plugin.index.footage import find_footage
-from var_plugin.index.index import Hit, VideoIndex
+from var_plugin.api import Index
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, VarPluginError
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import Clip, clip_suffix, export_clip
-from var_plugin.retrievers.moments import parse_moment_id
-from var_plugin.retrievers.search import search
+from var_plugin.retrievers.moments import moments_overlap
 from var_plugin.retrievers.text import describe_moment, format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import MediaFile, ScopeArguments, Tool, ToolResult
-from var_plugin.types import Moment, Query, Span, Value
+from var_plugin.types import Moment, Span, Value
 
 logger = logging.getLogger(__name__)
 
@@ -102,86 +97,66 @@ class MomentDetails(Value):
     clip: ClipSpan | None
 
 
-def _search(index: VideoIndex, arguments: SearchArguments) -> ToolResult:
+def _search(index: Index, arguments: SearchArguments) -> ToolResult:
     moment_filter = arguments.filter(index, min_anomaly=arguments.min_anomaly)
-    return _list_result(search(index, Query(text=arguments.query), k=arguments.limit, filter=moment_filter))
+    return _list_result(index.search(arguments.query, k=arguments.limit, filter=moment_filter))
 
 
-def _similar(index: VideoIndex, arguments: SimilarArguments) -> ToolResult:
-    stored = _moment_by_id(index, arguments.moment_id)
+def _similar(index: Index, arguments: SimilarArguments) -> ToolResult:
+    given = _moment(index, arguments.moment_id)
     try:
-        video = find_footage(stored.entry)
+        video = index.source(given.video_id)
     except VarPluginError as error:
         logger.warning("no similar moments: %s", error)  # the log may contain the path, the model must not get it
         raise MediaNotFoundError(
-            f"the footage of video {stored.entry.video_id} is gone or was overwritten", fix="use another moment"
+            f"the footage of video {given.video_id} is gone or was overwritten", fix="use another moment"
         ) from error
-    query = Query(video=Span(video, stored.start, stored.end))
-    results = search(index, query, k=arguments.limit + _EXTRA_RESULTS, filter=arguments.filter(index))
-    others = [moment for moment in results if not stored.overlaps(moment)]
+    results = index.search(
+        video=Span(video, given.start, given.end), k=arguments.limit + _EXTRA_RESULTS, filter=arguments.filter(index)
+    )
+    others = [moment for moment in results if not moments_overlap(moment, given)]
     return _list_result(others[: arguments.limit])
 
 
-def _get_moment(index: VideoIndex, arguments: MomentArguments) -> ToolResult:
-    stored = _moment_by_id(index, arguments.moment_id)
-    strongest = max(stored.segments, key=lambda segment: segment.anomaly)
-    thumbnail = index.thumbnail(stored.entry, strongest.key)
-    clip = _clip(stored) if thumbnail else None
-    sighting = stored.entry.latest_sighting
-    recorded = clock_time(sighting.recorded_at)
+def _get_moment(index: Index, arguments: MomentArguments) -> ToolResult:
+    moment = _moment(index, arguments.moment_id)
+    thumbnail = index.thumbnail(moment.video_id, moment.peak)
+    clip = _clip(index, moment) if thumbnail else None
     data = MomentDetails(
-        id=arguments.moment_id,
-        video_id=stored.entry.video_id,
-        camera=sanitize_name(sighting.camera),
-        file=sanitize_name(Path(sighting.path).name),
-        start=stored.start,
-        end=stored.end,
-        anomaly_score=strongest.anomaly,
-        recorded_at=recorded and recorded + timedelta(seconds=stored.start),
+        id=moment.id,
+        video_id=moment.video_id,
+        camera=sanitize_name(moment.camera),
+        file=sanitize_name(Path(moment.uri).name),
+        start=moment.start,
+        end=moment.end,
+        anomaly_score=moment.anomaly_score,
+        recorded_at=moment.recorded_at,
         clip=clip and ClipSpan(start=clip.start, end=clip.end),
     )
     files = [
-        MediaFile("thumbnail", arguments.moment_id, thumbnail) if thumbnail else None,
-        MediaFile("clip", arguments.moment_id, clip.path) if clip else None,
+        MediaFile("thumbnail", moment.id, thumbnail) if thumbnail else None,
+        MediaFile("clip", moment.id, clip.path) if clip else None,
     ]
     return ToolResult(_details_text(data), data, tuple(file for file in files if file))
 
 
-@dataclass(frozen=True)
-class _StoredMoment:
-    """A span of an indexed video and its segments."""
-
-    entry: Entry
-    start: float
-    end: float
-    segments: list[Hit]
-
-    def overlaps(self, moment: Moment) -> bool:
-        return moment.video_id == self.entry.video_id and moment.start < self.end and moment.end > self.start
-
-
-def _moment_by_id(index: VideoIndex, moment_id: str) -> _StoredMoment:
+def _moment(index: Index, moment_id: str) -> Moment:
     """Return the moment with an id. The id comes from a model and may be invalid."""
-    video_id, start, end = parse_moment_id(moment_id)
-    entry = index.entries([video_id]).get(video_id)
-    if entry is None:
-        raise UnknownVideoError(f"the index contains no video of moment {quote_name(moment_id)}", fix="search again")
-    segments = [segment for segment in index.segments(video_id) if segment.start < end and segment.end > start]
-    if not segments or end - start > _MAX_SECONDS:
+    moment = index.moment(moment_id)
+    if moment.end - moment.start > _MAX_SECONDS:
         raise InvalidInputError(
-            f"moment {quote_name(moment_id)} is not inside its video, or is longer than {_MAX_SECONDS:.0f} s",
-            fix="use an id from a search",
+            f"moment {quote_name(moment_id)} is longer than {_MAX_SECONDS:.0f} s", fix="use an id from a search"
         )
-    return _StoredMoment(entry, start, end, segments)
+    return moment
 
 
-def _clip(stored: _StoredMoment) -> Clip | None:
+def _clip(index: Index, moment: Moment) -> Clip | None:
     """Export the moment as a clip. Bounds are rounded to whole seconds, so that similar requests share a file."""
     cache = media_cache()
-    start, end = math.floor(stored.start), math.ceil(stored.end)
+    start, end = math.floor(moment.start), math.ceil(moment.end)
     try:
-        video = find_footage(stored.entry)
-        target = cache.video_folder(stored.entry.video_id) / f"{start}-{end}{clip_suffix(video)}"
+        video = index.source(moment.video_id)
+        target = cache.video_folder(moment.video_id) / f"{start}-{end}{clip_suffix(video)}"
         clip = export_clip(video, start, end, target)
     except VarPluginError as error:
         logger.warning("no clip: %s", error)

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.index import Hit, VideoIndex
+from var_plugin.index.rows import Hit
 from var_plugin.retrievers.moments import moment_id
 from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import ScopeArguments, Tool, ToolResult, committed_videos
@@ -72,7 +73,7 @@ class _Event:
         return self.video.recorded_at and self.video.recorded_at + timedelta(seconds=self.start)
 
 
-def _summarise(index: VideoIndex, arguments: TimelineArguments) -> ToolResult:
+def _summarise(index: Index, arguments: TimelineArguments) -> ToolResult:
     time_filter = arguments.filter(index)
     videos = [video for video in committed_videos(index) if _may_match(video, time_filter)]
     if len(videos) > _MAX_VIDEOS:

@@ -33,7 +33,6 @@ from var_plugin.ingest.add import camera_name
 from var_plugin.ingest.pipeline import failure
 from var_plugin.ingest.retention import IncompletePruneError, Pruned
 from var_plugin.ingest.timestamps import recorded_at
-from var_plugin.media.files import canonical_path
 from var_plugin.media.sandbox.client import probe
 from var_plugin.private_files import make_private_folder
 from var_plugin.types import Filter, Moment, Receipt, VideoReceipt
@@ -223,7 +222,7 @@ class Watch:
         """Index a file; return whether another attempt may succeed."""
         earlier: set[str] = set()
         try:
-            earlier = {entry.video_id for entry in self.index.find_by_path(canonical_path(file))}
+            earlier = {video.video_id for video in self.index.videos(file)}
             receipt = self.index.add(file, camera=camera, clock=clock, progress=self._check_stop)
         except Exception as error:  # an error of a file or of the store must not end the watch
             receipt = Receipt(videos=(failure(file, error),))
