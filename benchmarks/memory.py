@@ -135,7 +135,7 @@ def store_many(sizes: Sequence[int]) -> None:
             film.write_text(str(number))  # the content is hashed, not decoded
             source = VideoSource(film, "camera", datetime.now(UTC), CameraClock())
             embeddings = partial(noise_hour, index.suite, number)
-            with prepare(index, source, source.fingerprint(), embeddings) as pending:
+            with prepare(index._inner, source, source.fingerprint(), embeddings) as pending:
                 pending.store()
             took.append((time.perf_counter() - wall, time.process_time() - cpu))
             if number + 1 in sizes:

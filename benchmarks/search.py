@@ -69,7 +69,7 @@ def ways(
         return list(allowed[np.argpartition(-scores, K)[:K]].tolist())
 
     def ours(query: Array) -> list[int]:
-        hits = index.search_segments("scene", query, limit=K, filter=search_filter)
+        hits = index._inner.search_segments("scene", query, limit=K, filter=search_filter)
         return [int(hit.video_id, 16) * VIDEO_ROWS + round(hit.start / 8) for hit in hits]
 
     exact: dict[str, Search] = {
@@ -79,7 +79,7 @@ def ways(
     if client is None:
 
         def stored(query: Array) -> list[int]:
-            rows = index._store.search(COLLECTION, query, limit=K, expression=expression, fields=HIT_FIELDS)
+            rows = index._inner._store.search(COLLECTION, query, limit=K, expression=expression, fields=HIT_FIELDS)
             return [int(row["video_id"], 16) * VIDEO_ROWS + row["start_ms"] // 8_000 for _, row in rows]
 
         return exact | {"Milvus Lite, FLAT": stored, "ours": ours}
@@ -130,7 +130,7 @@ def whole_query(index: vp.Index, runs: int) -> Iterator[tuple[str, float, float]
     with ExitStack() as patches:
         for owner, method, name in (
             (index.suite, "encode", "towers, both spaces"),
-            (index._reader, "search", "rows from the snapshots"),
+            (index._inner._reader, "search", "rows from the snapshots"),
         ):
             patches.enter_context(patch.object(owner, method, counted(name, getattr(owner, method))))
         for run in range(runs + 1):
@@ -174,9 +174,11 @@ def measure(count: int, folder: Path, runs: int) -> None:
     queries = l2_normalize(centres[: runs + 1] * 0.5 + noise)
     print_line(f"\n## {count} rows of {vectors.shape[1]} numbers")
     with vp.open_index(ours, suite=suite) as index:
-        index.search_segments("scene", queries[0], limit=K, filter=vp.Filter())
-        index._store.count(COLLECTION)  # Milvus Lite may merge its files when opened, which rebuilds the snapshot
-        index.refresh_snapshots()
+        index._inner.search_segments("scene", queries[0], limit=K, filter=vp.Filter())
+        index._inner._store.count(
+            COLLECTION
+        )  # Milvus Lite may merge its files when opened, which rebuilds the snapshot
+        index._inner.refresh_snapshots()
         for camera in (None, CAMERA):
             print_comparison(camera, list(compare(ways(folder, index, vectors, client, camera), queries, runs)))
         parts = ((name, f"{wall:.2f}", f"{cpu:.2f}") for name, wall, cpu in whole_query(index, runs))

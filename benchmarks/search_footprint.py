@@ -46,7 +46,7 @@ def rebuild_snapshot(folder: Path) -> None:
 def first_search_of_ours(folder: Path) -> None:
     """Open our index and search it once."""
     with vp.open_index(folder / "ours.db", suite="lite") as index:
-        index.search_segments(
+        index._inner.search_segments(
             "scene", np.ones(index.suite.spaces["scene"].dim, np.float32), limit=K, filter=vp.Filter()
         )
 

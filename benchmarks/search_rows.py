@@ -50,7 +50,7 @@ def fill_ours(index: vp.Index, vectors: Array) -> None:
     Videos are committed in groups of a hundred and without the row counts of ingest, for which Milvus Lite scans all
     rows.
     """
-    collection, store = index._collection("scene"), index._store
+    collection, store = index._inner._collection("scene"), index._inner._store
     for video in range(len(index.videos()), len(vectors) // VIDEO_ROWS):
         video_id = f"{video:016x}"
         entry = Entry(
@@ -61,7 +61,7 @@ def fill_ours(index: vp.Index, vectors: Array) -> None:
         segments = [Segment(start=8.0 * row, end=8.0 * row + 8, key=8.0 * row) for row in range(VIDEO_ROWS)]
         store.write(collection, SegmentRows(entry, segments, vectors[video * VIDEO_ROWS : (video + 1) * VIDEO_ROWS]))
         with patch.object(store, "flush"):
-            index._videos.put(entry)
+            index._inner._videos.put(entry)
         if (video + 1) * VIDEO_ROWS in (len(vectors), *range(0, len(vectors), 100 * VIDEO_ROWS)):
             store.flush(collection)
             store.flush("footage__videos")

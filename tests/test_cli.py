@@ -389,13 +389,13 @@ def test_verify_names_the_command_that_repairs_and_it_works(shell: Shell, film: 
     location = str(tmp_path / "my index.db")
     assert shell("index", deleted, pending, "--index", location)[0] == 0
     with open_index(location) as index:
-        store, scene_rows = index._store, index._collection("scene")
-        first, second = index.all_entries()
+        store, scene_rows = index._inner._store, index._inner._collection("scene")
+        first, second = index._inner.all_entries()
         (row, *_) = store.rows(scene_rows, f'video_id == "{first.video_id}"', ["*"])
         store.write(scene_rows, [{**row, "video_id": "feed", "id": "x"}])
         store.delete(scene_rows, f'id == "{row["id"]}"')
         store.write(scene_rows, [{**row, "video_id": "no\nid", "id": "y"}])
-        index.update(second.model_copy(update={"state": "pending"}))
+        index._inner.update(second.model_copy(update={"state": "pending"}))
     deleted.unlink()
     code, out, err = shell("verify", "--index", location)
     assert (code, "4 problems" in out, len(err.splitlines())) == (1, True, 1)

@@ -31,7 +31,7 @@ class Index:
     """An index of videos. Open it with `open_index`, and use it in a `with` block or call `close`."""
 
     def __init__(self, index: VideoIndex) -> None:
-        self._index = index
+        self._inner = index
 
     def __enter__(self) -> Self:
         return self
@@ -43,17 +43,17 @@ class Index:
 
     def close(self) -> None:
         """Close the index and release it to other processes."""
-        self._index.close()
+        self._inner.close()
 
     @property
     def suite(self) -> Suite:
         """The suite that embeds footage and queries."""
-        return self._index.suite
+        return self._inner.suite
 
     @property
     def uri(self) -> str:
         """Path or URI of the index."""
-        return self._index.uri
+        return self._inner.uri
 
     def add(
         self,
@@ -90,7 +90,7 @@ class Index:
             EngineError: The engine cannot be used.
         """
         path_list = [paths] if isinstance(paths, str | Path) else paths
-        return add(self._index, path_list, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
+        return add(self._inner, path_list, SourceInfo(camera, recorded_at, clock, metadata or {}), progress, engine)
 
     def search(
         self,
@@ -134,7 +134,7 @@ class Index:
                 "nothing to search for", fix="give a text, an image, an audio or a video"
             ) from error
         return search(
-            self._index,
+            self._inner,
             query,
             k=k,
             filter=filter,
@@ -152,7 +152,7 @@ class Index:
             InvalidInputError: This is not the id of a moment, or the moment lies outside its video.
             UnknownVideoError: The index contains no such video.
         """
-        return moment_by_id(self._index, moment_id)
+        return moment_by_id(self._inner, moment_id)
 
     def videos(self, path: str | Path | None = None) -> list[Video]:
         """Return the videos in order of addition. Interrupted runs leave videos with another `state` than committed.
@@ -164,7 +164,7 @@ class Index:
             MediaNotFoundError, UnreadableMediaError: There is no file at the path, or it is unreadable.
             StoreError: The store failed.
         """
-        entries = self._index.all_entries() if path is None else self._index.find_by_path(canonical_path(Path(path)))
+        entries = self._inner.all_entries() if path is None else self._inner.find_by_path(canonical_path(Path(path)))
         return [entry.video() for entry in entries]
 
     def video(self, video_id: str) -> Video:
@@ -173,7 +173,7 @@ class Index:
         Raises:
             UnknownVideoError: The index contains no such video.
         """
-        return self._index.committed_entry(video_id).video()
+        return self._inner.committed_entry(video_id).video()
 
     def segments(self, video_id: str) -> list[Hit]:
         """Return the uniform segments of a video in order of time: its anomaly curve. Their similarities are 0.
@@ -181,7 +181,7 @@ class Index:
         Raises:
             UnknownVideoError: The index contains no such video.
         """
-        return self._index.segments(video_id)
+        return self._inner.segments(video_id)
 
     def source(self, video_id: str) -> Path:
         """Return a file that holds the footage of a video, preferably at its latest path.
@@ -191,7 +191,7 @@ class Index:
             ChangedMediaError: The file now holds other footage.
             MediaNotFoundError, EmptyMediaError, UnreadableMediaError: The file is missing or unreadable.
         """
-        return find_footage(self._index.committed_entry(video_id))
+        return find_footage(self._inner.committed_entry(video_id))
 
     def thumbnail(self, video_id: str, seconds: float) -> Path | None:
         """Return the path of a JPEG with the frame at a time of a video, or None if its footage cannot be read.
@@ -199,7 +199,7 @@ class Index:
         Raises:
             UnknownVideoError: The index contains no such video.
         """
-        return self._index.thumbnail(self._index.committed_entry(video_id), seconds)
+        return self._inner.thumbnail(self._inner.committed_entry(video_id), seconds)
 
     def size(self) -> dict[str, int]:
         """Count the rows in the store, per space.
@@ -207,7 +207,7 @@ class Index:
         Raises:
             StoreError: The store failed.
         """
-        return self._index.size()
+        return self._inner.size()
 
     def delete(self, video_id: str) -> None:
         """Delete a video from the index: its segments, its thumbnails and its catalog row. The footage stays.
@@ -216,7 +216,7 @@ class Index:
             UnknownVideoError: The index contains no such video.
             StoreError: The store failed.
         """
-        self._index.delete(video_id)
+        self._inner.delete(video_id)
 
     def verify(self) -> Verification:
         """Check all rows and vectors against the checksums and counts in the catalog.
@@ -224,7 +224,7 @@ class Index:
         Raises:
             StoreError: The store failed.
         """
-        return verify(self._index)
+        return verify(self._inner)
 
     def repair(self, verification: Verification, *, progress: Progress | None = None) -> Receipt:
         """Repair the problems that `verify` reports. Damaged videos are embedded again from their files.
@@ -232,7 +232,7 @@ class Index:
         Returns:
             One receipt per video that was embedded again. It has failed if the file is missing.
         """
-        return repair(self._index, verification, progress)
+        return repair(self._inner, verification, progress)
 
     def reindex(self, suite: str | Suite, *, progress: Progress | None = None) -> Receipt:
         """Rebuild the index with a suite from the footage. Searching and adding continue meanwhile.
@@ -247,7 +247,7 @@ class Index:
             StoreError: The store failed; the old generation stays active.
             UnknownSuiteError: There is no suite of that name.
         """
-        return reindex(self._index, suite if isinstance(suite, Suite) else load_suite(suite), progress)
+        return reindex(self._inner, suite if isinstance(suite, Suite) else load_suite(suite), progress)
 
     def prune(
         self, *, keep_days: float | None = None, max_bytes: float | None = None, recordings: Collection[Path] = ()
@@ -263,7 +263,7 @@ class Index:
             IncompletePruneError: The store failed after some videos were deleted.
             StoreError: The store failed before.
         """
-        return prune(self._index, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
+        return prune(self._inner, keep_days=keep_days, max_bytes=max_bytes, recordings=recordings)
 
     def backup(self, folder: str | Path) -> Backup:
         """Write all committed videos to a new folder. `restore_index` creates an index from it.
@@ -272,7 +272,7 @@ class Index:
             InvalidInputError: The folder exists.
             StoreError: The store failed, or its rows differ from what was stored.
         """
-        return backup(self._index, folder)
+        return backup(self._inner, folder)
 
 
 def open_index(

@@ -12,7 +12,7 @@ from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.api import Index, open_index
-from var_plugin.app.chat_search import answer_request, moment_by_id
+from var_plugin.app.chat_search import answer_request
 from var_plugin.app.conversation import ChatRequest
 from var_plugin.errors import InvalidInputError, UnknownVideoError
 
@@ -107,11 +107,11 @@ def test_a_request_without_a_query_returns_the_most_unusual(footage: Index, tmp_
 
 def test_a_moment_is_found_by_its_id(footage: Index) -> None:
     first = answer_request(footage, ChatRequest(text="green", cameras=("south",))).moments[0]
-    again = moment_by_id(footage, first.id)
+    again = footage.moment(first.id)
     assert (again.camera, again.start, again.end, again.recorded_at) == (
         first.camera, first.start, first.end, first.recorded_at,
     )  # fmt: skip
     with pytest.raises(UnknownVideoError):
-        moment_by_id(footage, "feed-0-1000")
+        footage.moment("feed-0-1000")
     with pytest.raises(InvalidInputError):
-        moment_by_id(footage, f"{first.video_id}-900000-901000")
+        footage.moment(f"{first.video_id}-900000-901000")

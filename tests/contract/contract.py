@@ -72,9 +72,9 @@ class StoreContract:
     def index(self, location: str, name: str) -> Iterator[Index]:
         with open_index(location, suite=color_suite(), name=name) as opened:
             yield opened
-            opened.remove_inactive_generations()
+            opened._inner.remove_inactive_generations()
             for collection in (f"{name}__scene", f"{name}__scene__2", f"{name}__scene__3", f"{name}__videos"):
-                opened._store.drop(collection)
+                opened._inner._store.drop(collection)
 
     def test_writing_an_existing_key_replaces_its_row(self, store: Store, name: str) -> None:
         store.write(name, [row("a", RED), row("b", GREEN)])
@@ -116,23 +116,28 @@ class StoreContract:
             store.rows("nothing", "", ["id"])
 
     def test_a_video_is_added_searched_replaced_and_deleted(self, index: Index) -> None:
-        assert index.write(entry("v1"), rows(RED, GREEN, BLUE)) == {"scene": 3}
-        index.write(entry("v2"), rows(RED))
-        (best, *_) = index.search_segments(
+        assert index._inner.write(entry("v1"), rows(RED, GREEN, BLUE)) == {"scene": 3}
+        index._inner.write(entry("v2"), rows(RED))
+        (best, *_) = index._inner.search_segments(
             "scene", l2_normalize(GREEN), limit=10, filter=Filter(metadata={"gate": "süd"})
         )
         assert (best.video_id, best.camera, best.start, best.recorded_at) == ("v1", CAMERA, 8.0, 9_000)
-        assert len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(cameras=(CAMERA,)))) == 4
+        assert (
+            len(index._inner.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(cameras=(CAMERA,))))
+            == 4
+        )
         for metadata, count in (({"lit": True}, 4), ({"lit": 1}, 0), ({"floor": True}, 0), ({"floor": 1}, 4)):
             assert (
-                len(index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(metadata=metadata)))
+                len(
+                    index._inner.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter(metadata=metadata))
+                )
                 == count
             ), metadata
-        assert index.write(entry("v1"), rows(BLUE)) == {"scene": 1}
+        assert index._inner.write(entry("v1"), rows(BLUE)) == {"scene": 1}
         assert index.size() == {"scene": 2}
-        index.update(entry("v2").model_copy(update={"state": "deleting"}))
+        index._inner.update(entry("v2").model_copy(update={"state": "deleting"}))
         assert {
-            hit.video_id for hit in index.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())
+            hit.video_id for hit in index._inner.search_segments("scene", l2_normalize(RED), limit=10, filter=Filter())
         } == {"v1"}
         index.delete("v2")
         with pytest.raises(UnknownVideoError):
@@ -144,7 +149,7 @@ class StoreContract:
         ids = [line.video_id for line in index.add(paths).videos]
         verification = index.verify()
         assert (verification.ok, verification.videos, verification.rows) == (True, 4, {"scene": 8})
-        store, scene = index._store, f"{name}__scene"
+        store, scene = index._inner._store, f"{name}__scene"
         (missing, *_) = store.rows(scene, f'video_id == "{ids[0]}"', ["id"])
         store.delete(scene, f'id == "{missing["id"]}"')
         (changed, *_) = store.rows(scene, f'video_id == "{ids[1]}"', ["*"])
@@ -152,9 +157,9 @@ class StoreContract:
         store.write(scene, [{**changed, "video_id": "stranger", "id": "x"}])
         (wrong, *_) = store.rows(scene, f'video_id == "{ids[2]}"', ["*"])
         store.write(scene, [{**wrong, "vector": [2.0, 0.0, 0.0]}])
-        half = index.entry(str(ids[3]))
+        half = index._inner.entry(str(ids[3]))
         assert half is not None
-        index.update(half.model_copy(update={"state": "pending"}))
+        index._inner.update(half.model_copy(update={"state": "pending"}))
         problems = {(problem.kind, problem.video_id) for problem in index.verify().problems}
         assert problems == {
             ("count", ids[0]), ("changed", ids[1]), ("orphan", "stranger"), ("vector", ids[2]), ("changed", ids[2]),
@@ -185,7 +190,7 @@ class StoreContract:
             hidden.rename(paths[2])
             receipt = index.reindex(color_suite("second"))
             assert [line.video_id for line in receipt.videos] == [deleted.video_id], "the others were done already"
-            assert index.generation.number == 2
+            assert index._inner.generation.number == 2
             assert (len(index.search("red", k=9)), index.verify().ok) == (3, True)
             with pytest.raises(FingerprintMismatchError) as caught:
                 other.search("red")
@@ -194,28 +199,28 @@ class StoreContract:
             with pytest.raises(FingerprintMismatchError):
                 other.videos()
             assert index.add(paths[0]).videos[0].status == "unchanged"
-        assert not index._store.has(f"{name}__scene"), "the old vectors are gone"
+        assert not index._inner._store.has(f"{name}__scene"), "the old vectors are gone"
 
     def test_rewriting_copies_the_vectors_and_other_processes_switch(
         self, index: Index, location: str, name: str
     ) -> None:
-        index.write(entry("v1"), rows(RED, GREEN))
-        index.write(entry("v2"), rows(BLUE))
+        index._inner.write(entry("v1"), rows(RED, GREEN))
+        index._inner.write(entry("v2"), rows(BLUE))
         index.delete("v2")
         with open_index(location, suite=color_suite(), name=name) as other:
             assert index.reindex(color_suite()).ok, "needs no footage"
-            assert index.generation.number == 2
-            assert len(other.search_segments("scene", l2_normalize(RED), limit=9, filter=Filter())) == 2
-            other.write(entry("v3"), rows(BLUE))
-            assert other.generation.number == 2
+            assert index._inner.generation.number == 2
+            assert len(other._inner.search_segments("scene", l2_normalize(RED), limit=9, filter=Filter())) == 2
+            other._inner.write(entry("v3"), rows(BLUE))
+            assert other._inner.generation.number == 2
         assert index.size() == {"scene": 3}
         assert index.verify().ok
 
     def test_a_backup_is_restored_at_another_path(self, index: Index, tmp_path: Path) -> None:
-        index.write(entry("v1"), rows(RED, GREEN))
-        index.write(entry("v2"), rows(BLUE))
-        index.write(entry("half"), rows(BLUE))
-        index.update(entry("half"))
+        index._inner.write(entry("v1"), rows(RED, GREEN))
+        index._inner.write(entry("v2"), rows(BLUE))
+        index._inner.write(entry("half"), rows(BLUE))
+        index._inner.update(entry("half"))
         manifest = index.backup(tmp_path / "saved")
         assert (manifest.videos, manifest.rows) == (2, {"scene": 3})
         assert restore_index(tmp_path / "saved", tmp_path / "copy.db") == manifest
@@ -223,12 +228,12 @@ class StoreContract:
             assert copy.verify().ok
             assert [video for video in index.videos() if video.state == "committed"] == copy.videos()
             here, there = (
-                i.search_segments("scene", l2_normalize(GREEN), limit=9, filter=Filter()) for i in (index, copy)
+                i._inner.search_segments("scene", l2_normalize(GREEN), limit=9, filter=Filter()) for i in (index, copy)
             )
             assert here[0] == there[0]
             assert {hit.start for hit in here} == {hit.start for hit in there}
         with pytest.raises(InvalidInputError, match="there is an index"):
-            restore_index(tmp_path / "saved", index.uri, name=index._name)
+            restore_index(tmp_path / "saved", index.uri, name=index._inner._name)
         with pytest.raises(InvalidInputError, match="never overwrites"):
             index.backup(tmp_path / "saved")
         scene = tmp_path / "saved/scene.jsonl"
@@ -243,10 +248,10 @@ class StoreContract:
         for days in (1, 9, 40):
             moment = round((now - timedelta(days=days)).timestamp() * 1000)
             video = entry(f"day{days}", recorded_at=moment)
-            index.write(video.model_copy(update={"added_at": moment}), rows(RED))
+            index._inner.write(video.model_copy(update={"added_at": moment}), rows(RED))
         added_at = round(now.timestamp() * 1000)
-        index.write(entry("unknown", recorded_at=-1).model_copy(update={"added_at": added_at}), rows(RED))
-        pruned = prune(index, keep_days=10, now=now)
+        index._inner.write(entry("unknown", recorded_at=-1).model_copy(update={"added_at": added_at}), rows(RED))
+        pruned = prune(index._inner, keep_days=10, now=now)
         assert [video.video_id for video in pruned.deleted] == ["day40"]
         assert {video.video_id for video in index.videos()} == {"day1", "day9", "unknown"}
         with pytest.raises(InvalidInputError):

@@ -50,7 +50,7 @@ def test_uri_options_set_index_type_and_consistency(server: str, film: Film, cap
     paths = [film(f"{i}.mp4", seconds=1, fps=4, paint=lambda time, i=i: textured(i, 16, 16)) for i in range(6)]
     uri = f"{server}?index=IVF_SQ8&partitions=8&consistency=Strong&effort=64"
     with open_index(uri, suite=color_suite(), name="tuned") as index:
-        store = index._store
+        store = index._inner._store
         try:
             for number, path in enumerate(paths):
                 assert index.add(path, camera=f"camera {number % 2}").ok
@@ -66,15 +66,15 @@ def test_uri_options_set_index_type_and_consistency(server: str, film: Film, cap
                 assert len(plain.videos()) == 6
             assert "has index IVF_SQ8, partitioned by camera, not the requested one" in caplog.text
             # The same video under another camera, after a write that was cut short: no row is left behind.
-            entry = index.entry(str(index.videos()[0].video_id))
+            entry = index._inner.entry(str(index.videos()[0].video_id))
             assert entry is not None
-            index.update(entry.model_copy(update={"state": "pending"}))
+            index._inner.update(entry.model_copy(update={"state": "pending"}))
             assert index.add(paths[0], camera="camera 7").ok
             assert index.verify().ok
             assert index.reindex(color_suite()).ok
             assert index.verify().ok
         finally:
-            index.remove_inactive_generations()
+            index._inner.remove_inactive_generations()
             for collection in ("tuned__scene", "tuned__scene__2", "tuned__videos"):
                 store.drop(collection)
 

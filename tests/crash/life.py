@@ -22,7 +22,7 @@ from tests.films import Film, textured
 from var_plugin.api import Index, open_index
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import DecodingTimeoutError, FingerprintMismatchError
-from var_plugin.index.verify import Problem, verify
+from var_plugin.index.verify import Problem
 from var_plugin.types import Filter, Receipt
 
 SUITES = ("first", "second")
@@ -164,12 +164,14 @@ def acknowledged(world: World) -> dict[int, bool]:
 def faults(world: World, index: Index) -> list[str]:
     """Return the problems of a killed index before any operation is resumed."""
     problems: list[str] = []
-    checked = verify(index)
+    checked = index.verify()
     # Rows and rows' catalogue entries of an interrupted act may be there, as long as nobody finds them.
     problems.extend(f"damaged: {problem}" for problem in checked.problems if problem.kind != "unfinished")
     committed = {video.video_id: video for video in index.videos() if video.state == "committed"}
     for space in index.suite.spaces:
-        visible = {hit.video_id for hit in index.search_segments(space, np.ones(3), limit=10_000, filter=Filter())}
+        visible = {
+            hit.video_id for hit in index._inner.search_segments(space, np.ones(3), limit=10_000, filter=Filter())
+        }
         problems.extend(f"half a video is visible: {video_id}" for video_id in visible - set(committed))
         problems.extend(
             f"a committed video is not found in {space}: {video_id}" for video_id in set(committed) - visible
@@ -190,7 +192,7 @@ def resumed_faults(world: World, index: Index) -> list[str]:
         remove(world, index, int(str(last["slot"])))
     elif last.get("doing") == "reindex":
         reindex(world, index, str(last["suite"]))
-    problems: tuple[Problem, ...] = verify(index).problems
+    problems: tuple[Problem, ...] = index.verify().problems
     films = {str(world.slot(slot)) for slot in range(_SLOTS) if world.slot(slot).exists()}
     uris = sorted(video.uri for video in index.videos())
     wrong = [] if uris == sorted(films) else [f"the index holds {uris}, the folder {sorted(films)}"]

@@ -96,8 +96,8 @@ def test_a_fault_at_any_write_leaves_a_valid_index(
                 break
             assert act(world, index), f"the next try after a fault at write {at}"
             assert index.verify().ok, f"write {at}"
-            assert index.generations().building is None
-            assert index.generations().previous is None
+            assert index._inner.generations().building is None
+            assert index._inner.generations().previous is None
         shutil.rmtree(world.folder)
     assert at > 3
     logging.getLogger(__name__).info("%d faults in %s, none did harm", at - 1, act.__name__)

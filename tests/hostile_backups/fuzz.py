@@ -53,7 +53,7 @@ def make_backup(folder: Path) -> Path:
                 sightings=(Sighting(path=f"/footage/{number}.mp4", camera="north", recorded_at=1_000),),
                 metadata={"floor": number}, settings="s", added_at=number,
             )  # fmt: skip
-            index.write(entry, {"scene": (segments, vectors)})
+            index._inner.write(entry, {"scene": (segments, vectors)})
         index.backup(folder / "backup")
     return folder / "backup"
 

@@ -116,7 +116,7 @@ def delete(disk: Disk, spare: int) -> None:
         full(lambda: index.delete(f"{1:016x}"))
         disk.free()
         assert {f"{0:016x}", f"{2:016x}"} <= stored(index)
-        for entry in index.all_entries():
+        for entry in index._inner.all_entries():
             if entry.video_id == f"{1:016x}":
                 index.delete(entry.video_id)
         assert index.verify().ok, index.verify().problems
@@ -171,7 +171,7 @@ def search(disk: Disk, spare: int) -> None:
     disk.fill(spare)
     with opened(disk) as index:
         assert index.search("red")
-        assert len(index.search_segments("scene", np.ones(3, np.float32), limit=99, filter=Filter())) == 50
+        assert len(index._inner.search_segments("scene", np.ones(3, np.float32), limit=99, filter=Filter())) == 50
 
 
 SCENARIOS = {act.__name__: act for act in (add, add_and_end, delete, reindex, backup, restore, search)}

@@ -41,7 +41,7 @@ def footage(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def rows(index: Index) -> tuple[Vectors, list[str]]:
-    uniform = [row for page in index.rows("scene") for row in page if row["kind"] == "uniform"]
+    uniform = [row for page in index._inner.rows("scene") for row in page if row["kind"] == "uniform"]
     return np.array([row["vector"] for row in uniform]), [row["video_id"] for row in uniform]
 
 
@@ -49,23 +49,23 @@ def test_texts_are_calibrated_with_unrelated_sentences(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     vectors, videos = rows(footage)
     assert len(vectors) >= MIN_ROWS
-    statistics = footage.calibration.statistics(encoders, "text")
+    statistics = footage._inner.calibration.statistics(encoders, "text")
     similarity = AnySentence().encode(UNRELATED) @ vectors.T
     assert (statistics.mean, statistics.std) == pytest.approx((similarity.mean(), similarity.std()), abs=FLOAT32)
     between = (vectors @ vectors.T)[np.array(videos)[:, None] != np.array(videos)]
-    image = footage.calibration.statistics(encoders, "image")
+    image = footage._inner.calibration.statistics(encoders, "image")
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=FLOAT32)
 
 
 def test_audio_queries_are_not_calibrated_on_images(footage: Index) -> None:
     encoders = footage.suite.encoders["scene"]
     assert encoders.audio is None
-    assert footage.calibration.statistics(encoders, "audio") == UNCALIBRATED
-    assert footage.calibration.statistics(encoders, "video") != UNCALIBRATED
+    assert footage._inner.calibration.statistics(encoders, "audio") == UNCALIBRATED
+    assert footage._inner.calibration.statistics(encoders, "video") != UNCALIBRATED
 
 
 def test_scores_of_a_search_are_z_scores(footage: Index) -> None:
-    background = footage.calibration.statistics(footage.suite.encoders["scene"], "text")
+    background = footage._inner.calibration.statistics(footage.suite.encoders["scene"], "text")
     query = footage.suite.encode("text", ["something"], space="scene")[0]
     best = max(rows(footage)[0] @ query)
     moment = footage.search("something", k=1)[0]
@@ -74,16 +74,16 @@ def test_scores_of_a_search_are_z_scores(footage: Index) -> None:
 
 
 def test_the_sample_is_uniform_and_deterministic(footage: Index) -> None:
-    everything = footage.sample("scene", 1.0)
-    half = footage.sample("scene", 0.5)
+    everything = footage._inner.sample("scene", 1.0)
+    half = footage._inner.sample("scene", 0.5)
     assert 0.25 * len(everything) < len(half) < 0.75 * len(everything)
-    assert half == everything[: len(half)] == footage.sample("scene", 0.5)[: len(half)]
+    assert half == everything[: len(half)] == footage._inner.sample("scene", 0.5)[: len(half)]
 
 
 def test_statistics_of_the_suite_are_used_for_little_footage(index: Index, film: Film, tmp_path: Path) -> None:
     encoders = index.suite.encoders["scene"]
-    assert index.calibration.statistics(encoders, "text") == ScoreStatistics(0.5, 0.2)
+    assert index._inner.calibration.statistics(encoders, "text") == ScoreStatistics(0.5, 0.2)
     with open_index(tmp_path / "other.db", suite=suite_with(AnySentence())) as other:
         other.add(film(seconds=10))
-        assert other.calibration.statistics(other.suite.encoders["scene"], "text") == UNCALIBRATED
+        assert other._inner.calibration.statistics(other.suite.encoders["scene"], "text") == UNCALIBRATED
         assert isinstance(other.suite.encoders["scene"].image, MeanColor)

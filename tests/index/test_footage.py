@@ -26,7 +26,7 @@ def path(index: Index, film: Film) -> Path:
 
 
 def entry(index: Index) -> Entry:
-    (only,) = index.all_entries()
+    (only,) = index._inner.all_entries()
     return only
 
 
@@ -49,7 +49,7 @@ def test_an_overwritten_file_is_refused_everywhere(index: Index, path: Path, fil
     film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
     with pytest.raises(ChangedMediaError, match=r"has changed since it was indexed.*index the new content"):
         index.source(moment.video_id)
-    assert index.thumbnail(entry(index), 1.0) is None
+    assert index.thumbnail(entry(index).video_id, 1.0) is None
     assert index.search("red", k=1, thumbnails=True)[0].thumbnail is None
     moment_result = GET_MOMENT.run(index, MomentArguments(moment_id=moment.id))
     assert moment_result.files == ()
@@ -69,10 +69,10 @@ def test_an_overwritten_file_of_the_same_size_and_mtime_is_refused(index: Index,
 
 
 def test_an_existing_thumbnail_is_kept(index: Index, path: Path, film: Film) -> None:
-    before = index.thumbnail(entry(index), 1.0)
+    before = index.thumbnail(entry(index).video_id, 1.0)
     film("north.mp4", seconds=8, fps=4, paint=scene("blue"))
     assert before is not None
-    assert index.thumbnail(entry(index), 1.0) == before, "it shows what was indexed"
+    assert index.thumbnail(entry(index).video_id, 1.0) == before, "it shows what was indexed"
 
 
 def test_an_earlier_path_is_used_if_the_latest_has_other_content(index: Index, path: Path, film: Film) -> None:

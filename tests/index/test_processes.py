@@ -233,7 +233,7 @@ def test_a_rebuilt_manifest_contains_all_flushed_rows(stored: Path) -> None:
         manifest.write_bytes(b"{")
     with open_index(stored, suite=color_suite()) as index:
         assert (len(index.videos()), index.verify().ok) == (2, True)
-        assert len(index.search_segments("scene", np.ones(3, np.float32), limit=9, filter=Filter())) == 4
+        assert len(index._inner.search_segments("scene", np.ones(3, np.float32), limit=9, filter=Filter())) == 4
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

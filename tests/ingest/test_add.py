@@ -108,16 +108,16 @@ def test_each_path_is_stored_once(index: Index, film: Film) -> None:
     for _ in range(3):
         index.add([first, copy])
     (video,) = index.videos()
-    entry = index.entry(video.video_id)
+    entry = index._inner.entry(video.video_id)
     assert entry is not None
     assert [Path(sighting.path).name for sighting in entry.sightings] == ["north.mp4", "south.mp4"]
 
 
 def test_an_interrupted_deletion_is_completed(index: Index, film: Film) -> None:
     video_id = index.add(film("gone.mp4", paint=lambda time: textured(2))).videos[0].video_id
-    entry = index.entry(str(video_id))
+    entry = index._inner.entry(str(video_id))
     assert entry is not None
-    index.update(entry.model_copy(update={"state": "deleting"}))
+    index._inner.update(entry.model_copy(update={"state": "deleting"}))
     index.add(film("other.mp4"))
     assert [Path(video.uri).name for video in index.videos()] == ["other.mp4"]
     assert index.verify().ok
@@ -179,9 +179,9 @@ def test_an_interrupted_video_is_embedded_again(index: Index, film: Film) -> Non
     path = film(seconds=8)
     video_id = index.add(path).videos[0].video_id
     assert video_id is not None
-    entry = index.entry(video_id)
+    entry = index._inner.entry(video_id)
     assert entry is not None
-    index.update(entry.model_copy(update={"state": "pending"}))
+    index._inner.update(entry.model_copy(update={"state": "pending"}))
     assert index.search("red") == []
     assert index.add(path).videos[0].status == "stored"
     assert len(index.search("red")) == 1
@@ -216,8 +216,8 @@ def test_bad_files_do_not_affect_other_files(index: Index, film: Film, tmp_path:
     assert not receipt.ok
     assert receipt.exit_code == MediaError.exit_code, "all failures belong to one family"
     assert [Path(video.uri).name for video in index.videos()] == ["whole.mp4"]
-    assert index.search_segments("scene", np.ones(3), limit=100, filter=Filter(video_ids=("x",))) == []
-    assert len(index.search_segments("scene", np.ones(3), limit=100, filter=Filter())) == 2, (
+    assert index._inner.search_segments("scene", np.ones(3), limit=100, filter=Filter(video_ids=("x",))) == []
+    assert len(index._inner.search_segments("scene", np.ones(3), limit=100, filter=Filter())) == 2, (
         "one segment and the video's own row"
     )
 

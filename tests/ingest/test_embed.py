@@ -44,7 +44,7 @@ def test_audio_has_rows_of_its_own_and_silence_has_none(index: Index, film: Film
         "one tone of 24 s, and the whole video"
     )
     assert index.size() == receipt.verified
-    rows = [row for page in index.rows("sound") for row in page]
+    rows = [row for page in index._inner.rows("sound") for row in page]
     assert {(row["kind"], row["start_ms"]) for row in rows} == {("uniform", 24_000), ("video", 0)}
     assert index.verify().ok
 
@@ -68,14 +68,14 @@ def test_a_short_loud_event_has_a_row_of_its_own(index: Index, tmp_path: Path) -
     moment = index.search(audio=(sine(4_000, 1.0), 16_000), k=1)[0]
     assert moment.start <= 10 and moment.end >= 11
     assert 10 <= moment.peak <= 11
-    (row,) = [row for page in index.rows("sound") for row in page if row["kind"] == "anomaly"]
+    (row,) = [row for page in index._inner.rows("sound") for row in page if row["kind"] == "anomaly"]
     assert row["start_ms"] < 10_500 < row["end_ms"] == row["start_ms"] + 2_000
 
 
 def test_audio_after_the_last_image_has_that_image_as_key(index: Index, film: Film) -> None:
     paint = scene("red", "green", "blue")
     index.add(film("late.mkv", seconds=24, fps=1, paint=paint, tone=3_000, tone_starts=23.3))
-    keys = {row["key_ms"] for page in index.rows("sound") for row in page}
+    keys = {row["key_ms"] for page in index._inner.rows("sound") for row in page}
     assert keys == {23_000}
 
 

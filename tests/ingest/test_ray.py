@@ -33,6 +33,7 @@ from var_plugin.errors import (
     MissingDependencyError,
     UnknownSuiteError,
 )
+from var_plugin.index.index import VideoIndex
 from var_plugin.ingest import ray as ray_engine
 from var_plugin.ingest.add import SourceInfo, _plan
 from var_plugin.ingest.embed import StreamPlan
@@ -59,7 +60,7 @@ def make_footage(film: Film, films: int = 3, seconds: float = 40) -> Path:
 def rows_by_key(index: Index) -> dict[str, dict[str, Any]]:
     """Return all rows of an index by space and key."""
     return {
-        space: {row["id"]: row for page in index.rows(space) for row in page} for space in index.suite.spaces
+        space: {row["id"]: row for page in index._inner.rows(space) for row in page} for space in index.suite.spaces
     }  # fmt: skip
 
 
@@ -92,7 +93,7 @@ class ShuffledEngine:
     def __init__(self, lost: int | None = None) -> None:
         self.lost = lost
 
-    def add(self, index: Index, plan: Any, progress: Any, on_result: OnResult) -> None:
+    def add(self, index: VideoIndex, plan: Any, progress: Any, on_result: OnResult) -> None:
         files = {n: item for n, item in enumerate(plan) if isinstance(item, VideoSource)}
         streams = StreamPlan(index.suite)
         decoder = Decoder(

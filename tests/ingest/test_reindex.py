@@ -81,7 +81,7 @@ def test_all_rows_of_a_video_are_in_one_generation(
 
     def searched_meanwhile(generation: VideoGeneration, *arguments: Any) -> dict[str, int]:
         counted = written(generation, *arguments)
-        if generation is other and not switched:
+        if generation is other._inner and not switched:
             assert index.reindex(OLD).ok
             switched.append(other.search("red"))
         return counted
@@ -97,7 +97,7 @@ def test_a_change_is_written_to_the_active_generation(
     index: Index, other: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The change starts in the old generation. A searching thread switches to the new one before it ends."""
-    entry = other.all_entries()[0]
+    entry = other._inner.all_entries()[0]
     put, pending = Videos.put, [True]
 
     def searched_meanwhile(videos: Videos, row: Entry) -> None:
@@ -110,8 +110,8 @@ def test_a_change_is_written_to_the_active_generation(
             put(videos, row)
 
     monkeypatch.setattr(Videos, "put", searched_meanwhile)
-    other.update(entry.model_copy(update={"metadata": {"seen": "twice"}}))
-    entry_after = index.entry(entry.video_id)
+    other._inner.update(entry.model_copy(update={"metadata": {"seen": "twice"}}))
+    entry_after = index._inner.entry(entry.video_id)
     assert entry_after is not None
     assert entry_after.metadata == {"seen": "twice"}
     assert index.verify().ok
@@ -144,18 +144,18 @@ def test_the_next_add_completes_an_interrupted_switch(
 
     monkeypatch.setattr(VideoIndex, "switch_to", killed_after)
     assert index.reindex(NEW).interrupted
-    assert index.generations().previous is not None
+    assert index._inner.generations().previous is not None
     assert index.add(films[4]).ok
     assert video_ids(index) == {f"{i}.mp4" for i in range(5)}
-    assert index.generations().previous is None
+    assert index._inner.generations().previous is None
 
 
 def test_another_suite_discards_an_unfinished_generation(index: Index, films: list[Path]) -> None:
     films[0].rename(films[0].with_suffix(".away"))
     assert not index.reindex(NEW).ok
-    unfinished = index.generations().building
+    unfinished = index._inner.generations().building
     assert unfinished is not None
     assert index.reindex(OLD).ok, "rewriting needs no footage"
-    assert index.generations().building is None
-    assert index.generation.number > unfinished.number
+    assert index._inner.generations().building is None
+    assert index._inner.generation.number > unfinished.number
     assert (len(video_ids(index)), index.size(), index.verify().ok) == (3, {"scene": 6}, True)

@@ -37,7 +37,7 @@ def test_an_index_stays_within_its_quota(tmp_path: Path, film: Film) -> None:
     ]
     with open_index(tmp_path / "index.db", suite=wide_suite()) as index:
         assert index.add(paths).ok
-        quota = size_in_bytes(index) * 2 // 3
+        quota = size_in_bytes(index._inner) * 2 // 3
         pruned = index.prune(max_bytes=quota)
         assert pruned.bytes_before > quota >= pruned.bytes_after
         remaining = [video.uri for video in index.videos()]
@@ -53,16 +53,16 @@ def test_a_clock_in_the_future_does_not_prevent_pruning(index: Index, film: Film
     """If the recording time is later than the time of addition, the latter counts. Limits can be of any size."""
     ahead = datetime.now(UTC) + timedelta(days=3_650)
     index.add(film(), recorded_at=ahead)
-    assert prune(index, keep_days=float("inf"), max_bytes=float("inf")).deleted == ()
-    assert prune(index, keep_days=1e12).deleted == ()
-    assert prune(index, keep_days=30).deleted == ()
-    assert len(prune(index, keep_days=30, now=datetime.now(UTC) + timedelta(days=31)).deleted) == 1
+    assert prune(index._inner, keep_days=float("inf"), max_bytes=float("inf")).deleted == ()
+    assert prune(index._inner, keep_days=1e12).deleted == ()
+    assert prune(index._inner, keep_days=30).deleted == ()
+    assert len(prune(index._inner, keep_days=30, now=datetime.now(UTC) + timedelta(days=31)).deleted) == 1
 
 
 def test_nothing_is_deleted_within_the_quota(index: Index, film: Film) -> None:
     index.add(film())
     assert index.prune(max_bytes=10**9, keep_days=1).deleted == ()
-    assert index.generation.number == 1
+    assert index._inner.generation.number == 1
 
 
 def test_a_replaced_recording_is_not_deleted_with_its_video(index: Index, film: Film, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_replaced_recording_is_not_deleted_with_its_video(index: Index, film: 
     os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
     os.utime(second)  # touched only
     own = recordings(tmp_path / "rec", "door")
-    pruned = prune(index, keep_days=1, recordings=own, now=datetime.now(UTC) + timedelta(days=2))
+    pruned = prune(index._inner, keep_days=1, recordings=own, now=datetime.now(UTC) + timedelta(days=2))
     assert [video.uri for video in pruned.deleted] == [str(first), str(second)]
     assert (first.read_bytes(), second.exists()) == (content, False)
     (reason,) = pruned.not_deleted
@@ -96,13 +96,13 @@ def test_recordings_count_to_the_quota_and_are_deleted_with_their_videos(
     assert index.add([*paths, stranger]).ok
     own = recordings(tmp_path / "rec", "door")
     assert own == sorted([*paths, stray])
-    pruned = prune(index, keep_days=1e4, recordings=own, now=now)
+    pruned = prune(index._inner, keep_days=1e4, recordings=own, now=now)
     assert (pruned.deleted, stray.exists()) == ((), True), "nothing is that old"
     # The index itself may take a little less by now: Milvus Lite merges its files in the background.
-    pruned = prune(index, max_bytes=pruned.bytes_before - 500_000, recordings=own, now=now)
+    pruned = prune(index._inner, max_bytes=pruned.bytes_before - 500_000, recordings=own, now=now)
     assert [video.uri for video in pruned.deleted] == [str(paths[0])]
     assert pruned.bytes_before - pruned.bytes_after > 2_000_000
     assert not paths[0].exists()
-    prune(index, keep_days=1000, recordings=own, now=now)
+    prune(index._inner, keep_days=1000, recordings=own, now=now)
     assert not stray.exists(), "it is old, and no video of the index"
     assert all(path.exists() for path in (*paths[1:], stranger))

@@ -18,10 +18,9 @@ from pydantic import ValidationError
 from tests.colors import ColorNames, suite_with
 from tests.films import plain
 from var_plugin import AnomalyRetriever, Filter
-from var_plugin.api import Index
+from var_plugin.api import Index, open_index
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
-from var_plugin.index.index import VideoIndex
 from var_plugin.types import Moment, Query, Span
 
 
@@ -209,7 +208,7 @@ class Patient(ColorNames):
 
 async def test_the_event_loop_is_not_blocked_by_a_search(tmp_path: Path) -> None:
     patient = Patient()
-    with VideoIndex(tmp_path / "index.db", suite_with(patient)) as index:
+    with open_index(tmp_path / "index.db", suite=suite_with(patient)) as index:
         search = asyncio.create_task(AnomalyRetriever(index=index).ainvoke("red"))
         while not patient.started.is_set():
             await asyncio.sleep(0.01)

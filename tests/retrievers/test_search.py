@@ -86,9 +86,9 @@ def test_one_video_with_thousands_of_hits_hides_no_other(index: Index) -> None:
         segments = [Segment(start=20.0 * i, end=20.0 * i + 8, key=20.0 * i) for i in range(count)]
         return {"scene": (segments, l2_normalize(np.tile(vector, (count, 1))))}
 
-    index.write(entry("loud"), rows(3_000, [1.0, 0.01, 0.01]))
+    index._inner.write(entry("loud"), rows(3_000, [1.0, 0.01, 0.01]))
     for i in range(4):
-        index.write(entry(f"quiet-{i}"), rows(2, [1.0, 0.5 + i / 10, 0.01]))
+        index._inner.write(entry(f"quiet-{i}"), rows(2, [1.0, 0.5 + i / 10, 0.01]))
     cameras = [moment.camera for moment in index.search("red", k=11)]
     assert cameras == ["loud"] * 3 + ["quiet-0"] * 2 + ["quiet-1"] * 2 + ["quiet-2"] * 2 + ["quiet-3"] * 2
 

@@ -316,8 +316,8 @@ def test_reembedded_and_readded_footage_raises_no_alert(
         with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
             assert until(lambda owner=owner: owner.receipts)
         assert owner.watch.counts["alerts"] == expected
-    (entry,) = index.all_entries()
-    index.update(entry.model_copy(update={"settings": "of before"}))
+    (entry,) = index._inner.all_entries()
+    index._inner.update(entry.model_copy(update={"settings": "of before"}))
     with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
         assert until(lambda: owner.receipts)
     assert owner.statuses() == [("b.mp4", "stored")]

@@ -136,10 +136,10 @@ def test_sockets_in_folders_of_other_users_are_not_used(
 @pytest.mark.parametrize("spaces", [["../../../outside"], ["scene", "a/b"]])
 def test_space_names_in_the_catalog_delete_nothing(database: Path, outside: Path, spaces: list[str]) -> None:
     with open_index(database, suite=color_suite()) as index:
-        (row,) = index._store.rows("footage__videos", 'id == "@generations"', ["*"])
+        (row,) = index._inner._store.rows("footage__videos", 'id == "@generations"', ["*"])
         previous = {**row["body"]["current"], "number": 2, "spaces": spaces}
-        index._store.write("footage__videos", [{**row, "body": {**row["body"], "previous": previous}}])
-        index._store.flush("footage__videos")
+        index._inner._store.write("footage__videos", [{**row, "body": {**row["body"], "previous": previous}}])
+        index._inner._store.flush("footage__videos")
     with pytest.raises(VarPluginError, match="active generation is damaged"):
         open_index(database, suite=color_suite())
     assert (outside / "schema.json").read_text() == "precious"

@@ -150,8 +150,8 @@ def add_video(index: Index, number: int, segments: int = 4, like: tuple[float, .
         settings="test", rows={}, added_at=number,
     )  # fmt: skip
     cut = [Segment(start=20.0 * i, end=20.0 * i + 10, key=20.0 * i + 5) for i in range(segments)]
-    with index.lock(video_id):
-        index.write(entry, {"scene": (cut, vectors)})
+    with index._inner.lock(video_id):
+        index._inner.write(entry, {"scene": (cut, vectors)})
 
 
 def visible_ids(index: Index, k: int = 50) -> set[str]:
@@ -380,8 +380,8 @@ def test_a_snapshot_that_cannot_be_written_stays_in_memory(tmp_path: Path) -> No
         (tmp_path / "a.db/snapshots").write_text("in the way")
         add_video(index, 1)
         assert len(visible_ids(index)) == 1
-        assert index._store.snapshots
-        assert index._store.snapshots.find("footage__scene") is not None
+        assert index._inner._store.snapshots
+        assert index._inner._store.snapshots.find("footage__scene") is not None
     assert (tmp_path / "a.db/snapshots").read_text() == "in the way"
 
 

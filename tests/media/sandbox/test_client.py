@@ -382,7 +382,7 @@ def test_nothing_is_decoded_or_muxed_outside_the_sandbox(
     (entry, *_) = index.videos()
     assert index.search(image=tmp_path / "image.png", thumbnails=True)
     assert index.search(video=video)
-    assert index.thumbnail(index.entries([entry.video_id])[entry.video_id], 1.0)
+    assert index.thumbnail(entry.video_id, 1.0)
     assert clip_suffix(video) == ".mp4"
     assert export_clip(video, 0.0, 1.0, tmp_path / "clips/copied.mkv").end > 0.9
     assert encode_clip(video, 0.0, 1.0, tmp_path / "clips/encoded.mp4").end == 1.0
