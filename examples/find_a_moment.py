@@ -7,7 +7,7 @@ import var_plugin as vp
 if len(sys.argv) != 3:
     sys.exit("usage: python find_a_moment.py FOLDER QUERY")
 folder, query = sys.argv[1:]
-with vp.open_index("my-footage.db", suite="lite") as index:
+with vp.open_index("my-footage.db", suite="lite", create=True) as index:
     receipt = index.add(folder)
     for video in receipt.videos:
         print(video.status, video.path, video.reason or video.verified)

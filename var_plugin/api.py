@@ -281,22 +281,29 @@ def open_index(
     suite: str | Suite | None = None,
     token: str | None = None,
     name: str = "footage",
+    create: bool | None = None,
 ) -> Index:
-    """Open an index. It is created if it does not exist.
+    """Open an index, or create it.
+
+    Example:
+        with open_index("footage.db", suite="lite", create=True) as index:
+            index.add("cams/")
 
     Args:
         location: A path (embedded Milvus Lite) or the URI of a Milvus server. Default: the setting `index`.
         suite: A suite or its name. Default: the suite of the index, or the setting `suite` for a new index.
         token: Credentials for a Milvus server, `user:password` or an API key. Default: the setting `token`.
         name: Name of the index on a server that holds several.
+        create: Create the index if it does not exist. Default: only if a suite is given.
 
     Raises:
-        IndexUnavailableError: The location cannot be opened.
+        IndexUnavailableError: The location cannot be opened, or there is no index and none is created.
         FingerprintMismatchError: The index has another suite.
         UnknownSuiteError: There is no suite of that name.
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
-    return Index(VideoIndex(location or settings().index, loaded_suite, token=_token(token), name=name))
+    create = suite is not None if create is None else create
+    return Index(VideoIndex(location or settings().index, loaded_suite, token=_token(token), name=name, create=create))
 
 
 def reindex_index(
@@ -318,7 +325,9 @@ def reindex_index(
         UnknownSuiteError: There is no suite of that name.
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
-    with VideoIndex(location or settings().index, token=_token(token), name=name, to_reindex=True) as index:
+    with VideoIndex(
+        location or settings().index, token=_token(token), name=name, create=False, to_reindex=True
+    ) as index:
         return reindex(index, loaded_suite, progress)
 
 

@@ -15,7 +15,7 @@ from var_plugin.api import open_index  # noqa: E402
 from var_plugin.app.serve import running_page  # noqa: E402
 from var_plugin.app.space import index_demo, space_options  # noqa: E402
 
-with open_index() as index:
+with open_index(create=True) as index:
     failed, total = index_demo(index, home / "footage", log=lambda line: print(line, flush=True))
     if len(failed) == total:
         sys.exit("no demo video could be indexed; see the reasons above")

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_plugin.errors import IndexUnavailableError, InvalidInputError, field_errors
+from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.escaping import json_printable
 
 if TYPE_CHECKING:
@@ -108,28 +107,12 @@ def opened_index(location: str | None, suite: str | None, *, create: bool = Fals
         create: whether a missing index is created.
 
     Raises:
-        IndexUnavailableError: `location` is a local path without an index, and `create` is false.
+        IndexUnavailableError: there is no index, and `create` is false.
     """
     from var_plugin.api import open_index
-    from var_plugin.index.milvus.options import is_local
 
-    if location and not create and is_local(location) and _is_missing(Path(location).expanduser()):
-        raise IndexUnavailableError(
-            f"there is no index at {location}",
-            fix=f"check the spelling of --index, or create it: var-plugin index FOLDER --index {location}",
-        )
-    index = open_index(location, suite=suite)
-    try:
+    with open_index(location, suite=suite, create=create) as index:
         yield index
-    finally:
-        index.close()
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        return not path.exists()
-    except OSError:  # opening the index reports the reason
-        return False
 
 
 @contextmanager

@@ -207,4 +207,11 @@ def serve(
         max_batch=max_batch or defaults.max_batch,
         limits=replace(defaults.limits, duration=max_seconds or defaults.limits.duration),
     )
-    run_server(host=host, port=port, suite=suite, index=location or settings().index, options=options)
+    run_server(
+        host=host,
+        port=port,
+        suite=suite,
+        index=location or settings().index,
+        create=location is None,
+        options=options,
+    )

@@ -72,7 +72,7 @@ def run_demo(folder: Path, *, log: Callable[[str], None], progress: Progress | N
     log("Composing footage of four cameras from media of the installed packages …")
     videos = compose(folder, progress=log)
     log("Indexing it with suite lite …")
-    with open_index(folder / "index.db", suite="lite") as index:
+    with open_index(folder / "index.db", suite="lite", create=True) as index:
         _add(index, videos, progress)
         results = [_run_and_log(index, query, videos, log) for query in DEMO_QUERIES]
         log("\nQueries about audio:")

@@ -146,7 +146,7 @@ class Table:
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._reader = store, Reader(store)
-        self._collection = f"{name}__videos"
+        self._collection = _table_name(name)
         store.ensure(self._collection, catalog_schema, vector="unused", metric="L2")
 
     def rows(self, conditions: Sequence[Condition]) -> list[Row]:
@@ -168,6 +168,10 @@ class Table:
         self._store.flush(self._collection)
 
 
+def _table_name(name: str) -> str:
+    return f"{name}__videos"
+
+
 class Catalog:
     """The catalog of one index. Its collection is created if missing.
 
@@ -179,6 +183,11 @@ class Catalog:
     def __init__(self, store: Store, name: str) -> None:
         self._uri = store.uri
         self._table = Table(store, name)
+
+    @staticmethod
+    def exists(store: Store, name: str) -> bool:
+        """Return whether a store has the catalog of an index. Nothing is created."""
+        return store.exists() and store.has(_table_name(name))
 
     def generations(self) -> Generations | None:
         """Return the active generation, or None for a new index.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from var_plugin.index.catalog import Catalog, Entry, Generation, Generations
 from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration, check_fingerprint, collection_name
 from var_plugin.index.milvus.client import Store
+from var_plugin.index.milvus.options import is_local
 from var_plugin.index.rows import Hit
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import cached_thumbnail
@@ -36,11 +38,13 @@ class VideoIndex(VideoGeneration):
             setting `suite`.
         token: `user:password` or an API key of the server.
         name: name of the index, if a server has several.
+        create: create the index if it does not exist.
         to_reindex: open the index even if the suite that built it is missing or has changed. Only reindexing is
             possible then.
 
     Raises:
-        IndexUnavailableError: the location cannot be opened, or the index has the format of another version.
+        IndexUnavailableError: the location cannot be opened, the index has the format of another version, or it does
+            not exist and `create` is false.
         FingerprintMismatchError: another suite built the index.
     """
 
@@ -51,10 +55,13 @@ class VideoIndex(VideoGeneration):
         *,
         token: str = "",
         name: str = "footage",
+        create: bool = True,
         to_reindex: bool = False,
     ) -> None:
         store = Store(location, token=token)
         try:
+            if not create:
+                _check_exists(store, name)
             catalog = Catalog(store, name)
             generations = catalog.generations()
             if generations is None:
@@ -165,6 +172,15 @@ class _MissingSuite(Suite):
     @property
     def fingerprint(self) -> str:
         return self._generation.fingerprint
+
+
+def _check_exists(store: Store, name: str) -> None:
+    if not Catalog.exists(store, name):
+        raise IndexUnavailableError(
+            f"there is no index at {store.uri}" if is_local(store.uri) else f"{store.uri} has no index '{name}'",
+            fix=f"check the location, or create one: var-plugin index FOLDER --index {shlex.quote(store.uri)}, "
+            "in Python open_index(…, create=True)",
+        )
 
 
 def _check_not_restoring(catalog: Catalog, uri: str) -> None:

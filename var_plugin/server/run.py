@@ -23,6 +23,7 @@ def serve(
     suite: str | None = None,
     index: str | None = None,
     token: str | None = None,
+    create: bool = False,
     options: ServerOptions | None = None,
 ) -> None:
     """Run the server until a signal arrives. Requests in progress have `web.serving.GRACE_SECONDS` to finish.
@@ -33,6 +34,7 @@ def serve(
         suite: name of the suite. None: the suite of the index, or without an index the setting `suite`.
         index: path or Milvus URI of an index. None: no routes for search and videos.
         token: token of the Milvus server.
+        create: create the index if it does not exist.
         options: API keys and limits. None: the defaults.
 
     Raises:
@@ -48,7 +50,7 @@ def serve(
     from var_plugin.web.serving import run_app
 
     with ExitStack() as stack:
-        opened = stack.enter_context(open_index(index, suite=suite, token=token)) if index else None
+        opened = stack.enter_context(open_index(index, suite=suite, token=token, create=create)) if index else None
         options = options.model_copy(update={"allowed_hosts": options.allowed_hosts | {host}})
         app = build_app(opened.suite if opened else load_suite(suite or settings().suite), opened, options)
         # Removes temporary files of requests when the process is forced to exit.

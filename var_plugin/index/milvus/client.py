@@ -109,8 +109,14 @@ class Store:
                 raise _failure("lock", str(path), error) from error
             yield
 
+    def exists(self) -> bool:
+        """Return whether there is a database. True for a server."""
+        return not is_local(self.uri) or os.path.lexists(self.uri)
+
     def has(self, collection: str) -> bool:
         """Return whether a collection exists."""
+        if self._has_snapshot(collection):
+            return True
         return self._run("look up", collection, lambda client: bool(client.has_collection(collection)))
 
     def ensure(
@@ -135,11 +141,9 @@ class Store:
             options: options of the server; None for Milvus Lite or for the defaults.
         """
         used_options = options or MilvusOptions()
-        if self._client is None and self.snapshots:
-            self.snapshots.refresh(collection)
-            if self.snapshots.find(collection) is not None:
-                self._loaded.add(collection)  # loaded when the store connects
-                return
+        if self._has_snapshot(collection):
+            self._loaded.add(collection)  # loaded when the store connects
+            return
 
         def prepare(client: MilvusClient) -> None:
             create_collection(client, collection, schema, vector=vector, metric=metric, options=used_options)
@@ -149,6 +153,13 @@ class Store:
 
         self._run("create", collection, prepare)
         self._loaded.add(collection)
+
+    def _has_snapshot(self, collection: str) -> bool:
+        """Return whether a snapshot shows that a collection exists, so that Milvus Lite need not be opened."""
+        if self._client is not None or self.snapshots is None:
+            return False
+        self.snapshots.refresh(collection)
+        return self.snapshots.find(collection) is not None
 
     def load(self, collection: str) -> None:
         """Load a collection that another process created."""
