@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.colors import color_suite
-from tests.films import Film, scene
+from tests.films import Film
+from tests.ingest.test_add import scene
 from var_plugin.api import Index, open_index
 from var_plugin.errors import IndexUnavailableError, UnknownVideoError
 
@@ -26,7 +27,7 @@ def test_index_has_only_documented_public_names() -> None:
 def test_an_index_is_created_only_where_this_is_asked_for(tmp_path: Path) -> None:
     missing = tmp_path / "typo.db"
     for suite in (None, color_suite()):
-        with pytest.raises(IndexUnavailableError, match=r"there is no index at .*typo\.db: check .*create=True"):
+        with pytest.raises(IndexUnavailableError, match=r"there is no index at .*typo\.db; check .*create=True"):
             open_index(missing, suite=suite, create=False if suite else None)
     assert not missing.exists()
     for number, options in enumerate(({"create": True}, {})):
@@ -43,7 +44,7 @@ def test_another_name_at_the_location_of_an_index_is_not_created(tmp_path: Path)
 
 
 def test_moments_videos_and_thumbnails_are_found_by_id(index: Index, film: Film) -> None:
-    path = film(seconds=8, fps=4, paint=scene("red"))
+    path = film(seconds=9, fps=4, paint=scene("red"))
     assert index.add(path, camera="north").ok
     (moment,) = index.search("red", k=1)
     again = index.moment(moment.id)

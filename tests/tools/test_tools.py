@@ -160,9 +160,10 @@ def test_invalid_moment_ids_of_a_model_are_refused(footage: Index) -> None:
         for made_up in ("nonsense", f"{video}-5-2", f"{video}-1.5-2", "../../etc/passwd"):
             with pytest.raises(InvalidInputError, match="not the id of a moment"):
                 ask(footage, name, moment_id=made_up)
-        for outside in (f"{video}-900000-901000", f"{video}-0-700000"):
-            with pytest.raises(InvalidInputError, match="not inside its video"):
-                ask(footage, name, moment_id=outside)
+        with pytest.raises(InvalidInputError, match="not inside its video"):
+            ask(footage, name, moment_id=f"{video}-900000-901000")
+        with pytest.raises(InvalidInputError, match="longer than 600 s"):
+            ask(footage, name, moment_id=f"{video}-0-700000")
         with pytest.raises(UnknownVideoError, match="no video"):
             ask(footage, name, moment_id='x" or video_id != "-0-8000')
         with pytest.raises(ValidationError):
