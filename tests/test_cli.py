@@ -275,6 +275,7 @@ def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film:
 def test_invalid_arguments_give_one_line_and_an_exit_code(
     shell: Shell, words: list[str], code: int, message: str
 ) -> None:
+    open_index(create=True).close()
     exit_code, out, err = shell(*words)
     assert (exit_code, out) == (code, "")
     assert message in err
