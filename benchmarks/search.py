@@ -175,9 +175,8 @@ def measure(count: int, folder: Path, runs: int) -> None:
     print_line(f"\n## {count} rows of {vectors.shape[1]} numbers")
     with vp.open_index(ours, suite=suite) as index:
         index._inner.search_segments("scene", queries[0], limit=K, filter=vp.Filter())
-        index._inner._store.count(
-            COLLECTION
-        )  # Milvus Lite may merge its files when opened, which rebuilds the snapshot
+        # Milvus Lite may merge its files when opened, which rebuilds the snapshot.
+        index._inner._store.count(COLLECTION)
         index._inner.refresh_snapshots()
         for camera in (None, CAMERA):
             print_comparison(camera, list(compare(ways(folder, index, vectors, client, camera), queries, runs)))

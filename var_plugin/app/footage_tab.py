@@ -20,7 +20,6 @@ from var_plugin.app.media_registry import Download
 from var_plugin.app.state import AppState
 from var_plugin.app.timeline import MAX_VIDEOS
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
-from var_plugin.index.catalog import Entry
 from var_plugin.media.files import VIDEO_SUFFIXES
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
@@ -178,8 +177,7 @@ def videos_table(state: AppState) -> str:
     if not videos:
         return "<p>There is no footage yet.</p>"
     listed = videos[: -MAX_VIDEOS - 1 : -1]
-    entries = state.index.entries([video.video_id for video in listed])
-    rows = "".join(_row(video, entries.get(video.video_id), state) for video in listed)
+    rows = "".join(_row(video, state) for video in listed)
     more = f"<p>{len(videos) - MAX_VIDEOS} more are not listed.</p>" if len(videos) > MAX_VIDEOS else ""
     return (
         '<div class="vp-table-wrap"><table class="vp-table" aria-label="Videos in the index"><thead><tr><th>Camera</th>'
@@ -187,7 +185,7 @@ def videos_table(state: AppState) -> str:
     )
 
 
-def _row(video: Video, entry: Entry | None, state: AppState) -> str:
+def _row(video: Video, state: AppState) -> str:
     recorded = (
         f"{video.recorded_at.astimezone(state.options.zone):%d %b %Y, %H:%M:%S %Z}" if video.recorded_at else "unknown"
     )
@@ -196,7 +194,7 @@ def _row(video: Video, entry: Entry | None, state: AppState) -> str:
         ""
         if state.options.read_only
         else f'<button type="button" class="vp-delete" data-vp="delete" data-vp-id="{escape(video.video_id)}" '
-        f'data-vp-confirm="{_delete_question(file, entry)}" aria-label="Delete {file}">delete</button>'
+        f'data-vp-confirm="{_delete_question(file, video)}" aria-label="Delete {file}">delete</button>'
     )
     return (
         f"<tr><td>{escape(sanitize_name(video.camera))}</td><td>{recorded}</td><td>{formatting.format_position(video.duration)}</td>"
@@ -204,9 +202,9 @@ def _row(video: Video, entry: Entry | None, state: AppState) -> str:
     )
 
 
-def _delete_question(file: str, entry: Entry | None) -> str:
+def _delete_question(file: str, video: Video) -> str:
     """Return the question of the delete dialog. `delete_upload` deletes uploaded files only."""
-    is_deleted = entry is not None and any(is_upload(Path(sighting.path)) for sighting in entry.sightings)
+    is_deleted = any(is_upload(Path(path)) for path in video.paths)
     effect = "The uploaded file is deleted from disk, too." if is_deleted else "The file stays on disk."
     return f"Delete {file} from the index? {effect}"
 
