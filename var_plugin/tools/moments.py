@@ -103,18 +103,20 @@ def _search(index: Index, arguments: SearchArguments) -> ToolResult:
 
 
 def _similar(index: Index, arguments: SimilarArguments) -> ToolResult:
-    given = _moment(index, arguments.moment_id)
+    reference = _moment(index, arguments.moment_id)
     try:
-        video = index.source(given.video_id)
+        video = index.source(reference.video_id)
     except VarPluginError as error:
         logger.warning("no similar moments: %s", error)  # the log may contain the path, the model must not get it
         raise MediaNotFoundError(
-            f"the footage of video {given.video_id} is gone or was overwritten", fix="use another moment"
+            f"the footage of video {reference.video_id} is gone or was overwritten", fix="use another moment"
         ) from error
     results = index.search(
-        video=Span(video, given.start, given.end), k=arguments.limit + _EXTRA_RESULTS, filter=arguments.filter(index)
+        video=Span(video, reference.start, reference.end),
+        k=arguments.limit + _EXTRA_RESULTS,
+        filter=arguments.filter(index),
     )
-    others = [moment for moment in results if not moments_overlap(moment, given)]
+    others = [moment for moment in results if not moments_overlap(moment, reference)]
     return _list_result(others[: arguments.limit])
 
 
