@@ -69,11 +69,11 @@ def test_code_in_a_trusted_pickle_is_not_run(models: Path, tmp_path: Path) -> No
 def test_weights_of_another_network_are_refused(models: Path, tmp_path: Path) -> None:
     """Key and shape mismatches would leave layers at random, without an error."""
     path = save_published("i3d-flow", tmp_path)
-    with pytest.raises(MissingWeightsError, match=r"1 differ, among them Conv3d_1a_7x7.*\(64, 2, 7, 7, 7\)"):
+    with pytest.raises(MissingWeightsError, match=r"1 tensors differ, for example Conv3d_1a_7x7.*\(64, 2, 7, 7, 7\)"):
         convert("i3d-rgb", path, sha256=sha256_of(path))
     wrapped = tmp_path / "wrapped.pt"
     torch.save({f"module.{key}": value for key, value in random_weights("i3d-rgb").items()}, wrapped)
-    with pytest.raises(MissingWeightsError, match="574 differ"):
+    with pytest.raises(MissingWeightsError, match="574 tensors differ"):
         convert("i3d-rgb", wrapped, sha256=sha256_of(wrapped))
 
 
@@ -88,7 +88,7 @@ def test_converted_weights_are_checked_on_loading(models: Path, tmp_path: Path, 
     else:
         tensors["pca_means"] = torch.zeros(127)
     save_file(tensors, path)
-    with pytest.raises(MissingWeightsError, match="1 differ"):
+    with pytest.raises(MissingWeightsError, match="1 tensors differ"):
         load_network("vggish-pca")
 
 
