@@ -1,21 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.colors import color_suite
-from var_plugin.api import Index
 from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.novelty import UNDATED
 from var_plugin.index import history
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import UNKNOWN_TIME
 from var_plugin.index.history import CameraHistories
+from var_plugin.index.index import VideoIndex
 from var_plugin.types import Segment, SegmentKind
 
 HOUR = 3_600_000
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[VideoIndex]:
+    with VideoIndex(tmp_path / "index.db", color_suite()) as opened:
+        yield opened
 
 
 def entry(video_id: str, camera: str = "north", recorded_at: int = 0) -> Entry:
@@ -38,7 +45,7 @@ def footage(seed: int, kind: SegmentKind = "uniform", count: int = 60) -> tuple[
     return segments, l2_normalize(np.array([1.0, 0, 0]) + 0.05 * np.random.default_rng(seed).random((count, 3)))
 
 
-def write(index: Index, of: Entry, rows: tuple[Sequence[Segment], Vectors]) -> None:
+def write(index: VideoIndex, of: Entry, rows: tuple[Sequence[Segment], Vectors]) -> None:
     index.write(of, {"scene": rows})
 
 
@@ -46,7 +53,7 @@ def test_unknown_times_are_the_same_in_rows_and_histories() -> None:
     assert UNDATED == UNKNOWN_TIME
 
 
-def test_a_loaded_history_equals_one_that_was_updated(index: Index) -> None:
+def test_a_loaded_history_equals_one_that_was_updated(index: VideoIndex) -> None:
     updated = CameraHistories(index)
     assert len(updated.of("north")) == 0
     for hour in range(6):
@@ -62,7 +69,7 @@ def test_a_loaded_history_equals_one_that_was_updated(index: Index) -> None:
     assert scores.learned == pytest.approx(6 / 24)
 
 
-def test_only_committed_uniform_segments_of_the_camera_count(index: Index) -> None:
+def test_only_committed_uniform_segments_of_the_camera_count(index: VideoIndex) -> None:
     write(index, entry("v1"), footage(1))
     write(index, entry("v2", camera="south"), footage(2))
     write(index, entry("v3"), footage(3, kind="anomaly"))
@@ -75,13 +82,13 @@ def test_only_committed_uniform_segments_of_the_camera_count(index: Index) -> No
     assert len(CameraHistories(index).of("nowhere")) == 0
 
 
-def test_added_anomaly_segments_do_not_count(index: Index) -> None:
+def test_added_anomaly_segments_do_not_count(index: VideoIndex) -> None:
     histories = CameraHistories(index)
     histories.add(entry("v1"), *footage(1, kind="anomaly"))
     assert len(histories.of("north")) == 0
 
 
-def test_deleted_videos_are_left_out_after_forgetting(index: Index) -> None:
+def test_deleted_videos_are_left_out_after_forgetting(index: VideoIndex) -> None:
     write(index, entry("v1"), footage(1))
     write(index, entry("v2"), footage(2))
     histories = CameraHistories(index)
@@ -91,7 +98,7 @@ def test_deleted_videos_are_left_out_after_forgetting(index: Index) -> None:
     assert len(histories.of("north")) == 60
 
 
-def test_a_large_camera_is_sampled(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_camera_is_sampled(index: VideoIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "_MIN_LOADED", 100)
     for hour in range(10):
         write(index, entry(f"v{hour}", recorded_at=hour * HOUR), footage(hour))
@@ -102,7 +109,9 @@ def test_a_large_camera_is_sampled(index: Index, monkeypatch: pytest.MonkeyPatch
     assert len(loaded.of("south")) == 30, "the sample of a small camera is everything"
 
 
-def test_least_recently_used_histories_are_dropped_from_memory(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_recently_used_histories_are_dropped_from_memory(
+    index: VideoIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(history, "_MAX_CACHED_BYTES", 2 * 4 * 2_000 * 3)
     histories = CameraHistories(index)
     first = histories.of("a")
@@ -115,7 +124,7 @@ def test_least_recently_used_histories_are_dropped_from_memory(index: Index, mon
     assert histories.of("a") is not first
 
 
-def test_another_generation_is_loaded_again(index: Index) -> None:
+def test_another_generation_is_loaded_again(index: VideoIndex) -> None:
     write(index, entry("v1"), footage(1))
     histories = CameraHistories(index)
     assert len(histories.of("north")) == 60
@@ -123,7 +132,7 @@ def test_another_generation_is_loaded_again(index: Index) -> None:
     assert len(histories.of("north")) == 0
 
 
-def test_damaged_rows_are_left_out(index: Index, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_rows_are_left_out(index: VideoIndex, caplog: pytest.LogCaptureFixture) -> None:
     write(index, entry("v1"), footage(1))
     collection = index._collection("scene")
     (row, *_) = index._store.rows(collection, "", ["*"])
