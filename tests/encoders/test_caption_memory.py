@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from var_plugin.encoders.caption_memory import (
     read_captions,
     smooth_scores,
 )
+from var_plugin.encoders.lite.build import build as build_lite
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import InvalidVectorError
 
@@ -185,15 +187,13 @@ def test_an_alarm_vector_is_found_again(memory: CaptionMemory) -> None:
     assert extended.sentence(int(extended.events(marked).nearest[0, -1])) == "marked as alarm"
 
 
-def test_statistics_of_the_space_decide_what_is_near(memory: CaptionMemory) -> None:
-    close = CaptionMemory.load(encoders(score_statistics={"video": ScoreStatistics(0.0, 0.1)}), None)
-    assert close is not None
-    marked, similar = np.eye(DIM, dtype=np.float32)[:2]
-    similar = 0.7 * marked + 0.7 * similar
+def test_in_a_space_of_similar_footage_fewer_vectors_are_near_an_example(memory: CaptionMemory) -> None:
+    dense = CaptionMemory.load(encoders(score_statistics={"video": ScoreStatistics(0.6, 0.1)}), None)
+    assert dense is not None
+    marked, other = np.eye(DIM, dtype=np.float32)[:2]
+    similar = l2_normalize(marked + 0.5 * other)[None]  # cosine 0.89
     example = Example(ALARM, "marked as alarm", marked)
-    assert score(close.extended([example]), similar[None], ALARM) > score(
-        memory.extended([example]), similar[None], ALARM
-    )
+    assert score(dense.extended([example]), similar, ALARM) < score(memory.extended([example]), similar, ALARM)
 
 
 def test_examples_replace_earlier_ones(memory: CaptionMemory) -> None:
@@ -267,3 +267,11 @@ def test_scores_are_smoothed_over_seconds_not_over_clips() -> None:
     assert np.allclose(smooth_scores(times, np.ones((6, 2), np.float32), 5.0), 1)
     assert np.array_equal(smooth_scores(times[:1], peak[2:3], 1.0), peak[2:3])
     assert smooth_scores(np.zeros(0), np.zeros((0, 3), np.float32), 1.0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("space", ["scene", "sound"])
+def test_lite_names_the_kinds_that_do_not_count(space: Literal["scene", "sound"]) -> None:
+    lite = build_lite()[space]
+    kinds = set(read_captions(space)[1]) - {NORMAL}
+    assert lite.uncounted_kinds < kinds
+    assert "fighting" in lite.uncounted_kinds, "it comes from the trained detector"

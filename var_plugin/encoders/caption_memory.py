@@ -48,13 +48,13 @@ _FILE = Path(__file__).with_name("captions.json")
 
 _NEAREST = 5
 _QUANTILE = 0.95
-# Chosen on the validation half of the footage; see docs/benchmarks/performance.md.
-_MARGIN = 0.5
+# Chosen on the validation half of the footage; see docs/benchmarks/events.md.
+_MARGIN = 0.7
 _SLOPE = 6.0
-# Vectors of footage with a smaller cosine are not near each other, unless the space has statistics of its own.
-_NEAR = 0.8
-# With statistics: so many standard deviations above the mean cosine of unrelated footage.
-_NEAR_DEVIATIONS = 3.0
+# Nearness of footage to an example is 0 up to this cosine, which footage of other cameras rarely exceeds. It is raised,
+# up to a limit, in a space whose unrelated footage is more similar: to three standard deviations above the mean.
+_FAR, _MAX_FAR = 0.8, 0.95
+_FAR_DEVIATIONS = 3.0
 # At or below this standard deviation of its similarities, a vector has no content and no event.
 _MIN_SPREAD = 1e-6
 _NO_EVIDENCE = -10.0
@@ -270,9 +270,11 @@ class CaptionMemory:
         unrelated = next(
             (statistics[modality] for modality in ("video", "audio", "image") if modality in statistics), None
         )
-        low = min(unrelated.mean + _NEAR_DEVIATIONS * unrelated.std, _NEAR) if unrelated else _NEAR
+        far = _FAR
+        if unrelated:
+            far = min(max(far, unrelated.mean + _FAR_DEVIATIONS * unrelated.std), _MAX_FAR)
         cosine = _similarity(ensure_normalized(vectors), ensure_normalized(examples.vectors))
-        return np.asarray(np.clip((cosine - low) / (1 - low), 0, 1), np.float32)
+        return np.asarray(np.clip((cosine - far) / (1 - far), 0, 1), np.float32)
 
 
 def read_captions(field: Literal["scene", "sound"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
