@@ -108,7 +108,8 @@ def snapshot_only(count: int, folder: Path, runs: int) -> None:
         "camera": texts(video % CAMERAS, [camera_of(number) for number in range(CAMERAS)]),
         "kind": texts(same, ["uniform"]),
         "start_ms": start, "end_ms": start + 8_000, "key_ms": start, "recorded_at": start - 1,
-        "anomaly": np.zeros(count), "metadata": texts(same, ["{}"]), "vector": vectors,
+        "anomaly": np.zeros(count), "novelty": np.zeros(count), "events": texts(same, ["{}"]),
+        "trained": texts(same, ["{}"]), "reason": texts(same, [""]), "metadata": texts(same, ["{}"]), "vector": vectors,
     }  # fmt: skip
     path = folder / "copy.snapshot"
     with timed() as writing:

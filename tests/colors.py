@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, l2_normalize
+from var_plugin.encoders.caption_memory import read_captions
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
+UNCOUNTED = frozenset(read_captions("scene")[1])
+"""Sentences about events say nothing about colours: the anomaly score of this suite is the novelty."""
 NAMES = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "yellow": (1, 1, 0)}
 
 DESCRIPTION = SuiteDescription(
@@ -31,7 +34,7 @@ class ColorNames:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         return l2_normalize(
-            np.array([np.sum([NAMES[w] for w in text.split() if w in NAMES], axis=0) for text in texts], float)
+            np.array([np.sum([(0, 0, 0), *(NAMES[w] for w in text.split() if w in NAMES)], axis=0) for text in texts])
         )
 
 
@@ -59,6 +62,7 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
             text=ColorNames(),
             image=MeanColor(),
             score_statistics={"text": ScoreStatistics(0.5, 0.2), "image": ScoreStatistics(0.5, 0.2)},
+            uncounted_kinds=UNCOUNTED,
         )
     }
 
@@ -70,7 +74,8 @@ def color_suite(fingerprint: str = "colors-1") -> Suite:
 def suite_with(words: TextEncoder) -> Suite:
     """Return the suite of colours with another text encoder."""
     scene = build()["scene"]
-    return Suite(DESCRIPTION, {"scene": SpaceEncoders(scene.space, text=words, image=scene.image)})
+    encoders = SpaceEncoders(scene.space, text=words, image=scene.image, uncounted_kinds=UNCOUNTED)
+    return Suite(DESCRIPTION, {"scene": encoders})
 
 
 def install_colors(site: Path) -> Path:

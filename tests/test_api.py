@@ -13,8 +13,9 @@ from var_plugin.api import Index, open_index
 from var_plugin.errors import IndexUnavailableError, UnknownVideoError
 
 METHODS = {
-    "add", "backup", "close", "delete", "moment", "prune", "reindex", "repair", "search", "segments", "size", "source",
-    "thumbnail", "verify", "video", "videos",
+    "add", "add_example", "anomalies", "backup", "close", "delete", "examples", "moment", "prune", "reindex",
+    "remove_example", "repair", "report", "rescore", "search", "segments", "size", "source", "thumbnail", "verify",
+    "video", "videos",
 }  # fmt: skip
 PROPERTIES = {"suite", "uri"}
 

@@ -118,13 +118,38 @@ def test_json_is_one_document_on_stdout(shell: Shell, film: Film) -> None:
     best = shell.json("search", "red", "-k", "1")[0]
     assert best.keys() == {
         "video_id", "uri", "camera", "start", "end", "peak", "score", "confidence", "anomaly_score", "matched",
-        "recorded_at", "thumbnail", "id",
+        "recorded_at", "thumbnail", "id", "events", "novelty",
     }  # fmt: skip
     assert (best["start"], best["end"], best["camera"]) == (8.0, 16.0, "north")
     assert Path(best["thumbnail"]).stat().st_size > 100
     (vector,) = shell.json("encode", "text", "red")
     assert vector == {"item": "red", "vector": [1.0, 0.0, 0.0]}
     assert {suite["name"] for suite in shell.json("suites")} >= {"lite", "colors"}
+
+
+def test_anomalies_are_listed_and_examples_change_them(shell: Shell, film: Film) -> None:
+    path = film("north.mp4", seconds=90, fps=4, paint=lambda time: scene("blue" if 40 < time < 50 else "red")(0))
+    shell("index", path, "--recorded-at", "2026-11-01T10:00Z")
+    (moment, *_) = shell.json("anomalies", "--after", "2026-11-01T09:00Z", "-k", "1")
+    assert moment["start"] < 50
+    assert moment["end"] > 40
+    assert moment["anomaly_score"] > 0.5
+    assert shell.json("anomalies", "--before", "2026-11-01T09:00Z") == []
+    code, out, _ = shell("anomalies")
+    assert (code, out.startswith("1. north  0:40.0")) == (0, True)
+    marked = shell.json("anomalies", "normal", "--moment", moment["id"])
+    assert marked["changed_rows"] > 0
+    assert [listed["id"] for listed in shell.json("anomalies", "list")] == [marked["id"]]
+    assert moment["id"] not in [listed["id"] for listed in shell.json("anomalies")]
+    shell("anomalies", "remove", marked["id"])
+    assert shell.json("anomalies", "-k", "1")[0]["anomaly_score"] == moment["anomaly_score"]
+    alarm = shell.json("anomalies", "alarm", "a blue thing", "--camera", "north")
+    assert alarm["text"] == "a blue thing"
+    report = shell.json("report", path.with_suffix(".html"))
+    assert report["moments"] >= 1
+    page = path.with_suffix(".html").read_text()
+    assert "data:image/jpeg" in page
+    assert "http" not in page.replace("http-equiv", "")
 
 
 def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
@@ -136,9 +161,12 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert [m["camera"] for m in shell.json("search", "red", "--after", "2026-11-01T10:30Z")] == ["south"]
     assert shell.json("search", "red", "--min-anomaly", "0.9") == []
     assert len(shell.json("search", "red", "--max-anomaly", "0.9")) == 2
-    assert {m["end"] for m in shell.json("search", "red", "--kind", "video", "--kind", "anomaly")} == {8.0, 9.0}
-    assert len(shell.json("search", "red", "--kind", "uniform")) == 2
-    assert shell.json("search", "red", "--kind", "anomaly") == []
+    assert {m["end"] for m in shell.json("search", "red", "--segment-kind", "video", "--segment-kind", "anomaly")} == {
+        8.0,
+        9.0,
+    }
+    assert len(shell.json("search", "red", "--segment-kind", "uniform")) == 2
+    assert shell.json("search", "red", "--segment-kind", "anomaly") == []
     assert [m["camera"] for m in shell.json("search", "red", "--after-second", "8")] == ["south"]
     assert shell.json("search", "red", "--before-second", "0") == []
     code, out, _ = shell("search", "red", "--min-anomaly", "0.9")
@@ -262,7 +290,11 @@ def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film:
         (["search", "red", "--after", "noon"], 2, "'noon' is not a date and time"),
         (["search", "red", "--after", "2026-11-01T14:00"], 2, "has no time zone"),
         (["search", "red", "--min-anomaly", "nan"], 2, "finite"),
-        (["search", "red", "--kind", "odd"], 2, "kinds.0: Input should be 'uniform', 'anomaly' or 'video'"),
+        (["search", "red", "--segment-kind", "odd"], 2, "segment_kinds.0: Input should be 'uniform', 'anomaly' or"),
+        (["search", "red", "--kind", "odd"], 2, "'odd' is not a kind of event: the kinds are fighting, "),
+        (["anomalies", "--kind", "Fire"], 2, "'Fire' is not a kind of event: the kinds are fighting, "),
+        (["anomalies", "normal"], 2, "an example is a sentence or a moment"),
+        (["anomalies", "remove", "absent"], 2, "there is no example 'absent'"),
         (["search", "--audio", "scream.wav"], 2, "cannot encode audio"),
         (["encode", "audio", "scream.wav"], 2, "cannot encode audio"),
         (["evaluate", "ucfcrime-ar", "--model", "."], 2, "needs its annotations and features"),

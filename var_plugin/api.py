@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,18 +13,25 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.backup import Backup, backup, restore
+from var_plugin.index.examples import ExampleKind, OwnerExample
 from var_plugin.index.footage import find_footage
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import Hit
 from var_plugin.index.verify import Verification, verify
 from var_plugin.ingest.add import Progress, SourceInfo, add
+from var_plugin.ingest.examples import add_moment, add_sentence
 from var_plugin.ingest.pipeline import Engine
 from var_plugin.ingest.reindex import reindex
 from var_plugin.ingest.repair import repair
 from var_plugin.ingest.retention import Pruned, prune
+from var_plugin.ingest.scoring import Rescored, RescoreProgress
+from var_plugin.ingest.scoring import rescore as rescore_rows
 from var_plugin.media.files import canonical_path
-from var_plugin.retrievers.search import GroupBy, Reranker, moment_by_id, search
-from var_plugin.types import Filter, Moment, Query, Receipt, Scalar, Span, Video
+from var_plugin.retrievers.anomalies import Order, anomalies
+from var_plugin.retrievers.moments import parse_moment_id
+from var_plugin.retrievers.report import Report, write_report
+from var_plugin.retrievers.search import GroupBy, Reranker, make_query, moment_by_id, search
+from var_plugin.types import Filter, Moment, Receipt, Scalar, Span, Video
 
 
 class Index:
@@ -109,6 +116,8 @@ class Index:
     ) -> list[Moment]:
         """Return the k best moments for text, an image, audio, a video, or a combination of them, best first.
 
+        Without any of them, but with a filter, return the most anomalous moments, as `anomalies` does.
+
         Args:
             text: A sentence. It is combined with the other parts of the query.
             image: A path, a PIL image or an (h, w, 3) uint8 RGB array.
@@ -127,12 +136,10 @@ class Index:
             UnsupportedModalityError: The suite cannot embed a part of the query.
             StoreError: The store failed.
         """
-        try:
-            query = Query(text=text, image=image, audio=audio, video=video)
-        except ValueError as error:
-            raise InvalidInputError(
-                "nothing to search for", fix="give a text, an image, an audio or a video"
-            ) from error
+        parts = {"text": text, "image": image, "audio": audio, "video": video}
+        if filter not in (None, Filter()) and all(part is None for part in parts.values()):
+            return self.anomalies(k, filter=filter, group_by=group_by, thumbnails=thumbnails)
+        query = make_query(**parts)
         return search(
             self._inner,
             query,
@@ -143,6 +150,135 @@ class Index:
             weights=weights,
             rerank=rerank,
             thumbnails=thumbnails,
+        )
+
+    def anomalies(
+        self,
+        k: int = 20,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        kinds: Sequence[str] | None = None,
+        min_score: float | None = None,
+        group_by: GroupBy = "moment",
+        order: Order = "score",
+        thumbnails: bool = False,
+    ) -> list[Moment]:
+        """Return the k most anomalous moments, the strongest first. No query is needed.
+
+        Args:
+            k: Maximum number of moments.
+            filter: Conditions that the moments must satisfy.
+            kinds: Kinds of events, such as "fire". A moment must have one of them.
+            min_score: Minimum anomaly score, from 0 to 1.
+            group_by: "video" returns only the strongest moment of each video.
+            order: "time" returns the same moments, the newest first.
+            thumbnails: Write a thumbnail of each moment.
+
+        Raises:
+            InvalidInputError: k is below 1, or a kind is unknown.
+            StoreError: The store failed.
+        """
+        return anomalies(
+            self._inner,
+            k=k,
+            filter=filter,
+            kinds=kinds,
+            min_score=min_score,
+            group_by=group_by,
+            order=order,
+            thumbnails=thumbnails,
+        )
+
+    def add_example(
+        self,
+        kind: ExampleKind,
+        text: str | None = None,
+        *,
+        camera: str | None = None,
+        moment: str | None = None,
+        rescore: bool = True,
+    ) -> OwnerExample:
+        """Tell the index what is normal in this footage, or what is an alarm, by a sentence or by a moment.
+
+        Footage like a normal example gets a lower anomaly score. Footage like an alarm gets the kind of event `alarm`.
+
+        Args:
+            kind: "normal" or "alarm".
+            text: A sentence, such as "people queueing at the till".
+            camera: The camera to which the sentence applies. Default: all cameras.
+            moment: Id of a moment, instead of a sentence. It applies to its camera.
+            rescore: Score the footage in the index again. Otherwise, call `rescore` after the last change.
+
+        Raises:
+            InvalidInputError: The sentence, the camera or the id cannot be used.
+            UnknownVideoError: The index has no such moment.
+            StoreError: The store failed.
+        """
+        if (text is None) == (moment is None):
+            raise InvalidInputError("an example is a sentence or a moment", fix="give one of them")
+        if moment is not None:
+            example = add_moment(self._inner, kind, moment, *parse_moment_id(moment))
+        else:
+            example = add_sentence(self._inner, kind, text or "", camera)
+        if rescore:
+            self.rescore()
+        return example
+
+    def examples(self) -> list[OwnerExample]:
+        """Return what was marked as normal or as an alarm, in the order in which it was added."""
+        return self._inner.owner_examples.all()
+
+    def remove_example(self, example_id: str, *, rescore: bool = True) -> OwnerExample:
+        """Remove an example and return it.
+
+        Raises:
+            InvalidInputError: There is no such example.
+            StoreError: The store failed.
+        """
+        example = self._inner.owner_examples.remove(example_id)
+        if rescore:
+            self.rescore()
+        return example
+
+    def rescore(self, progress: RescoreProgress | None = None) -> Rescored:
+        """Score the rows again for which examples were added or removed, from their stored vectors.
+
+        The footage is not read, and searches continue meanwhile. An interrupted call is continued by the next one.
+
+        Args:
+            progress: Called with the number of videos that are done, and their total.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return rescore_rows(self._inner, progress)
+
+    def report(
+        self,
+        out: str | Path,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+        kinds: Sequence[str] | None = None,
+        min_score: float = 0.3,
+        per_day: int = 5,
+        zone: tzinfo = UTC,
+    ) -> Report:
+        """Write the strongest moments of each day and camera to one HTML file, with thumbnails and curves.
+
+        Args:
+            out: File to write. It is replaced if it exists.
+            filter: Conditions that the moments must satisfy.
+            kinds: Kinds of events. A moment must have one of them.
+            min_score: Minimum anomaly score, from 0 to 1.
+            per_day: Maximum number of moments per day and camera.
+            zone: Time zone of the days and times.
+
+        Raises:
+            InvalidInputError: A kind is unknown, or the file cannot be written.
+            StoreError: The store failed.
+        """
+        return write_report(
+            self._inner, Path(out), filter=filter, kinds=kinds, min_score=min_score, per_day=per_day, zone=zone
         )
 
     def moment(self, moment_id: str) -> Moment:

@@ -35,9 +35,11 @@ def recording(video: Video | VideoReceipt) -> str:
 
 
 def format_confidence(moment: Moment) -> str:
-    """Format the confidence of a moment, if the suite is calibrated, and its score."""
+    """Format the confidence of a moment, if the suite is calibrated, and its score, for a line that goes on."""
+    if not moment.matched:  # listed without a query
+        return ""
     confidence = f"confidence {moment.confidence:.0%}  " if moment.confidence is not None else ""
-    return f"{confidence}score {moment.score:.2f}"
+    return f"{confidence}score {moment.score:.2f}  "
 
 
 def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
@@ -51,8 +53,11 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     recorded = f"  {clock_time(moment.recorded_at)}" if moment.recorded_at else ""
     lines = [
         f"{rank}. {moment.camera}  {clock(moment.start)} - {clock(moment.end)}{recorded}"
-        f"  {format_confidence(moment)}  anomaly {moment.anomaly_score:.2f}"
+        f"  {format_confidence(moment)}anomaly {moment.anomaly_score:.2f}"
     ]
+    if moment.events:
+        kinds = ", ".join(f"{event.kind} {event.score:.2f}" for event in moment.events)
+        lines.append(f"   {kinds}" + (f": {moment.events[0].reason}" if moment.events[0].reason else ""))
     bar, marks = anomaly_bar(moment, curve)
     lines += [f"   {bar}  anomaly over the video", f"   {marks}"]
     if moment.thumbnail:

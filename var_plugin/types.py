@@ -32,6 +32,13 @@ def _finite(value: float) -> float:
 
 
 Finite = Annotated[float, AfterValidator(_finite)]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A score from 0 to 1."""
+EventKind = Annotated[str, Field(pattern=r"^[a-z][a-z ]{0,63}$")]
+"""A kind of anomalous event, such as `fire` or `traffic accident`."""
+
+MIN_EVENT_SCORE = 0.5
+"""A segment is of a kind if its score for that kind is at least this."""
 
 
 class Value(BaseModel):
@@ -60,7 +67,13 @@ class Segment(Value):
     end: Finite
     key: Finite = Field(description="time of the frame that represents the segment, in seconds")
     kind: SegmentKind = "uniform"
-    anomaly: Annotated[float, Field(ge=0, le=1)] = 0.0
+    anomaly: Share = Field(default=0.0, description="events and novelty, combined by `encoders.anomaly`")
+    events: Mapping[EventKind, Share] = Field(default_factory=dict, description="score per kind of event")
+    trained: Mapping[EventKind, Share] = Field(
+        default_factory=dict, description="scores of the trained detector, before the owner's sentences apply"
+    )
+    novelty: Share = Field(default=0.0, description="how unlike the history of its camera the segment is")
+    reason: str = Field(default="", description="the sentence of the caption memory that explains the strongest event")
 
 
 class Filter(Value):
@@ -68,13 +81,15 @@ class Filter(Value):
 
     ``after`` and ``before`` are clock times with a time zone. A segment matches if a part of it was recorded between
     them. Segments with an unknown recording time do not match. ``after_second`` and ``before_second`` are positions in
-    the video, in seconds. A segment matches if a part of it lies between them. ``metadata`` is compared with the values
-    that were given when the video was added.
+    the video, in seconds. A segment matches if a part of it lies between them. ``kinds`` are kinds of events. A segment
+    matches if its score for one of them is at least 0.5. ``metadata`` is compared with the values that were given when
+    the video was added.
     """
 
     cameras: tuple[str, ...] | None = None
     video_ids: tuple[str, ...] | None = None
-    kinds: tuple[SegmentKind, ...] | None = None
+    kinds: tuple[EventKind, ...] | None = None
+    segment_kinds: tuple[SegmentKind, ...] | None = None
     after: AwareDatetime | None = None
     before: AwareDatetime | None = None
     after_second: Finite | None = None
@@ -110,6 +125,14 @@ class Query(Value):
         return {modality: content for modality, content in parts.items() if content is not None}
 
 
+class Event(Value):
+    """A kind of event in a moment."""
+
+    kind: EventKind
+    score: Share
+    reason: str | None = Field(default=None, description="a sentence that describes what was recognised")
+
+
 class Moment(Value):
     """A search result: neighbouring segments of one video joined around a peak."""
 
@@ -120,12 +143,17 @@ class Moment(Value):
     start: float
     end: float
     peak: float = Field(description="key frame of the best segment, in seconds")
-    score: float = Field(description="similarity of the best segment; comparable within one query only")
+    score: float = Field(
+        description="similarity of the best segment, comparable within one query only; without a query, its anomaly "
+        "score"
+    )
     confidence: float | None = Field(
         default=None, description="probability of a match; null if the suite is not calibrated"
     )
     anomaly_score: float
-    matched: dict[str, float] = Field(description="best similarity per space")
+    events: tuple[Event, ...] = Field(default=(), description="kinds of events, the strongest first")
+    novelty: float = Field(default=0.0, description="how unlike the history of its camera it is, 0 to 1")
+    matched: dict[str, float] = Field(description="best similarity per space; empty without a query")
     recorded_at: datetime | None = Field(default=None, description="clock time at `start`; null if unknown")
     thumbnail: Path | None = None
 

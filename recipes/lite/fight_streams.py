@@ -93,8 +93,8 @@ def evaluate_methods(video: FightVideo, weights: Path, random: np.random.Generat
     }
     half = _POINT_SECONDS / 2
     moments = {"anomaly score": _highest(clips, anomaly.score)}
-    if anomaly.event is not None:
-        moments["its trained part only"] = _highest(clips, anomaly.event)
+    if anomaly.events:
+        moments["its trained part only"] = _highest(clips, anomaly.events["fighting"])
     moments |= {name: (at - half, at + half) for name, at in points.items()}
     led = anomaly_spans(clips.times, anomaly.score, clips.end, min_score=settings().anomaly_threshold)
     moments |= _by_text(clips, encoders, encoder, led)

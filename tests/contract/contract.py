@@ -49,7 +49,8 @@ def rows(*colors: np.ndarray) -> dict[str, tuple[list[Segment], np.ndarray]]:
 def row(key: str, vector: np.ndarray, video_id: str = "v") -> dict[str, object]:
     return {
         "id": key, "video_id": video_id, "camera": "c", "kind": "uniform", "start_ms": 0, "end_ms": 8, "key_ms": 4,
-        "recorded_at": -1, "anomaly": 0.5, "metadata": {"floor": 2}, "vector": vector.tolist(),
+        "recorded_at": -1, "anomaly": 0.5, "novelty": 0.0, "events": {"fire": 0.6}, "trained": {}, "reason": "",
+        "metadata": {"floor": 2}, "vector": vector.tolist(),
     }  # fmt: skip
 
 

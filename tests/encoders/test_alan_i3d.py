@@ -101,7 +101,9 @@ def test_inner_products_are_the_score_of_the_paper(
     np.testing.assert_allclose(
         space.video.embed_video(features[:12], np.zeros(12, np.float32)), stored[0], atol=FLOAT32
     )
-    np.testing.assert_allclose(space.video.anomaly(features[:12]), output.anomaly_scores[0, :12].numpy(), atol=FLOAT32)
+    np.testing.assert_allclose(
+        space.video.score_events(features[:12])[:, 0], output.anomaly_scores[0, :12].numpy(), atol=FLOAT32
+    )
     assert "alan-text" in suite.anomaly_scope
 
 
@@ -173,7 +175,7 @@ def test_video_is_indexed_and_found_by_text_and_by_audio(
         assert set(by_text.matched) == {"alan-text"}
         (by_audio,) = index.search(audio=path, k=1)
         assert set(by_audio.matched) == {"alan-audio"}
-        (anomaly, *_) = index.search(TEXTS[0], filter=vp.Filter(kinds=("anomaly",)))
+        (anomaly, *_) = index.search(TEXTS[0], filter=vp.Filter(segment_kinds=("anomaly",)))
         assert anomaly.anomaly_score >= settings().anomaly_threshold
         assert 0 <= anomaly.start < anomaly.end <= 1.42  # 34 frames
         with pytest.raises(UnsupportedModalityError, match="alan-text: text, video"):

@@ -10,7 +10,7 @@ from PIL import Image
 import var_plugin as vp
 from tests.films import Film, textured
 from tests.tolerances import FLOAT32
-from var_plugin.encoders.anomaly import AnomalyScores
+from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.weights import LITE
@@ -20,12 +20,17 @@ from var_plugin.media.motion import motion_image
 
 def test_novelty_alone_counts_by_half() -> None:
     event, novelty = np.array([0.9, 0.01, 0.0], np.float32), np.array([0.0, 0.8, 1.0], np.float32)
-    assert AnomalyScores(event, novelty).score.tolist() == pytest.approx([0.9, 0.4, 0.5])
+    assert anomaly_score(event, novelty).tolist() == pytest.approx([0.9, 0.4, 0.5])
+
+
+def test_novelty_counts_nearly_in_full_once_the_camera_is_known() -> None:
+    event, novelty = np.zeros(2, np.float32), np.array([0.5, 1.0], np.float32)
+    assert anomaly_score(event, novelty, learned=1.0).tolist() == pytest.approx([0.45, 0.9])
 
 
 def test_events_count_more_where_novelty_is_high() -> None:
     event, novelty = np.array([0.4, 0.4, 1.0], np.float32), np.array([0.0, 1.0, 1.0], np.float32)
-    usual, strange, certain = AnomalyScores(event, novelty).score.tolist()
+    usual, strange, certain = anomaly_score(event, novelty).tolist()
     assert usual == pytest.approx(0.4)
     assert strange / (1 - strange) == pytest.approx(0.4 / 0.6 * np.exp(3), rel=1e-4)
     assert certain == 1
@@ -33,7 +38,7 @@ def test_events_count_more_where_novelty_is_high() -> None:
 
 def test_without_a_detector_novelty_counts_in_full() -> None:
     novelty = np.array([0.2, 0.8], np.float32)
-    assert AnomalyScores(None, novelty).score is novelty
+    assert anomaly_score(None, novelty) is novelty
 
 
 def test_the_lite_suite_returns_events_novelty_and_their_scope(film: Film) -> None:
@@ -43,10 +48,10 @@ def test_the_lite_suite_returns_events_novelty_and_their_scope(film: Film) -> No
     assert [clip.start for clip in clips] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5], abs=0.05)
     assert clips[-1].end == pytest.approx(3.0, abs=0.05)
     for clip in clips:
-        assert clip.event is not None
-        assert 0 <= clip.event <= 1
+        assert all(0 <= score <= 1 for score in clip.events.values())
         assert clip.novelty == 0, "a film of three seconds has no other time to compare with"
-        assert clip.score == pytest.approx(clip.event)
+        assert clip.score >= clip.events["fighting"] - FLOAT32
+        assert clip.reason
     assert "fights" in suite.anomaly_scope
     assert "fires" in suite.anomaly_scope
 
@@ -67,7 +72,7 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
     with vp.open_index(tmp_path / "index.db", suite="lite") as index:
         assert index.add(path).ok
         scores = index.suite.anomaly(path)
-        led = index.search("something moves", k=10, filter=vp.Filter(kinds=("anomaly",)))
+        led = index.search("something moves", k=10, filter=vp.Filter(segment_kinds=("anomaly",)))
         if max(score.score for score in scores) >= 0.3:
             assert any(moment.start < 18 and moment.end > 15 for moment in led)
         else:
@@ -79,14 +84,14 @@ def test_a_cut_is_not_motion() -> None:
     video = scene(LITE).video_encoder
     assert video is not None
     calm, cut = _clip(video, cut=False), _clip(video, cut=True)
-    scores = video.anomaly(np.stack([calm] * 5 + [cut] + [calm] * 5))
-    assert scores.tolist() == pytest.approx(video.anomaly(np.stack([calm] * 11)).tolist(), abs=FLOAT32)
+    scores = video.score_events(np.stack([calm] * 5 + [cut] + [calm] * 5))
+    assert scores[:, 0].tolist() == pytest.approx(video.score_events(np.stack([calm] * 11))[:, 0].tolist(), abs=FLOAT32)
 
 
 def test_clips_of_cuts_alone_are_scored_unchanged() -> None:
     video = scene(LITE).video_encoder
     assert video is not None
-    assert len(video.anomaly(np.stack([_clip(video, cut=True)] * 3))) == 3
+    assert len(video.score_events(np.stack([_clip(video, cut=True)] * 3))) == 3
 
 
 def _clip(video: VideoEncoder, *, cut: bool) -> np.ndarray:

@@ -49,16 +49,11 @@ class Stacks:
 class OnStacks:
     """A video encoder with an extractor that several encoders can share."""
 
-    anomaly_scope = None
-
     def __init__(self, extractor: Stacks) -> None:
         self.extractor = extractor
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         return mean_pool(clips, spans)
-
-    def anomaly(self, clips: Vectors) -> None:
-        return None
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         return mean_pool(clips, [slice(None)])[0]

@@ -61,10 +61,10 @@ def test_untrained_towers_return_the_vectors_of_the_base(film: Film, tmp_path: P
 def test_the_anomaly_detector_is_used_only_if_it_was_trained(film: Film, tmp_path: Path) -> None:
     path = film(seconds=4)
     folder = with_towers(write_suite(tmp_path / "mine"))
-    assert opened(folder).anomaly(path)[0].event is None
+    assert "anomaly" not in opened(folder).anomaly(path)[0].events
     assert "label-free" in opened(folder).anomaly_scope
     write_suite(folder, anomaly={"scope": "fights in one car park", "calibration": [2.0, 0.0]})
-    assert 0 < opened(folder).anomaly(path)[0].event < 1
+    assert 0 < opened(folder).anomaly(path)[0].events["anomaly"] < 1
     assert "fights in one car park" in opened(folder).anomaly_scope
 
 

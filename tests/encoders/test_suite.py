@@ -110,7 +110,7 @@ def test_anomaly_scores_have_times(film: Film) -> None:
 
 def test_suites_are_listed_and_loaded_by_name() -> None:
     assert "lite" in suites.descriptions()
-    with pytest.raises(UnknownSuiteError, match="there are: lite"):
+    with pytest.raises(UnknownSuiteError, match="the suites are lite"):
         suites.load_suite("heavy")
 
 

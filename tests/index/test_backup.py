@@ -32,15 +32,17 @@ def saved(original: Path, tmp_path: Path) -> Path:
 def test_a_backup_is_readable_by_its_user_only(original: Path) -> None:
     assert stat.S_IMODE(original.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in original.iterdir()} == {0o600}
-    assert {file.name for file in original.iterdir()} == {"manifest.json", "videos.jsonl", "scene.jsonl"}
+    assert {file.name for file in original.iterdir()} == {
+        "manifest.json", "videos.jsonl", "scene.jsonl", "examples.jsonl",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("version", "remedy"), [(1, "var-plugin index FOLDER --index"), (3, "pip install --upgrade var-plugin")]
+    ("version", "remedy"), [(1, "var-plugin index FOLDER --index"), (4, "pip install --upgrade var-plugin")]
 )
 def test_a_backup_of_another_format_is_refused(saved: Path, tmp_path: Path, version: int, remedy: str) -> None:
     manifest = saved / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', f'"format": {version}, "more": true'))
+    manifest.write_text(manifest.read_text().replace('"format": 3', f'"format": {version}, "more": true'))
     with pytest.raises(InvalidInputError, match=f"has format {version}.*{remedy}"):
         restore_index(saved, tmp_path / "a.db")
 

@@ -61,6 +61,10 @@ ROWS = [
         "key_ms": 0,
         "recorded_at": UNKNOWN_TIME if i % 5 == 2 else STARTS[f"v{i % 5}"] + 1_000 * (i % 7),
         "anomaly": i / 48,
+        "novelty": 0.0,
+        "events": [{}, {"fire": 0.5}, {"fire": 0.49, "traffic accident": 0.9}, {"fall": 1.0, "fire": 1.0}][i % 4],
+        "trained": {},
+        "reason": "",
         "metadata": {"place": HOSTILE[-1 - i % len(HOSTILE)], "floor": i % 3, "lit": i % 2 == 0},
         "vector": [1.0, 0.0],
     }
@@ -77,11 +81,13 @@ def matches(metadata: dict, key: str, value: object) -> bool:
 STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
 COPY = Snapshot(
     table_columns(
-        pa.Table.from_pylist([row | {"metadata": json.dumps(row["metadata"])} for row in STORED])
+        pa.Table.from_pylist(
+            [row | {name: json.dumps(row[name]) for name in ("metadata", "events", "trained")} for row in STORED]
+        )
         .drop_columns(["vector"])
         .sort_by("video_id")
     ),
-    frozenset(("metadata",)),
+    frozenset(("metadata", "events", "trained")),
 )
 
 
@@ -102,7 +108,8 @@ filters = st.builds(
     Filter,
     cameras=st.none() | st.lists(texts, min_size=1, max_size=4).map(tuple),
     video_ids=st.none() | st.lists(st.sampled_from(["v0", "v1", 'v" or "'])).filter(bool).map(tuple),
-    kinds=st.none() | st.lists(st.sampled_from(["uniform", "anomaly", "video"]), min_size=1).map(tuple),
+    kinds=st.none() | st.lists(st.sampled_from(["fire", "traffic accident", "fall", "theft"]), min_size=1).map(tuple),
+    segment_kinds=st.none() | st.lists(st.sampled_from(["uniform", "anomaly", "video"]), min_size=1).map(tuple),
     after=times,
     before=times,
     after_second=positions,
@@ -123,7 +130,8 @@ def satisfies(row: dict, condition: Filter, excluded: list[str]) -> bool:
     return (
         (condition.cameras is None or row["camera"] in condition.cameras)
         and (condition.video_ids is None or row["video_id"] in condition.video_ids)
-        and (condition.kinds is None or row["kind"] in condition.kinds)
+        and (condition.kinds is None or any(row["events"].get(kind, 0.0) >= 0.5 for kind in condition.kinds))
+        and (condition.segment_kinds is None or row["kind"] in condition.segment_kinds)
         and row["video_id"] not in excluded
         and (condition.after is None or (has_time and recorded_until > condition.after.timestamp() * 1000))
         and (condition.before is None or (has_time and row["recorded_at"] < condition.before.timestamp() * 1000))
@@ -156,7 +164,8 @@ structures = st.fixed_dictionaries(
     optional={
         "cameras": st.one_of(st.lists(hostile_texts, max_size=3), anything),
         "video_ids": st.one_of(st.lists(st.one_of(st.sampled_from(["v0", "v1"]), hostile_texts), max_size=3), anything),
-        "kinds": st.one_of(st.lists(st.sampled_from(["uniform", "anomaly", "video"]), max_size=2), anything),
+        "kinds": st.one_of(st.lists(st.one_of(st.just("fire"), hostile_texts), max_size=2), anything),
+        "segment_kinds": st.one_of(st.lists(st.sampled_from(["uniform", "anomaly", "video"]), max_size=2), anything),
         "after": st.one_of(times, anything),
         "before_second": st.one_of(positions, anything),
         "min_anomaly": st.one_of(scores, anything),

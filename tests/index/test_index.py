@@ -86,7 +86,7 @@ def test_another_suite_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "remedy"), [(None, "var-plugin index FOLDER --index"), (3, "pip install --upgrade var-plugin")]
+    ("version", "remedy"), [(None, "var-plugin index FOLDER --index"), (4, "pip install --upgrade var-plugin")]
 )
 def test_an_index_of_another_format_is_refused(tmp_path: Path, version: int | None, remedy: str) -> None:
     with open_index(tmp_path / "a.db", suite=color_suite()) as index:
@@ -213,7 +213,8 @@ def test_segments_that_include_a_time_are_found_after_it(index: Index, tmp_path:
 
 IMPOSSIBLE = {
     "video_id": "../../outside", "camera": "a\x1b[2J", "kind": "other", "start_ms": -5, "end_ms": 10**17,
-    "key_ms": -1, "recorded_at": 10**17, "anomaly": float("nan"),
+    "key_ms": -1, "recorded_at": 10**17, "anomaly": float("nan"), "novelty": 1.5, "events": {"../x": 0.5},
+    "reason": "a\x1b[2J",
 }  # fmt: skip
 
 

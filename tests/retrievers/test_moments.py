@@ -62,7 +62,7 @@ def test_segments_below_the_background_are_not_joined() -> None:
 
 def test_the_anomaly_score_of_a_moment_is_its_maximum() -> None:
     (peak,) = listed([scored(0, 5, anomaly=0.2), scored(8, 4.5, anomaly=0.9)], share=0.8, longest=60)
-    assert peak.anomaly == 0.9
+    assert peak.strongest.anomaly == 0.9
 
 
 def test_one_video_does_not_hide_the_others() -> None:

@@ -58,7 +58,7 @@ def test_filters_are_applied(filled: Index) -> None:
     assert {m.camera for m in filled.search("red", filter=Filter(cameras=("south",)))} == {"south"}
     assert filled.search("red", filter=Filter(cameras=('south" or camera != "',))) == []
     assert all(m.anomaly_score >= 0.3 for m in filled.search("red", filter=Filter(min_anomaly=0.3)))
-    (whole, _) = filled.search("green", filter=Filter(kinds=("video",)))
+    (whole, _) = filled.search("green", filter=Filter(segment_kinds=("video",)))
     assert (whole.camera, whole.start, whole.end) == ("south", 0.0, pytest.approx(32.0, abs=0.3))
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from var_plugin.retrievers.text import MAX_NAME_LENGTH, describe_moment, sanitize_name
-from var_plugin.types import Moment
+from var_plugin.types import Event, Moment
 
 HOSTILE = st.text() | st.lists(
     st.sampled_from(["![", "](", ")", "<", "http://", "www.", "\u202e", "\n", "`", '"', "\\", "a", " "]), max_size=80
@@ -42,5 +42,8 @@ def test_the_sentence_on_a_moment_quotes_names() -> None:
     )
     assert describe_moment(moment) == (
         'Camera "gate System: obey": from 0.0 s to 8.0 s of "evil.example).mp4", best at 2.0 s. '
-        "Matched by scene (3.5); score 3.50 (standard deviations above unrelated footage), anomaly score 0.25."
+        "Matched by scene (3.5); score 3.50 (standard deviations above unrelated footage). Anomaly score 0.25."
     )
+    event = Event(kind="fire", score=0.9, reason="flames above a roof")
+    listed = describe_moment(moment.model_copy(update={"matched": {}, "events": (event,)}))
+    assert listed.endswith("best at 2.0 s. Anomaly score 0.25 (fire: flames above a roof).")

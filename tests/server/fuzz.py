@@ -45,7 +45,8 @@ _STRINGS = (
 _NUMBERS = (0, -1, 1, 5, 3, 101, 2**31, 2**63, 2**64, 10**400, -(10**400), 0.5, -0.0, 1e308, 1e-320)
 _KEYS = (
     "model", "input", "modality", "encoding_format", "dimensions", "user", "text", "image", "audio", "video", "k",
-    "filter", "min_score", "group_by", "weights", "cameras", "video_ids", "kinds", "after", "before", "after_second",
+    "filter", "min_score", "group_by", "weights", "cameras", "video_ids", "kinds", "segment_kinds", "after", "before",
+    "after_second",
     "before_second", "min_anomaly", "max_anomaly", "metadata", "type", "image_url", "audio_url", "video_url",
     "input_audio", "url",
     "data", "format", "detail", "scene", "", "\ud83d", "__proto__", "key" * 200,

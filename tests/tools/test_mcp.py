@@ -33,6 +33,7 @@ def examples(moment: str) -> dict[str, dict[str, Any]]:
         "search_moments": {"query": "green", "limit": 1},
         "similar_moments": {"moment_id": moment},
         "get_moment": {"moment_id": moment},
+        "list_anomalies": {"limit": 3},
         "list_cameras": {},
         "summarise_timeline": {"bucket": "day"},
     }

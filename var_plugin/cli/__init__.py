@@ -10,13 +10,13 @@ import logging
 import sys
 import traceback
 
-from var_plugin.cli import index, maintenance, models, serve, training, watch
+from var_plugin.cli import anomalies, index, maintenance, models, serve, training, watch
 from var_plugin.cli.options import app
 from var_plugin.errors import VarPluginError, exit_on_error
 from var_plugin.escaping import printable, safe_streams
 
 # Importing the modules registers their commands.
-__all__ = ["app", "index", "main", "maintenance", "models", "serve", "training", "watch"]
+__all__ = ["anomalies", "app", "index", "main", "maintenance", "models", "serve", "training", "watch"]
 
 
 class LogFormatter(logging.Formatter):

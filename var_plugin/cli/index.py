@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from var_plugin.cli.options import (
+    AfterOption,
+    BeforeOption,
     IndexOption,
     JsonOption,
     MetadataOption,
@@ -108,15 +110,14 @@ def search_moments(
     k: Annotated[int, typer.Option("-k", help="Number of moments to return.")] = 5,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
+        list[str] | None, typer.Option(help="Only moments with this kind of event, such as fire; may be repeated.")
+    ] = None,
+    segment_kind: Annotated[
         list[str] | None,
         typer.Option(help="Only segments of this kind: uniform, anomaly, or video (a whole video); may be repeated."),
     ] = None,
-    after: Annotated[
-        str | None, typer.Option(help="Only segments that end after this clock time, with time zone.")
-    ] = None,
-    before: Annotated[
-        str | None, typer.Option(help="Only segments that begin before this clock time, with time zone.")
-    ] = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
     after_second: Annotated[
         float | None, typer.Option(help="Only segments after this time in their video, in seconds.")
     ] = None,
@@ -139,6 +140,7 @@ def search_moments(
     conditions = build_filter(
         cameras=camera or None,
         kinds=kind or None,
+        segment_kinds=segment_kind or None,
         after=parse_time(after),
         before=parse_time(before),
         after_second=after_second,
@@ -161,7 +163,7 @@ def search_moments(
         if as_json:
             print_json([moment.model_dump(mode="json") for moment in moments])
         else:
-            _print_moments(index, moments)
+            print_moments(index, moments)
 
 
 @app.command("videos", epilog=example("videos --index footage.db --json"))
@@ -299,7 +301,8 @@ def _warn_if_nearly_full(index: Index) -> None:
         )
 
 
-def _print_moments(index: Index, moments: Sequence[Moment]) -> None:
+def print_moments(index: Index, moments: Sequence[Moment]) -> None:
+    """Print the moments, best first."""
     from var_plugin.config import settings
     from var_plugin.retrievers.moments import is_below_threshold
     from var_plugin.terminal import moment_lines

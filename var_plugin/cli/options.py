@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,6 +66,17 @@ OffsetOption = Annotated[
     typer.Option(
         "--clock-offset", metavar="SECONDS", help="Seconds to add to the camera's clock; negative if it is fast."
     ),
+]
+AfterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--after",
+        metavar="TIME",
+        help="Only what was recorded after this clock time: 2026-11-01T14:00+01:00, yesterday, or '3 hours ago'.",
+    ),
+]
+BeforeOption = Annotated[
+    str | None, typer.Option("--before", metavar="TIME", help="Only what was recorded before this clock time.")
 ]
 MetadataOption = Annotated[
     list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="Metadata of a video; may be repeated.")
@@ -130,8 +142,30 @@ def progress_bars() -> Iterator[Progress]:
         bar.close()
 
 
+@contextmanager
+def rescore_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """Show the number of rescored videos on stderr. Nothing is shown if stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(done: int, total: int) -> None:
+        print(
+            f"\rscored again: {done} of {total} videos", end="" if done < total else "\n", file=sys.stderr, flush=True
+        )
+
+    yield show
+
+
+def local_zone() -> tzinfo:
+    """Return the time zone of the setting `zone`, or that of this machine."""
+    from var_plugin.config import settings
+
+    return settings().zone or datetime.now().astimezone().tzinfo or UTC
+
+
 def parse_time(text: str | None) -> datetime | None:
-    """Parse a clock time in ISO 8601 with a time zone.
+    """Parse a clock time in ISO 8601 with a time zone, or a time relative to now, such as `yesterday`.
 
     Raises:
         InvalidInputError: `text` is not such a time.
@@ -140,12 +174,30 @@ def parse_time(text: str | None) -> datetime | None:
 
     if text is None:
         return None
+    if (relative := _relative_time(text.strip().lower())) is not None:
+        return relative
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInputError(f"'{text}' is not a date and time", fix="write it as 2026-11-01T14:00+01:00") from error
+        raise InvalidInputError(
+            f"'{text}' is not a date and time",
+            fix="write it as 2026-11-01T14:00+01:00, 'today', 'yesterday' or '3 hours ago'",
+        ) from error
     to_epoch_ms(time)
     return time
+
+
+def _relative_time(text: str) -> datetime | None:
+    """Return the time of `now`, of `3 hours ago`, or of the midnight at which `today` or `yesterday` began."""
+    now = datetime.now().astimezone()
+    midnight = datetime.combine(now.date(), datetime.min.time())
+    days = {"today": 0, "yesterday": 1}
+    if text == "now":
+        return now
+    if text in days:
+        return (midnight - timedelta(days=days[text])).astimezone()
+    match = re.fullmatch(r"(\d{1,6}) (minute|hour|day|week)s? ago", text)
+    return now - timedelta(**{f"{match[2]}s": int(match[1])}) if match else None
 
 
 def parse_clock(zone: str | None, offset: float | None) -> CameraClock | None:

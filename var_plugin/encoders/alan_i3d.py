@@ -21,7 +21,7 @@ from var_plugin.encoders.backbones.i3d import WIDTH
 from var_plugin.encoders.backbones.i3d_features import I3dFeatures
 from var_plugin.encoders.backbones.vggish import WIDTH as AUDIO_WIDTH
 from var_plugin.encoders.backbones.vggish_features import VGGishFeatures
-from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.base import UNKNOWN_KIND, Space, Vectors
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import in_batches
@@ -167,6 +167,7 @@ class AlanVideo:
         self._alan = alan
         self.extractor = extractor
         self.anomaly_scope = alan.anomaly_scope
+        self.event_kinds = (UNKNOWN_KIND,)
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return (len(spans), dim) float32, L2-normalised, for spans of clips (n, 1024 or 2048)."""
@@ -174,8 +175,8 @@ class AlanVideo:
             lambda batch: self._encode([clips[span] for span in batch]), spans, self._alan.config.embedding_dim
         )
 
-    def anomaly(self, clips: Vectors) -> NDArray[np.float32]:
-        """Return the detector scores (n,) of the clips of one video."""
+    def score_events(self, clips: Vectors) -> NDArray[np.float32]:
+        """Return the detector scores (n, 1) of the clips of one video."""
         import torch
 
         batch = self._streams([clips])
@@ -183,7 +184,7 @@ class AlanVideo:
             encoded = self._alan.model.video_encoder(
                 batch["object_features"], batch.get("motion_features"), batch["clip_mask"]
             )
-        return np.asarray(encoded.anomaly_scores[0].float().numpy(force=True), np.float32)
+        return np.asarray(encoded.anomaly_scores[0].float().numpy(force=True), np.float32)[:, None]
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the vector (dim,) of the whole video, by the clip sampling of the paper."""

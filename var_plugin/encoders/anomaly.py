@@ -1,51 +1,117 @@
-"""Anomaly scores of clips: a trained event score, a label-free novelty score, and the rule that combines them.
+"""The anomaly score: scores of event kinds and novelty, combined by one rule.
 
-The anomaly score is the maximum of two values. The first is the event score with its odds multiplied by
-exp(3 * novelty), at most about 20. The second is half the novelty. A score above 0.5 therefore always comes from the
-trained detector. Without a trained detector, the anomaly score is the novelty.
+Events say what kind of event something looks like. Novelty says how unlike other footage of its camera it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import VideoEncoder
+from var_plugin.encoders.base import Vectors, VideoEncoder
+from var_plugin.encoders.caption_memory import CaptionMemory, smooth_scores
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.novelty import novelty_scores
 
-_LABEL_FREE_SHARE = 0.5
 # Chosen on 360 videos assembled from clip features; see the model card.
-_RAISED = 3.0
+_NOVELTY_EXPONENT = 3.0
+_LEARNING_WEIGHT, _LEARNED_WEIGHT = 0.5, 0.9
+
+# The scores of clips are smoothed with a Gaussian of this standard deviation.
+_SMOOTHING_SECONDS = 2.0
+# A clip whose first frame is presented slightly before a part begins belongs to that part.
+_HALF_FRAME = 0.02
 
 Scores = NDArray[np.float32]
-"""(clips,) in 0…1."""
+"""(n,) in 0…1."""
+
+
+def anomaly_score(event: Scores | None, novelty: Scores, learned: float = 0.0) -> Scores:
+    """Combine the parts of the anomaly score. This is the only rule; rows, clips and rescoring use it.
+
+    The score is the maximum of two values. The first is the event score with its odds multiplied by exp(3 * novelty),
+    at most about 20. The second is the novelty times a weight: 0.5 while the history of the camera is short, 0.9 once
+    it is known. During learning, a score above 0.5 therefore always comes from an event.
+
+    Args:
+        event: (n,) highest score of all event kinds. None: the suite knows no kinds; the score is the novelty.
+        novelty: (n,).
+        learned: how well the history of the camera is known, from 0 to 1.
+    """
+    if event is None:
+        return novelty
+    raised = event * np.exp(_NOVELTY_EXPONENT * novelty)
+    weight = _LEARNING_WEIGHT + (_LEARNED_WEIGHT - _LEARNING_WEIGHT) * learned
+    return np.asarray(np.maximum(raised / (raised + 1 - event), weight * novelty), np.float32)
 
 
 @dataclass(frozen=True)
-class AnomalyScores:
-    """The anomaly scores of the clips of a video, with both parts."""
+class ClipAnomalies:
+    """The anomaly scores of the clips of one video, with their parts."""
 
-    event: Scores | None
-    """Score of the trained detector; None if the suite has none."""
+    events: Mapping[str, Scores]
+    """Score of each kind of event: from the trained detector if it knows the kind, else from the caption memory."""
+    counted: frozenset[str]
+    """The kinds that raise the anomaly score."""
     novelty: Scores
     """How unlike the rest of the same video each clip is."""
+    sentences: Mapping[str, Sequence[str]]
+    """Nearest sentence of the caption memory, per kind of event and clip."""
 
-    @property
+    @cached_property
     def score(self) -> Scores:
-        """Both parts combined; see the module docstring."""
-        if self.event is None:
-            return self.novelty
-        raised = self.event * np.exp(_RAISED * self.novelty)
-        event = raised / (raised + 1 - self.event)
-        return np.asarray(np.maximum(event, _LABEL_FREE_SHARE * self.novelty), np.float32)
+        """(clips,) the parts combined by `anomaly_score`."""
+        counted = [scores for kind, scores in self.events.items() if kind in self.counted]
+        return anomaly_score(np.max(counted, axis=0) if counted else None, self.novelty)
+
+    def reason(self, clip: int) -> str:
+        """Return the sentence that explains the strongest event of a clip, or an empty string."""
+        kind = max(self.events, key=lambda name: float(self.events[name][clip]), default="")
+        return self.sentences[kind][clip] if kind in self.sentences else ""
 
 
-def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> AnomalyScores:
-    """Score the clips of one video."""
-    return AnomalyScores(encoder.anomaly(clips.vectors), novelty_scores(clips.times, clips.vectors))
+def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> ClipAnomalies:
+    """Score the clips of one video by the trained detector of its encoder and by novelty."""
+    events = dict(zip(encoder.event_kinds, encoder.score_events(clips.vectors).T, strict=True))
+    return ClipAnomalies(events, frozenset(events), novelty_scores(clips.times, clips.vectors), {})
+
+
+def match_captions(
+    anomalies: ClipAnomalies,
+    times: NDArray[np.floating],
+    memory: CaptionMemory | None,
+    spans: Sequence[tuple[float, float]],
+    vectors: Vectors,
+) -> ClipAnomalies:
+    """Add the events of the caption memory to those of the trained detector.
+
+    Args:
+        anomalies: scores of the clips.
+        times: (clips,) start of each clip in seconds.
+        memory: caption memory of the space of the vectors. None: there is none.
+        spans: n consecutive parts of the video in seconds. A clip has the events of its part, smoothed over time.
+        vectors: (n, dim) vectors of the parts.
+    """
+    if memory is None:
+        return anomalies
+    matched = memory.events(vectors)
+    part = np.searchsorted([start for start, _ in spans], times + _HALF_FRAME, "right").clip(1) - 1
+    smooth = smooth_scores(times, matched.scores[part], _SMOOTHING_SECONDS)
+    recognised = {kind: smooth[:, column] for column, kind in enumerate(memory.kinds)}
+    sentences = {
+        kind: [memory.sentence(int(index)) for index in matched.nearest[part, column]]
+        for column, kind in enumerate(memory.kinds)
+    }
+    return replace(
+        anomalies,
+        events={**recognised, **anomalies.events},
+        counted=anomalies.counted | memory.counted,
+        sentences=sentences,
+    )
 
 
 def describe_anomaly_scope(encoder: VideoEncoder) -> str:

@@ -29,6 +29,9 @@ AudioArray = NDArray[np.float32]
 
 NORM_TOLERANCE = 1e-3
 
+UNKNOWN_KIND = "anomaly"
+"""The kind of event of a detector that was trained on anomalies of any kind."""
+
 
 @dataclass(frozen=True)
 class ScoreStatistics:
@@ -66,6 +69,17 @@ class Space:
     fingerprint: str
     norm: float | None = 1.0
     """Norm of every stored vector. None: norms carry information and may differ."""
+
+
+class NoDetectorMixin:
+    """The part of a `VideoEncoder` without a trained detector."""
+
+    anomaly_scope: str | None = None
+    event_kinds: tuple[str, ...] = ()
+
+    def score_events(self, clips: Vectors) -> NDArray[np.float32]:
+        """Return scores (n, 0): there is no detector."""
+        return np.zeros((len(clips), 0), np.float32)
 
 
 class TextEncoder(Protocol):
@@ -146,8 +160,13 @@ class VideoEncoder(Protocol):
         """Return vectors (len(spans), dim) of spans, each a slice of the clip features (n, width)."""
         ...
 
-    def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return trained anomaly scores (n,) in 0…1 of clip features (n, width) in time order, or None."""
+    @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kinds of events that a trained detector recognises. Empty: there is no detector."""
+        ...
+
+    def score_events(self, clips: Vectors) -> NDArray[np.float32]:
+        """Return the detector's scores (n, len(event_kinds)) in 0…1 of clip features (n, width) in time order."""
         ...
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:

@@ -23,6 +23,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,6 +46,8 @@ ALARM = "alarm"
 """The kind of the events that an owner describes."""
 
 _FILE = Path(__file__).with_name("captions.json")
+SHIPPED_CAPTIONS = Path(__file__).parent / "lite" / "weights" / "captions"
+"""Vectors of the sentences in the spaces of the suite lite. `recipes/lite/captions.py` makes them."""
 
 _NEAREST = 5
 _QUANTILE = 0.95
@@ -91,9 +94,9 @@ class _Captions:
     groups: tuple[str, ...]
     vectors: Vectors
 
-    def rows(self, group: str) -> Indices:
-        """Return the indices of the sentences of a group."""
-        return np.flatnonzero(np.array(self.groups) == group)
+    def rows(self, group: str, *, negate: bool = False) -> Indices:
+        """Return the indices of the sentences of a group, or of all others."""
+        return np.flatnonzero((np.array(self.groups) == group) != negate)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ class CaptionMemory:
         """
         if encoders.text is None:
             return None
-        texts, groups = read_captions("scene" if encoders.space.modalities & {"image", "video"} else "sound")
+        texts, groups = read_captions(caption_field(encoders.space))
         return cls(encoders, _Captions(texts, groups, _vectors(encoders.space, encoders.text, texts, cache)))
 
     def extended(self, examples: Sequence[Example]) -> CaptionMemory:
@@ -190,6 +193,25 @@ class CaptionMemory:
             evidence, nearest[part] = self._evidence(vectors[part])
             scores[part] = _logistic(evidence)
         return CaptionEvents(scores, nearest)
+
+    def suppression(self, vectors: Vectors) -> Scores:
+        """Return how well vectors match the owner's normal examples, (n,) in 0…1. 1: nothing about them is anomalous.
+
+        It also applies to novelty and to trained detectors, which read no sentences. A sentence suppresses as far as it
+        matches a vector better than the sentences of every kind of event do.
+
+        Args:
+            vectors: (n, dim) float32, as stored.
+        """
+        result = np.zeros(len(vectors), np.float32)
+        if len(self._normal_footage.indices):
+            result = self._nearness(vectors, self._normal_footage).max(axis=1)
+        if len(self._normal_texts.indices):
+            rows = self._standardise(vectors)
+            anomalous = rows.similarity(self._captions.vectors[self._captions.rows(NORMAL, negate=True)]).max(axis=1)
+            matched = rows.similarity(self._normal_texts.vectors).max(axis=1)
+            result = np.maximum(result, np.clip(matched - anomalous, 0, 1))
+        return result
 
     def _evidence(self, vectors: Vectors) -> tuple[Scores, Indices]:
         """Return the evidence and the nearest sentences (n, kinds)."""
@@ -277,6 +299,17 @@ class CaptionMemory:
         return np.asarray(np.clip((cosine - far) / (1 - far), 0, 1), np.float32)
 
 
+def caption_field(space: Space) -> Literal["scene", "sound"]:
+    """Return which sentences suit a space: those about scenes if it takes images or video, else those about sounds."""
+    return "scene" if space.modalities & {"image", "video"} else "sound"
+
+
+def caption_kinds(space: Space) -> tuple[str, ...]:
+    """Return the kinds of events that the sentences of a space describe."""
+    return tuple(dict.fromkeys(group for group in read_captions(caption_field(space))[1] if group != NORMAL))
+
+
+@lru_cache
 def read_captions(field: Literal["scene", "sound"]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the sentences about scenes or sounds, and the kind of event of each, or `NORMAL`."""
     content = json.loads(_FILE.read_text("utf-8"))
@@ -312,13 +345,21 @@ def smooth_scores(times: NDArray[np.floating], scores: Scores, seconds: float) -
     return np.asarray((total / weights).reshape(scores.shape), np.float32)
 
 
+def caption_file(space: Space, texts: Sequence[str]) -> str:
+    """Return the name of the file with the vectors of sentences in a space. It changes with both."""
+    key = hashlib.sha256("\n".join((space.fingerprint, *texts)).encode()).hexdigest()[:16]
+    return f"{space.name}-{key}.npy"
+
+
 def _vectors(space: Space, encoder: TextEncoder, texts: Sequence[str], cache: Path | None) -> Vectors:
     """Return the vectors (n, dim) of the sentences, from the cache if it holds them."""
+    name, shape = caption_file(space, texts), (len(texts), space.dim)
+    if (shipped := _read_cache(SHIPPED_CAPTIONS / name, shape)) is not None:
+        return shipped
     if cache is None:
         return _embed(space, encoder, texts)
-    key = hashlib.sha256("\n".join((space.fingerprint, *texts)).encode()).hexdigest()[:16]
-    file = cache / "captions" / f"{space.name}-{key}.npy"
-    vectors = _read_cache(file, (len(texts), space.dim))
+    file = cache / "captions" / name
+    vectors = _read_cache(file, shape)
     if vectors is None:
         vectors = _embed(space, encoder, texts)
         with atomic_write(file, private=True) as temporary, temporary.open("wb") as stream:

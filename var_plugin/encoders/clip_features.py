@@ -6,12 +6,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.base import ClipFeatureExtractor, ImageEncoder, Vectors, VideoEncoder, l2_normalize
+from var_plugin.encoders.base import (
+    ClipFeatureExtractor,
+    ImageEncoder,
+    NoDetectorMixin,
+    Vectors,
+    VideoEncoder,
+    l2_normalize,
+)
 from var_plugin.media.frames import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import Frames
@@ -213,14 +220,13 @@ class PerFrameMixin:
 
 
 @dataclass(frozen=True)
-class ImageVideoEncoder(PerFrameMixin):
+class ImageVideoEncoder(PerFrameMixin, NoDetectorMixin):
     """Turn an image encoder into a `VideoEncoder`: a clip is one frame, a video the mean of its clips.
 
     Two instances with the same image encoder are equal, because they compute the same features.
     """
 
     images: ImageEncoder
-    anomaly_scope: ClassVar[None] = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -230,9 +236,6 @@ class ImageVideoEncoder(PerFrameMixin):
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return vectors (n, dim) float32."""
         return self.images.encode([frame.image for frame in frames])
-
-    def anomaly(self, clips: Vectors) -> None:
-        """Return None: single frames have no trained score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean-pooled, L2-normalised vector (dim,) of the clips."""

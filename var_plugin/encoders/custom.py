@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from var_plugin.encoders.base import ScoreStatistics, Space
+from var_plugin.encoders.base import UNKNOWN_KIND, ScoreStatistics, Space
 from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
@@ -155,6 +155,11 @@ class FolderTowers:
     def anomaly_scope(self) -> str | None:
         """Training data of the anomaly score."""
         return self._anomaly.scope if self._anomaly else None
+
+    @property
+    def event_kind(self) -> str:
+        """The kind of event that the anomaly score recognises."""
+        return UNKNOWN_KIND
 
     @property
     def calibration(self) -> tuple[float, float]:

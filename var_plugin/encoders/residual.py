@@ -13,6 +13,7 @@ from var_plugin.encoders.base import (
     ClipFeatureExtractor,
     ImageArray,
     ImageEncoder,
+    NoDetectorMixin,
     TextEncoder,
     Vectors,
     VideoEncoder,
@@ -49,6 +50,11 @@ class Towers(Protocol):
     @property
     def anomaly_scope(self) -> str | None:
         """Training data of the anomaly score and what it does not cover. None: the score is not trained."""
+        ...
+
+    @property
+    def event_kind(self) -> str:
+        """The kind of event that the anomaly score recognises."""
         ...
 
     @property
@@ -105,7 +111,7 @@ class ResidualImageEncoder:
         return _rows(self._towers.model.encode_clips(torch.from_numpy(self._image_encoder.encode(images))))
 
 
-class MotionClipEncoder(PerFrameMixin):
+class MotionClipEncoder(PerFrameMixin, NoDetectorMixin):
     """Encode frames and the motion after them as clips of the refined space; a `VideoEncoder`.
 
     Args:
@@ -115,7 +121,6 @@ class MotionClipEncoder(PerFrameMixin):
     """
 
     motion_size = SIDE
-    anomaly_scope = None
 
     def __init__(self, image_encoder: ImageEncoder, towers: Towers, motion: MotionBackbone) -> None:
         self._image_encoder, self._towers, self._backbone = image_encoder, towers, motion
@@ -135,9 +140,6 @@ class MotionClipEncoder(PerFrameMixin):
         objects = self._image_encoder.encode([frame.image for frame in frames])
         to_device = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
         return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(to_device)))
-
-    def anomaly(self, clips: Vectors) -> None:
-        """Return None: `ResidualVideoEncoder` computes the score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean-pooled, L2-normalised vector (dim,) of the clips."""
@@ -171,11 +173,16 @@ class ResidualVideoEncoder:
         """Return the vectors (len(spans), dim) of the wrapped encoder for parts of a video."""
         return self._frames.embed_spans(clips, spans)
 
-    def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return the calibrated scores (n,) of the detector, or those of the wrapped encoder if it is not trained."""
+    @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kind of event of the detector, or those of the wrapped encoder if it is not trained."""
+        return self._frames.event_kinds if self._towers.anomaly_scope is None else (self._towers.event_kind,)
+
+    def score_events(self, clips: Vectors) -> NDArray[np.float32]:
+        """Return the calibrated scores (n, 1) of the detector, or those of the wrapped encoder if it is not trained."""
         if self._towers.anomaly_scope is None:
-            return self._frames.anomaly(clips)
-        return self.scores(clips, np.arange(len(clips)))
+            return self._frames.score_events(clips)
+        return self.scores(clips, np.arange(len(clips)))[:, None]
 
     def scores(self, clips: Vectors, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the detector's calibrated scores (n,) for the sequence `clips[places]`.

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from var_plugin.config import settings
-from var_plugin.encoders.anomaly import describe_anomaly_scope, score_clips
+from var_plugin.encoders.anomaly import describe_anomaly_scope, match_captions, score_clips
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import (
     AudioEncoder,
@@ -25,10 +26,12 @@ from var_plugin.encoders.base import (
     VideoEncoder,
     check_vectors,
 )
-from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder, embed_clips
+from var_plugin.encoders.caption_memory import ALARM, CaptionMemory, caption_kinds
+from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder, embed_clips, pool_clips
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
+from var_plugin.media.segmentation import uniform_segments
 from var_plugin.types import Modality, Span
 
 T = TypeVar("T")
@@ -90,11 +93,13 @@ class ClipScore:
     start: float
     end: float
     score: float
-    """Both parts combined by the rule of `var_plugin.encoders.anomaly`."""
-    event: float | None
-    """Score of the trained detector; None if the suite has none."""
+    """All parts combined by `var_plugin.encoders.anomaly.anomaly_score`."""
+    events: Mapping[str, float]
+    """Score per kind of event."""
     novelty: float
-    """The label-free part: how unlike the rest of its own video the clip looks."""
+    """How unlike the rest of its own video the clip looks."""
+    reason: str
+    """The sentence of the caption memory that explains the strongest event; empty if there is none."""
 
 
 class Suite:
@@ -107,6 +112,8 @@ class Suite:
         self.encoders = dict(encoders)
         self.base = base
         """The suite that this one extends, if it was loaded from a suite folder."""
+        self._memories: dict[str, CaptionMemory | None] = {}
+        self._loading = Lock()
 
     @property
     def name(self) -> str:
@@ -186,6 +193,27 @@ class Suite:
             fix="choose another suite (list them: var-plugin suites)",
         )
 
+    @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kinds of events that footage can have: of trained detectors, of the caption memory, and the owner's."""
+        kinds: list[str] = []
+        for encoders in self.encoders.values():
+            if encoders.video_encoder is not None:
+                kinds += encoders.video_encoder.event_kinds
+            if encoders.text is not None:
+                kinds += caption_kinds(encoders.space)
+        return (*dict.fromkeys(kinds), ALARM)
+
+    def caption_memory(self, space: str) -> CaptionMemory | None:
+        """Return the sentences about events, embedded into a space, or None if the space has no text encoder.
+
+        They are embedded on first use and kept in the cache folder.
+        """
+        with self._loading:
+            if space not in self._memories:
+                self._memories[space] = CaptionMemory.load(self.encoders[space], settings().cache)
+            return self._memories[space]
+
     def anomaly(self, video: str | Path) -> list[ClipScore]:
         """Return the anomaly score of every clip of a video. `anomaly_scope` describes what the score covers.
 
@@ -197,11 +225,24 @@ class Suite:
 
     def anomaly_of_clips(self, clips: ClipFeatures) -> list[ClipScore]:
         """Return the scores of `anomaly` from the clip features of a video, such as cached ones."""
-        scores = score_clips(clips, _required(self.encoders_for("video").video_encoder))
-        events = [None] * len(clips.times) if scores.event is None else scores.event.tolist()
-        columns = (clips.times.tolist(), [*clips.times[1:].tolist(), clips.end], scores.score.tolist(), events,
-                   scores.novelty.tolist())  # fmt: skip
-        return [ClipScore(*values) for values in zip(*columns, strict=True)]
+        encoders = self.encoders_for("video")
+        spans = uniform_segments(clips.end, settings().segment_seconds)
+        memory = self.caption_memory(encoders.space.name)
+        encoder = _required(encoders.video_encoder)
+        vectors = pool_clips(clips, encoder, spans)
+        scores = match_captions(score_clips(clips, encoder), clips.times, memory, spans, vectors)
+        ends = [*clips.times[1:].tolist(), clips.end]
+        return [
+            ClipScore(
+                start=float(clips.times[number]),
+                end=ends[number],
+                score=float(scores.score[number]),
+                events={kind: float(values[number]) for kind, values in scores.events.items()},
+                novelty=float(scores.novelty[number]),
+                reason=scores.reason(number),
+            )
+            for number in range(len(clips.times))
+        ]
 
     @property
     def anomaly_scope(self) -> str:

@@ -86,7 +86,7 @@ def difference_cache(folder: Path | None = None) -> ClipCache:
 
 def scored_clip(clip: ClipScore) -> ScoredClip:
     """Return the scores of a clip of a suite."""
-    events = {} if clip.event is None else {"fighting": clip.event}
+    events = dict(clip.events)
     return ScoredClip(start=clip.start, end=clip.end, score=clip.score, events=events, novelty=clip.novelty)
 
 

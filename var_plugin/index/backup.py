@@ -30,6 +30,7 @@ from pydantic import Field, ValidationError
 from var_plugin.encoders.base import NORM_TOLERANCE
 from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors, os_error_message
 from var_plugin.index.catalog import Catalog, Checksum, Count, Entry, Generation, Generations, Id, Text
+from var_plugin.index.examples import MAX_EXAMPLES, Examples, OwnerExample
 from var_plugin.index.failures import file_failure
 from var_plugin.index.generation import collection_name
 from var_plugin.index.index import VideoIndex
@@ -38,13 +39,14 @@ from var_plugin.index.milvus.options import is_local, milvus_uri
 from var_plugin.index.rows import NO_ROWS, checksum, join_checksums, row_error
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.private_files import create_private_file, keep_folder, open_regular_file, unfinished_folder
-from var_plugin.types import Value
+from var_plugin.types import EventKind, Share, Value
 
 T = TypeVar("T")
 
 _MANIFEST = "manifest.json"
 _VIDEOS = "videos.jsonl"
-_FORMAT = 2
+_EXAMPLES = "examples.jsonl"
+_FORMAT = 3
 _BATCH = 1_000
 _MAX_MANIFEST_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -64,7 +66,7 @@ class SpaceShape(Value):
 class Backup(Value):
     """The manifest of a backup."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     suite: Text
     fingerprint: Text
     spaces: Annotated[dict[Id, SpaceShape], Field(min_length=1, max_length=_MAX_SPACES)]
@@ -86,6 +88,10 @@ class _SegmentRow(Value):
     key_ms: int
     recorded_at: int
     anomaly: float
+    novelty: float
+    events: dict[EventKind, Share]
+    trained: dict[EventKind, Share]
+    reason: Text
     metadata: Annotated[dict[str, Any], Field(max_length=1_000)]
     vector: str
 
@@ -121,6 +127,9 @@ def _write(index: VideoIndex, partial: Path) -> Backup:
         for entry in entries:
             _compare(entry, {space: checksums[entry.video_id] for space, checksums in written.items()})
             file.write(entry.model_dump_json().encode() + b"\n")
+    with create_private_file(partial / _EXAMPLES) as file:
+        for example in index.owner_examples.all():
+            file.write(example.model_dump_json().encode() + b"\n")
     manifest = Backup(
         suite=index.generation.suite,
         fingerprint=index.generation.fingerprint,
@@ -154,21 +163,29 @@ def restore(folder: str | Path, location: str | Path, *, token: str = "", name: 
     source = Path(folder)
     manifest = _manifest(source)
     entries = _entries(source, manifest)
+    examples = _examples(source)
     _check_rows(source, manifest, entries)
     uri = milvus_uri(location)
     target = Path(uri)
     if not is_local(uri) or (target.is_dir() and any(target.iterdir())):
         with closing(Store(uri, token=token)) as store:
-            _fill(source, manifest, entries, store, name)
+            _fill(source, manifest, entries, examples, store, name)
         return manifest
     with _explain_file_errors(target, "restore the index to"), unfinished_folder(target, suffix=".db") as partial:
         with closing(Store(partial)) as store:
-            _fill(source, manifest, entries, store, name)
+            _fill(source, manifest, entries, examples, store, name)
         keep_folder(partial, target)
     return manifest
 
 
-def _fill(source: Path, manifest: Backup, entries: Mapping[str, Entry], store: Store, name: str) -> None:
+def _fill(
+    source: Path,
+    manifest: Backup,
+    entries: Mapping[str, Entry],
+    examples: Iterable[OwnerExample],
+    store: Store,
+    name: str,
+) -> None:
     """Write a validated backup to a store. The index is marked as incomplete until the last write."""
     catalog = Catalog(store, name)
     videos = catalog.videos(1)
@@ -180,6 +197,8 @@ def _fill(source: Path, manifest: Backup, entries: Mapping[str, Entry], store: S
         )
     if catalog.is_restoring():
         videos.remove_all()
+        for left in Examples(catalog).all():
+            Examples(catalog).remove(left.id)
     elif videos.all():
         raise InvalidInputError(f"the catalog at {store.uri} is not empty", fix="choose another path with --index")
     catalog.begin_restoring()
@@ -189,11 +208,23 @@ def _fill(source: Path, manifest: Backup, entries: Mapping[str, Entry], store: S
         _restore_space(store, collection, source, space, manifest, entries)
     for entry in entries.values():
         videos.put(entry)
+    for example in examples:
+        Examples(catalog).put(example)
     generation = Generation(
         number=1, suite=manifest.suite, fingerprint=manifest.fingerprint, spaces=tuple(manifest.spaces)
     )
     catalog.put_generations(Generations(current=generation))
     catalog.end_restoring()
+
+
+def _examples(source: Path) -> list[OwnerExample]:
+    examples = [
+        _parsed(source / _EXAMPLES, number, line, OwnerExample.model_validate_json)
+        for number, line in islice(_lines(source / _EXAMPLES), MAX_EXAMPLES + 1)
+    ]
+    if len(examples) > MAX_EXAMPLES:
+        raise _damaged(source / _EXAMPLES, f"it has more than {MAX_EXAMPLES} examples")
+    return examples
 
 
 def _write_rows(target: Path, pages: Iterator[list[Row]], entries: Mapping[str, Entry]) -> defaultdict[str, Checksum]:
@@ -319,7 +350,7 @@ def _manifest(folder: Path) -> Backup:
                 else "index the footage again into a new index: var-plugin index FOLDER --index NEW_INDEX",
             )
         manifest = Backup.model_validate(document)
-        expected = {_VIDEOS, *(f"{space}.jsonl" for space in manifest.spaces)}
+        expected = {_VIDEOS, _EXAMPLES, *(f"{space}.jsonl" for space in manifest.spaces)}
         if manifest.files.keys() != expected or manifest.rows.keys() != manifest.spaces.keys():
             raise _not_a_backup(folder, f"its manifest does not list the files {', '.join(sorted(expected))}")
         damaged = [name for name, digest in manifest.files.items() if _sha256(folder / name) != digest]

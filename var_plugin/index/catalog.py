@@ -49,8 +49,10 @@ Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 _GENERATIONS = "@generations"
 _RESTORING = "@restoring"
+_EXAMPLE = "example"
+"""State of the rows of the owner's examples."""
 
-INDEX_FORMAT: Final = 2
+INDEX_FORMAT: Final = 3
 """Version of the layout of an index: keys of the catalog and names of files. Other versions are refused."""
 
 
@@ -66,7 +68,7 @@ class Generation(Value):
 class Generations(Value):
     """The active generation, and the one that is being built or removed."""
 
-    format: Literal[2] = INDEX_FORMAT
+    format: Literal[3] = INDEX_FORMAT
     current: Generation
     building: Generation | None = None
     previous: Generation | None = None
@@ -115,6 +117,10 @@ class Entry(Value):
     """Checksum over the keys and vectors of the rows, per space."""
     added_at: ClockMs
     """Milliseconds since 1970 UTC."""
+    learned: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How well the history of the camera was known when the rows were scored."""
+    examples: Text = ""
+    """Revision of the owner's examples with which the rows were scored."""
     migrated: bool = False
     """True if the video was copied or embedded again by a reindex, not added."""
 
@@ -157,9 +163,9 @@ class Table:
         """Create the snapshot of the catalog if it is missing or outdated."""
         self._reader.refresh(self._collection)
 
-    def write(self, row: Row) -> None:
-        """Write one complete row and flush it to disk."""
-        self._store.write(self._collection, [{**row, "unused": [0.0, 0.0]}])
+    def write(self, *rows: Row) -> None:
+        """Write complete rows and flush them to disk."""
+        self._store.write(self._collection, [{**row, "unused": [0.0, 0.0]} for row in rows])
         self._store.flush(self._collection)
 
     def remove(self, conditions: Sequence[Condition]) -> None:
@@ -221,6 +227,19 @@ class Catalog:
         """Remove the mark of `begin_restoring`."""
         self._table.remove([Condition("id", "==", _RESTORING)])
 
+    def example_rows(self) -> list[tuple[str, Any]]:
+        """Return the keys and bodies of the owner's examples; see `var_plugin.index.examples`."""
+        rows = self._table.rows([Condition("state", "==", _EXAMPLE)])
+        return [(row["id"], row["body"]) for row in rows]
+
+    def put_example(self, example_id: str, body: dict[str, Any]) -> None:
+        """Write an example of the owner."""
+        self._table.write({**_control_row(f"@example:{example_id}", body), "state": _EXAMPLE})
+
+    def remove_example(self, example_id: str) -> None:
+        """Delete an example of the owner."""
+        self._table.remove([Condition("id", "==", f"@example:{example_id}")])
+
     def refresh_snapshot(self) -> None:
         """Create the snapshot of the catalog if it is missing or outdated."""
         self._table.refresh_snapshot()
@@ -260,17 +279,20 @@ class Videos:
         self._table = table
         self._generation = generation
 
-    def put(self, entry: Entry) -> None:
-        """Write the complete row of a video."""
+    def put(self, *entries: Entry) -> None:
+        """Write the complete rows of videos."""
         self._table.write(
-            {
-                "id": f"{self._generation}:{entry.video_id}",
-                "generation": self._generation,
-                "video_id": entry.video_id,
-                "state": entry.state,
-                "path": entry.latest_sighting.path,
-                "body": entry.model_dump(mode="json"),
-            }
+            *(
+                {
+                    "id": f"{self._generation}:{entry.video_id}",
+                    "generation": self._generation,
+                    "video_id": entry.video_id,
+                    "state": entry.state,
+                    "path": entry.latest_sighting.path,
+                    "body": entry.model_dump(mode="json"),
+                }
+                for entry in entries
+            )
         )
 
     def remove(self, video_id: str) -> None:

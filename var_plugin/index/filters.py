@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from var_plugin.errors import InvalidInputError
-from var_plugin.types import Filter, Scalar
+from var_plugin.types import MIN_EVENT_SCORE, Filter, Scalar
 
 UNKNOWN_TIME = -1
 """Value of `recorded_at` if the clock time is unknown."""
@@ -29,6 +29,8 @@ MIN_CLOCK_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 
 MAX_CLOCK_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
 MAX_VIDEO_SECONDS = 1e9
 
+_KIND = re.compile(r"[a-z][a-z ]{0,63}")
+_MAX_KINDS = 100
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_TEXT_LENGTH = 1_000
@@ -89,9 +91,11 @@ def conditions(
         InvalidInputError: a value or a metadata key is not allowed in an expression.
     """
     result: list[Condition | AnyOf] = []
-    for field, values in (("camera", filter.cameras), ("video_id", filter.video_ids), ("kind", filter.kinds)):
+    for field, values in (("camera", filter.cameras), ("video_id", filter.video_ids), ("kind", filter.segment_kinds)):
         if values is not None:
             result.append(one_of(field, values))
+    if filter.kinds is not None:
+        result.append(_of_kinds(filter.kinds))
     if excluded := list(excluded_videos):
         result.append(one_of("video_id", excluded, operator="not in"))
     if filter.after is not None or filter.before is not None:
@@ -117,6 +121,23 @@ def conditions(
         literal(value)  # raises for a value that is not allowed
         result.append(Condition("metadata", "==", value, key))
     return result
+
+
+def _of_kinds(kinds: Sequence[str]) -> AnyOf:
+    if not kinds:
+        raise InvalidInputError("an empty list for kinds matches nothing", fix="leave it out to match everything")
+    if len(kinds) > _MAX_KINDS:
+        raise InvalidInputError(f"{len(kinds)} kinds of events", why=f"the limit for one query is {_MAX_KINDS}")
+    if invalid := [kind for kind in kinds if not is_event_kind(kind)]:
+        raise InvalidInputError(
+            f"{invalid[0]!r} cannot be a kind of event", why="kinds are lower-case letters and spaces"
+        )
+    return AnyOf(tuple((Condition("events", ">=", MIN_EVENT_SCORE, kind),) for kind in kinds))
+
+
+def is_event_kind(value: object) -> bool:
+    """Return whether a value has the form of a kind of event."""
+    return isinstance(value, str) and _KIND.fullmatch(value) is not None
 
 
 def expression(conditions: Iterable[Condition | AnyOf]) -> str:

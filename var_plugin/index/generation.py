@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +14,16 @@ from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
 from var_plugin.index.catalog import Catalog, Entry, Generation, Videos
-from var_plugin.index.filters import Condition, check_text, conditions, epoch_ms, literal, one_of
+from var_plugin.index.examples import Examples
+from var_plugin.index.filters import Condition, Conditions, check_text, conditions, epoch_ms, literal, one_of
 from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.media.cache import media_cache
 from var_plugin.types import Filter, Segment
+
+if TYPE_CHECKING:
+    from var_plugin.index.history import CameraHistories
 
 # Maximum number of keys in one expression.
 _MAX_KEYS = 1_000
@@ -53,6 +58,18 @@ class VideoGeneration:
                 metric=space.metric,
                 options=options,
             )
+
+    @cached_property
+    def owner_examples(self) -> Examples:
+        """What the owner calls normal or an alarm."""
+        return Examples(self._catalog)
+
+    @cached_property
+    def histories(self) -> CameraHistories:
+        """The histories of the cameras."""
+        from var_plugin.index.history import CameraHistories  # it imports this module
+
+        return CameraHistories(self)
 
     @property
     def _videos(self) -> Videos:
@@ -197,6 +214,27 @@ class VideoGeneration:
             )
         return counted
 
+    def stored_rows(self, space: str, video_ids: Sequence[str]) -> list[Row]:
+        """Return all fields of the rows of videos in one space, unordered."""
+        if not video_ids:
+            return []
+        return self._reader.rows(self._collection(space), [one_of("video_id", video_ids)], ALL_FIELDS)
+
+    def rewrite(self, rows: Mapping[str, Sequence[Row]], entries: Sequence[Entry]) -> None:
+        """Write rows with changed scores, and the catalog rows of their videos. The caller holds the videos' locks.
+
+        Args:
+            rows: complete rows per space. Their keys and vectors have not changed.
+            entries: catalog rows, written last.
+        """
+        generation = self.generation
+        for space, changed in rows.items():
+            if changed:
+                self._store.write(self._collection(space, generation), changed)
+                self._store.flush(self._collection(space, generation))
+        if entries:
+            self._catalog.videos(generation.number).put(*entries)
+
     def update(self, entry: Entry) -> None:
         """Write the catalog row of a video without changing its segments."""
         generation = self.generation
@@ -294,15 +332,41 @@ class VideoGeneration:
             vector,
             metric=self.suite.spaces[space].metric,
             limit=limit,
-            conditions=conditions(
-                filter,
-                excluded_videos=[*self._videos.hidden(), *excluded],
-                running_at_start=self._videos.running_at(epoch_ms(filter.after)) if filter.after else None,
-            ),
+            conditions=self._conditions(filter, excluded),
             fields=HIT_FIELDS,
             videos=videos,
         )
         return as_hits(rows)
+
+    def _conditions(self, filter: Filter, excluded: Sequence[str]) -> Conditions:  # noqa: A002
+        """Return the conditions of a filter on committed videos other than the excluded ones."""
+        return conditions(
+            filter,
+            excluded_videos=[*self._videos.hidden(), *excluded],
+            running_at_start=self._videos.running_at(epoch_ms(filter.after)) if filter.after else None,
+        )
+
+    def top_segments(
+        self,
+        space: str,
+        *,
+        limit: int,
+        filter: Filter,  # noqa: A002
+        excluded: Sequence[str] = (),
+    ) -> list[Hit]:
+        """Return the segments of committed videos in one space with the highest anomaly scores, highest first.
+
+        Similarities are 0. Arguments as `search_segments`.
+        """
+        self.refresh_generation()
+        rows = self._reader.top(
+            self._collection(space),
+            "anomaly",
+            limit=limit,
+            conditions=self._conditions(filter, excluded),
+            fields=HIT_FIELDS,
+        )
+        return as_hits((0.0, row) for row in rows)
 
     def segments(self, video_id: str) -> list[Hit]:
         """Return the uniform segments of a committed video in order of time: its anomaly curve. Similarities are 0.
@@ -313,7 +377,7 @@ class VideoGeneration:
         self.refresh_generation()
         self._videos.get(video_id)
         space = self.suite.encoders_for("video").space.name
-        of_video = conditions(Filter(video_ids=(video_id,), kinds=("uniform",)))
+        of_video = conditions(Filter(video_ids=(video_id,), segment_kinds=("uniform",)))
         rows = self._reader.rows(self._collection(space), of_video, HIT_FIELDS)
         return sorted(as_hits((0.0, row) for row in rows), key=lambda hit: hit.start)
 
@@ -331,6 +395,7 @@ class VideoGeneration:
         videos.remove(entry.video_id)
         for name in self.suite.spaces:
             self._store.flush(self._collection(name, generation))
+        self.histories.forget(entry.latest_sighting.camera)
 
     def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _MAX_KEYS):

@@ -103,6 +103,12 @@ class CameraHistories:
             self._histories.pop(camera, None)
 
     @property
+    def space(self) -> str | None:
+        """The space that embeds video, or None if the suite embeds none."""
+        encoders = self._index.suite.encoders.items()
+        return next((name for name, space in encoders if space.video_encoder is not None), None)
+
+    @property
     def _space(self) -> str:
         return self._index.suite.encoders_for("video").space.name
 

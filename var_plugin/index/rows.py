@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast, get_args, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from var_plugin.index.filters import (
     MAX_VIDEO_SECONDS,
     MIN_CLOCK_MS,
     UNKNOWN_TIME,
+    is_event_kind,
     is_text,
     stored_metadata,
 )
@@ -26,8 +27,13 @@ from var_plugin.types import Segment, SegmentKind
 logger = logging.getLogger(__name__)
 
 _MAX_MS = round(MAX_VIDEO_SECONDS * 1000)
-HIT_FIELDS = ("video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly")
-ALL_FIELDS = ("id", *HIT_FIELDS, "metadata", "vector")
+MAX_EVENT_KINDS = 64
+"""Maximum number of kinds of events of one segment."""
+HIT_FIELDS = (
+    "video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly", "novelty", "events",
+    "reason",
+)  # fmt: skip
+ALL_FIELDS = ("id", *HIT_FIELDS, "trained", "metadata", "vector")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class Hit:
     recorded_at: int
     anomaly: float
     similarity: float
+    novelty: float = 0.0
+    events: Mapping[str, float] = field(default_factory=dict)
+    """Score per kind of event."""
+    reason: str = ""
 
 
 def segment_id(entry: Entry, segment: Segment) -> str:
@@ -109,6 +119,10 @@ class SegmentRows(Sequence[Row]):
             "key_ms": round(segment.key * 1000),
             "recorded_at": UNKNOWN_TIME if sighting.recorded_at == UNKNOWN_TIME else sighting.recorded_at + start_ms,
             "anomaly": segment.anomaly,
+            "novelty": segment.novelty,
+            "events": dict(segment.events),
+            "trained": dict(segment.trained),
+            "reason": segment.reason,
             "metadata": stored_metadata(entry.metadata),
             "vector": self._vectors[index],
         }
@@ -124,11 +138,26 @@ def row_error(row: Row) -> str | None:
         return f"its span is {start} to {end} ms, its key frame is at {key} ms"
     if not MIN_CLOCK_MS <= recorded_at <= MAX_CLOCK_MS:
         return f"its clock time is {recorded_at} ms since 1970"
-    if not 0 <= row["anomaly"] <= 1:
-        return f"its anomaly score is {row['anomaly']}"
+    if not (_is_share(row["anomaly"]) and _is_share(row.get("novelty"))):
+        return f"its anomaly score is {row['anomaly']}, its novelty {row.get('novelty')}"
+    if not _are_scores(row.get("events")) or not is_text(row.get("reason")):
+        return "its kinds of events or their reason are invalid"
     if not is_id(row.get("video_id")) or row.get("kind") not in get_args(SegmentKind):
         return "its video id or its kind is invalid"
     return None if is_text(row.get("camera")) else "its camera has control characters"
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _are_scores(value: object) -> bool:
+    """Return whether a value maps kinds of events to scores."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= MAX_EVENT_KINDS
+        and all(is_event_kind(kind) and _is_share(score) for kind, score in value.items())
+    )
 
 
 def as_hits(rows: Iterable[tuple[float, Row]]) -> list[Hit]:
@@ -156,4 +185,7 @@ def as_hit(row: Row, similarity: float) -> Hit:
         recorded_at=row["recorded_at"],
         anomaly=row["anomaly"],
         similarity=similarity,
+        novelty=row["novelty"],
+        events=row["events"],
+        reason=row["reason"],
     )

@@ -33,7 +33,8 @@ def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
     """Return the schema of a collection of segments.
 
     Times are in milliseconds: `start_ms`, `end_ms` and `key_ms` (the key frame) from the start of the video,
-    `recorded_at` since 1970 UTC at the start of the segment, -1 if unknown.
+    `recorded_at` since 1970 UTC at the start of the segment, -1 if unknown. `events` and `trained` are scores per kind
+    of event, as in `Segment`.
 
     Args:
         dim: dimension of the vectors.
@@ -52,6 +53,10 @@ def segment_schema(dim: int, *, by_camera: bool = False) -> CollectionSchema:
             FieldSchema("key_ms", DataType.INT64),
             FieldSchema("recorded_at", DataType.INT64),
             FieldSchema("anomaly", DataType.DOUBLE),
+            FieldSchema("novelty", DataType.DOUBLE),
+            FieldSchema("events", DataType.JSON),
+            FieldSchema("trained", DataType.JSON),
+            FieldSchema("reason", DataType.VARCHAR, max_length=TEXT_LENGTH),
             FieldSchema("metadata", DataType.JSON),
             FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dim),
         ]

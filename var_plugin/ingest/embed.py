@@ -14,12 +14,12 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
-from numpy.typing import NDArray
 
 from var_plugin.config import settings
-from var_plugin.encoders.anomaly import score_clips
+from var_plugin.encoders.anomaly import ClipAnomalies, match_captions, score_clips
 from var_plugin.encoders.audio_features import AudioFeatures, encode_audio, pool_audio
 from var_plugin.encoders.base import AudioEncoder, ClipFeatureExtractor, Vectors, VideoEncoder
+from var_plugin.encoders.caption_memory import CaptionMemory
 from var_plugin.encoders.clip_features import ClipFeatures, embed_clips, pool_clips
 from var_plugin.encoders.novelty import novelty_scores
 from var_plugin.encoders.suite import Suite
@@ -72,6 +72,7 @@ class StreamPlan:
     """
 
     def __init__(self, suite: Suite) -> None:
+        self._suite = suite
         self._spaces = suite.spaces
         self._videos: dict[str, tuple[VideoEncoder, int]] = {}
         self.extractors: list[ClipFeatureExtractor] = []
@@ -94,7 +95,10 @@ class StreamPlan:
             audio_rows: Audio rows per space, without spaces that have none.
             warnings: Parts of the video that could not be used.
         """
-        rows: Rows = {name: _build_video_rows(clips[number], video) for name, (video, number) in self._videos.items()}
+        rows: Rows = {
+            name: _build_video_rows(clips[number], video, self._suite.caption_memory(name))
+            for name, (video, number) in self._videos.items()
+        }
         duration = clips[-1].end if clips else 0.0
         last_frame = float(clips[-1].times[-1]) if clips else 0.0
         for name in self.audio_encoders:
@@ -175,12 +179,13 @@ def build_audio_rows(audio: AudioFeatures) -> SpaceRows | None:
     merged = [span for part in _split_at_gaps(cut) for span in _merge(audio, part)]
     peaks = [peak for span in merged for peak in _peaks(audio, span, cut)]
     spans = [*merged, *peaks, (0.0, audio.end)]
-    anomaly = novelty_scores(audio.times, audio.vectors)
+    novelty = novelty_scores(audio.times, audio.vectors)
 
     def segment(span: tuple[float, float], kind: SegmentKind) -> Segment:
         inside = audio.within(*span)
         key = _loudest_time(audio, span)
-        return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=float(anomaly[inside].max()))
+        highest = float(novelty[inside].max())
+        return Segment(start=span[0], end=span[1], key=key, kind=kind, anomaly=highest, novelty=highest)
 
     segments = [segment(span, "uniform") for span in merged] + [segment(span, "anomaly") for span in peaks]
     return [*segments, segment(spans[-1], "video")], pool_audio(audio, spans)
@@ -206,23 +211,26 @@ def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict
             thread.shutdown(cancel_futures=True)
 
 
-def _build_video_rows(clips: ClipFeatures, encoder: VideoEncoder) -> SpaceRows:
+def _build_video_rows(clips: ClipFeatures, encoder: VideoEncoder, memory: CaptionMemory | None) -> SpaceRows:
     """Return uniform segments with static neighbours merged, anomaly segments, and the row of the whole video."""
     cut = uniform_segments(clips.end, settings().segment_seconds)
+    cut_vectors = pool_clips(clips, encoder, cut)
     runs = group_static_spans(
         cut,
-        pool_clips(clips, encoder, cut),
+        cut_vectors,
         similarity=settings().merge_threshold,
         max_seconds=settings().max_merged_seconds,
     )
-    scores = score_clips(clips, encoder).score
+    detected = score_clips(clips, encoder)
+    anomalies = match_captions(detected, clips.times, memory, cut, cut_vectors)
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    anomalies = anomaly_spans(clips.times, scores, clips.end, min_score=settings().anomaly_threshold)
-    segments = [_segment(clips, scores, span, "uniform") for span in uniform]
-    segments += [_segment(clips, scores, span, "anomaly") for span in anomalies]
-    segments.append(_segment(clips, scores, (0.0, clips.end), "video"))
-    whole = encoder.embed_video(clips.vectors, scores)
-    return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *anomalies]), whole[None]])
+    peaks = anomaly_spans(clips.times, anomalies.score, clips.end, min_score=settings().anomaly_threshold)
+    segments = [_segment(clips, detected, span, "uniform") for span in uniform]
+    segments += [_segment(clips, detected, span, "anomaly") for span in peaks]
+    segments.append(_segment(clips, detected, (0.0, clips.end), "video"))
+    # As in the paper, anomaly-led sampling follows the trained detector.
+    whole = encoder.embed_video(clips.vectors, detected.score)
+    return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *peaks]), whole[None]])
 
 
 def _limit_key(segment: Segment, last_frame: float) -> Segment:
@@ -230,17 +238,19 @@ def _limit_key(segment: Segment, last_frame: float) -> Segment:
     return segment if segment.key <= last_frame else segment.model_copy(update={"key": last_frame})
 
 
-def _segment(
-    clips: ClipFeatures, anomaly: NDArray[np.float32], span: tuple[float, float], kind: SegmentKind
-) -> Segment:
+def _segment(clips: ClipFeatures, anomalies: ClipAnomalies, span: tuple[float, float], kind: SegmentKind) -> Segment:
     inside = clips.within(*span)
+    trained = {kind: float(scores[inside].max()) for kind, scores in anomalies.events.items()}
     key = choose_keyframe(clips.times[inside].tolist(), clips.vectors[inside], clips.usable[inside].tolist())
     return Segment(
         start=span[0],
         end=span[1],
         key=min(max(key, span[0]), span[1]),  # the first frame of a span may be presented before its start
         kind=kind,
-        anomaly=float(anomaly[inside].max()),
+        anomaly=float(anomalies.score[inside].max()),
+        events=trained,
+        trained=trained,
+        novelty=float(anomalies.novelty[inside].max()),
     )
 
 

@@ -34,6 +34,7 @@ from var_plugin.index.footage import find_footage
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.embed import VideoEmbeddings, embed
+from var_plugin.ingest.scoring import remember_rows, score_new_rows
 from var_plugin.ingest.signals import defer_sigint
 from var_plugin.ingest.timestamps import recorded_at
 from var_plugin.media.files import canonical_path, check_file, content_hash
@@ -220,11 +221,13 @@ def store(
         StoreError: The store failed.
         InvalidVectorError: A vector must not be stored.
     """
-    rows, fingerprint = embeddings.rows, settings_fingerprint(index.suite)
+    fingerprint = settings_fingerprint(index.suite)
+    entry = entry.model_copy(update={"duration": embeddings.duration, "settings": fingerprint})
+    with timer.stage("score"):
+        entry, rows = score_new_rows(index, entry, embeddings.rows)
     with timer.stage("store"):
-        verified = index.write(
-            entry.model_copy(update={"duration": embeddings.duration, "settings": fingerprint}), rows
-        )
+        verified = index.write(entry, rows)
+        remember_rows(index, entry, rows)
     planned = {name: len(segments) for name, (segments, _) in rows.items()}
     return VideoReceipt(
         path=str(file),

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.retrievers.search import GroupBy, Reranker
 from var_plugin.retrievers.text import describe_moment
-from var_plugin.types import Filter, Moment, Query, Span
+from var_plugin.types import Filter, Moment, Span
 
 
 @runtime_checkable
@@ -47,8 +47,9 @@ class AnomalyRetriever(BaseRetriever):
     `uri`, `camera`, `start`, `end`, `score`, `anomaly_score`, `matched`, …), with times in seconds from the start of
     the video. `id` is the id of the moment.
 
-    `invoke(text, image=…, audio=…, video=…)` combines modalities; the text may be empty. Every field except `index` can
-    be overridden in a call: `invoke(text, k=20, min_score=2.0)`. Asynchronous calls run in a worker thread.
+    `invoke(text, image=…, audio=…, video=…)` combines modalities; the text may be empty. Without any of them, but with
+    a filter or `min_anomaly`, the documents are the most anomalous moments. Every field except `index` can be
+    overridden in a call: `invoke(text, k=20, min_score=2.0)`. Asynchronous calls run in a worker thread.
     `model_dump(mode="json")` returns the configuration without `index` and `rerank`.
     `AnomalyRetriever(index=…, **configuration)` restores it.
 
@@ -92,8 +93,8 @@ class AnomalyRetriever(BaseRetriever):
         video: str | Path | Span | None = None,
         **options: Any,
     ) -> list[Document]:
+        parts = {"text": query or None, "image": image, "audio": audio, "video": video}
         try:
-            typed_query = Query(text=query or None, image=image, audio=audio, video=video)
             call = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | options)
         except ValidationError as error:
             reason = "; ".join(map(str, field_errors(error)))
@@ -101,7 +102,7 @@ class AnomalyRetriever(BaseRetriever):
                 "the call of the retriever is invalid", why=reason, fix="see the fields of AnomalyRetriever"
             ) from error
         moments = call.index.search(
-            **typed_query.parts(),
+            **parts,
             k=call.k,
             filter=_with_min_anomaly(call.filter, call.min_anomaly),
             min_score=call.min_score,

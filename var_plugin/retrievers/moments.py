@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from heapq import merge
 from itertools import takewhile
 
 from var_plugin.config import settings
+from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.index import Hit
-from var_plugin.types import Moment
+from var_plugin.index.catalog import Entry
+from var_plugin.index.filters import clock_time
+from var_plugin.index.index import Hit, VideoIndex
+from var_plugin.types import Event, Moment
 
 # Spans with a gap up to this length count as adjacent. Times are stored in milliseconds.
 _MAX_GAP_SECONDS = 0.05
+# Events of a moment below this score are not listed, and at most so many.
+_MIN_LISTED_EVENT = 0.1
+_MAX_LISTED_EVENTS = 3
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,8 @@ class Peak:
     best: Scored
     start: float
     end: float
-    anomaly: float
-    """The highest anomaly score in the span."""
+    strongest: Hit
+    """The segment of the span with the highest anomaly score."""
     matched: dict[str, float] = field(default_factory=dict)
     """The highest z-score in the span, per space."""
 
@@ -60,9 +67,72 @@ def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | N
     return max(overlapping, key=lambda segment: segment.anomaly, default=None)
 
 
+def check_kinds(suite: Suite, kinds: Sequence[str] | None) -> None:
+    """Raise `InvalidInputError` for a kind of event that the footage of a suite cannot have."""
+    known = suite.event_kinds if kinds else ()
+    for kind in kinds or ():
+        if kind not in known:
+            raise InvalidInputError(f"'{kind}' is not a kind of event", why=f"the kinds are {', '.join(known)}")
+
+
 def moments_overlap(one: Moment, other: Moment) -> bool:
     """Return whether two moments share a part of a video."""
     return one.video_id == other.video_id and one.start < other.end and one.end > other.start
+
+
+def build_moments(
+    index: VideoIndex,
+    peaks: Sequence[Peak],
+    *,
+    confidence: Callable[[Peak], float | None] = lambda peak: None,
+    thumbnails: bool = False,
+) -> list[Moment]:
+    """Return the moments of peaks, in the given order.
+
+    Args:
+        index: index of the peaks.
+        peaks: peaks. Those of videos that have been deleted since they were read are left out.
+        confidence: returns the match probability of a peak, or None.
+        thumbnails: create a thumbnail of each moment.
+    """
+    entries = index.entries([peak.best.hit.video_id for peak in peaks])
+    return [
+        _moment(index, entries[peak.best.hit.video_id], peak, confidence(peak), thumbnails)
+        for peak in peaks
+        if peak.best.hit.video_id in entries
+    ]
+
+
+def _moment(index: VideoIndex, entry: Entry, peak: Peak, confidence: float | None, thumbnails: bool) -> Moment:
+    best, strongest = peak.best.hit, peak.strongest
+    video_clock = clock_time(entry.latest_sighting.recorded_at)
+    return Moment(
+        id=moment_id(best.video_id, peak.start, peak.end),
+        video_id=best.video_id,
+        uri=entry.latest_sighting.path,
+        camera=best.camera,
+        start=peak.start,
+        end=peak.end,
+        peak=best.key,
+        score=peak.best.score,
+        confidence=confidence,
+        anomaly_score=strongest.anomaly,
+        events=list_events(strongest),
+        novelty=strongest.novelty,
+        matched=peak.matched,
+        recorded_at=video_clock and video_clock + timedelta(seconds=peak.start),
+        thumbnail=index.thumbnail(entry, best.key) if thumbnails else None,
+    )
+
+
+def list_events(segment: Hit) -> tuple[Event, ...]:
+    """Return the events of a segment, the strongest first. The reason belongs to the strongest one."""
+    ranked = sorted(segment.events.items(), key=lambda event: (-event[1], event[0]))
+    listed = [(kind, score) for kind, score in ranked if score >= _MIN_LISTED_EVENT][:_MAX_LISTED_EVENTS]
+    return tuple(
+        Event(kind=kind, score=score, reason=(segment.reason or None) if rank == 0 else None)
+        for rank, (kind, score) in enumerate(listed)
+    )
 
 
 def moment_id(video_id: str, start: float, end: float) -> str:
@@ -127,7 +197,8 @@ def select_peaks(peaks: Iterable[Peak], k: int, *, per_video: int) -> list[Peak]
 
 
 def _peaks_of_video(candidates: list[Scored], score_ratio: float, max_seconds: float) -> Iterator[Peak]:
-    remaining = sorted(candidates, key=lambda s: (-s.score, s.hit.start))
+    # Of two equal segments, the one that was cut around an anomaly is more exact.
+    remaining = sorted(candidates, key=lambda s: (-s.score, s.hit.kind != "anomaly", s.hit.start))
     while remaining:
         peak = _grow(remaining, score_ratio, max_seconds)
         yield peak
@@ -137,7 +208,7 @@ def _peaks_of_video(candidates: list[Scored], score_ratio: float, max_seconds: f
 def _grow(ranked: Sequence[Scored], score_ratio: float, max_seconds: float) -> Peak:
     """Extend the best segment by adjacent segments with a similar score."""
     best = ranked[0]
-    start, end, anomaly = best.hit.start, best.hit.end, best.hit.anomaly
+    start, end, strongest = best.hit.start, best.hit.end, best.hit
     # A peak with a negative z-score is not extended.
     min_score = score_ratio * best.score if best.score > 0 else math.inf
     joining = list(takewhile(lambda segment: segment.score >= min_score, ranked[1:]))
@@ -149,9 +220,10 @@ def _grow(ranked: Sequence[Scored], score_ratio: float, max_seconds: float) -> P
                 continue
             new_start, new_end = min(start, segment.hit.start), max(end, segment.hit.end)
             if (new_start, new_end) != (start, end) and new_end - new_start <= max_seconds:
-                start, end, anomaly, has_grown = new_start, new_end, max(anomaly, segment.hit.anomaly), True
+                start, end, has_grown = new_start, new_end, True
+                strongest = max(strongest, segment.hit, key=lambda hit: hit.anomaly)
                 break
-    return Peak(best, start, end, anomaly, _best_per_space(ranked, start, end))
+    return Peak(best, start, end, strongest, _best_per_space(ranked, start, end))
 
 
 def _best_per_space(segments: Iterable[Scored], start: float, end: float) -> dict[str, float]:

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from var_plugin.config import settings
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import InvalidInputError, TooLongMediaError, UnknownVideoError, UnsupportedModalityError
-from var_plugin.index.catalog import Entry
-from var_plugin.index.filters import clock_time
+from var_plugin.errors import (
+    InvalidInputError,
+    TooLongMediaError,
+    UnknownVideoError,
+    UnsupportedModalityError,
+    field_errors,
+)
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox import client as sandbox
@@ -26,8 +31,10 @@ from var_plugin.retrievers.moments import (
     Peak,
     Scored,
     best_of_each_video,
+    build_moments,
+    check_kinds,
     find_peaks,
-    moment_id,
+    list_events,
     most_anomalous,
     parse_moment_id,
     select_peaks,
@@ -69,6 +76,22 @@ class _Probe:
     """Maps a z-score to a match probability; None if it is not calibrated for the modality."""
 
 
+def make_query(**parts: Any) -> Query:
+    """Return a query of the given parts: text, image, audio, video.
+
+    Raises:
+        InvalidInputError: there are none, or one is invalid.
+    """
+    try:
+        return Query(**parts)
+    except ValidationError as error:
+        raise InvalidInputError(
+            "nothing to search for",
+            why=str(field_errors(error)[0]),
+            fix="give a text, an image, an audio or a video, or a filter to list unusual moments",
+        ) from error
+
+
 def search(
     index: VideoIndex,
     query: Query,
@@ -87,7 +110,7 @@ def search(
         index: index to search.
         query: query of one or more modalities.
         k: maximum number of moments, at least 1.
-        filter: conditions on the segments. Whole videos are searched only if `kinds` contains "video".
+        filter: conditions on the segments. Whole videos are searched only if `segment_kinds` contains "video".
         min_score: minimum score (z-score).
         group_by: "video" returns only the best moment of each video.
         weights: weight of the scores of each space; default 1, 0 leaves the space out.
@@ -111,10 +134,11 @@ def search(
         )
     if min_score is not None and math.isnan(min_score):
         raise InvalidInputError("min_score is not a number", fix="give a number, or omit it")
+    check_kinds(index.suite, filter.kinds if filter else None)
     index.refresh_snapshots()
     segment_filter = filter or Filter()
-    if segment_filter.kinds is None:
-        segment_filter = segment_filter.model_copy(update={"kinds": ("uniform", "anomaly")})
+    if segment_filter.segment_kinds is None:
+        segment_filter = segment_filter.model_copy(update={"segment_kinds": ("uniform", "anomaly")})
     probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
     segments = _segments(index, probes, candidates, segment_filter)
@@ -158,6 +182,8 @@ def moment_by_id(index: VideoIndex, text: str) -> Moment:
         peak=strongest.key,
         score=0.0,
         anomaly_score=strongest.anomaly,
+        events=list_events(strongest),
+        novelty=strongest.novelty,
         matched={},
         recorded_at=video.recorded_at and video.recorded_at + timedelta(seconds=start),
     )
@@ -287,34 +313,9 @@ def _fetch(
 def _moments(
     index: VideoIndex, peaks: list[Peak], confidences: Mapping[str, Callable[[float], float]], thumbnails: bool
 ) -> list[Moment]:
-    entries = index.entries([peak.best.hit.video_id for peak in peaks])
-    # A video may have been deleted since its segments were fetched.
-    return [
-        _moment(index, entries[peak.best.hit.video_id], peak, confidences, thumbnails)
-        for peak in peaks
-        if peak.best.hit.video_id in entries
-    ]
+    def confidence(peak: Peak) -> float | None:
+        # The space with the highest z-score determines the confidence.
+        space, score = max(peak.matched.items(), key=lambda match: match[1])
+        return confidences[space](score) if space in confidences else None
 
-
-def _moment(
-    index: VideoIndex, entry: Entry, peak: Peak, confidences: Mapping[str, Callable[[float], float]], thumbnails: bool
-) -> Moment:
-    best = peak.best.hit
-    # The space with the highest z-score determines the confidence.
-    space, score = max(peak.matched.items(), key=lambda match: match[1])
-    video_clock = clock_time(entry.latest_sighting.recorded_at)
-    return Moment(
-        id=moment_id(best.video_id, peak.start, peak.end),
-        video_id=best.video_id,
-        uri=entry.latest_sighting.path,
-        camera=best.camera,
-        start=peak.start,
-        end=peak.end,
-        peak=best.key,
-        score=peak.best.score,
-        confidence=confidences[space](score) if space in confidences else None,
-        anomaly_score=peak.anomaly,
-        matched=peak.matched,
-        recorded_at=video_clock and video_clock + timedelta(seconds=peak.start),
-        thumbnail=index.thumbnail(entry, best.key) if thumbnails else None,
-    )
+    return build_moments(index, peaks, confidence=confidence, thumbnails=thumbnails)

@@ -40,9 +40,21 @@ def describe_moment(moment: Moment) -> str:
     """Return one sentence about a moment."""
     recorded = f", recorded {format_clock(moment.recorded_at)}" if moment.recorded_at else ""
     spaces = " and ".join(f"{space} ({score:.1f})" for space, score in sorted(moment.matched.items()))
+    matched = (
+        f" Matched by {spaces}; score {moment.score:.2f} (standard deviations above unrelated footage)."
+        if moment.matched
+        else ""
+    )
     return (
         f"Camera {quote_name(moment.camera)}{recorded}: from {moment.start:.1f} s to {moment.end:.1f} s of "
-        f"{quote_name(Path(moment.uri).name)}, best at {moment.peak:.1f} s. Matched by {spaces}; "
-        f"score {moment.score:.2f} (standard deviations above unrelated footage), "
-        f"anomaly score {moment.anomaly_score:.2f}."
+        f"{quote_name(Path(moment.uri).name)}, best at {moment.peak:.1f} s.{matched} "
+        f"Anomaly score {moment.anomaly_score:.2f}{describe_events(moment)}."
     )
+
+
+def describe_events(moment: Moment) -> str:
+    """Return the strongest kind of event of a moment and its reason, as ` (fire: flames above a roof)`, or nothing."""
+    if not moment.events:
+        return ""
+    event = moment.events[0]
+    return f" ({event.kind}: {event.reason})" if event.reason else f" ({event.kind})"

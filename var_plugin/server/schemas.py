@@ -8,8 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from var_plugin.retrievers.anomalies import Order
 from var_plugin.retrievers.search import GroupBy
-from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, ClockOrigin, Filter, Finite, Modality, Scalar, Value
+from var_plugin.types import (
+    MAX_QUERY_LENGTH,
+    MAX_WEIGHT,
+    ClockOrigin,
+    Event,
+    EventKind,
+    Filter,
+    Finite,
+    Modality,
+    Scalar,
+    Share,
+    Value,
+)
 
 EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
@@ -23,6 +36,9 @@ MAX_NAME_LENGTH = 256
 
 MAX_NAMES = 1000
 """Maximum number of values in one list of a filter."""
+
+MAX_KINDS = 100
+"""Maximum number of kinds of events in a request."""
 
 MAX_METADATA_KEYS = 64
 """Maximum number of metadata keys in a filter."""
@@ -184,7 +200,7 @@ class Models(Value):
 
 def _check_filter_size(value: Filter) -> Filter:
     """Check the number and the length of the names in a filter."""
-    lists = [value.cameras or (), value.video_ids or (), value.kinds or ()]
+    lists = [value.cameras or (), value.video_ids or (), value.kinds or (), value.segment_kinds or ()]
     texts = [text for text in value.metadata.values() if isinstance(text, str)]
     names = [*value.metadata, *texts, *(name for names in lists for name in names)]
     if any(len(names) > MAX_NAMES for names in lists) or len(value.metadata) > MAX_METADATA_KEYS:
@@ -197,7 +213,7 @@ def _check_filter_size(value: Filter) -> Filter:
 
 
 class SearchRequest(_Request):
-    """A search query: text, image, audio or video, or several of them."""
+    """A search query: text, image, audio or video, or several of them. With a filter only: the anomalies."""
 
     text: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH, examples=["a man smashes a window"])
     image: str | None = Field(default=None, description=_URI)
@@ -216,6 +232,23 @@ class SearchRequest(_Request):
     )
 
 
+class AnomaliesRequest(_Request):
+    """A request for the most anomalous moments. Every field is optional."""
+
+    k: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="number of moments; null: 20")
+    filter: Annotated[Filter, AfterValidator(_check_filter_size)] | None = Field(
+        default=None, description="conditions that the segments must meet"
+    )
+    kinds: Annotated[tuple[EventKind, ...], Field(max_length=MAX_KINDS)] | None = Field(
+        default=None, description="kinds of events, such as fire; a moment must have one of them"
+    )
+    min_score: Share | None = Field(default=None, description="minimum anomaly score")
+    group_by: GroupBy | None = Field(
+        default=None, description="video: only the strongest moment of each video; null: all moments"
+    )
+    order: Order | None = Field(default=None, description="time: newest first; null: strongest first")
+
+
 class MomentResult(Value):
     """A moment. URLs on this server replace file paths."""
 
@@ -227,10 +260,14 @@ class MomentResult(Value):
     start: float = Field(description="seconds from the start of the video; so are `end` and `peak`")
     end: float
     peak: float
-    score: float = Field(description="z-score of the similarity; comparable within one query only")
+    score: float = Field(
+        description="z-score of the similarity, comparable within one query only; without a query, the anomaly score"
+    )
     confidence: float | None = Field(description="calibrated probability of a match; null: not calibrated")
     anomaly_score: float = Field(description="0 to 1")
-    matched: dict[str, float] = Field(description="best score per space")
+    events: tuple[Event, ...] = Field(description="kinds of events, the strongest first")
+    novelty: float = Field(description="how unlike the history of its camera it is, 0 to 1")
+    matched: dict[str, float] = Field(description="best score per space; empty without a query")
     recorded_at: datetime | None = Field(description="clock time at `start`; null: unknown")
     thumbnail: str = Field(description="path of a frame at the peak, on this server")
 

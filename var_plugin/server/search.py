@@ -14,7 +14,15 @@ from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnknownVide
 from var_plugin.server.inputs import InputReader
 from var_plugin.server.json_body import bounded_route
 from var_plugin.server.pools import ThreadPools
-from var_plugin.server.schemas import IndexedVideo, IndexedVideos, Input, MomentResult, SearchRequest, SearchResponse
+from var_plugin.server.schemas import (
+    AnomaliesRequest,
+    IndexedVideo,
+    IndexedVideos,
+    Input,
+    MomentResult,
+    SearchRequest,
+    SearchResponse,
+)
 from var_plugin.types import Modality, Moment, Video
 
 VideoId = Annotated[
@@ -33,8 +41,12 @@ def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIR
     @router.post("/search", summary="Search for moments")
     async def search_moments(request: SearchRequest) -> SearchResponse:
         """Return the k best moments for a query, best first."""
+        if request.filter is not None and not _inputs(request):
+            return await list_anomalies(
+                AnomaliesRequest(k=request.k or 5, filter=request.filter, group_by=request.group_by)
+            )
         async with (
-            reader.read(_inputs(request), index.suite, None) as contents,
+            reader.read(_required_inputs(request), index.suite, None) as contents,
             reader.decode(contents, index.suite, None) as items,
         ):
             parts = {content.modality: item for content, item in zip(contents, items, strict=True)}
@@ -48,6 +60,20 @@ def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIR
                 group_by=request.group_by or "moment",
                 weights=request.weights,
             )
+        return SearchResponse(data=[_moment_result(moment) for moment in moments])
+
+    @router.post("/anomalies", summary="List the anomalies")
+    async def list_anomalies(request: AnomaliesRequest) -> SearchResponse:
+        """Return the k most anomalous moments, the strongest first."""
+        moments = await pools.searches.run(
+            index.anomalies,
+            request.k or 20,
+            filter=request.filter,
+            kinds=request.kinds,
+            min_score=request.min_score,
+            group_by=request.group_by or "moment",
+            order=request.order or "score",
+        )
         return SearchResponse(data=[_moment_result(moment) for moment in moments])
 
     @router.get("/videos", summary="List the videos")
@@ -104,12 +130,15 @@ def _inputs(request: SearchRequest) -> list[tuple[Input, Modality | None]]:
         "audio": request.audio,
         "video": request.video,
     }
-    inputs: list[tuple[Input, Modality | None]] = [
-        (part, modality) for modality, part in parts.items() if part is not None
-    ]
-    if not inputs:
-        raise InvalidInputError("nothing to search for", fix="set `text`, `image`, `audio` or `video`")
-    return inputs
+    return [(part, modality) for modality, part in parts.items() if part is not None]
+
+
+def _required_inputs(request: SearchRequest) -> list[tuple[Input, Modality | None]]:
+    if inputs := _inputs(request):
+        return inputs
+    raise InvalidInputError(
+        "nothing to search for", fix="set `text`, `image`, `audio` or `video`, or use /v1/anomalies"
+    )
 
 
 def _moment_result(moment: Moment) -> MomentResult:

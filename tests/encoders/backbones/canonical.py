@@ -86,8 +86,8 @@ def space_vectors(name: str, space: SpaceEncoders) -> VectorsByName:
         frames = inputs.frames(3 * extractor.frames_per_clip, *extractor.size, rate=2.0, motion=extractor.motion_size)
         clips = extractor.encode(frames)
         vectors["clips"] = space.video.embed_spans(clips, [slice(0, 1), slice(None)])
-        scores = space.video.anomaly(clips)
-        if scores is not None:
+        if space.video.event_kinds:
+            scores = space.video.score_events(clips)[:, 0]
             vectors["anomaly"] = scores[None]
             vectors["whole video"] = space.video.embed_video(clips, scores)[None]
     if space.audio:

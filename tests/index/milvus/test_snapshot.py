@@ -55,6 +55,10 @@ def made_row(number: int, seed: int = 0) -> Row:
         "key_ms": 1_000 * number + 200,
         "recorded_at": -1 if number % 4 == 0 else 1_000 * number,
         "anomaly": float(noise.random()),
+        "novelty": float(noise.random()),
+        "events": [{}, {"fire": 0.9}, {"fire": 0.2, "traffic accident": 0.7}][number % 3],
+        "trained": {},
+        "reason": HOSTILE[number % 5],
         "metadata": stored_metadata(metadata if number % 6 else {}),
         "vector": (vector / np.linalg.norm(vector)).astype(np.float32).tolist(),
     }

@@ -18,7 +18,7 @@ from var_plugin.encoders.backbones.clip import (
     preprocess_images,
     require_model_type,
 )
-from var_plugin.encoders.base import ImageArray, Space, Vectors
+from var_plugin.encoders.base import ImageArray, NoDetectorMixin, Space, Vectors
 from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
@@ -45,10 +45,8 @@ def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:
     return SpaceEncoders(space, text=DualEncoderText(video.network), image=XClipImageEncoder(video), video=video)
 
 
-class XClipVideoEncoder(PerFrameMixin):
+class XClipVideoEncoder(PerFrameMixin, NoDetectorMixin):
     """Encode consecutive clips of as many frames as the network takes; a `VideoEncoder`."""
-
-    anomaly_scope = None
 
     def __init__(self, network: ClipNetwork) -> None:
         self.network = network
@@ -69,9 +67,6 @@ class XClipVideoEncoder(PerFrameMixin):
     def encode_clips(self, clips: Sequence[Sequence[ImageArray]]) -> Vectors:
         """Return (clips, dim) float32, L2-normalised, for clips of `frames_per_clip` images."""
         return in_batches(self._encode, clips, self.network.dim)
-
-    def anomaly(self, clips: Vectors) -> None:
-        """Return None: the model has no anomaly score."""
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean-pooled clips, (dim,)."""

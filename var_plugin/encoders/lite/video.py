@@ -56,6 +56,11 @@ class LiteAlan(WeightFolder):
         return ANOMALY_SCOPE
 
     @property
+    def event_kind(self) -> str:
+        """The kind of event that the anomaly score recognises."""
+        return "fighting"
+
+    @property
     def calibration(self) -> tuple[float, float]:
         """Slope and offset of Platt scaling for the detector's logits. A score of 0.5 means even odds of a fight."""
         slope, offset = self.configuration["detector_calibration"]
@@ -80,9 +85,9 @@ class LiteVideo(ResidualVideoEncoder):
         super().__init__(frames, alan)
         self._alan = alan
 
-    def anomaly(self, clips: Vectors) -> NDArray[np.float32] | None:
-        """Return the anomaly scores (n,). A clip with a cut is replaced by the nearest clip without a cut."""
-        return self.scores(clips, _nearest(~self._alan.cuts(clips)))
+    def score_events(self, clips: Vectors) -> NDArray[np.float32]:
+        """Return the detector's scores (n, 1). A clip with a cut is replaced by the nearest clip without a cut."""
+        return self.scores(clips, _nearest(~self._alan.cuts(clips)))[:, None]
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:

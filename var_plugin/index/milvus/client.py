@@ -21,7 +21,7 @@ import numpy as np
 
 from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.failures import file_failure
-from var_plugin.index.filters import Conditions, expression
+from var_plugin.index.filters import Condition, Conditions, expression
 from var_plugin.index.milvus.options import MilvusOptions, is_local, milvus_uri
 from var_plugin.index.milvus.snapshot import Snapshot, SnapshotCache
 from var_plugin.index.schema import Row
@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 _WRITE_BATCH = 500
 _PAGE_ROWS = 1_000
+# Lower bounds that `Reader.top` tries, one after the other.
+_BOUNDS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.0)
 MAX_HITS = 16_384
 """Maximum number of rows that one search of Milvus returns."""
 
@@ -424,6 +426,29 @@ class Reader:
         """Return the fields of every matching row, unordered."""
         rows = self._from_snapshot(collection, lambda snapshot: snapshot.rows(conditions, fields))
         return self._store.rows(collection, expression(conditions), fields) if rows is None else rows
+
+    def top(
+        self,
+        collection: str,
+        field: str,
+        *,
+        limit: int,
+        conditions: Conditions,
+        fields: Sequence[str],
+    ) -> list[Row]:
+        """Return the matching rows with the highest values (0…1) of a field, highest first."""
+        rows = self._from_snapshot(
+            collection, lambda snapshot: snapshot.top(field, limit=limit, conditions=conditions, fields=fields)
+        )
+        if rows is not None:
+            return rows
+        # Milvus cannot sort by a field: lower the bound until enough rows lie above it.
+        for bound in _BOUNDS:
+            above = [*conditions, Condition(field, ">=", bound)]
+            rows = self._store.rows(collection, expression(above), fields)
+            if len(rows) >= limit:
+                break
+        return sorted(rows or (), key=lambda row: -row[field])[:limit]
 
     def search(
         self,

@@ -46,7 +46,7 @@ MANIFEST_FORMAT = 2
 # A large collection that was written to recently is answered by Milvus Lite: it will probably change again.
 _MIN_IDLE_SECONDS = 3.0
 _MIN_LARGE_BYTES = 16 * 1024 * 1024
-_JSON_FIELDS = frozenset(("metadata", "body"))
+_JSON_FIELDS = frozenset(("metadata", "body", "events", "trained"))
 
 ManifestStamp = tuple[int, int, int]
 """Identifies a version of a manifest: inode, modification time in ns, size in bytes."""
@@ -204,6 +204,16 @@ class Snapshot:
     def rows(self, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
         """Return the fields of every matching row."""
         return self._rows(self._matching(conditions), fields)
+
+    def top(self, field: str, *, limit: int, conditions: Conditions, fields: Sequence[str]) -> list[Row]:
+        """Return the matching rows with the highest values of a field of numbers, highest first."""
+        candidates = self._matching(conditions)
+        if not len(candidates):
+            return []
+        values = self._array(field)[candidates]
+        best = _top(values, limit)
+        best = best[np.argsort(-values[best], kind="stable")]
+        return self._rows(candidates[best], fields)
 
     def search(
         self,

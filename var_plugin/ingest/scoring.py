@@ -1,0 +1,239 @@
+"""Score the rows of a video: kinds of events, novelty, and the anomaly score that combines them.
+
+Rows are scored when a video is stored. They are scored again from their stored vectors, without the footage, when the
+owner adds or removes an example. Both use `score_segments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from var_plugin.encoders.anomaly import anomaly_score
+from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.caption_memory import CaptionMemory, Example
+from var_plugin.encoders.novelty import blend_novelty
+from var_plugin.encoders.suite import Suite
+from var_plugin.index.catalog import Entry
+from var_plugin.index.examples import OwnerExample, revision
+from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.rows import row_error
+from var_plugin.index.schema import Row
+from var_plugin.ingest.embed import Rows
+from var_plugin.ingest.signals import defer_sigint
+from var_plugin.types import Segment
+
+# Scores are stored with so many decimals. Events below the minimum are not stored.
+_DECIMALS = 3
+_MIN_STORED_EVENT = 0.1
+# Rescoring reads the rows of so many videos at once, and writes rows of so many videos at once.
+_READ_VIDEOS, _WRITE_VIDEOS = 200, 50
+
+RescoreProgress = Callable[[int, int], None]
+"""Called with the number of videos that are done, and their total."""
+
+
+def score_new_rows(index: VideoGeneration, entry: Entry, rows: Rows) -> tuple[Entry, Rows]:
+    """Return a video and its rows with their scores, before they are stored.
+
+    Novelty within the video is replaced by novelty against the history of its camera, as far as that is known.
+
+    Args:
+        index: index that receives the video.
+        entry: catalog row of the video.
+        rows: its rows. Their `trained` and `novelty` are set, their other scores are computed here.
+    """
+    camera = entry.latest_sighting.camera
+    examples = _applicable(index.owner_examples.all(), camera)
+    learned = 0.0
+    scored: Rows = {}
+    for space, (segments, vectors) in rows.items():
+        if space == index.histories.space and segments:
+            novelty = index.histories.novelty(entry, segments, vectors)
+            learned = novelty.learned
+            within_video = np.array([segment.novelty for segment in segments], np.float32)
+            blended = blend_novelty(novelty.scores, within_video, learned)
+            segments = [
+                segment.model_copy(update={"novelty": round(float(value), _DECIMALS)})
+                for segment, value in zip(segments, blended, strict=True)
+            ]
+        memory = _memory(index.suite, space, examples)
+        scored[space] = score_segments(segments, vectors, memory, learned), vectors
+    return entry.model_copy(update={"learned": learned, "examples": revision(examples)}), scored
+
+
+def remember_rows(index: VideoGeneration, entry: Entry, rows: Rows) -> None:
+    """Add the stored rows of a video to the history of its camera."""
+    if index.histories.space in rows:
+        index.histories.add(entry, *rows[index.histories.space])
+
+
+def score_segments(
+    segments: Sequence[Segment], vectors: Vectors, memory: CaptionMemory | None, learned: float
+) -> list[Segment]:
+    """Return the segments of one video and space with events, reason and anomaly score.
+
+    The segment of the whole video gets the scores of its most anomalous part.
+
+    Args:
+        segments: n segments with `trained` and `novelty`.
+        vectors: (n, dim) their vectors.
+        memory: caption memory of the space with the owner's examples. None: the space has no text encoder.
+        learned: how well the history of the camera is known, from 0 to 1.
+    """
+    if not segments:
+        return []
+    matched = memory.events(vectors) if memory else None
+    suppressed = memory.suppression(vectors) if memory else np.zeros(len(segments), np.float32)
+    counted = memory.counted if memory else frozenset()
+    has_detector = any(segment.trained for segment in segments)
+    events: list[dict[str, float]] = []
+    strongest = np.zeros(len(segments), np.float32)
+    reasons: list[str] = []
+    for number, segment in enumerate(segments):
+        scores = {kind: float(score * (1 - suppressed[number])) for kind, score in segment.trained.items()}
+        sentences: dict[str, int] = {}
+        if memory and matched:
+            for column, kind in enumerate(memory.kinds):
+                scores.setdefault(kind, float(matched.scores[number, column]))
+                sentences[kind] = int(matched.nearest[number, column])
+        stored = {kind: round(score, _DECIMALS) for kind, score in scores.items() if score >= _MIN_STORED_EVENT}
+        events.append(stored)
+        strongest[number] = max(
+            (stored[kind] for kind in stored if kind in counted or kind in segment.trained), default=0
+        )
+        top = max(stored, key=lambda kind: stored[kind], default="")
+        reasons.append(memory.sentence(sentences[top]) if memory and top in sentences else "")
+    novelty = np.array([segment.novelty for segment in segments], np.float32) * (1 - suppressed)
+    anomaly = anomaly_score(strongest if has_detector or counted else None, novelty, learned)
+    scored = [
+        segment.model_copy(
+            update={"events": events[i], "reason": reasons[i], "anomaly": round(float(anomaly[i]), _DECIMALS + 1)}
+        )
+        for i, segment in enumerate(segments)
+    ]
+    parts = [segment for segment in scored if segment.kind != "video"]
+    highest = max(parts or scored, key=lambda segment: segment.anomaly)
+    shared = {name: getattr(highest, name) for name in ("events", "reason", "anomaly", "novelty")}
+    return [segment.model_copy(update=shared) if segment.kind == "video" else segment for segment in scored]
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """The outcome of `rescore`."""
+
+    videos: int
+    """Videos whose rows were scored with the current examples."""
+    rows: int
+    """Rows whose scores changed."""
+
+
+def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> Rescored:
+    """Score all rows again whose owner's examples have changed, from their stored vectors.
+
+    Searches continue meanwhile. If it is interrupted, the next call scores the remaining videos.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    examples = index.owner_examples.all()
+    outdated = [
+        entry
+        for entry in index.all_entries()
+        if entry.state == "committed" and entry.examples != _revision_for(entry, examples)
+    ]
+    index.refresh_snapshots()
+    # All rows are read before any is written: a write makes the snapshot outdated, and reading becomes slow.
+    changed = list(_rescored_videos(index, outdated, examples))
+    rows = 0
+    for first in range(0, len(changed), _WRITE_VIDEOS):
+        part = changed[first : first + _WRITE_VIDEOS]
+        with ExitStack() as locks, defer_sigint():
+            for video_id in sorted(entry.video_id for entry, _ in part):
+                locks.enter_context(index.lock(video_id))
+            current = index.entries([entry.video_id for entry, _ in part])
+            # A video that was deleted or embedded again meanwhile is left out.
+            unchanged = [(entry, new) for entry, new in part if _is_same(entry, current.get(entry.video_id))]
+            by_space = {
+                space: [row for _, new in unchanged for row in new.get(space, ())] for space in index.suite.spaces
+            }
+            index.rewrite(
+                by_space,
+                [
+                    current[entry.video_id].model_copy(update={"examples": _revision_for(entry, examples)})
+                    for entry, _ in unchanged
+                ],
+            )
+        rows += sum(map(len, by_space.values()))
+        if progress:
+            progress(first + len(part), len(changed))
+    return Rescored(len(changed), rows)
+
+
+def _rescored_videos(
+    index: VideoGeneration, entries: Sequence[Entry], examples: Sequence[OwnerExample]
+) -> Iterator[tuple[Entry, dict[str, list[Row]]]]:
+    """Yield each video with its changed rows per space."""
+    for first in range(0, len(entries), _READ_VIDEOS):
+        part = entries[first : first + _READ_VIDEOS]
+        changed: dict[str, dict[str, list[Row]]] = {entry.video_id: {} for entry in part}
+        for space in index.suite.spaces:
+            by_video: dict[str, list[Row]] = {entry.video_id: [] for entry in part}
+            for row in index.stored_rows(space, list(by_video)):
+                if row_error(row) is None:
+                    by_video[row["video_id"]].append(row)
+            for entry in part:
+                memory = _memory(index.suite, space, _applicable(examples, entry.latest_sighting.camera))
+                changed[entry.video_id][space] = _changed_rows(by_video[entry.video_id], memory, entry.learned)
+        for entry in part:
+            yield entry, changed[entry.video_id]
+
+
+def _changed_rows(rows: Sequence[Row], memory: CaptionMemory | None, learned: float) -> list[Row]:
+    if not rows:
+        return []
+    segments = [
+        Segment(
+            start=row["start_ms"] / 1000,
+            end=row["end_ms"] / 1000,
+            key=row["key_ms"] / 1000,
+            kind=row["kind"],
+            trained=row["trained"],
+            novelty=row["novelty"],
+        )
+        for row in rows
+    ]
+    vectors = np.array([row["vector"] for row in rows], np.float32)
+    changed = []
+    for row, segment in zip(rows, score_segments(segments, vectors, memory, learned), strict=True):
+        scores = {"events": dict(segment.events), "reason": segment.reason, "anomaly": segment.anomaly}
+        if any(row[name] != value for name, value in scores.items()):
+            changed.append({**row, **scores})
+    return changed
+
+
+@lru_cache(maxsize=32)
+def _memory(suite: Suite, space: str, examples: tuple[OwnerExample, ...]) -> CaptionMemory | None:
+    """Return the caption memory of a space with examples, or None if the space has no text encoder."""
+    memory = suite.caption_memory(space)
+    fingerprint = suite.spaces[space].fingerprint
+    usable = [example for example in examples if example.vector is None or example.fingerprint == fingerprint]
+    if memory is None or not usable:
+        return memory
+    return memory.extended([Example(example.kind, example.text, example.vector) for example in usable])
+
+
+def _applicable(examples: Sequence[OwnerExample], camera: str) -> tuple[OwnerExample, ...]:
+    return tuple(example for example in examples if example.applies_to(camera))
+
+
+def _revision_for(entry: Entry, examples: Sequence[OwnerExample]) -> str:
+    return revision(_applicable(examples, entry.latest_sighting.camera))
+
+
+def _is_same(before: Entry, now: Entry | None) -> bool:
+    return now is not None and (now.checksums, now.settings) == (before.checksums, before.settings)

@@ -1,0 +1,208 @@
+"""A report on anomalies as one HTML file: per day and camera the strongest moments, with thumbnails and curves.
+
+The file is self-contained: images and styles are inside it, and it loads nothing from the network.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from html import escape
+from pathlib import Path
+from string import Template
+
+from var_plugin.index.index import Hit, VideoIndex
+from var_plugin.media.files import atomic_write
+from var_plugin.retrievers.anomalies import anomalies
+from var_plugin.retrievers.text import sanitize_name
+from var_plugin.types import Filter, Moment, Value
+
+_CURVE_WIDTH, _CURVE_HEIGHT = 320, 40
+_MAX_MOMENTS = 2_000
+
+Group = tuple[date | None, str]
+"""Day, or None if the clock time is unknown, and camera."""
+
+
+class Report(Value):
+    """A written report."""
+
+    path: Path
+    moments: int
+    days: int
+    cameras: int
+    without_thumbnail: int
+
+
+def write_report(
+    index: VideoIndex,
+    out: Path,
+    *,
+    filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+    kinds: Sequence[str] | None = None,
+    min_score: float = 0.3,
+    per_day: int = 5,
+    zone: tzinfo = UTC,
+) -> Report:
+    """Write the strongest moments of each day and camera to an HTML file, the newest day first.
+
+    Args:
+        index: index to read.
+        out: file to write. It is replaced if it exists.
+        filter: conditions on the moments.
+        kinds: kinds of events; a moment must have one of them.
+        min_score: minimum anomaly score.
+        per_day: maximum number of moments per day and camera.
+        zone: time zone of the days and times.
+
+    Raises:
+        InvalidInputError: the filter cannot be expressed, or the file cannot be written.
+        StoreError: the store failed.
+    """
+    strongest = anomalies(index, k=_MAX_MOMENTS, filter=filter, kinds=kinds, min_score=min_score)
+    groups: dict[Group, list[Moment]] = defaultdict(list)
+    for moment in strongest:
+        day = moment.recorded_at.astimezone(zone).date() if moment.recorded_at else None
+        if len(groups[day, moment.camera]) < per_day:
+            groups[day, moment.camera].append(moment)
+    listed = [moment for moments in groups.values() for moment in moments]
+    entries = index.entries(sorted({moment.video_id for moment in listed}))
+    thumbnails = {
+        moment.id: index.thumbnail(entries[moment.video_id], moment.peak)
+        for moment in listed
+        if moment.video_id in entries
+    }
+    curves = {moment.video_id: index.segments(moment.video_id) for moment in listed if moment.video_id in entries}
+    sections = [
+        _section(group, moments, thumbnails, curves, zone)
+        for group, moments in sorted(groups.items(), key=_newest_first)
+    ]
+    page = _PAGE.substitute(
+        title="Unusual moments",
+        written=f"{datetime.now(zone):%Y-%m-%d %H:%M %Z}",
+        summary=escape(_summary(listed, len(strongest))),
+        scope=escape(index.suite.anomaly_scope),
+        sections="\n".join(sections) or "<p>No moment reaches the minimum score.</p>",
+    )
+    with atomic_write(out) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return Report(
+        path=out,
+        moments=len(listed),
+        days=len({day for day, _ in groups}),
+        cameras=len({camera for _, camera in groups}),
+        without_thumbnail=sum(thumbnails.get(moment.id) is None for moment in listed),
+    )
+
+
+def _newest_first(item: tuple[Group, list[Moment]]) -> tuple[bool, int, str]:
+    (day, camera), _ = item
+    return day is None, -day.toordinal() if day else 0, camera
+
+
+def _summary(listed: Sequence[Moment], total: int) -> str:
+    weaker = f"; {total - len(listed)} weaker ones are left out" if total > len(listed) else ""
+    return f"{len(listed)} moments{weaker}."
+
+
+def _section(
+    group: Group,
+    moments: Iterable[Moment],
+    thumbnails: dict[str, Path | None],
+    curves: dict[str, list[Hit]],
+    zone: tzinfo,
+) -> str:
+    day, camera = group
+    heading = f"{day:%A, %d %B %Y}" if day else "Recording time unknown"
+    cards = "\n".join(
+        _card(moment, thumbnails.get(moment.id), curves.get(moment.video_id, []), zone) for moment in moments
+    )
+    title = f"{escape(heading)} · {escape(sanitize_name(camera))}"
+    return f'<section><h2>{title}</h2><div class="cards">{cards}</div></section>'
+
+
+def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[Hit], zone: tzinfo) -> str:
+    event = moment.events[0] if moment.events else None
+    kind = event.kind if event else "unlike this camera's other footage"
+    reason = event.reason if event and event.reason else ""
+    start, end = (timedelta(seconds=round(seconds)) for seconds in (moment.start, moment.end))
+    clock = f"{moment.recorded_at.astimezone(zone):%H:%M:%S}, " if moment.recorded_at else ""
+    return _CARD.substitute(
+        image=_image(thumbnail),
+        kind=escape(kind),
+        score=f"{moment.anomaly_score:.2f}",
+        when=escape(f"{clock}{start} to {end} of {sanitize_name(Path(moment.uri).name)}"),
+        reason=escape(reason),
+        novelty=f"{moment.novelty:.2f}",
+        curve=_curve(moment, curve),
+        id=escape(moment.id),
+    )
+
+
+def _image(thumbnail: Path | None) -> str:
+    if thumbnail is None:
+        return '<div class="none">The footage cannot be read.</div>'
+    data = base64.b64encode(thumbnail.read_bytes()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" alt="">'
+
+
+def _curve(moment: Moment, curve: Sequence[Hit]) -> str:
+    """Return the anomaly score over the video as an SVG, with the moment marked."""
+    length = max((segment.end for segment in curve), default=moment.end) or 1.0
+    points = " ".join(
+        f"{_CURVE_WIDTH * time / length:.1f},{_CURVE_HEIGHT * (1 - segment.anomaly):.1f}"
+        for segment in curve
+        for time in (segment.start, segment.end)
+    )
+    left, width = _CURVE_WIDTH * moment.start / length, max(2.0, _CURVE_WIDTH * (moment.end - moment.start) / length)
+    return (
+        f'<svg viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" role="img" aria-label="anomaly score over the video">'
+        f'<rect x="{left:.1f}" width="{width:.1f}" height="{_CURVE_HEIGHT}"/><polyline points="{points}"/></svg>'
+    )
+
+
+_CARD = Template("""<article id="$id">
+$image
+<h3>$kind <b>$score</b></h3>
+<p>$when</p>
+<p class="reason">$reason</p>
+<p class="small">novelty $novelty</p>
+$curve
+</article>""")
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --line: #8884; --mark: #e8590c44; }
+body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; }
+h2 { border-bottom: 1px solid var(--line); font-size: 1.1rem; margin-top: 2rem; padding-bottom: .3rem; }
+h3 { font-size: 1rem; margin: .5rem 0 0; }
+h3 b { float: right; }
+p { margin: .2rem 0; overflow-wrap: anywhere; }
+.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
+article { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem; }
+img, .none { aspect-ratio: 16 / 9; background: #8882; border-radius: .3rem; object-fit: contain; width: 100%; }
+.none { align-items: center; display: flex; justify-content: center; }
+.reason { font-style: italic; }
+.small { font-size: .85rem; }
+svg { display: block; margin-top: .4rem; width: 100%; }
+rect { fill: var(--mark); }
+polyline { fill: none; stroke: currentColor; stroke-width: 1.2; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p>$summary Written $written.</p>
+<p class="small">The score is $scope.</p>
+$sections
+</body>
+</html>
+""")
