@@ -74,21 +74,36 @@ def test_optional_fields_may_be_null(server: str) -> None:
     assert len(response.json()["data"]) > 0
 
 
+@pytest.mark.parametrize("absent", ["", "null"])
+def test_optional_fields_of_a_form_may_be_empty_or_null(server: str, absent: str) -> None:
+    form = {"model": MODEL, "modality": "text", "encoding_format": absent, "dimensions": absent}
+    response = httpx.post(
+        f"{server}/v1/embeddings/files",
+        data=form,
+        files={"files": b"red"},
+        headers={"Authorization": f"Bearer {KEY}"},
+    )
+    assert response.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("absent", ["", "null"])
+def test_optional_parameters_of_a_query_may_be_empty_or_null(server: str, absent: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    response = httpx.get(f"{server}/v1/videos?limit={absent}&after={absent}", headers=headers)
+    videos = response.json()["data"]
+    assert videos
+    thumbnail = httpx.get(f"{server}/v1/videos/{videos[0]['id']}/thumbnail?at={absent}", headers=headers)
+    assert (thumbnail.status_code, thumbnail.content[:2]) == (200, b"\xff\xd8")
+
+
 def test_empty_optional_fields_count_as_absent(server: str) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     empty = {"encoding_format": "", "dimensions": "", "user": "", "modality": ""}
-    form = {"model": MODEL, "encoding_format": "", "dimensions": "", "user": ""}
-    for response in (
-        httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **empty}, headers=headers),
-        httpx.post(
-            f"{server}/v1/embeddings/files", data=form | {"modality": "text"}, files={"files": b"red"}, headers=headers
-        ),
-    ):
-        assert response.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
+    response = httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": "red", **empty}, headers=headers)
+    assert response.json()["data"][0]["embedding"] == [1.0, 0.0, 0.0]
     empty = dict.fromkeys(("image", "audio", "video", "k", "filter", "min_score", "group_by", "weights"), "")
     response = httpx.post(f"{server}/v1/search", json={"text": "red", **empty}, headers=headers)
     assert len(response.json()["data"]) > 0
-    assert httpx.get(f"{server}/v1/videos?after=", headers=headers).json()["data"]
     refusals = [
         httpx.post(f"{server}/v1/embeddings", json={"model": MODEL, "input": ""}, headers=headers),
         httpx.post(f"{server}/v1/search", json={"text": "", "image": ""}, headers=headers),
@@ -139,3 +154,19 @@ def test_text_length_is_limited_on_every_route(server: str) -> None:
         httpx.post(f"{server}/v1/search", json={"text": "red", "filter": {"metadata": {"a": long}}}, headers=headers),
     ]
     assert [response.status_code for response in responses] == [413] * 6
+
+
+def test_numbers_of_inputs_names_and_keys_are_limited(server: str) -> None:
+    def status(path: str, **body: object) -> int:
+        return httpx.post(f"{server}/v1/{path}", json=body, headers={"Authorization": f"Bearer {KEY}"}).status_code
+
+    assert status("embeddings", model=MODEL, input=["red"] * 2048) == 200
+    assert status("embeddings", model=MODEL, input=["red"] * 2049) == 413
+    assert status("embeddings", model=MODEL, input=[]) == 400
+    for within, above in (
+        ({"cameras": ["a" * 256]}, {"cameras": ["a" * 257]}),
+        ({"cameras": [f"camera {n}" for n in range(1000)]}, {"cameras": [f"camera {n}" for n in range(1001)]}),
+        ({"metadata": {f"key{n}": "a" for n in range(64)}}, {"metadata": {f"key{n}": "a" for n in range(65)}}),
+    ):
+        assert status("search", text="red", filter=within) == 200
+        assert status("search", text="red", filter=above) == 413

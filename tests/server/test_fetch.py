@@ -151,3 +151,19 @@ def test_the_server_fetches_nothing_by_default(serving: Callable[..., str], site
     assert response.status_code == 400
     assert "does not allow that host" in response.json()["error"]["message"]
     assert Site.requests == []
+
+
+@pytest.mark.usefixtures("loopback_is_public")
+def test_limits_and_modalities_are_checked_before_anything_is_fetched(serving: Callable[..., str], site: str) -> None:
+    def status(*inputs: object, **fields: object) -> int:
+        body = {"model": MODEL, "input": [image, *inputs], **fields}
+        return httpx.post(f"{address}/v1/embeddings", json=body).status_code
+
+    address = serving(fetch_hosts=[site])
+    image = {"type": "image_url", "image_url": {"url": f"http://{site}/image"}}
+    assert status(*[image] * 32) == 413, "33 media files"
+    assert status("red " * 10_000) == 413, "a long text"
+    assert status({"type": "audio_url", "audio_url": {"url": f"http://{site}/image"}}) == 400, "a space without audio"
+    assert Site.requests == []
+    assert status() == 400, "the file is no image"
+    assert Site.requests == ["/image"]

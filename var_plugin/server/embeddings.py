@@ -24,6 +24,7 @@ from var_plugin.server.schemas import (
     Model,
     Models,
     Usage,
+    default_if_empty,
 )
 from var_plugin.types import Modality
 
@@ -52,8 +53,8 @@ def embeddings_router(encoder: BatchEncoder, reader: InputReader, pools: ThreadP
             list[UploadFile],
             File(min_length=1, max_length=MAX_MEDIA, description="the files; their names and media types are ignored"),
         ],
-        encoding_format: Annotated[EncodingFormat, Form()] = "float",
-        dimensions: Annotated[Dimensions | None, Form()] = None,
+        encoding_format: Annotated[EncodingFormat, Form(), default_if_empty("float")] = "float",
+        dimensions: Annotated[Dimensions | None, Form(), default_if_empty(None)] = None,
     ) -> Response:
         """Return one vector per file: image, audio, video, or UTF-8 text."""
         space = _checked_space(encoder, model, dimensions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from var_plugin.retrievers.anomalies import Order
@@ -45,6 +45,12 @@ MAX_METADATA_KEYS = 64
 
 MAX_SPACE_WEIGHTS = 64
 """Maximum number of spaces in the weights of a search."""
+
+
+def default_if_empty(default: Any) -> BeforeValidator:
+    """Return a validator that replaces an empty string or `null` in a query or a form with the default."""
+    return BeforeValidator(lambda value: default if value in ("", "null") else value)
+
 
 _URI = "a data: URI with base64, or an https: URL if the server allows its host"
 
@@ -143,8 +149,15 @@ class EmbeddingsRequest(_Request):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _refuse_token_ids(cls, value: Any) -> Any:
-        first = value[0] if isinstance(value, list) and value else None
+    def _check_list(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        # Pydantic would report the length only after the errors of the other types of the union.
+        if len(value) > MAX_INPUTS:
+            raise PydanticCustomError("too_long", f"a request has at most {MAX_INPUTS} inputs")
+        if not value:
+            raise ValueError("send at least one input")
+        first = value[0]
         if isinstance(first, int) or (isinstance(first, list) and first and isinstance(first[0], int)):
             raise ValueError("token ids are not supported; send texts (LangChain: check_embedding_ctx_length=False)")
         return value

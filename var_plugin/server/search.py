@@ -22,6 +22,7 @@ from var_plugin.server.schemas import (
     MomentResult,
     SearchRequest,
     SearchResponse,
+    default_if_empty,
 )
 from var_plugin.types import Modality, Moment, Video
 
@@ -78,9 +79,13 @@ def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIR
 
     @router.get("/videos", summary="List the videos")
     async def list_videos(
-        limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of videos")] = 100,
+        limit: Annotated[
+            int, Query(ge=1, le=1000, description="maximum number of videos"), default_if_empty(100)
+        ] = 100,
         after: Annotated[
-            str | None, Query(max_length=64, description="id of the last video of the previous page")
+            str | None,
+            Query(max_length=64, description="id of the last video of the previous page"),
+            default_if_empty(None),
         ] = None,
     ) -> IndexedVideos:
         """Return the committed videos, in the order in which they were added."""
@@ -101,7 +106,9 @@ def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIR
     @router.get("/videos/{video_id}/thumbnail", summary="Video thumbnail", response_class=Response, responses=_JPEG)
     async def thumbnail(
         video_id: VideoId,
-        at: Annotated[float, Query(ge=0, le=1e6, description="seconds from the start of the video")] = 0.0,
+        at: Annotated[
+            float, Query(ge=0, le=1e6, description="seconds from the start of the video"), default_if_empty(0.0)
+        ] = 0.0,
     ) -> Response:
         """Return the frame at a time as a JPEG, 320 pixels wide."""
         duration = (await pools.reads.run(index.video, video_id)).duration
