@@ -22,6 +22,7 @@ from var_plugin.media.cache import MediaCache
 from var_plugin.media.clips import (
     BROWSER_QUALITY,
     FULL_QUALITY,
+    MAX_BROWSER_CLIP_BYTES,
     Clip,
     cached_thumbnail,
     clip_suffix,
@@ -309,6 +310,9 @@ def test_encoded_clip_has_the_exact_start_and_end(film: Film, tmp_path: Path, su
     audio = np.abs(read_audio(clip.path))
     assert np.flatnonzero(audio > 0.05)[0] / 16_000 == pytest.approx(4.0 - 3.4, abs=0.07)
     assert len(audio) / 16_000 == pytest.approx(1.8, abs=0.07)
+    with av.open(clip.path) as container:
+        (stream,) = container.streams.audio
+        assert (stream.rate, stream.channels) == (16_000, 1)
     assert [file.name for file in clip.path.parent.iterdir()] == [f"clip{suffix}"], "no temporary file remains"
 
 
@@ -401,6 +405,15 @@ def test_wide_video_is_scaled_down_for_browsers(film: Film, tmp_path: Path) -> N
     with av.open(str(playable_clip(video, 0.0, 1.0, tmp_path / "clip.mp4").path)) as container:
         codec = container.streams.video[0].codec_context
         assert (codec.width, codec.height) == (1280, 720)
+
+
+def test_clips_for_browsers_have_a_smaller_limit(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_BROWSER_CLIP_BYTES == 1 << 30
+    monkeypatch.setattr("var_plugin.media.clips.MAX_BROWSER_CLIP_BYTES", 100)
+    for video in (film("a.mp4", seconds=4), film("b.avi", seconds=1, codec="mjpeg")):
+        with pytest.raises(InvalidInputError, match="the limit is 100 bytes"):
+            playable_clip(video, 0.0, 1.0, tmp_path / "clip.mp4")
+    assert not (tmp_path / "clip.mp4").exists()
 
 
 def test_invalid_arguments_of_a_playable_clip_are_refused(film: Film, tmp_path: Path) -> None:

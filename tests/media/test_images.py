@@ -182,6 +182,13 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, bomb: str
     assert "\n" not in str(caught.value)
 
 
+def test_large_colour_profiles_and_texts_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "profile.png"
+    packed = zlib.compress(bytes(3_000_000))
+    path.write_bytes(png(8, 8, extra=chunk(b"iCCP", b"profile\0\0" + packed) + chunk(b"zTXt", b"Comment\0\0" + packed)))
+    assert sandbox.decode_image(path).shape == (8, 8, 3)
+
+
 PACKED = zlib.compress(bytes(100_000_000))
 TEXT_BOMBS = {
     "text": chunk(b"zTXt", b"Comment\0\0" + PACKED),

@@ -23,6 +23,7 @@ from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 
 _HEADER_BYTES = 16
+_MAX_PNG_METADATA_BYTES = 16 << 20
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.3, tag 274: the transformation that turns the image upright.
 _ORIENTATIONS = {
@@ -107,9 +108,11 @@ def _image_class(header: bytes) -> Callable[[Path], ImageFile.ImageFile] | None:
 
         return JpegImageFile
     if header.startswith(b"\x89PNG\r\n\x1a\n"):
-        from PIL.PngImagePlugin import PngImageFile
+        from PIL import PngImagePlugin
 
-        return PngImageFile
+        # Pillow refuses colour profiles and texts above 1 MiB. Profiles of printers are larger.
+        PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PNG_METADATA_BYTES
+        return PngImagePlugin.PngImageFile
     if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
         from PIL.WebPImagePlugin import WebPImageFile
 
