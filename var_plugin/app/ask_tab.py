@@ -35,6 +35,7 @@ class Inbox:
     def __init__(self) -> None:
         self._actions: deque[Action] = deque()
         self._received = 0
+        self._latest_click = 0
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +47,11 @@ class Inbox:
         self._actions.append(action)
         self._received += 1
         return self._received
+
+    def is_late(self, click: int) -> bool:
+        """Return whether a click with a higher number was received before this one."""
+        latest, self._latest_click = self._latest_click, max(self._latest_click, click)
+        return click < latest
 
     def take(self) -> Action | None:
         """Remove and return the oldest action, or None if the queue is empty."""
@@ -138,7 +144,8 @@ def connect(tab: AskTab, state: AppState, session: gr.State, bridge: gr.HTML, ad
         return inbox.put(partial(handle_message, state, text=event.value["text"], files=[]))
 
     async def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
-        return inbox.put(partial(_handle_click, state, str(event.action), str(event.id), request.username))
+        is_late = inbox.is_late(int(event.number))
+        return inbox.put(partial(_handle_click, state, str(event.action), str(event.id), request.username, is_late))
 
     async def put_repeat(inbox: Inbox) -> int:
         return inbox.put(partial(repeat_question, state))
@@ -189,17 +196,20 @@ def _run(action: Action, before: Session) -> Session:
         return before.with_reply(Turn(""), formatting.unexpected_error(error))
 
 
-def _handle_click(state: AppState, action: str, target: str, user: str | None, session: Session) -> Session:
+def _handle_click(
+    state: AppState, action: str, target: str, user: str | None, is_late: bool, session: Session
+) -> Session:
+    """Return the session after a click. A late click does not replace the moment of a later one in the player."""
     if action == "chip":
         return remove_filter(state, session, target)
     if action == "play-id":
-        return open_moment(state, session, target)
+        return session if is_late else open_moment(state, session, target)
     moment = state.media.moment(target)
     if moment is None:
         return session
     if action in ("right", "wrong"):
         state.feedback.add(moment, session.request, action == "right", user)
-    return session.select(moment)
+    return session if is_late else session.select(moment)
 
 
 def _conversation_updates(tab: AskTab, state: AppState, before: Session, after: Session) -> Update:

@@ -1,5 +1,7 @@
-// Send clicks on cards, chips, buttons and plots to Python as one kind of event.
-const send = (action, id) => trigger("click", { action, id });
+// Send clicks on cards, chips, buttons and plots to Python as one kind of event. They are numbered, because requests can
+// reach the server in another order.
+let clicks = 0;
+const send = (action, id) => trigger("click", { action, id, number: ++clicks });
 
 document.addEventListener("click", (event) => {
   const target = event.target.closest("[data-vp]");
