@@ -223,3 +223,10 @@ def test_neighbouring_segments_are_one_anomaly(footage: Index) -> None:
     whole = ask(footage, "summarise_timeline", cameras=["north"], min_anomaly=0.0).data
     assert whole.anomalies == 1
     assert whole.rows[0].moment_id.endswith("-0-48000")
+
+
+def test_the_timeline_says_what_the_anomaly_score_covers(footage: Index) -> None:
+    answer = ask(footage, "summarise_timeline")
+    assert footage.suite.anomaly_scope
+    assert f"The score is {footage.suite.anomaly_scope}." in answer.text
+    assert answer.data.scope == footage.suite.anomaly_scope

@@ -24,6 +24,7 @@ from tests.test_cli import Shell, shell
 from tests.watch.test_alerts import Receiver, receiver
 from tests.watch.test_rtsp import serving, until
 from var_plugin.api import Index, open_index
+from var_plugin.cli.watch import _StopHandler
 from var_plugin.errors import StoreError
 from var_plugin.types import Receipt, VideoReceipt
 from var_plugin.watch import folder as folder_watch
@@ -337,3 +338,12 @@ def test_a_signal_ends_the_watch_with_a_receipt(
     assert json.loads(out) == {"stored": 1}
     assert watch.process.returncode == 0
     assert "Traceback" not in watch.log
+
+
+def test_a_second_signal_ends_the_watch_at_once() -> None:
+    stop = threading.Event()
+    handler = _StopHandler(stop)
+    handler(signal.SIGINT, None)
+    assert stop.wait(30)
+    with pytest.raises(KeyboardInterrupt):
+        handler(signal.SIGTERM, None)
