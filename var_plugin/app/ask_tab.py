@@ -251,11 +251,16 @@ def _messages(session: Session) -> list[dict[str, Any]]:
     for turn in session.turns:
         question = " ".join(filter(None, [turn.message, *(f"📎 {name}" for name in turn.files)]))
         if question:
-            messages.append({"role": "user", "content": formatting.clean_text(question)})
-        messages.append({"role": "assistant", "content": formatting.clean_text(turn.answer)})
+            messages.append({"role": "user", "content": _as_html(question)})
+        messages.append({"role": "assistant", "content": _as_html(turn.answer)})
         if turn.cards:
             messages.append({"role": "assistant", "content": gr.HTML(turn.cards)})
     return messages
+
+
+def _as_html(text: str) -> str:
+    """Return plain text for the chat, which interprets HTML in messages even if it does not render Markdown."""
+    return escape(formatting.clean_text(text), quote=False)
 
 
 def _download_links(state: AppState, session: Session) -> str:
