@@ -1,4 +1,4 @@
-"""Every command line in the documentation uses existing commands and options."""
+"""The documentation uses existing commands and options and names existing tests."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def test_pages_have_commands() -> None:
     assert sum(len(commands(page)) for page in PAGES) >= 20
     result = CliRunner().invoke(app, ["extract", "videos", "--no-such-option", "--help"])
     assert result.exit_code == 2, "an unknown option is detected"
+
+
+def test_tests_that_the_documentation_names_exist() -> None:
+    """A guarantee with a renamed test would be held by nothing."""
+    text = "".join(page.read_text() for page in PAGES)
+    files = [ROOT / name for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", text)]
+    functions = set(re.findall(r"`(test_\w+)`", text))
+    sources = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert len(files) > 20 and len(functions) > 10
+    assert [file for file in files if not file.exists()] == []
+    assert functions - set(re.findall(r"def (test_\w+)", sources)) == set()
