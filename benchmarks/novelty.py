@@ -398,18 +398,18 @@ def compare(pool: Pool, days: Sequence[Footage], history: CameraHistory, known: 
     for name, method in methods.items():
         scores = np.concatenate([method(rows, video) for video, rows in last.hours()])
         if name == "within the file only":
-            found, noon_found = within(night), within(noon)
+            night_scores, noon_scores = within(night), within(noon)
         else:
-            found, noon_found = method(night, "event"), method(noon, "event")
+            night_scores, noon_scores = method(night, "event"), method(noon, "event")
         lines.append(
             (
                 name,
                 alarms_per_hour(last, scores),
-                float((found >= THRESHOLD).mean()),
-                float((noon_found >= THRESHOLD).mean()),
-                float(np.median(found)),
-                float(np.median(noon_found)),
-                at_rate(scores, hours, found, 0.1),
+                float((night_scores >= THRESHOLD).mean()),
+                float((noon_scores >= THRESHOLD).mean()),
+                float(np.median(night_scores)),
+                float(np.median(noon_scores)),
+                at_rate(scores, hours, night_scores, 0.1),
             )
         )
     header = ("method", "false alarms per hour", "found at 03:00", "at 12:00", "median score at 03:00", "at 12:00",
