@@ -55,8 +55,8 @@ def test_every_operation_is_described(footage: Index) -> None:
     assert set(operations) == {
         ("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"),
         ("post", "/v1/embeddings"), ("post", "/v1/embeddings/files"), ("get", "/v1/models"),
-        ("get", "/v1/models/{model}"), ("post", "/v1/search"), ("get", "/v1/videos"), ("get", "/v1/videos/{video_id}"),
-        ("get", "/v1/videos/{video_id}/thumbnail"),
+        ("get", "/v1/models/{model}"), ("post", "/v1/search"), ("post", "/v1/anomalies"), ("get", "/v1/videos"),
+        ("get", "/v1/videos/{video_id}"), ("get", "/v1/videos/{video_id}/thumbnail"),
     }  # fmt: skip
     for (_, path), operation in operations.items():
         assert operation["summary"]

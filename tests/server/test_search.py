@@ -27,6 +27,14 @@ def test_text_finds_its_moment(client: httpx.Client) -> None:
     assert (best["camera"], best["name"], best["start"], best["end"]) == ("north", "north.mp4", 8, 16)
 
 
+def test_anomalies_are_listed_without_a_query(client: httpx.Client, footage: Index) -> None:
+    moments = client.post("/v1/anomalies", json={"k": 2}).json()["data"]
+    assert [moment["id"] for moment in moments] == [moment.id for moment in footage.anomalies(2)]
+    south = client.post("/v1/anomalies", json={"filter": {"cameras": ["south"]}, "group_by": "video"}).json()["data"]
+    assert [moment["camera"] for moment in south] == ["south"]
+    assert client.post("/v1/anomalies", json={"kinds": ["no such kind"]}).status_code == 400
+
+
 def test_image_and_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:
     by_image = search(client, image=data_uri("image/png", green_png), k=1)
     by_video = search(client, video=data_uri("video/mp4", blue_film.read_bytes()), k=1)
