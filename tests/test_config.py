@@ -95,6 +95,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         (["mcp", "--http"], "mcp"),
         (["demo"], "demo"),
         (["index", "film.mp4", "--engine", "ray"], "ray"),
+        (["alerts", "add", "a", "red", "--mqtt", "mqtt://broker.example/alerts"], "mqtt"),
         (["train", "ucfcrime-ar", "--rgb", ".", "--annotations", ".", "--out", "model"], "train"),
     ],
 )

@@ -31,7 +31,7 @@ from var_plugin.retrievers.anomalies import Order, anomalies
 from var_plugin.retrievers.moments import parse_moment_id
 from var_plugin.retrievers.report import Report, write_report
 from var_plugin.retrievers.search import GroupBy, Reranker, make_query, moment_by_id, search
-from var_plugin.types import Filter, Moment, Receipt, Scalar, Span, Video
+from var_plugin.types import EmbeddedQuery, Filter, Moment, Receipt, Scalar, Span, Video
 
 
 class Index:
@@ -151,6 +151,28 @@ class Index:
             rerank=rerank,
             thumbnails=thumbnails,
         )
+
+    def search_embedded(
+        self,
+        query: EmbeddedQuery,
+        *,
+        k: int = 5,
+        filter: Filter | None = None,  # noqa: A002
+        thumbnails: bool = False,
+    ) -> list[Moment]:
+        """Return the k best moments for a query that `retrievers.search.embed_query` embedded, best first.
+
+        Args:
+            query: The embedded query.
+            k: Maximum number of moments.
+            filter: Conditions that the moments must satisfy.
+            thumbnails: Write a thumbnail of each moment.
+
+        Raises:
+            FingerprintMismatchError: The query was embedded by another suite.
+            StoreError: The store failed.
+        """
+        return search(self._inner, query, k=k, filter=filter, thumbnails=thumbnails)
 
     def anomalies(
         self,

@@ -68,8 +68,9 @@ class Settings(BaseSettings):
         description="quota for the thumbnails and clips in the cache; the least recently used are removed",
     )
     alerts: Path = Field(
-        default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved queries"
+        default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved alerts"
     )
+    mqtt_password: SecretStr = Field(default=SecretStr(""), description="password for MQTT brokers that receive alerts")
     recordings: Path = Field(
         default_factory=lambda: user_data_path(APP_NAME) / "recordings",
         description="folder for recordings of streams, with a subfolder per camera",

@@ -125,6 +125,15 @@ class Query(Value):
         return {modality: content for modality, content in parts.items() if content is not None}
 
 
+class EmbeddedQuery(Value):
+    """A query by one image, audio or video that is already embedded. Its file is no longer needed."""
+
+    modality: Modality
+    source: str = Field(description="name of the file, for people")
+    vectors: Mapping[str, tuple[Finite, ...]] = Field(description="vector per space")
+    fingerprints: Mapping[str, str] = Field(description="fingerprint per space")
+
+
 class Event(Value):
     """A kind of event in a moment."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import socket
 import socketserver
@@ -9,19 +10,36 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from PIL import Image
 
+from tests.colors import color_suite
 from tests.films import Film, plain
 from var_plugin.api import Index
-from var_plugin.errors import InvalidInputError
-from var_plugin.types import Filter, Moment
-from var_plugin.watch import alerts as alerting
-from var_plugin.watch.alerts import Alert, Alerts, SavedQueries, SavedQuery
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, StoreError
+from var_plugin.retrievers.search import embed_query, make_query
+from var_plugin.types import EmbeddedQuery, Filter, Moment
+from var_plugin.watch import delivery
+from var_plugin.watch.alerts import (
+    Alert,
+    Alerts,
+    IndexFootage,
+    SavedAlert,
+    SavedAlerts,
+    TimeOfDay,
+    choose_threshold,
+    dry_run,
+)
 
 
 class Receiver(HTTPServer):
@@ -65,7 +83,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerting, "_WAITS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(delivery, "_WAITS_SECONDS", (0.01, 0.01))
 
 
 @pytest.fixture
@@ -82,8 +100,8 @@ def footage(index: Index, film: Film) -> dict[str, str]:
     return {Path(line.path).stem: str(line.video_id) for line in receipt.videos}
 
 
-def raise_alerts(alerts: Alerts, index: Index, video_ids) -> list[alerting.Alert]:
-    return alerts.check(video_ids, lambda text, condition: index.search(text, filter=condition))
+def raise_alerts(alerts: Alerts, index: Index, video_ids) -> list[Alert]:
+    return alerts.check(video_ids, IndexFootage(index))
 
 
 def test_new_matching_footage_raises_an_alert(
@@ -91,13 +109,13 @@ def test_new_matching_footage_raises_an_alert(
 ) -> None:
     output = tmp_path / "told.json"
     command = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(output))
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["127.0.0.1"])
-    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url, command=command))
+    saved.save(SavedAlert(name="fire", text="red", threshold=0.9, webhook=receiver.url, command=command))
     raised = raise_alerts(alerts, index, footage.values())
-    assert [(alert.query, alert.moment.video_id, alert.failures) for alert in raised] == [("fire", footage["red"], ())]
+    assert [(alert.name, alert.moment.video_id, alert.failures) for alert in raised] == [("fire", footage["red"], ())]
     for content in (json.loads(receiver.bodies[0]), json.loads(output.read_text())):
-        assert (content["query"], content["text"]) == ("fire", "red")
+        assert (content["alert"], content["text"]) == ("fire", "red")
         assert content["moment"]["video_id"] == footage["red"]
         assert content["moment"]["score"] >= 0.9
 
@@ -105,28 +123,28 @@ def test_new_matching_footage_raises_an_alert(
 def test_alerts_respect_video_ids_and_filter(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["127.0.0.1"])
-    saved.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url))
+    saved.save(SavedAlert(name="red", text="red", threshold=0.9, webhook=receiver.url))
     assert raise_alerts(alerts, index, [footage["blue"]]) == []
     north = Filter(cameras=("north",))
-    saved.save(SavedQuery(name="red", text="red", threshold=0.9, webhook=receiver.url, filter=north))
+    saved.save(SavedAlert(name="red", text="red", threshold=0.9, webhook=receiver.url, filter=north))
     assert raise_alerts(alerts, index, footage.values()) == []
     assert receiver.bodies == []
 
 
 def test_saved_queries_are_stored(tmp_path: Path) -> None:
     file = tmp_path / "kept" / "alerts.json"
-    saved = SavedQueries(file)
-    first = SavedQuery(name="a", text="red", threshold=0.5, command=("true",), filter=Filter(cameras=("north",)))
+    saved = SavedAlerts(file)
+    first = SavedAlert(name="a", text="red", threshold=0.5, command=("true",), filter=Filter(cameras=("north",)))
     saved.save(first)
-    saved.save(SavedQuery(name="b", text="blue", threshold=0.5, command=("true",)))
+    saved.save(SavedAlert(name="b", text="blue", threshold=0.5, command=("true",)))
     saved.save(first.model_copy(update={"threshold": 0.7}))
-    assert [(query.name, query.threshold) for query in SavedQueries(file).queries] == [("b", 0.5), ("a", 0.7)]
-    assert SavedQueries(file).queries == saved.queries
+    assert [(query.name, query.threshold) for query in SavedAlerts(file).alerts] == [("b", 0.5), ("a", 0.7)]
+    assert SavedAlerts(file).alerts == saved.alerts
     assert stat.S_IMODE(file.stat().st_mode) == 0o600, "an address may hold a secret"
     saved.remove("b")
-    assert [query.name for query in SavedQueries(file).queries] == ["a"]
+    assert [query.name for query in SavedAlerts(file).alerts] == ["a"]
     with pytest.raises(InvalidInputError, match="called b"):
         saved.remove("b")
 
@@ -141,10 +159,10 @@ def test_saved_queries_are_stored(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_webhooks_are_sent_to_allowed_hosts_only(tmp_path: Path, url: str) -> None:
     file = tmp_path / "alerts.json"
-    query = SavedQuery(name="a", text="red", threshold=0.5, webhook=url)
+    query = SavedAlert(name="a", text="red", threshold=0.5, webhook=url)
     file.write_text(f"[{query.model_dump_json()}]")
-    with pytest.raises(InvalidInputError, match="are not allowed") as refusal:
-        Alerts(SavedQueries(file), hosts=["127.0.0.1"])
+    with pytest.raises(InvalidInputError, match=r"are not allowed|is invalid") as refusal:
+        Alerts(SavedAlerts(file), hosts=["127.0.0.1"])
     assert "hush" not in str(refusal.value)
 
 
@@ -152,9 +170,9 @@ def test_a_host_that_is_not_allowed_gets_no_request(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
     """The query is saved while the watch runs, so it is not refused at the start."""
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["other.example"])
-    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    saved.save(SavedAlert(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     (alert,) = raise_alerts(alerts, index, footage.values())
     assert "webhooks to 127.0.0.1 are not allowed" in alert.failures[0]
     assert receiver.bodies == []
@@ -164,9 +182,9 @@ def test_redirections_are_not_followed(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.answers = [307, 302, 301]
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["127.0.0.1"])
-    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    saved.save(SavedAlert(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     (alert,) = raise_alerts(alerts, index, footage.values())
     assert "301" in alert.failures[0]
     assert len(receiver.bodies) == 3, "three attempts, none of them elsewhere"
@@ -176,10 +194,10 @@ def test_a_failed_alert_is_retried_and_others_are_sent(
     index: Index, footage: dict[str, str], receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answers = [500, 200]
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved, hosts=["127.0.0.1"])
-    saved.save(SavedQuery(name="lost", text="red", threshold=0.9, command=("/no/such/program",)))
-    saved.save(SavedQuery(name="fire", text="red", threshold=0.9, webhook=receiver.url))
+    saved.save(SavedAlert(name="lost", text="red", threshold=0.9, command=("/no/such/program",)))
+    saved.save(SavedAlert(name="fire", text="red", threshold=0.9, webhook=receiver.url))
     failed, fire = raise_alerts(alerts, index, footage.values())
     assert "cannot run /no/such/program: No such file" in failed.failures[0]
     assert "could not be delivered" in caplog.text
@@ -190,6 +208,31 @@ def test_a_failed_alert_is_retried_and_others_are_sent(
 MOMENT = Moment(
     id="a-0-1", video_id="a", uri="/a.mp4", camera="c", start=0, end=1, peak=0, score=9, anomaly_score=0, matched={}
 )
+
+
+class Moments:
+    """Footage whose moments are given."""
+
+    def __init__(self, moments: Sequence[Moment], days: int = 0) -> None:
+        self.moments, self.days = list(moments), days
+
+    def search(self, alert: SavedAlert, conditions: Filter, k: int) -> list[Moment]:
+        matching = [
+            moment
+            for moment in self.moments
+            if (conditions.video_ids is None or moment.video_id in conditions.video_ids)
+            and (conditions.cameras is None or moment.camera in conditions.cameras)
+            and (
+                conditions.after is None or (moment.recorded_at is not None and moment.recorded_at >= conditions.after)
+            )
+        ]
+        return sorted(matching, key=lambda moment: -moment.score)[:k]
+
+    def with_thumbnail(self, moment: Moment) -> Moment:
+        return moment
+
+    def recorded_days(self, since: datetime) -> dict[str, int]:
+        return {moment.camera: self.days for moment in self.moments if self.days}
 
 
 @contextmanager
@@ -252,16 +295,16 @@ def test_an_invalid_webhook_response_does_not_stop_other_alerts(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(alerting, "_WAITS_SECONDS", ())
+    monkeypatch.setattr(delivery, "_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(delivery, "_WAITS_SECONDS", ())
     caplog.set_level("DEBUG")
-    output, saved = tmp_path / "told", SavedQueries(tmp_path / "alerts.json")
+    output, saved = tmp_path / "told", SavedAlerts(tmp_path / "alerts.json")
     with server(answer) as port:
         url = f"http://ann:hush@127.0.0.1:{port}/hook?key=hush"
-        saved.save(SavedQuery(name="web", text="x", threshold=1, webhook=url))
-        saved.save(SavedQuery(name="file", text="x", threshold=1, command=("tee", str(output))))
+        saved.save(SavedAlert(name="web", text="x", threshold=1, webhook=url))
+        saved.save(SavedAlert(name="file", text="x", threshold=1, command=("tee", str(output))))
         started = time.monotonic()
-        web, file = Alerts(saved, ["127.0.0.1"]).check(["a"], lambda text, only: [MOMENT])
+        web, file = Alerts(saved, ["127.0.0.1"]).check(["a"], Moments([MOMENT]))
     assert time.monotonic() - started < 10
     assert output.exists()
     assert file.failures == ()
@@ -274,21 +317,23 @@ def test_an_invalid_webhook_response_does_not_stop_other_alerts(
 
 
 def test_a_password_in_the_address_is_sent_to_the_webhook(receiver: Receiver, tmp_path: Path) -> None:
-    saved = SavedQueries(tmp_path / "alerts.json")
-    saved.save(SavedQuery(name="a", text="x", threshold=1, webhook=receiver.url.replace("://", "://ann:hush@")))
-    (alert,) = Alerts(saved, ["127.0.0.1"]).check(["a"], lambda text, only: [MOMENT])
+    saved = SavedAlerts(tmp_path / "alerts.json")
+    saved.save(SavedAlert(name="a", text="x", threshold=1, webhook=receiver.url.replace("://", "://ann:hush@")))
+    (alert,) = Alerts(saved, ["127.0.0.1"]).check(["a"], Moments([MOMENT]))
     assert alert.failures == ()
     assert receiver.authorizations == ["Basic " + base64.b64encode(b"ann:hush").decode()]
 
 
 def test_retries_of_a_failing_receiver_are_limited_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time limit, all further alerts for the receiver fail at once."""
-    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(alerting, "_BUDGET_SECONDS", 1.0)
-    saved = SavedQueries(tmp_path / "alerts.json")
-    saved.save(SavedQuery(name="slow", text="x", threshold=1, command=("sleep", "60")))
+    monkeypatch.setattr(delivery, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(delivery, "_BUDGET_SECONDS", 1.0)
+    saved = SavedAlerts(tmp_path / "alerts.json")
+    saved.save(SavedAlert(name="slow", text="x", threshold=1, command=("sleep", "60")))
     started = time.monotonic()
-    raised = Alerts(saved).check(["a"], lambda text, only: [MOMENT] * 50)
+    video_ids = [f"video {n}" for n in range(50)]
+    moments = [MOMENT.model_copy(update={"video_id": video_id}) for video_id in video_ids]
+    raised = Alerts(saved).check(video_ids, Moments(moments))
     assert time.monotonic() - started < 5
     assert len(raised) == 50
     assert "did not end within" in raised[0].failures[0]
@@ -309,14 +354,14 @@ def test_retries_of_a_failing_receiver_are_limited_in_time(tmp_path: Path, monke
 def test_a_command_is_limited_and_killed_with_its_children(
     tmp_path: Path, script: str, failure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerting, "_TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(alerting, "_WAITS_SECONDS", ())
+    monkeypatch.setattr(delivery, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(delivery, "_WAITS_SECONDS", ())
     pid = tmp_path / "pid"
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     command = ("sh", "-c", f"echo $$ > {pid}; {script}", "hush")
     # A body that no pipe holds: the command has to read it.
-    saved.save(SavedQuery(name="a", text="\N{SNOWMAN}" * 32_000, threshold=1, command=command))
-    (alert,) = Alerts(saved).check(["a"], lambda text, only: [MOMENT])
+    saved.save(SavedAlert(name="a", text="\N{SNOWMAN}" * 32_000, threshold=1, command=command))
+    (alert,) = Alerts(saved).check(["a"], Moments([MOMENT]))
     assert bool(alert.failures) == bool(failure)
     assert not failure or failure in alert.failures[0]
     assert "hush" not in "".join(alert.failures), "arguments may hold a secret"
@@ -337,47 +382,47 @@ def running(group: int) -> list[str]:
 
 def test_an_alert_for_the_same_event_is_raised_once(tmp_path: Path) -> None:
     """A file that grew is a new video. Moments that overlap an alert for its earlier version are the same event."""
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     for name in ("a", "b"):
-        saved.save(SavedQuery(name=name, text="x", threshold=1, command=("true",)))
-    earlier = [Alert(query="a", moment=MOMENT.model_copy(update={"start": 5.0, "end": 12.0}))]
+        saved.save(SavedAlert(name=name, text="x", threshold=1, command=("true",)))
+    earlier = [Alert(name="a", moment=MOMENT.model_copy(update={"start": 5.0, "end": 12.0}))]
     grown = MOMENT.model_copy(update={"video_id": "grown", "start": 8.0, "end": 20.0})
     later = grown.model_copy(update={"start": 30.0, "end": 35.0})
-    raised = Alerts(saved).check(["grown"], lambda text, only: [grown, later], earlier={"grown": earlier})
-    assert [(alert.query, alert.moment.start) for alert in raised] == [("a", 30.0), ("b", 8.0), ("b", 30.0)]
+    raised = Alerts(saved).check(["grown"], Moments([grown, later]), earlier={"grown": earlier})
+    assert [(alert.name, alert.moment.start) for alert in raised] == [("a", 30.0), ("b", 8.0), ("b", 30.0)]
 
 
 def test_alerts_are_not_retried_after_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerting, "_WAITS_SECONDS", (60.0,))
+    monkeypatch.setattr(delivery, "_WAITS_SECONDS", (60.0,))
     stop = threading.Event()
     stop.set()
-    saved = SavedQueries(tmp_path / "alerts.json")
-    saved.save(SavedQuery(name="a", text="x", threshold=1, command=("false",)))
-    (alert,) = Alerts(saved, stop=stop).check(["a"], lambda text, only: [MOMENT])
+    saved = SavedAlerts(tmp_path / "alerts.json")
+    saved.save(SavedAlert(name="a", text="x", threshold=1, command=("false",)))
+    (alert,) = Alerts(saved, stop=stop).check(["a"], Moments([MOMENT]))
     assert alert.failures
 
 
 def test_a_fifo_in_place_of_the_saved_queries_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "alerts.json")
     with pytest.raises(InvalidInputError, match="it is not a regular file"):
-        _ = SavedQueries(tmp_path / "alerts.json").queries
+        _ = SavedAlerts(tmp_path / "alerts.json").alerts
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"x" * (5 << 20), b"{}"])
 def test_a_damaged_file_of_queries_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "alerts.json"
     file.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"alerts\.json does not hold saved queries"):
-        SavedQueries(file).queries  # noqa: B018
+    with pytest.raises(InvalidInputError, match=r"alerts\.json does not hold saved alerts"):
+        SavedAlerts(file).alerts  # noqa: B018
 
 
 def test_a_file_of_queries_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InvalidInputError, match="cannot read"):
-        SavedQueries(tmp_path / "folder").queries  # noqa: B018
+        SavedAlerts(tmp_path / "folder").alerts  # noqa: B018
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInputError, match="cannot"):
-        SavedQueries(tmp_path / "file/alerts.json").save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
+        SavedAlerts(tmp_path / "file/alerts.json").save(SavedAlert(name="a", text="x", threshold=1, command=("true",)))
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -387,19 +432,19 @@ def test_saving_writes_through_a_link(tmp_path: Path, exists: bool) -> None:
         file.parent.mkdir()
         file.write_text("[]")
     link.symlink_to(file)
-    SavedQueries(link).save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
+    SavedAlerts(link).save(SavedAlert(name="a", text="x", threshold=1, command=("true",)))
     assert link.is_symlink()
-    assert [query.name for query in SavedQueries(file).queries] == ["a"]
+    assert [query.name for query in SavedAlerts(file).alerts] == ["a"]
     assert sorted(file.parent.iterdir()) == [file]
-    SavedQueries(link).remove("a")
-    assert (link.is_symlink(), SavedQueries(file).queries) == (True, ())
+    SavedAlerts(link).remove("a")
+    assert (link.is_symlink(), SavedAlerts(file).alerts) == (True, ())
 
 
 def test_a_link_that_leads_to_itself_is_an_error(tmp_path: Path) -> None:
     link = tmp_path / "alerts.json"
     link.symlink_to(link)
     with pytest.raises(InvalidInputError, match="symbolic link"):
-        SavedQueries(link).save(SavedQuery(name="a", text="x", threshold=1, command=("true",)))
+        SavedAlerts(link).save(SavedAlert(name="a", text="x", threshold=1, command=("true",)))
 
 
 def test_content_is_not_passed_to_a_shell(index: Index, film: Film, tmp_path: Path) -> None:
@@ -408,9 +453,9 @@ def test_content_is_not_passed_to_a_shell(index: Index, film: Film, tmp_path: Pa
     index.add(film("evil.mp4", paint=lambda time: plain(200, 20, 20)), camera=evil)
     output = tmp_path / "told.json"
     command = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(output), evil)
-    saved = SavedQueries(tmp_path / "alerts.json")
+    saved = SavedAlerts(tmp_path / "alerts.json")
     alerts = Alerts(saved)
-    saved.save(SavedQuery(name=evil, text="red", threshold=0.5, command=command))
+    saved.save(SavedAlert(name=evil, text="red", threshold=0.5, command=command))
     (alert,) = raise_alerts(alerts, index, [video.video_id for video in index.videos()])
     assert alert.failures == ()
     assert json.loads(output.read_text())["moment"]["camera"] == evil
@@ -419,13 +464,209 @@ def test_content_is_not_passed_to_a_shell(index: Index, film: Film, tmp_path: Pa
 
 def test_a_query_without_receiver_and_a_file_of_something_else_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "alerts.json"
-    with pytest.raises(InvalidInputError, match="has no webhook or command"):
-        SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5))
+    with pytest.raises(InvalidInputError, match="has no receiver"):
+        SavedAlerts(file).save(SavedAlert(name="a", text="red", threshold=0.5))
     with pytest.raises(InvalidInputError, match="has 32769 characters: the limit is 32768"):
-        SavedQueries(file).save(SavedQuery(name="a", text="r" * 32_769, threshold=0.5, command=("true",)))
+        SavedAlerts(file).save(SavedAlert(name="a", text="r" * 32_769, threshold=0.5, command=("true",)))
     with pytest.raises(InvalidInputError, match="not an http or https address"):
-        SavedQueries(file).save(SavedQuery(name="a", text="red", threshold=0.5, webhook="file:///etc/passwd"))
+        SavedAlerts(file).save(SavedAlert(name="a", text="red", threshold=0.5, webhook="file:///etc/passwd"))
     assert not file.exists()
     file.write_text('[{"name": "a"}]')
-    with pytest.raises(InvalidInputError, match=r"0\.text"):
-        SavedQueries(file).queries  # noqa: B018
+    with pytest.raises(InvalidInputError, match=r"0\.threshold"):
+        SavedAlerts(file).alerts  # noqa: B018
+
+
+DAY = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def moment(hour: float, *, score: float = 0.9, camera: str = "c", video_id: str = "a", seconds: float = 10) -> Moment:
+    """Return a moment that was recorded at an hour after 2026-11-20."""
+    return MOMENT.model_copy(
+        update={
+            "id": f"{video_id}-{hour}", "video_id": video_id, "camera": camera, "score": score, "start": hour * 3600,
+            "end": hour * 3600 + seconds, "recorded_at": DAY + timedelta(hours=hour),
+        }
+    )  # fmt: skip
+
+
+def saved_alerts(folder: Path, **options: Any) -> SavedAlerts:
+    saved = SavedAlerts(folder / "alerts.json")
+    saved.save(SavedAlert(**{"name": "unusual", "threshold": 0.5, "command": ("true",)} | options))
+    return saved
+
+
+def hours(alerts: Sequence[Alert]) -> list[float]:
+    return [alert.moment.start / 3600 for alert in alerts]
+
+
+def test_an_alert_without_a_query_is_raised_for_unusual_moments(index: Index, film: Film, tmp_path: Path) -> None:
+    colors = {"calm.mp4": lambda time: plain(200, 20, 20), "odd.mp4": lambda time: plain(20, 20, 200)}
+    ids = {
+        name: index.add(film(name, seconds=8, fps=5, paint=paint), camera="door").videos[0].video_id
+        for name, paint in colors.items()
+    }
+    scores = [moment.anomaly_score for moment in index.anomalies()]
+    saved = saved_alerts(tmp_path, threshold=max(scores))
+    raised = raise_alerts(Alerts(saved), index, ids.values())
+    assert raised
+    assert {alert.moment.score for alert in raised} == {max(scores)}
+
+
+def test_an_alert_of_a_kind_is_raised_for_this_kind_only(index: Index, footage: dict[str, str], tmp_path: Path) -> None:
+    saved = saved_alerts(tmp_path, threshold=0, filter=Filter(kinds=("alarm",)))
+    assert raise_alerts(Alerts(saved), index, footage.values()) == []
+    index.add_example("alarm", moment=index.search("red", k=1)[0].id)
+    raised = raise_alerts(Alerts(saved), index, footage.values())
+    assert {(alert.moment.video_id, alert.moment.events[0].kind) for alert in raised} == {(footage["red"], "alarm")}
+
+
+def test_an_alert_by_image_needs_its_file_no_longer(index: Index, footage: dict[str, str], tmp_path: Path) -> None:
+    image = tmp_path / "red.png"
+    Image.fromarray(plain(200, 20, 20)).save(image)
+    example = embed_query(index.suite, make_query(image=image))
+    image.unlink()
+    saved = saved_alerts(tmp_path, example=example, threshold=0.9)
+    (alert,) = raise_alerts(Alerts(saved), index, footage.values())
+    assert alert.moment.video_id == footage["red"]
+    with pytest.raises(
+        FingerprintMismatchError, match=r"'unusual' cannot be used: the image 'red\.png' was embedded by"
+    ):
+        Alerts(saved).check_suite(color_suite("colors-2"))
+
+
+def test_an_alert_of_another_suite_is_logged_once_and_others_go_on(
+    index: Index, footage: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors, fingerprints = {"scene": (1.0, 0.0, 0.0)}, {"scene": "colors-0"}
+    example = EmbeddedQuery(modality="image", source="red.png", vectors=vectors, fingerprints=fingerprints)
+    saved = saved_alerts(tmp_path, name="old", example=example)
+    saved.save(SavedAlert(name="new", text="red", threshold=0.9, command=("true",)))
+    alerts = Alerts(saved)
+    assert [alert.name for alert in raise_alerts(alerts, index, footage.values())] == ["new"]
+    raise_alerts(alerts, index, footage.values())
+    assert "was embedded by another suite than 'colors'" in alerts.unusable["old"]
+    assert caplog.text.count("cannot be used") == 1
+
+
+def test_an_alert_respects_the_time_of_day(tmp_path: Path) -> None:
+    night = TimeOfDay(start=clock_time(22), end=clock_time(6), zone=ZoneInfo("Europe/Berlin"))
+    saved = saved_alerts(tmp_path, time_of_day=night)
+    undated = MOMENT.model_copy(update={"video_id": "undated"})
+    footage = Moments([undated, *(moment(hour) for hour in (4.9, 5.1, 12, 20.9, 21.1))])
+    assert hours(Alerts(saved).check(["a", "undated"], footage)) == [4.9, 21.1]
+
+
+def test_the_cool_down_applies_per_camera(tmp_path: Path) -> None:
+    saved = saved_alerts(tmp_path, cool_down=600)
+    moments = [moment(hour) for hour in (1, 1.1, 1.2, 2)] + [moment(1.05, camera="d", video_id="b")]
+    assert hours(Alerts(saved).check(["a", "b"], Moments(moments))) == [1, 1.2, 2, 1.05]
+    later = moment(2.1, video_id="next")
+    assert Alerts(saved).check(["next"], Moments([later])) == [], "also after a restart"
+
+
+def test_the_threshold_is_chosen_from_the_history_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    history = [
+        MOMENT.model_copy(update={"video_id": "old", "score": n / 100, "recorded_at": now - timedelta(hours=n)})
+        for n in range(1, 100)
+    ]
+    new = [
+        MOMENT.model_copy(update={"video_id": "new", "score": score, "start": 5.0 * n, "end": 5.0 * n + 1})
+        for n, score in enumerate([0.8, 0.9, 0.97])
+    ]
+    messages: list[str] = []
+    alerts = Alerts(saved_alerts(tmp_path, per_day=1), on_message=messages.append)
+    footage = Moments(history + new, days=5)
+    assert [alert.moment.score for alert in alerts.check(["new"], footage)] == [0.97]
+    assert messages == [
+        "alert 'unusual': threshold 0.94 on camera c, for at most 1 alerts a day over 5 days with footage"
+    ]
+    footage.days = 14
+    again = [
+        each.model_copy(update={"video_id": "again", "start": 900 + each.start, "end": 901 + each.start})
+        for each in new
+    ]
+    footage.moments += again
+    assert [alert.moment.score for alert in alerts.check(["again"], footage)] == [0.97]
+    assert len(messages) == 1
+    tomorrow = time.time() + 90_000
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    footage.moments += [each.model_copy(update={"video_id": "last"}) for each in new]
+    assert [alert.moment.score for alert in alerts.check(["last"], footage)] == [0.9, 0.97]
+    assert len(messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("scores", "days", "expected"),
+    [
+        ([0.9, 0.8, 0.7], 1, math.nextafter(0.8, 1)),
+        ([0.9, 0.8, 0.7], 3, 0.5),
+        ([0.9, 0.8, 0.7], 0, 0.5),
+        ([1.0, 1.0, 1.0], 1, 1.0),
+        ([], 1, 0.5),
+    ],
+)
+def test_a_threshold_per_day(scores: list[float], days: int, expected: float) -> None:
+    alert = SavedAlert(name="a", threshold=0.5, per_day=1, command=("true",))
+    footage = Moments([moment(hour, score=score) for hour, score in enumerate(scores)], days)
+    assert choose_threshold(alert, "c", footage, DAY + timedelta(days=1)).score == expected
+
+
+def test_a_dry_run_counts_alerts_per_day(tmp_path: Path) -> None:
+    alert = SavedAlert(name="a", threshold=0.5, cool_down=600, command=("true",))
+    moments = [moment(hour, score=0.4 if hour == 3 else 0.9) for hour in (-40, 1, 1.1, 3, 5, 30)]
+    (run,) = dry_run(alert, Moments(moments, days=3), 2, DAY + timedelta(days=2))
+    assert run.alerts == Counter((DAY + timedelta(hours=hour)).astimezone().date() for hour in (1, 5, 30))
+    assert run.threshold.score == 0.5
+    north = alert.model_copy(update={"filter": Filter(cameras=("north",))})
+    assert dry_run(north, Moments(moments, days=3), 2, DAY + timedelta(days=2)) == []
+
+
+def test_the_index_counts_days_with_footage(index: Index, film: Film) -> None:
+    for name, recorded_at in [("a.mp4", DAY), ("b.mp4", DAY + timedelta(days=1)), ("c.mp4", None)]:
+        paint = plain(200, 20, ord(name[0]))
+        assert index.add(film(name, paint=lambda time, paint=paint: paint), camera="door", recorded_at=recorded_at).ok
+    assert IndexFootage(index).recorded_days(DAY - timedelta(days=1)) == {"door": 2}
+    assert IndexFootage(index).recorded_days(DAY + timedelta(hours=12)) == {"door": 1}
+
+
+def test_an_event_is_one_alert_however_its_file_arrives(tmp_path: Path) -> None:
+    """The same clock time of a camera is the same event, also in a replaced file. So is the same content."""
+    saved = saved_alerts(tmp_path)
+    undated = MOMENT.model_copy(update={"video_id": "undated"})
+    footage = Moments(
+        [
+            moment(1), moment(1.001, video_id="replaced"), moment(1, camera="d", video_id="other camera"),
+            moment(1.01, video_id="other time"), undated, undated.model_copy(update={"video_id": "other content"}),
+        ]
+    )  # fmt: skip
+    raised = []
+    for video_id in ("a", "replaced", "other camera", "other time", "undated", "undated", "other content", "a"):
+        raised += [alert.moment.video_id for alert in Alerts(saved).check([video_id], footage)]
+    assert raised == ["a", "other camera", "other time", "undated", "other content"]
+    saved.remove("unusual")
+    saved_alerts(tmp_path)
+    assert len(Alerts(saved).check(["a"], footage)) == 1, "a removed alert is forgotten"
+
+
+def test_an_alert_that_was_not_delivered_is_raised_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = saved_alerts(tmp_path, command=("false",), cool_down=60)
+    (lost,) = Alerts(saved).check(["a"], Moments([moment(1)]))
+    assert lost.failures
+    saved_alerts(tmp_path, cool_down=60)
+    (alert,) = Alerts(saved).check(["a"], Moments([moment(1)]))
+    assert alert.failures == ()
+
+
+def test_a_failed_check_raises_its_alerts_later(tmp_path: Path) -> None:
+    saved = saved_alerts(tmp_path)
+    footage = Moments([moment(1)])
+
+    def fail(each: Moment) -> Moment:
+        raise StoreError("the store is away")
+
+    footage.with_thumbnail, working = fail, footage.with_thumbnail  # type: ignore[method-assign]
+    with pytest.raises(StoreError):
+        Alerts(saved).check(["a"], footage)
+    footage.with_thumbnail = working  # type: ignore[method-assign]
+    assert len(Alerts(saved).check(["a"], footage)) == 1

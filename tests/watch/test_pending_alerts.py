@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from var_plugin.errors import StoreError
 from var_plugin.types import Filter, Moment
-from var_plugin.watch.alerts import Alerts, SavedQueries, SavedQuery
+from var_plugin.watch.alerts import Alerts, SavedAlert, SavedAlerts
 from var_plugin.watch.pending_alerts import PendingAlerts
 
 
@@ -21,14 +22,14 @@ class Footage:
         self.moments: dict[str, list[tuple[float, float]]] = {}
         self.now = 1000.0
         self.error: Exception | None = None
-        saved = SavedQueries(folder / "alerts.json")
-        saved.save(SavedQuery(name="fire", text="fire", threshold=0.5, command=("true",)))
-        self.pending = PendingAlerts(Alerts(saved), self.search, 20.0, clock=lambda: self.now)
+        saved = SavedAlerts(folder / "alerts.json")
+        saved.save(SavedAlert(name="fire", text="fire", threshold=0.5, command=("true",)))
+        self.pending = PendingAlerts(Alerts(saved), self, 20.0, clock=lambda: self.now)
 
-    def search(self, text: str, only: Filter) -> list[Moment]:
+    def search(self, alert: SavedAlert, conditions: Filter, k: int) -> list[Moment]:
         if self.error:
             raise self.error
-        (video_id,) = only.video_ids or ()
+        (video_id,) = conditions.video_ids or ()
         return [
             Moment(
                 id=f"{video_id}-{start:g}-{end:g}", video_id=video_id, uri=str(self.file), camera="c", start=start,
@@ -36,6 +37,12 @@ class Footage:
             )
             for start, end in self.moments[video_id]
         ]  # fmt: skip
+
+    def with_thumbnail(self, moment: Moment) -> Moment:
+        return moment
+
+    def recorded_days(self, since: datetime) -> dict[str, int]:
+        return {}
 
     def store(self, video_id: str, content: bytes, *moments: tuple[float, float]) -> None:
         self.file.write_bytes(content)

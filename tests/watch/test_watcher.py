@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from tests.films import Film, textured
+from tests.films import Film, plain, textured
 from tests.ingest.rtsp_server import Camera
 from tests.ingest.test_add import scene
 from tests.test_cli import Shell, shell
@@ -28,7 +30,7 @@ from var_plugin.cli.watch import _StopHandler
 from var_plugin.errors import StoreError
 from var_plugin.types import Receipt, VideoReceipt
 from var_plugin.watch import folder as folder_watch
-from var_plugin.watch.alerts import Alerts, SavedQueries, SavedQuery
+from var_plugin.watch.alerts import Alerts, SavedAlert, SavedAlerts
 from var_plugin.watch.watcher import Watch
 
 __all__ = ["receiver", "shell"]
@@ -105,7 +107,7 @@ def test_a_stream_is_recorded_indexed_and_raises_an_alert(
         assert (video["clock"]["certainty"], video["clock"]["source"]) == ("derived", "file name")
         assert re.fullmatch(r"door_\d{8}T\d{6}Z(_\d+)?\.mkv", Path(video["uri"]).name)
     for content in (json.loads(receiver.bodies[0]), json.loads(output.read_text())):
-        assert content["query"] == "fire"
+        assert content["alert"] == "fire"
         assert content["moment"]["camera"] == "door"
         assert content["moment"]["video_id"] in {video["video_id"] for video in videos}
     assert answer("verify", "--index", database)["ok"] is True
@@ -208,8 +210,15 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
     assert shell("alerts", "remove", "sea")[0] == 0
     assert [query["name"] for query in json.loads(shell("alerts", "list", "--json")[1])] == ["fire"]
     for words, message in [
-        (["remove", "sea"], "no saved query is called sea"),
-        (["add", "x", "red", "--threshold", "1"], "has no webhook or command"),
+        (["remove", "sea"], "no saved alert is called sea"),
+        (["add", "x", "red", "--threshold", "1"], "has no receiver"),
+        (["add", "x", "--command", "true"], "has no condition"),
+        (["add", "x", "red", "--anomaly", "--command", "true"], "has one condition"),
+        (["add", "x", "red", "--cool-down", "ten", "--command", "true"], "is not a time"),
+        (["add", "x", "red", "--time-of-day", "25:00-6", "--command", "true"], "is not a time of day"),
+        (["add", "x", "--kind", "picnic", "--command", "true"], "'picnic' is not a kind of event"),
+        (["add", "x", "red", "--mqtt", "mqtt://ann:hush@a.example/b"], "it contains a password"),
+        (["test", "sea"], "no saved alert is called sea"),
         (["add", "x", "red", "--threshold", "1", "--command", "say 'no"], "cannot parse the command"),
         (["add", "x", "red", "--threshold", "nan", "--command", "true"], "threshold"),
         (["add", "x", "red", "--threshold", "1", "--webhook", "file:///etc/passwd"], "not an http or https address"),
@@ -306,11 +315,41 @@ def test_a_video_in_progress_is_cancelled_at_the_end(
     assert index.verify().ok
 
 
+def test_an_alert_by_kind_and_file_is_added_and_tested(
+    shell: Shell, film: Film, tmp_path: Path, installed_colors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_ALERTS", str(tmp_path / "alerts.json"))
+    from var_plugin.config import settings
+
+    settings.cache_clear()
+    place = ["--index", str(tmp_path / "index.db")]
+    with open_index(tmp_path / "index.db", suite=installed_colors) as index:
+        for days, color in [(1, "red"), (2, "blue")]:
+            film(f"{color}.mp4", seconds=16, fps=5, paint=scene(color))
+            recorded = datetime.now(UTC) - timedelta(days=days)
+            assert index.add(tmp_path / f"{color}.mp4", camera="door", recorded_at=recorded).ok
+    Image.fromarray(plain(200, 20, 20)).save(tmp_path / "red.png")
+    red = ["--image", tmp_path / "red.png", "--threshold", "1", "--per-day", "3", "--cool-down", "5m"]
+    assert shell("alerts", "add", "red", *red, "--command", "true", *place) == (0, "", "")
+    (tmp_path / "red.png").unlink()
+    assert shell("alerts", "add", "own", "--kind", "alarm", "--command", "true", *place) == (0, "", "")
+    listed = shell("alerts", "list")[1]
+    assert "red  like image 'red.png'  score >= 1  at most 3 a day  cool-down 300 s  true" in listed
+    assert "own  kind alarm  score >= 0.5  true" in listed
+    assert "vectors" not in shell("alerts", "list", "--json")[1]
+    code, out, _ = shell("alerts", "test", "red", *place)
+    assert code == 0
+    assert "door  1 alerts in 7 days  threshold 1.00 on camera door, for at most 3 alerts a day over 2 days" in out
+    (run,) = json.loads(shell("alerts", "test", "red", "--json", *place)[1])
+    assert list(run["alerts"].values()) == [1]
+    assert "door  0 alerts in 7 days" in shell("alerts", "test", "own", *place)[1]
+
+
 def test_reembedded_and_readded_footage_raises_no_alert(
     film: Film, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = SavedQueries(tmp_path / "alerts.json")
-    saved.save(SavedQuery(name="any", text="red", threshold=-100, command=("true",)))
+    saved = SavedAlerts(tmp_path / "alerts.json")
+    saved.save(SavedAlert(name="any", text="red", threshold=-100, command=("true",)))
     path = settled(film("cams/a.mp4", paint=scene("red")))
     for expected, change in [(1, lambda: None), (0, lambda: path.rename(path.with_name("b.mp4"))), (0, lambda: None)]:
         change()
@@ -323,6 +362,11 @@ def test_reembedded_and_readded_footage_raises_no_alert(
         assert until(lambda: owner.receipts)
     assert owner.statuses() == [("b.mp4", "stored")]
     assert owner.watch.counts["alerts"] == 0
+    index.delete(entry.video_id)
+    with Owner(index, tmp_path / "cams", alerts=Alerts(saved)) as owner:
+        assert until(lambda: owner.receipts)
+    assert owner.statuses() == [("b.mp4", "stored")]
+    assert owner.watch.counts["alerts"] == 0, "the same content is the same event"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,11 +1,15 @@
-"""Commands that monitor cameras: watch a folder or a stream, and manage the saved queries that raise alerts."""
+"""Commands that monitor cameras: watch a folder or a stream, and manage the saved alerts."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -30,17 +34,17 @@ from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.types import VideoReceipt
-    from var_plugin.watch.alerts import SavedQueries
+    from var_plugin.watch.alerts import SavedAlert, SavedAlerts, TimeOfDay
 
 alerts_app = typer.Typer(
-    help="Manage saved queries. `watch` raises an alert when new footage matches one.",
+    help="Manage saved alerts. `watch` raises one when new footage meets its condition.",
     epilog=example("alerts list"),
     no_args_is_help=True,
 )
 app.add_typer(alerts_app, name="alerts")
 
 AlertsOption = Annotated[
-    Path | None, typer.Option("--alerts", metavar="FILE", help="File with the saved queries. [env: VAR_PLUGIN_ALERTS]")
+    Path | None, typer.Option("--alerts", metavar="FILE", help="File with the saved alerts. [env: VAR_PLUGIN_ALERTS]")
 ]
 
 
@@ -82,12 +86,19 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Index the videos in a folder and all new ones, or record and index a stream. Ctrl-C stops and prints counts."""
+    from var_plugin.config import settings
     from var_plugin.watch.alerts import Alerts
     from var_plugin.watch.watcher import Retention, Watch
 
     clock = parse_clock(zone, clock_offset)
     stop = threading.Event()
-    notifier = Alerts(_saved_queries(alerts), allow_host or (), stop=stop)
+    notifier = Alerts(
+        _saved_alerts(alerts),
+        allow_host or (),
+        mqtt_password=settings().mqtt_password.get_secret_value(),
+        stop=stop,
+        on_message=_print_note,
+    )
     retention = Retention(keep_days, None if quota is None else quota * 1e9)
     is_interrupted = False
     handler = _StopHandler(stop)
@@ -113,77 +124,230 @@ def watch(
 @alerts_app.command(
     "add",
     epilog=example(
-        'alerts add intruder "a person climbs over a fence" --threshold 4 --webhook https://hooks.example.org/alert'
+        'alerts add intruder "a person climbs over a fence" --webhook https://hooks.example.org/alert',
+        "alerts add fire --kind fire --kind smoke --cool-down 10m --mqtt mqtts://ann@broker.example.org/cameras/alerts",
+        "alerts add night --anomaly --per-day 2 --time-of-day 22:00-06:00 --command 'notify-send Unusual'",
+        "alerts add van --image van.jpg --threshold 4 --camera gate --command 'notify-send Van'",
     ),
 )
 def add_alert(
-    name: Annotated[str, typer.Argument(help="Name of the query. A query with the same name is replaced.")],
-    text: Annotated[str, typer.Argument(help="Text query.")],
+    name: Annotated[str, typer.Argument(help="Name of the alert. An alert with the same name is replaced.")],
+    text: Annotated[str | None, typer.Argument(help="Text that describes the moments.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Image instead of a text. It is embedded now and may be deleted afterwards.")
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Audio instead of a text.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Video clip instead of a text.")] = None,
+    anomaly: Annotated[bool, typer.Option("--anomaly", help="Any unusual moment, without a text.")] = False,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only moments with this kind of event, such as fire; may be repeated.")
+    ] = None,
     threshold: Annotated[
-        float, typer.Option(help="Minimum score of a moment. See the scores that `search` prints for typical values.")
-    ],
+        float | None,
+        typer.Option(
+            help="Minimum score of a moment, as `search` prints it (default 3); without a text or a file, the anomaly "
+            "score from 0 to 1 (default 0.5)."
+        ),
+    ] = None,
+    per_day: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="At most so many alerts a day and camera, on average: where the last 14 days in the index have more, "
+            "the threshold is raised.",
+        ),
+    ] = None,
+    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
+    time_of_day: Annotated[
+        str | None, typer.Option(metavar="HH:MM-HH:MM", help="Only between these clock times, such as 22:00-06:00.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Time zone of --time-of-day. Default: that of this machine.")
+    ] = None,
+    cool_down: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Minimum time between two alerts of a camera: 90s, 10m or 2h.")
+    ] = None,
+    min_anomaly: Annotated[float | None, typer.Option(help="Minimum anomaly score, 0 to 1.")] = None,
     webhook: Annotated[str | None, typer.Option(help="URL to which the moment is posted as JSON.")] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="MQTT topic to which the moment is sent: mqtt://USER@HOST:PORT/TOPIC, or mqtts:// with TLS. The "
+            "password is VAR_PLUGIN_MQTT_PASSWORD of `watch`.",
+        ),
+    ] = None,
     command: Annotated[
         str | None,
         typer.Option(help="Program with arguments, run without a shell. It gets the moment as JSON on stdin."),
     ] = None,
-    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
-    min_anomaly: Annotated[float | None, typer.Option(help="Minimum anomaly score, 0 to 1.")] = None,
     alerts: AlertsOption = None,
+    location: IndexOption = None,
+    suite: SuiteOption = None,
 ) -> None:
-    """Save a query that raises alerts."""
+    """Save an alert: a condition on new footage, and who is told about it."""
     from pydantic import ValidationError
 
-    from var_plugin.watch.alerts import SavedQuery
+    from var_plugin.config import require
+    from var_plugin.watch.alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert
 
+    files = {modality: path for modality, path in {"image": image, "audio": audio, "video": video}.items() if path}
+    if (text is not None) + len(files) + anomaly > 1:
+        raise InvalidInputError("an alert has one condition", fix="give a text, one file, or --anomaly")
+    if text is None and not files and not anomaly and not kind:
+        raise InvalidInputError(
+            f"alert '{name}' has no condition", fix="give a text, --image, --audio, --video, --kind or --anomaly"
+        )
     try:
         arguments = shlex.split(command) if command else []
     except ValueError as error:
         raise InvalidInputError("cannot parse the command", why=str(error), fix="check its quotes") from None
+    is_query = text is not None or bool(files)
     try:
-        query = SavedQuery(
+        alert = SavedAlert(
             name=name,
             text=text,
-            threshold=threshold,
-            filter=build_filter(cameras=camera or None, min_anomaly=min_anomaly),
+            threshold=(DEFAULT_QUERY_THRESHOLD if is_query else DEFAULT_ANOMALY_THRESHOLD)
+            if threshold is None
+            else threshold,
+            per_day=per_day,
+            filter=build_filter(cameras=camera or None, kinds=kind or None, min_anomaly=min_anomaly),
+            time_of_day=_parse_time_of_day(time_of_day, zone),
+            cool_down=_parse_seconds(cool_down),
             webhook=webhook,
             command=tuple(arguments) or None,
+            mqtt=mqtt,
         )
     except ValidationError as error:
         raise InvalidInputError(str(field_errors(error)[0]), fix="see var-plugin alerts add --help") from error
-    _saved_queries(alerts).save(query)
+    saved = _saved_alerts(alerts)
+    saved.check_receivers(alert)
+    if mqtt is not None:
+        require("mqtt", "paho")
+    if files or kind:
+        alert = _complete(alert, files, location, suite)
+    saved.save(alert)
 
 
 @alerts_app.command("list", epilog=example("alerts list --json"))
 def list_alerts(alerts: AlertsOption = None, as_json: JsonOption = False) -> None:
-    """List the saved queries. Credentials and query strings of webhooks are masked."""
-    from var_plugin.watch.alerts import masked
+    """List the saved alerts. Credentials and query strings of webhooks are masked."""
+    from var_plugin.watch.delivery import masked
 
-    queries = [
-        query.model_copy(update={"webhook": query.webhook and masked(query.webhook)})
-        for query in _saved_queries(alerts).queries
+    saved = [
+        alert.model_copy(update={"webhook": alert.webhook and masked(alert.webhook)})
+        for alert in _saved_alerts(alerts).alerts
     ]
     if as_json:
-        print_json([query.model_dump(mode="json") for query in queries])
+        print_json([alert.model_dump(mode="json", exclude={"example": {"vectors"}}) for alert in saved])
         return
-    for query in queries:
-        receivers = [receiver for receiver in (query.webhook, query.command and shlex.join(query.command)) if receiver]
-        print(printable(f"{query.name}  '{query.text}'  score >= {query.threshold:g}  {'  '.join(receivers)}"))
+    for alert in saved:
+        receivers = [alert.webhook, alert.mqtt, alert.command and shlex.join(alert.command)]
+        print(printable("  ".join([alert.name, alert.condition, *(receiver for receiver in receivers if receiver)])))
 
 
 @alerts_app.command("remove", epilog=example("alerts remove intruder"))
 def remove_alert(
-    name: Annotated[str, typer.Argument(help="Name of the query, from `alerts list`.")], alerts: AlertsOption = None
+    name: Annotated[str, typer.Argument(help="Name of the alert, from `alerts list`.")], alerts: AlertsOption = None
 ) -> None:
-    """Delete a saved query."""
-    _saved_queries(alerts).remove(name)
+    """Delete a saved alert, and the list of what it has raised."""
+    _saved_alerts(alerts).remove(name)
 
 
-def _saved_queries(file: Path | None) -> SavedQueries:
+@alerts_app.command("test", epilog=example("alerts test intruder --days 7 --index footage.db"))
+def test_alert(
+    name: Annotated[str, typer.Argument(help="Name of the alert, from `alerts list`.")],
+    days: Annotated[int, typer.Option(min=1, max=365, help="Number of past days.")] = 7,
+    alerts: AlertsOption = None,
+    location: IndexOption = None,
+    suite: SuiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the alerts that the footage of the last days would have raised. Nothing is delivered."""
+    from var_plugin.watch.alerts import IndexFootage, describe, dry_run
+
+    alert = _saved_alerts(alerts).named(name)
+    with opened_index(location, suite) as index:
+        alert.check_suite(index.suite)
+        runs = dry_run(alert, IndexFootage(index), days, datetime.now(UTC))
+    if as_json:
+        print_json([run.model_dump(mode="json") for run in runs])
+        return
+    for run in runs:
+        count = sum(run.alerts.values())
+        more = " or more" if run.is_incomplete else ""
+        print(
+            printable(f"{run.threshold.camera}  {count}{more} alerts in {days} days  {describe(run.threshold, alert)}")
+        )
+        for day, number in sorted(run.alerts.items()):
+            print(printable(f"{run.threshold.camera}  {day}  {number}"))
+    if not runs:
+        print(f"no footage with a clock time of the last {days} days")
+
+
+def _complete(alert: SavedAlert, files: Mapping[str, Path], location: str | None, suite: str | None) -> SavedAlert:
+    """Embed the file of an alert and check its kinds, with the suite of the index or, without one, the given suite."""
     from var_plugin.config import settings
-    from var_plugin.watch.alerts import SavedQueries
+    from var_plugin.encoders.registry import load_suite
+    from var_plugin.errors import IndexUnavailableError
+    from var_plugin.retrievers.search import embed_query, make_query
 
-    return SavedQueries(file or settings().alerts)
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(opened_index(location, suite)).suite
+        except IndexUnavailableError:
+            loaded = load_suite(suite or settings().suite)
+        if files:
+            alert = alert.model_copy(update={"example": embed_query(loaded, make_query(**files))})
+        alert.check_suite(loaded)
+    return alert
+
+
+def _parse_time_of_day(text: str | None, zone: str | None) -> TimeOfDay | None:
+    """Parse HH:MM-HH:MM in a time zone.
+
+    Raises:
+        InvalidInputError: it is not such a span, or the time zone does not exist.
+    """
+    from pydantic import ValidationError
+
+    from var_plugin.config import settings
+    from var_plugin.watch.alerts import TimeOfDay
+
+    if text is None:
+        if zone is not None:
+            raise InvalidInputError("--zone applies to --time-of-day only", fix="add --time-of-day")
+        return None
+    start, _, end = text.partition("-")
+    try:
+        return TimeOfDay.model_validate({"start": start, "end": end, "zone": zone or settings().zone})
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"'{text}' with zone {zone} is not a time of day",
+            why=str(field_errors(error)[0]),
+            fix="write it as 22:00-06:00, and the zone as Europe/Berlin",
+        ) from error
+
+
+def _parse_seconds(text: str | None) -> float:
+    """Parse a time such as 90s, 10m or 2h. None: 0.
+
+    Raises:
+        InvalidInputError: it is not such a time.
+    """
+    if text is None:
+        return 0.0
+    match = re.fullmatch(r"(\d{1,6})([smh])", text)
+    if not match:
+        raise InvalidInputError(f"'{text}' is not a time", fix="write it as 90s, 10m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _saved_alerts(file: Path | None) -> SavedAlerts:
+    from var_plugin.config import settings
+    from var_plugin.watch.alerts import SavedAlerts
+
+    return SavedAlerts(file or settings().alerts)
 
 
 class _StopHandler:

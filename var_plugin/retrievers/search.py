@@ -18,6 +18,7 @@ from var_plugin.config import settings
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import (
+    FingerprintMismatchError,
     InvalidInputError,
     TooLongMediaError,
     UnknownVideoError,
@@ -40,7 +41,7 @@ from var_plugin.retrievers.moments import (
     select_peaks,
 )
 from var_plugin.retrievers.text import quote_name
-from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, Filter, Modality, Moment, Query, Span
+from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, EmbeddedQuery, Filter, Modality, Moment, Query, Span
 
 GroupBy = Literal["moment", "video"]
 """What a search returns: all moments, or the best one of each video."""
@@ -92,9 +93,43 @@ def make_query(**parts: Any) -> Query:
         ) from error
 
 
+def embed_query(suite: Suite, query: Query) -> EmbeddedQuery:
+    """Embed the only part of a query, a file, so that it can be searched later without the file.
+
+    Raises:
+        InvalidInputError: the query has several parts, or its part is not the path of a file.
+        UnsupportedModalityError: the suite cannot embed it.
+        MediaError: the file cannot be used.
+    """
+    parts = query.parts()
+    ((modality, content),) = parts.items() if len(parts) == 1 else ((None, None),)
+    if modality is None or not isinstance(content, Path):
+        raise InvalidInputError("a query cannot be embedded", why="it is not one file", fix="give one file")
+    suite.encoders_for(modality)  # raises with the modalities of the suite
+    spaces = {name: space for name, space in suite.spaces.items() if modality in space.modalities}
+    limits = _query_limits(modality, content)
+    return EmbeddedQuery(
+        modality=modality,
+        source=content.name,
+        vectors={name: suite.encode(modality, [content], space=name, limits=limits)[0].tolist() for name in spaces},
+        fingerprints={name: space.fingerprint for name, space in spaces.items()},
+    )
+
+
+def check_embedded(suite: Suite, query: EmbeddedQuery) -> None:
+    """Raise `FingerprintMismatchError` unless the vectors of a query belong to the spaces of a suite."""
+    spaces = {name: space for name, space in suite.spaces.items() if query.modality in space.modalities}
+    if {name: space.fingerprint for name, space in spaces.items()} != dict(query.fingerprints):
+        raise FingerprintMismatchError(
+            f"the {query.modality} '{query.source}' was embedded by another suite than '{suite.name}', or by another "
+            "version of it",
+            fix="embed the file again",
+        )
+
+
 def search(
     index: VideoIndex,
-    query: Query,
+    query: Query | EmbeddedQuery,
     *,
     k: int = 5,
     filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
@@ -108,25 +143,27 @@ def search(
 
     Args:
         index: index to search.
-        query: query of one or more modalities.
+        query: query of one or more modalities, or one that is embedded already.
         k: maximum number of moments, at least 1.
         filter: conditions on the segments. Whole videos are searched only if `segment_kinds` contains "video".
         min_score: minimum score (z-score).
         group_by: "video" returns only the best moment of each video.
         weights: weight of the scores of each space; default 1, 0 leaves the space out.
-        rerank: gets the query and several times k candidates, best first, and returns them in the final order.
+        rerank: gets the query and several times k candidates, best first, and returns them in the final order. It is
+            not used for an embedded query.
         thumbnails: create a thumbnail of each moment.
 
     Raises:
         InvalidInputError: k is below 1, the text is longer than `MAX_QUERY_LENGTH`, a weight is not a number from 0 to
             `MAX_WEIGHT`, `min_score` is not a number, or the filter cannot be expressed.
         UnsupportedModalityError: the suite of the index cannot embed a part of the query.
+        FingerprintMismatchError: the query was embedded by another suite.
         TooLongMediaError: the audio or the video of the query is longer than `MAX_QUERY_SECONDS`.
         StoreError: the store failed.
     """
     if k < 1:
         raise InvalidInputError(f"cannot return {k} moments", fix="use a k of at least 1")
-    if query.text is not None and len(query.text) > MAX_QUERY_LENGTH:
+    if isinstance(query, Query) and query.text is not None and len(query.text) > MAX_QUERY_LENGTH:
         raise InvalidInputError(
             f"the text of the query has {len(query.text)} characters",
             why=f"the limit is {MAX_QUERY_LENGTH}",
@@ -150,7 +187,7 @@ def search(
     confidences = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
     selected = select_peaks(peaks, candidates, per_video=settings().moments_per_video)
     moments = _moments(index, selected, confidences, thumbnails)
-    return moments if rerank is None else list(rerank(query, moments))[:k]
+    return moments if rerank is None or isinstance(query, EmbeddedQuery) else list(rerank(query, moments))[:k]
 
 
 def moment_by_id(index: VideoIndex, text: str) -> Moment:
@@ -204,11 +241,16 @@ def _segments(index: VideoIndex, probes: list[_Probe], min_videos: int, filter: 
     return segments
 
 
-def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> list[_Probe]:
+def _probes(index: VideoIndex, query: Query | EmbeddedQuery, weights: Mapping[str, float]) -> list[_Probe]:
     """Embed the query once per space that supports one of its parts and has a weight above 0."""
     suite = index.suite
     _check_weights(suite, weights)
-    parts = query.parts()
+    parts: dict[Modality, Any]
+    if isinstance(query, EmbeddedQuery):
+        check_embedded(suite, query)
+        parts = {query.modality: query}
+    else:
+        parts = query.parts()
     probes = []
     for name, encoders in suite.encoders.items():
         statistics = {
@@ -218,9 +260,8 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
         }
         weight = float(weights.get(name, 1.0))
         if statistics and weight > 0:
-            limits = {modality: _query_limits(modality, parts[modality]) for modality in statistics}
             scaled = [
-                suite.encode(modality, [parts[modality]], space=name, limits=limits[modality])[0] / measured.std
+                _vector(suite, modality, parts[modality], name) / measured.std
                 for modality, measured in statistics.items()
             ]
             offset = float(np.mean([measured.mean / measured.std for measured in statistics.values()]))
@@ -235,6 +276,14 @@ def _probes(index: VideoIndex, query: Query, weights: Mapping[str, float]) -> li
             fix="give one of these spaces a weight above 0",
         )
     return probes
+
+
+def _vector(suite: Suite, modality: Modality, part: Any, space: str) -> Vectors:
+    """Return the (dim,) vector of a part of a query in a space."""
+    if isinstance(part, EmbeddedQuery):
+        return np.asarray(part.vectors[space], np.float32)
+    vectors = suite.encode(modality, [part], space=space, limits=_query_limits(modality, part))
+    return np.asarray(vectors[0])
 
 
 def _query_limits(modality: Modality, part: Any) -> Limits:

@@ -1,90 +1,240 @@
-"""Saved queries that raise an alert when new footage matches, by a webhook, a command, or both.
+"""Saved alerts: conditions on new footage, and the receivers that are told when a moment meets them.
 
-The queries are stored in one JSON file, which is written atomically. The text of a query or a file name is never passed
-to a shell or as an argument. A command reads the moment as JSON from its standard input. A webhook receives it as the
-request body. Webhooks are sent only to allowed hosts, and redirects are not followed. Each delivery has a timeout, and
-the body of the response is not read.
+The condition is a text, an embedded image, audio or video, or the anomaly score alone. The saved alerts are stored in
+one JSON file, which is written atomically.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import logging
+import math
 import os
-import signal
 import stat
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from urllib.request import getproxies, proxy_bypass
+from typing import Annotated, Protocol, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from var_plugin.errors import InvalidInputError, field_errors, os_error_message
+from var_plugin.api import Index
+from var_plugin.encoders.suite import Suite
+from var_plugin.errors import (
+    FingerprintMismatchError,
+    InvalidInputError,
+    QueryError,
+    UnknownVideoError,
+    field_errors,
+    os_error_message,
+)
 from var_plugin.media.files import resolve_target
 from var_plugin.private_files import create_private_file, make_private_folder
-from var_plugin.types import MAX_QUERY_LENGTH, Filter, Finite, Moment, Value
-
-if TYPE_CHECKING:
-    import httpx
+from var_plugin.retrievers.moments import check_kinds
+from var_plugin.retrievers.search import check_embedded
+from var_plugin.types import MAX_QUERY_LENGTH, EmbeddedQuery, Filter, Finite, Moment, Value
+from var_plugin.watch.delivery import Deliveries, Send, parse_mqtt, parse_webhook
+from var_plugin.watch.raised_alerts import RaisedAlerts
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 10.0
-"""Timeout of one attempt, from connecting to the response status, or to the exit of the command."""
-_BUDGET_SECONDS = 30.0
-"""Total time of all attempts per receiver in one check."""
-_WAITS_SECONDS = (1.0, 5.0)
-"""Delays between the attempts to deliver one alert."""
+DEFAULT_QUERY_THRESHOLD = 3.0
+DEFAULT_ANOMALY_THRESHOLD = 0.5
+HISTORY_DAYS = 14
+"""Days of footage from which the threshold of an alert with `per_day` is chosen."""
 _RECEIVERS_AT_ONCE = 8
 _MAX_FILE_BYTES = 4 << 20
+_MAX_MOMENTS = 10
+"""Maximum number of moments per video and alert."""
+_MAX_HISTORY = 500
+"""Maximum number of moments per camera that are read from the history."""
+_DAY_SECONDS = 86_400.0
 
 
-class SavedQuery(Value):
-    """A text query that is run on new footage."""
+LocalTime = Annotated[clock_time, AfterValidator(lambda time: time.replace(tzinfo=None))]
+
+
+class TimeOfDay(Value):
+    """A daily span of clock time. It includes midnight if it ends before it starts."""
+
+    start: LocalTime
+    end: LocalTime
+    zone: ZoneInfo | None = None
+    """None: the time zone of this machine."""
+
+    def contains(self, moment: datetime) -> bool:
+        """Return whether a clock time lies in the span. The end is excluded."""
+        local = moment.astimezone(self.zone).time()
+        if self.start <= self.end:
+            return self.start <= local < self.end
+        return local >= self.start or local < self.end
+
+
+class SavedAlert(Value):
+    """A condition on new footage, and the receivers of the moments that meet it.
+
+    Without `text` and `example`, moments are compared by their anomaly score.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    text: Annotated[str, Field(min_length=1)]
+    text: Annotated[str | None, Field(min_length=1)] = None
+    example: EmbeddedQuery | None = None
     threshold: Finite
-    """Minimum score of a moment that raises the alert. `search` with the same text shows typical scores."""
+    """Minimum score of a moment: the z-score of a query, or an anomaly score from 0 to 1."""
+    per_day: Annotated[float | None, Field(gt=0, le=50)] = None
+    """Maximum number of alerts per day and camera, on average. It raises the threshold where the history has more."""
     filter: Filter = Filter()
+    time_of_day: TimeOfDay | None = None
+    """Moments without a clock time do not match."""
+    cool_down: Annotated[Finite, Field(ge=0)] = 0.0
+    """Minimum time in seconds between two alerts of a camera."""
     webhook: str | None = None
     command: tuple[str, ...] | None = None
     """Program and arguments, run without a shell."""
+    mqtt: str | None = None
+    """URL of a topic: mqtt://USER@HOST:PORT/TOPIC."""
+
+    @model_validator(mode="after")
+    def _check_query(self) -> Self:
+        if self.text is not None and self.example is not None:
+            raise ValueError("an alert has a text or a file, not both")
+        return self
+
+    def matches(self, moment: Moment) -> bool:
+        """Return whether a moment reaches the threshold and lies in the time of day."""
+        if moment.score < self.threshold:
+            return False
+        return self.time_of_day is None or (
+            moment.recorded_at is not None and self.time_of_day.contains(moment.recorded_at)
+        )
+
+    @property
+    def condition(self) -> str:
+        """The condition in one line."""
+        what = f"'{self.text}'" if self.text is not None else "any anomaly"
+        if self.example is not None:
+            what = f"like {self.example.modality} '{self.example.source}'"
+        elif self.text is None and self.filter.kinds:
+            what = ""
+        parts = [
+            what,
+            self.filter.kinds and f"kind {' or '.join(self.filter.kinds)}",
+            f"score >= {self.threshold:g}",
+            self.filter.min_anomaly is not None and f"anomaly score >= {self.filter.min_anomaly:g}",
+            self.per_day and f"at most {self.per_day:g} a day",
+            self.filter.cameras and f"camera {' or '.join(self.filter.cameras)}",
+            self.time_of_day and f"{self.time_of_day.start:%H:%M}-{self.time_of_day.end:%H:%M}",
+            self.cool_down and f"cool-down {self.cool_down:g} s",
+        ]
+        return "  ".join(str(part) for part in parts if part)
+
+    def check_suite(self, suite: Suite) -> None:
+        """Check that a suite can evaluate the alert.
+
+        Raises:
+            FingerprintMismatchError: its file was embedded by another suite.
+            InvalidInputError: the suite does not recognise one of its kinds of events.
+        """
+        try:
+            check_kinds(suite, self.filter.kinds)
+            if self.example is not None:
+                check_embedded(suite, self.example)
+        except (FingerprintMismatchError, InvalidInputError) as error:
+            raise type(error)(
+                f"the alert '{self.name}' cannot be used: {error.what}",
+                why=error.why,
+                fix="save it again with var-plugin alerts add, or remove it",
+            ) from error
 
 
 class Alert(Value):
-    """A match with the result of its delivery."""
+    """A moment that met the condition of a saved alert, with the result of its delivery."""
 
-    query: str
+    name: str
+    """Name of the saved alert."""
     moment: Moment
     failures: tuple[str, ...] = ()
     """Reasons of failed deliveries. Empty if all receivers accepted the alert."""
 
 
-Search = Callable[[str, Filter], Sequence[Moment]]
-"""Returns the moments for a text and a filter, best first."""
+class Threshold(Value):
+    """The threshold of an alert on one camera."""
 
-_Send = Callable[[bytes, float], None]
-"""Sends a body with a timeout in seconds. Raises an exception on failure."""
-
-_QUERIES = TypeAdapter(tuple[SavedQuery, ...])
-
-
-class DeliveryError(Exception):
-    """A receiver did not accept an alert. The message contains only the host of its URL and no part of its response."""
+    camera: str
+    score: float
+    days: int
+    """Days with footage from which it was chosen. 0: it is the threshold of the alert."""
 
 
-class SavedQueries:
-    """The saved queries of a file. Other processes may change the file at any time.
+class CameraRun(Value):
+    """The alerts that one camera would have raised."""
+
+    threshold: Threshold
+    alerts: Mapping[date, int]
+    """Number of alerts per day."""
+    is_incomplete: bool
+    """True if there were more moments than were read, so that there may be more alerts."""
+
+
+class Footage(Protocol):
+    """The index as alerts see it."""
+
+    def search(self, alert: SavedAlert, conditions: Filter, k: int) -> Sequence[Moment]:
+        """Return the k best moments for the query of an alert, or the most anomalous ones, best first."""
+
+    def with_thumbnail(self, moment: Moment) -> Moment:
+        """Return a moment with its thumbnail, if its footage can be read."""
+
+    def recorded_days(self, since: datetime) -> Mapping[str, int]:
+        """Return the number of days with footage since a time, per camera."""
+
+
+class IndexFootage:
+    """The footage of an index."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def search(self, alert: SavedAlert, conditions: Filter, k: int) -> list[Moment]:
+        """Return the k best moments for the query of an alert, or the most anomalous ones, best first."""
+        if alert.example is not None:
+            return self._index.search_embedded(alert.example, k=k, filter=conditions)
+        if alert.text is not None:
+            return self._index.search(alert.text, k=k, filter=conditions)
+        return self._index.anomalies(k, filter=conditions)
+
+    def with_thumbnail(self, moment: Moment) -> Moment:
+        """Return a moment with its thumbnail, if its footage can be read."""
+        try:
+            thumbnail = self._index.thumbnail(moment.video_id, moment.peak)
+        except UnknownVideoError:  # it was deleted meanwhile
+            return moment
+        return moment.model_copy(update={"thumbnail": thumbnail})
+
+    def recorded_days(self, since: datetime) -> dict[str, int]:
+        """Return the number of days (UTC) with footage since a time, per camera."""
+        days: dict[str, set[date]] = {}
+        for video in self._index.videos():
+            if video.recorded_at is None or video.state != "committed":
+                continue
+            start = max(video.recorded_at, since)
+            end = video.recorded_at + timedelta(seconds=video.duration)
+            while start <= end:
+                days.setdefault(video.camera, set()).add(start.astimezone(UTC).date())
+                start += timedelta(days=1)
+        return {camera: len(dates) for camera, dates in days.items()}
+
+
+_SAVED = TypeAdapter(tuple[SavedAlert, ...])
+
+
+class SavedAlerts:
+    """The saved alerts of a file. Other processes may change the file at any time.
 
     Args:
         file: path of the file. It need not exist yet.
@@ -92,13 +242,14 @@ class SavedQueries:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self.raised = RaisedAlerts(file.with_suffix(".raised.db"))
 
     @property
-    def queries(self) -> tuple[SavedQuery, ...]:
-        """The saved queries, oldest first.
+    def alerts(self) -> tuple[SavedAlert, ...]:
+        """The saved alerts, oldest first.
 
         Raises:
-            InvalidInputError: the file cannot be read or does not contain saved queries.
+            InvalidInputError: the file cannot be read or does not contain saved alerts.
         """
         try:
             # Non-blocking: opening a FIFO at this path would block forever.
@@ -109,7 +260,7 @@ class SavedQueries:
                 content = file.read(_MAX_FILE_BYTES + 1)
             if len(content) > _MAX_FILE_BYTES:
                 raise self._unusable(f"it is larger than {_MAX_FILE_BYTES >> 20} MiB")
-            return _QUERIES.validate_json(content)
+            return _SAVED.validate_json(content)
         except FileNotFoundError:
             return ()
         except ValidationError as error:
@@ -121,40 +272,58 @@ class SavedQueries:
                 fix="check its permissions, or name another: --alerts",
             ) from error
 
-    def save(self, query: SavedQuery) -> None:
-        """Store a query. It replaces a query of the same name.
+    def save(self, alert: SavedAlert) -> None:
+        """Store an alert. It replaces an alert of the same name.
 
         Raises:
-            InvalidInputError: the query has no receiver, its text is too long, its webhook is not an HTTP URL, or the
+            InvalidInputError: the alert has no receiver, its text is too long, the URL of a receiver is invalid, or the
                 file cannot be written.
         """
-        if query.webhook is None and not query.command:
+        self.check_receivers(alert)
+        if alert.text is not None and len(alert.text) > MAX_QUERY_LENGTH:
             raise InvalidInputError(
-                f"saved query '{query.name}' has no webhook or command", fix="add --webhook or --command"
-            )
-        if len(query.text) > MAX_QUERY_LENGTH:
-            raise InvalidInputError(
-                f"the text of saved query '{query.name}' has {len(query.text)} characters",
+                f"the text of saved alert '{alert.name}' has {len(alert.text)} characters",
                 why=f"the limit is {MAX_QUERY_LENGTH}",
                 fix="describe the moment in a sentence",
             )
-        if query.webhook is not None:
-            _address(query.webhook)
-        self._write((*(other for other in self.queries if other.name != query.name), query))
+        self._write((*(other for other in self.alerts if other.name != alert.name), alert))
 
-    def remove(self, name: str) -> None:
-        """Delete a query.
+    def check_receivers(self, alert: SavedAlert) -> None:
+        """Raise `InvalidInputError` if an alert has no receiver, or the URL of a receiver is invalid."""
+        if alert.webhook is None and alert.mqtt is None and not alert.command:
+            raise InvalidInputError(
+                f"saved alert '{alert.name}' has no receiver", fix="add --webhook, --mqtt or --command"
+            )
+        if alert.webhook is not None:
+            parse_webhook(alert.webhook)
+        if alert.mqtt is not None:
+            parse_mqtt(alert.mqtt)
+
+    def named(self, name: str) -> SavedAlert:
+        """Return the alert of a name.
 
         Raises:
-            InvalidInputError: no query has that name, or the file cannot be written.
+            InvalidInputError: no alert has that name, or the file cannot be read.
         """
-        queries = self.queries
-        others = tuple(query for query in queries if query.name != name)
-        if len(others) == len(queries):
-            raise InvalidInputError(f"no saved query is called {name}", fix="list them: var-plugin alerts list")
-        self._write(others)
+        for alert in self.alerts:
+            if alert.name == name:
+                return alert
+        raise _unknown(name)
 
-    def _write(self, queries: tuple[SavedQuery, ...]) -> None:
+    def remove(self, name: str) -> None:
+        """Delete an alert, and the list of what it has raised.
+
+        Raises:
+            InvalidInputError: no alert has that name, or the file cannot be written.
+        """
+        alerts = self.alerts
+        others = tuple(alert for alert in alerts if alert.name != name)
+        if len(others) == len(alerts):
+            raise _unknown(name)
+        self._write(others)
+        self.raised.forget(name)
+
+    def _write(self, alerts: tuple[SavedAlert, ...]) -> None:
         try:
             file = resolve_target(self._file)  # keeps a symbolic link
             unfinished = file.with_name(f".{os.getpid()}.{file.name}")
@@ -162,7 +331,7 @@ class SavedQueries:
                 make_private_folder(file.parent)
             # URLs and commands may contain secrets.
             with create_private_file(unfinished) as opened:
-                opened.write(_QUERIES.dump_json(queries, indent=2))
+                opened.write(_SAVED.dump_json(alerts, indent=2))
             unfinished.replace(file)
         except OSError as error:
             raise InvalidInputError(
@@ -170,250 +339,260 @@ class SavedQueries:
             ) from error
 
     def _unusable(self, why: str) -> InvalidInputError:
-        return InvalidInputError(f"{self._file} does not hold saved queries", why=why, fix="correct or remove the file")
+        return InvalidInputError(f"{self._file} does not hold saved alerts", why=why, fix="correct or remove the file")
 
 
 class Alerts:
-    """Raise alerts for new footage that matches saved queries. Queries saved later apply to later checks.
+    """Raise alerts for new footage that meets the conditions of saved alerts.
+
+    Alerts saved later apply to later checks.
 
     Args:
-        saved: the queries.
-        hosts: the allowed hosts of webhooks.
+        saved: the saved alerts.
+        hosts: the allowed hosts of webhooks and MQTT brokers.
+        mqtt_password: password for MQTT brokers whose URL names a user.
         stop: once it is set, failed deliveries are not retried.
+        on_message: called with one line per threshold that is chosen from the history.
 
     Raises:
-        InvalidInputError: the queries cannot be read, or the host of a webhook is not allowed.
+        InvalidInputError: the alerts cannot be read, or the host of a receiver is not allowed.
     """
 
-    def __init__(self, saved: SavedQueries, hosts: Iterable[str] = (), *, stop: threading.Event | None = None) -> None:
-        self._saved, self._hosts = saved, frozenset(host.lower() for host in hosts)
-        self._stop = stop or threading.Event()
-        self._failing: set[tuple[str, str]] = set()
-        """Query name and kind of the receivers whose last delivery failed."""
-        for query in saved.queries:
-            if query.webhook is not None:
-                self._allowed(query.webhook)
+    def __init__(
+        self,
+        saved: SavedAlerts,
+        hosts: Iterable[str] = (),
+        *,
+        mqtt_password: str = "",
+        stop: threading.Event | None = None,
+        on_message: Callable[[str], None] = logger.info,
+    ) -> None:
+        self._saved, self._on_message = saved, on_message
+        self._deliveries = Deliveries(hosts, mqtt_password, stop or threading.Event())
+        self._thresholds: dict[tuple[str, str], tuple[SavedAlert, Threshold, float]] = {}
+        """The alert, its threshold and the time of its choice, per name and camera."""
+        self.unusable: dict[str, str] = {}
+        """Why alerts of the last check could not be evaluated, by name."""
+        for alert in saved.alerts:
+            for url in (alert.webhook, alert.mqtt):
+                if url is not None:
+                    self._deliveries.check_host(url)
+
+    def check_suite(self, suite: Suite) -> None:
+        """Check that a suite can evaluate all saved alerts.
+
+        Raises:
+            FingerprintMismatchError, InvalidInputError: as `SavedAlert.check_suite`.
+        """
+        for alert in self._saved.alerts:
+            alert.check_suite(suite)
 
     def check(
         self,
         video_ids: Iterable[str],
-        search: Search,
+        footage: Footage,
         *,
         earlier: Mapping[str, Sequence[Alert]] | None = None,
     ) -> list[Alert]:
-        """Run all saved queries on new videos and deliver an alert for each moment that reaches the threshold.
+        """Evaluate all saved alerts on new videos and deliver an alert for each moment that meets its condition.
 
         A delivery is attempted three times, or once if the last delivery to the receiver failed. A failure is logged
         and returned with its alert. Deliveries to other receivers continue. Receivers run concurrently, each for at
-        most 30 s.
+        most 30 s. A saved alert that the suite of the index cannot evaluate is logged and stored in `unusable`.
 
         Args:
             video_ids: the videos with the status `stored` in a receipt.
-            search: as `Index.search`. Its errors are propagated.
+            footage: the index. Its other errors are propagated, and no alert is raised then.
             earlier: alerts raised for an earlier version of the same footage, by video. Moments that overlap them are
                 the same event and raise no further alert.
         """
-        queries = self._saved.queries
-        matches = [
-            (query, moment)
-            for video_id in video_ids
-            for query, moment in _matches(queries, video_id, search)
-            if not any(_same_event(alert, query, moment) for alert in (earlier or {}).get(video_id, ()))
-        ]
+        saved, video_ids = self._saved.alerts, list(video_ids)
+        matches: list[tuple[SavedAlert, Moment, int]] = []
+        unusable: dict[str, str] = {}
+        try:
+            for alert in saved:
+                try:
+                    matches.extend(self._matches(alert, video_ids, footage, earlier or {}))
+                except (FingerprintMismatchError, QueryError) as error:
+                    unusable[alert.name] = str(error)
+            alerts = [Alert(name=alert.name, moment=footage.with_thumbnail(moment)) for alert, moment, _ in matches]
+        except BaseException:
+            self._saved.raised.withdraw(number for _, _, number in matches)
+            raise
+        for name in unusable.keys() - self.unusable.keys():
+            logger.error("the alert '%s' cannot be used: %s", name, unusable[name])
+        self.unusable = unusable
         with ThreadPoolExecutor(_RECEIVERS_AT_ONCE, "alerts") as pool:
             deliveries = {
-                (query.name, kind): pool.submit(
-                    self._deliver,
-                    (query.name, kind),
+                (alert.name, kind): pool.submit(
+                    self._deliveries.deliver,
+                    (alert.name, kind),
                     send,
-                    [_body(query, moment) for other, moment in matches if other is query],
+                    [body(alert, each.moment) for each in alerts if each.name == alert.name],
                 )
-                for query in queries
-                for kind, send in self._receivers(query)
+                for alert in saved
+                for kind, send, body in self._receivers(alert)
             }
             outcomes = {key: iter(delivery.result()) for key, delivery in deliveries.items()}
+        results = [[next(each) for (name, _), each in outcomes.items() if name == alert.name] for alert in alerts]
+        # An event that nobody was told about is raised again if its footage arrives again.
+        self._saved.raised.withdraw(number for (_, _, number), each in zip(matches, results, strict=True) if all(each))
         return [
-            Alert(
-                query=query.name,
-                moment=moment,
-                failures=tuple(
-                    failure for (name, _), each in outcomes.items() if name == query.name and (failure := next(each))
-                ),
-            )
-            for query, moment in matches
+            alert.model_copy(update={"failures": tuple(filter(None, each))})
+            for alert, each in zip(alerts, results, strict=True)
         ]
 
-    def _receivers(self, query: SavedQuery) -> Iterator[tuple[str, _Send]]:
-        if query.webhook is not None:
-            yield "webhook", partial(self._post, query.webhook)
-        if query.command:
-            yield "command", partial(_run, query.command)
+    def _receivers(self, alert: SavedAlert) -> Iterator[tuple[str, Send, Callable[[SavedAlert, Moment], bytes]]]:
+        if alert.webhook is not None:
+            yield "webhook", self._deliveries.webhook(alert.webhook), _body
+        if alert.command:
+            yield "command", self._deliveries.command(alert.command), _body
+        if alert.mqtt is not None:
+            yield "mqtt", self._deliveries.mqtt(alert.mqtt), _short_body
 
-    def _deliver(self, receiver: tuple[str, str], send: _Send, bodies: Sequence[bytes]) -> list[str | None]:
-        """Send alerts to one receiver. Return the reason of failure, or None, for each."""
-        deadline = time.monotonic() + _BUDGET_SECONDS
-        failures: list[str | None] = []
-        for body in bodies:
-            failure = self._attempt(send, body, deadline, repeat=receiver not in self._failing)
-            if failure:
-                self._failing.add(receiver)
-                logger.error("the alert '%s' could not be delivered: %s", receiver[0], failure)
-            else:
-                self._failing.discard(receiver)
-            failures.append(failure)
-        return failures
-
-    def _attempt(self, send: _Send, body: bytes, deadline: float, *, repeat: bool) -> str | None:
-        """Attempt a delivery until it succeeds or the deadline passes. Return the last failure, or None on success.
-
-        Args:
-            send: sends the body.
-            body: the alert as JSON.
-            deadline: end of all attempts, in seconds of `time.monotonic`.
-            repeat: retry after a failure.
-        """
-        failure = f"its receiver did not accept earlier alerts within {_BUDGET_SECONDS:.0f} s"
-        for wait in (0.0, *(_WAITS_SECONDS if repeat else ())):
-            if wait and self._stop.wait(wait):
-                break
-            seconds = min(_TIMEOUT_SECONDS, deadline - time.monotonic())
-            if seconds <= 0:
-                break
-            try:
-                send(body, seconds)
-            except InvalidInputError as error:  # the host is not allowed, a retry would fail again
-                return str(error)
-            except DeliveryError as error:
-                failure = str(error)
-            except Exception as error:  # a failing receiver must not stop the other alerts
-                failure = type(error).__name__
-            else:
-                return None
-        return failure
-
-    def _post(self, url: str, body: bytes, seconds: float) -> None:
-        """Post a body to a webhook. The timeout covers the whole exchange, even with a slow server."""
-        address = self._allowed(url)
-        # Unlike `asyncio.run`, closing the loop does not wait for a pending DNS lookup.
-        loop = asyncio.new_event_loop()
+    def _matches(
+        self,
+        alert: SavedAlert,
+        video_ids: Iterable[str],
+        footage: Footage,
+        earlier: Mapping[str, Sequence[Alert]],
+    ) -> list[tuple[SavedAlert, Moment, int]]:
+        """Return the new events of videos, in order of time, with their numbers in the list of raised alerts."""
+        matches: list[tuple[SavedAlert, Moment, int]] = []
         try:
-            status = loop.run_until_complete(_status(address, body, seconds))
-        finally:
-            loop.close()
-        if not 200 <= status < 300:
-            raise DeliveryError(f"{address.host} answers with status {status}")
+            for video_id in video_ids:
+                if alert.filter.video_ids is not None and video_id not in alert.filter.video_ids:
+                    continue
+                conditions = alert.filter.model_copy(update={"video_ids": (video_id,)})
+                k = _MAX_MOMENTS if alert.time_of_day is None else _MAX_HISTORY
+                moments = [moment for moment in footage.search(alert, conditions, k) if alert.matches(moment)]
+                for moment in sorted(moments[:_MAX_MOMENTS], key=lambda moment: moment.start):
+                    if any(_same_event(each, alert, moment) for each in earlier.get(video_id, ())):
+                        continue
+                    if alert.per_day is not None and moment.score < self._threshold(alert, moment.camera, footage):
+                        continue
+                    number = self._saved.raised.claim(alert.name, moment, alert.cool_down)
+                    if number is not None:
+                        matches.append((alert, moment, number))
+        except BaseException:
+            self._saved.raised.withdraw(number for _, _, number in matches)
+            raise
+        return matches
 
-    def _allowed(self, url: str) -> httpx.URL:
-        address = _address(url)
-        if address.host.lower() not in self._hosts:
-            raise InvalidInputError(
-                f"webhooks to {address.host} are not allowed",
-                why=f"the allowed hosts are {', '.join(sorted(self._hosts)) or 'none'}",
-                fix=f"allow it by name: --allow-host {address.host}",
-            )
-        return address
-
-
-async def _status(address: httpx.URL, body: bytes, seconds: float) -> int:
-    """Post a body and return the status code of the response. The response body is not read."""
-    import httpx
-
-    headers = {"Content-Type": "application/json"}
-    if address.userinfo:
-        user = f"{address.username}:{address.password}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
-    request = httpx.Request("POST", address.copy_with(userinfo=b""), content=body, headers=headers)
-    proxy = None if proxy_bypass(address.host) else getproxies().get(address.scheme)
-    try:
-        # `httpx.AsyncClient` is not used, because it logs the URL, which may contain a secret, and the reason phrase.
-        async with asyncio.timeout(seconds), httpx.AsyncHTTPTransport(proxy=proxy) as transport:
-            response = await transport.handle_async_request(request)
-            await response.aclose()
-            return response.status_code
-    except TimeoutError:
-        reason = f"does not answer within {seconds:.0f} s"
-    except httpx.ConnectError as error:
-        reason = f"cannot be reached: {error}"
-    except httpx.ProtocolError:
-        reason = "does not answer with HTTP"
-    except (httpx.TransportError, OSError) as error:
-        reason = f"broke the connection ({type(error).__name__})"
-    raise DeliveryError(f"{address.host} {reason}")
+    def _threshold(self, alert: SavedAlert, camera: str, footage: Footage) -> float:
+        """Return the minimum score of a moment on a camera. It is chosen from the history at most once a day."""
+        now = time.time()
+        chosen, threshold, at = self._thresholds.get((alert.name, camera), (None, None, 0.0))
+        if threshold is None or chosen != alert or not 0 <= now - at < _DAY_SECONDS:
+            threshold = choose_threshold(alert, camera, footage, datetime.now(UTC))
+            self._thresholds[alert.name, camera] = alert, threshold, now
+            self._on_message(f"alert '{alert.name}': {describe(threshold, alert)}")
+        return threshold.score
 
 
-def _run(command: Sequence[str], body: bytes, seconds: float) -> None:
-    """Run a command with a body on its standard input. On timeout, kill its process group."""
-    try:
-        process = subprocess.Popen(  # noqa: S603  (the user's own command, without a shell)
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+def choose_threshold(alert: SavedAlert, camera: str, footage: Footage, now: datetime) -> Threshold:
+    """Return the threshold of an alert on a camera.
+
+    With `per_day`, it is the lowest score that at most so many moments a day reach, on average over the days with
+    footage of the last 14 days. It is never below the threshold of the alert, and never above the highest score.
+
+    Args:
+        alert: the alert.
+        camera: the camera.
+        footage: the index.
+        now: end of the history.
+    """
+    since = now - timedelta(days=HISTORY_DAYS)
+    days = min(footage.recorded_days(since).get(camera, 0), HISTORY_DAYS)
+    if alert.per_day is None or days == 0:
+        return Threshold(camera=camera, score=alert.threshold, days=0)
+    moments, is_incomplete = _history(alert, camera, footage, since)
+    allowed = int(alert.per_day * days)
+    score = alert.threshold
+    if len(moments) > allowed:
+        score = min(math.nextafter(moments[allowed].score, math.inf), moments[0].score)
+    elif is_incomplete and moments:
+        score = moments[-1].score
+    return Threshold(camera=camera, score=score, days=days)
+
+
+def describe(threshold: Threshold, alert: SavedAlert) -> str:
+    """Return one line about a threshold and its origin."""
+    if alert.per_day is None:
+        return f"threshold {threshold.score:.2f} on camera {threshold.camera}"
+    if threshold.days == 0:
+        return (
+            f"threshold {threshold.score:.2f} on camera {threshold.camera}, which has no footage with a clock time of "
+            f"the last {HISTORY_DAYS} days"
         )
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"cannot run {command[0]}: {os_error_message(error)}") from None
-    try:
-        process.communicate(body, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise DeliveryError(f"{command[0]} did not end within {seconds:.0f} s and was killed") from None
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode:
-        raise DeliveryError(f"{command[0]} ended with exit status {process.returncode}; run it by hand to see why")
+    return (
+        f"threshold {threshold.score:.2f} on camera {threshold.camera}, for at most {alert.per_day:g} alerts a day over"
+        f" {threshold.days} days with footage"
+    )
 
 
-def _matches(queries: Iterable[SavedQuery], video_id: str, search: Search) -> Iterator[tuple[SavedQuery, Moment]]:
-    for query in queries:
-        if query.filter.video_ids is None or video_id in query.filter.video_ids:
-            for moment in search(query.text, query.filter.model_copy(update={"video_ids": (video_id,)})):
-                if moment.score >= query.threshold:
-                    yield query, moment
+def dry_run(alert: SavedAlert, footage: Footage, days: float, now: datetime) -> list[CameraRun]:
+    """Return the alerts that each camera would have raised in the last days. Nothing is delivered.
+
+    Footage without a clock time is not counted.
+
+    Args:
+        alert: the alert.
+        footage: the index.
+        days: length of the time before `now`, in days.
+        now: end of the time.
+    """
+    since = now - timedelta(days=days)
+    zone = alert.time_of_day.zone if alert.time_of_day else None
+    cameras = sorted(footage.recorded_days(since))
+    runs = []
+    for camera in cameras if alert.filter.cameras is None else [one for one in cameras if one in alert.filter.cameras]:
+        threshold = choose_threshold(alert, camera, footage, now)
+        moments, is_incomplete = _history(alert, camera, footage, since)
+        counts: dict[date, int] = {}
+        last: datetime | None = None
+        for moment in sorted(moments, key=lambda moment: moment.recorded_at or since):
+            recorded = moment.recorded_at
+            if recorded is None or moment.score < threshold.score:
+                continue
+            if last is not None and (recorded - last).total_seconds() < alert.cool_down:
+                continue
+            last = recorded
+            day = recorded.astimezone(zone).date()
+            counts[day] = counts.get(day, 0) + 1
+        runs.append(CameraRun(threshold=threshold, alerts=counts, is_incomplete=is_incomplete))
+    return runs
 
 
-def _body(query: SavedQuery, moment: Moment) -> bytes:
-    content = {"query": query.name, "text": query.text, "moment": moment.model_dump(mode="json")}
+def _history(alert: SavedAlert, camera: str, footage: Footage, since: datetime) -> tuple[list[Moment], bool]:
+    """Return the moments of a camera that match an alert, best first, and whether there may be more of them."""
+    conditions = alert.filter.model_copy(update={"cameras": (camera,), "after": since})
+    moments = footage.search(alert, conditions, _MAX_HISTORY)
+    matching = [moment for moment in moments if alert.matches(moment)]
+    return matching, len(moments) == _MAX_HISTORY and moments[-1].score >= alert.threshold
+
+
+def _body(alert: SavedAlert, moment: Moment) -> bytes:
+    content = {"alert": alert.name, "text": alert.text, "moment": moment.model_dump(mode="json")}
     return json.dumps(content).encode()
 
 
-def _same_event(alert: Alert, query: SavedQuery, moment: Moment) -> bool:
-    other = alert.moment
-    return alert.query == query.name and moment.start <= other.end and other.start <= moment.end
+def _short_body(alert: SavedAlert, moment: Moment) -> bytes:
+    """Return the body without paths, for a broker that others read."""
+    event = moment.events[0] if moment.events else None
+    content = {
+        "alert": alert.name,
+        **moment.model_dump(mode="json", include={"id", "camera", "recorded_at", "start", "end", "score"}),
+        "kind": event and event.kind,
+        "reason": event and event.reason,
+    }
+    return json.dumps(content).encode()
 
 
-def _address(url: str) -> httpx.URL:
-    """Parse an HTTP URL.
-
-    Raises:
-        InvalidInputError: the URL is not a valid HTTP URL.
-    """
-    import httpx
-
-    try:
-        address = httpx.URL(url)
-        host, port = address.host, address.port
-    except (httpx.InvalidURL, ValueError):  # the message may contain a password
-        host, port = "", None
-    if not host or address.scheme not in ("http", "https") or port == 0:
-        raise InvalidInputError(
-            "the address of the webhook is invalid",
-            why="it is not an http or https address",
-            fix="write it as https://HOST/PATH",
-        )
-    return address
+def _same_event(raised: Alert, alert: SavedAlert, moment: Moment) -> bool:
+    other = raised.moment
+    return raised.name == alert.name and moment.start <= other.end and other.start <= moment.end
 
 
-def masked(url: str) -> str:
-    """Return the URL of a webhook with user, password and query string masked."""
-    try:
-        address = _address(url)
-    except InvalidInputError:
-        return "***"
-    if address.userinfo:
-        address = address.copy_with(userinfo=b"***")
-    if address.query:
-        address = address.copy_with(query=b"***")
-    return str(address)
+def _unknown(name: str) -> InvalidInputError:
+    return InvalidInputError(f"no saved alert is called {name}", fix="list them: var-plugin alerts list")

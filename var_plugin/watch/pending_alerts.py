@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_plugin.watch.alerts import Alert, Alerts, Search
+from var_plugin.watch.alerts import Alert, Alerts, Footage
 
 _RETRY_SECONDS = 60.0
 _OLD_SECONDS = 600.0
@@ -68,15 +68,15 @@ class PendingAlerts:
 
     Args:
         alerts: raises the alerts.
-        search: as `Index.search`.
+        footage: the index.
         quiet_seconds: time in seconds that a file must stay unchanged after it is stored. 0: files are complete.
         clock: monotonic clock in seconds.
     """
 
     def __init__(
-        self, alerts: Alerts, search: Search, quiet_seconds: float, clock: Callable[[], float] = time.monotonic
+        self, alerts: Alerts, footage: Footage, quiet_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._alerts, self._search, self._quiet, self._clock = alerts, search, quiet_seconds, clock
+        self._alerts, self._footage, self._quiet, self._clock = alerts, footage, quiet_seconds, clock
         self._pending: dict[Path, _Pending] = {}
         self._raised: dict[Path, tuple[_Version, tuple[Alert, ...]]] = {}
 
@@ -118,7 +118,7 @@ class PendingAlerts:
             return []
         earlier = {each.video_id: self._earlier_alerts(file) for file, each in due.items()}
         try:
-            alerts = self._alerts.check([each.video_id for each in due.values()], self._search, earlier=earlier)
+            alerts = self._alerts.check([each.video_id for each in due.values()], self._footage, earlier=earlier)
         except BaseException:
             for each in due.values():
                 each.due = now + _RETRY_SECONDS

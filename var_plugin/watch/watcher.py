@@ -1,4 +1,4 @@
-"""Watch cameras: index new footage, raise alerts for saved queries, delete old videos from the index."""
+"""Watch cameras: index new footage, raise alerts, delete old videos from the index."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from var_plugin.ingest.retention import IncompletePruneError, Pruned
 from var_plugin.ingest.timestamps import recorded_at
 from var_plugin.media.sandbox.client import probe
 from var_plugin.private_files import make_private_folder
-from var_plugin.types import Filter, Moment, Receipt, VideoReceipt
-from var_plugin.watch.alerts import Alerts
+from var_plugin.types import Receipt, VideoReceipt
+from var_plugin.watch.alerts import Alerts, IndexFootage
 from var_plugin.watch.folder import watch
 from var_plugin.watch.pending_alerts import PendingAlerts
 from var_plugin.watch.rtsp import SEGMENT_SECONDS, check_camera_name, record, recordings
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 ALERT_SECONDS = 20.0
 """Time that a file must stay unchanged after it was stored before its alerts are raised, because uploads pause."""
-_MAX_MOMENTS = 10
-"""Maximum number of moments per video and saved query."""
 _DAY_SECONDS = 86_400.0
 _CONTENT_ERRORS = frozenset(
     error.__name__
@@ -95,7 +93,9 @@ class Watch:
     on_result: Callable[[VideoReceipt], None] = lambda receipt: None
     on_message: Callable[[str], None] = lambda text: None
     counts: Counter[str] = field(default_factory=Counter)
-    """Numbers of files per outcome, `alerts`, `undelivered` alerts, `deleted` videos and `failed housekeeping`."""
+    """Numbers of files per outcome, `alerts`, `undelivered` and `unusable alerts`, `deleted` videos and `failed
+    housekeeping`.
+    """
     _failed: set[str] = field(default_factory=set)
     """Paths whose last attempt failed."""
     _problems: set[Path] = field(default_factory=set)
@@ -104,7 +104,9 @@ class Watch:
     @property
     def ok(self) -> bool:
         """True if nothing failed."""
-        return not any(self.counts[what] for what in ("failed", "undelivered", "failed housekeeping"))
+        return not any(
+            self.counts[what] for what in ("failed", "undelivered", "unusable alerts", "failed housekeeping")
+        )
 
     def folder(self, folder: Path) -> None:
         """Index every video below a folder, existing and new ones, until `stop` is set.
@@ -165,7 +167,10 @@ class Watch:
         owned: Callable[[], Sequence[Path]],
         alert_seconds: float,
     ) -> None:
-        pending = PendingAlerts(self.alerts, self._search, alert_seconds) if self.alerts else None
+        pending: PendingAlerts | None = None
+        if self.alerts:
+            self.alerts.check_suite(self.index.suite)
+            pending = PendingAlerts(self.alerts, IndexFootage(self.index), alert_seconds)
 
         def handle(file: Path) -> bool:
             name = camera(file)
@@ -291,9 +296,8 @@ class Watch:
             return
         self.counts["alerts"] += len(alerts)
         self.counts["undelivered"] += sum(bool(alert.failures) for alert in alerts)
-
-    def _search(self, text: str, only: Filter) -> list[Moment]:
-        return self.index.search(text, filter=only, k=_MAX_MOMENTS, thumbnails=True)
+        if self.alerts:
+            self.counts["unusable alerts"] = len(self.alerts.unusable)
 
 
 def _is_readable(file: Path) -> bool:
