@@ -43,11 +43,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Return a function that opens an address as a new visitor. Page errors and foreign requests fail the test."""
+    """Return a function that opens an address and a tab as a new visitor.
+
+    The page opens on the tab Unusual; `tab=None` stays there. Page errors and foreign requests fail the test.
+    """
     problems: list[str] = []
     with ExitStack() as stack:
 
-        def open_page(address: str, *, width: int = 1400, height: int = 950, dark: bool = False) -> Page:
+        def open_page(
+            address: str, *, width: int = 1400, height: int = 950, dark: bool = False, tab: str | None = "Ask"
+        ) -> Page:
             context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
             )
@@ -64,7 +69,10 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
                 ),
             )
             page.goto(address)
-            page.wait_for_selector("#vp-message textarea")
+            if tab:
+                open_tab(page, tab)
+            if tab == "Ask":
+                page.wait_for_selector("#vp-message textarea")
             return page
 
         yield open_page
@@ -116,6 +124,11 @@ def empty_index(tmp_path: Path) -> Iterator[Index]:
     """An empty index."""
     with open_index(tmp_path / "index.db", suite=suite_with(AnyWords())) as index:
         yield index
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab of the page."""
+    page.click(f"button[role=tab]:has-text('{name}')")
 
 
 def ask(page: Page, text: str, *, files: list[Path] | None = None) -> None:

@@ -126,6 +126,7 @@ CLICKS: dict[str, Click] = {
     "right": judge("right"),
     "wrong": judge("wrong"),
     "the video": lambda page: page.click("video.vp-video"),
+    "unusual": open_tab("Unusual"),
     "timeline": open_tab("Timeline"),
     "a diamond of the timeline": click_diamond,
     "footage": open_tab("Footage"),
@@ -174,7 +175,12 @@ def test_the_chat_works_after_every_click(visit: Visit, colors: str) -> None:
 def test_the_tabs_are_in_one_row(visit: Visit, colors: str) -> None:
     page = visit(colors)
     assert page.locator("[role=tablist]").count() == 1
-    assert page.locator("[role=tablist] [role=tab]:visible").all_inner_texts() == ["Ask", "Timeline", "Footage"]
+    assert page.locator("[role=tablist] [role=tab]:visible").all_inner_texts() == [
+        "Unusual",
+        "Ask",
+        "Timeline",
+        "Footage",
+    ]
 
 
 def test_clear_starts_a_new_conversation(visit: Visit, colors: str) -> None:

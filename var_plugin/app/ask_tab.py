@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = ("anything unusual?", "a person on a bicycle", "somebody running", "a car")
 _EMPTY_PLAYER = '<div class="vp-empty">The moment plays here.</div>'
+_CLICKS = ("chip", "play-id", "play", "right", "wrong")
 
 Update = dict[Any, Any]
 Action = Callable[[Session], Session]
@@ -143,7 +144,9 @@ def connect(tab: AskTab, state: AppState, session: gr.State, bridge: gr.HTML, ad
     async def put_example(event: gr.EventData, inbox: Inbox) -> int:
         return inbox.put(partial(handle_message, state, text=event.value["text"], files=[]))
 
-    async def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> int:
+    async def put_click(event: gr.EventData, inbox: Inbox, request: gr.Request) -> Any:
+        if event.action not in _CLICKS:  # a click in another tab
+            return gr.skip()
         is_late = inbox.is_late(int(event.number))
         return inbox.put(partial(_handle_click, state, str(event.action), str(event.id), request.username, is_late))
 

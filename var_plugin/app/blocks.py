@@ -14,6 +14,7 @@ from var_plugin.app.overview_tab import build_overview_tab
 from var_plugin.app.session import Session
 from var_plugin.app.state import AppState
 from var_plugin.app.theme import BRIDGE
+from var_plugin.app.unusual_tab import build_unusual_tab
 
 SESSION_SECONDS = 86_400
 UPLOAD_CHECK_SECONDS = 3600
@@ -34,9 +35,11 @@ def build_page(state: AppState) -> gr.Blocks:
         if state.options.notice:
             gr.HTML(f'<p class="vp-problem" role="alert">{escape(state.options.notice)}</p>', elem_id="vp-notice")
         bridge = gr.HTML("<span></span>", js_on_load=BRIDGE, elem_classes="vp-hidden")
+        empty_state = build_empty_state(state, page)
         with gr.Tabs():
+            with gr.Tab("Unusual", id="unusual") as unusual_tab:
+                unusual = build_unusual_tab(state, page, unusual_tab, bridge)
             with gr.Tab("Ask", id="ask"):
-                empty_state = build_empty_state(state, page)
                 tab = build_ask_tab(state)
             with gr.Tab("Timeline", id="timeline") as timeline:
                 build_overview_tab(state, timeline, session)
@@ -47,4 +50,5 @@ def build_page(state: AppState) -> gr.Blocks:
         empty_state.progress.change(footage.list_videos, None, footage.listing, **quiet)
         for event in (empty_state.progress.change, footage.progress.change, footage.deleted.then):
             event(lambda: panel_update(state), None, [empty_state.panel], **quiet)
+            event(unusual.draw, unusual.inputs, unusual.outputs, **quiet)
     return page  # type: ignore[no-any-return]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from html import escape
 
 from var_plugin.app import formatting
 from var_plugin.app.conversation.request import Chip
+from var_plugin.app.unusual import Feed, FeedDay, kinds_of
+from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Moment
@@ -27,6 +29,33 @@ def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope:
         for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1)
     )  # fmt: skip
     return f'<ol class="vp-cards" aria-label="Moments found">{items}</ol>'
+
+
+def feed(unusual: Feed, tokens: Callable[[Moment], str], zone: tzinfo, scope: str, *, can_mark: bool) -> str:
+    """Return the feed of unusual moments. A click on a card plays its moment in the card.
+
+    Args:
+        unusual: the moments by day.
+        tokens: returns the media token of a moment.
+        zone: time zone of the clock times.
+        scope: which anomalies the anomaly score covers.
+        can_mark: add the buttons that mark a moment as normal or as an alarm.
+    """
+    return "".join(_feed_day(day, tokens, zone, scope, can_mark) for day in unusual.days)
+
+
+def examples_list(examples: Sequence[OwnerExample]) -> str:
+    """Return what the owner marked as normal or as an alarm, each with a button that removes it."""
+    if not examples:
+        return "<p>Nothing is marked yet.</p>"
+    items = "".join(
+        f"<li><strong>{example.kind}</strong> {escape(sanitize_name(example.text))} "
+        f"<span>{escape(sanitize_name(example.camera)) if example.camera else 'all cameras'}</span> "
+        f'<button type="button" class="vp-action" data-vp="remove-example" data-vp-id="{escape(example.id)}" '
+        f'aria-label="Remove: {escape(sanitize_name(example.text))}">remove</button></li>'
+        for example in examples
+    )
+    return f'<ul class="vp-examples">{items}</ul>'
 
 
 def anomaly_bar(moment: Moment, scope: str) -> str:
@@ -95,6 +124,35 @@ def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> st
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
         f'<span class="vp-facts"><span title="{_confidence_title(moment)}">{confidence}</span>'
         f"{anomaly_bar(moment, scope)}</span></button>"
+    )
+
+
+def _feed_day(day: FeedDay, tokens: Callable[[Moment], str], zone: tzinfo, scope: str, can_mark: bool) -> str:
+    heading = f"{day.day:%A, %d %B %Y}" if day.day else "Recording time unknown"
+    items = "".join(f"<li>{_feed_card(moment, tokens(moment), zone, scope, can_mark)}</li>" for moment in day.moments)
+    return (
+        f'<section class="vp-day"><h3>{heading} <span>{formatting.count(day.count, "unusual moment")}</span></h3>'
+        f'<ol class="vp-cards vp-feed" aria-label="Unusual moments: {heading}">{items}</ol></section>'
+    )
+
+
+def _feed_card(moment: Moment, token: str, zone: tzinfo, scope: str, can_mark: bool) -> str:
+    camera, when = escape(sanitize_name(moment.camera)), escape(formatting.format_clock_time(moment, zone))
+    kind, span = escape(", ".join(kinds_of(moment))), formatting.format_span(moment)
+    label = f"Play: camera {camera}, {when}, {span}, {kind}, anomaly {moment.anomaly_score:.2f}"
+    card = (
+        f'<button type="button" class="vp-card" data-vp-play="{token}" data-start="{moment.start:.3f}" '
+        f'aria-label="{label}"><span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
+        f'<span class="vp-span">{span}</span></span><span class="vp-camera">{camera}</span>'
+        f'<span class="vp-when">{when}</span><span class="vp-facts"><strong>{kind}</strong>'
+        f'{anomaly_bar(moment, scope)}</span><span class="vp-why">{escape(formatting.explain(moment))}</span></button>'
+    )
+    if not can_mark:
+        return card
+    return (
+        f'{card}<div class="vp-actions" role="group" aria-label="Is this normal for this camera?">'
+        f'<button type="button" class="vp-action" data-vp="mark-normal" data-vp-id="{token}">✗ normal here</button>'
+        f'<button type="button" class="vp-action" data-vp="mark-alarm" data-vp-id="{token}">✓ alarm</button></div>'
     )
 
 

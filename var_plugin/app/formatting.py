@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from datetime import tzinfo
 
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.conversation.request import MIN_UNUSUAL
+from var_plugin.app.unusual import NOVELTY_KIND, Feed, Selection, kinds_of
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import sanitize_name
@@ -15,6 +17,8 @@ from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
+# Minimum novelty and the words for it.
+_NOVELTY_WORDS = ((0.7, "Very unlike"), (0.4, "Somewhat unlike"), (0.0, "Much like"))
 _MODALITIES = ("text", "image", "audio", "video")
 
 
@@ -44,6 +48,54 @@ def format_confidence(moment: Moment) -> str:
     if moment.confidence is not None:
         return f"confidence {moment.confidence:.0%}"
     return f"score {moment.score:.1f}" if moment.matched else ""
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 moment, 2 moments."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a length of footage in words: 40 seconds, 12 minutes, 3.5 hours."""
+    if seconds < 60:
+        return count(round(seconds), "second")
+    return count(round(seconds / 60), "minute") if seconds < 3600 else f"{seconds / 3600:.1f} hours"
+
+
+def explain(moment: Moment) -> str:
+    """Return why a moment is unusual: the kind of event, the sentence that it resembles, and its novelty in words."""
+    sentences = [
+        f"Looks like {event.kind} ({event.score:.2f})"
+        + (f": “{sanitize_name(event.reason)}”." if event.reason else ".")
+        for event in moment.events
+        if event.kind in kinds_of(moment)
+    ]
+    degree = next(words for least, words in _NOVELTY_WORDS if moment.novelty >= least)
+    return " ".join([*sentences, f"{degree} the other footage of this camera (novelty {moment.novelty:.2f})."])
+
+
+def summarize_feed(feed: Feed, selection: Selection) -> str:
+    """Return the sentences above the feed: counts by kind, and how much footage has no recording time."""
+    if not feed.has_footage:
+        return NO_FOOTAGE
+    undated = undated_footage(feed.undated_seconds)
+    if not feed.total:
+        filtered = " with these filters" if selection != Selection() else ""
+        return f"No unusual moments{filtered}. {undated}".strip()
+    at_least = "" if feed.is_complete else "At least "
+    kinds = "" if selection.kind else f": {list_kinds(feed.kinds)}"
+    return f"{at_least}{count(feed.total, 'unusual moment')}{kinds}. {undated}".strip()
+
+
+def list_kinds(kinds: Mapping[str, int]) -> str:
+    """Return kinds of events with their number of moments, the most frequent first; novelty comes last."""
+    ranked = sorted(kinds.items(), key=lambda item: (item[0] == NOVELTY_KIND, -item[1], item[0]))
+    return ", ".join(f"{kind} {number}" for kind, number in ranked)
+
+
+def undated_footage(seconds: float) -> str:
+    """Return a sentence on the footage without a recording time; empty if there is none."""
+    return f"{format_duration(seconds)} of footage has no recording time." if seconds else ""
 
 
 def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context) -> str:

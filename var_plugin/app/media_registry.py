@@ -143,11 +143,13 @@ class MediaRegistry:
 
     def _clip_file(self, moment: Moment) -> Response:
         try:
-            path = self.clip(moment).path
+            clip = self.clip(moment)
         except VarPluginError as error:
             logger.warning("a clip could not be cut: %s", error)
             return _not_found()
-        return FileResponse(path, media_type="video/mp4", headers=_PRIVATE)
+        # A copied clip starts at a key frame before the moment.
+        span = f"{max(0.0, moment.start - clip.start):.2f},{clip.end - clip.start:.2f}"
+        return FileResponse(clip.path, media_type="video/mp4", headers={**_PRIVATE, "X-Moment-Span": span})
 
 
 def _not_found() -> Response:

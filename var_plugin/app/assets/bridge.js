@@ -3,11 +3,47 @@
 let clicks = 0;
 const send = (action, id) => trigger("click", { action, id, number: ++clicks });
 
+// Play a card of the feed in its place. The clip may begin before the moment, so its response names the span to play.
+const playInCard = async (card) => {
+  for (const other of document.querySelectorAll(".vp-playing")) {
+    other.querySelectorAll(".vp-video, .vp-problem").forEach((element) => element.remove());
+    other.classList.remove("vp-playing");
+  }
+  const item = card.closest("li");
+  const address = `media/${card.dataset.vpPlay}/clip.mp4`;
+  item.classList.add("vp-playing");
+  item.ariaBusy = "true";
+  const response = await fetch(address, { method: "HEAD" }).catch(() => null);
+  item.ariaBusy = null;
+  if (!item.classList.contains("vp-playing")) return;
+  item.querySelectorAll(".vp-video, .vp-problem").forEach((element) => element.remove());
+  if (!response?.ok) {
+    const problem = document.createElement("p");
+    problem.className = "vp-problem";
+    problem.role = "alert";
+    problem.textContent = "This moment cannot be played. Its footage was deleted or cannot be read.";
+    item.prepend(problem);
+    return;
+  }
+  const video = document.createElement("video");
+  Object.assign(video, { className: "vp-video", controls: true, autoplay: true, muted: true, playsInline: true });
+  video.dataset.start = card.dataset.start;
+  video.src = `${address}#t=${response.headers.get("X-Moment-Span")}`;
+  item.prepend(video);
+  item.scrollIntoView({ block: "nearest", behavior: "smooth" });
+};
+
 document.addEventListener("click", (event) => {
+  const card = event.target.closest("[data-vp-play]");
+  if (card) {
+    playInCard(card);
+    return;
+  }
   const target = event.target.closest("[data-vp]");
   if (!target) return;
   event.preventDefault();
   if (target.dataset.vpConfirm && !window.confirm(target.dataset.vpConfirm)) return;
+  if (target.dataset.vp.startsWith("mark-")) target.disabled = true;
   send(target.dataset.vp, target.dataset.vpId);
 });
 

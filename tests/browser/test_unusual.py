@@ -1,0 +1,110 @@
+"""The tab Unusual in Chromium: the page opens on it, filters, play in the card, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import DAY, ask, cards, open_tab, screenshot
+from tests.colors import AnyWords, suite_with
+from tests.films import Film
+from tests.ingest.test_add import scene
+from var_plugin.api import Index, open_index
+
+Visit = Callable[..., Page]
+Serve = Callable[..., str]
+
+_CARDS = "#vp-feed .vp-card"
+
+
+@pytest.fixture
+def unusual_index(tmp_path: Path) -> Iterator[Index]:
+    """Two cameras that are blue but for 8 s, on two days, and one video without a recording time."""
+    film = Film(tmp_path / "films")
+    with open_index(tmp_path / "index.db", suite=suite_with(AnyWords())) as index:
+        for camera, day, color in (("north", 1, "yellow"), ("south", 2, "red"), ("yard", None, "green")):
+            path = film(f"{camera}.mp4", seconds=80, fps=2, paint=scene(*["blue"] * 5, color, *["blue"] * 4))
+            assert index.add(path, camera=camera, recorded_at=day and DAY.replace(day=day, hour=9)).ok
+        yield index
+
+
+def choose(page: Page, filter_id: str, option: str) -> None:
+    page.click(f"#{filter_id} input")
+    page.locator(f"#{filter_id} [role=option], [role=listbox] [role=option]").filter(has_text=option).first.click()
+
+
+def count_cards(page: Page, number: int) -> None:
+    page.wait_for_function("n => document.querySelectorAll('#vp-feed .vp-card').length === n", arg=number)
+
+
+def headings(page: Page) -> list[str]:
+    return [" ".join(text.split()) for text in page.locator("#vp-feed h3").all_inner_texts()]
+
+
+def test_the_page_opens_on_unusual_moments(visit: Visit, serve: Serve, unusual_index: Index) -> None:
+    page = visit(serve(unusual_index), tab=None, width=1440)
+    page.wait_for_selector(_CARDS)
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Unusual"
+    assert headings(page) == [
+        "Monday, 02 November 2026 1 unusual moment",
+        "Sunday, 01 November 2026 1 unusual moment",
+        "Recording time unknown 1 unusual moment",
+    ]
+    assert "1 minute of footage has no recording time" in page.inner_text("#vp-feed-summary")
+    screenshot(page, "unusual")
+
+    page.locator(_CARDS).nth(1).click()
+    page.wait_for_function("() => document.querySelector('#vp-feed .vp-playing video')?.readyState >= 2")
+    assert page.eval_on_selector("#vp-feed .vp-playing video", "v => v.dataset.start") == "40.000"
+    screenshot(page, "unusual-playing")
+
+    choose(page, "vp-feed-camera", "south")
+    count_cards(page, 1)
+    choose(page, "vp-feed-kind", "unlike this camera")
+    count_cards(page, 1)
+    choose(page, "vp-feed-day", "Sun 01 Nov")
+    count_cards(page, 0)
+    assert "No unusual moments with these filters" in page.inner_text("#vp-feed-summary")
+
+    open_tab(page, "Ask")
+    ask(page, "yellow")
+    assert "camera north" in cards(page)[0]
+
+
+def test_a_moment_that_is_normal_leaves_the_feed(visit: Visit, serve: Serve, unusual_index: Index) -> None:
+    page = visit(serve(unusual_index), tab=None)
+    page.wait_for_selector(_CARDS)
+    page.locator("#vp-feed [data-vp=mark-normal]").first.click()
+    count_cards(page, 2)
+    assert all("Monday" not in heading for heading in headings(page))
+    page.click("#vp-examples button:has-text('What is normal')")
+    page.wait_for_selector("#vp-examples-list li:has-text('south')")
+    screenshot(page, "unusual-examples")
+    page.fill("#vp-example-text textarea, #vp-example-text input", "green")
+    page.click("#vp-example-add")
+    page.wait_for_selector("#vp-examples-list li:has-text('green')")
+    page.locator("#vp-examples-list [data-vp=remove-example]").first.click()
+    page.wait_for_selector("#vp-feed h3:has-text('Monday')")
+    open_tab(page, "Ask")
+    ask(page, "yellow")
+    assert "camera north" in cards(page)[0]
+
+
+def test_the_feed_fits_a_phone_and_dark_mode(visit: Visit, serve: Serve, unusual_index: Index) -> None:
+    page = visit(serve(unusual_index, read_only=True), tab=None, width=390, height=844, dark=True)
+    page.wait_for_selector(_CARDS)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, "nothing overflows"
+    assert page.locator("[data-vp=mark-normal], #vp-examples").count() == 0, "a read-only page has no marks"
+    page.locator(_CARDS).first.click()
+    page.wait_for_function("() => document.querySelector('#vp-feed .vp-playing video')?.readyState >= 2")
+    screenshot(page, "unusual-phone-dark")
+
+
+def test_an_empty_index_offers_the_demo(visit: Visit, serve: Serve, empty_index: Index) -> None:
+    page = visit(serve(empty_index), tab=None)
+    page.wait_for_selector("#vp-welcome")
+    page.wait_for_function("() => document.querySelector('#vp-feed-summary').innerText.includes('no footage yet')")
+    screenshot(page, "unusual-empty")
