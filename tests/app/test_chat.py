@@ -101,3 +101,18 @@ def test_an_unknown_moment_cannot_be_opened(state: AppState) -> None:
 
 def test_an_empty_message_changes_nothing(state: AppState) -> None:
     assert handle_message(state, Session(), "  ", []) == Session()
+
+
+def test_unusual_moments_are_listed_afresh_by_kind_and_explained(state: AppState) -> None:
+    narrowed = handle_message(state, handle_message(state, Session(), "green", []), "on 2 November 2026", [])
+    assert narrowed.request.after
+    session = handle_message(state, narrowed, "anything unusual?", [])
+    assert session.request == ChatRequest()
+    assert session.moments[0].anomaly_score == max(moment.anomaly_score for moment in session.moments)
+    assert "unlike this camera's other footage" in session.turns[-1].answer
+    assert "2 minutes of footage has no recording time" in session.turns[-1].answer
+    assert session.turns[-1].cards.count('class="vp-kind"') == 1
+    explained = handle_message(state, session, "why?", [])
+    assert "the other footage of this camera (novelty" in explained.turns[-1].answer
+    assert explained.moments == session.moments
+    assert "no moment yet" in handle_message(state, Session(), "why?", []).turns[-1].answer

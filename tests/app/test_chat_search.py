@@ -11,9 +11,11 @@ import pytest
 from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
+from tests.retrievers.test_anomalies import segment, store
 from var_plugin.api import Index, open_index
 from var_plugin.app.chat_search import answer_request
 from var_plugin.app.conversation import ChatRequest
+from var_plugin.app.unusual import NOVELTY_KIND
 from var_plugin.errors import InvalidInputError, UnknownVideoError
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -103,6 +105,20 @@ def test_a_request_without_a_query_returns_the_most_unusual(footage: Index, tmp_
         assert result.is_browsing
         assert result.moments[0].start <= 48 < result.moments[0].end
         assert result.moments[0].anomaly_score > 0.5
+
+
+def test_unusual_moments_are_grouped_by_kind_with_the_strongest_of_each(tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=color_suite(), create=True) as index:
+        store(index, "a", [segment(20.0 * i, 0.9 - 0.01 * i, fire=0.8) for i in range(6)])
+        store(index, "b", [segment(0, 0.5, smoke=0.5), segment(20, 0.4), segment(40, 0.1)], hour=None)
+        answer = answer_request(index, ChatRequest())
+        assert [(moment.video_id, moment.start) for moment in answer.moments] == [
+            ("a", 0), ("a", 20), ("a", 40), ("b", 0), ("b", 20),
+        ]  # fmt: skip
+        assert answer.kinds == {"fire": 6, "smoke": 1, NOVELTY_KIND: 1}
+        assert answer.undated_seconds == 60
+        calm = answer_request(index, ChatRequest(cameras=("elsewhere",)))
+        assert (calm.moments, calm.kinds) == ((), {})
 
 
 def test_a_moment_is_found_by_its_id(footage: Index) -> None:

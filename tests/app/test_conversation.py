@@ -144,6 +144,15 @@ def test_anything_unusual_searches_the_whole_index(message: str, conditions: dic
 
 
 @pytest.mark.parametrize(
+    ("message", "number"),
+    [("why?", 1), ("why is that unusual", 1), ("why the second?", 2), ("why was this flagged?", 1)],
+)
+def test_why_explains_a_moment(message: str, number: int) -> None:
+    result = parse_message(message, BASE, CONTEXT)
+    assert (result.action, result.moment, result.request) == ("explain", CONTEXT.moments[number - 1], BASE)
+
+
+@pytest.mark.parametrize(
     ("message", "position"), [("play the second", 1), ("show me the third one", 2), ("next", 1), ("play it again", 0)]
 )
 def test_play_selects_a_moment(message: str, position: int) -> None:

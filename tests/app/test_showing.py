@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import stat
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, timedelta
+from pathlib import Path
 
 import pytest
 
+from tests.colors import color_suite
 from tests.retrievers.conftest import NOON
-from var_plugin.api import Index
+from tests.retrievers.test_anomalies import segment, store
+from var_plugin.api import Index, open_index
 from var_plugin.app import export, formatting
 from var_plugin.app.cards import cards
 from var_plugin.app.chat_search import ChatAnswer, answer_request
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.feedback import FeedbackStore, evaluation_data
-from var_plugin.app.timeline import curve, overview
+from var_plugin.app.timeline import MAX_CAMERA_POINTS, curve, overview
 from var_plugin.config import settings
 
 
@@ -70,13 +74,29 @@ def test_the_curve_covers_the_video_and_marks_the_moments(two_cameras: Index) ->
     assert (first.start, first.end) in {(shape.x0, shape.x1) for shape in figure.layout.shapes}
 
 
-def test_the_overview_reports_omitted_videos(two_cameras: Index) -> None:
+def test_the_timeline_has_a_curve_per_camera_and_reports_omitted_videos(two_cameras: Index) -> None:
     moments = answer_request(two_cameras, ChatRequest(text="green", limit=9)).moments
     figure, omitted = overview(two_cameras, moments, UTC)
     assert omitted == "videos without a known recording time: 1"
-    assert figure.data[0].y[0] == "north"
-    assert figure.data[0].x[0] == NOON.replace(tzinfo=None)
-    assert set(figure.data[-1].y) == {"north"}
+    assert [annotation.text for annotation in figure.layout.annotations] == ["north"]
+    line, diamonds = figure.data
+    segments = two_cameras.segments(next(moment.video_id for moment in moments if moment.camera == "north"))
+    assert list(line.y) == [segment.anomaly for segment in segments]
+    assert list(line.x) == [(NOON + timedelta(seconds=segment.key)).replace(tzinfo=None) for segment in segments]
+    assert two_cameras.moment(line.customdata[0]).camera == "north"
+    assert set(diamonds.customdata) == {moment.id for moment in moments if moment.camera == "north"}
+
+
+def test_a_long_curve_keeps_the_strongest_segment_of_each_bucket(tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=color_suite(), create=True) as index:
+        for hour in (3, 12):
+            scores = [0.9 if number == 600 else 0.1 for number in range(1000)]
+            store(index, f"at-{hour}", [segment(4.0 * i, score) for i, score in enumerate(scores)], hour=hour)
+        figure, _ = overview(index, (), UTC)
+    line = figure.data[0]
+    assert len(line.y) <= MAX_CAMERA_POINTS + 2
+    assert [score for score in line.y if score and score > 0.5] == [pytest.approx(0.9)] * 2
+    assert list(line.y).count(None) == 1, "the curve is interrupted between the videos"
 
 
 def test_feedback_is_stored_and_the_latest_counts(two_cameras: Index) -> None:
@@ -121,11 +141,16 @@ def test_a_foreign_script_gives_a_warning() -> None:
     assert formatting.script_warning("一个骑自行车的人", ("en", "zh")) is None
 
 
-def test_the_most_unusual_moment_is_named_in_any_order(two_cameras: Index) -> None:
-    moments = answer_request(two_cameras, ChatRequest(text="yellow", limit=9)).moments[:2]
-    quiet, unusual = (
-        moment.model_copy(update={"camera": camera, "anomaly_score": score})
-        for moment, camera, score in zip(moments, ("quiet", "unusual"), (0.1, 0.9), strict=True)
+def test_an_answer_about_unusual_moments_counts_kinds(two_cameras: Index) -> None:
+    answer = answer_request(two_cameras, ChatRequest())
+    assert answer.is_browsing
+    sentence = formatting.summarize_answer(answer, ChatRequest(), Context(("north",), NOON))
+    total = sum(answer.kinds.values())
+    assert sentence.startswith(
+        f"{formatting.count(total, 'unusual moment')}: unlike this camera's other footage {total}."
     )
-    answer = ChatAnswer((quiet, unusual), is_browsing=True)
-    assert "Highest score: unusual" in formatting.summarize_answer(answer, ChatRequest(), Context((), NOON))
+    assert sentence.endswith("2 minutes of footage has no recording time.")
+    quiet = replace(answer, kinds={})
+    assert "No moment reaches" in formatting.summarize_answer(quiet, ChatRequest(), Context(("north",), NOON))
+    limited = formatting.summarize_answer(answer, ChatRequest(after=NOON), Context(("north",), NOON))
+    assert limited.endswith("has no recording time and is not searched.")

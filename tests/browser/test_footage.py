@@ -153,16 +153,17 @@ def test_a_read_only_page_has_no_controls_for_footage(visit: Visit, colors_read_
     assert page.locator("#vp-add, .vp-delete").count() == 0
 
 
-def test_a_click_on_the_overview_plays_a_moment(visit: Visit, colors: str) -> None:
+def test_a_click_on_the_timeline_plays_a_moment_in_place(visit: Visit, colors: str) -> None:
     page = visit(colors)
-    ask(page, "green")
+    ask(page, "green on the south camera")
     playing(page)
     tab(page, "Timeline")
     page.wait_for_selector("#vp-overview .scatterlayer path.point", state="attached")
     screenshot(page, "over-time")
-    diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").nth(1)
+    diamond = page.locator("#vp-overview .scatterlayer .trace").last.locator("path.point").first
     box = diamond.bounding_box()
     assert box
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tab(page, "Ask")
-    page.wait_for_selector("video.vp-video[aria-label='Clip of camera south-yard']", state="attached")
+    page.wait_for_selector("#vp-overview-player video[aria-label='Clip of camera south-yard']")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Timeline"
+    screenshot(page, "over-time-playing")

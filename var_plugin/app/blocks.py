@@ -42,7 +42,7 @@ def build_page(state: AppState) -> gr.Blocks:
             with gr.Tab("Ask", id="ask"):
                 tab = build_ask_tab(state)
             with gr.Tab("Timeline", id="timeline") as timeline:
-                build_overview_tab(state, timeline, session)
+                build_overview_tab(state, timeline, session, bridge)
             with gr.Tab("Footage", id="footage"):
                 footage = build_footage_tab(state, page, bridge)
         connect(tab, state, session, bridge, [event for event in (empty_state.added, footage.added) if event])

@@ -8,14 +8,14 @@ from html import escape
 
 from var_plugin.app import formatting
 from var_plugin.app.conversation.request import Chip
-from var_plugin.app.unusual import Feed, FeedDay, kinds_of
+from var_plugin.app.unusual import MIN_LISTED_ANOMALY, Feed, FeedDay, kinds_of
 from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Moment
 
 
-def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str) -> str:
+def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str, *, by_kind: bool = False) -> str:
     """Return the moments of an answer as a list of buttons that play them.
 
     Args:
@@ -23,11 +23,16 @@ def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope:
         tokens: the media token of each moment.
         zone: time zone of the clock times.
         scope: which anomalies the anomaly score covers.
+        by_kind: put a heading before the moments of each kind, and the reason on each card. Moments of a kind follow
+            each other.
     """
-    items = "".join(
-        f'<li>{_card(rank, moment, token, zone, scope)}</li>'
-        for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1)
-    )  # fmt: skip
+    items = ""
+    previous = ""
+    for rank, (moment, token) in enumerate(zip(moments, tokens, strict=True), 1):
+        if by_kind and (kind := kinds_of(moment)[0]) != previous:
+            items += f'<li class="vp-kind">{escape(kind)}</li>'
+            previous = kind
+        items += f"<li>{_card(rank, moment, token, zone, scope, with_reason=by_kind)}</li>"
     return f'<ol class="vp-cards" aria-label="Moments found">{items}</ol>'
 
 
@@ -81,8 +86,20 @@ def chip_row(chips: Sequence[Chip]) -> str:
     return f'<ul class="vp-chips" aria-label="Current request">{items}</ul>'
 
 
-def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, judgement: bool | None, scope: str) -> str:
-    """Return the selected moment: a player limited to its span, its facts and its buttons."""
+def player(
+    moment: Moment, token: str, clip: Clip, zone: tzinfo, judgement: bool | None, scope: str, *, can_judge: bool = True
+) -> str:
+    """Return the selected moment: a player limited to its span, its facts and its buttons.
+
+    Args:
+        moment: the moment.
+        token: its media token.
+        clip: its clip.
+        zone: time zone of the clock times.
+        judgement: whether the user judged the moment right for the request; None if it was not judged.
+        scope: which anomalies the anomaly score covers.
+        can_judge: add the buttons for the judgement.
+    """
     start, end = max(0.0, moment.start - clip.start), clip.end - clip.start
     source = f"media/{token}/clip.mp4#t={start:.2f},{end:.2f}"
     video = (
@@ -90,19 +107,21 @@ def player(moment: Moment, token: str, clip: Clip, zone: tzinfo, judgement: bool
         f'data-start="{moment.start:.3f}" data-clip-start="{clip.start:.3f}" '
         f'aria-label="Clip of camera {escape(sanitize_name(moment.camera))}"></video>'
     )
-    return f'<div class="vp-player">{video}{_caption(moment, token, zone, judgement, scope)}</div>'
+    return f'<div class="vp-player">{video}{_caption(moment, token, zone, judgement, scope, can_judge)}</div>'
 
 
-def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
+def player_waiting(moment: Moment, token: str, zone: tzinfo, scope: str, *, can_judge: bool = True) -> str:
     """Return the placeholder of the player while the clip is cut."""
     image = f'<img class="vp-video" src="media/{token}/image.jpg" alt="Frame of the moment; its clip is loading">'
-    return f'<div class="vp-player" aria-busy="true">{image}{_caption(moment, token, zone, None, scope)}</div>'
+    return (
+        f'<div class="vp-player" aria-busy="true">{image}{_caption(moment, token, zone, None, scope, can_judge)}</div>'
+    )
 
 
-def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, reason: str) -> str:
+def player_failed(moment: Moment, token: str, zone: tzinfo, scope: str, reason: str, *, can_judge: bool = True) -> str:
     """Return the placeholder of the player if there is no clip."""
     message = f'<p class="vp-problem" role="alert">This moment cannot be played: {escape(reason)}</p>'
-    return f'<div class="vp-player">{message}{_caption(moment, token, zone, None, scope)}</div>'
+    return f'<div class="vp-player">{message}{_caption(moment, token, zone, None, scope, can_judge)}</div>'
 
 
 def downloads(csv: str, json: str) -> str:
@@ -113,7 +132,8 @@ def downloads(csv: str, json: str) -> str:
     )
 
 
-def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> str:
+def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str, *, with_reason: bool) -> str:
+    reason = f'<span class="vp-why">{escape(formatting.explain(moment))}</span>' if with_reason else ""
     camera, when = escape(sanitize_name(moment.camera)), escape(formatting.format_clock_time(moment, zone))
     span, confidence = formatting.format_span(moment), formatting.format_confidence(moment)
     label = f"Play moment {rank}: camera {camera}, {when}, {span}, {confidence}, anomaly {moment.anomaly_score:.2f}"
@@ -123,7 +143,7 @@ def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str) -> st
         f'<span class="vp-rank">{rank}</span><span class="vp-span">{span}</span></span>'
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
         f'<span class="vp-facts"><span title="{_confidence_title(moment)}">{confidence}</span>'
-        f"{anomaly_bar(moment, scope)}</span></button>"
+        f"{anomaly_bar(moment, scope)}</span>{reason}</button>"
     )
 
 
@@ -162,16 +182,24 @@ def _confidence_title(moment: Moment) -> str:
     return "z-score: standard deviations above the similarity of unrelated footage; not a probability"
 
 
-def _caption(moment: Moment, token: str, zone: tzinfo, judgement: bool | None, scope: str) -> str:
+def _caption(moment: Moment, token: str, zone: tzinfo, judgement: bool | None, scope: str, can_judge: bool) -> str:
     facts = " · ".join(filter(None, [formatting.format_span(moment), formatting.format_confidence(moment)]))
+    choices = (("right", "✓ right", True), ("wrong", "✗ wrong", False)) if can_judge else ()
     buttons = "".join(
         f'<button type="button" class="vp-action" data-vp="{name}" data-vp-id="{token}" '
         f'aria-pressed="{str(judgement is is_right).lower()}">{label}</button>'
-        for name, label, is_right in (("right", "✓ right", True), ("wrong", "✗ wrong", False))
+        for name, label, is_right in choices
     )
+    why = (
+        f'<div class="vp-why">{escape(formatting.explain(moment))}</div>'
+        if moment.anomaly_score >= MIN_LISTED_ANOMALY
+        else ""
+    )
+    group = "Does this moment match the request?" if can_judge else "Actions"
     return (
         f'<div class="vp-caption"><strong>{escape(sanitize_name(moment.camera))}</strong> '
-        f"<span>{escape(formatting.format_clock_time(moment, zone))}</span><br>{facts} · {anomaly_bar(moment, scope)}"
-        f'<div class="vp-actions" role="group" aria-label="Does this moment match the request?">{buttons}'
+        f"<span>{escape(formatting.format_clock_time(moment, zone))}</span><br>"
+        f"{facts} · {anomaly_bar(moment, scope)}{why}"
+        f'<div class="vp-actions" role="group" aria-label="{group}">{buttons}'
         f'<a class="vp-action" href="media/{token}/clip.mp4" download="moment-{token[:6]}.mp4">↓ clip</a></div></div>'
     )

@@ -111,6 +111,8 @@ def _reply(state: AppState, session: Session, text: str, files: Sequence[str], t
     if result.action == "play" and result.position is not None:
         moment = session.moments[result.position]
         return session.select(moment).with_reply(turn, f"Playing moment {result.position + 1}.")
+    if result.action == "explain" and result.moment:
+        return session.with_reply(turn, formatting.explain(result.moment))
     notes = list(result.notes)
     if result.request == previous and notes and not files:
         return session.with_reply(turn, _sentences(notes))
@@ -156,7 +158,8 @@ def _answer(
     ]
     tokens = [state.media.token(moment) for moment in answer.moments]
     scope = state.index.suite.anomaly_scope
-    html = cards(answer.moments, tokens, state.options.zone, scope) if answer.moments else ""
+    by_kind = answer.is_browsing and request.order == "best"
+    html = cards(answer.moments, tokens, state.options.zone, scope, by_kind=by_kind) if answer.moments else ""
     turn = replace(turn, answer=" ".join(sentences), cards=html)
     return session.with_results(request, answer.moments, turn)
 

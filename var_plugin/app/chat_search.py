@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from var_plugin.api import Index
 from var_plugin.app.audio_level import audio_level
 from var_plugin.app.conversation.request import ChatRequest
-from var_plugin.index.rows import Hit
-from var_plugin.retrievers.moments import moment_id, parse_moment_id
+from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, kinds_of
+from var_plugin.retrievers.moments import parse_moment_id
 from var_plugin.tools.base import committed_videos
-from var_plugin.tools.timeline import SUMMARISE_TIMELINE, TimelineArguments
-from var_plugin.types import Filter, Moment, Span, Video
+from var_plugin.types import Filter, Moment, Span
 
 MIN_PRESENCE_SCORE = 2.0
 """Score (z-score) from which an excluded thing counts as present."""
@@ -30,6 +30,10 @@ class ChatAnswer:
     moments: tuple[Moment, ...]
     is_browsing: bool = False
     """True if the request has no query: `moments` are the most unusual ones."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Without a query: how many unusual moments there are of each kind. Empty if no moment is unusual."""
+    undated_seconds: float = 0.0
+    """Without a query: length of the footage without a recording time."""
 
 
 def answer_request(index: Index, request: ChatRequest) -> ChatAnswer:
@@ -40,7 +44,7 @@ def answer_request(index: Index, request: ChatRequest) -> ChatAnswer:
         UnknownVideoError, MediaNotFoundError: the moment of `request.like` no longer exists.
     """
     if not request.query_fields:
-        return ChatAnswer(tuple(_most_unusual(index, request)), is_browsing=True)
+        return _most_unusual(index, request)
     moments = index.search(
         **_query(index, request),
         k=request.limit,
@@ -99,36 +103,36 @@ def _sorted(moments: Sequence[Moment], request: ChatRequest) -> list[Moment]:
     return [*timed, *(moment for moment in moments if not moment.recorded_at)]
 
 
-def _most_unusual(index: Index, request: ChatRequest) -> list[Moment]:
-    """Return the anomalies within the conditions, else the segment with the highest anomaly score per video."""
-    arguments = TimelineArguments(after=request.after, before=request.before, bucket="minute")
-    if request.cameras is not None:
-        arguments = arguments.model_copy(update={"cameras": request.cameras})
-    if request.min_anomaly is not None:
-        arguments = arguments.model_copy(update={"min_anomaly": request.min_anomaly})
-    rows = SUMMARISE_TIMELINE.run(index, arguments).data.model_dump()["rows"]
-    ids = [row["moment_id"] for row in sorted(rows, key=lambda row: -row["highest"])[: request.limit]]
-    if not ids and request.min_anomaly is None:
-        ids = _highest_segments(index, request)
-    return _sorted([index.moment(each) for each in ids], request)
+def _most_unusual(index: Index, request: ChatRequest) -> ChatAnswer:
+    """Return unusual moments by kind; if none reaches the minimum score, those with the highest score.
+
+    The kind with the strongest moment comes first. A limit below the number of moments keeps the strongest moments of
+    each kind.
+    """
+    candidates = index.anomalies(
+        MAX_MOMENTS, filter=_filter(request), group_by="video" if request.per_video else "moment"
+    )  # fmt: skip
+    threshold = MIN_LISTED_ANOMALY if request.min_anomaly is None else request.min_anomaly
+    unusual = [moment for moment in candidates if moment.anomaly_score >= threshold]
+    by_kind: dict[str, list[Moment]] = {}
+    for moment in unusual or candidates:
+        by_kind.setdefault(kinds_of(moment)[0], []).append(moment)
+    ranked = sorted(
+        (rank, -moment.anomaly_score, kind) for kind, group in by_kind.items() for rank, moment in enumerate(group)
+    )
+    listed = Counter(kind for _, _, kind in ranked[: request.limit])
+    moments = [moment for kind, group in by_kind.items() for moment in group[: listed[kind]]]
+    return ChatAnswer(
+        tuple(_sorted(moments, request)),
+        is_browsing=True,
+        kinds={kind: len(group) for kind, group in by_kind.items()} if unusual else {},
+        undated_seconds=_undated_seconds(index, request),
+    )
 
 
-def _highest_segments(index: Index, request: ChatRequest) -> list[str]:
-    """Return the moment id of each video's segment with the highest anomaly score, highest first."""
-    highest = []
-    for video in committed_videos(index):
-        if request.cameras is not None and video.camera not in request.cameras:
-            continue
-        segments = [segment for segment in index.segments(video.video_id) if _recorded_within(video, segment, request)]
-        if segments:
-            highest.append(max(segments, key=lambda segment: segment.anomaly))
-    highest.sort(key=lambda segment: -segment.anomaly)
-    return [moment_id(segment.video_id, segment.start, segment.end) for segment in highest[: request.limit]]
-
-
-def _recorded_within(video: Video, segment: Hit, request: ChatRequest) -> bool:
-    if video.recorded_at is None:
-        return request.after is None and request.before is None
-    start = video.recorded_at + timedelta(seconds=segment.start)
-    end = video.recorded_at + timedelta(seconds=segment.end)
-    return (request.after is None or end > request.after) and (request.before is None or start < request.before)
+def _undated_seconds(index: Index, request: ChatRequest) -> float:
+    return sum(
+        video.duration
+        for video in committed_videos(index)
+        if video.recorded_at is None and (request.cameras is None or video.camera in request.cameras)
+    )

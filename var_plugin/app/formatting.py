@@ -8,8 +8,7 @@ from datetime import tzinfo
 
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
-from var_plugin.app.conversation.request import MIN_UNUSUAL
-from var_plugin.app.unusual import NOVELTY_KIND, Feed, Selection, kinds_of
+from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, NOVELTY_KIND, Feed, Selection, kinds_of
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import sanitize_name
@@ -104,14 +103,29 @@ def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context)
         return _empty_answer(request, context)
     highest = max(answer.moments, key=lambda moment: moment.anomaly_score)
     first = highest if answer.is_browsing else answer.moments[0]
-    count = f"{len(answer.moments)} moment{'s' if len(answer.moments) > 1 else ''}"
+    number = count(len(answer.moments), "moment")
     where = f"{sanitize_name(first.camera)}, {format_clock_time(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.is_browsing:
-        none = "" if highest.anomaly_score >= MIN_UNUSUAL else f"No anomaly score reaches {MIN_UNUSUAL}. "
-        return f"{none}Most unusual: {count}. Highest score: {where}."
+        return _summarize_unusual(answer, request, number, where)
     if all(is_below_threshold(moment) for moment in answer.moments):
-        return f"No confident match. Closest: {count}, first {where}."
-    return f"{count}. {'Best match' if request.order == 'best' else 'First'}: {where}."
+        return f"No confident match. Closest: {number}, first {where}."
+    return f"{number}. {'Best match' if request.order == 'best' else 'First'}: {where}."
+
+
+def _summarize_unusual(answer: ChatAnswer, request: ChatRequest, number: str, where: str) -> str:
+    """Return how many moments are unusual, by kind, and how much footage has no recording time."""
+    total = sum(answer.kinds.values())
+    sentences = [f"No moment reaches the anomaly score {MIN_LISTED_ANOMALY}. Closest: {number}."]
+    if total:
+        at_least = "At least " if total >= MAX_MOMENTS else ""
+        sentences = [f"{at_least}{count(total, 'unusual moment')}: {list_kinds(answer.kinds)}."]
+        if total > len(answer.moments):
+            sentences.append(f"Shown: {len(answer.moments)}.")
+    sentences.append(f"Highest score: {where}.")
+    undated = undated_footage(answer.undated_seconds)
+    if undated and (request.after or request.before):
+        undated = f"{undated.removesuffix('.')} and is not searched."
+    return " ".join(filter(None, [*sentences, undated]))
 
 
 def _empty_answer(request: ChatRequest, context: Context) -> str:

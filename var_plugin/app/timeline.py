@@ -1,10 +1,9 @@
-"""Plots: the anomaly curve of one video, and an overview of all cameras over time."""
+"""Plots: the anomaly score over one video, and over time for each camera."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
-from functools import lru_cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -23,13 +22,18 @@ MAX_VIDEOS = 300
 
 _CURVE, _RESULT, _SELECTED = "#7c8cf8", "rgba(245,158,11,0.35)", "rgba(245,158,11,0.9)"
 _CURVE_POINTS = 600
+MAX_CAMERA_POINTS = 400
+"""Points of a camera's curve in the overview, about 0.1 MB of a page."""
+_MAX_GAP_SECONDS = 60.0
+"""The curve of a camera is interrupted where it has no footage for longer than this."""
+_GRID = "rgba(139,144,160,0.2)"
 _TEXT = "#8b90a0"
 """Readable on light and dark backgrounds."""
 
 
 def curve(index: Index, selected: Moment, moments: Sequence[Moment]) -> go.Figure:
     """Return the anomaly score over the video of a moment. The points carry the id of the moment to play."""
-    segments = _segments(index, selected.video_id)
+    segments = index.segments(selected.video_id)
     figure = _figure(height=190)
     points = list(_points(segments))
     times = [time for time, _ in points]
@@ -59,17 +63,29 @@ def curve(index: Index, selected: Moment, moments: Sequence[Moment]) -> go.Figur
 
 
 def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
-    """Return a plot of all cameras over time, and a sentence about the omitted videos."""
+    """Return the anomaly score of each camera over time, and a sentence about the omitted videos.
+
+    Each camera has a curve of at most about `MAX_CAMERA_POINTS` points. A point is the strongest segment of its bucket
+    of time and carries the id of the moment to play.
+    """
     videos = committed_videos(index)
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
     drawn = timed[-MAX_VIDEOS:]
-    figure = _figure(height=120 + 40 * len({video.camera for video in drawn}))
-    with_results = {moment.video_id for moment in moments}
-    for video in drawn:
-        _add_video(figure, index, video, zone, clickable=video.video_id not in with_results)
-    _add_moments(figure, [moment for moment in moments if moment.recorded_at], zone)
-    figure.update_yaxes(type="category", automargin=True)
-    figure.update_layout(title_text="All cameras over time. Bars: videos. Diamonds: moments of the answer.")
+    cameras = sorted({video.camera for video in drawn})
+    figure = _figure(height=90 + 110 * max(1, len(cameras)))
+    figure.set_subplots(
+        rows=max(1, len(cameras)), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(1, len(cameras)),
+        subplot_titles=[sanitize_name(camera) for camera in cameras] or None,
+    )  # fmt: skip
+    for row, camera in enumerate(cameras, 1):
+        of_camera = [video for video in drawn if video.camera == camera]
+        _add_camera(figure, row, _camera_points(index, of_camera, zone))
+        _add_moments(figure, row, [moment for moment in moments if moment.camera == camera], zone)
+    # Dragging zooms the time axis of all cameras; a double click shows everything again.
+    figure.update_layout(dragmode="zoom", title_text="", margin_t=30)
+    figure.update_annotations(x=0, xanchor="left", font_size=13)
+    figure.update_xaxes(type="date", gridcolor=_GRID, zeroline=False)
+    figure.update_yaxes(range=[0, 1.05], tickvals=[0, 0.5, 1], fixedrange=True, gridcolor=_GRID, automargin=True)
     omitted = [
         f"earlier videos not shown: {len(timed) - len(drawn)}" if len(timed) > len(drawn) else "",
         f"videos without a known recording time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
@@ -77,37 +93,64 @@ def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.
     return figure, "; ".join(filter(None, omitted))
 
 
-def _add_video(figure: go.Figure, index: Index, video: Video, zone: tzinfo, *, clickable: bool) -> None:
-    """Draw the bar of a video. It is not clickable if moments of the answer lie on it."""
-    segments = _segments(index, video.video_id)
-    strongest = max(segments, key=lambda segment: segment.anomaly, default=None)
-    if strongest is None or video.recorded_at is None:
-        return
-    start = _local_time(video.recorded_at, 0, zone)
+Point = tuple[datetime, Hit | None]
+"""A local clock time and the segment to play; None: the curve is interrupted."""
+
+
+def _camera_points(index: Index, videos: Sequence[Video], zone: tzinfo) -> list[Point]:
+    """Return the points of a camera's curve in order of time: the strongest segment of each bucket.
+
+    All videos have a recording time.
+    """
+    starts = {video.video_id: video.recorded_at for video in videos if video.recorded_at}
+    first = min(starts.values())
+    end = max(starts[video.video_id] + timedelta(seconds=video.duration) for video in videos)
+    bucket = (end - first).total_seconds() / MAX_CAMERA_POINTS or 1.0
+    strongest: dict[int, tuple[datetime, Hit]] = {}
+    for video_id, start in starts.items():
+        for segment in index.segments(video_id):
+            time = start + timedelta(seconds=segment.key)
+            number = int((time - first).total_seconds() / bucket)
+            if number not in strongest or segment.anomaly > strongest[number][1].anomaly:
+                strongest[number] = time, segment
+    points: list[Point] = []
+    previous: tuple[datetime, Hit] | None = None
+    for _, (time, segment) in sorted(strongest.items()):
+        if previous and previous[1].video_id != segment.video_id:
+            gap = (time - previous[0]).total_seconds()
+            if gap > max(2 * bucket, _MAX_GAP_SECONDS):
+                points.append((_local_time(previous[0], gap / 2, zone), None))
+        points.append((_local_time(time, 0, zone), segment))
+        previous = time, segment
+    return points
+
+
+def _add_camera(figure: go.Figure, row: int, points: Sequence[Point]) -> None:
     figure.add_scatter(
-        x=[start, start + timedelta(seconds=video.duration)],
-        y=[sanitize_name(video.camera)] * 2,
-        customdata=[_playable_id(strongest)] * 2,
+        x=[time for time, _ in points],
+        y=[segment and segment.anomaly for _, segment in points],
+        customdata=[segment and _playable_id(segment) for _, segment in points],
         mode="lines+markers",
-        line={"color": _color(strongest.anomaly), "width": 14},
-        marker={"color": _color(strongest.anomaly), "size": 14, "symbol": "square"},
-        hoverinfo=None if clickable else "skip",
-        hovertemplate=f"%{{x|%d %b %H:%M}}, highest anomaly {strongest.anomaly:.2f}<extra></extra>"
-        if clickable
-        else None,
+        line={"color": _CURVE, "width": 1.5},
+        marker={"color": _CURVE, "size": 4},
+        hovertemplate="%{x|%a %d %b %H:%M:%S}, anomaly %{y:.2f}<extra></extra>",
+        row=row,
+        col=1,
     )
 
 
-def _add_moments(figure: go.Figure, moments: Sequence[Moment], zone: tzinfo) -> None:
+def _add_moments(figure: go.Figure, row: int, moments: Sequence[Moment], zone: tzinfo) -> None:
+    """Mark the moments of the last answer on the curve of their camera."""
+    timed = [moment for moment in moments if moment.recorded_at]
     figure.add_scatter(
-        x=[_local_time(moment.recorded_at, 0, zone) for moment in moments if moment.recorded_at],
-        y=[sanitize_name(moment.camera) for moment in moments],
-        customdata=[moment.id for moment in moments],
-        text=[str(rank) for rank in range(1, len(moments) + 1)],
-        mode="markers+text",
-        textposition="top center",
+        x=[_local_time(moment.recorded_at, 0, zone) for moment in timed if moment.recorded_at],
+        y=[moment.anomaly_score for moment in timed],
+        customdata=[moment.id for moment in timed],
+        mode="markers",
         marker={"symbol": "diamond", "size": 12, "color": "#f59e0b", "line": {"color": "white", "width": 1}},
-        hovertemplate="moment %{text}, %{x|%d %b %H:%M:%S}<extra></extra>",
+        hovertemplate="moment of the answer, %{x|%d %b %H:%M:%S}<extra></extra>",
+        row=row,
+        col=1,
     )
 
 
@@ -124,8 +167,8 @@ def _figure(height: int) -> go.Figure:
         "hovermode": "closest",
     }
     figure = go.Figure(layout=layout)
-    figure.update_xaxes(gridcolor="rgba(139,144,160,0.2)", zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor="rgba(139,144,160,0.2)", zeroline=False, automargin=True)
+    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)
     return figure
 
 
@@ -144,18 +187,6 @@ def _playable_id(segment: Hit) -> str:
     return moment_id(segment.video_id, segment.start, min(segment.end, segment.start + MAX_CLIP_SECONDS))
 
 
-def _color(anomaly: float) -> str:
-    low, high = (0xC7, 0xCD, 0xF5), (0xDC, 0x26, 0x26)
-    mixed = (round(a + (b - a) * min(1.0, max(0.0, anomaly))) for a, b in zip(low, high, strict=True))
-    return "rgb({},{},{})".format(*mixed)
-
-
 def _local_time(time: datetime, seconds: float, zone: tzinfo) -> datetime:
     """Return a clock time without its zone, because plotly converts aware times to UTC."""
     return (time + timedelta(seconds=seconds)).astimezone(zone).replace(tzinfo=None)
-
-
-@lru_cache(maxsize=512)
-def _segments(index: Index, video_id: str) -> tuple[Hit, ...]:
-    """Return the segments of a video. They never change, because other content has another video id."""
-    return tuple(index.segments(video_id))

@@ -51,7 +51,8 @@ document.addEventListener("click", (event) => {
 const bindPlots = () => {
   for (const plot of document.querySelectorAll(".vp-plot .js-plotly-plot")) {
     if (!plot.on || plot.vpListening === plot._ev) continue;
-    plot.on("plotly_click", (event) => send("play-id", String(event.points[0].customdata)));
+    const action = plot.closest("#vp-overview") ? "play-in-timeline" : "play-id";
+    plot.on("plotly_click", (event) => send(action, String(event.points[0].customdata)));
     plot.vpListening = plot._ev;
   }
 };

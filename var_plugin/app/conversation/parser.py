@@ -17,6 +17,7 @@ from var_plugin.app.conversation.context import Context
 from var_plugin.app.conversation.request import ChatRequest
 from var_plugin.app.conversation.rules import Action, ParseState, apply_rules, place_times, tidy
 from var_plugin.app.conversation.times import unread_time
+from var_plugin.types import Moment
 
 MAX_MESSAGE_LENGTH = 500
 """Number of characters that are parsed; the rest of a message is ignored."""
@@ -30,6 +31,8 @@ class ParseResult:
     action: Action = "search"
     position: int | None = None
     """For "play": position of the moment in the last answer, from 0."""
+    moment: Moment | None = None
+    """For "explain": the moment."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about parts of the message that cannot be applied."""
 
@@ -65,7 +68,7 @@ def parse_message(message: str, previous: ChatRequest, context: Context) -> Pars
     state = ParseState(words, previous, context)
     apply_rules(state)
     if state.action != "search":
-        return ParseResult(previous, state.action, state.position)
+        return ParseResult(previous, state.action, state.position, state.moment)
     place_times(state)
     if time_words := unread_time(state.rest):
         state.notes.append(f"“{time_words}” is not recognised as a time and is searched for as words")

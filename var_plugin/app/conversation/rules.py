@@ -16,7 +16,7 @@ from var_plugin.app.conversation.request import MAX_MOMENTS, MIN_UNUSUAL, QUERY_
 from var_plugin.app.conversation.times import AROUND, ONE_DAY, Span, UnclearTimeError, at, part_of_day, whole_day
 from var_plugin.types import Moment
 
-Action = Literal["search", "play", "undo"]
+Action = Literal["search", "play", "undo", "explain"]
 _MORE = 5
 """Moments that "show me more" adds."""
 _GAP = " ; "
@@ -34,6 +34,8 @@ class ParseState:
     action: Action = "search"
     position: int | None = None
     """For "play": position of the moment in the last answer, from 0."""
+    moment: Moment | None = None
+    """For "explain": the moment."""
     changes: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Sentences for the user about parts that cannot be applied."""
@@ -105,6 +107,11 @@ def _step(match: re.Match[str], state: ParseState) -> None:
     position = state.context.position + (1 if _text(match, "step") == "next" else -1)
     if state.context.moments:
         state.action, state.position = "play", min(max(0, position), len(state.context.moments) - 1)
+
+
+def _explain(match: re.Match[str], state: ParseState) -> None:
+    if moment := _referenced_moment(_text(match, "which"), state):
+        state.action, state.moment = "explain", moment
 
 
 def _referenced_moment(words: str, state: ParseState) -> Moment | None:
@@ -378,13 +385,15 @@ RULES: tuple[tuple[Apply, *tuple[str, ...]], ...] = (
     # "anything unusual?" searches the whole index. Only conditions in the same message apply.
     (
         _reset,
-        r"^(?:(?:is|was|are|were|show|find|list|me|there|so|and|any ?thing|something|what|what's|any|the|all|most) )*"
+        r"^(?:(?:is|was|are|were|did|has|have|show|find|list|me|there|so|and|any ?thing|something|what|what's|any"
+        r"|the|all|most|else) )*"
         r"(?:{unusual_things}|anomaly|anomalies)(?: (?:going on|here|there|at all|happen(?:s|ed|ing)?))*"
         r"(?:{end}|(?= (?:last|this|that day|today|tonight|during|around|{day})\b))",
     ),
     (_limit, r"^(?:show|give)(?: me)? (?:only )?{number:number}$"),
     (_play, r"^(?:play|open|watch|go to|jump to|show|see)(?: me)? {which:moment}(?: again)?$"),
     (_step, r"^(?:play |show |show me )?(?:the )?(?P<step>next|previous)(?: one| moment| clip)?$"),
+    (_explain, r"^why(?:(?: is| was)?(?: {which:moment})?(?: (?:so )?(?:{unusual}|flagged|an anomaly|listed|here))?)$"),
     # Cameras
     (
         _set(cameras=None),
