@@ -88,6 +88,10 @@ def list_anomalies(
             print_json([moment.model_dump(mode="json") for moment in moments])
         elif moments:
             print_moments(index, moments)
+            cameras = {moment.camera for moment in moments}
+            for name, status in index.learning().items():
+                if name in cameras:
+                    print(printable(f"camera {name}: {status}"))
         else:
             print(f"no moments: none has an anomaly score of at least {min_anomaly:g} and matches the filter")
 

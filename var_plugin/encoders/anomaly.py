@@ -54,9 +54,8 @@ class ClipAnomalies:
     """The anomaly scores of the clips of one video, with their parts."""
 
     events: Mapping[str, Scores]
-    """Score of each kind of event: from the trained detector if it knows the kind, else from the caption memory."""
-    counted: frozenset[str]
-    """The kinds that raise the anomaly score."""
+    """Score of each kind of event: from the trained detector if it knows the kind, else from the caption memory if it
+    is reliable for the kind (`CaptionMemory.counted`)."""
     novelty: Scores
     """How unlike the rest of the same video each clip is."""
     sentences: Mapping[str, Sequence[str]]
@@ -65,8 +64,8 @@ class ClipAnomalies:
     @cached_property
     def score(self) -> Scores:
         """(clips,) the parts combined by `anomaly_score`."""
-        counted = [scores for kind, scores in self.events.items() if kind in self.counted]
-        return anomaly_score(np.max(counted, axis=0) if counted else None, self.novelty)
+        event = np.max(list(self.events.values()), axis=0) if self.events else None
+        return anomaly_score(event, self.novelty)
 
     def reason(self, clip: int) -> str:
         """Return the sentence that explains the strongest event of a clip, or an empty string."""
@@ -77,7 +76,7 @@ class ClipAnomalies:
 def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> ClipAnomalies:
     """Score the clips of one video by the trained detector of its encoder and by novelty."""
     events = dict(zip(encoder.event_kinds, encoder.score_events(clips.vectors).T, strict=True))
-    return ClipAnomalies(events, frozenset(events), novelty_scores(clips.times, clips.vectors), {})
+    return ClipAnomalies(events, novelty_scores(clips.times, clips.vectors), {})
 
 
 def match_captions(
@@ -101,7 +100,7 @@ def match_captions(
     matched = memory.events(vectors)
     part = np.searchsorted([start for start, _ in spans], times + _HALF_FRAME, "right").clip(1) - 1
     smooth = smooth_scores(times, matched.scores[part], _SMOOTHING_SECONDS)
-    recognised = {kind: smooth[:, column] for column, kind in enumerate(memory.kinds)}
+    recognised = {kind: smooth[:, column] for column, kind in enumerate(memory.kinds) if kind in memory.counted}
     sentences = {
         kind: [memory.sentence(int(index)) for index in matched.nearest[part, column]]
         for column, kind in enumerate(memory.kinds)
@@ -109,7 +108,6 @@ def match_captions(
     return replace(
         anomalies,
         events={**recognised, **anomalies.events},
-        counted=anomalies.counted | memory.counted,
         sentences=sentences,
     )
 

@@ -201,7 +201,7 @@ class Suite:
             if encoders.video_encoder is not None:
                 kinds += encoders.video_encoder.event_kinds
             if encoders.text is not None:
-                kinds += caption_kinds(encoders.space)
+                kinds += [kind for kind in caption_kinds(encoders.space) if kind not in encoders.uncounted_kinds]
         return (*dict.fromkeys(kinds), ALARM)
 
     def caption_memory(self, space: str) -> CaptionMemory | None:

@@ -89,8 +89,7 @@ def score_segments(
         return []
     matched = memory.events(vectors) if memory else None
     suppressed = memory.suppression(vectors) if memory else np.zeros(len(segments), np.float32)
-    counted = memory.counted if memory else frozenset()
-    has_detector = any(segment.trained for segment in segments)
+    knows_kinds = bool(memory and memory.counted) or any(segment.trained for segment in segments)
     events: list[dict[str, float]] = []
     strongest = np.zeros(len(segments), np.float32)
     reasons: list[str] = []
@@ -99,17 +98,16 @@ def score_segments(
         sentences: dict[str, int] = {}
         if memory and matched:
             for column, kind in enumerate(memory.kinds):
-                scores.setdefault(kind, float(matched.scores[number, column]))
                 sentences[kind] = int(matched.nearest[number, column])
+                if kind in memory.counted:
+                    scores.setdefault(kind, float(matched.scores[number, column]))
         stored = {kind: round(score, _DECIMALS) for kind, score in scores.items() if score >= _MIN_STORED_EVENT}
         events.append(stored)
-        strongest[number] = max(
-            (stored[kind] for kind in stored if kind in counted or kind in segment.trained), default=0
-        )
+        strongest[number] = max(stored.values(), default=0.0)
         top = max(stored, key=lambda kind: stored[kind], default="")
         reasons.append(memory.sentence(sentences[top]) if memory and top in sentences else "")
     novelty = np.array([segment.novelty for segment in segments], np.float32) * (1 - suppressed)
-    anomaly = anomaly_score(strongest if has_detector or counted else None, novelty, learned)
+    anomaly = anomaly_score(strongest if knows_kinds else None, novelty, learned)
     scored = [
         segment.model_copy(
             update={"events": events[i], "reason": reasons[i], "anomaly": round(float(anomaly[i]), _DECIMALS + 1)}
