@@ -112,12 +112,19 @@ def match_captions(
     )
 
 
-def describe_anomaly_scope(encoder: VideoEncoder) -> str:
-    """Return a sentence on what the score covers and what it does not, to be shown beside it."""
-    if encoder.anomaly_scope is None:
-        return NOVELTY_SCOPE
-    trained = f"trained ({encoder.anomaly_scope}), raised where the clip is unusual"
-    return f"the higher of two: {trained}; and, counted by half, {NOVELTY_SCOPE}"
+NOVELTY_SCOPE = "novelty, label-free: how unlike its camera's other footage a clip looks, by half until that is known"
 
 
-NOVELTY_SCOPE = "label-free: how unlike the rest of its own video a clip looks; no kind of event was learned"
+def describe_anomaly_scope(encoder: VideoEncoder, sentences: Sequence[str]) -> str:
+    """Return a sentence on what the score covers and what it does not, to be shown beside it.
+
+    Args:
+        encoder: its detector may be trained on some kinds of events.
+        sentences: kinds of events that are recognised by comparison with sentences.
+    """
+    parts = [NOVELTY_SCOPE]
+    if sentences:
+        parts.insert(0, f"events by comparison with sentences ({', '.join(sentences)}), which is less reliable")
+    if encoder.anomaly_scope is not None:
+        parts.insert(0, f"events by a trained detector ({encoder.anomaly_scope})")
+    return "; ".join(parts)

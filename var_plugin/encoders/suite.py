@@ -247,7 +247,11 @@ class Suite:
     @property
     def anomaly_scope(self) -> str:
         """What the anomaly score covers and what it does not."""
-        return describe_anomaly_scope(_required(self.encoders_for("video").video_encoder))
+        encoders = self.encoders_for("video")
+        encoder = _required(encoders.video_encoder)
+        kinds = caption_kinds(encoders.space) if encoders.text else ()
+        described = [kind for kind in kinds if kind not in encoders.uncounted_kinds and kind not in encoder.event_kinds]
+        return describe_anomaly_scope(encoder, described)
 
 
 def _required(encoder: T | None) -> T:

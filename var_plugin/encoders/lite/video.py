@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ANOMALY_SCOPE = (
     "fights between people, learned from 240 short clips of surveillance cameras; "
-    "accidents, fires, thefts, weapons and falls it has not seen"
+    "it was trained on no accidents, fires, thefts, weapons or falls"
 )
 """Training data of the anomaly score and what it does not cover."""
 

@@ -70,6 +70,11 @@ class TextColumn:
         """The distinct texts."""
         return list(json.loads(self.encoded.tobytes()))
 
+    @cached_property
+    def documents(self) -> list[Any]:
+        """The distinct texts of a JSON field, parsed."""
+        return [json.loads(text) for text in self.distinct]
+
 
 Column = NDArray[Any] | TextColumn
 
@@ -279,7 +284,7 @@ class Snapshot:
         if condition.key is None:
             matches = [bool(compare(text, value)) for text in column.distinct]
         else:
-            matches = [_json_matches(json.loads(text), condition.key, value, compare) for text in column.distinct]
+            matches = [_json_matches(document, condition.key, value, compare) for document in column.documents]
         return np.array(matches, bool)[column.codes]
 
     def _rows(self, indices: RowIndices, fields: Sequence[str]) -> list[Row]:
