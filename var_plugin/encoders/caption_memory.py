@@ -109,14 +109,18 @@ class _Selection:
 
 @dataclass(frozen=True)
 class _Standardised:
-    """Vectors with the mean and standard deviation (n, 1) of their similarities to all sentences."""
+    """Vectors, their standardised similarities to all sentences, and what these were standardised by."""
 
     vectors: Vectors
+    captions: Scores
+    """(n, sentences)"""
     mean: NDArray[np.float64]
+    """(n, 1)"""
     spread: NDArray[np.float64]
+    """(n, 1)"""
 
     def similarity(self, sentences: Vectors) -> Scores:
-        """Return the standardised similarities (n, sentences)."""
+        """Return the standardised similarities to other sentences, (n, sentences)."""
         return np.asarray((_similarity(self.vectors, sentences) - self.mean) / self.spread, np.float32)
 
 
@@ -134,11 +138,13 @@ class CaptionMemory:
         self.kinds = kinds + ((ALARM,) if any(example.kind == ALARM for example in examples) else ())
         self.counted = frozenset(self.kinds) - encoders.uncounted_kinds
         self._columns = [captions.rows(kind) for kind in kinds]
-        self._normal = captions.vectors[captions.rows(NORMAL)]
+        self._normal_rows = captions.rows(NORMAL)
         self._normal_texts, self._alarm_texts = self._select_texts(NORMAL), self._select_texts(ALARM)
         self._quantiles, self._alarm_quantiles = self._calibrate()
         self._normal_footage, self._alarm_footage = self._select_footage(NORMAL), self._select_footage(ALARM)
-        self._normal_evidence = np.maximum(self._evidence_of_captions(self._normal_footage.vectors)[0], 0)
+        self._normal_evidence = np.maximum(
+            self._evidence_of_captions(self._standardise(self._normal_footage.vectors))[0], 0
+        )
 
     @classmethod
     def load(cls, encoders: SpaceEncoders, cache: Path | None) -> CaptionMemory | None:
@@ -208,47 +214,47 @@ class CaptionMemory:
             result = self._nearness(vectors, self._normal_footage).max(axis=1)
         if len(self._normal_texts.indices):
             rows = self._standardise(vectors)
-            anomalous = rows.similarity(self._captions.vectors[self._captions.rows(NORMAL, negate=True)]).max(axis=1)
+            anomalous = rows.captions[:, self._captions.rows(NORMAL, negate=True)].max(axis=1)
             matched = rows.similarity(self._normal_texts.vectors).max(axis=1)
             result = np.maximum(result, np.clip(matched - anomalous, 0, 1))
         return result
 
     def _evidence(self, vectors: Vectors) -> tuple[Scores, Indices]:
         """Return the evidence and the nearest sentences (n, kinds)."""
-        evidence, nearest = self._evidence_of_captions(vectors)
+        rows = self._standardise(vectors)
+        evidence, nearest = self._evidence_of_captions(rows)
         if len(self._normal_footage.indices):
             nearness = self._nearness(vectors, self._normal_footage)
             evidence -= (nearness[:, :, None] * self._normal_evidence).max(axis=1)
         if ALARM in self.kinds:
-            alarm, index = self._evidence_of_alarms(vectors)
+            alarm, index = self._evidence_of_alarms(rows)
             evidence, nearest = np.column_stack([evidence, alarm]), np.column_stack([nearest, index])
         return evidence, nearest
 
-    def _evidence_of_captions(self, vectors: Vectors) -> tuple[Scores, Indices]:
-        rows = self._standardise(vectors)
-        values = rows.similarity(self._captions.vectors)
+    def _evidence_of_captions(self, rows: _Standardised) -> tuple[Scores, Indices]:
+        values = rows.captions
         evidence = self._contrast(values, self._normal_level(rows)) - self._quantiles
         evidence[rows.spread[:, 0] <= _MIN_SPREAD] = _NO_EVIDENCE
         nearest = np.stack([column[values[:, column].argmax(axis=1)] for column in self._columns], axis=1)
         return evidence, nearest
 
-    def _evidence_of_alarms(self, vectors: Vectors) -> tuple[Scores, Indices]:
+    def _evidence_of_alarms(self, rows: _Standardised) -> tuple[Scores, Indices]:
         """Return the evidence (n,) of the owner's alarm examples, and the index of the strongest example."""
-        rows = self._standardise(vectors)
         texts = rows.similarity(self._alarm_texts.vectors) - self._normal_level(rows)[:, None] - self._alarm_quantiles
-        footage = _MARGIN - 1 + 2 * self._nearness(vectors, self._alarm_footage)
+        footage = _MARGIN - 1 + 2 * self._nearness(rows.vectors, self._alarm_footage)
         evidence = np.hstack([texts, footage])
         indices = np.concatenate([self._alarm_texts.indices, self._alarm_footage.indices])
         return evidence.max(axis=1), len(self._captions.texts) + indices[evidence.argmax(axis=1)]
 
     def _standardise(self, vectors: Vectors) -> _Standardised:
         similarity = _similarity(vectors, self._captions.vectors)
-        spread = np.maximum(similarity.std(axis=1, keepdims=True), _MIN_SPREAD)
-        return _Standardised(vectors, similarity.mean(axis=1, keepdims=True), spread)
+        mean, spread = similarity.mean(axis=1, keepdims=True), similarity.std(axis=1, keepdims=True)
+        spread = np.maximum(spread, _MIN_SPREAD)
+        return _Standardised(vectors, np.asarray((similarity - mean) / spread, np.float32), mean, spread)
 
     def _normal_level(self, rows: _Standardised) -> Scores:
         """Return how well vectors match normal sentences (n,): those of the data file, or one of the owner."""
-        level = _top_mean(rows.similarity(self._normal))
+        level = _top_mean(rows.captions[:, self._normal_rows])
         if len(self._normal_texts.indices):
             level = np.maximum(level, rows.similarity(self._normal_texts.vectors).max(axis=1))
         return level
@@ -258,11 +264,11 @@ class CaptionMemory:
 
     def _calibrate(self) -> tuple[Scores, Scores]:
         """Return the quantiles of the evidence in the normal sentences, per kind and per alarm sentence."""
-        rows = self._standardise(self._normal)
-        others = rows.similarity(self._normal)
+        rows = self._standardise(self._captions.vectors[self._normal_rows])
+        others = rows.captions[:, self._normal_rows].copy()
         np.fill_diagonal(others, -np.inf)
         normal = _top_mean(others)
-        contrast = self._contrast(rows.similarity(self._captions.vectors), normal)
+        contrast = self._contrast(rows.captions, normal)
         alarms = rows.similarity(self._alarm_texts.vectors) - normal[:, None]
         quantiles = (np.quantile(part, _QUANTILE, axis=0) for part in (contrast, alarms))
         of_kinds, of_alarms = (np.asarray(part, np.float32) for part in quantiles)
