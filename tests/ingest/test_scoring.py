@@ -133,6 +133,14 @@ def test_an_interrupted_rescoring_is_continued(index: Index, monkeypatch: pytest
     assert rescore(index._inner).videos == 0
 
 
+def test_many_videos_are_scored_again_at_once(index: Index) -> None:
+    """Locks of several videos may be the same file."""
+    for number in range(40):
+        store(index, f"v{number}", [RED])
+    index.add_example("alarm", "red", rescore=False)
+    assert index.rescore().videos == 42
+
+
 def test_an_example_of_one_camera_concerns_its_videos_only(index: Index) -> None:
     index.add_example("alarm", "red", camera="south", rescore=False)
     assert index.rescore().videos == 1

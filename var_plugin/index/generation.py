@@ -128,9 +128,9 @@ class VideoGeneration:
         self.refresh_generation()
         return self._videos.find_by_path(path)
 
-    def lock(self, video_id: str) -> AbstractContextManager[None]:
-        """Hold the lock of a video, which adding and deleting require; see `Store.lock`."""
-        return self._store.lock(video_id)
+    def lock(self, *video_ids: str) -> AbstractContextManager[None]:
+        """Hold the locks of videos, which adding, deleting and rescoring require; see `Store.lock`."""
+        return self._store.lock(*video_ids)
 
     def write(self, entry: Entry, rows: Mapping[str, tuple[Sequence[Segment], Vectors]]) -> dict[str, int]:
         """Store a video: write its row as pending, write and count its segments, write its row as committed.

@@ -7,7 +7,6 @@ owner adds or removes an example. Both use `score_segments`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -150,9 +149,7 @@ def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> 
     rows = 0
     for first in range(0, len(changed), _WRITE_VIDEOS):
         part = changed[first : first + _WRITE_VIDEOS]
-        with ExitStack() as locks, defer_sigint():
-            for video_id in sorted(entry.video_id for entry, _ in part):
-                locks.enter_context(index.lock(video_id))
+        with defer_sigint(), index.lock(*(entry.video_id for entry, _ in part)):
             current = index.entries([entry.video_id for entry, _ in part])
             # A video that was deleted or embedded again meanwhile is left out.
             unchanged = [(entry, new) for entry, new in part if _is_same(entry, current.get(entry.video_id))]

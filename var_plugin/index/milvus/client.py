@@ -92,8 +92,8 @@ class Store:
                 self.snapshots.refresh(collection, force=True)
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold a lock on a key against other threads and, with Milvus Lite, against other processes.
+    def lock(self, *keys: str) -> Iterator[None]:
+        """Hold the locks of keys against other threads and, with Milvus Lite, against other processes.
 
         It is a file lock that ends with the process. Milvus servers have no locks: do not let two processes work on
         the same key there.
@@ -101,14 +101,16 @@ class Store:
         if not is_local(self.uri):
             yield
             return
-        # 256 files serve all keys. Two keys that share a file wait for each other.
-        path = Path(self.uri) / "locks" / hashlib.sha256(key.encode(errors="replace")).hexdigest()[:2]
+        # 256 files serve all keys. Two keys that share a file wait for each other. Sorting prevents a deadlock.
+        names = sorted({hashlib.sha256(key.encode(errors="replace")).hexdigest()[:2] for key in keys})
+        folder = Path(self.uri) / "locks"
         with ExitStack() as stack:
             try:
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                stack.enter_context(exclusive_lock(path))
+                folder.mkdir(mode=0o700, exist_ok=True)
+                for name in names:
+                    stack.enter_context(exclusive_lock(folder / name))
             except OSError as error:
-                raise _failure("lock", str(path), error) from error
+                raise _failure("lock", str(folder), error) from error
             yield
 
     def exists(self) -> bool:
