@@ -14,8 +14,8 @@ from var_plugin.errors import IndexUnavailableError, UnknownVideoError
 
 METHODS = {
     "add", "add_example", "anomalies", "backup", "close", "delete", "examples", "learning", "moment", "prune",
-    "reindex", "remove_example", "repair", "report", "rescore", "search", "search_embedded", "segments", "size", "source",
-    "thumbnail", "verify", "video", "videos",
+    "reindex", "remove_example", "repair", "report", "rescore", "search", "search_embedded", "segments", "size",
+    "source", "thumbnail", "verify", "video", "videos",
 }  # fmt: skip
 PROPERTIES = {"suite", "uri"}
 
