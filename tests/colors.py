@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, l2_normalize
 from var_plugin.encoders.caption_memory import read_captions
+from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
 
 UNCOUNTED = frozenset(read_captions("scene")[1])
@@ -69,6 +71,23 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
 
 def color_suite(fingerprint: str = "colors-1") -> Suite:
     return Suite(DESCRIPTION, build(fingerprint))
+
+
+class Detector(ImageVideoEncoder):
+    """Knows some kinds of events by name."""
+
+    event_kinds = ("fire", "smoke", "fighting", "traffic accident")
+
+    def score_events(self, clips: Vectors) -> Vectors:
+        return np.zeros((len(clips), len(self.event_kinds)), np.float32)
+
+
+def detector_suite() -> Suite:
+    """Return the suite of colours with kinds of events, which no clip has."""
+    encoders = build()["scene"]
+    if encoders.image is None:
+        raise TypeError("the suite of colours has no image encoder")
+    return Suite(DESCRIPTION, {"scene": replace(encoders, video=Detector(encoders.image))})
 
 
 def suite_with(words: TextEncoder) -> Suite:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.colors import color_suite
+from tests.colors import color_suite, detector_suite
 from tests.retrievers.test_anomalies import segment, store
 from var_plugin.api import Index, open_index
 from var_plugin.app import formatting, unusual
@@ -20,7 +20,7 @@ from var_plugin.types import Moment
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """A calm video, a video with fire and smoke, one with something new, and one without a recording time."""
-    with open_index(tmp_path_factory.mktemp("unusual") / "index.db", suite=color_suite(), create=True) as opened:
+    with open_index(tmp_path_factory.mktemp("unusual") / "index.db", suite=detector_suite(), create=True) as opened:
         store(opened, "calm", [segment(0, 0.05), segment(8, 0.1)], hour=9)
         store(opened, "fire", [segment(0, 0.2), segment(20, 0.9, fire=0.9), segment(40, 0.6, smoke=0.6)], camera="yard")
         store(opened, "new", [segment(0, 0.8)], hour=23)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.colors import DESCRIPTION, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
-from var_plugin.encoders.base import Space, Vectors, l2_normalize
+from var_plugin.encoders.base import NoDetectorMixin, Space, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import (
     ClipBatches,
     ClipFeatures,
@@ -46,7 +46,7 @@ class Stacks:
         return np.stack([clip[0].image.mean(axis=(0, 1)) for clip in clips]).astype(np.float32)
 
 
-class OnStacks:
+class OnStacks(NoDetectorMixin):
     """A video encoder with an extractor that several encoders can share."""
 
     def __init__(self, extractor: Stacks) -> None:

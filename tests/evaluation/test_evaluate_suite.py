@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,13 @@ def test_audio_track_of_a_video_is_its_query(film: Film, tmp_path: Path) -> None
     assert zero_shot.videos.query_to_video.recall[0] == 100
     with pytest.raises(UnsupportedModalityError, match="cannot search video by audio"):
         evaluate_suite(color_suite(), examples, lambda one: clips, resamples=0)
-    both = Suite(DESCRIPTION, {"texts": color_suite().encoders["scene"], "sounds": suite.encoders["scene"]})
+    both = Suite(
+        DESCRIPTION,
+        {
+            name: replace(encoders, space=replace(encoders.space, name=name))
+            for name, encoders in (("texts", color_suite().encoders["scene"]), ("sounds", suite.encoders["scene"]))
+        },
+    )
     spaces: list[str] = []
 
     def read(candidate: Suite) -> dict[Path, ClipFeatures]:

@@ -47,7 +47,7 @@ def test_a_video_becomes_segments_and_a_receipt(index: Index, film: Film) -> Non
     assert line.duration == pytest.approx(30, abs=0.1)
     assert line.planned == line.embedded == line.stored == line.verified == {"scene": 5}, "four segments and the whole"
     assert line.content == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert set(line.seconds) == {"hash", "embed", "store"}
+    assert set(line.seconds) == {"hash", "embed", "score", "store"}
     (video,) = index.videos()
     assert (video.camera, video.uri, video.recorded_at, video.metadata) == ("north", str(path), NOON, {"floor": 3})
     segments = index.segments(video.video_id)

@@ -1,35 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.colors import DESCRIPTION, build, color_suite
+from tests.colors import color_suite, detector_suite
 from var_plugin.api import Index, open_index
 from var_plugin.encoders.base import l2_normalize
-from var_plugin.encoders.clip_features import ImageVideoEncoder
-from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.types import Filter, Segment
 
 RED = l2_normalize(np.array([[1.0, 0, 0]]))
-
-
-class Detector(ImageVideoEncoder):
-    """Knows some kinds of events."""
-
-    event_kinds = ("fire", "smoke", "fighting", "traffic accident")
-
-
-def suite() -> Suite:
-    encoders = build()["scene"]
-    assert encoders.image
-    return Suite(DESCRIPTION, {"scene": replace(encoders, video=Detector(encoders.image))})
 
 
 def store(
@@ -59,7 +44,7 @@ def segment(start: float, anomaly: float, **events: float) -> Segment:
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
-    with open_index(tmp_path / "index.db", suite=suite(), create=True) as opened:
+    with open_index(tmp_path / "index.db", suite=detector_suite(), create=True) as opened:
         store(opened, "calm", [segment(0, 0.05), segment(8, 0.1)], hour=9)
         store(opened, "fire", [segment(0, 0.2), segment(20, 0.9, fire=0.9), segment(40, 0.6, smoke=0.6)], camera="yard")
         store(opened, "fight", [segment(0, 0.7, fighting=0.7)], hour=None)
