@@ -37,7 +37,7 @@ def examples(index: Index) -> Mapping[str, dict[str, Any]]:
         "search_moments": {"query": "green", "cameras": ["north"], "after": "2026-11-01T12:00:00Z", "limit": 2},
         "similar_moments": {"moment_id": moment},
         "get_moment": {"moment_id": moment},
-        "list_anomalies": {"kinds": ["fire"], "min_anomaly": 0.2, "order": "time", "limit": 3},
+        "list_anomalies": {"kinds": ["alarm"], "min_anomaly": 0.2, "order": "time", "limit": 3},
         "list_cameras": {},
         "summarise_timeline": {"bucket": "minute", "min_anomaly": 0.5},
     }
