@@ -80,11 +80,11 @@ class VideoGeneration:
         self.refresh_generation()
         return self.generation.number != generation.number
 
-    def refresh_snapshots(self) -> None:
+    def refresh_snapshots(self, *, force: bool = False) -> None:
         """Create missing or outdated snapshots of the index; see `SnapshotCache.refresh`."""
         self._catalog.refresh_snapshot()
         self.refresh_generation()
-        self._reader.refresh(*(self._collection(space) for space in self.suite.spaces))
+        self._reader.refresh(*(self._collection(space) for space in self.suite.spaces), force=force)
 
     def refresh_generation(self) -> bool:
         """Switch to the active generation if another process changed it. Return whether it changed.

@@ -143,7 +143,7 @@ def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> 
         for entry in index.all_entries()
         if entry.state == "committed" and entry.examples != _revision_for(entry, examples)
     ]
-    index.refresh_snapshots()
+    index.refresh_snapshots(force=True)
     # All rows are read before any is written: a write makes the snapshot outdated, and reading becomes slow.
     changed = list(_rescored_videos(index, outdated, examples))
     rows = 0

@@ -413,11 +413,11 @@ class Reader:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def refresh(self, *collections: str) -> None:
+    def refresh(self, *collections: str, force: bool = False) -> None:
         """Create missing or outdated snapshots; see `SnapshotCache.refresh`."""
         if self._store.snapshots:
             for collection in collections:
-                self._store.snapshots.refresh(collection)
+                self._store.snapshots.refresh(collection, force=force)
 
     def count(self, collection: str) -> int:
         """Count all rows."""
