@@ -211,10 +211,9 @@ class Index:
             thumbnails=thumbnails,
         )
 
-    def learning(self) -> dict[str, str]:
-        """Return per camera how well its history is known, such as `learning: 40 minutes seen`, by name."""
-        cameras = sorted({entry.latest_sighting.camera for entry in self._inner.all_entries()})
-        return {camera: self._inner.histories.of(camera).status for camera in cameras}
+    def learning(self, camera: str) -> str:
+        """Return how well the history of a camera is known, such as `learning: 40 minutes seen`."""
+        return self._inner.histories.of(camera).status
 
     def add_example(
         self,

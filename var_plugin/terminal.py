@@ -35,7 +35,7 @@ def recording(video: Video | VideoReceipt) -> str:
 
 
 def format_confidence(moment: Moment) -> str:
-    """Format the confidence of a moment, if the suite is calibrated, and its score, for a line that goes on."""
+    """Format the confidence of a moment, if the suite is calibrated, and its score, followed by two spaces."""
     if not moment.matched:  # listed without a query
         return ""
     confidence = f"confidence {moment.confidence:.0%}  " if moment.confidence is not None else ""

@@ -15,8 +15,8 @@ from tests.retrievers.test_anomalies import segment, store
 from var_plugin.api import Index, open_index
 from var_plugin.app.chat_search import answer_request
 from var_plugin.app.conversation import ChatRequest
-from var_plugin.app.unusual import NOVELTY_KIND
 from var_plugin.errors import InvalidInputError, UnknownVideoError
+from var_plugin.retrievers.text import NOVELTY_KIND
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

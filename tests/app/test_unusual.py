@@ -13,7 +13,8 @@ from tests.retrievers.test_anomalies import segment, store
 from var_plugin.api import Index, open_index
 from var_plugin.app import formatting, unusual
 from var_plugin.app.cards import feed as feed_html
-from var_plugin.app.unusual import NOVELTY_KIND, UNKNOWN_DAY, Feed, Selection, kinds_of, load_feed
+from var_plugin.app.unusual import UNKNOWN_DAY, Feed, Selection, load_feed
+from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of
 from var_plugin.types import Moment
 
 
@@ -78,12 +79,12 @@ def test_a_rare_kind_is_found_among_many_stronger_moments(index: Index, monkeypa
     assert "At least" in formatting.summarize_feed(load(index), Selection())
 
 
-def test_an_uncounted_kind_is_not_named() -> None:
+def test_a_weak_event_is_not_named() -> None:
     moment = Moment.model_validate(
         {
             **{"id": "v-0-8000", "video_id": "v", "uri": "/v.mp4", "camera": "north", "start": 0, "end": 8, "peak": 1},
             **{"score": 0.4, "anomaly_score": 0.4, "matched": {}, "novelty": 0.8},
-            "events": [{"kind": "fire", "score": 0.9}],
+            "events": [{"kind": "fire", "score": 0.4}],
         }
     )
     assert kinds_of(moment) == (NOVELTY_KIND,)

@@ -8,10 +8,10 @@ from html import escape
 
 from var_plugin.app import formatting
 from var_plugin.app.conversation.request import Chip
-from var_plugin.app.unusual import MIN_LISTED_ANOMALY, Feed, FeedDay, kinds_of
+from var_plugin.app.unusual import MIN_LISTED_ANOMALY, Feed, FeedDay
 from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
-from var_plugin.retrievers.text import sanitize_name
+from var_plugin.retrievers.text import kinds_of, sanitize_name
 from var_plugin.types import Moment
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from var_plugin.api import Index
 from var_plugin.app.audio_level import audio_level
 from var_plugin.app.conversation.request import ChatRequest
-from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, kinds_of
+from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY
 from var_plugin.retrievers.moments import parse_moment_id
+from var_plugin.retrievers.text import kinds_of
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Filter, Moment, Span
 

@@ -8,10 +8,10 @@ from datetime import tzinfo
 
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
-from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, NOVELTY_KIND, Feed, Selection, kinds_of
+from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, Feed, Selection
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
-from var_plugin.retrievers.text import sanitize_name
+from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of, sanitize_name
 from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from var_plugin.api import Index
+from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of
 from var_plugin.tools.base import committed_videos
-from var_plugin.types import MIN_EVENT_SCORE, Filter, Moment, Video
+from var_plugin.types import Filter, Moment, Video
 
 MIN_LISTED_ANOMALY = 0.3
 """Anomaly score from which a moment is listed, as on the command line and in the tool list_anomalies."""
@@ -17,7 +18,6 @@ MAX_MOMENTS = 500
 """Moments that a feed covers at most: the strongest ones."""
 PAGE_SIZE = 24
 """Moments that the feed shows at first, and that "more" adds."""
-NOVELTY_KIND = "unlike this camera's other footage"
 """The kind of a moment without a recognised event."""
 UNKNOWN_DAY = "unknown"
 """Selects the footage without a recording time."""
@@ -67,15 +67,6 @@ class Feed:
     def shown(self) -> int:
         """Number of moments that are shown."""
         return sum(len(group.moments) for group in self.days)
-
-
-def kinds_of(moment: Moment) -> tuple[str, ...]:
-    """Return the recognised kinds of events of a moment, the strongest first; `NOVELTY_KIND` if there is none.
-
-    An event with a score above the anomaly score is of a kind that the suite does not count.
-    """
-    kinds = [event.kind for event in moment.events if MIN_EVENT_SCORE <= event.score <= moment.anomaly_score + 0.01]
-    return tuple(kinds) or (NOVELTY_KIND,)
 
 
 def load_feed(index: Index, selection: Selection, zone: tzinfo, limit: int = PAGE_SIZE) -> Feed:

@@ -88,10 +88,8 @@ def list_anomalies(
             print_json([moment.model_dump(mode="json") for moment in moments])
         elif moments:
             print_moments(index, moments)
-            cameras = {moment.camera for moment in moments}
-            for name, status in index.learning().items():
-                if name in cameras:
-                    print(printable(f"camera {name}: {status}"))
+            for name in sorted({moment.camera for moment in moments}):
+                print(printable(f"camera {name}: {index.learning(name)}"))
         else:
             print(f"no moments: none has an anomaly score of at least {min_anomaly:g} and matches the filter")
 
@@ -158,7 +156,7 @@ def remove_example(
 
 
 def _rescore(index: Index, marked: OwnerExample, as_json: bool) -> None:
-    """Score the index again and print the outcome. If this is interrupted, the next change goes on with it."""
+    """Score the index again and print the outcome. If this is interrupted, the next change continues it."""
     with rescore_bar() as progress:
         rescored = index.rescore(progress)
     if as_json:

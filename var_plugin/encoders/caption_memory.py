@@ -62,7 +62,7 @@ _FAR_DEVIATIONS = 3.0
 _MIN_SPREAD = 1e-6
 _NO_EVIDENCE = -10.0
 _BLOCK = 1_024
-# Similarities are rounded to so many decimals, so that they do not depend on the other rows of a matrix product.
+# Decimals of similarities: rounded, they do not depend on the other rows of a matrix product.
 _DECIMALS = 6
 
 
@@ -129,7 +129,7 @@ class CaptionMemory:
 
     Attributes:
         kinds: the kinds of events, in the order of the columns of the scores. `ALARM` is last, if there is an example.
-        counted: the kinds that may raise the anomaly score. The others are too weak in this space: they are only shown.
+        counted: the kinds that are reliable enough in this space to be stored and to raise the anomaly score.
     """
 
     def __init__(self, encoders: SpaceEncoders, captions: _Captions, examples: Sequence[Example] = ()) -> None:

@@ -26,10 +26,10 @@ from var_plugin.ingest.embed import Rows
 from var_plugin.ingest.signals import defer_sigint
 from var_plugin.types import Segment
 
-# Scores are stored with so many decimals. Events below the minimum are not stored.
+# Decimals of stored scores. Events below the minimum are not stored.
 _DECIMALS = 3
 _MIN_STORED_EVENT = 0.1
-# Rescoring reads the rows of so many videos at once, and writes rows of so many videos at once.
+# Number of videos whose rows are read at once, and written at once, by rescoring.
 _READ_VIDEOS, _WRITE_VIDEOS = 200, 50
 
 RescoreProgress = Callable[[int, int], None]

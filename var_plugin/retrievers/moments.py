@@ -21,7 +21,7 @@ from var_plugin.types import Event, Moment
 
 # Spans with a gap up to this length count as adjacent. Times are stored in milliseconds.
 _MAX_GAP_SECONDS = 0.05
-# Events of a moment below this score are not listed, and at most so many.
+# Minimum score and maximum number of the listed events of a moment.
 _MIN_LISTED_EVENT = 0.1
 _MAX_LISTED_EVENTS = 3
 

@@ -16,8 +16,8 @@ from string import Template
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.files import atomic_write
 from var_plugin.retrievers.anomalies import anomalies
-from var_plugin.retrievers.text import sanitize_name
-from var_plugin.types import MIN_EVENT_SCORE, Filter, Moment, Value
+from var_plugin.retrievers.text import kinds_of, sanitize_name
+from var_plugin.types import Filter, Moment, Value
 
 _CURVE_WIDTH, _CURVE_HEIGHT = 320, 40
 _MAX_MOMENTS = 2_000
@@ -124,9 +124,8 @@ def _section(
 
 
 def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[Hit], zone: tzinfo) -> str:
-    event = next((event for event in moment.events if event.score >= MIN_EVENT_SCORE), None)
-    kind = event.kind if event else "unlike this camera's other footage"
-    reason = event.reason if event and event.reason else ""
+    (kind, *_) = kinds_of(moment)
+    reason = next((event.reason for event in moment.events if event.kind == kind and event.reason), "")
     start, end = (timedelta(seconds=round(seconds)) for seconds in (moment.start, moment.end))
     clock = f"{moment.recorded_at.astimezone(zone):%H:%M:%S}, " if moment.recorded_at else ""
     return _CARD.substitute(

@@ -11,9 +11,11 @@ import unicodedata
 from datetime import datetime
 from pathlib import Path
 
-from var_plugin.types import Moment
+from var_plugin.types import MIN_EVENT_SCORE, Moment
 
 MAX_NAME_LENGTH = 80
+NOVELTY_KIND = "unlike this camera's other footage"
+"""Stands for the kind of event of a moment that is of no known kind."""
 
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 _MARKUP = re.compile(r'[\[\]<>`"\\]|://|www\.', re.IGNORECASE)
@@ -50,6 +52,11 @@ def describe_moment(moment: Moment) -> str:
         f"{quote_name(Path(moment.uri).name)}, best at {moment.peak:.1f} s.{matched} "
         f"Anomaly score {moment.anomaly_score:.2f}{describe_events(moment)}."
     )
+
+
+def kinds_of(moment: Moment) -> tuple[str, ...]:
+    """Return the recognised kinds of events of a moment, the strongest first, or `NOVELTY_KIND` alone."""
+    return tuple(event.kind for event in moment.events if event.score >= MIN_EVENT_SCORE) or (NOVELTY_KIND,)
 
 
 def describe_events(moment: Moment) -> str:
