@@ -7,6 +7,7 @@ from datetime import datetime
 
 from var_plugin.escaping import printable
 from var_plugin.index.index import Hit
+from var_plugin.retrievers.text import NOVELTY_KIND
 from var_plugin.types import Moment, Video, VideoReceipt
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -58,6 +59,8 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     if moment.events:
         kinds = ", ".join(f"{event.kind} {event.score:.2f}" for event in moment.events)
         lines.append(f"   {kinds}" + (f": {moment.events[0].reason}" if moment.events[0].reason else ""))
+    elif not moment.matched:
+        lines.append(f"   {NOVELTY_KIND}: novelty {moment.novelty:.2f}")
     bar, marks = anomaly_bar(moment, curve)
     lines += [f"   {bar}  anomaly over the video", f"   {marks}"]
     if moment.thumbnail:

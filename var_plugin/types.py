@@ -160,7 +160,7 @@ class Moment(Value):
         default=None, description="probability of a match; null if the suite is not calibrated"
     )
     anomaly_score: float
-    events: tuple[Event, ...] = Field(default=(), description="kinds of events, the strongest first")
+    events: tuple[Event, ...] = Field(default=(), description="recognised kinds of events, the strongest first")
     novelty: float = Field(default=0.0, description="how unlike the history of its camera it is, 0 to 1")
     matched: dict[str, float] = Field(description="best similarity per space; empty without a query")
     recorded_at: datetime | None = Field(default=None, description="clock time at `start`; null if unknown")

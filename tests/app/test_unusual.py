@@ -79,12 +79,11 @@ def test_a_rare_kind_is_found_among_many_stronger_moments(index: Index, monkeypa
     assert "At least" in formatting.summarize_feed(load(index), Selection())
 
 
-def test_a_weak_event_is_not_named() -> None:
+def test_a_moment_without_a_recognised_event_is_explained_by_novelty() -> None:
     moment = Moment.model_validate(
         {
             **{"id": "v-0-8000", "video_id": "v", "uri": "/v.mp4", "camera": "north", "start": 0, "end": 8, "peak": 1},
             **{"score": 0.4, "anomaly_score": 0.4, "matched": {}, "novelty": 0.8},
-            "events": [{"kind": "fire", "score": 0.4}],
         }
     )
     assert kinds_of(moment) == (NOVELTY_KIND,)

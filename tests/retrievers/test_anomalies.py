@@ -118,3 +118,9 @@ def test_what_is_no_kind_is_refused(index: Index, kinds: list[str]) -> None:
 def test_no_moments_are_no_request(index: Index) -> None:
     with pytest.raises(InvalidInputError, match="0 moments"):
         index.anomalies(k=0)
+
+
+def test_a_weak_event_is_not_named(tmp_path: Path) -> None:
+    with open_index(tmp_path / "other.db", suite=color_suite(), create=True) as opened:
+        store(opened, "v", [segment(0, 0.8, fire=0.49)])
+        assert opened.anomalies(k=1)[0].events == ()

@@ -104,6 +104,7 @@ def match_captions(
     sentences = {
         kind: [memory.sentence(int(index)) for index in matched.nearest[part, column]]
         for column, kind in enumerate(memory.kinds)
+        if kind in recognised and kind not in anomalies.events
     }
     return replace(
         anomalies,

@@ -97,9 +97,10 @@ def score_segments(
         sentences: dict[str, int] = {}
         if memory and matched:
             for column, kind in enumerate(memory.kinds):
-                sentences[kind] = int(matched.nearest[number, column])
-                if kind in memory.counted:
-                    scores.setdefault(kind, float(matched.scores[number, column]))
+                # A sentence explains only what the sentences recognised, not what the detector did.
+                if kind in memory.counted and kind not in scores:
+                    scores[kind] = float(matched.scores[number, column])
+                    sentences[kind] = int(matched.nearest[number, column])
         stored = {kind: round(score, _DECIMALS) for kind, score in scores.items() if score >= _MIN_STORED_EVENT}
         events.append(stored)
         strongest[number] = max(stored.values(), default=0.0)

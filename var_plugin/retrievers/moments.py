@@ -17,12 +17,10 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.index import Hit, VideoIndex
-from var_plugin.types import Event, Moment
+from var_plugin.types import MIN_EVENT_SCORE, Event, Moment
 
 # Spans with a gap up to this length count as adjacent. Times are stored in milliseconds.
 _MAX_GAP_SECONDS = 0.05
-# Minimum score and maximum number of the listed events of a moment.
-_MIN_LISTED_EVENT = 0.1
 _MAX_LISTED_EVENTS = 3
 
 
@@ -126,9 +124,9 @@ def _moment(index: VideoIndex, entry: Entry, peak: Peak, confidence: float | Non
 
 
 def list_events(segment: Hit) -> tuple[Event, ...]:
-    """Return the events of a segment, the strongest first. The reason belongs to the strongest one."""
+    """Return the recognised events of a segment, the strongest first. The reason belongs to the strongest one."""
     ranked = sorted(segment.events.items(), key=lambda event: (-event[1], event[0]))
-    listed = [(kind, score) for kind, score in ranked if score >= _MIN_LISTED_EVENT][:_MAX_LISTED_EVENTS]
+    listed = [(kind, score) for kind, score in ranked if score >= MIN_EVENT_SCORE][:_MAX_LISTED_EVENTS]
     return tuple(
         Event(kind=kind, score=score, reason=(segment.reason or None) if rank == 0 else None)
         for rank, (kind, score) in enumerate(listed)

@@ -11,7 +11,7 @@ import unicodedata
 from datetime import datetime
 from pathlib import Path
 
-from var_plugin.types import MIN_EVENT_SCORE, Moment
+from var_plugin.types import Moment
 
 MAX_NAME_LENGTH = 80
 NOVELTY_KIND = "unlike this camera's other footage"
@@ -56,7 +56,7 @@ def describe_moment(moment: Moment) -> str:
 
 def kinds_of(moment: Moment) -> tuple[str, ...]:
     """Return the recognised kinds of events of a moment, the strongest first, or `NOVELTY_KIND` alone."""
-    return tuple(event.kind for event in moment.events if event.score >= MIN_EVENT_SCORE) or (NOVELTY_KIND,)
+    return tuple(event.kind for event in moment.events) or (NOVELTY_KIND,)
 
 
 def describe_events(moment: Moment) -> str:
