@@ -7,7 +7,7 @@ from datetime import datetime
 
 from var_plugin.escaping import printable
 from var_plugin.index.index import Hit
-from var_plugin.retrievers.text import NOVELTY_KIND
+from var_plugin.retrievers.text import kinds_of
 from var_plugin.types import Moment, Video, VideoReceipt
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -60,7 +60,7 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
         kinds = ", ".join(f"{event.kind} {event.score:.2f}" for event in moment.events)
         lines.append(f"   {kinds}" + (f": {moment.events[0].reason}" if moment.events[0].reason else ""))
     elif not moment.matched:
-        lines.append(f"   {NOVELTY_KIND}: novelty {moment.novelty:.2f}")
+        lines.append(f"   {kinds_of(moment)[0]}: novelty {moment.novelty:.2f}")
     bar, marks = anomaly_bar(moment, curve)
     lines += [f"   {bar}  anomaly over the video", f"   {marks}"]
     if moment.thumbnail:

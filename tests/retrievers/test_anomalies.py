@@ -37,8 +37,9 @@ def store(
 
 def segment(start: float, anomaly: float, **events: float) -> Segment:
     reason = "flames above a roof" if events else ""
+    novelty = anomaly / 2 if events else min(1.0, 2 * anomaly)
     return Segment(
-        start=start, end=start + 8, key=start + 1, anomaly=anomaly, events=events, novelty=anomaly / 2, reason=reason
+        start=start, end=start + 8, key=start + 1, anomaly=anomaly, events=events, novelty=novelty, reason=reason
     )
 
 

@@ -11,7 +11,7 @@ from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, Feed, Selection
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
-from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of, sanitize_name
+from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, kinds_of, sanitize_name
 from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."
@@ -88,7 +88,7 @@ def summarize_feed(feed: Feed, selection: Selection) -> str:
 
 def list_kinds(kinds: Mapping[str, int]) -> str:
     """Return kinds of events with their number of moments, the most frequent first; novelty comes last."""
-    ranked = sorted(kinds.items(), key=lambda item: (item[0] == NOVELTY_KIND, -item[1], item[0]))
+    ranked = sorted(kinds.items(), key=lambda item: (item[0] in (NOVELTY_KIND, UNRECOGNISED_KIND), -item[1], item[0]))
     return ", ".join(f"{kind} {number}" for kind, number in ranked)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from var_plugin.api import Index
-from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of
+from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, kinds_of
 from var_plugin.tools.base import committed_videos
 from var_plugin.types import Filter, Moment, Video
 
@@ -89,7 +89,7 @@ def load_feed(index: Index, selection: Selection, zone: tzinfo, limit: int = PAG
     kinds = Counter(kind for moment in moments for kind in kinds_of(moment))
     is_complete = len(moments) < MAX_MOMENTS
     if selection.kind:
-        if not is_complete and selection.kind != NOVELTY_KIND:
+        if not is_complete and selection.kind not in (NOVELTY_KIND, UNRECOGNISED_KIND):
             moments = _strongest(index, conditions, selection.kind)
         moments = [moment for moment in moments if selection.kind in kinds_of(moment)]
     return Feed(

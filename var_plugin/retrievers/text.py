@@ -15,7 +15,11 @@ from var_plugin.types import Moment
 
 MAX_NAME_LENGTH = 80
 NOVELTY_KIND = "unlike this camera's other footage"
-"""Stands for the kind of event of a moment that is of no known kind."""
+"""Stands for the kind of event of a moment that is novel."""
+UNRECOGNISED_KIND = "no recognised kind"
+"""Stands for the kind of a moment with weak events that is not novel."""
+MIN_NOVELTY = 0.5
+"""A moment with at least this novelty is called novel."""
 
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 _MARKUP = re.compile(r'[\[\]<>`"\\]|://|www\.', re.IGNORECASE)
@@ -55,8 +59,9 @@ def describe_moment(moment: Moment) -> str:
 
 
 def kinds_of(moment: Moment) -> tuple[str, ...]:
-    """Return the recognised kinds of events of a moment, the strongest first, or `NOVELTY_KIND` alone."""
-    return tuple(event.kind for event in moment.events) or (NOVELTY_KIND,)
+    """Return the recognised kinds of events of a moment, the strongest first, or what stands for them."""
+    unrecognised = NOVELTY_KIND if moment.novelty >= MIN_NOVELTY else UNRECOGNISED_KIND
+    return tuple(event.kind for event in moment.events) or (unrecognised,)
 
 
 def describe_events(moment: Moment) -> str:
