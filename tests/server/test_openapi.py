@@ -21,7 +21,7 @@ HOST = {"Host": "localhost"}
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def description(footage: Index) -> schemathesis.BaseSchema:
     app = build_app(footage.suite, footage, ServerOptions(api_keys=frozenset({KEY})))
     return schemathesis.openapi.from_asgi("/openapi.json", app, headers=HOST)
@@ -29,9 +29,7 @@ def description(footage: Index) -> schemathesis.BaseSchema:
 
 def test_responses_to_generated_requests_conform_to_the_schema(description: schemathesis.BaseSchema) -> None:
     headers = {"Authorization": f"Bearer {KEY}", **HOST}
-    operations = [result.ok() for result in description.get_all_operations()]
-    statuses: set[tuple[str, int]] = set()
-    for operation in operations:
+    for operation in (result.ok() for result in description.get_all_operations()):
 
         @given(case=operation.as_strategy())
         @settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -42,11 +40,28 @@ def test_responses_to_generated_requests_conform_to_the_schema(description: sche
                 case.body = {name: part for name, part in case.body.items() if name not in ("image", "audio", "video")}
             if isinstance(case.body, dict) and case.body.get("modality") == "text":
                 case.body.pop("dimensions", None)  # a random number rarely equals that of the model
-            statuses.add((case.operation.label, case.call_and_validate(headers=headers, checks=CHECKS).status_code))
+            case.call_and_validate(headers=headers, checks=CHECKS)
 
         holds()
-    labels = {label for label, status in statuses if status == 200}
-    assert labels >= {"POST /v1/embeddings", "POST /v1/embeddings/files", "POST /v1/search", "GET /v1/videos"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/embeddings", {"model": MODEL, "input": ["red", "green"]}),
+        ("POST", "/v1/search", {"text": "red", "k": 3}),
+        ("POST", "/v1/anomalies", {"k": 3}),
+        ("GET", "/v1/videos", None),
+        ("GET", "/v1/models", None),
+    ],
+)
+def test_successful_responses_conform_to_the_schema(
+    description: schemathesis.BaseSchema, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    """Generated requests rarely succeed. These do."""
+    case = description[path][method].Case(**({} if body is None else {"body": body, "media_type": "application/json"}))
+    response = case.call_and_validate(headers={"Authorization": f"Bearer {KEY}", **HOST}, checks=CHECKS)
+    assert response.status_code == 200
 
 
 def test_every_operation_is_described(footage: Index) -> None:
