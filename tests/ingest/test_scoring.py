@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.errors import InvalidInputError, UnknownVideoError
 from var_plugin.index.catalog import Entry, Sighting
+from var_plugin.index.milvus.client import Store
+from var_plugin.index.schema import Row
 from var_plugin.ingest.scoring import rescore, score_new_rows
 from var_plugin.types import Filter, Segment
 
@@ -122,7 +126,7 @@ def test_rescoring_equals_scoring_at_once(index: Index, tmp_path: Path) -> None:
 def test_an_interrupted_rescoring_is_continued(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     store(index, "more", [RED])
     index.add_example("alarm", "red", rescore=False)
-    monkeypatch.setattr("var_plugin.ingest.scoring._WRITE_VIDEOS", 1)
+    monkeypatch.setattr("var_plugin.ingest.scoring._BATCH_VIDEOS", 1)
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -139,6 +143,45 @@ def test_many_videos_are_scored_again_at_once(index: Index) -> None:
         store(index, f"v{number}", [RED])
     index.add_example("alarm", "red", rescore=False)
     assert index.rescore().videos == 42
+
+
+def test_rescoring_reads_segments_from_a_snapshot_while_it_writes(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading many rows from Milvus Lite takes minutes."""
+    read_from_milvus: list[str] = []
+    read = Store.rows
+
+    def record(store: Store, collection: str, *arguments: Any) -> list[Row]:
+        read_from_milvus.append(collection)
+        return read(store, collection, *arguments)
+
+    for number in range(6):
+        store(index, f"v{number}", [RED])
+    monkeypatch.setattr("var_plugin.ingest.scoring._BATCH_VIDEOS", 1)
+    monkeypatch.setattr(Store, "rows", record)
+    for text in ("red", "blue", "green"):
+        index.add_example("alarm", text, rescore=False)
+        assert index.rescore().videos == 8
+    assert "footage__scene" not in read_from_milvus
+
+
+def test_a_video_that_changes_during_rescoring_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add_example("alarm", "red", rescore=False)
+    lock = index._inner.lock
+
+    def move_camera(*video_ids: str) -> AbstractContextManager[None]:
+        blue = index._inner.committed_entry("blue")
+        moved = blue.latest_sighting.model_copy(update={"camera": "attic"})
+        index._inner.update(blue.model_copy(update={"sightings": (moved,)}))
+        return lock(*video_ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index._inner, "lock", move_camera)
+        index.rescore()
+    assert index._inner.committed_entry("blue").examples == ""
+    assert index._inner.committed_entry("red").examples != ""
+    assert index.rescore().videos == 1
 
 
 def test_an_example_of_one_camera_concerns_its_videos_only(index: Index) -> None:

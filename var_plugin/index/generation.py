@@ -80,11 +80,11 @@ class VideoGeneration:
         self.refresh_generation()
         return self.generation.number != generation.number
 
-    def refresh_snapshots(self, *, force: bool = False) -> None:
+    def refresh_snapshots(self) -> None:
         """Create missing or outdated snapshots of the index; see `SnapshotCache.refresh`."""
         self._catalog.refresh_snapshot()
         self.refresh_generation()
-        self._reader.refresh(*(self._collection(space) for space in self.suite.spaces), force=force)
+        self._reader.refresh(*(self._collection(space) for space in self.suite.spaces))
 
     def refresh_generation(self) -> bool:
         """Switch to the active generation if another process changed it. Return whether it changed.
@@ -214,11 +214,16 @@ class VideoGeneration:
             )
         return counted
 
-    def stored_rows(self, space: str, video_ids: Sequence[str]) -> list[Row]:
+    def pinned_reader(self) -> Reader:
+        """Return a reader for `stored_rows` that stays fast while rows are written; see `Reader.pinned`."""
+        self.refresh_generation()
+        return self._reader.pinned(*(self._collection(space) for space in self.suite.spaces))
+
+    def stored_rows(self, space: str, video_ids: Sequence[str], reader: Reader | None = None) -> list[Row]:
         """Return all fields of the rows of videos in one space, unordered."""
         if not video_ids:
             return []
-        return self._reader.rows(self._collection(space), [one_of("video_id", video_ids)], ALL_FIELDS)
+        return (reader or self._reader).rows(self._collection(space), [one_of("video_id", video_ids)], ALL_FIELDS)
 
     def rewrite(self, rows: Mapping[str, Sequence[Row]], entries: Sequence[Entry]) -> None:
         """Write rows with changed scores, and the catalog rows of their videos. The caller holds the videos' locks.

@@ -6,7 +6,7 @@ owner adds or removes an example. Both use `score_segments`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +20,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.index.catalog import Entry
 from var_plugin.index.examples import OwnerExample, revision
 from var_plugin.index.generation import VideoGeneration
+from var_plugin.index.milvus.client import Reader
 from var_plugin.index.rows import row_error
 from var_plugin.index.schema import Row
 from var_plugin.ingest.embed import Rows
@@ -29,8 +30,8 @@ from var_plugin.types import Segment
 # Decimals of stored scores. Events below the minimum are not stored.
 _DECIMALS = 3
 _MIN_STORED_EVENT = 0.1
-# Number of videos whose rows are read at once, and written at once, by rescoring.
-_READ_VIDEOS, _WRITE_VIDEOS = 200, 50
+# Number of videos whose rows are read and written at once by rescoring.
+_BATCH_VIDEOS = 50
 
 RescoreProgress = Callable[[int, int], None]
 """Called with the number of videos that are done, and their total."""
@@ -144,49 +145,52 @@ def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> 
         for entry in index.all_entries()
         if entry.state == "committed" and entry.examples != _revision_for(entry, examples)
     ]
-    index.refresh_snapshots(force=True)
-    # All rows are read before any is written: a write makes the snapshot outdated, and reading becomes slow.
-    changed = list(_rescored_videos(index, outdated, examples))
+    # Milvus Lite is slow at reading many rows, above all after a write.
+    reader = index.pinned_reader()
     rows = 0
-    for first in range(0, len(changed), _WRITE_VIDEOS):
-        part = changed[first : first + _WRITE_VIDEOS]
-        with defer_sigint(), index.lock(*(entry.video_id for entry, _ in part)):
-            current = index.entries([entry.video_id for entry, _ in part])
+    for first in range(0, len(outdated), _BATCH_VIDEOS):
+        part = outdated[first : first + _BATCH_VIDEOS]
+        changed = _rescored_rows(index, reader, part, examples)
+        with defer_sigint(), index.lock(*(entry.video_id for entry in part)):
+            current = index.entries([entry.video_id for entry in part])
             # A video that was deleted or embedded again meanwhile is left out.
-            unchanged = [(entry, new) for entry, new in part if _is_same(entry, current.get(entry.video_id))]
+            unchanged = [entry.video_id for entry in part if _is_same(entry, current.get(entry.video_id))]
             by_space = {
-                space: [row for _, new in unchanged for row in new.get(space, ())] for space in index.suite.spaces
+                space: [row for video_id in unchanged for row in by_video[video_id]]
+                for space, by_video in changed.items()
             }
             index.rewrite(
                 by_space,
                 [
-                    current[entry.video_id].model_copy(update={"examples": _revision_for(entry, examples)})
-                    for entry, _ in unchanged
+                    current[video_id].model_copy(update={"examples": _revision_for(current[video_id], examples)})
+                    for video_id in unchanged
                 ],
             )
         rows += sum(map(len, by_space.values()))
         if progress:
-            progress(first + len(part), len(changed))
-    return Rescored(len(changed), rows)
+            progress(first + len(part), len(outdated))
+    return Rescored(len(outdated), rows)
 
 
-def _rescored_videos(
-    index: VideoGeneration, entries: Sequence[Entry], examples: Sequence[OwnerExample]
-) -> Iterator[tuple[Entry, dict[str, list[Row]]]]:
-    """Yield each video with its changed rows per space."""
-    for first in range(0, len(entries), _READ_VIDEOS):
-        part = entries[first : first + _READ_VIDEOS]
-        changed: dict[str, dict[str, list[Row]]] = {entry.video_id: {} for entry in part}
-        for space in index.suite.spaces:
-            by_video: dict[str, list[Row]] = {entry.video_id: [] for entry in part}
-            for row in index.stored_rows(space, list(by_video)):
-                if row_error(row) is None:
-                    by_video[row["video_id"]].append(row)
-            for entry in part:
-                memory = _memory(index.suite, space, _applicable(examples, entry.latest_sighting.camera))
-                changed[entry.video_id][space] = _changed_rows(by_video[entry.video_id], memory, entry.learned)
-        for entry in part:
-            yield entry, changed[entry.video_id]
+def _rescored_rows(
+    index: VideoGeneration, reader: Reader, entries: Sequence[Entry], examples: Sequence[OwnerExample]
+) -> dict[str, dict[str, list[Row]]]:
+    """Return the changed rows of each video, by space and video id."""
+    changed: dict[str, dict[str, list[Row]]] = {}
+    for space in index.suite.spaces:
+        by_video: dict[str, list[Row]] = {entry.video_id: [] for entry in entries}
+        for row in index.stored_rows(space, list(by_video), reader):
+            if row_error(row) is None:
+                by_video[row["video_id"]].append(row)
+        changed[space] = {
+            entry.video_id: _changed_rows(
+                by_video[entry.video_id],
+                _memory(index.suite, space, _applicable(examples, entry.latest_sighting.camera)),
+                entry.learned,
+            )
+            for entry in entries
+        }
+    return changed
 
 
 def _changed_rows(rows: Sequence[Row], memory: CaptionMemory | None, learned: float) -> list[Row]:
@@ -232,4 +236,6 @@ def _revision_for(entry: Entry, examples: Sequence[OwnerExample]) -> str:
 
 
 def _is_same(before: Entry, now: Entry | None) -> bool:
-    return now is not None and (now.checksums, now.settings) == (before.checksums, before.settings)
+    """Return whether the rows of a video are those that were read, except for their scores."""
+    names = ("checksums", "settings", "latest_sighting", "metadata")
+    return now is not None and all(getattr(now, name) == getattr(before, name) for name in names)

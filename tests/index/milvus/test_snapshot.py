@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,9 +27,11 @@ from var_plugin.index.filters import conditions, expression, stored_metadata
 from var_plugin.index.milvus import snapshot
 from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.milvus.snapshot import (
+    CollectionState,
     Column,
     TextColumn,
     collection_state,
+    live_rows,
     read_snapshot,
     write_snapshot,
 )
@@ -376,6 +379,56 @@ def test_a_large_collection_gets_a_snapshot_after_its_last_write(
     monkeypatch.setattr(snapshot, "_MIN_IDLE_SECONDS", 0.0)
     store.snapshots.refresh("rows")
     assert store.snapshots.find("rows") is not None
+    store.close()
+
+
+def test_a_collection_that_is_merged_while_it_is_read_gets_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "a.db")
+    ensure(store, "rows")
+    written = iter(range(100))
+
+    def write() -> None:
+        store.write("rows", [made_row(next(written))])
+        store.flush("rows")
+
+    attempts: list[bool] = []
+
+    def read(state: CollectionState) -> pa.Table | None:
+        if not attempts:  # Milvus Lite merges four files
+            for _ in range(4):
+                write()
+            store._lite._database.get_collection("rows")._wait_for_bg()  # type: ignore[union-attr]
+        rows = live_rows(state)
+        attempts.append(rows is not None)
+        return rows
+
+    write()
+    monkeypatch.setattr(snapshot, "live_rows", read)
+    assert store.snapshots
+    pinned = store.snapshots.pin("rows")
+    assert attempts == [False, True]
+    assert pinned is not None
+    assert len(pinned) == 5
+    store.close()
+
+
+def test_a_pinned_reader_reads_the_rows_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "a.db")
+    ensure(store, "rows")
+    ensure(store, "empty")
+    store.write("rows", [made_row(1)])
+    store.flush("rows")
+    store.flush("empty")
+    reader = Reader(store).pinned("rows", "empty")
+    store.write("rows", [made_row(2)])
+    store.flush("rows")
+    with monkeypatch.context() as patch:
+        patch.delattr(Store, "rows")
+        assert [row["id"] for row in reader.rows("rows", [], ["id"])] == [made_row(1)["id"]]
+        assert reader.rows("empty", [], ["id"]) == []
+    assert Reader(store).count("rows") == 2
     store.close()
 
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _WRITE_BATCH = 500
-_PAGE_ROWS = 1_000
+# Rows per page of a scan, which keeps one page in memory.
+_SCAN_ROWS = 1_000
 # Lower bounds that `Reader.top` tries, one after the other.
 _BOUNDS = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.0)
 MAX_HITS = 16_384
@@ -236,8 +237,9 @@ class Store:
             )
             if len(rows) < MAX_HITS:
                 return [dict(row) for row in rows]
-            # An iterator needs several requests, so it is used only if one response is too small.
-            return [row for page in _pages(client, collection, expression, fields) for row in page]
+            # An iterator needs several requests, so it is used only if one response is too small. Milvus Lite reads the
+            # whole collection for each of its pages.
+            return [row for page in _pages(client, collection, expression, fields, MAX_HITS) for row in page]
 
         return self._run("read", collection, read)
 
@@ -245,7 +247,7 @@ class Store:
         """Yield all rows of a collection in pages, unordered. Fails if the process that serves Milvus Lite exits."""
         client = self._connected()
         try:
-            yield from _pages(client, collection, "", fields)
+            yield from _pages(client, collection, "", fields, _SCAN_ROWS)
         except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
             raise _failure("read", collection, error) from error
 
@@ -344,10 +346,12 @@ def check_local(database: Path) -> None:
         check_folder(database)
 
 
-def _pages(client: MilvusClient, collection: str, expression: str, fields: Sequence[str]) -> Iterator[list[Row]]:
+def _pages(
+    client: MilvusClient, collection: str, expression: str, fields: Sequence[str], page_rows: int
+) -> Iterator[list[Row]]:
     pages = client.query_iterator(
         collection,
-        batch_size=_PAGE_ROWS,
+        batch_size=page_rows,
         filter=expression,
         output_fields=list(fields),
         consistency_level="Strong",
@@ -408,16 +412,30 @@ def describe_collection(client: MilvusClient, collection: str, vector: str, opti
 
 
 class Reader:
-    """Reads collections from their snapshots while they are current, otherwise from Milvus."""
+    """Reads collections from their snapshots while they are current, otherwise from Milvus.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: the store.
+        pinned: snapshots to read even if they are outdated, by collection.
+    """
+
+    def __init__(self, store: Store, pinned: Mapping[str, Snapshot] | None = None) -> None:
         self._store = store
+        self._pinned = dict(pinned or {})
 
-    def refresh(self, *collections: str, force: bool = False) -> None:
+    def pinned(self, *collections: str) -> Reader:
+        """Return a reader that reads local collections as they are now, whatever is written to them later.
+
+        A collection without a snapshot is read as it is at the time of reading; see `SnapshotCache.pin`.
+        """
+        snapshots = {name: self._store.snapshots.pin(name) for name in collections} if self._store.snapshots else {}
+        return Reader(self._store, {name: snapshot for name, snapshot in snapshots.items() if snapshot is not None})
+
+    def refresh(self, *collections: str) -> None:
         """Create missing or outdated snapshots; see `SnapshotCache.refresh`."""
         if self._store.snapshots:
             for collection in collections:
-                self._store.snapshots.refresh(collection, force=force)
+                self._store.snapshots.refresh(collection)
 
     def count(self, collection: str) -> int:
         """Count all rows."""
@@ -486,7 +504,10 @@ class Reader:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             logger.warning("the snapshot of %s is damaged and is not used: %s", collection, error)
             self._store.snapshots.reject(collection)
+            self._pinned.pop(collection, None)
             return None
 
     def _snapshot(self, collection: str) -> Snapshot | None:
+        if collection in self._pinned:
+            return self._pinned[collection]
         return self._store.snapshots.find(collection) if self._store.snapshots else None

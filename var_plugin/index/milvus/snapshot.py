@@ -46,6 +46,8 @@ MANIFEST_FORMAT = 2
 # A large collection that was written to recently is answered by Milvus Lite: it will probably change again.
 _MIN_IDLE_SECONDS = 3.0
 _MIN_LARGE_BYTES = 16 * 1024 * 1024
+# Attempts to read the files of a collection that Milvus Lite is merging.
+_MAX_ATTEMPTS = 10
 _JSON_FIELDS = frozenset(("metadata", "body", "events", "trained"))
 
 ManifestStamp = tuple[int, int, int]
@@ -123,11 +125,30 @@ class SnapshotCache:
             collection: name of the collection.
             force: create it even if the collection was written to recently.
         """
-        if self.find(collection) is not None:
-            return
+        if self.find(collection) is None:
+            self._create_current(collection, force=force)
+
+    def pin(self, collection: str) -> Snapshot | None:
+        """Return a snapshot of the rows as they are now, and create it if necessary.
+
+        It stays valid when the collection is written to, or when Milvus Lite merges its files. Returns None while rows
+        wait in the log of Milvus Lite.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            stamp = manifest_stamp(self._collection_path(collection))
+            snapshot = self.find(collection)
+            if snapshot is None:
+                snapshot = self._create_current(collection, force=True)
+            if snapshot is not None or stamp == manifest_stamp(self._collection_path(collection)):
+                return snapshot
+            # The files were merged while they were read.
+        return None
+
+    def _create_current(self, collection: str, *, force: bool) -> Snapshot | None:
+        """Create and return the snapshot of the current state of a collection, or None if that is not possible."""
         state = collection_state(self._collection_path(collection))
         if state is None or state.stamp == self._rejected.get(collection) or not (force or _is_idle(state)):
-            return
+            return None
         with ExitStack() as stack:
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -135,8 +156,8 @@ class SnapshotCache:
             except OSError as error:  # disk full or read-only: the snapshot stays in memory
                 logger.info("the snapshot of %s is created without a lock: %s", collection, error)
             # Another process may have created it while this one waited for the lock.
-            if self._open_current(collection, state) is None:
-                self._create(collection, state)
+            snapshot = self._open_current(collection, state)
+            return self._create(collection, state) if snapshot is None else snapshot
 
     def discard(self, collection: str) -> None:
         """Delete the snapshot of a dropped collection."""
@@ -152,11 +173,11 @@ class SnapshotCache:
             self.discard(collection)
             self._rejected[collection] = opened.stamp
 
-    def _create(self, collection: str, state: CollectionState) -> None:
+    def _create(self, collection: str, state: CollectionState) -> Snapshot | None:
         started = time.perf_counter()
         rows = live_rows(state)
         if rows is None:
-            return
+            return None
         columns = table_columns(rows.drop_columns(["_seq"]).sort_by("video_id")) if rows.num_rows else {}
         try:
             write_snapshot(self._file(collection), columns, state.fingerprint)
@@ -165,10 +186,10 @@ class SnapshotCache:
             with self._opening:
                 snapshot = Snapshot(columns, _JSON_FIELDS)
                 self._open[collection] = _OpenSnapshot(state.stamp, state.fingerprint, snapshot)
-            return
+            return snapshot
         seconds = time.perf_counter() - started
         logger.info("created a snapshot of %d rows of %s in %.2f s", rows.num_rows, collection, seconds)
-        self._open_current(collection, state)
+        return self._open_current(collection, state)
 
     def _open_current(self, collection: str, state: CollectionState) -> Snapshot | None:
         with self._opening:
