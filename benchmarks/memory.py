@@ -32,13 +32,14 @@ import av
 import numpy as np
 
 import var_plugin as vp
-from var_plugin.config import CameraClock
+from var_plugin.config import CameraClock, settings
 from var_plugin.encoders.audio_features import AudioFeatures
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.lite.audio import LiteAudioEncoder
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
+from var_plugin.encoders.weights import LITE
 from var_plugin.ingest.embed import StreamPlan, VideoEmbeddings, build_audio_rows
 from var_plugin.ingest.pipeline import VideoSource, prepare
 
@@ -82,8 +83,8 @@ def stand_in() -> None:
 
         setattr(type(encoder), method, noise)
 
-    replace(LiteImageEncoder(), "encode", np.zeros((1, 224, 224, 3), np.uint8))
-    replace(MotionBackbone(), "features", np.zeros((1, SIDE, SIDE, 3), np.uint8))
+    replace(LiteImageEncoder(LITE, settings().cache), "encode", np.zeros((1, 224, 224, 3), np.uint8))
+    replace(MotionBackbone(settings().cache), "features", np.zeros((1, SIDE, SIDE, 3), np.uint8))
     replace(LiteAudioEncoder(), "encode", np.zeros((1, LiteAudioEncoder.window), np.float32))
 
 
@@ -114,8 +115,8 @@ def noise_hour(suite: vp.Suite, number: int) -> VideoEmbeddings:
     audio_features = AudioFeatures(
         times=middles, vectors=unit_vectors(len(middles), "sound"), loudness=loudness, end=seconds
     )
-    rows = build_audio_rows(audio_features)
-    return StreamPlan(suite).build_rows([clip_features], {"sound": rows} if rows else {}, None)
+    rows = build_audio_rows(audio_features, settings())
+    return StreamPlan(suite).build_rows([clip_features], {"sound": rows} if rows else {}, None, settings())
 
 
 def store_many(sizes: Sequence[int]) -> None:

@@ -36,6 +36,7 @@ from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import SpaceEncoders, Suite
+from var_plugin.encoders.weights import LITE
 
 SIDE, DIM = 224, 1280
 BATCH = 32
@@ -96,7 +97,7 @@ def sampled(film: Path) -> Iterator[tuple[float, np.ndarray]]:
 
 def images_only() -> Suite:
     """Return the suite without motion, detector and audio."""
-    lite, images = load_suite("lite"), LiteImageEncoder()
+    lite, images = load_suite("lite"), LiteImageEncoder(LITE, settings().cache)
     (vector,) = images.encode([np.zeros((SIDE, SIDE, 3), np.uint8)])
     space = Space("scene", len(vector), "IP", frozenset({"image", "video"}), "images")
     return Suite(lite.description, {"scene": SpaceEncoders(space, image=images)})

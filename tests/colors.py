@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, TextEncoder, Vectors, l2_normalize
 from var_plugin.encoders.caption_memory import read_captions
 from var_plugin.encoders.clip_features import ImageVideoEncoder
@@ -56,7 +57,7 @@ class MeanColor:
         return l2_normalize(np.stack([image.mean(axis=(0, 1)) + 1e-3 for image in images]))
 
 
-def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
+def build(options: ModelOptions | None = None, fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
     space = Space("scene", 3, "IP", frozenset({"text", "image", "video"}), fingerprint)
     return {
         "scene": SpaceEncoders(
@@ -70,7 +71,7 @@ def build(fingerprint: str = "colors-1") -> dict[str, SpaceEncoders]:
 
 
 def color_suite(fingerprint: str = "colors-1") -> Suite:
-    return Suite(DESCRIPTION, build(fingerprint))
+    return Suite(DESCRIPTION, build(fingerprint=fingerprint))
 
 
 class Detector(ImageVideoEncoder):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests import colors, tones
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ImageArray, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
 
@@ -30,6 +31,6 @@ class MortalColor(colors.MeanColor):
         return super().encode(images)
 
 
-def build() -> dict[str, SpaceEncoders]:
+def build(options: ModelOptions | None = None) -> dict[str, SpaceEncoders]:
     encoders = tones.build()
     return encoders | {"scene": replace(encoders["scene"], image=MortalColor())}

@@ -345,7 +345,7 @@ def test_index_of_another_suite_is_refused_until_reindexed(
     shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell("index", film())
-    monkeypatch.setattr("tests.colors.build", lambda: build("colors-2"))
+    monkeypatch.setattr("tests.colors.build", lambda options: build(fingerprint="colors-2"))
     code, _, err = shell("search", "red")
     assert code == 4
     assert "the index was built by suite 'colors'" in err

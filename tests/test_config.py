@@ -109,6 +109,23 @@ def test_a_command_without_its_extra_names_the_command_that_installs_it(
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
 
 
+EDGES = ("__main__", "api", "app", "cli", "config", "demo", "server", "tools", "watch")
+"""Parts of the package that may read the settings: those that users call or start."""
+EDGES_BELOW = {"encoders/registry.py", "retrievers/rerank.py", "training/ablations.py"}
+"""Modules of other parts that users call with the name of a model, and a script."""
+
+
+def test_settings_are_read_at_the_edges_only() -> None:
+    package = Path(__file__).parents[1] / "var_plugin"
+    readers = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if file.relative_to(package).parts[0].removesuffix(".py") not in EDGES
+        and re.search(r"import .*\bsettings\b|\bsettings\(\)", file.read_text())
+    }
+    assert readers == EDGES_BELOW
+
+
 def test_searching_needs_no_extra(film: Film, tmp_path: Path) -> None:
     film("film.mp4", seconds=4, fps=5)
     assert run(tmp_path, "index", "film.mp4").returncode == 0

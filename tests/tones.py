@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests import colors
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.media.audio import SAMPLE_RATE
@@ -41,7 +42,7 @@ class PitchNames:
         return l2_normalize(np.array(named) + 1e-3)
 
 
-def build() -> dict[str, SpaceEncoders]:
+def build(options: ModelOptions | None = None) -> dict[str, SpaceEncoders]:
     background = ScoreStatistics(0.7, 0.2)
     return {
         "scene": replace(colors.build()["scene"], text=colors.AnyWords()),

@@ -465,7 +465,7 @@ def open_index(
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
     create = suite is not None if create is None else create
-    return Index(VideoIndex(location or settings().index, loaded_suite, token=_token(token), name=name, create=create))
+    return Index(_open(location, loaded_suite, token, name, create=create))
 
 
 def reindex_index(
@@ -487,9 +487,7 @@ def reindex_index(
         UnknownSuiteError: There is no suite of that name.
     """
     loaded_suite = load_suite(suite) if isinstance(suite, str) else suite
-    with VideoIndex(
-        location or settings().index, token=_token(token), name=name, create=False, to_reindex=True
-    ) as index:
+    with _open(location, None, token, name, create=False, to_reindex=True) as index:
         return reindex(index, loaded_suite, progress)
 
 
@@ -510,6 +508,15 @@ def restore_index(
         StoreError: The store failed.
     """
     return restore(folder, location or settings().index, token=_token(token), name=name)
+
+
+def _open(
+    location: str | Path | None, suite: Suite | None, token: str | None, name: str, **options: bool
+) -> VideoIndex:
+    values = settings()
+    return VideoIndex(
+        location or values.index, suite, token=_token(token), name=name, options=values, models=values, **options
+    )
 
 
 def _token(token: str | None) -> str:

@@ -46,40 +46,23 @@ class CameraClock(BaseModel):
         return pattern
 
 
-class Settings(BaseSettings):
-    """Settings of segmentation, embedding, storage and search."""
+class _Options(BaseModel):
+    """Base class of the values that are passed down from the settings."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    model_config = ConfigDict(frozen=True)
 
-    index: str = Field(
-        default_factory=lambda: str(user_data_path(APP_NAME) / "index.db"),
-        description="location of the index: a path (Milvus Lite) or the URI of a Milvus server",
-    )
-    token: SecretStr = Field(
-        default=SecretStr(""), description="credentials for the Milvus server, user:password or an API key"
-    )
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APP_NAME),
         description="folder for derived files: thumbnails, clips, converted weights",
-    )
-    cache_bytes: int = Field(
-        default=2_000_000_000,
-        ge=0,
-        description="quota for the thumbnails and clips in the cache; the least recently used are removed",
-    )
-    alerts: Path = Field(
-        default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved alerts"
-    )
-    mqtt_password: SecretStr = Field(default=SecretStr(""), description="password for MQTT brokers that receive alerts")
-    recordings: Path = Field(
-        default_factory=lambda: user_data_path(APP_NAME) / "recordings",
-        description="folder for recordings of streams, with a subfolder per camera",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path(APP_NAME),
         description="folder for persistent data: footage uploaded on the page, feedback",
     )
-    suite: str = Field(default="lite", description="suite of new indexes, and of encoding without an index")
+
+
+class ModelOptions(_Options):
+    """How pretrained models are found and run."""
 
     model_dir: Path = Field(
         default_factory=lambda values: values["data"] / "models",
@@ -93,14 +76,20 @@ class Settings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="compute data type of pretrained models"
     )
-
     optical_flow: Literal["tvl1", "dis"] = Field(
         default="tvl1", description="optical flow for I3D: tvl1 as in its training, or dis, which is much faster"
     )
+    fps: float = Field(default=2.0, gt=0, description="frames per second of video that are analysed")
 
-    api_keys: SecretStr = Field(default=SecretStr(""), description="keys that the server accepts, separated by commas")
-    app_users: SecretStr = Field(
-        default=SecretStr(""), description="users of the page as name:password, separated by commas"
+
+class IndexOptions(_Options):
+    """How an index cuts, dates, searches and caches footage."""
+
+    suite: str = Field(default="lite", description="suite of new indexes, and of encoding without an index")
+    cache_bytes: int = Field(
+        default=2_000_000_000,
+        ge=0,
+        description="quota for the thumbnails and clips in the cache; the least recently used are removed",
     )
 
     zone: ZoneInfo | None = Field(
@@ -111,20 +100,15 @@ class Settings(BaseSettings):
         description='clocks of single cameras as JSON: {"north": {"offset": -90}}',
     )
 
-    fps: float = Field(default=2.0, gt=0, description="frames per second of video that are analysed")
     segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment in seconds")
     merge_threshold: float = Field(
         default=0.98, gt=0, le=1, description="cosine similarity at which neighbouring segments are merged"
     )
     max_merged_seconds: float = Field(default=64.0, gt=0, description="maximum length of a merged segment in seconds")
-
     anomaly_threshold: float = Field(
         default=0.3, gt=0, le=1, description="anomaly score at which a peak gets a segment of its own"
     )
 
-    min_confidence: float = Field(
-        default=0.15, ge=0, le=1, description="confidence below which a result is reported as no confident match"
-    )
     moment_seconds: float = Field(default=60.0, gt=0, description="maximum length of a moment in seconds")
     moment_score_ratio: float = Field(
         default=0.8, gt=0, le=1, description="minimum score of a neighbour that joins a moment, relative to the peak"
@@ -142,6 +126,35 @@ class Settings(BaseSettings):
         """Return the clock of a camera, with the default time zone."""
         clock = self.cameras.get(camera, CameraClock())
         return clock if clock.zone else clock.model_copy(update={"zone": self.zone})
+
+
+class Settings(ModelOptions, IndexOptions, BaseSettings):
+    """All settings. They are read at the edges of the program and passed down as values."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+
+    index: str = Field(
+        default_factory=lambda: str(user_data_path(APP_NAME) / "index.db"),
+        description="location of the index: a path (Milvus Lite) or the URI of a Milvus server",
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""), description="credentials for the Milvus server, user:password or an API key"
+    )
+    alerts: Path = Field(
+        default_factory=lambda: user_data_path(APP_NAME) / "alerts.json", description="file of the saved alerts"
+    )
+    mqtt_password: SecretStr = Field(default=SecretStr(""), description="password for MQTT brokers that receive alerts")
+    recordings: Path = Field(
+        default_factory=lambda: user_data_path(APP_NAME) / "recordings",
+        description="folder for recordings of streams, with a subfolder per camera",
+    )
+    api_keys: SecretStr = Field(default=SecretStr(""), description="keys that the server accepts, separated by commas")
+    app_users: SecretStr = Field(
+        default=SecretStr(""), description="users of the page as name:password, separated by commas"
+    )
+    min_confidence: float = Field(
+        default=0.15, ge=0, le=1, description="confidence below which a result is reported as no confident match"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageColor
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, SuiteDescription
 
@@ -53,7 +54,7 @@ class ColourShares:
         return np.bincount(distances.argmin(axis=1), minlength=len(COLOURS)) / len(distances)
 
 
-def build() -> dict[str, SpaceEncoders]:
+def build(options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the encoders of each space."""
     space = Space("scene", len(COLOURS), "IP", frozenset(("text", "image", "video")), fingerprint="palette-1")
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recipes.lite.alan_examples import Examples, cached_examples
 from recipes.lite.flickr8k import CaptionedImages, Part, read_flickr8k
+from var_plugin.config import settings
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.encoders.weights import LITE
 
@@ -60,7 +61,7 @@ def read_data(arguments: argparse.Namespace, weights: Path) -> AlanData:
     Raises:
         MediaNotFoundError: a data set is not there.
     """
-    image_encoder = LiteImageEncoder(weights)
+    image_encoder = LiteImageEncoder(weights, settings().cache)
     return AlanData(
         read_flickr8k(arguments.flickr8k),
         image_encoder,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from recipes.lite.cctv_fights import FightClip, read_cctv_fights
 from recipes.lite.flickr8k import read_flickr8k, read_image
 from recipes.lite.synthetic_motion import cut, moving_camera, still
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.motion import SIDE, MotionBackbone
 from var_plugin.encoders.base import ImageArray, Vectors
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
@@ -113,7 +114,7 @@ def cached_examples(fights: Path, flickr8k: Path, encoder: LiteImageEncoder, fil
 
 class _Reader:
     def __init__(self, encoder: LiteImageEncoder) -> None:
-        self._encoder, self._motion = encoder, MotionBackbone()
+        self._encoder, self._motion = encoder, MotionBackbone(settings().cache)
 
     def __call__(self, images: Sequence[ImageArray], motions: Sequence[ImageArray]) -> Samples:
         sized = [_resized(image, self._encoder.size) for image in images]

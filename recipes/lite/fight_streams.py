@@ -79,7 +79,7 @@ def make_video(clips: Sequence[FightClip], path: Path, random: np.random.Generat
 
 def evaluate_methods(video: FightVideo, weights: Path, random: np.random.Generator) -> dict[str, bool]:
     """Return for each method whether its first moment overlaps the fight enough."""
-    encoders = scene(weights)
+    encoders = scene(weights, settings().cache)
     encoder = encoders.video_encoder
     if encoder is None:
         raise TypeError("the lite suite has no encoder for frames")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from recipes.lite.flickr8k import CAPTIONS, CaptionedImages, random_view, read_image
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, EfficientNetLite
 from var_plugin.encoders.backbones.minilm import WIDTH, MiniLM
 
@@ -62,7 +63,7 @@ def join(parts: Sequence[Features]) -> Features:
 
 
 def _image_features(data: CaptionedImages, views: int, name: str) -> dict[str, NDArray[Any]]:
-    backbone = EfficientNetLite()
+    backbone = EfficientNetLite(settings().cache)
     trunk = np.empty((views, len(data), *OUTPUTS["trunk"]), np.float16)
     logits = np.empty((views, len(data), *OUTPUTS["logits"]), np.float16)
     for start in tqdm(range(0, len(data), _BATCH), desc=f"{name}: images"):

@@ -26,6 +26,7 @@ from recipes.lite.flickr8k import CAPTIONS, CaptionedImages, Part, read_flickr8k
 from recipes.lite.lite_features import Features, cached_features, join
 from recipes.lite.lite_model import LiteModel, fit_conse_head
 from recipes.lite.optim import ema_model, warmup_cosine_schedule
+from var_plugin.config import settings
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder
 from var_plugin.encoders.weights import LITE
@@ -167,7 +168,7 @@ def save(model: LiteModel, general: Mapping[str, Tensor], folder: Path, recipe: 
 
 def encode(data: CaptionedImages, folder: Path) -> tuple[Vectors, Vectors]:
     """Return the vectors of the images and of all their captions, from the encoders that users run."""
-    images = LiteImageEncoder(folder).encode([read_image(path) for path in data.paths])
+    images = LiteImageEncoder(folder, settings().cache).encode([read_image(path) for path in data.paths])
     texts = LiteTextEncoder(folder).encode([caption for captions in data.captions for caption in captions])
     return images, texts
 

@@ -37,6 +37,7 @@ from recipes.lite.score_calibration import (
     table_row,
     threshold_for,
 )
+from var_plugin.config import settings
 from var_plugin.encoders.base import ImageArray, LogisticCalibrator, Vectors
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.lite.video import LiteAlan
@@ -75,7 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--fit", action="store_true", help="fit the calibrator and write it into --weights")
     arguments = parser.parse_args()
-    encoders, alan = scene(arguments.weights), LiteAlan(arguments.weights)
+    encoders, alan = scene(arguments.weights, settings().cache), LiteAlan(arguments.weights)
     data = read_data(arguments, arguments.weights)
     images = data.images["test"]
     if encoders.text is None:

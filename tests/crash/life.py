@@ -79,7 +79,7 @@ def opened(world: World) -> Index:
 
 def suite(name: str) -> Suite:
     """The suite of colours with two spaces, so that kills happen between them, too."""
-    (scene,) = build(name).values()
+    (scene,) = build(fingerprint=name).values()
     tint = replace(scene, space=replace(scene.space, name="tint"))
     return Suite(DESCRIPTION, {"scene": scene, "tint": tint})
 

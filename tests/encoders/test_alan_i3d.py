@@ -137,7 +137,7 @@ def test_audio_query_is_encoded_as_a_whole(configured: pytest.MonkeyPatch, model
     starts = [0, 10_667, len(samples) - 15_600]
     windows = torch.from_numpy(np.stack([samples[start : start + 15_600] for start in starts]))
     with torch.no_grad():
-        features = load_network("vggish")(log_mel(windows))
+        features = load_network("vggish", settings())(log_mel(windows))
         expected = model.get_audio_features(**processor(audio_features=[features]))[0].numpy()
     (vector,) = suite.encode("audio", [(samples, 16_000)])
     np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-4)
@@ -152,7 +152,7 @@ def test_clip_features_are_those_of_the_centre_crop(configured: pytest.MonkeyPat
     flow = OpticalFlow("dis")(images)[:, 16:240, 58:282]
     with torch.no_grad():
         expected = [
-            load_network(name)(torch.from_numpy(stack).permute(3, 0, 1, 2)[None])
+            load_network(name, settings())(torch.from_numpy(stack).permute(3, 0, 1, 2)[None])
             for name, stack in (("i3d-rgb", centre / 255 * 2 - 1), ("i3d-flow", flow))
         ]
     np.testing.assert_allclose(features, torch.cat(expected, dim=1).numpy(), rtol=1e-3, atol=1e-4)

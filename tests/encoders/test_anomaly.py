@@ -10,6 +10,7 @@ from PIL import Image
 import var_plugin as vp
 from tests.films import Film, textured
 from tests.tolerances import FLOAT32
+from var_plugin.config import settings
 from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite.build import scene
@@ -82,7 +83,7 @@ def test_an_index_has_anomaly_led_segments(film: Film, tmp_path: Path) -> None:
 
 def test_a_cut_is_not_motion() -> None:
     """A cut changes half of all pixels but the score of no clip."""
-    video = scene(LITE).video_encoder
+    video = scene(LITE, settings().cache).video_encoder
     assert video is not None
     calm, cut = _clip(video, cut=False), _clip(video, cut=True)
     scores = video.score_events(np.stack([calm] * 5 + [cut] + [calm] * 5))
@@ -90,7 +91,7 @@ def test_a_cut_is_not_motion() -> None:
 
 
 def test_clips_of_cuts_alone_are_scored_unchanged() -> None:
-    video = scene(LITE).video_encoder
+    video = scene(LITE, settings().cache).video_encoder
     assert video is not None
     assert len(video.score_events(np.stack([_clip(video, cut=True)] * 3))) == 3
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tests.colors import DESCRIPTION, MeanColor, build
 from tests.films import Film
 from tests.ingest.test_add import scene
+from var_plugin.config import IndexOptions
 from var_plugin.encoders.base import NoDetectorMixin, Space, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import (
     ClipBatches,
@@ -126,7 +127,7 @@ def test_spaces_that_share_an_extractor_decode_a_video_once(film: Film) -> None:
         }
         return Suite(DESCRIPTION, encoders)
 
-    embedded = embed(path, suite(shared, shared, own))
+    embedded = embed(path, suite(shared, shared, own), IndexOptions())
     assert shared.batches == own.batches == 1
     rows = [embedded.rows[name][1] for name in sorted(embedded.rows)]
     assert np.array_equal(rows[0], rows[1]) and np.array_equal(rows[1], rows[2])

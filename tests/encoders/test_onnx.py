@@ -34,8 +34,8 @@ def test_a_graph_is_built_once_and_written_atomically(tmp_path: Path, monkeypatc
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        graph_file("small", fail)
+        graph_file("small", fail, settings().cache)
     assert not list(tmp_path.rglob("*.onnx*"))
-    assert graph_file("small", lambda: b"a graph").read_bytes() == b"a graph"
-    assert graph_file("small", fail).read_bytes() == b"a graph"
+    assert graph_file("small", lambda: b"a graph", settings().cache).read_bytes() == b"a graph"
+    assert graph_file("small", fail, settings().cache).read_bytes() == b"a graph"
     settings.cache_clear()

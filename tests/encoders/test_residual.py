@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tolerances import FLOAT32
+from var_plugin.config import settings
 from var_plugin.encoders import residual as towers
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.lite import build as lite_suite
@@ -11,7 +12,7 @@ from var_plugin.encoders.weights import LITE
 
 
 def test_long_videos_are_scored_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = lite_suite.scene(LITE).video_encoder
+    frames = lite_suite.scene(LITE, settings().cache).video_encoder
     assert frames is not None
     clips = l2_normalize(np.random.default_rng(0).normal(size=(500, 231)))
     at_once = frames.score_events(clips)[:, 0]

@@ -113,15 +113,15 @@ def test_unchanged_video_is_embedded_once(film: Film, tmp_path: Path) -> None:
             return super().encode([frame.image for frame in frames])
 
     path = film(seconds=2, fps=4, paint=scene("red"))
-    first = ClipCache(Counting(), "one", tmp_path / "clips")(path)
-    again = ClipCache(Counting(), "one", tmp_path / "clips")(path)
+    first = ClipCache(Counting(), "one", tmp_path / "clips", fps=2.0)(path)
+    again = ClipCache(Counting(), "one", tmp_path / "clips", fps=2.0)(path)
     assert Counting.runs == 1
     np.testing.assert_array_equal(first.vectors, again.vectors)
     assert first.end == again.end
-    ClipCache(Counting(), "two", tmp_path / "clips")(path)
+    ClipCache(Counting(), "two", tmp_path / "clips", fps=2.0)(path)
     assert Counting.runs == 2, "another encoder"
     film(seconds=3, fps=4, paint=scene("blue"))
-    assert ClipCache(Counting(), "one", tmp_path / "clips")(path).end == pytest.approx(3)
+    assert ClipCache(Counting(), "one", tmp_path / "clips", fps=2.0)(path).end == pytest.approx(3)
 
 
 def test_fine_tuned_suite_shares_the_clip_cache_of_its_base(film: Film, tmp_path: Path) -> None:

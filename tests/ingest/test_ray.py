@@ -22,7 +22,7 @@ from tests.tolerances import FLOAT32
 from tests.tones import tone_suite
 from var_plugin.api import Index, open_index
 from var_plugin.cli import app
-from var_plugin.config import settings
+from var_plugin.config import IndexOptions
 from var_plugin.encoders.clip_features import ClipBatch, EncodedBatch, SamplingSpec
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
@@ -97,7 +97,7 @@ class ShuffledEngine:
         files = {n: item for n, item in enumerate(plan) if isinstance(item, VideoSource)}
         streams = StreamPlan(index.suite)
         decoder = Decoder(
-            [SamplingSpec.of(extractor, settings().fps) for extractor in streams.extractors],
+            [SamplingSpec.of(extractor, index.suite.fps) for extractor in streams.extractors],
             {space: (encoder.window, encoder.hop) for space, encoder in streams.audio_encoders.items()},
             frozenset(),
         )
@@ -189,7 +189,9 @@ def test_an_address_without_engine_ray_is_rejected(tmp_path: Path) -> None:
 
 
 def test_the_plan_holds_camera_and_metadata_of_a_file(film: Film) -> None:
-    (source,) = _plan([film("north/film.mp4", seconds=1)], SourceInfo(camera="gate", metadata={"floor": 1}), Counter())
+    (source,) = _plan(
+        [film("north/film.mp4", seconds=1)], SourceInfo(camera="gate", metadata={"floor": 1}), IndexOptions(), Counter()
+    )
     assert isinstance(source, VideoSource)
     assert (source.camera, dict(source.metadata)) == ("gate", {"floor": 1})
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from var_plugin.config import settings
 from var_plugin.media.cache import MediaCache, media_cache
 
 
@@ -79,5 +80,5 @@ def test_files_outside_the_cache_are_not_deleted(cache: MediaCache, tmp_path: Pa
 
 
 def test_all_writers_share_one_cache(small_cache: Path) -> None:
-    assert media_cache() is media_cache()
-    assert media_cache().folder == small_cache
+    assert media_cache(settings()) is media_cache(settings())
+    assert media_cache(settings()).folder == small_cache

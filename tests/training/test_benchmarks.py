@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.alan import AlanConfig, AlanModel
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
@@ -31,33 +32,38 @@ SMALL: dict[str, Any] = {
 
 def test_ucfcrime_ar_trains_and_evaluates(ucf_files: BenchmarkFiles, tiny_bert: str, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    train_benchmark(ucf_files, out, settings=SETTINGS, text_backbone=tiny_bert, overrides=SMALL)
+    train_benchmark(ucf_files, out, options=ModelOptions(), settings=SETTINGS, text_backbone=tiny_bert, overrides=SMALL)
     config = AlanModel.from_pretrained(out).config
     assert (config.object_dim, config.motion_dim, config.query_modality) == (32, 32, "text")
     assert config.text_config.hidden_dropout_prob == 0.3
-    result = evaluate_model(out, ucf_files, resamples=50)
+    result = evaluate_model(out, ucf_files, options=ModelOptions(), resamples=50)
     assert result.intervals is not None
     table = markdown(benchmark_rows("ucfcrime-ar", result))
     assert f"| {OURS} | measured |" in table
     with pytest.raises(InvalidInputError, match="Flow"):
-        evaluate_model(out, replace(ucf_files, flow=None))
+        evaluate_model(out, replace(ucf_files, flow=None), options=ModelOptions())
 
 
 def test_rgb_alone_trains_a_model_with_one_stream(ucf_files: BenchmarkFiles, tiny_bert: str, tmp_path: Path) -> None:
     rgb_only = replace(ucf_files, flow=None)
     out = tmp_path / "model"
     train_benchmark(
-        rgb_only, out, settings=SETTINGS, text_backbone=tiny_bert, overrides=SMALL | {"mpm_loss_weight": 0.0}
+        rgb_only,
+        out,
+        options=ModelOptions(),
+        settings=SETTINGS,
+        text_backbone=tiny_bert,
+        overrides=SMALL | {"mpm_loss_weight": 0.0},
     )
     assert AlanModel.from_pretrained(out).config.motion_dim is None
-    assert 0 <= evaluate_model(out, rgb_only, merge_equal=True, resamples=0).recall_sum <= 600
+    assert 0 <= evaluate_model(out, rgb_only, options=ModelOptions(), merge_equal=True, resamples=0).recall_sum <= 600
 
 
 def test_xdviolence_ar_trains_and_evaluates(
     xd_files: BenchmarkFiles, ucf_files: BenchmarkFiles, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
-    train_benchmark(xd_files, out, settings=SETTINGS, overrides=SMALL)
+    train_benchmark(xd_files, out, options=ModelOptions(), settings=SETTINGS, overrides=SMALL)
     config = AlanModel.from_pretrained(out).config
     assert (config.query_modality, config.audio_dim, config.motion_dim) == ("audio", 32, None)
     # The audio features are the motion stream of the same video. The result is not checked.

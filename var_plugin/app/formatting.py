@@ -9,6 +9,7 @@ from datetime import tzinfo
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, Feed, Selection
+from var_plugin.config import settings
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, kinds_of, sanitize_name
@@ -107,7 +108,7 @@ def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context)
     where = f"{sanitize_name(first.camera)}, {format_clock_time(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.is_browsing:
         return _summarize_unusual(answer, request, number, where)
-    if all(is_below_threshold(moment) for moment in answer.moments):
+    if all(is_below_threshold(moment, settings().min_confidence) for moment in answer.moments):
         return f"No confident match. Closest: {number}, first {where}."
     return f"{number}. {'Best match' if request.order == 'best' else 'First'}: {where}."
 

@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from var_plugin.api import Index
+from var_plugin.config import settings
 from var_plugin.errors import UnknownVideoError, VarPluginError
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import Clip, playable_clip
@@ -86,17 +87,17 @@ class MediaRegistry:
             VarPluginError: the footage was deleted, overwritten, or cannot be read.
         """
         end = min(moment.end, moment.start + MAX_CLIP_SECONDS)
-        folder = media_cache().video_folder(moment.video_id)
+        folder = media_cache(settings()).video_folder(moment.video_id)
         span = f"{round(moment.start * 1000)}-{round(end * 1000)}"
         # The file name holds the start of the clip. A copied clip starts at a key frame before the moment.
         for path in folder.glob(f"{span}.*.play.mp4"):
-            media_cache().use(path)
+            media_cache(settings()).use(path)
             return Clip(path, int(path.name.split(".")[1]) / 1000, end)
         video = self._index.source(moment.video_id)
         clip = playable_clip(video, moment.start, end, folder / f"{span}.{secrets.token_hex(4)}.new.mp4")
         path = clip.path.with_name(f"{span}.{round(clip.start * 1000)}.play.mp4")
         clip.path.replace(path)
-        media_cache().add(path)
+        media_cache(settings()).add(path)
         return Clip(path, clip.start, clip.end)
 
     def routes(self) -> list[Route]:

@@ -77,7 +77,7 @@ def extract(
 
     if paper:
         flow = None if without_flow else settings().optical_flow
-        failed = extract_paper_features(videos, out, flow=flow, report=report)
+        failed = extract_paper_features(videos, out, flow=flow, options=settings(), report=report)
     else:
         failed = extract_features(videos, out, load_suite(suite or settings().suite), rate=rate, report=report)
     raise typer.Exit(1 if failed else 0)
@@ -97,6 +97,7 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a published checkpoint of a network of the ALAN paper to safetensors."""
+    from var_plugin.config import settings
     from var_plugin.encoders.convert import convert as convert_checkpoint
 
-    print(convert_checkpoint(name, file, out, sha256))
+    print(convert_checkpoint(name, file, out or settings().model_dir, sha256))

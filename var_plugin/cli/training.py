@@ -75,10 +75,11 @@ def train(
         examples = _examples(collection, videos, annotations, "train")
         _train_towers(suite, examples, out, epochs or _OWN_EPOCHS, batch_size, seed, as_json)
         return
+    from var_plugin.config import settings
     from var_plugin.training.config import TrainingSettings
     from var_plugin.training.train import train_benchmark
 
-    settings = TrainingSettings(
+    training = TrainingSettings(
         epochs=epochs or _PAPER_EPOCHS,
         batch_size=batch_size,
         accumulation=accumulation,
@@ -87,7 +88,7 @@ def train(
         tensorboard=tensorboard,
     )
     files = _files(collection, annotations, rgb, flow, audio)
-    result = train_benchmark(files, out, settings=settings, text_backbone=text_backbone)
+    result = train_benchmark(files, out, options=settings(), settings=training, text_backbone=text_backbone)
     if as_json:
         print_json({"folder": str(result.folder), "epoch": result.best_epoch, "sum_r": result.validation_recall_sum})
     else:
@@ -107,6 +108,7 @@ def _train_towers(
         suite or settings().suite,
         examples,
         out,
+        options=settings(),
         settings=FinetuneSettings(epochs=epochs, batch_size=batch_size, seed=seed),
         on_progress=lambda message: print(message, file=sys.stderr),
     )
@@ -189,7 +191,7 @@ def evaluate(
         results = evaluate_suite(
             loaded_suite,
             examples,
-            lambda encoder: clip_cache(encoder).read(
+            lambda encoder: clip_cache(encoder, settings().cache / "clips").read(
                 (example.video for example in examples),
                 lambda video: print(printable(f"{video}: encoded"), file=sys.stderr),
             ),
@@ -256,12 +258,14 @@ def _model_rows(
     audio: Path | None,
     merge_equal: bool,
 ) -> list[Row]:
+    from var_plugin.config import settings
     from var_plugin.evaluation.evaluate import benchmark_rows, evaluate_model
 
     benchmark = _benchmark(collection)
     measured = None
     if model is not None:
-        measured = evaluate_model(model, _files(collection, annotations, rgb, flow, audio), merge_equal=merge_equal)
+        files = _files(collection, annotations, rgb, flow, audio)
+        measured = evaluate_model(model, files, options=settings(), merge_equal=merge_equal)
     return benchmark_rows(benchmark, measured, note=str(model or ""))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.config import settings
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.backbones.i3d import WIDTH
 from var_plugin.encoders.backbones.i3d_features import I3dFeatures
 from var_plugin.encoders.backbones.vggish import WIDTH as AUDIO_WIDTH
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _QUERIES: dict[str, Modality] = {"alan-text": "text", "alan-audio": "audio"}
 
 
-def build(model: str) -> dict[str, SpaceEncoders]:
+def build(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the spaces whose trained model is in a folder: `alan-text`, `alan-audio`, or both.
 
     Raises:
@@ -45,8 +45,10 @@ def build(model: str) -> dict[str, SpaceEncoders]:
         MissingDependencyError: OpenCV for optical flow is not installed.
         MissingWeightsError: there is no trained model, or a published network is not converted yet.
     """
-    folder = Checkpoint(model).folder
-    trained = {name: TrainedAlan(folder / name, query) for name, query in _QUERIES.items() if (folder / name).is_dir()}
+    folder = Checkpoint(model, options=options).folder
+    trained = {
+        name: TrainedAlan(folder / name, query, options) for name, query in _QUERIES.items() if (folder / name).is_dir()
+    }
     if not trained:
         raise MissingWeightsError(
             f"{folder} contains no trained ALAN model",
@@ -55,12 +57,12 @@ def build(model: str) -> dict[str, SpaceEncoders]:
             f"--out {folder / 'alan-text'}",
         )
     needs_flow = any(alan.config.motion_dim is not None for alan in trained.values())
-    clips = I3dFeatures(settings().optical_flow if needs_flow else None)
+    clips = I3dFeatures(options.optical_flow if needs_flow else None, options)
     return {name: _space(name, alan, clips) for name, alan in trained.items()}
 
 
 def _space(name: str, alan: TrainedAlan, clips: I3dFeatures) -> SpaceEncoders:
-    audio_query = AlanAudio(alan) if alan.query == "audio" else None
+    audio_query = AlanAudio(alan, VGGishFeatures(alan.options)) if alan.query == "audio" else None
     fingerprints = [alan.fingerprint, clips.fingerprint, audio_query.fingerprint if audio_query else ""]
     space = Space(
         name=name,
@@ -80,9 +82,9 @@ class TrainedAlan:
         InvalidInputError: the model has another query modality, or was trained on other features.
     """
 
-    def __init__(self, folder: Path, query: Modality) -> None:
-        self.query = query
-        self._checkpoint = Checkpoint(str(folder))
+    def __init__(self, folder: Path, query: Modality, options: ModelOptions) -> None:
+        self.query, self.options = query, options
+        self._checkpoint = Checkpoint(str(folder), options=options)
         self.fingerprint = self._checkpoint.fingerprint
         required = {"query_modality": (query,), "object_dim": (WIDTH,), "motion_dim": (None, WIDTH)}
         if query == "audio":
@@ -203,9 +205,8 @@ class AlanVideo:
 class AlanAudio:
     """Encode whole recordings into the space of a trained ALAN, as queries for video; an `AudioQueryEncoder`."""
 
-    def __init__(self, alan: TrainedAlan) -> None:
-        self._alan = alan
-        self._windows = VGGishFeatures()
+    def __init__(self, alan: TrainedAlan, windows: VGGishFeatures) -> None:
+        self._alan, self._windows = alan, windows
         self.fingerprint = self._windows.fingerprint
         self.window, self.hop = self._windows.window, self._windows.hop
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from var_plugin.config import settings
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.hub import Checkpoint, device
 from var_plugin.encoders.onnx import exported, graph_file, runner
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
@@ -92,15 +92,15 @@ PUBLISHED = {
 """Published checkpoints by the name of the folder of their converted weights."""
 
 
-def checkpoint(name: str) -> Checkpoint:
-    """Return the checkpoint of the converted weights of a published network, below the setting `models`."""
+def checkpoint(name: str, options: ModelOptions) -> Checkpoint:
+    """Return the checkpoint of the converted weights of a published network, below the folder of models."""
     published = PUBLISHED[name]
     command = f"run: var-plugin convert {name} {published.file} (published at {published.source})"
-    return Checkpoint(name, install_hint=command)
+    return Checkpoint(name, command, options)
 
 
-def load_network(name: str) -> nn.Module:
-    """Load a published network in float32, in evaluation mode, on `device()`.
+def load_network(name: str, options: ModelOptions) -> nn.Module:
+    """Load a published network in float32, in evaluation mode, on the device of the options.
 
     Raises:
         MissingWeightsError: the weights are not converted yet or do not match the network.
@@ -108,39 +108,40 @@ def load_network(name: str) -> nn.Module:
     import torch
     from safetensors.torch import load_file
 
-    path = checkpoint(name).folder / WEIGHTS
+    path = checkpoint(name, options).folder / WEIGHTS
     with torch.device("meta"):
         network = PUBLISHED[name].network()
     tensors = load_file(path)
     _check(network, tensors, path)
     network.load_state_dict(tensors, assign=True)
-    return network.eval().requires_grad_(False).to(device())
+    return network.eval().requires_grad_(False).to(device(options))
 
 
-def load_fastest(name: str) -> Callable[[Tensor], Tensor]:
+def load_fastest(name: str, options: ModelOptions) -> Callable[[Tensor], Tensor]:
     """Load a published network as `load_network`; on a CPU, in ONNX Runtime if that is faster."""
     shape = PUBLISHED[name].exported
-    if not shape or device().type != "cpu":
-        return load_network(name)
+    if not shape or device(options).type != "cpu":
+        return load_network(name, options)
     # ONNX Runtime needs two thirds of PyTorch's time for I3D and VGGish.
-    return runner(graph_file(f"{name}-{checkpoint(name).fingerprint}", lambda: exported(load_network(name), shape)))
+    graph = f"{name}-{checkpoint(name, options).fingerprint}"
+    return runner(graph_file(graph, lambda: exported(load_network(name, options), shape), options.cache))
 
 
-def is_converted(name: str) -> bool:
+def is_converted(name: str, options: ModelOptions) -> bool:
     """Return whether the weights of a published network are converted."""
-    return (settings().model_dir / name / WEIGHTS).is_file()
+    return (options.model_dir / name / WEIGHTS).is_file()
 
 
 @contextmanager
-def inference() -> Iterator[torch.device]:
-    """Enable inference mode and autocast to the dtype of the settings. Yield the device of `device()`.
+def inference(options: ModelOptions) -> Iterator[torch.device]:
+    """Enable inference mode and autocast to the dtype of the options. Yield the device.
 
     Batch normalisation and logarithms stay in float32. On a CPU everything stays in float32, because many CPUs compute
     half-precision convolutions a hundred times slower.
     """
     import torch
 
-    where, dtype = device(), getattr(torch, settings().dtype)
+    where, dtype = device(options), getattr(torch, options.dtype)
     with (
         torch.inference_mode(),
         torch.autocast(where.type, dtype, enabled=where.type != "cpu" and dtype != torch.float32),
@@ -148,13 +149,13 @@ def inference() -> Iterator[torch.device]:
         yield where
 
 
-def convert(name: str, file: Path, out: Path | None = None, sha256: str | None = None) -> Path:
+def convert(name: str, file: Path, out: Path, sha256: str | None = None) -> Path:
     """Convert a published checkpoint to safetensors.
 
     Args:
         name: a key of `PUBLISHED`.
         file: the published checkpoint, a pickle.
-        out: parent of the new folder. Default: the setting `models`.
+        out: parent of the new folder.
         sha256: trusted SHA-256 of the file, if it differs from the pinned one or none is pinned.
 
     Returns:
@@ -186,7 +187,7 @@ def convert(name: str, file: Path, out: Path | None = None, sha256: str | None =
     # The published means of VGGish's whitening are a column vector.
     tensors = {k: v.reshape(-1) if k in expected and expected[k].ndim == 1 else v for k, v in tensors.items()}
     _check(network, tensors, file)
-    folder = (out or settings().model_dir) / name
+    folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{WEIGHTS}.part"
     save_file(tensors, unfinished, {"format": "pt", "source": PUBLISHED[name].file, "source_sha256": digest})

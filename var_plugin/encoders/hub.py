@@ -1,7 +1,7 @@
 """Pretrained models from a local folder or from the Hugging Face Hub.
 
 Only safetensors are loaded. Code of a repository is never run, and a model that needs such code is rejected. A name is
-resolved as a folder, then below the folder of the setting `models`, then on the Hub. The Hub uses its local cache
+resolved as a folder, then below the folder of models, then on the Hub. The Hub uses its local cache
 first; `HF_HUB_OFFLINE=1` disables network access.
 """
 
@@ -12,12 +12,12 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from var_plugin.config import settings
+from var_plugin.config import ModelOptions
 from var_plugin.errors import InvalidInputError, MissingWeightsError, os_error_message
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Checkpoint:
     name: str
     install_hint: str = ""
     """Fix shown if a model that is not on the Hub is missing. MODELS is replaced by the folder of models."""
+    options: ModelOptions = field(default_factory=ModelOptions, repr=False, compare=False)
+    """Folder of models, device and dtype."""
 
     @cached_property
     def folder(self) -> Path:
@@ -53,13 +55,13 @@ class Checkpoint:
             InvalidInputError: the model needs its own code, or a configuration is not JSON.
         """
         repository, _, revision = self.name.partition("@")
-        places = [Path(self.name), settings().model_dir / repository]
+        places = [Path(self.name), self.options.model_dir / repository]
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None and self.install_hint:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
-                why=f"it is neither a local folder nor a model in {settings().model_dir}",
-                fix=self.install_hint.replace("MODELS", str(settings().model_dir)),
+                why=f"it is neither a local folder nor a model in {self.options.model_dir}",
+                fix=self.install_hint.replace("MODELS", str(self.options.model_dir)),
             )
         folder = folder or _fetched(repository, revision or "main")
         if not any(folder.rglob("*.safetensors")):
@@ -120,10 +122,10 @@ class Checkpoint:
             ) from error
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Load the network for inference, on `device()` and in the dtype of the settings. Raises as `load`."""
+        """Load the network for inference, on the device and in the dtype of the options. Raises as `load`."""
         import torch
 
-        return self.load(kind, dtype=getattr(torch, settings().dtype)).eval().to(device())
+        return self.load(kind, dtype=getattr(torch, self.options.dtype)).eval().to(device(self.options))
 
     def load(self, kind: str = "AutoModel", *, without: str | None = None, **options: Any) -> Any:
         """Load the network on the CPU, without changes.
@@ -247,11 +249,11 @@ def _adapter(folder: Path, what: str) -> MissingWeightsError:
     )
 
 
-def device() -> torch.device:
-    """Return the device for networks: the setting `device`, otherwise the GPU if one is available, else the CPU."""
+def device(options: ModelOptions) -> torch.device:
+    """Return the device for networks: the option `device`, otherwise the GPU if one is available, else the CPU."""
     import torch
 
-    return torch.device(settings().device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def to_device(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -9,20 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from var_plugin.config import settings
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def graph_file(name: str, build: Callable[[], bytes]) -> Path:
+def graph_file(name: str, build: Callable[[], bytes], cache: Path) -> Path:
     """Return the cached file of a graph. Build it if it does not exist.
 
     Args:
         name: name of the graph; it must differ for other weights.
         build: returns the content of the file.
+        cache: folder for derived files.
     """
-    folder = settings().cache / "weights"
+    folder = cache / "weights"
     target = folder / f"{name}.onnx"
     if not target.exists():
         graph = build()

@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from var_plugin.config import ModelOptions, settings
 from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
 from var_plugin.encoders.custom import is_suite_folder, open_folder
 from var_plugin.encoders.hub import Checkpoint
@@ -104,7 +105,7 @@ def descriptions() -> dict[str, SuiteDescription]:
     return suites
 
 
-def load_suite(name: str | Path = "lite") -> Suite:
+def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -> Suite:
     """Return a suite by name. Its weights load on first use.
 
     A Hugging Face Hub model without a revision is pinned to its current commit. The name of the suite, and every index
@@ -113,14 +114,16 @@ def load_suite(name: str | Path = "lite") -> Suite:
     Args:
         name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model, or a folder with a
             `suite.json`.
+        options: where models are, and how they run. Default: from the settings.
 
     Raises:
         UnknownSuiteError: the suite does not exist, takes no model, or requires one.
         MissingWeightsError: a pretrained model is not found.
         As `open_folder` for a folder.
     """
+    options = options or settings()
     if is_suite_folder(name):
-        return open_folder(Path(name), load_suite)
+        return open_folder(Path(name), lambda base: load_suite(base, options))
     name = str(name)
     suites = descriptions()
     family, _, model = name.partition(":")
@@ -138,29 +141,34 @@ def load_suite(name: str | Path = "lite") -> Suite:
     module, _, function = description.build.partition(":")
     build = getattr(import_module(module), function)
     if description.model == "none":
-        return Suite(description, build())
-    checkpoint = Checkpoint(model) if model else Checkpoint(description.default_model, description.install_hint)
-    pinned = checkpoint.pinned
-    return Suite(replace(description, name=f"{family}:{pinned}" if model else family), build(pinned))
+        return Suite(description, build(options), fps=options.fps)
+    hint = "" if model else description.install_hint
+    pinned = Checkpoint(model or description.default_model, hint, options).pinned
+    description = replace(description, name=f"{family}:{pinned}" if model else family)
+    return Suite(description, build(pinned, options), fps=options.fps)
 
 
 CLAP = "laion/larger_clap_general@ada0c23a36c4e8582805bb38fec3905903f18b41"
 
 
-def build_clip_like(model: str) -> dict[str, SpaceEncoders]:
+def build_clip_like(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the `scene` space of a CLIP or SigLIP model and the `sound` space of CLAP.
 
     Raises:
         MissingWeightsError: a model is not found.
     """
-    return {"scene": clip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
+    return {"scene": clip.scene_space(Checkpoint(model, options=options)), "sound": _clap(options)}
 
 
-def build_xclip(model: str) -> dict[str, SpaceEncoders]:
+def build_xclip(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """As `build_clip_like`, for an X-CLIP model."""
-    return {"scene": xclip.scene_space(Checkpoint(model)), "sound": clap.sound_space(Checkpoint(CLAP))}
+    return {"scene": xclip.scene_space(Checkpoint(model, options=options)), "sound": _clap(options)}
 
 
-def build_sentence_transformers(model: str) -> dict[str, SpaceEncoders]:
+def build_sentence_transformers(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the single space of a model. Raises as `sentence_transformers.scene_space`."""
-    return {"scene": sentence_transformers.scene_space(Checkpoint(model))}
+    return {"scene": sentence_transformers.scene_space(Checkpoint(model, options=options))}
+
+
+def _clap(options: ModelOptions) -> SpaceEncoders:
+    return clap.sound_space(Checkpoint(CLAP, options=options))

@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from var_plugin.config import settings
 from var_plugin.encoders.anomaly import describe_anomaly_scope, match_captions, score_clips
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import (
@@ -36,6 +35,9 @@ from var_plugin.types import Modality, Span
 
 T = TypeVar("T")
 
+DEFAULT_FPS = 2.0
+"""Default of `Suite.fps`."""
+
 
 @dataclass(frozen=True)
 class SuiteDescription:
@@ -52,7 +54,8 @@ class SuiteDescription:
     languages: tuple[str, ...]
     needs_network: bool
     build: str
-    """`module:function`. The function returns the encoders per space. Its argument is the model name, if any."""
+    """`module:function`. The function returns the encoders per space. Its arguments are the model name, if the suite
+    takes one, and a `ModelOptions`."""
     model: Literal["none", "optional", "required"] = "none"
     """Whether the suite accepts a model name: `NAME:MODEL`."""
     default_model: str = ""
@@ -106,12 +109,19 @@ class Suite:
     """Encoders by space. Create it with `load_suite`. The weights of an encoder load at its first use."""
 
     def __init__(
-        self, description: SuiteDescription, encoders: Mapping[str, SpaceEncoders], *, base: Suite | None = None
+        self,
+        description: SuiteDescription,
+        encoders: Mapping[str, SpaceEncoders],
+        *,
+        base: Suite | None = None,
+        fps: float = DEFAULT_FPS,
     ) -> None:
         self.description = description
         self.encoders = dict(encoders)
         self.base = base
         """The suite that this one extends, if it was loaded from a suite folder."""
+        self.fps = fps
+        """Frames per second of video that are analysed, for encoders that set none."""
         self._memories: dict[str, CaptionMemory | None] = {}
         self._loading = Lock()
 
@@ -173,7 +183,9 @@ class Suite:
             listener = _required(target.audio or target.audio_query)
             vectors = np.stack([audio_vector(item, listener, limits) for item in items])
         else:
-            vectors = np.stack([_video_vector(item, _required(target.video_encoder), limits) for item in items])
+            vectors = np.stack(
+                [_video_vector(item, _required(target.video_encoder), self.fps, limits) for item in items]
+            )
         check_vectors(vectors, target.space)
         return vectors
 
@@ -221,7 +233,7 @@ class Suite:
             MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError: decoding fails.
         """
         encoder = _required(self.encoders_for("video").video_encoder)
-        return self.anomaly_of_clips(embed_clips(Path(video), encoder.extractor, fps=settings().fps))
+        return self.anomaly_of_clips(embed_clips(Path(video), encoder.extractor, fps=self.fps))
 
     def anomaly_of_clips(self, clips: ClipFeatures) -> list[ClipScore]:
         """Return the scores of `anomaly` from the clip features of a video, such as cached ones."""
@@ -278,12 +290,12 @@ def _texts(items: Sequence[Any]) -> list[str]:
     return list(items)
 
 
-def _video_vector(item: Any, encoder: VideoEncoder, limits: Limits) -> Vectors:
+def _video_vector(item: Any, encoder: VideoEncoder, fps: float, limits: Limits) -> Vectors:
     span = item if isinstance(item, Span) else None
     if span is None and not isinstance(item, str | Path):
         raise InvalidInputError(f"not a video: {type(item).__name__}", fix="pass a path or a var_plugin.Span")
     path, start, end = (Path(span.path), span.start, span.end) if span else (Path(item), 0.0, float("inf"))
-    clips = embed_clips(path, encoder.extractor, fps=settings().fps, start=start, end=end, limits=limits)
+    clips = embed_clips(path, encoder.extractor, fps=fps, start=start, end=end, limits=limits)
     if not len(clips.times):
         raise InvalidInputError(f"{path} has no frame from {start} to {end} s", fix="choose a span inside the video")
     return np.asarray(encoder.embed_spans(clips.vectors, [slice(None)])[0], np.float32)

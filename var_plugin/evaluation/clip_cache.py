@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from var_plugin.config import settings
 from var_plugin.encoders.base import ClipFeatureExtractor, VideoEncoder
 from var_plugin.encoders.clip_features import ClipFeatures, embed_clips
 from var_plugin.encoders.suite import Suite
@@ -23,13 +22,13 @@ class ClipCache:
     Args:
         extractor: embeds the clips.
         fingerprint: identifies everything the features depend on.
-        folder: of the cache files, about 7 MB per hour of video at two clips per second and 256 dimensions. Default: in
-            the cache folder of the package.
+        folder: of the cache files, about 7 MB per hour of video at two clips per second and 256 dimensions.
+        fps: frames per second, used if the extractor sets none.
     """
 
-    def __init__(self, extractor: ClipFeatureExtractor, fingerprint: str, folder: Path | None = None) -> None:
-        self._extractor = extractor
-        self._folder = (folder or settings().cache / "clips") / fingerprint
+    def __init__(self, extractor: ClipFeatureExtractor, fingerprint: str, folder: Path, fps: float) -> None:
+        self._extractor, self._fps = extractor, fps
+        self._folder = folder / fingerprint
 
     def __call__(self, video: Path) -> ClipFeatures:
         """Return the clips of a video.
@@ -40,7 +39,7 @@ class ClipCache:
         """
         file = self._folder / f"{self._key(video)}.npz"
         if not file.is_file():
-            clips = embed_clips(video, self._extractor, fps=settings().fps)
+            clips = embed_clips(video, self._extractor, fps=self._fps)
             if not len(clips.times):
                 raise InvalidInputError(f"{video} has no frame", fix="remove the video from the captions")
             _write(_vectors_file(file), lambda target: np.save(target, clips.vectors))
@@ -64,11 +63,11 @@ class ClipCache:
 
     def _key(self, video: Path) -> str:
         state = video.stat()
-        identity = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{settings().fps}"
+        identity = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{self._fps}"
         return hashlib.sha256(identity.encode()).hexdigest()[:24]
 
 
-def clip_cache(suite: Suite, folder: Path | None = None) -> ClipCache:
+def clip_cache(suite: Suite, folder: Path) -> ClipCache:
     """Return the clip cache of a suite. A fine-tuned suite with the clip features of its base shares its base's cache.
 
     Raises:
@@ -77,7 +76,7 @@ def clip_cache(suite: Suite, folder: Path | None = None) -> ClipCache:
     encoders, encoder = suite.encoders_for("video"), video_encoder(suite)
     if suite.base and video_encoder(suite.base).extractor == encoder.extractor:
         encoders = suite.base.encoders_for("video")
-    return ClipCache(encoder.extractor, encoders.space.fingerprint, folder)
+    return ClipCache(encoder.extractor, encoders.space.fingerprint, folder, suite.fps)
 
 
 def video_encoder(suite: Suite) -> VideoEncoder:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from var_plugin.config import require
+from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.alan import AlanProcessor
 from var_plugin.encoders.hub import Checkpoint, device
 from var_plugin.errors import InvalidInputError, MissingWeightsError
@@ -35,13 +35,19 @@ COMMANDS: dict[BenchmarkName, tuple[str, str]] = {
 
 
 def evaluate_model(
-    model_folder: Path, files: BenchmarkFiles, *, merge_equal: bool = False, resamples: int = 2000
+    model_folder: Path,
+    files: BenchmarkFiles,
+    *,
+    options: ModelOptions,
+    merge_equal: bool = False,
+    resamples: int = 2000,
 ) -> Retrieval:
     """Evaluate a trained model on the test split, with 95 % bootstrap intervals.
 
     Args:
         model_folder: A folder that `var_plugin.training.train.train` wrote, or the local copy of a Hub model.
         files: The benchmark and its files.
+        options: How the model runs.
         merge_equal: Count equal captions as one query; see `pair_ranks`. The paper does not.
         resamples: Bootstrap resamples. 0: no intervals.
 
@@ -58,7 +64,7 @@ def evaluate_model(
             why="it has no config.json",
             fix=COMMANDS[files.benchmark][0],
         )
-    model = Checkpoint(str(model_folder)).load(dtype=torch.float32).to(device())
+    model = Checkpoint(str(model_folder)).load(dtype=torch.float32).to(device(options))
     processor = AlanProcessor.from_pretrained(model_folder)
     modality = "text" if files.benchmark == "ucfcrime-ar" else "audio"
     if model.config.query_modality != modality:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.audio_features import encode_audio
 from var_plugin.encoders.backbones.i3d import WIDTH, FlowMethod
 from var_plugin.encoders.backbones.i3d_features import RATE, I3dFeatures
@@ -57,7 +58,9 @@ def extract_features(videos: Path, out: Path, suite: Suite, *, rate: float, repo
     )
 
 
-def extract_paper_features(videos: Path, out: Path, *, flow: FlowMethod | None, report: Report) -> int:
+def extract_paper_features(
+    videos: Path, out: Path, *, flow: FlowMethod | None, options: ModelOptions, report: Report
+) -> int:
     """Write the features that the models of the paper are trained on. Existing files are kept.
 
     Args:
@@ -65,6 +68,7 @@ def extract_paper_features(videos: Path, out: Path, *, flow: FlowMethod | None, 
         out: folder for `rgb/NAME__0.npy` and `flow/NAME__0.npy`, (time, 1024) float32 each, and, for videos with audio,
             `vggish/NAME__vggish.npy`, (time, 128), with the subfolders of `videos`.
         flow: optical flow method. None: no Flow features.
+        options: where the networks are, and how they run.
         report: called for each video.
 
     Returns:
@@ -74,7 +78,7 @@ def extract_paper_features(videos: Path, out: Path, *, flow: FlowMethod | None, 
         MediaNotFoundError, NoVideosFoundError: there are no videos.
         MissingDependencyError, MissingWeightsError: see `I3dFeatures` and `VGGishFeatures`.
     """
-    clips, windows = I3dFeatures(flow), VGGishFeatures()
+    clips, windows = I3dFeatures(flow, options), VGGishFeatures(options)
 
     def extract(video: Path) -> dict[Path, Vectors]:
         features: dict[Path, Vectors] = {}

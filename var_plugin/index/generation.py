@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from var_plugin.config import IndexOptions
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
@@ -38,10 +39,19 @@ class VideoGeneration:
         name: name of the index.
         suite: suite that embeds footage and queries.
         generation: the generation to open.
+        options: how footage is cut, dated, searched and cached.
     """
 
-    def __init__(self, store: Store, catalog: Catalog, name: str, suite: Suite, generation: Generation) -> None:
-        self.suite = suite
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        name: str,
+        suite: Suite,
+        generation: Generation,
+        options: IndexOptions,
+    ) -> None:
+        self.suite, self.options = suite, options
         self._store, self._reader = store, Reader(store)
         self._catalog = catalog
         self._name = name
@@ -392,7 +402,7 @@ class VideoGeneration:
         videos.put(entry.model_copy(update={"state": "deleting"}))
         for name in self.suite.spaces:
             self._store.delete(self._collection(name, generation), f"video_id == {literal(entry.video_id)}")
-        media_cache().delete_video(entry.video_id)
+        media_cache(self.options).delete_video(entry.video_id)
         generations = self._catalog.generations()
         if generations and generations.previous:
             # Otherwise a running reindex would migrate it again.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from var_plugin.config import settings
+from var_plugin.config import IndexOptions, ModelOptions
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import IndexUnavailableError, StoreError, UnknownSuiteError, VarPluginError
@@ -35,9 +35,11 @@ class VideoIndex(VideoGeneration):
     Args:
         location: a path (Milvus Lite) or the URI of a Milvus server.
         suite: suite that embeds footage and queries. Default: the suite that built the index; for a new index, the
-            setting `suite`.
+            option `suite`.
         token: `user:password` or an API key of the server.
         name: name of the index, if a server has several.
+        options: how footage is cut, dated, searched and cached.
+        models: where the models of a suite are, and how they run.
         create: create the index if it does not exist.
         to_reindex: open the index even if the suite that built it is missing or has changed. Only reindexing is
             possible then.
@@ -55,9 +57,12 @@ class VideoIndex(VideoGeneration):
         *,
         token: str = "",
         name: str = "footage",
+        options: IndexOptions | None = None,
+        models: ModelOptions | None = None,
         create: bool = True,
         to_reindex: bool = False,
     ) -> None:
+        options = options or IndexOptions()
         store = Store(location, token=token)
         try:
             if not create:
@@ -66,14 +71,14 @@ class VideoIndex(VideoGeneration):
             generations = catalog.generations()
             if generations is None:
                 _check_not_restoring(catalog, store.uri)
-            suite = suite or _suite_of(generations)
+            suite = suite or _suite_of(generations, options.suite, models or ModelOptions())
             if generations is None:
                 generations = Generations(current=_new_generation(1, suite))
                 catalog.put_generations(generations)
             if to_reindex and suite.fingerprint != generations.current.fingerprint:
                 suite = _MissingSuite(generations.current)
             check_fingerprint(generations.current, suite, store.uri)
-            super().__init__(store, catalog, name, suite, generations.current)
+            super().__init__(store, catalog, name, suite, generations.current, options)
         except BaseException:
             store.close()
             raise
@@ -103,7 +108,7 @@ class VideoIndex(VideoGeneration):
     def thumbnail(self, entry: Entry, time: float) -> Path | None:
         """Return a cached or new thumbnail of a video at `time` seconds, or None if no file of it can be read."""
         try:
-            return cached_thumbnail(lambda: find_footage(entry), time, entry.video_id, media_cache())
+            return cached_thumbnail(lambda: find_footage(entry), time, entry.video_id, media_cache(self.options))
         except (VarPluginError, OSError) as error:  # return the moment without a thumbnail
             logger.warning("no thumbnail: %s", error)
         return None
@@ -127,13 +132,16 @@ class VideoIndex(VideoGeneration):
         self.refresh_generation()
         generations = self.generations()
         if generations.building and generations.building.fingerprint == suite.fingerprint:
-            return VideoGeneration(self._store, self._catalog, self._name, suite, generations.building)
+            return self._other_generation(suite, generations.building)
         self.remove_inactive_generations()
         started = (generations.current, generations.building)
         highest = max(generation.number for generation in started if generation)
         building = _new_generation(highest + 1, suite)
         self._catalog.put_generations(Generations(current=generations.current, building=building))
-        return VideoGeneration(self._store, self._catalog, self._name, suite, building)
+        return self._other_generation(suite, building)
+
+    def _other_generation(self, suite: Suite, generation: Generation) -> VideoGeneration:
+        return VideoGeneration(self._store, self._catalog, self._name, suite, generation, self.options)
 
     def switch_to(self, built: VideoGeneration) -> None:
         """Make a generation the active one for all processes with one write, and switch to it."""
@@ -192,12 +200,12 @@ def _check_not_restoring(catalog: Catalog, uri: str) -> None:
         )
 
 
-def _suite_of(generations: Generations | None) -> Suite:
-    """Return the suite that built the index if it is installed, else the one from the settings."""
+def _suite_of(generations: Generations | None, default: str, models: ModelOptions) -> Suite:
+    """Return the suite that built the index if it is installed, else the default one."""
     if generations:
         with suppress(UnknownSuiteError):
-            return load_suite(generations.current.suite)
-    return load_suite(settings().suite)
+            return load_suite(generations.current.suite, models)
+    return load_suite(default, models)
 
 
 def _new_generation(number: int, suite: Suite) -> Generation:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from var_plugin.config import CameraClock, settings
+from var_plugin.config import CameraClock, IndexOptions
 from var_plugin.errors import InvalidInputError, UnknownVideoError, VarPluginError
 from var_plugin.index.filters import check_metadata, check_text
 from var_plugin.index.index import VideoIndex
@@ -34,7 +34,7 @@ class SourceInfo:
     recorded_at: datetime | None = None
     """Clock time at the start of the one file. None: derive it from the file if possible."""
     clock: CameraClock | None = None
-    """The camera's clock, for derived times. None: the clock that the settings give for the camera."""
+    """The camera's clock, for derived times. None: the one that the options of the index give for the camera."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -74,7 +74,7 @@ def add(
     skipped: Counter[str] = Counter()
     interrupted = False
     try:
-        plan = _plan(paths, info, skipped)
+        plan = _plan(paths, info, index.options, skipped)
         files = {number: item.path for number, item in enumerate(plan) if isinstance(item, VideoSource)}
         check_one_time(info.recorded_at, list(files.values()))
         receipts.extend(receipt for receipt in finish_reindex(index, progress) if receipt.status == "failed")
@@ -120,7 +120,9 @@ def _finish_deletions(index: VideoIndex) -> None:
                 index.delete(entry.video_id)
 
 
-def _plan(paths: Sequence[str | Path], info: SourceInfo, skipped: Counter[str]) -> list[VideoSource | VideoReceipt]:
+def _plan(
+    paths: Sequence[str | Path], info: SourceInfo, options: IndexOptions, skipped: Counter[str]
+) -> list[VideoSource | VideoReceipt]:
     """Return each file once, in order, and a failed receipt for each path that cannot be scanned."""
     plan: list[VideoSource | VideoReceipt] = []
     roots: set[str] = set()
@@ -150,6 +152,6 @@ def _plan(paths: Sequence[str | Path], info: SourceInfo, skipped: Counter[str]) 
                 continue
             planned.add(canonical_file)
             camera = info.camera if info.camera is not None else camera_name(file, start)
-            clock = info.clock or settings().clock(camera)
+            clock = info.clock or options.clock(camera)
             plan.append(VideoSource(file, camera, info.recorded_at, clock, info.metadata))
     return plan

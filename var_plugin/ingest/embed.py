@@ -15,7 +15,7 @@ from threading import Event
 
 import numpy as np
 
-from var_plugin.config import settings
+from var_plugin.config import IndexOptions
 from var_plugin.encoders.anomaly import ClipAnomalies, match_captions, score_clips
 from var_plugin.encoders.audio_features import AudioFeatures, encode_audio, pool_audio
 from var_plugin.encoders.base import AudioEncoder, ClipFeatureExtractor, Vectors, VideoEncoder
@@ -87,16 +87,19 @@ class StreamPlan:
             if encoders.audio is not None:
                 self.audio_encoders[name] = encoders.audio
 
-    def build_rows(self, clips: list[ClipFeatures], audio_rows: Rows, warnings: str | None) -> VideoEmbeddings:
+    def build_rows(
+        self, clips: list[ClipFeatures], audio_rows: Rows, warnings: str | None, options: IndexOptions
+    ) -> VideoEmbeddings:
         """Return the rows of one video.
 
         Args:
             clips: Clip features per extractor.
             audio_rows: Audio rows per space, without spaces that have none.
             warnings: Parts of the video that could not be used.
+            options: How footage is cut into segments.
         """
         rows: Rows = {
-            name: _build_video_rows(clips[number], video, self._suite.caption_memory(name))
+            name: _build_video_rows(clips[number], video, self._suite.caption_memory(name), options)
             for name, (video, number) in self._videos.items()
         }
         duration = clips[-1].end if clips else 0.0
@@ -107,12 +110,15 @@ class StreamPlan:
         return VideoEmbeddings(rows, duration, warnings)
 
 
-def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = None) -> VideoEmbeddings:
+def embed(
+    file: Path, suite: Suite, options: IndexOptions, progress: Callable[[float], None] | None = None
+) -> VideoEmbeddings:
     """Decode and embed a video. Audio that cannot be decoded is skipped with a warning.
 
     Args:
         file: The video.
         suite: Its encoders embed the video.
+        options: How footage is cut into segments.
         progress: Called with the position reached, in seconds.
 
     Raises:
@@ -121,17 +127,15 @@ def embed(file: Path, suite: Suite, progress: Callable[[float], None] | None = N
     streams = StreamPlan(suite)
     audio_rows: Rows = {}
     warnings: list[str] = []
-    with _embed_audio_in_background(file, streams) as futures:
-        clips = [
-            embed_clips(file, extractor, fps=settings().fps, progress=progress) for extractor in streams.extractors
-        ]
+    with _embed_audio_in_background(file, streams, options) as futures:
+        clips = [embed_clips(file, extractor, fps=suite.fps, progress=progress) for extractor in streams.extractors]
         for name, future in futures.items():
             try:
                 if rows := future.result():
                     audio_rows[name] = rows
             except AUDIO_ERRORS as error:
                 warnings.append(audio_warning(error))
-    return streams.build_rows(clips, audio_rows, receipt_warnings(file, warnings))
+    return streams.build_rows(clips, audio_rows, receipt_warnings(file, warnings), options)
 
 
 def receipt_warnings(file: Path, warnings: Sequence[str]) -> str | None:
@@ -144,7 +148,9 @@ def audio_warning(error: Exception) -> str:
     return f"its audio is skipped: {error}"
 
 
-def embed_audio(file: Path, encoder: AudioEncoder, progress: Callable[[float], None] | None = None) -> SpaceRows | None:
+def embed_audio(
+    file: Path, encoder: AudioEncoder, options: IndexOptions, progress: Callable[[float], None] | None = None
+) -> SpaceRows | None:
     """Decode and embed the audio of a video.
 
     The embedded windows are far more numerous than the rows and are released on return.
@@ -152,6 +158,7 @@ def embed_audio(file: Path, encoder: AudioEncoder, progress: Callable[[float], N
     Args:
         file: The video.
         encoder: The audio encoder.
+        options: How footage is cut into segments.
         progress: Called with the position reached, in seconds.
 
     Returns:
@@ -164,20 +171,20 @@ def embed_audio(file: Path, encoder: AudioEncoder, progress: Callable[[float], N
         audio = encode_audio(decode_audio(file), encoder, progress)
     except NoAudioStreamError:
         return None
-    return build_audio_rows(audio)
+    return build_audio_rows(audio, options)
 
 
-def build_audio_rows(audio: AudioFeatures) -> SpaceRows | None:
+def build_audio_rows(audio: AudioFeatures, options: IndexOptions) -> SpaceRows | None:
     """Return the audible segments and their vectors (n, dim), and a row for the whole video. None if all is silent.
 
     Segments have the length of image segments. The key of a segment is its loudest time, which may be later than the
     last image.
     """
-    cut = [span for span in uniform_segments(audio.end, settings().segment_seconds) if _is_audible(audio, span)]
+    cut = [span for span in uniform_segments(audio.end, options.segment_seconds) if _is_audible(audio, span)]
     if not cut:
         return None
-    merged = [span for part in _split_at_gaps(cut) for span in _merge(audio, part)]
-    peaks = [peak for span in merged for peak in _peaks(audio, span, cut)]
+    merged = [span for part in _split_at_gaps(cut) for span in _merge(audio, part, options)]
+    peaks = [peak for span in merged for peak in _peaks(audio, span, cut, options.merge_threshold)]
     spans = [*merged, *peaks, (0.0, audio.end)]
     novelty = novelty_scores(audio.times, audio.vectors)
 
@@ -192,7 +199,9 @@ def build_audio_rows(audio: AudioFeatures) -> SpaceRows | None:
 
 
 @contextmanager
-def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict[str, Future[SpaceRows | None]]]:
+def _embed_audio_in_background(
+    file: Path, streams: StreamPlan, options: IndexOptions
+) -> Iterator[dict[str, Future[SpaceRows | None]]]:
     """Embed the audio of a file in a thread during a `with` block. If the block fails, the thread stops early."""
     is_cancelled = Event()
 
@@ -203,7 +212,7 @@ def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict
     with ThreadPoolExecutor(1, "audio") as thread:
         try:
             yield {
-                name: thread.submit(embed_audio, file, encoder, check_cancelled)
+                name: thread.submit(embed_audio, file, encoder, options, check_cancelled)
                 for name, encoder in streams.audio_encoders.items()
             }
         finally:
@@ -211,20 +220,22 @@ def _embed_audio_in_background(file: Path, streams: StreamPlan) -> Iterator[dict
             thread.shutdown(cancel_futures=True)
 
 
-def _build_video_rows(clips: ClipFeatures, encoder: VideoEncoder, memory: CaptionMemory | None) -> SpaceRows:
+def _build_video_rows(
+    clips: ClipFeatures, encoder: VideoEncoder, memory: CaptionMemory | None, options: IndexOptions
+) -> SpaceRows:
     """Return uniform segments with static neighbours merged, anomaly segments, and the row of the whole video."""
-    cut = uniform_segments(clips.end, settings().segment_seconds)
+    cut = uniform_segments(clips.end, options.segment_seconds)
     cut_vectors = pool_clips(clips, encoder, cut)
     runs = group_static_spans(
         cut,
         cut_vectors,
-        similarity=settings().merge_threshold,
-        max_seconds=settings().max_merged_seconds,
+        similarity=options.merge_threshold,
+        max_seconds=options.max_merged_seconds,
     )
     detected = score_clips(clips, encoder)
     anomalies = match_captions(detected, clips.times, memory, cut, cut_vectors)
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
-    peaks = anomaly_spans(clips.times, anomalies.score, clips.end, min_score=settings().anomaly_threshold)
+    peaks = anomaly_spans(clips.times, anomalies.score, clips.end, min_score=options.anomaly_threshold)
     segments = [_segment(clips, detected, span, "uniform") for span in uniform]
     segments += [_segment(clips, detected, span, "anomaly") for span in peaks]
     segments.append(_segment(clips, detected, (0.0, clips.end), "video"))
@@ -255,7 +266,7 @@ def _segment(clips: ClipFeatures, anomalies: ClipAnomalies, span: tuple[float, f
 
 
 def _peaks(
-    audio: AudioFeatures, span: tuple[float, float], cut: Sequence[tuple[float, float]]
+    audio: AudioFeatures, span: tuple[float, float], cut: Sequence[tuple[float, float]], max_similarity: float
 ) -> Iterator[tuple[float, float]]:
     """Yield the loudest two seconds of each uniform segment of a merged span that differ from the span."""
     (whole,) = pool_audio(audio, [span])
@@ -266,7 +277,7 @@ def _peaks(
             peak = (first, first + _PEAK_SECONDS)
             loudness = audio.loudness[audio.within(start, end)]
             is_loud = loudness.max() >= _MIN_PEAK_RATIO * np.median(loudness)
-            if is_loud and pool_audio(audio, [peak])[0] @ whole < settings().merge_threshold:
+            if is_loud and pool_audio(audio, [peak])[0] @ whole < max_similarity:
                 yield peak
 
 
@@ -290,11 +301,13 @@ def _split_at_gaps(spans: Sequence[tuple[float, float]]) -> list[list[tuple[floa
     return parts
 
 
-def _merge(audio: AudioFeatures, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _merge(
+    audio: AudioFeatures, spans: Sequence[tuple[float, float]], options: IndexOptions
+) -> list[tuple[float, float]]:
     runs = group_static_spans(
         spans,
         pool_audio(audio, spans),
-        similarity=settings().merge_threshold,
-        max_seconds=settings().max_merged_seconds,
+        similarity=options.merge_threshold,
+        max_seconds=options.max_merged_seconds,
     )
     return [(spans[run.start][0], spans[run.stop - 1][1]) for run in runs]

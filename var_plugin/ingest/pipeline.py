@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from var_plugin.config import CameraClock, settings
+from var_plugin.config import CameraClock, IndexOptions
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     ChangedMediaError,
@@ -200,7 +200,7 @@ def prepare(
         with defer_sigint():
             entry = index.entry(video_id)
             replaces_videos = bool(index.find_by_path(path))
-        if entry and is_up_to_date(entry, settings_fingerprint(index.suite)):
+        if entry and is_up_to_date(entry, settings_fingerprint(index.suite, index.options)):
             write = partial(_update_path, index, entry, fingerprint.sighting)
         else:
             with fingerprint.timer.stage("embed"):
@@ -221,7 +221,7 @@ def store(
         StoreError: The store failed.
         InvalidVectorError: A vector must not be stored.
     """
-    fingerprint = settings_fingerprint(index.suite)
+    fingerprint = settings_fingerprint(index.suite, index.options)
     entry = entry.model_copy(update={"duration": embeddings.duration, "settings": fingerprint})
     with timer.stage("score"):
         entry, rows = score_new_rows(index, entry, embeddings.rows)
@@ -254,7 +254,7 @@ def reembed(index: VideoGeneration, entry: Entry, progress: Progress | None = No
             file = find_footage(entry, always_hash=True)
         with index.lock(entry.video_id):
             with timer.stage("embed"):
-                embeddings = embed(file, index.suite, _progress_of(path, progress))
+                embeddings = embed(file, index.suite, index.options, _progress_of(path, progress))
             with defer_sigint():
                 return store(index, file, entry, timer, embeddings)
     except Exception as error:  # as `attempt`
@@ -271,10 +271,10 @@ def is_up_to_date(entry: Entry, fingerprint: str) -> bool:
     return entry.state == "committed" and entry.settings == fingerprint
 
 
-def settings_fingerprint(suite: Suite) -> str:
-    """Return a hash of the suite and the settings that decide how a video is segmented and embedded."""
-    values = settings().model_dump(
-        include={"fps", "segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
+def settings_fingerprint(suite: Suite, options: IndexOptions) -> str:
+    """Return a hash of the suite and the options that decide how a video is segmented and embedded."""
+    values = {"fps": suite.fps} | options.model_dump(
+        include={"segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
     )
     return hashlib.sha256(f"{suite.fingerprint}|{sorted(values.items())}".encode()).hexdigest()[:16]
 
@@ -367,7 +367,7 @@ def _add_file(index: VideoIndex, number: int, source: VideoSource, writer: _Writ
     path = source.path
 
     def embed_file() -> VideoEmbeddings:
-        return embed(path, index.suite, _progress_of(path, progress))
+        return embed(path, index.suite, index.options, _progress_of(path, progress))
 
     with ExitStack() as stack:
         result = attempt(path, lambda: stack.enter_context(prepare(index, source, source.fingerprint(), embed_file)))

@@ -25,7 +25,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.config import environment, require, settings
+from var_plugin.config import IndexOptions, environment, require
 from var_plugin.encoders.audio_features import (
     AudioBatch,
     AudioFeatures,
@@ -129,13 +129,13 @@ class RayEngine:
         if not files:
             return
         streams = StreamPlan(suite)
-        fingerprint = settings_fingerprint(suite)
+        fingerprint = settings_fingerprint(suite, index.options)
         stored = frozenset(entry.video_id for entry in index.all_entries() if is_up_to_date(entry, fingerprint))
         with _cluster(self._address):
             cores, gpus = _resources()
             batch_frames = _GPU_FRAMES if gpus else FRAMES_PER_BATCH
             decoder = Decoder(
-                [SamplingSpec.of(extractor, settings().fps, batch_frames) for extractor in streams.extractors],
+                [SamplingSpec.of(extractor, suite.fps, batch_frames) for extractor in streams.extractors],
                 {space: (encoder.window, encoder.hop) for space, encoder in streams.audio_encoders.items()},
                 stored,
             )
@@ -568,14 +568,15 @@ class _FileParts:
         is_complete = self.fingerprint is not None and self.end is not None and len(self.batches) == self.end.batches
         return is_complete or self.failed is not None
 
-    def build_rows(self, streams: StreamPlan, end: EndOfFile) -> VideoEmbeddings:
+    def build_rows(self, streams: StreamPlan, end: EndOfFile, options: IndexOptions) -> VideoEmbeddings:
         """Return the rows of the video."""
         clips = [self._clips(extractor, seconds) for extractor, seconds in enumerate(end.video_ends)]
         audio_rows: Rows = {}
         for space, samples in end.audio_samples.items():
-            if rows := build_audio_rows(self._audio(space, streams.audio_encoders[space].window, samples)):
+            audio = self._audio(space, streams.audio_encoders[space].window, samples)
+            if rows := build_audio_rows(audio, options):
                 audio_rows[space] = rows
-        return streams.build_rows(clips, audio_rows, end.warnings)
+        return streams.build_rows(clips, audio_rows, end.warnings, options)
 
     def _clips(self, extractor: int, end: float) -> ClipFeatures:
         return concat_batches(self._stream(extractor, EncodedBatch), lambda: end)
@@ -601,8 +602,8 @@ def _store_file(
 
     def embeddings() -> VideoEmbeddings:
         if not end.batches:  # the index held the video when the run started, and it was deleted since
-            return embed(source.path, index.suite)
+            return embed(source.path, index.suite, index.options)
         fingerprint.timer.add("embed", sum(batch.seconds for batch in parts.batches.values()))
-        return parts.build_rows(streams, end)
+        return parts.build_rows(streams, end, index.options)
 
     return attempt(source.path, lambda: stack.enter_context(prepare(index, source, fingerprint, embeddings)).store())

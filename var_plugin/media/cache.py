@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from var_plugin.config import settings
+from var_plugin.config import IndexOptions
 from var_plugin.private_files import delete_inside, make_private_folder, mark_folder
 
 _FILL_AFTER_TRIM = 0.9
@@ -102,9 +102,9 @@ class MediaCache:
         return files
 
 
-def media_cache() -> MediaCache:
-    """Return the cache of the settings `cache` and `cache_bytes`."""
-    return _media_cache(settings().cache / "thumbnails", settings().cache_bytes)
+def media_cache(options: IndexOptions) -> MediaCache:
+    """Return the cache of the options `cache` and `cache_bytes`."""
+    return _media_cache(options.cache / "thumbnails", options.cache_bytes)
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from heapq import merge
 from itertools import takewhile
 
-from var_plugin.config import settings
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry
@@ -54,9 +53,9 @@ class Peak:
     """The highest z-score in the span, per space."""
 
 
-def is_below_threshold(moment: Moment) -> bool:
-    """Return whether the confidence of a moment is known and below the setting `min_confidence`."""
-    return moment.confidence is not None and moment.confidence < settings().min_confidence
+def is_below_threshold(moment: Moment, min_confidence: float) -> bool:
+    """Return whether the confidence of a moment is known and below a minimum."""
+    return moment.confidence is not None and moment.confidence < min_confidence
 
 
 def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from var_plugin.config import ModelOptions, settings
 from var_plugin.encoders.base import ImageArray
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.errors import InvalidInputError, VarPluginError
@@ -37,10 +38,11 @@ class VisionLanguageReranker:
 
     Args:
         name: a repository on the hub, `organisation/name@revision`, or a folder.
+        options: where models are, and how they run. Default: from the settings.
     """
 
-    def __init__(self, name: str) -> None:
-        self._checkpoint = Checkpoint(name)
+    def __init__(self, name: str, options: ModelOptions | None = None) -> None:
+        self._checkpoint = Checkpoint(name, options=options or settings())
 
     def __call__(self, query: Query, moments: Sequence[Moment]) -> list[Moment]:
         """Return the moments sorted by the model. Moments with missing or changed footage come last.

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
-from var_plugin.config import settings
 from var_plugin.encoders.base import Space, Vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import (
@@ -172,6 +171,7 @@ def search(
     if min_score is not None and math.isnan(min_score):
         raise InvalidInputError("min_score is not a number", fix="give a number, or omit it")
     check_kinds(index.suite, filter.kinds if filter else None)
+    options = index.options
     index.refresh_snapshots()
     segment_filter = filter or Filter()
     if segment_filter.segment_kinds is None:
@@ -179,13 +179,13 @@ def search(
     probes = _probes(index, query, weights or {})
     candidates = k if rerank is None else k * _CANDIDATES_PER_MOMENT
     segments = _segments(index, probes, candidates, segment_filter)
-    peaks = find_peaks(segments, score_ratio=settings().moment_score_ratio, max_seconds=settings().moment_seconds)
+    peaks = find_peaks(segments, score_ratio=options.moment_score_ratio, max_seconds=options.moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
     if min_score is not None:
         peaks = takewhile(lambda peak: peak.best.score >= min_score, peaks)
     confidences = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
-    selected = select_peaks(peaks, candidates, per_video=settings().moments_per_video)
+    selected = select_peaks(peaks, candidates, per_video=options.moments_per_video)
     moments = _moments(index, selected, confidences, thumbnails)
     return moments if rerank is None or isinstance(query, EmbeddedQuery) else list(rerank(query, moments))[:k]
 

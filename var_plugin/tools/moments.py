@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from var_plugin.api import Index
+from var_plugin.config import settings
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, VarPluginError
 from var_plugin.media.cache import media_cache
 from var_plugin.media.clips import Clip, clip_suffix, export_clip
@@ -154,7 +155,7 @@ def _moment(index: Index, moment_id: str) -> Moment:
 
 def _clip(index: Index, moment: Moment) -> Clip | None:
     """Export the moment as a clip. Bounds are rounded to whole seconds, so that similar requests share a file."""
-    cache = media_cache()
+    cache = media_cache(settings())
     start, end = math.floor(moment.start), math.ceil(moment.end)
     try:
         video = index.source(moment.video_id)

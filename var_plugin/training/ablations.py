@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from var_plugin.config import ModelOptions, settings
 from var_plugin.encoders.alan.configuration import QueryModality
 from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
@@ -50,6 +51,7 @@ def run_ablations(
     files: BenchmarkFiles,
     output: Path,
     *,
+    options: ModelOptions,
     settings: TrainingSettings | None = None,
     text_backbone: str = TEXT_BACKBONE,
     only: Iterable[str] | None = None,
@@ -59,6 +61,7 @@ def run_ablations(
     Args:
         files: The benchmark and its files.
         output: Folder for the trained models.
+        options: How the models run.
         settings: Training settings, the same for all rows. Default: those of the paper.
         text_backbone: For UCFCrime-AR.
         only: Names of the rows to run. Default: all.
@@ -70,8 +73,10 @@ def run_ablations(
     results = {}
     for name in only or rows:
         folder = output / name
-        train_benchmark(files, folder, settings=settings, text_backbone=text_backbone, overrides=rows[name])
-        results[name] = evaluate_model(folder, files, resamples=0)
+        train_benchmark(
+            files, folder, options=options, settings=settings, text_backbone=text_backbone, overrides=rows[name]
+        )
+        results[name] = evaluate_model(folder, files, options=options, resamples=0)
     return results
 
 
@@ -104,12 +109,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained models")
     parser.add_argument("--text-backbone", default=TEXT_BACKBONE, help="a BERT on the Hugging Face Hub, or a folder")
     parser.add_argument("--epochs", type=int, default=TrainingSettings.epochs, help="default: %(default)s")
-    options = parser.parse_args()
-    files = BenchmarkFiles(options.benchmark, options.annotations, options.rgb, options.flow, options.audio)
+    arguments = parser.parse_args()
+    files = BenchmarkFiles(arguments.benchmark, arguments.annotations, arguments.rgb, arguments.flow, arguments.audio)
     results = run_ablations(
-        files, options.out, settings=TrainingSettings(epochs=options.epochs), text_backbone=options.text_backbone
+        files,
+        arguments.out,
+        options=settings(),
+        settings=TrainingSettings(epochs=arguments.epochs),
+        text_backbone=arguments.text_backbone,
     )
-    print(ablation_table(options.benchmark, results))
+    print(ablation_table(arguments.benchmark, results))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.config import require
+from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.custom import SUITE_FILE, TOWERS_FOLDER, Anomalies, Spread, SuiteFile, open_folder
 from var_plugin.encoders.registry import load_suite
@@ -32,6 +32,7 @@ def train_suite(
     examples: Sequence[CaptionedVideo],
     out: Path,
     *,
+    options: ModelOptions,
     settings: FinetuneSettings | None = None,
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> FinetuneResult:
@@ -41,6 +42,7 @@ def train_suite(
         base: name or folder of the suite to fine-tune.
         examples: videos with captions.
         out: a new or empty folder. It is always written, without towers if they are not accepted.
+        options: where models are, and how they run.
         settings: hyperparameters.
         on_progress: called with a line per video and epoch.
 
@@ -59,9 +61,9 @@ def train_suite(
         raise InvalidInputError(
             f"{out} is not empty", why="a trained suite needs a folder of its own", fix="name a new folder"
         )
-    suite = load_suite(base)
+    suite = load_suite(base, options)
     videos = (example.video for example in examples)
-    clips = clip_cache(suite).read(videos, lambda video: on_progress(f"{video}: encoded"))
+    clips = clip_cache(suite, options.cache / "clips").read(videos, lambda video: on_progress(f"{video}: encoded"))
     result = finetune(
         suite, examples, clips, settings, lambda epoch, sum_r: on_progress(f"epoch {epoch}: SumR {sum_r:.1f}")
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from var_plugin.config import require
+from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor, PhraseFinder, Phrases
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.errors import InvalidInputError
@@ -136,6 +136,7 @@ def train_benchmark(
     files: BenchmarkFiles,
     output: Path,
     *,
+    options: ModelOptions,
     settings: TrainingSettings | None = None,
     text_backbone: str = TEXT_BACKBONE,
     overrides: dict[str, Any] | None = None,
@@ -145,6 +146,7 @@ def train_benchmark(
     Args:
         files: The benchmark and its files. Without Flow features the model has the object stream alone (row 27).
         output: Folder for checkpoints and the trained model.
+        options: Where the text backbone is.
         settings: Default: those of the paper.
         text_backbone: A BERT on the Hugging Face Hub or a folder, for UCFCrime-AR.
         overrides: `AlanConfig` fields that differ from the paper, for example for an ablation.
@@ -155,12 +157,12 @@ def train_benchmark(
     settings = settings or TrainingSettings()
     pairs = load_pairs(files, "train")
     set_seed(settings.seed)
-    model, processor = make_model(files, pairs, text_backbone, overrides or {})
+    model, processor = make_model(files, pairs, Checkpoint(text_backbone, options=options), overrides or {})
     return train(model, processor, pairs, output, settings)
 
 
 def make_model(
-    files: BenchmarkFiles, pairs: Sequence[Pair], text_backbone: str, overrides: dict[str, Any]
+    files: BenchmarkFiles, pairs: Sequence[Pair], text_backbone: Checkpoint, overrides: dict[str, Any]
 ) -> tuple[AlanModel, AlanProcessor]:
     """Create a model for a benchmark. Its feature dimensions are those of the first video."""
     streams = read_streams(pairs[0])
@@ -169,8 +171,8 @@ def make_model(
         "motion_dim": None if streams.motion_clips is None else streams.motion_clips.shape[1],
     }
     if files.benchmark == "ucfcrime-ar":
-        model = AlanModel.from_pretrained_text(text_backbone, **widths, **overrides)
-        return model, AlanProcessor(model.config, Checkpoint(text_backbone).tokenizer())
+        model = AlanModel.from_pretrained_text(text_backbone.folder, **widths, **overrides)
+        return model, AlanProcessor(model.config, text_backbone.tokenizer())
     if streams.audio_clips is not None:
         widths["audio_dim"] = streams.audio_clips.shape[1]
     model = AlanModel(AlanConfig(query_modality="audio", **widths, **overrides))

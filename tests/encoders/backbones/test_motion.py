@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.motion import SIDE, WIDTH, MotionBackbone, downsample, most_active_crop
 
 
@@ -51,7 +52,7 @@ def test_feature_contains_the_crop_and_the_whole_image() -> None:
     here, there = (np.full((SIDE, SIDE, 3), 128, np.uint8) for _ in range(2))
     moving = np.random.default_rng(5).integers(0, 256, (SIDE // 2, SIDE // 2, 3), np.uint8)
     here[: SIDE // 2, : SIDE // 2] = there[SIDE // 2 :, SIDE // 2 :] = moving
-    first, second = MotionBackbone().features([here, there])
+    first, second = MotionBackbone(settings().cache).features([here, there])
     half = WIDTH // 2
     assert np.abs(first[:half] - second[:half]).max() < 1e-4  # the crop follows the motion
     assert np.abs(first[half:] - second[half:]).max() > 0.1
@@ -59,10 +60,13 @@ def test_feature_contains_the_crop_and_the_whole_image() -> None:
 
 def test_features_do_not_depend_on_the_batch() -> None:
     motions = [grey(seed, 60) for seed in range(5)]
-    together = MotionBackbone().features(motions)
+    together = MotionBackbone(settings().cache).features(motions)
     assert together.shape == (5, WIDTH)
-    assert np.abs(together - np.vstack([MotionBackbone().features([motion]) for motion in motions])).max() < 1e-4
+    assert (
+        np.abs(together - np.vstack([MotionBackbone(settings().cache).features([motion]) for motion in motions])).max()
+        < 1e-4
+    )
 
 
 def test_no_images_give_no_features() -> None:
-    assert MotionBackbone().features([]).shape == (0, WIDTH)
+    assert MotionBackbone(settings().cache).features([]).shape == (0, WIDTH)

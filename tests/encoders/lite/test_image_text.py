@@ -12,6 +12,7 @@ from PIL import Image
 
 from recipes.lite.rejection_eval import write_calibrator
 from tests.data import data_folder
+from var_plugin.config import settings
 from var_plugin.encoders.base import ImageEncoder, LogisticCalibrator, TextEncoder, Vectors, check_vectors
 from var_plugin.encoders.lite import build as lite_suite
 from var_plugin.encoders.lite.image_text import LiteTextEncoder
@@ -31,7 +32,7 @@ def flickr8k() -> Path:
 
 @pytest.fixture(scope="module")
 def scene() -> SpaceEncoders:
-    return lite_suite.scene(LITE)
+    return lite_suite.scene(LITE, settings().cache)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def images(scene: SpaceEncoders) -> ImageEncoder:
 
 
 def test_vectors_have_the_dimension_and_norm_of_the_space(texts: TextEncoder, images: ImageEncoder) -> None:
-    space = lite_suite.scene(LITE).space
+    space = lite_suite.scene(LITE, settings().cache).space
     assert space.dim <= 256
     for vectors in (texts.encode(TEXTS), images.encode(IMAGES), texts.encode([]), images.encode([])):
         assert vectors.dtype == np.float32
@@ -89,7 +90,7 @@ def test_colours_are_recognised(texts: TextEncoder, images: ImageEncoder) -> Non
 
 def test_the_suite_contains_the_lite_encoders() -> None:
     suite = load_suite("lite")
-    assert suite.spaces["scene"].fingerprint == lite_suite.scene(LITE).space.fingerprint
+    assert suite.spaces["scene"].fingerprint == lite_suite.scene(LITE, settings().cache).space.fingerprint
     assert suite.encode("text", TEXTS).shape == suite.encode("image", IMAGES).shape
 
 
@@ -97,20 +98,20 @@ def test_the_suite_contains_the_lite_encoders() -> None:
 def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, changed: str) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(LITE, folder)
-    before = lite_suite.scene(folder).space.fingerprint
-    assert before == lite_suite.scene(LITE).space.fingerprint
+    before = lite_suite.scene(folder, settings().cache).space.fingerprint
+    assert before == lite_suite.scene(LITE, settings().cache).space.fingerprint
     configuration = json.loads((folder / changed).read_text())
     (folder / changed).write_text(json.dumps(configuration | {"note": "changed"}))
-    assert lite_suite.scene(folder).space.fingerprint != before
+    assert lite_suite.scene(folder, settings().cache).space.fingerprint != before
 
 
 def test_refitting_the_calibrator_keeps_the_fingerprint(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(LITE, folder)
-    before = lite_suite.scene(folder).space.fingerprint
+    before = lite_suite.scene(folder, settings().cache).space.fingerprint
     write_calibrator(LogisticCalibrator(slope=1.0, size=0.5, offset=-3.0), folder / "alan.json")
-    assert lite_suite.scene(folder).calibrators["text"].size == 0.5
-    assert lite_suite.scene(folder).space.fingerprint == before
+    assert lite_suite.scene(folder, settings().cache).calibrators["text"].size == 0.5
+    assert lite_suite.scene(folder, settings().cache).space.fingerprint == before
 
 
 def test_an_incomplete_installation_is_an_error_with_its_fix(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from recipes.lite.flickr8k import CaptionedImages, read_image
 from recipes.lite.lite_features import Features, cached_features, join
 from recipes.lite.lite_model import LiteModel, fit_conse_head
 from recipes.lite.lite_scene import Recipe, _batches, _loss, evaluate, save, train
+from var_plugin.config import settings
 from var_plugin.encoders.backbones.efficientnet_lite import EfficientNetLite
 from var_plugin.encoders.backbones.minilm import MiniLM
 from var_plugin.encoders.base import l2_normalize
@@ -70,7 +71,9 @@ def test_cache_depends_on_the_number_of_views(data: CaptionedImages, tmp_path: P
 
 
 def test_first_view_is_the_unmodified_image(data: CaptionedImages, features: Features) -> None:
-    trunk, logits = EfficientNetLite().features([read_image(path) for path in data.paths], ["trunk", "logits"])
+    trunk, logits = EfficientNetLite(settings().cache).features(
+        [read_image(path) for path in data.paths], ["trunk", "logits"]
+    )
     assert features.trunk[0] == pytest.approx(trunk, rel=1e-2, abs=1e-2)
     assert features.logits[0] == pytest.approx(logits, rel=1e-2, abs=1e-2)
 
@@ -125,7 +128,9 @@ def test_saved_encoders_agree_with_the_training_graph(
         torch.from_numpy(features.states[..., :length, :].astype(np.float32)).flatten(0, 1),
         torch.from_numpy(features.mask[..., :length]).flatten(0, 1),
     )
-    shipped = LiteImageEncoder(trained).encode([read_image(path) for path in data.paths])[:, : RECIPE.dim]
+    shipped = LiteImageEncoder(trained, settings().cache).encode([read_image(path) for path in data.paths])[
+        :, : RECIPE.dim
+    ]
     assert (l2_normalize(shipped) * images.numpy()).sum(1).min() > 0.999
     shipped = LiteTextEncoder(trained).encode(captions)[:, : RECIPE.dim]
     assert (l2_normalize(shipped) * texts.numpy()).sum(1).min() > 0.999

@@ -52,14 +52,15 @@ _NORMS = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_
 class EfficientNetLite:
     """The network. Its session is created on first use."""
 
-    def __init__(self, *, size: int = SIZE, deltas: Weights | None = None) -> None:
+    def __init__(self, cache: Path, *, size: int = SIZE, deltas: Weights | None = None) -> None:
         """Store the options.
 
         Args:
+            cache: folder for derived files; the graph of the network is stored there.
             size: height and width of the images, a multiple of 32.
             deltas: added to the folded weights of the same names.
         """
-        self._size, self._deltas = size, deltas or {}
+        self._cache, self._size, self._deltas = cache, size, deltas or {}
 
     def features(self, images: Sequence[ImageArray], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return the requested outputs, in the given order.
@@ -97,7 +98,7 @@ class EfficientNetLite:
         options = onnxruntime.SessionOptions()
         # Spinning threads would slow down the decoder, which runs on the same cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = _graph_file(self._size, self._deltas)
+        graph = _graph_file(self._size, self._deltas, self._cache)
         return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
@@ -154,8 +155,8 @@ def _output_shapes(size: int) -> dict[str, tuple[int, ...]]:
     return {name: (shape[0], cells, cells) if len(shape) == 3 else shape for name, shape in OUTPUTS.items()}
 
 
-def _graph_file(size: int, deltas: Weights) -> Path:
-    """Return the ONNX file of the network in the user's cache folder."""
+def _graph_file(size: int, deltas: Weights, cache: Path) -> Path:
+    """Return the ONNX file of the network in the cache folder."""
     digest = hashlib.sha256(f"{WEIGHTS_SHA256} {_GRAPH_VERSION} {size}".encode())
     for name in sorted(deltas):
         digest.update(name.encode() + deltas[name].tobytes())
@@ -166,7 +167,7 @@ def _graph_file(size: int, deltas: Weights) -> Path:
             weights[name] = weights[name] + delta
         return bytes(_Graph(weights, size).build().SerializeToString())
 
-    return graph_file(f"efficientnet-lite0-{digest.hexdigest()[:16]}", build)
+    return graph_file(f"efficientnet-lite0-{digest.hexdigest()[:16]}", build, cache)
 
 
 class _Graph:

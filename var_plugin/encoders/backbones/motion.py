@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +26,14 @@ _GREY = np.uint8(128)
 
 
 class MotionBackbone:
-    """The image network for motion images, created on first use."""
+    """The image network for motion images, created on first use.
+
+    Args:
+        cache: folder for derived files; the graph of the network is stored there.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
 
     def features(self, motions: Sequence[ImageArray]) -> Vectors:
         """Return (n, 5120) float32 for motion images of (320, 320, 3) uint8."""
@@ -39,7 +47,7 @@ class MotionBackbone:
 
     @cached_property
     def _network(self) -> EfficientNetLite:
-        return EfficientNetLite(size=_SIZE)
+        return EfficientNetLite(self._cache, size=_SIZE)
 
 
 def most_active_crop(motion: ImageArray) -> tuple[slice, slice]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from var_plugin.config import require, settings
+from var_plugin.config import require
 from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
 from var_plugin.encoders.hub import Checkpoint, device, refusing_random_weights
 from var_plugin.encoders.suite import SpaceEncoders
@@ -48,10 +48,10 @@ class SentenceTransformersEncoder:
         with refusing_random_weights(self._checkpoint.folder):
             return SentenceTransformer(
                 str(self._checkpoint.folder),
-                device=str(device()),
+                device=str(device(self._checkpoint.options)),
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"use_safetensors": True, "dtype": settings().dtype},
+                model_kwargs={"use_safetensors": True, "dtype": self._checkpoint.options.dtype},
             )
 
     def encode(self, texts: Sequence[str]) -> Vectors:

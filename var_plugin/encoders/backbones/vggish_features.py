@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.backbones.i3d import FRAMES
 from var_plugin.encoders.backbones.i3d_features import RATE
 from var_plugin.encoders.backbones.vggish import WIDTH, WINDOW, log_mel
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 class VGGishFeatures:
     """Extract VGGish features from audio windows, whitened as in AudioSet if `vggish-pca` is converted as well.
 
+    Args:
+        options: folder of models, device and dtype.
+
     Raises:
         MissingWeightsError: the network is not converted yet.
     """
@@ -31,9 +35,10 @@ class VGGishFeatures:
     window = WINDOW
     hop = round(SAMPLE_RATE * FRAMES / RATE)
 
-    def __init__(self) -> None:
-        self._names = ["vggish", *(["vggish-pca"] if is_converted("vggish-pca") else [])]
-        self.fingerprint = " ".join(checkpoint(name).fingerprint for name in self._names)
+    def __init__(self, options: ModelOptions) -> None:
+        self._options = options
+        self._names = ["vggish", *(["vggish-pca"] if is_converted("vggish-pca", options) else [])]
+        self.fingerprint = " ".join(checkpoint(name, options).fingerprint for name in self._names)
         """Identifies the networks."""
 
     def encode(self, windows: NDArray[np.float32]) -> Vectors:
@@ -43,7 +48,7 @@ class VGGishFeatures:
     def _encode(self, windows: NDArray[np.float32]) -> Vectors:
         import torch
 
-        with inference() as device:
+        with inference(self._options) as device:
             features = self._networks[0](log_mel(torch.from_numpy(windows).to(device))).float()
         for whitening in self._networks[1:]:
             features = whitening(features)
@@ -51,4 +56,4 @@ class VGGishFeatures:
 
     @cached_property
     def _networks(self) -> list[Callable[[Tensor], Tensor]]:
-        return [load_fastest(name) for name in self._names]
+        return [load_fastest(name, self._options) for name in self._names]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import audio as lite_sound
@@ -30,10 +31,10 @@ UNCOUNTED_KINDS = {
 footage of them was available. `fighting` comes from the trained detector. See docs/benchmarks/events.md."""
 
 
-def build() -> dict[str, SpaceEncoders]:
+def build(options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the encoders per space. Weights load on first use."""
     text = LiteTextEncoder()
-    spaces = {"scene": scene(LITE, text), "sound": lite_sound.build(lambda: text.backbone)}
+    spaces = {"scene": scene(LITE, options.cache, text), "sound": lite_sound.build(lambda: text.backbone)}
     quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteAudioWeights())
     return {
         name: replace(
@@ -45,9 +46,9 @@ def build() -> dict[str, SpaceEncoders]:
     }
 
 
-def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
-    """Return the encoders of the `scene` space from a folder of weights."""
-    alan, images = LiteAlan(folder), LiteImageEncoder(folder)
+def scene(folder: Path, cache: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
+    """Return the encoders of the `scene` space from a folder of weights. `cache` is the folder for derived files."""
+    alan, images = LiteAlan(folder), LiteImageEncoder(folder, cache)
     return SpaceEncoders(
         Space(
             name="scene",
@@ -58,7 +59,7 @@ def scene(folder: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
         ),
         text=ResidualTextEncoder((text or LiteTextEncoder(folder)).read, alan),
         image=ResidualImageEncoder(images, alan),
-        video=LiteVideo(MotionClipEncoder(images, alan, MotionBackbone()), alan),
+        video=LiteVideo(MotionClipEncoder(images, alan, MotionBackbone(cache)), alan),
         score_statistics=alan.score_statistics(),
         calibrators=alan.calibrators(),
     )

@@ -30,12 +30,13 @@ class LiteImageEncoder:
 
     Args:
         folder: folder with the weights. They load at the first `encode`.
+        cache: folder for derived files; the graph of the backbone is stored there.
     """
 
     size = (SIZE, SIZE)
 
-    def __init__(self, folder: Path = LITE) -> None:
-        self._weights = LiteWeights(folder)
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self._weights, self._cache = LiteWeights(folder), cache
 
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
         """Return L2-normalised vectors (n, dim) float32 of (224, 224, 3) uint8 RGB images.
@@ -58,7 +59,8 @@ class LiteImageEncoder:
 
     @cached_property
     def _backbone(self) -> EfficientNetLite:
-        return EfficientNetLite(deltas={name: delta.numpy() for name, delta in self._weights.deltas("top").items()})
+        deltas = {name: delta.numpy() for name, delta in self._weights.deltas("top").items()}
+        return EfficientNetLite(self._cache, deltas=deltas)
 
     @cached_property
     def _tower(self) -> TokenTower:
