@@ -226,7 +226,7 @@ def main() -> None:
         if not labelled:
             print_line(f"Skipped: no source belongs to the {arguments.part} part.")
             continue
-        footage = score_footage(suite, {str(video): video for video in labelled})
+        footage = score_footage(suite, {str(video): video for video in labelled}, settings())
         labels = AnomalyLabels(needed, {str(video): entry for video, entry in labelled.items()}, is_timed=is_timed)
         print_line(markdown(evaluate_anomalies(labels, footage, resamples=arguments.resamples)))
         if is_timed:

@@ -190,7 +190,11 @@ def test_extracted_features_match_those_of_the_suite(
     film("videos/still.mp4", seconds=0.7, fps=24)
     problems: list[str] = []
     failed = extract_paper_features(
-        film.folder / "videos", tmp_path, flow=None, report=lambda _, problem: problems.append(problem)
+        film.folder / "videos",
+        tmp_path,
+        flow=None,
+        options=settings(),
+        report=lambda _, problem: problems.append(problem),
     )
     assert failed == 0 and problems == ["", ""]
     shapes = {str(path.relative_to(tmp_path)): np.load(path).shape for path in tmp_path.rglob("*.npy")}

@@ -67,9 +67,9 @@ def test_xdviolence_ar_trains_and_evaluates(
     config = AlanModel.from_pretrained(out).config
     assert (config.query_modality, config.audio_dim, config.motion_dim) == ("audio", 32, None)
     # The audio features are the motion stream of the same video. The result is not checked.
-    assert 0 <= evaluate_model(out, xd_files, resamples=0).recall_sum <= 600
+    assert 0 <= evaluate_model(out, xd_files, options=ModelOptions(), resamples=0).recall_sum <= 600
     with pytest.raises(InvalidInputError, match="audio queries"):
-        evaluate_model(out, ucf_files)
+        evaluate_model(out, ucf_files, options=ModelOptions())
 
 
 def test_missing_files_are_reported(xd_files: BenchmarkFiles, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_missing_files_are_reported(xd_files: BenchmarkFiles, tmp_path: Path) ->
     with pytest.raises(MediaNotFoundError, match="nowhere"):
         load_pairs(replace(xd_files, rgb=tmp_path / "nowhere"), "test")
     with pytest.raises(MissingWeightsError, match="var-plugin train xdviolence-ar"):
-        evaluate_model(tmp_path, xd_files)
+        evaluate_model(tmp_path, xd_files, options=ModelOptions())
 
 
 def test_row_without_a_model_is_untested() -> None:

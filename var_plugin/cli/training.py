@@ -237,6 +237,7 @@ def _evaluate_anomalies(
         footage = anomalies.score_footage(
             load_suite(suite or settings().suite) if clips is None else anomalies.match_scores(clips, names),
             {name: files[name] for name in labels.videos if name in files},
+            settings(),
             report=lambda name: bar.update(),
         )
     report = anomalies.evaluate_anomalies(labels, footage, threshold=threshold, seed=seed)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.clip_features import PerFrameMixin
 from var_plugin.encoders.suite import ClipScore, Suite
@@ -79,9 +80,14 @@ def frame_difference(video: Path, cache: ClipCache) -> Track:
     return Track(clips.times, np.r_[clips.times[1:], clips.end], scores.astype(np.float64))
 
 
-def difference_cache(folder: Path | None = None) -> ClipCache:
-    """Return the cache of the frames that `frame_difference` compares."""
-    return ClipCache(FrameDifference(), "frame-difference-1", folder)
+def difference_cache(folder: Path, fps: float) -> ClipCache:
+    """Return the cache of the frames that `frame_difference` compares.
+
+    Args:
+        folder: folder of the cache files.
+        fps: frames per second.
+    """
+    return ClipCache(FrameDifference(), "frame-difference-1", folder, fps)
 
 
 def scored_clip(clip: ClipScore) -> ScoredClip:
@@ -101,20 +107,27 @@ class ScoredFootage:
 
 
 def score_footage(
-    scores: Suite | Scores, files: Mapping[str, Path], *, report: Callable[[str], None] = lambda name: None
+    scores: Suite | Scores,
+    files: Mapping[str, Path],
+    options: ModelOptions,
+    *,
+    report: Callable[[str], None] = lambda name: None,
 ) -> ScoredFootage:
     """Score videos with a suite and with the frame difference. Clip features are cached.
 
     Args:
         scores: the suite, or the scores of another method by video.
         files: videos by name. With scores of another method, they are only needed for the frame difference.
+        options: cache folder and frame rate.
         report: called after each video.
 
     Raises:
         UnsupportedModalityError: the suite takes no video.
     """
     footage = ScoredFootage() if isinstance(scores, Suite) else ScoredFootage(dict(scores))
-    embed, differences = clip_cache(scores) if isinstance(scores, Suite) else None, difference_cache()
+    folder = options.cache / "clips"
+    embed = clip_cache(scores, folder) if isinstance(scores, Suite) else None
+    differences = difference_cache(folder, options.fps)
     for name, file in files.items():
         try:
             footage.differences[name] = frame_difference(file, differences)
