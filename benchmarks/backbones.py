@@ -39,6 +39,7 @@ from transformers import (
     XCLIPConfig,
 )
 
+from var_plugin.config import settings
 from var_plugin.encoders.backbones import clap, clip, xclip
 from var_plugin.encoders.backbones.i3d import I3d, OpticalFlow
 from var_plugin.encoders.backbones.vggish import VGGish
@@ -114,7 +115,7 @@ class RandomCheckpoint(Checkpoint):
     """A checkpoint with random weights that are never written to disk."""
 
     def __init__(self, folder: Path, model: Published) -> None:
-        super().__init__(str(folder))
+        super().__init__(str(folder), options=settings())
         object.__setattr__(self, "shape", model)
         model.config.save_pretrained(folder)
         model.preparation.save_pretrained(folder)

@@ -75,7 +75,7 @@ def configure(**values: str) -> None:
 
 def encoders_of(place: Path) -> SpaceEncoders:
     """Load a model as a suite does."""
-    checkpoint = Checkpoint(str(place))
+    checkpoint = Checkpoint(str(place), options=settings())
     kinds = {"clap": clap.sound_space, "xclip": xclip.scene_space}
     return kinds.get(checkpoint.config.model_type, clip.scene_space)(checkpoint)
 

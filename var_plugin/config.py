@@ -21,6 +21,10 @@ from var_plugin.errors import InvalidSettingError, MissingDependencyError, field
 
 APP_NAME = "var-plugin"
 _PREFIX = "VAR_PLUGIN_"
+DEFAULT_FPS = 2.0
+"""Default of the setting `fps`."""
+DEFAULT_SEGMENT_SECONDS = 8.0
+"""Default of the setting `segment_seconds`."""
 _TIME_GROUPS = {"year", "month", "day", "hour", "minute", "second"}
 
 
@@ -79,7 +83,7 @@ class ModelOptions(_Options):
     optical_flow: Literal["tvl1", "dis"] = Field(
         default="tvl1", description="optical flow for I3D: tvl1 as in its training, or dis, which is much faster"
     )
-    fps: float = Field(default=2.0, gt=0, description="frames per second of video that are analysed")
+    fps: float = Field(default=DEFAULT_FPS, gt=0, description="frames per second of video that are analysed")
 
 
 class IndexOptions(_Options):
@@ -100,7 +104,9 @@ class IndexOptions(_Options):
         description='clocks of single cameras as JSON: {"north": {"offset": -90}}',
     )
 
-    segment_seconds: float = Field(default=8.0, gt=0, description="length of a uniform segment in seconds")
+    segment_seconds: float = Field(
+        default=DEFAULT_SEGMENT_SECONDS, gt=0, description="length of a uniform segment in seconds"
+    )
     merge_threshold: float = Field(
         default=0.98, gt=0, le=1, description="cosine similarity at which neighbouring segments are merged"
     )

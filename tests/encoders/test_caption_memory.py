@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.caption_memory import (
     ALARM,
@@ -271,7 +272,7 @@ def test_scores_are_smoothed_over_seconds_not_over_clips() -> None:
 
 @pytest.mark.parametrize("space", ["scene", "sound"])
 def test_lite_names_the_kinds_that_do_not_count(space: Literal["scene", "sound"]) -> None:
-    lite = build_lite()[space]
+    lite = build_lite(ModelOptions())[space]
     kinds = set(read_captions(space)[1]) - {NORMAL}
     assert lite.uncounted_kinds < kinds
     assert "fighting" in lite.uncounted_kinds, "it comes from the trained detector"

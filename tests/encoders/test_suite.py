@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.colors import DESCRIPTION, color_suite
+from tests.colors import DESCRIPTION, build, color_suite
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
+from var_plugin.config import ModelOptions
 from var_plugin.encoders import registry as suites
+from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     EmptyMediaError,
     InvalidInputError,
@@ -106,6 +108,16 @@ def test_anomaly_scores_have_times(film: Film) -> None:
     assert all(before.end == after.start for before, after in pairwise(scores))
     assert scores[-1].end == pytest.approx(90, abs=0.1)
     assert all((score.score > 0.5) == (40 < score.start < 50) for score in scores)
+
+
+def test_a_suite_has_the_cache_folder_and_the_frame_rate_of_its_options(tmp_path: Path) -> None:
+    suite = suites.load_suite("lite", ModelOptions(cache=tmp_path, fps=4))
+    assert (suite.cache, suite.fps) == (tmp_path, 4)
+
+
+def test_vectors_of_captions_are_stored_in_the_cache_folder_of_the_suite(tmp_path: Path) -> None:
+    Suite(DESCRIPTION, build(), cache=tmp_path).caption_memory("scene")
+    assert [file.parent for file in tmp_path.rglob("*.npy")] == [tmp_path / "captions"]
 
 
 def test_suites_are_listed_and_loaded_by_name() -> None:

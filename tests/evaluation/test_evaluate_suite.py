@@ -61,11 +61,14 @@ def test_audio_track_of_a_video_is_its_query(film: Film, tmp_path: Path) -> None
             name: replace(encoders, space=replace(encoders.space, name=name))
             for name, encoders in (("texts", color_suite().encoders["scene"]), ("sounds", suite.encoders["scene"]))
         },
+        fps=4,
+        cache=tmp_path,
     )
     spaces: list[str] = []
 
     def read(candidate: Suite) -> dict[Path, ClipFeatures]:
         spaces.extend(candidate.encoders)
+        assert (candidate.fps, candidate.cache) == (4, tmp_path)
         return clips
 
     assert evaluate_suite(both, examples, read, resamples=0)[1].videos == zero_shot.videos

@@ -196,6 +196,7 @@ def evaluate(
                 lambda video: print(printable(f"{video}: encoded"), file=sys.stderr),
             ),
             frames=frames,
+            segment_seconds=settings().segment_seconds,
         )
         rows, documents = video_rows(collection, results), suite_as_json(collection, results)
     if as_json:
@@ -238,6 +239,7 @@ def _evaluate_anomalies(
             load_suite(suite or settings().suite) if clips is None else anomalies.match_scores(clips, names),
             {name: files[name] for name in labels.videos if name in files},
             settings(),
+            segment_seconds=settings().segment_seconds,
             report=lambda name: bar.update(),
         )
     report = anomalies.evaluate_anomalies(labels, footage, threshold=threshold, seed=seed)

@@ -111,7 +111,8 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
         summary=file.summary or f"made from {file.base} by {folder / SUITE_FILE}",
     )
     scene = _scene(base_encoders, file, folder, hashlib.sha256(content))
-    return Suite(description, base.encoders | {base_encoders.space.name: scene}, base=base, fps=base.fps)
+    encoders = base.encoders | {base_encoders.space.name: scene}
+    return Suite(description, encoders, base=base, fps=base.fps, cache=base.cache)
 
 
 class FolderTowers:

@@ -141,11 +141,11 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
     module, _, function = description.build.partition(":")
     build = getattr(import_module(module), function)
     if description.model == "none":
-        return Suite(description, build(options), fps=options.fps)
+        return Suite(description, build(options), fps=options.fps, cache=options.cache)
     hint = "" if model else description.install_hint
     pinned = Checkpoint(model or description.default_model, hint, options).pinned
     description = replace(description, name=f"{family}:{pinned}" if model else family)
-    return Suite(description, build(pinned, options), fps=options.fps)
+    return Suite(description, build(pinned, options), fps=options.fps, cache=options.cache)
 
 
 CLAP = "laion/larger_clap_general@ada0c23a36c4e8582805bb38fec3905903f18b41"

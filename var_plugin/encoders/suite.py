@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from var_plugin.config import DEFAULT_FPS, DEFAULT_SEGMENT_SECONDS
 from var_plugin.encoders.anomaly import describe_anomaly_scope, match_captions, score_clips
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import (
@@ -34,9 +35,6 @@ from var_plugin.media.segmentation import uniform_segments
 from var_plugin.types import Modality, Span
 
 T = TypeVar("T")
-
-DEFAULT_FPS = 2.0
-"""Default of `Suite.fps`."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,7 @@ class Suite:
         *,
         base: Suite | None = None,
         fps: float = DEFAULT_FPS,
+        cache: Path | None = None,
     ) -> None:
         self.description = description
         self.encoders = dict(encoders)
@@ -122,6 +121,8 @@ class Suite:
         """The suite that this one extends, if it was loaded from a suite folder."""
         self.fps = fps
         """Frames per second of video that are analysed, for encoders that set none."""
+        self.cache = cache
+        """Folder for derived files, such as the vectors of the caption memory. None: nothing is stored."""
         self._memories: dict[str, CaptionMemory | None] = {}
         self._loading = Lock()
 
@@ -219,26 +220,34 @@ class Suite:
     def caption_memory(self, space: str) -> CaptionMemory | None:
         """Return the sentences about events, embedded into a space, or None if the space has no text encoder.
 
-        They are embedded on first use and kept in the cache folder.
+        They are embedded on first use and kept in the cache folder, if the suite has one.
         """
         with self._loading:
             if space not in self._memories:
-                self._memories[space] = CaptionMemory.load(self.encoders[space], settings().cache)
+                self._memories[space] = CaptionMemory.load(self.encoders[space], self.cache)
             return self._memories[space]
 
-    def anomaly(self, video: str | Path) -> list[ClipScore]:
+    def anomaly(self, video: str | Path, *, segment_seconds: float = DEFAULT_SEGMENT_SECONDS) -> list[ClipScore]:
         """Return the anomaly score of every clip of a video. `anomaly_scope` describes what the score covers.
+
+        Args:
+            video: the file.
+            segment_seconds: length of the segments that are matched with the caption memory, as in an index.
 
         Raises:
             MediaNotFoundError, UnreadableMediaError, NoVideoStreamError, TruncatedMediaError: decoding fails.
         """
         encoder = _required(self.encoders_for("video").video_encoder)
-        return self.anomaly_of_clips(embed_clips(Path(video), encoder.extractor, fps=self.fps))
+        return self.anomaly_of_clips(
+            embed_clips(Path(video), encoder.extractor, fps=self.fps), segment_seconds=segment_seconds
+        )
 
-    def anomaly_of_clips(self, clips: ClipFeatures) -> list[ClipScore]:
+    def anomaly_of_clips(
+        self, clips: ClipFeatures, *, segment_seconds: float = DEFAULT_SEGMENT_SECONDS
+    ) -> list[ClipScore]:
         """Return the scores of `anomaly` from the clip features of a video, such as cached ones."""
         encoders = self.encoders_for("video")
-        spans = uniform_segments(clips.end, settings().segment_seconds)
+        spans = uniform_segments(clips.end, segment_seconds)
         memory = self.caption_memory(encoders.space.name)
         encoder = _required(encoders.video_encoder)
         vectors = pool_clips(clips, encoder, spans)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from var_plugin.config import ModelOptions
+from var_plugin.config import DEFAULT_SEGMENT_SECONDS, ModelOptions
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.clip_features import PerFrameMixin
 from var_plugin.encoders.suite import ClipScore, Suite
@@ -111,6 +111,7 @@ def score_footage(
     files: Mapping[str, Path],
     options: ModelOptions,
     *,
+    segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
     report: Callable[[str], None] = lambda name: None,
 ) -> ScoredFootage:
     """Score videos with a suite and with the frame difference. Clip features are cached.
@@ -119,6 +120,7 @@ def score_footage(
         scores: the suite, or the scores of another method by video.
         files: videos by name. With scores of another method, they are only needed for the frame difference.
         options: cache folder and frame rate.
+        segment_seconds: length of the segments of anomaly scores; see `Suite.anomaly`.
         report: called after each video.
 
     Raises:
@@ -132,7 +134,8 @@ def score_footage(
         try:
             footage.differences[name] = frame_difference(file, differences)
             if isinstance(scores, Suite) and embed:
-                footage.clips[name] = [scored_clip(clip) for clip in scores.anomaly_of_clips(embed(file))]
+                clips = scores.anomaly_of_clips(embed(file), segment_seconds=segment_seconds)
+                footage.clips[name] = [scored_clip(clip) for clip in clips]
         except (MediaError, InvalidInputError) as error:
             footage.failed[name] = str(error)
         report(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.config import require
+from var_plugin.config import DEFAULT_SEGMENT_SECONDS, require
 from var_plugin.encoders.anomaly import score_clips
 from var_plugin.encoders.base import Vectors, VideoEncoder
 from var_plugin.encoders.clip_features import ClipFeatures
@@ -45,6 +45,7 @@ def evaluate_suite(
     clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
     *,
     frames: int | None = None,
+    segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
     resamples: int = 2000,
 ) -> list[SuiteResult]:
     """Evaluate a suite, its base if it is fine-tuned, and chance.
@@ -58,6 +59,7 @@ def evaluate_suite(
         clips: function from a suite to the clips of all videos.
         frames: number of evenly spaced clips per video vector, as in published zero-shot protocols (12 in CLIP4Clip).
             None: all clips.
+        segment_seconds: length of the segments of anomaly scores; see `Suite.anomaly`.
         resamples: bootstrap resamples. 0: no intervals.
 
     Returns:
@@ -90,7 +92,7 @@ def evaluate_suite(
             results.append(SuiteResult(f"{candidate.name}, {method}", videos=retrieval))
     if timed:
         results += _evaluate_moments(suites, timed, clips, resamples)
-    anomalies = _evaluate_anomalies(suites, examples, clips, resamples)
+    anomalies = _evaluate_anomalies(suites, examples, clips, segment_seconds, resamples)
     # The first result of a method carries its anomaly scores.
     return [replace(result, anomalies=anomalies.pop(result.method, None)) for result in results]
 
@@ -99,6 +101,7 @@ def _evaluate_anomalies(
     suites: Sequence[tuple[str, Suite]],
     examples: Sequence[CaptionedVideo],
     clips: Callable[[Suite], Mapping[Path, ClipFeatures]],
+    segment_seconds: float,
     resamples: int,
 ) -> dict[str, Metrics]:
     """Evaluate the anomaly scores on the labelled content, by method. Return nothing if one class is missing."""
@@ -109,7 +112,7 @@ def _evaluate_anomalies(
     results: dict[str, Metrics] = {}
     for method, suite in suites:
         features = clips(suite)
-        tracks = {name: anomaly_track(suite, features[Path(name)]) for name in labels}
+        tracks = {name: anomaly_track(suite, features[Path(name)], segment_seconds) for name in labels}
         if not results:
             results[CHANCE] = random_scores(tracks, labels, is_timed=is_timed)
         metrics = measure(tracks, labels, is_timed=is_timed, resamples=resamples)
@@ -134,9 +137,9 @@ def caption_labels(examples: Sequence[CaptionedVideo]) -> dict[str, VideoLabels]
     return labels
 
 
-def anomaly_track(suite: Suite, clips: ClipFeatures) -> Track:
+def anomaly_track(suite: Suite, clips: ClipFeatures, segment_seconds: float) -> Track:
     """Return the anomaly scores of the clips of a video."""
-    scores = suite.anomaly_of_clips(clips)
+    scores = suite.anomaly_of_clips(clips, segment_seconds=segment_seconds)
     starts, ends, values = (np.array([getattr(clip, name) for clip in scores]) for name in ("start", "end", "score"))
     return Track(starts, ends, values)
 
@@ -192,7 +195,8 @@ def _restrict(suite: Suite, query: Modality) -> Suite:
     """Return the suite and its base, restricted to spaces that take both video and the query modality."""
     encoders = {name: space for name, space in suite.encoders.items() if {"video", query} <= space.space.modalities}
     if encoders:
-        return Suite(suite.description, encoders, base=suite.base and _restrict(suite.base, query))
+        base = suite.base and _restrict(suite.base, query)
+        return Suite(suite.description, encoders, base=base, fps=suite.fps, cache=suite.cache)
     modalities = "; ".join(f"{name}: {', '.join(sorted(space.modalities))}" for name, space in suite.spaces.items())
     raise UnsupportedModalityError(
         f"suite '{suite.name}' cannot search video by {query}",

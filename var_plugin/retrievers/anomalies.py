@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from var_plugin.config import settings
 from var_plugin.errors import InvalidInputError
 from var_plugin.index.index import VideoIndex
 from var_plugin.retrievers.moments import (
@@ -72,8 +71,8 @@ def anomalies(
     index.refresh_snapshots()
     peaks = find_peaks(
         _segments(index, k, conditions),
-        score_ratio=settings().moment_score_ratio,
-        max_seconds=settings().moment_seconds,
+        score_ratio=index.options.moment_score_ratio,
+        max_seconds=index.options.moment_seconds,
     )
     if group_by == "video":
         peaks = best_of_each_video(peaks)

@@ -54,16 +54,20 @@ class Canonical(TypedDict):
 
 def hub_vectors(folder: Path) -> VectorsByName:
     """Return the vectors of the suites for Hub models, with tiny models saved below a folder."""
+    from var_plugin.config import settings
     from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
     from var_plugin.encoders.hub import Checkpoint
 
+    def checkpoint(model: Path) -> Checkpoint:
+        return Checkpoint(str(model), options=settings())
+
     spaces = {
-        "CLIP": clip.scene_space(Checkpoint(str(tiny.save_clip(folder / "clip")))),
-        "SigLIP": clip.scene_space(Checkpoint(str(tiny.save_siglip(folder / "siglip")))),
-        "X-CLIP": xclip.scene_space(Checkpoint(str(tiny.save_xclip(folder / "xclip")))),
-        "CLAP": clap.sound_space(Checkpoint(str(tiny.save_clap(folder / "clap")))),
+        "CLIP": clip.scene_space(checkpoint(tiny.save_clip(folder / "clip"))),
+        "SigLIP": clip.scene_space(checkpoint(tiny.save_siglip(folder / "siglip"))),
+        "X-CLIP": xclip.scene_space(checkpoint(tiny.save_xclip(folder / "xclip"))),
+        "CLAP": clap.sound_space(checkpoint(tiny.save_clap(folder / "clap"))),
         "sentence-transformers": sentence_transformers.scene_space(
-            Checkpoint(str(tiny.save_sentence_transformers(folder / "st", folder / "st-clip")))
+            checkpoint(tiny.save_sentence_transformers(folder / "st", folder / "st-clip"))
         ),
     }
     vectors: VectorsByName = {}
