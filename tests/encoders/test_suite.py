@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.films import Film, plain
 from tests.ingest.test_add import scene
 from var_plugin.config import ModelOptions
 from var_plugin.encoders import registry as suites
+from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     EmptyMediaError,
@@ -108,6 +111,24 @@ def test_anomaly_scores_have_times(film: Film) -> None:
     assert all(before.end == after.start for before, after in pairwise(scores))
     assert scores[-1].end == pytest.approx(90, abs=0.1)
     assert all((score.score > 0.5) == (40 < score.start < 50) for score in scores)
+
+
+class Directions:
+    """A random direction per text."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return l2_normalize(np.stack([np.random.default_rng(list(text.encode())).normal(size=3) for text in texts]))
+
+
+def test_sentences_are_matched_with_segments_of_the_given_length(film: Film) -> None:
+    path = film(seconds=16, fps=4, paint=scene("red", "blue"))
+    encoders = replace(build()["scene"], text=Directions(), uncounted_kinds=frozenset())
+    suite = Suite(DESCRIPTION, {"scene": encoders})
+    one = suite.anomaly(path, segment_seconds=16)
+    assert all(clip.events == pytest.approx(one[0].events) for clip in one)
+    two = suite.anomaly(path, segment_seconds=8)
+    assert two[0].events != pytest.approx(two[-1].events)
+    assert two == suite.anomaly(path), "segments are as long as those of an index with default settings"
 
 
 def test_a_suite_has_the_cache_folder_and_the_frame_rate_of_its_options(tmp_path: Path) -> None:
