@@ -16,7 +16,7 @@ from var_plugin.index.backup import Backup, backup, restore
 from var_plugin.index.examples import ExampleKind, OwnerExample
 from var_plugin.index.footage import find_footage
 from var_plugin.index.index import VideoIndex
-from var_plugin.index.rows import Hit
+from var_plugin.index.rows import CurvePoint, Hit
 from var_plugin.index.verify import Verification, verify
 from var_plugin.ingest.add import Progress, SourceInfo, add
 from var_plugin.ingest.examples import add_moment, add_sentence
@@ -344,6 +344,13 @@ class Index:
             UnknownVideoError: The index contains no such video.
         """
         return self._inner.segments(video_id)
+
+    def curves(self, video_ids: Sequence[str]) -> dict[str, list[CurvePoint]]:
+        """Return the anomaly curves of several videos by id, read at once. Points are in order of time.
+
+        Videos that the index does not contain, and videos without segments, have no curve.
+        """
+        return self._inner.curves(video_ids)
 
     def source(self, video_id: str) -> Path:
         """Return a file that holds the footage of a video, preferably at its latest path.

@@ -9,6 +9,7 @@ import stat
 from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,8 @@ from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.feedback import FeedbackStore, evaluation_data
 from var_plugin.app.timeline import MAX_CAMERA_POINTS, curve, overview
 from var_plugin.config import settings
+from var_plugin.index.milvus.client import Reader
+from var_plugin.index.schema import Row
 
 
 def test_a_hostile_camera_name_is_escaped(two_cameras: Index) -> None:
@@ -79,7 +82,8 @@ def test_the_timeline_has_a_curve_per_camera_and_reports_omitted_videos(two_came
     figure, omitted = overview(two_cameras, moments, UTC)
     assert omitted == "videos without a known recording time: 1"
     assert [annotation.text for annotation in figure.layout.annotations] == ["north"]
-    line, diamonds = figure.data
+    line, markers, diamonds = figure.data
+    assert len(markers.x) == 0, "a long video has no markers"
     segments = two_cameras.segments(next(moment.video_id for moment in moments if moment.camera == "north"))
     assert list(line.y) == [segment.anomaly for segment in segments]
     assert list(line.x) == [(NOON + timedelta(seconds=segment.key)).replace(tzinfo=None) for segment in segments]
@@ -97,6 +101,29 @@ def test_a_long_curve_keeps_the_strongest_segment_of_each_bucket(tmp_path: Path)
     assert len(line.y) <= MAX_CAMERA_POINTS + 2
     assert [score for score in line.y if score and score > 0.5] == [pytest.approx(0.9)] * 2
     assert list(line.y).count(None) == 1, "the curve is interrupted between the videos"
+
+
+def test_short_videos_have_a_marker_in_the_timeline(tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=color_suite(), create=True) as index:
+        for hour in (3, 5, 12):
+            store(index, f"at-{hour}", [segment(0, hour / 100)], hour=hour)
+        line, markers, _ = overview(index, (), UTC)[0].data
+    assert list(line.y) == [pytest.approx(0.03), None, pytest.approx(0.05), None, pytest.approx(0.12)]
+    assert list(markers.y) == [score for score in line.y if score is not None]
+    assert list(markers.customdata) == ["at-3-0-8000", "at-5-0-8000", "at-12-0-8000"]
+
+
+def test_the_timeline_reads_all_videos_at_once(two_cameras: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    read = Reader.rows
+
+    def record(reader: Reader, collection: str, *arguments: Any) -> list[Row]:
+        reads.append(collection)
+        return read(reader, collection, *arguments)
+
+    monkeypatch.setattr(Reader, "rows", record)
+    overview(two_cameras, (), UTC)
+    assert reads.count("footage__scene") == 1
 
 
 def test_feedback_is_stored_and_the_latest_counts(two_cameras: Index) -> None:

@@ -54,6 +54,9 @@ def test_written_rows_are_found(index: Index) -> None:
     assert (best.similarity, best.anomaly, best.recorded_at) == (pytest.approx(1.0), pytest.approx(0.1), 9_000)
     assert len(others) == 2
     assert [hit.start for hit in index.segments("v1")] == [0.0, 8.0, 16.0]
+    curve = index.curves(["v1"])["v1"]
+    assert curve == [(hit.start, hit.end, hit.key, hit.anomaly) for hit in index.segments("v1")]
+    assert index.curves([]) == {}
     (video,) = index.videos()
     assert (video.video_id, video.state, video.rows, video.metadata) == ("v1", "committed", {"scene": 3}, {"floor": 2})
 
@@ -114,6 +117,7 @@ def test_uncommitted_videos_are_hidden(index: Index, state: str) -> None:
     assert set(index._inner.entries(["half", "whole"])) == {"whole"}
     with pytest.raises(UnknownVideoError):
         index.segments("half")
+    assert set(index.curves(["half", "whole", "absent"])) == {"whole"}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from itertools import groupby
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,7 +13,7 @@ import plotly.graph_objects as go
 from var_plugin.api import Index
 from var_plugin.app import formatting
 from var_plugin.app.media_registry import MAX_CLIP_SECONDS
-from var_plugin.index.rows import Hit
+from var_plugin.index.rows import CurvePoint, Hit
 from var_plugin.retrievers.moments import moment_id
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.tools.base import committed_videos
@@ -40,7 +42,7 @@ def curve(index: Index, selected: Moment, moments: Sequence[Moment]) -> go.Figur
     figure.add_scatter(
         x=times,
         y=[segment.anomaly for _, segment in points],
-        customdata=[_playable_id(segment) for _, segment in points],
+        customdata=[_playable_id(segment.video_id, segment.start, segment.end) for _, segment in points],
         text=[formatting.format_position(time) for time in times],
         mode="lines",
         line={"color": _CURVE, "width": 2},
@@ -72,20 +74,26 @@ def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
     drawn = timed[-MAX_VIDEOS:]
     cameras = sorted({video.camera for video in drawn})
+    curves = index.curves([video.video_id for video in drawn])
     figure = _figure(height=90 + 110 * max(1, len(cameras)))
     figure.set_subplots(
         rows=max(1, len(cameras)), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(1, len(cameras)),
         subplot_titles=[sanitize_name(camera) for camera in cameras] or None,
     )  # fmt: skip
-    for row, camera in enumerate(cameras, 1):
-        of_camera = [video for video in drawn if video.camera == camera]
-        _add_camera(figure, row, _camera_points(index, of_camera, zone))
+    by_camera = {
+        camera: _camera_points(curves, [video for video in drawn if video.camera == camera], zone) for camera in cameras
+    }
+    times = [point.time for points in by_camera.values() for point in points]
+    min_width = (max(times) - min(times)) / MAX_CAMERA_POINTS if times else timedelta()
+    for row, (camera, points) in enumerate(by_camera.items(), 1):
+        _add_camera(figure, row, points, min_width)
         _add_moments(figure, row, [moment for moment in moments if moment.camera == camera], zone)
     # Dragging zooms the time axis of all cameras; a double click shows everything again.
-    figure.update_layout(dragmode="zoom", title_text="", margin_t=30)
+    # Automatic margins would draw all cameras again for each of them.
+    figure.update_layout(dragmode="zoom", title_text="", margin={"l": 30, "r": 8, "t": 30, "b": 40})
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    figure.update_xaxes(type="date", gridcolor=_GRID, zeroline=False)
-    figure.update_yaxes(range=[0, 1.05], tickvals=[0, 0.5, 1], fixedrange=True, gridcolor=_GRID, automargin=True)
+    figure.update_xaxes(type="date", gridcolor=_GRID, zeroline=False, automargin=False)
+    figure.update_yaxes(range=[-0.05, 1.05], tickvals=[0, 0.5, 1], fixedrange=True, gridcolor=_GRID, automargin=False)
     omitted = [
         f"earlier videos not shown: {len(timed) - len(drawn)}" if len(timed) > len(drawn) else "",
         f"videos without a known recording time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
@@ -93,57 +101,71 @@ def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.
     return figure, "; ".join(filter(None, omitted))
 
 
-Point = tuple[datetime, Hit | None]
-"""A local clock time and the segment to play; None: the curve is interrupted."""
+@dataclass(frozen=True)
+class _Point:
+    """A point of a camera's curve. Without a score, it interrupts the curve."""
+
+    time: datetime
+    """Local clock time."""
+    anomaly: float | None = None
+    moment_id: str | None = None
+    """Id of the moment to play."""
 
 
-def _camera_points(index: Index, videos: Sequence[Video], zone: tzinfo) -> list[Point]:
+def _camera_points(curves: Mapping[str, Sequence[CurvePoint]], videos: Sequence[Video], zone: tzinfo) -> list[_Point]:
     """Return the points of a camera's curve in order of time: the strongest segment of each bucket.
 
     All videos have a recording time.
     """
-    starts = {video.video_id: video.recorded_at for video in videos if video.recorded_at}
+    starts = {video.video_id: video.recorded_at.timestamp() for video in videos if video.recorded_at}
     first = min(starts.values())
-    end = max(starts[video.video_id] + timedelta(seconds=video.duration) for video in videos)
-    bucket = (end - first).total_seconds() / MAX_CAMERA_POINTS or 1.0
-    strongest: dict[int, tuple[datetime, Hit]] = {}
+    end = max(starts[video.video_id] + video.duration for video in videos)
+    bucket = (end - first) / MAX_CAMERA_POINTS or 1.0
+    strongest: dict[int, tuple[float, str, CurvePoint]] = {}
     for video_id, start in starts.items():
-        for segment in index.segments(video_id):
-            time = start + timedelta(seconds=segment.key)
-            number = int((time - first).total_seconds() / bucket)
-            if number not in strongest or segment.anomaly > strongest[number][1].anomaly:
-                strongest[number] = time, segment
-    points: list[Point] = []
-    previous: tuple[datetime, Hit] | None = None
-    for _, (time, segment) in sorted(strongest.items()):
-        if previous and previous[1].video_id != segment.video_id:
-            gap = (time - previous[0]).total_seconds()
-            if gap > max(2 * bucket, _MAX_GAP_SECONDS):
-                points.append((_local_time(previous[0], gap / 2, zone), None))
-        points.append((_local_time(time, 0, zone), segment))
-        previous = time, segment
+        for point in curves.get(video_id, ()):
+            number = int((start + point.key - first) / bucket)
+            if number not in strongest or point.anomaly > strongest[number][2].anomaly:
+                strongest[number] = start + point.key, video_id, point
+    points: list[_Point] = []
+    previous: tuple[float, str] | None = None
+    for _, (time, video_id, point) in sorted(strongest.items()):
+        if previous and previous[1] != video_id and time - previous[0] > max(2 * bucket, _MAX_GAP_SECONDS):
+            points.append(_Point(_local_time((previous[0] + time) / 2, zone)))
+        points.append(_Point(_local_time(time, zone), point.anomaly, _playable_id(video_id, point.start, point.end)))
+        previous = time, video_id
     return points
 
 
-def _add_camera(figure: go.Figure, row: int, points: Sequence[Point]) -> None:
-    figure.add_scatter(
-        x=[time for time, _ in points],
-        y=[segment and segment.anomaly for _, segment in points],
-        customdata=[segment and _playable_id(segment) for _, segment in points],
-        mode="lines+markers",
-        line={"color": _CURVE, "width": 1.5},
-        marker={"color": _CURVE, "size": 4},
-        hovertemplate="%{x|%a %d %b %H:%M:%S}, anomaly %{y:.2f}<extra></extra>",
-        row=row,
-        col=1,
-    )
+def _add_camera(figure: go.Figure, row: int, points: Sequence[_Point], min_width: timedelta) -> None:
+    """Draw the curve of a camera. Parts up to `min_width` get a marker; more markers would slow browsers."""
+    for mode, drawn in (("lines", points), ("markers", list(_short_parts(points, min_width)))):
+        figure.add_scatter(
+            x=[point.time for point in drawn],
+            y=[point.anomaly for point in drawn],
+            customdata=[point.moment_id for point in drawn],
+            mode=mode,
+            line={"color": _CURVE, "width": 1.5},
+            marker={"color": _CURVE, "size": 4},
+            hovertemplate="%{x|%a %d %b %H:%M:%S}, anomaly %{y:.2f}<extra></extra>",
+            row=row,
+            col=1,
+        )
+
+
+def _short_parts(points: Sequence[_Point], min_width: timedelta) -> Iterator[_Point]:
+    """Yield the strongest point of each uninterrupted part of a curve that is not longer than `min_width`."""
+    for is_drawn, group in groupby(points, key=lambda point: point.anomaly is not None):
+        part = list(group)
+        if is_drawn and part[-1].time - part[0].time <= min_width:
+            yield max(part, key=lambda point: point.anomaly or 0.0)
 
 
 def _add_moments(figure: go.Figure, row: int, moments: Sequence[Moment], zone: tzinfo) -> None:
     """Mark the moments of the last answer on the curve of their camera."""
     timed = [moment for moment in moments if moment.recorded_at]
     figure.add_scatter(
-        x=[_local_time(moment.recorded_at, 0, zone) for moment in timed if moment.recorded_at],
+        x=[_local_time(moment.recorded_at.timestamp(), zone) for moment in timed if moment.recorded_at],
         y=[moment.anomaly_score for moment in timed],
         customdata=[moment.id for moment in timed],
         mode="markers",
@@ -182,11 +204,11 @@ def _points(segments: Sequence[Hit]) -> Iterator[tuple[float, Hit]]:
             yield segment.start + (segment.end - segment.start) * part / count, segment
 
 
-def _playable_id(segment: Hit) -> str:
+def _playable_id(video_id: str, start: float, end: float) -> str:
     """Return the moment id that a click on a segment sends."""
-    return moment_id(segment.video_id, segment.start, min(segment.end, segment.start + MAX_CLIP_SECONDS))
+    return moment_id(video_id, start, min(end, start + MAX_CLIP_SECONDS))
 
 
-def _local_time(time: datetime, seconds: float, zone: tzinfo) -> datetime:
-    """Return a clock time without its zone, because plotly converts aware times to UTC."""
-    return (time + timedelta(seconds=seconds)).astimezone(zone).replace(tzinfo=None)
+def _local_time(timestamp: float, zone: tzinfo) -> datetime:
+    """Return the clock time of a Unix time without its zone, because plotly converts aware times to UTC."""
+    return datetime.fromtimestamp(timestamp, zone).replace(tzinfo=None)

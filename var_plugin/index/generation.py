@@ -18,7 +18,17 @@ from var_plugin.index.catalog import Catalog, Entry, Generation, Videos
 from var_plugin.index.examples import Examples
 from var_plugin.index.filters import Condition, Conditions, check_text, conditions, epoch_ms, literal, one_of
 from var_plugin.index.milvus.client import Reader, Store
-from var_plugin.index.rows import ALL_FIELDS, HIT_FIELDS, Hit, SegmentRows, as_hits, checksum
+from var_plugin.index.rows import (
+    ALL_FIELDS,
+    CURVE_FIELDS,
+    HIT_FIELDS,
+    CurvePoint,
+    Hit,
+    SegmentRows,
+    as_curves,
+    as_hits,
+    checksum,
+)
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.media.cache import media_cache
 from var_plugin.types import Filter, Segment
@@ -395,6 +405,17 @@ class VideoGeneration:
         of_video = conditions(Filter(video_ids=(video_id,), segment_kinds=("uniform",)))
         rows = self._reader.rows(self._collection(space), of_video, HIT_FIELDS)
         return sorted(as_hits((0.0, row) for row in rows), key=lambda hit: hit.start)
+
+    def curves(self, video_ids: Sequence[str]) -> dict[str, list[CurvePoint]]:
+        """Return the anomaly curves of the committed videos among these ids, read at once. The points are in order."""
+        self.refresh_generation()
+        hidden = set(self._videos.hidden())
+        visible = tuple(video_id for video_id in video_ids if video_id not in hidden)
+        if not visible:
+            return {}
+        space = self.suite.encoders_for("video").space.name
+        of_videos = conditions(Filter(video_ids=visible, segment_kinds=("uniform",)))
+        return as_curves(self._reader.rows(self._collection(space), of_videos, CURVE_FIELDS))
 
     def _erase(self, generation: Generation, entry: Entry) -> None:
         """Delete a video. The caller holds its lock."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast, get_args, overload
+from typing import NamedTuple, get_args, overload
 
 import numpy as np
 
@@ -33,6 +34,7 @@ HIT_FIELDS = (
     "video_id", "camera", "kind", "start_ms", "end_ms", "key_ms", "recorded_at", "anomaly", "novelty", "events",
     "reason",
 )  # fmt: skip
+CURVE_FIELDS = ("video_id", "start_ms", "end_ms", "key_ms", "anomaly")
 ALL_FIELDS = ("id", *HIT_FIELDS, "trained", "metadata", "vector")
 
 
@@ -53,6 +55,15 @@ class Hit:
     events: Mapping[str, float] = field(default_factory=dict)
     """Score per kind of event."""
     reason: str = ""
+
+
+class CurvePoint(NamedTuple):
+    """The anomaly score of a uniform segment. Times are in seconds from the start of its video."""
+
+    start: float
+    end: float
+    key: float
+    anomaly: float
 
 
 def segment_id(entry: Entry, segment: Segment) -> str:
@@ -130,21 +141,28 @@ class SegmentRows(Sequence[Row]):
 
 def row_error(row: Row) -> str | None:
     """Return why a row is invalid, or None. Rows are untrusted: others may have written to the store."""
-    times = [row.get(name) for name in ("start_ms", "end_ms", "key_ms", "recorded_at")]
-    if not all(isinstance(value, int) for value in times) or not isinstance(row.get("anomaly"), int | float):
-        return "a time or an anomaly score is not a number"
-    start, end, key, recorded_at = cast("list[int]", times)
-    if not (0 <= start <= end <= _MAX_MS and 0 <= key <= _MAX_MS):
-        return f"its span is {start} to {end} ms, its key frame is at {key} ms"
-    if not MIN_CLOCK_MS <= recorded_at <= MAX_CLOCK_MS:
+    if error := _curve_error(row):
+        return error
+    recorded_at = row.get("recorded_at")
+    if not (isinstance(recorded_at, int) and MIN_CLOCK_MS <= recorded_at <= MAX_CLOCK_MS):
         return f"its clock time is {recorded_at} ms since 1970"
-    if not (_is_share(row["anomaly"]) and _is_share(row.get("novelty"))):
-        return f"its anomaly score is {row['anomaly']}, its novelty {row.get('novelty')}"
+    if not _is_share(row.get("novelty")):
+        return f"its novelty is {row.get('novelty')}"
     if not _are_scores(row.get("events")) or not is_text(row.get("reason")):
         return "its kinds of events or their reason are invalid"
     if not is_id(row.get("video_id")) or row.get("kind") not in get_args(SegmentKind):
         return "its video id or its kind is invalid"
     return None if is_text(row.get("camera")) else "its camera has control characters"
+
+
+def _curve_error(row: Row) -> str | None:
+    """Return why the fields `CURVE_FIELDS` are invalid, except for the video id, or None."""
+    start, end, key, anomaly = row.get("start_ms"), row.get("end_ms"), row.get("key_ms"), row.get("anomaly")
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(key, int)):
+        return "a time is not a number"
+    if not (0 <= start <= end <= _MAX_MS and 0 <= key <= _MAX_MS):
+        return f"its span is {start} to {end} ms, its key frame is at {key} ms"
+    return None if _is_share(anomaly) else f"its anomaly score is {anomaly}"
 
 
 def _is_share(value: object) -> bool:
@@ -171,6 +189,16 @@ def as_hits(rows: Iterable[tuple[float, Row]]) -> list[Hit]:
     if errors:
         logger.warning("%d damaged rows are left out (first: %s): run var-plugin verify", len(errors), errors[0])
     return hits
+
+
+def as_curves(rows: Iterable[Row]) -> dict[str, list[CurvePoint]]:
+    """Convert rows with the fields `CURVE_FIELDS` to curves in order of time, by video. Invalid rows are left out."""
+    curves: dict[str, list[CurvePoint]] = defaultdict(list)
+    for row in rows:
+        if _curve_error(row) is None:
+            times = row["start_ms"] / 1000, row["end_ms"] / 1000, row["key_ms"] / 1000
+            curves[row["video_id"]].append(CurvePoint(*times, row["anomaly"]))
+    return {video_id: sorted(points) for video_id, points in curves.items()}
 
 
 def as_hit(row: Row, similarity: float) -> Hit:

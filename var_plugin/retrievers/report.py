@@ -13,7 +13,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from var_plugin.index.index import Hit, VideoIndex
+from var_plugin.index.index import VideoIndex
+from var_plugin.index.rows import CurvePoint
 from var_plugin.media.files import atomic_write
 from var_plugin.retrievers.anomalies import anomalies
 from var_plugin.retrievers.text import kinds_of, sanitize_name
@@ -74,7 +75,7 @@ def write_report(
         for moment in listed
         if moment.video_id in entries
     }
-    curves = {moment.video_id: index.segments(moment.video_id) for moment in listed if moment.video_id in entries}
+    curves = index.curves(list(entries))
     sections = [
         _section(group, moments, thumbnails, curves, zone)
         for group, moments in sorted(groups.items(), key=_newest_first)
@@ -111,7 +112,7 @@ def _section(
     group: Group,
     moments: Iterable[Moment],
     thumbnails: dict[str, Path | None],
-    curves: dict[str, list[Hit]],
+    curves: dict[str, list[CurvePoint]],
     zone: tzinfo,
 ) -> str:
     day, camera = group
@@ -123,7 +124,7 @@ def _section(
     return f'<section><h2>{title}</h2><div class="cards">{cards}</div></section>'
 
 
-def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[Hit], zone: tzinfo) -> str:
+def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[CurvePoint], zone: tzinfo) -> str:
     (kind, *_) = kinds_of(moment)
     reason = next((event.reason for event in moment.events if event.kind == kind and event.reason), "")
     start, end = (timedelta(seconds=round(seconds)) for seconds in (moment.start, moment.end))
@@ -147,13 +148,13 @@ def _image(thumbnail: Path | None) -> str:
     return f'<img src="data:image/jpeg;base64,{data}" alt="">'
 
 
-def _curve(moment: Moment, curve: Sequence[Hit]) -> str:
+def _curve(moment: Moment, curve: Sequence[CurvePoint]) -> str:
     """Return the anomaly score over the video as an SVG, with the moment marked."""
-    length = max((segment.end for segment in curve), default=moment.end) or 1.0
+    length = max((point.end for point in curve), default=moment.end) or 1.0
     points = " ".join(
-        f"{_CURVE_WIDTH * time / length:.1f},{_CURVE_HEIGHT * (1 - segment.anomaly):.1f}"
-        for segment in curve
-        for time in (segment.start, segment.end)
+        f"{_CURVE_WIDTH * time / length:.1f},{_CURVE_HEIGHT * (1 - point.anomaly):.1f}"
+        for point in curve
+        for time in (point.start, point.end)
     )
     left, width = _CURVE_WIDTH * moment.start / length, max(2.0, _CURVE_WIDTH * (moment.end - moment.start) / length)
     return (

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from var_plugin.api import Index
 from var_plugin.errors import InvalidInputError
-from var_plugin.index.rows import Hit
+from var_plugin.index.rows import CurvePoint
 from var_plugin.retrievers.moments import moment_id
 from var_plugin.retrievers.text import format_clock, quote_name, sanitize_name
 from var_plugin.tools.base import ScopeArguments, Tool, ToolResult, committed_videos
@@ -83,8 +83,9 @@ def _summarise(index: Index, arguments: TimelineArguments) -> ToolResult:
             fix="choose cameras or a shorter time",
         )
     groups: dict[tuple[datetime | None, str, str | None], list[_Event]] = defaultdict(list)
+    curves = index.curves([video.video_id for video in videos])
     for video in videos:
-        for event in _events(video, index.segments(video.video_id), arguments.min_anomaly):
+        for event in _events(video, curves.get(video.video_id, ()), arguments.min_anomaly):
             if _recorded_within(event, time_filter):
                 groups[_group(event, arguments.bucket)].append(event)
     strongest = sorted((_row(*group, events) for group, events in groups.items()), key=lambda row: -row.highest)
@@ -121,18 +122,18 @@ def _recorded_within(event: _Event, filter: Filter) -> bool:  # noqa: A002
     return not (too_early or too_late)
 
 
-def _events(video: Video, segments: Iterable[Hit], min_anomaly: float) -> Iterator[_Event]:
-    """Yield the anomalies of a video from its segments, sorted by time."""
+def _events(video: Video, curve: Iterable[CurvePoint], min_anomaly: float) -> Iterator[_Event]:
+    """Yield the anomalies of a video from its curve, in order of time."""
     event: _Event | None = None
-    for segment in segments:
-        if segment.anomaly < min_anomaly:
+    for point in curve:
+        if point.anomaly < min_anomaly:
             continue
-        if event and segment.start <= event.end + _MAX_GAP_SECONDS:
-            event = _Event(video, event.start, segment.end, max(event.highest, segment.anomaly))
+        if event and point.start <= event.end + _MAX_GAP_SECONDS:
+            event = _Event(video, event.start, point.end, max(event.highest, point.anomaly))
             continue
         if event:
             yield event
-        event = _Event(video, segment.start, segment.end, segment.anomaly)
+        event = _Event(video, point.start, point.end, point.anomaly)
     if event:
         yield event
 
