@@ -80,7 +80,8 @@ def test_the_curve_covers_the_video_and_marks_the_moments(two_cameras: Index) ->
 def test_the_timeline_has_a_curve_per_camera_and_reports_omitted_videos(two_cameras: Index) -> None:
     moments = answer_request(two_cameras, ChatRequest(text="green", limit=9)).moments
     figure, omitted = overview(two_cameras, moments, UTC)
-    assert omitted == "videos without a known recording time: 1"
+    assert figure
+    assert omitted == "Videos without a known recording time: 1."
     assert [annotation.text for annotation in figure.layout.annotations] == ["north"]
     line, markers, diamonds = figure.data
     assert len(markers.x) == 0, "a long video has no markers"
@@ -97,6 +98,7 @@ def test_a_long_curve_keeps_the_strongest_segment_of_each_bucket(tmp_path: Path)
             scores = [0.9 if number == 600 else 0.1 for number in range(1000)]
             store(index, f"at-{hour}", [segment(4.0 * i, score) for i, score in enumerate(scores)], hour=hour)
         figure, _ = overview(index, (), UTC)
+    assert figure
     line = figure.data[0]
     assert len(line.y) <= MAX_CAMERA_POINTS + 2
     assert [score for score in line.y if score and score > 0.5] == [pytest.approx(0.9)] * 2
@@ -107,10 +109,19 @@ def test_short_videos_have_a_marker_in_the_timeline(tmp_path: Path) -> None:
     with open_index(tmp_path / "index.db", suite=color_suite(), create=True) as index:
         for hour in (3, 5, 12):
             store(index, f"at-{hour}", [segment(0, hour / 100)], hour=hour)
-        line, markers, _ = overview(index, (), UTC)[0].data
+        figure, _ = overview(index, (), UTC)
+    assert figure
+    line, markers, _ = figure.data
     assert list(line.y) == [pytest.approx(0.03), None, pytest.approx(0.05), None, pytest.approx(0.12)]
     assert list(markers.y) == [score for score in line.y if score is not None]
     assert list(markers.customdata) == ["at-3-0-8000", "at-5-0-8000", "at-12-0-8000"]
+
+
+def test_footage_without_recording_times_has_no_timeline(tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=color_suite(), create=True) as index:
+        assert overview(index, (), UTC) == (None, formatting.NO_FOOTAGE)
+        store(index, "undated", [segment(0, 0.5)], hour=None)
+        assert overview(index, (), UTC) == (None, formatting.NO_TIMELINE)
 
 
 def test_the_timeline_reads_all_videos_at_once(two_cameras: Index, monkeypatch: pytest.MonkeyPatch) -> None:

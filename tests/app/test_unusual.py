@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -57,9 +58,16 @@ def test_the_feed_is_filtered_by_camera_day_and_kind(index: Index) -> None:
     assert load(index, kind="fire").kinds["smoke"] == 1, "the other kinds can still be selected"
 
 
-def test_a_day_follows_the_time_zone(index: Index) -> None:
-    from zoneinfo import ZoneInfo
+def test_the_feed_is_filtered_by_a_range_of_days(index: Index) -> None:
+    assert listed(load(index, day="2026-10-31", last_day="2026-11-01", kind="fire")) == [("fire", 20)]
+    assert listed(load(index, day="2026-11-02", last_day="2026-11-03")) == []
+    assert listed(load(index, day="2026-11-01", last_day="2026-10-31", kind="fire")) == [("fire", 20)]
+    tokyo = ZoneInfo("Asia/Tokyo")
+    days = load_feed(index, Selection(day="2026-11-01", last_day="2026-11-02"), tokyo).days
+    assert [(day.day, day.count) for day in days] == [(date(2026, 11, 2), 1), (date(2026, 11, 1), 2)]
 
+
+def test_a_day_follows_the_time_zone(index: Index) -> None:
     tokyo = ZoneInfo("Asia/Tokyo")
     feed = load_feed(index, Selection(day="2026-11-02"), tokyo)
     assert listed(feed) == [("new", 0)]

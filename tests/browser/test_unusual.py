@@ -74,6 +74,59 @@ def test_the_page_opens_on_unusual_moments(visit: Visit, serve: Serve, unusual_i
     assert "camera north" in cards(page)[0]
 
 
+def test_the_feed_is_filtered_by_a_range_of_days(visit: Visit, serve: Serve, unusual_index: Index) -> None:
+    page = visit(serve(unusual_index), tab=None)
+    count_cards(page, 3)
+    assert page.locator("#vp-feed-last-day").is_hidden(), "a range begins with a day"
+    choose(page, "vp-feed-day", "Sun 01 Nov")
+    count_cards(page, 1)
+    choose(page, "vp-feed-last-day", "Mon 02 Nov")
+    count_cards(page, 2)
+    screenshot(page, "unusual-days")
+    choose(page, "vp-feed-day", "Mon 02 Nov")
+    count_cards(page, 1)
+    assert page.locator("#vp-feed-last-day").is_hidden(), "there is no later day"
+    choose(page, "vp-feed-day", "Recording time unknown")
+    page.wait_for_selector("#vp-feed h3:has-text('Recording time unknown')")
+    choose(page, "vp-feed-day", "All days")
+    count_cards(page, 3)
+
+
+def test_one_camera_has_no_filter_for_cameras(visit: Visit, serve: Serve, film: Film, tmp_path: Path) -> None:
+    path = film("north.mp4", seconds=80, fps=2, paint=scene(*["blue"] * 5, "yellow", *["blue"] * 4))
+    with open_index(tmp_path / "one.db", suite=suite_with(AnyWords())) as index:
+        assert index.add(path, camera="north", recorded_at=DAY.replace(hour=9)).ok
+        page = visit(serve(index), tab=None)
+        page.wait_for_selector(_CARDS)
+        assert headings(page) == ["Sunday, 01 November 2026 1 unusual moment"]
+        assert page.locator("#vp-feed-camera, #vp-feed-last-day").locator("visible=true").count() == 0
+        assert page.locator("#vp-feed-day, #vp-feed-kind").locator("visible=true").count() == 2
+        assert "recording time" not in page.inner_text("#vp-feed-summary")
+        screenshot(page, "unusual-one-camera")
+        open_tab(page, "Timeline")
+        page.wait_for_selector("#vp-overview .scatterlayer .trace", state="attached")
+        screenshot(page, "over-time-one-camera")
+
+
+def test_footage_without_recording_times_is_listed(visit: Visit, serve: Serve, film: Film, tmp_path: Path) -> None:
+    with open_index(tmp_path / "undated.db", suite=suite_with(AnyWords())) as index:
+        for camera, color in (("north", "yellow"), ("south", "red")):
+            path = film(f"{camera}.mp4", seconds=80, fps=2, paint=scene(*["blue"] * 5, color, *["blue"] * 4))
+            assert index.add(path, camera=camera).ok
+        page = visit(serve(index), tab=None)
+        page.wait_for_selector(_CARDS)
+        assert headings(page) == ["Recording time unknown 2 unusual moments"]
+        assert "3 minutes of footage has no recording time" in page.inner_text("#vp-feed-summary")
+        screenshot(page, "unusual-undated")
+        assert page.locator("#vp-feed-day").is_hidden(), "there are no days"
+        page.locator(_CARDS).first.click()
+        page.wait_for_function("() => document.querySelector('#vp-feed .vp-playing video')?.readyState >= 2")
+        open_tab(page, "Timeline")
+        page.wait_for_selector("text=so there is no timeline")
+        assert page.locator("#vp-overview").is_hidden()
+        screenshot(page, "over-time-undated")
+
+
 def test_a_moment_that_is_normal_leaves_the_feed(visit: Visit, serve: Serve, unusual_index: Index) -> None:
     page = visit(serve(unusual_index), tab=None)
     page.wait_for_selector(_CARDS)

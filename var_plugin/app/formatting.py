@@ -16,6 +16,7 @@ from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, kinds_of
 from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."
+NO_TIMELINE = "The recording times of the footage are unknown, so there is no timeline."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
 # Minimum novelty and the words for it.
 _NOVELTY_WORDS = ((0.7, "Very unlike"), (0.4, "Somewhat unlike"), (0.0, "Much like"))

@@ -27,7 +27,8 @@ def build_overview_tab(state: AppState, tab: gr.Tab, session: gr.State, bridge: 
     current = gr.HTML(elem_id="vp-overview-player")
 
     def draw(session: Session) -> tuple[Any, str]:
-        return overview(state.index, session.moments, state.options.zone)
+        figure, omitted = overview(state.index, session.moments, state.options.zone)
+        return gr.Plot(figure, visible=figure is not None), omitted
 
     def play(clicked: gr.EventData) -> Iterator[Any]:
         if clicked.action != "play-in-timeline":

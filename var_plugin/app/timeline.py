@@ -64,21 +64,24 @@ def curve(index: Index, selected: Moment, moments: Sequence[Moment]) -> go.Figur
     return figure
 
 
-def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure, str]:
-    """Return the anomaly score of each camera over time, and a sentence about the omitted videos.
+def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.Figure | None, str]:
+    """Return the anomaly score of each camera over time, and sentences about the omitted videos.
 
-    Each camera has a curve of at most about `MAX_CAMERA_POINTS` points. A point is the strongest segment of its bucket
-    of time and carries the id of the moment to play.
+    Without footage that has a recording time, there is no plot. Each camera has a curve of at most about
+    `MAX_CAMERA_POINTS` points. A point is the strongest segment of its bucket of time and carries the id of the moment
+    to play.
     """
     videos = committed_videos(index)
     timed = sorted((video for video in videos if video.recorded_at), key=lambda video: video.recorded_at or 0)
+    if not timed:
+        return None, formatting.NO_TIMELINE if videos else formatting.NO_FOOTAGE
     drawn = timed[-MAX_VIDEOS:]
     cameras = sorted({video.camera for video in drawn})
     curves = index.curves([video.video_id for video in drawn])
-    figure = _figure(height=90 + 110 * max(1, len(cameras)))
+    figure = _figure(height=90 + 110 * len(cameras))
     figure.set_subplots(
-        rows=max(1, len(cameras)), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(1, len(cameras)),
-        subplot_titles=[sanitize_name(camera) for camera in cameras] or None,
+        rows=len(cameras), cols=1, shared_xaxes=True, vertical_spacing=0.3 / len(cameras),
+        subplot_titles=[sanitize_name(camera) for camera in cameras],
     )  # fmt: skip
     by_camera = {
         camera: _camera_points(curves, [video for video in drawn if video.camera == camera], zone) for camera in cameras
@@ -95,10 +98,10 @@ def overview(index: Index, moments: Sequence[Moment], zone: tzinfo) -> tuple[go.
     figure.update_xaxes(type="date", gridcolor=_GRID, zeroline=False, automargin=False)
     figure.update_yaxes(range=[-0.05, 1.05], tickvals=[0, 0.5, 1], fixedrange=True, gridcolor=_GRID, automargin=False)
     omitted = [
-        f"earlier videos not shown: {len(timed) - len(drawn)}" if len(timed) > len(drawn) else "",
-        f"videos without a known recording time: {len(videos) - len(timed)}" if len(videos) > len(timed) else "",
+        f"Earlier videos that are not shown: {len(timed) - len(drawn)}." if len(timed) > len(drawn) else "",
+        f"Videos without a known recording time: {len(videos) - len(timed)}." if len(videos) > len(timed) else "",
     ]
-    return figure, "; ".join(filter(None, omitted))
+    return figure, " ".join(filter(None, omitted))
 
 
 @dataclass(frozen=True)

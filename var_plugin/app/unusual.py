@@ -32,7 +32,17 @@ class Selection:
     camera: str = ""
     day: str = ""
     """A date in ISO form, or `UNKNOWN_DAY`."""
+    last_day: str = ""
+    """The last day of a range from `day`, in ISO form. Empty, or before `day`: only `day`."""
     kind: str = ""
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last selected day, or None for all days or an unknown day."""
+        if self.day in ("", UNKNOWN_DAY):
+            return None
+        first = date.fromisoformat(self.day)
+        return first, max(first, date.fromisoformat(self.last_day or self.day))
 
 
 @dataclass(frozen=True)
@@ -118,10 +128,14 @@ def _filter(selection: Selection, undated: Sequence[Video], zone: tzinfo) -> Fil
     cameras = (selection.camera,) if selection.camera else None
     if selection.day == UNKNOWN_DAY:
         return Filter(cameras=cameras, video_ids=tuple(video.video_id for video in undated)) if undated else None
-    if not selection.day:
+    if selection.days is None:
         return Filter(cameras=cameras)
-    start = datetime.combine(date.fromisoformat(selection.day), time(), zone)
-    return Filter(cameras=cameras, after=start, before=start + timedelta(days=1))
+    first, last = selection.days
+    return Filter(
+        cameras=cameras,
+        after=datetime.combine(first, time(), zone),
+        before=datetime.combine(last + timedelta(days=1), time(), zone),
+    )
 
 
 def _by_day(moments: Sequence[Moment], zone: tzinfo, limit: int) -> tuple[FeedDay, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from typing import Any
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _MARKS: dict[str, ExampleKind] = {"mark-normal": "normal", "mark-alarm": "alarm"}
 _SCORING = '<p role="status">Scoring the footage again …</p>'
+_ONE_DAY = "That day only"
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -37,18 +39,21 @@ def build_unusual_tab(state: AppState, page: gr.Blocks, tab: gr.Tab, bridge: gr.
     """Create and connect the tab. The feed is drawn once the page is open, and whenever the tab is opened."""
     gr.Markdown("### Unusual recently", elem_id="vp-unusual-title")
     with gr.Row(elem_id="vp-feed-filters"):
-        camera, day, kind = (
-            gr.Dropdown(
-                [(f"All {label.lower()}s", "")], value="", label=label, min_width=150, elem_id=f"vp-feed-{name}"
+        camera, day, last_day, kind = (
+            gr.Dropdown([(default, "")], value="", label=label, min_width=150, elem_id=f"vp-feed-{name}")
+            for label, name, default in (
+                ("Camera", "camera", "All cameras"),
+                ("Day", "day", "All days"),
+                ("To day", "last-day", _ONE_DAY),
+                ("Kind", "kind", "All kinds"),
             )
-            for label, name in (("Camera", "camera"), ("Day", "day"), ("Kind", "kind"))
         )
     status = gr.HTML(elem_id="vp-feed-status")
     summary = gr.HTML(elem_id="vp-feed-summary")
     listing = gr.HTML(elem_id="vp-feed")
     more = gr.Button("More", visible=False, size="sm", elem_id="vp-feed-more")
     limit = gr.State(PAGE_SIZE)
-    filters = [camera, day, kind]
+    filters = [camera, day, last_day, kind]
     outputs = [listing, summary, *filters, more]
 
     def draw(limit: int, *values: str) -> list[Any]:
@@ -144,7 +149,9 @@ def _updates(state: AppState, feed: Feed, selection: Selection) -> list[Any]:
     )
     summary = formatting.summarize_feed(feed, selection)
     cameras = [("All cameras", ""), *((sanitize_name(name), name) for name in feed.cameras)]
-    days = [("All days", ""), *((f"{day:%a %d %b %Y}", day.isoformat()) for day in feed.recorded_days)]
+    days = [("All days", ""), *map(_day_choice, feed.recorded_days)]
+    first, last = selection.days or (date.max, date.max)
+    last_days = [(_ONE_DAY, ""), *(_day_choice(day) for day in feed.recorded_days if day > first)]
     if feed.undated_seconds or selection.day == UNKNOWN_DAY:
         days.append(("Recording time unknown", UNKNOWN_DAY))
     kinds = [("All kinds", ""), *((f"{kind} ({number})", kind) for kind, number in feed.kinds.most_common())]
@@ -155,7 +162,16 @@ def _updates(state: AppState, feed: Feed, selection: Selection) -> list[Any]:
         html,
         f"<p>{escape(summary)}</p>",
         gr.Dropdown(choices=cameras, visible=len(feed.cameras) > 1),
-        gr.Dropdown(choices=days, visible=feed.has_footage),
+        gr.Dropdown(choices=days, visible=bool(feed.recorded_days)),
+        gr.Dropdown(
+            choices=last_days,
+            value=selection.last_day if last > first else "",
+            visible=len(last_days) > 1,
+        ),
         gr.Dropdown(choices=kinds, visible=feed.has_footage),
         gr.Button(f"More ({remaining})", visible=remaining > 0),
     ]
+
+
+def _day_choice(day: date) -> tuple[str, str]:
+    return f"{day:%a %d %b %Y}", day.isoformat()
