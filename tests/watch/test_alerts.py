@@ -22,11 +22,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
 from tests.colors import color_suite
 from tests.films import Film, plain
-from var_plugin.api import Index
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, StoreError
+from tests.ingest.test_add import scene
+from tests.tones import sine, tone_suite
+from var_plugin.api import Index, open_index
+from var_plugin.errors import (
+    FingerprintMismatchError,
+    InvalidInputError,
+    StoreError,
+    UnsupportedModalityError,
+)
 from var_plugin.retrievers.search import embed_query, make_query
 from var_plugin.types import EmbeddedQuery, Filter, Moment
 from var_plugin.watch import delivery
@@ -532,6 +540,36 @@ def test_an_alert_by_image_needs_its_file_no_longer(index: Index, footage: dict[
         FingerprintMismatchError, match=r"'unusual' cannot be used: the image 'red\.png' was embedded by"
     ):
         Alerts(saved).check_suite(color_suite("colors-2"))
+
+
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_an_alert_by_audio_or_video_needs_its_file_no_longer(modality: str, film: Film, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index.db", suite=tone_suite()) as index:
+        ids = {}
+        for color, tone in (("red", 400.0), ("blue", 3_000.0)):
+            path = film(f"{color}.mp4", seconds=8, fps=5, paint=scene(color), tone=tone)
+            ids[color] = index.add(path, camera=color).videos[0].video_id
+        if modality == "audio":
+            file = tmp_path / "horn.wav"
+            wavfile.write(file, 16_000, sine(3_000, 2, rate=16_000))
+        else:
+            file = film("van.mp4", seconds=3, fps=5, paint=scene("blue"))
+        example = embed_query(index.suite, make_query(**{modality: file}))
+        file.unlink()
+        saved = saved_alerts(tmp_path, example=example, threshold=0.9)
+        assert saved.alerts[0].condition == f"like {modality} '{file.name}'  score >= 0.9"
+        raised = raise_alerts(Alerts(saved), index, ids.values())
+        assert {alert.moment.video_id for alert in raised} == {ids["blue"]}
+        assert {space for alert in raised for space in alert.moment.matched} == {
+            "sound" if modality == "audio" else "scene"
+        }
+        assert raise_alerts(Alerts(saved), index, [ids["red"]]) == []
+
+
+def test_a_suite_without_audio_refuses_an_alert_by_audio(index: Index, tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "horn.wav", 16_000, sine(3_000, 2, rate=16_000))
+    with pytest.raises(UnsupportedModalityError, match="audio"):
+        embed_query(index.suite, make_query(audio=tmp_path / "horn.wav"))
 
 
 def test_an_alert_of_another_suite_is_logged_once_and_others_go_on(

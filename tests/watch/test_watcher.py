@@ -392,3 +392,36 @@ def test_a_second_signal_ends_the_watch_at_once() -> None:
     assert stop.wait(30)
     with pytest.raises(KeyboardInterrupt):
         handler(signal.SIGTERM, None)
+
+
+def test_alerts_by_audio_and_video_files_are_added_and_tested(
+    shell: Shell, film: Film, tmp_path: Path, installed_colors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = next((tmp_path / "site").glob("*/entry_points.txt"))
+    entries.write_text(entries.read_text() + "tones = tests.tones:DESCRIPTION\n")
+    monkeypatch.setenv("VAR_PLUGIN_ALERTS", str(tmp_path / "alerts.json"))
+    from var_plugin.config import settings
+
+    settings.cache_clear()
+    place = ["--index", str(tmp_path / "index.db")]
+    with open_index(tmp_path / "index.db", suite="tones") as index:
+        for camera, color, tone in [("door", "red", 400.0), ("yard", "blue", 3_000.0)]:
+            path = film(f"{color}.mp4", seconds=8, fps=5, paint=scene(color), tone=tone)
+            assert index.add(path, camera=camera, recorded_at=datetime.now(UTC) - timedelta(days=1)).ok
+    film("horn.m4a", seconds=2, tone=3_000.0, images=False)
+    film("van.mp4", seconds=3, fps=5, paint=scene("red"))
+    for name, file, camera in [("horn", "horn.m4a", "yard"), ("van", "van.mp4", "door")]:
+        modality = "audio" if name == "horn" else "video"
+        words = [f"--{modality}", tmp_path / file, "--threshold", "0.9", "--command", "true"]
+        assert shell("alerts", "add", name, *words, *place) == (0, "", "")
+        (tmp_path / file).unlink()
+        assert f"{name}  like {modality} '{file}'  score >= 0.9  true" in shell("alerts", "list")[1]
+        runs = json.loads(shell("alerts", "test", name, "--json", *place)[1])
+        counts = {run["threshold"]["camera"]: sum(run["alerts"].values()) for run in runs}
+        assert {each: number > 0 for each, number in counts.items()} == {
+            "door": camera == "door",
+            "yard": camera == "yard",
+        }
+    code, _, error = shell("alerts", "add", "gone", "--audio", tmp_path / "gone.wav", "--command", "true", *place)
+    assert code != 0
+    assert "gone.wav" in error
