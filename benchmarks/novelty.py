@@ -34,6 +34,7 @@ from PIL import Image
 from scipy import ndimage
 
 import var_plugin as vp
+from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import embed_clips, pool_clips
 from var_plugin.encoders.novelty import CameraHistory, blend_novelty, novelty_scores
@@ -258,8 +259,8 @@ def pedestrians(pool: Pool, day: int, hour: float) -> Footage:
 
 
 def anomaly(novelty: np.ndarray, learned: float) -> np.ndarray:
-    """Return the anomaly scores of rows without any event score: novelty counts by half until it is learned."""
-    return np.asarray((0.5 + 0.4 * learned) * novelty)
+    """Return the anomaly scores of rows without any event score."""
+    return anomaly_score(np.zeros_like(novelty), novelty, learned)
 
 
 def score_history(history: CameraHistory, rows: Footage, video_id: str) -> np.ndarray:
