@@ -13,7 +13,7 @@ from var_plugin.api import Index, open_index
 from var_plugin.errors import IndexUnavailableError, UnknownVideoError
 
 METHODS = {
-    "add", "add_example", "anomalies", "backup", "close", "delete", "examples", "learning", "moment", "prune",
+    "add", "add_example", "anomalies", "backup", "close", "curves", "delete", "examples", "learning", "moment", "prune",
     "reindex", "remove_example", "repair", "report", "rescore", "search", "search_embedded", "segments", "size",
     "source", "thumbnail", "verify", "video", "videos",
 }  # fmt: skip
