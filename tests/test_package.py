@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import var_plugin
+from tests.films import Film
 from var_plugin import errors
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,21 @@ def python(*words: str, **more: object) -> str:
 def test_importing_the_package_loads_no_heavy_library() -> None:
     heavy = "{'torch', 'transformers', 'gradio', 'pymilvus', 'langchain_core', 'av', 'numpy', 'pydantic'}"
     assert python("-c", f"import sys, var_plugin; print({heavy} & set(sys.modules))") == "set()\n"
+
+
+def test_indexing_and_searching_with_lite_does_without_transformers(film: Film, tmp_path: Path) -> None:
+    """Only the sentences of the caption memory are embedded with transformers, once per machine."""
+    suite = var_plugin.load_suite("lite")
+    for space in suite.spaces:
+        suite.caption_memory(space)
+    path = film(seconds=2, fps=5, tone=440.0)
+    script = (
+        "import sys, var_plugin\n"
+        f"with var_plugin.open_index({str(tmp_path / 'index.db')!r}, suite='lite') as index:\n"
+        f"    assert index.add({str(path)!r}).ok and index.search('a red car')\n"
+        "print(sorted({'transformers', 'torch'} & set(sys.modules)))"
+    )
+    assert python("-c", script) == "['torch']\n"
 
 
 def test_every_public_name_exists() -> None:

@@ -65,7 +65,7 @@ class Recipe:
 def fit(examples: Examples, indices: Sequence[int], sentences: Sentences, recipe: Recipe) -> ResidualAlanModel:
     """Train a model on the given clips."""
     torch.manual_seed(recipe.detector.seed)
-    model: ResidualAlanModel = ResidualAlanModel(
+    model = ResidualAlanModel(
         ResidualAlanConfig(
             hidden_size=examples.still.objects.shape[1], motion_dim=MOTION_WIDTH, motion_width=len(KINDS),
             sentence_dim=SENTENCE_WIDTH, **recipe.model,

@@ -108,7 +108,7 @@ class TrainedAlan:
     @property
     def config(self) -> AlanConfig:
         """Configuration of the model."""
-        import var_plugin.encoders.alan  # noqa: F401  (registers the model type)
+        import var_plugin.encoders.alan.modeling  # noqa: F401  (registers the model type)
 
         config: AlanConfig = self._checkpoint.config
         return config

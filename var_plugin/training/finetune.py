@@ -190,12 +190,11 @@ def _labelled_scores(
 
 
 def _create_model(dim: int) -> ResidualAlanModel:
-    model: ResidualAlanModel = ResidualAlanModel(
+    return ResidualAlanModel(
         ResidualAlanConfig(
             hidden_size=dim, motion_dim=None, sentence_dim=dim, use_text_adapter=True, num_attention_heads=gcd(dim, 8)
         )
     )
-    return model
 
 
 def _train_epoch(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, from_stored_names, to_stored_names
+from var_plugin.errors import MissingWeightsError
 
 CONFIG = {"hidden_size": 16, "motion_dim": 12, "motion_width": 4, "sentence_dim": 6, "num_attention_heads": 4}
 
@@ -117,6 +119,31 @@ def test_saved_model_is_loaded(tmp_path: Path) -> None:
     loaded = ResidualAlanModel.from_pretrained(tmp_path).eval()
     assert torch.allclose(loaded(clips, mask).vectors, alan(clips, mask).vectors, atol=FLOAT32)
     assert torch.equal(loaded.motion_gate.weight, alan.motion_gate.weight)
+
+
+def test_model_that_transformers_saved_is_loaded(tmp_path: Path) -> None:
+    """Models were subclasses of transformers' once: their configuration has more fields."""
+    alan = model(detector_channels=(8, 4))
+    alan.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    more = {
+        "architectures": ["ResidualAlanModel"],
+        "model_type": "alan-residual",
+        "object_dim": 1024,
+        "text_config": None,
+    }
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    loaded = ResidualAlanModel.from_pretrained(tmp_path)
+    assert (loaded.config.hidden_size, list(loaded.config.detector_channels)) == (16, [8, 4])
+    assert all(torch.equal(value, alan.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_incomplete_model_is_refused(file: str, tmp_path: Path) -> None:
+    model().save_pretrained(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(MissingWeightsError, match=f"is incomplete: there is no {file}; copy the complete folder"):
+        ResidualAlanModel.from_pretrained(tmp_path)
 
 
 def test_text_adapter_starts_as_identity_and_learns_from_the_first_step() -> None:

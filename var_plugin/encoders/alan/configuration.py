@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any
 
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 
-from var_plugin.errors import InvalidInputError
-
-QueryModality = Literal["text", "audio"]
-SelectionNormalizer = Literal["softmax", "linear"]
-FixedSampling = Literal["random", "uniform"]
-AnomalySampling = Literal["systematic", "random"]
-PositionSource = Literal["time", "slot"]
-PositionEmbeddingKind = Literal["sinusoidal", "learned"]
-DetectorPadding = Literal["same", "causal"]
-DetectorSource = Literal["raw", "projected"]
-DetectorFusion = Literal["concat", "sum"]
-StreamWeightsSource = Literal["gated", "ungated"]
-MaskedUnit = Literal["phrase", "content_word", "random_word"]
-VerbPattern = Literal["extended", "plain"]
-PromptStreams = Literal["both", "split"]
-PassReduction = Literal["mean", "sum"]
-MarginReduction = Literal["mean", "batch"]
-
-_CHOICES: dict[str, Any] = {
-    "query_modality": QueryModality,
-    "selection_normalizer": SelectionNormalizer,
-    "fixed_sampling_in_training": FixedSampling,
-    "anomaly_sampling_in_evaluation": AnomalySampling,
-    "position_source": PositionSource,
-    "position_embedding": PositionEmbeddingKind,
-    "detector_padding": DetectorPadding,
-    "detector_source": DetectorSource,
-    "detector_fusion": DetectorFusion,
-    "stream_weights_source": StreamWeightsSource,
-    "masked_unit": MaskedUnit,
-    "verb_pattern": VerbPattern,
-    "prompt_streams": PromptStreams,
-    "mpm_reduction": PassReduction,
-    "margin_reduction": MarginReduction,
-}
-_POSITIVE = (
-    "object_dim", "audio_dim", "hidden_size", "num_attention_heads", "intermediate_size", "selection_temperature",
-    "num_position_bins", "detector_kernel_size", "topk_divisor",
-)  # fmt: skip
-_FRACTIONS = ("dropout", "detector_dropout", "alignment_alpha")
-_NOT_NEGATIVE = ("num_fixed_clips", "num_anomaly_clips", "margin", "topk_loss_weight", "mpm_loss_weight")
+from var_plugin.encoders.alan.options import (
+    AnomalySampling,
+    DetectorFusion,
+    DetectorPadding,
+    DetectorSource,
+    FixedSampling,
+    MarginReduction,
+    MaskedUnit,
+    PassReduction,
+    PositionEmbeddingKind,
+    PositionSource,
+    PromptStreams,
+    QueryModality,
+    SelectionNormalizer,
+    StreamWeightsSource,
+    VerbPattern,
+    check_options,
+    require,
+)
 
 
 class AlanConfig(PretrainedConfig):  # type: ignore[misc]
@@ -121,8 +99,6 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "alan"
-    requires_even_width: ClassVar[bool] = True
-    """Whether `hidden_size` must be even. Sinusoidal positions come in pairs."""
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
 
     query_modality: QueryModality = "text"
@@ -193,31 +169,9 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
         return 2 * self.num_streams * self.hidden_size + 1
 
     def _check(self) -> None:
-        for name, choices in _CHOICES.items():
-            _require(getattr(self, name) in get_args(choices), name, self, f"one of {', '.join(get_args(choices))}")
-        for name in _POSITIVE:
-            _require(getattr(self, name) > 0, name, self, "more than 0")
-        for name in _FRACTIONS:
-            _require(0 <= getattr(self, name) <= 1, name, self, "from 0 to 1")
-        for name in _NOT_NEGATIVE:
-            _require(getattr(self, name) >= 0, name, self, "0 or more")
-        _require(self.motion_dim is None or self.motion_dim > 0, "motion_dim", self, "more than 0, or None")
-        _require(self.num_fixed_clips + self.num_anomaly_clips > 0, "num_anomaly_clips", self,
-                 "more than 0 when num_fixed_clips is 0")  # fmt: skip
-        _require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
-        _require(self.detector_kernel_size % 2 == 1, "detector_kernel_size", self, "odd")
-        is_divisible = self.hidden_size % self.num_attention_heads == 0
-        _require(is_divisible and not (self.requires_even_width and self.hidden_size % 2), "hidden_size", self,
-                 "even, and a multiple of num_attention_heads")  # fmt: skip
+        check_options(self)
+        require(self.max_text_length > 2, "max_text_length", self, "more than the two special tokens")
+        require(self.hidden_size % 2 == 0, "hidden_size", self, "even, because sinusoidal positions come in pairs")
         sums_raw_features = self.detector_source == "raw" and self.detector_fusion == "sum"
-        _require(not sums_raw_features or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
-                 "concat for raw features of different dimensions")  # fmt: skip
-
-
-def _require(is_valid: bool, name: str, config: AlanConfig, requirement: str) -> None:
-    if not is_valid:
-        raise InvalidInputError(
-            f"AlanConfig.{name} has the value {getattr(config, name)!r}",
-            why=f"it must be {requirement}",
-            fix=f"pass another {name}",
-        )
+        require(not sums_raw_features or self.motion_dim in (None, self.object_dim), "detector_fusion", self,
+                "concat for raw features of different dimensions")  # fmt: skip

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from var_plugin.encoders.alan.configuration import AlanConfig
+from var_plugin.encoders.alan.options import DetectorPadding
+
+
+class DetectorOptions(Protocol):
+    """Settings of a detector; see `AlanConfig`."""
+
+    detector_channels: tuple[int, int]
+    detector_kernel_size: int
+    detector_dropout: float
+    detector_padding: DetectorPadding
 
 
 class AnomalyDetector(nn.Module):
@@ -21,7 +31,7 @@ class AnomalyDetector(nn.Module):
         input_dim: Dimension of a clip feature.
     """
 
-    def __init__(self, config: AlanConfig, input_dim: int) -> None:
+    def __init__(self, config: DetectorOptions, input_dim: int) -> None:
         super().__init__()
         widths = (input_dim, *config.detector_channels, 1)
         kernel = config.detector_kernel_size

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from var_plugin.encoders.alan.configuration import AlanConfig
+if TYPE_CHECKING:
+    from var_plugin.encoders.alan.configuration import AlanConfig
 
 
 def sinusoidal_embedding(positions: Tensor, dim: int) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from var_plugin.encoders.alan.configuration import AlanConfig, MarginReduction
+from var_plugin.encoders.alan.options import MarginReduction
 from var_plugin.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from var_plugin.encoders.alan.configuration import AlanConfig
 
 
 def max_margin_loss(

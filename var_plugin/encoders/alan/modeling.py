@@ -1,4 +1,7 @@
-"""AlanModel: towers, score and losses of ALAN, with the interface of a transformers model."""
+"""AlanModel: towers, score and losses of ALAN, with the interface of a transformers model.
+
+Importing this module registers the model type "alan" with the Auto classes of transformers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from var_plugin.encoders.alan.alignment import align
@@ -297,3 +300,7 @@ def _required(value: Tensor | None, name: str) -> Tensor:
             fix=f"pass {name}, or call get_video_features to encode videos alone",
         )
     return value
+
+
+AutoConfig.register(AlanConfig.model_type, AlanConfig, exist_ok=True)
+AutoModel.register(AlanConfig, AlanModel, exist_ok=True)

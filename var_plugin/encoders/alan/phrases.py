@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from var_plugin.encoders.alan.configuration import MaskedUnit, VerbPattern
+from var_plugin.encoders.alan.options import MaskedUnit, VerbPattern
 from var_plugin.errors import MissingDependencyError
 
 if TYPE_CHECKING:

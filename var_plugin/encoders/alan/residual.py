@@ -10,24 +10,35 @@ the vector of a whole video.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from var_plugin.encoders.alan.configuration import AlanConfig
 from var_plugin.encoders.alan.detector import AnomalyDetector, topk_loss
 from var_plugin.encoders.alan.embeddings import pool_sequence
 from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.losses import max_margin_loss
+from var_plugin.encoders.alan.options import (
+    AnomalySampling,
+    DetectorPadding,
+    FixedSampling,
+    MarginReduction,
+    SelectionNormalizer,
+    check_options,
+)
 from var_plugin.encoders.alan.sampling import ClipSampler
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, MissingWeightsError
 
 DetectorStream = Literal["both", "motion"]
+
+_CONFIG_FILE, _WEIGHTS_FILE = "config.json", "model.safetensors"
 
 STORED_NAMES = {
     "anomaly_weight": "anomaly_share",
@@ -38,8 +49,9 @@ STORED_NAMES = {
 """Names of modules in the weight file of the lite suite where they differ from the attributes of the model."""
 
 
-class ResidualAlanConfig(AlanConfig):
-    """Settings of `ResidualAlanModel`. Sampling, detector and loss settings are those of `AlanConfig`.
+@dataclass
+class ResidualAlanConfig:
+    """Settings of `ResidualAlanModel`. Other fields than these are those of `AlanConfig`.
 
     Args:
         hidden_size: dimension of the existing space and of the object stream.
@@ -57,19 +69,38 @@ class ResidualAlanConfig(AlanConfig):
             what is already known about single clips, so that the convolutions learn the rest.
     """
 
-    model_type = "alan-residual"
-    requires_even_width: ClassVar[bool] = False
-
+    hidden_size: int = 768
+    motion_dim: int | None = 1024
     motion_width: int = 8
     sentence_dim: int = 384
     motion_threshold: float = 0.0
     use_text_adapter: bool = False
     detector_stream: DetectorStream = "both"
     detector_shortcut: bool = False
+    num_attention_heads: int = 8
+    dropout: float = 0.1
+    num_position_bins: int = 128
 
-    def __post_init__(self, **kwargs: object) -> None:
-        super().__post_init__(**kwargs)
-        self.text_config = None
+    num_fixed_clips: int = 50
+    num_anomaly_clips: int = 50
+    selection_temperature: float = 0.7
+    selection_normalizer: SelectionNormalizer = "softmax"
+    fixed_sampling_in_training: FixedSampling = "random"
+    anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
+    sort_anomaly_clips: bool = True
+
+    detector_channels: tuple[int, int] = (128, 32)
+    detector_kernel_size: int = 7
+    detector_dropout: float = 0.6
+    detector_padding: DetectorPadding = "same"
+    topk_divisor: int = 16
+
+    margin: float = 0.05
+    margin_reduction: MarginReduction = "mean"
+    topk_loss_weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_options(self)
         if self.detector_stream == "motion" and self.motion_dim is None:
             raise InvalidInputError(
                 'detector_stream is "motion", but the model has no motion stream',
@@ -108,7 +139,7 @@ class ResidualVideo:
     """(batch, time) from 0 to 1; 0 at padding."""
 
 
-class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
+class ResidualAlanModel(nn.Module):
     """ALAN towers that refine an existing space.
 
     Let o and t be the vectors of a clip and a text in the existing space, and m and u their motion parts, with norms
@@ -121,12 +152,9 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
     All vectors have norm one, so inner product and cosine rank alike.
     """
 
-    config_class = ResidualAlanConfig
-    base_model_prefix = "alan"
-    main_input_name = "clips"
-
     def __init__(self, config: ResidualAlanConfig) -> None:
-        super().__init__(config)
+        super().__init__()
+        self.config = config
         detector_dim = sum(config.widths[config.first_detector_stream :])
         self.detector = AnomalyDetector(config, detector_dim)
         self.shortcut = nn.Linear(detector_dim, 1, bias=False) if config.detector_shortcut else None
@@ -142,7 +170,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             self.motion = nn.Linear(config.motion_dim, config.motion_width)
             self.motion_gate = nn.Linear(config.sentence_dim, config.motion_width)
         self.text_adapter = TextAdapter(config) if config.use_text_adapter else None
-        self.post_init()
+        self.apply(_init_weights)
         for module in (*self.streams, *self.cross_attention, *([self.text_adapter] if self.text_adapter else [])):
             module.zero_init()
         if config.motion_dim is not None:
@@ -150,6 +178,32 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
             nn.init.zeros_(self.motion_gate.bias)
         if self.shortcut is not None:
             nn.init.zeros_(self.shortcut.weight)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` to a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        save_file(self.state_dict(), folder / _WEIGHTS_FILE, {"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> ResidualAlanModel:
+        """Return the model that `save_pretrained` wrote, in evaluation mode.
+
+        Raises:
+            MissingWeightsError: the folder lacks a file, or weights of the model.
+        """
+        folder = Path(folder)
+        for file in (_CONFIG_FILE, _WEIGHTS_FILE):
+            if not (folder / file).is_file():
+                raise _incomplete(folder, f"there is no {file}")
+        options = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+        names = {field.name for field in fields(ResidualAlanConfig)}
+        model = cls(ResidualAlanConfig(**{name: value for name, value in options.items() if name in names}))
+        report = model.load_state_dict(load_file(folder / _WEIGHTS_FILE), strict=False)
+        if report.missing_keys:
+            raise _incomplete(folder, f"{len(report.missing_keys)} weights are missing")
+        return model.eval()
 
     def encode_clips(self, objects: Tensor, motion_features: Tensor | None = None) -> Tensor:
         """Fold clips, or images, into L2-normalised vectors.
@@ -234,7 +288,7 @@ class ResidualAlanModel(PreTrainedModel):  # type: ignore[misc]
         sizes = [index.shape[1] for index in samples]
         lengths = mask.sum(dim=1, keepdim=True)
         parts = torch.split(clips, [*self.config.widths, self.config.num_norm_dims], dim=-1)
-        streams = parts[: self.config.num_streams]
+        streams = parts[:-1]
         inputs = [_sequence(stream, samples) for stream in streams]
         positions = torch.cat([_positions(index) for index in samples], dim=1)
         outputs = [
@@ -314,6 +368,24 @@ def to_stored_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _rename(name: str, names: Mapping[str, str]) -> str:
     module, dot, rest = name.partition(".")
     return names.get(module, module) + dot + rest
+
+
+def _incomplete(folder: Path, why: str) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"the model in {folder} is incomplete", why=why, fix="copy the complete folder, or train again"
+    )
+
+
+def _init_weights(module: nn.Module) -> None:
+    """Initialise a module as transformers does: normal weights with a standard deviation of 0.02, zero biases."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.MultiheadAttention):
+        module._reset_parameters()
 
 
 def _masked_mean(clips: Tensor, mask: Tensor) -> Tensor:

@@ -6,11 +6,25 @@ the right.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from var_plugin.encoders.alan.configuration import AlanConfig, SelectionNormalizer
+from var_plugin.encoders.alan.options import AnomalySampling, FixedSampling, SelectionNormalizer
 from var_plugin.errors import InvalidInputError
+
+
+class SamplingOptions(Protocol):
+    """Settings of the sampling; see `AlanConfig`."""
+
+    num_fixed_clips: int
+    num_anomaly_clips: int
+    selection_temperature: float
+    selection_normalizer: SelectionNormalizer
+    fixed_sampling_in_training: FixedSampling
+    anomaly_sampling_in_evaluation: AnomalySampling
+    sort_anomaly_clips: bool
 
 
 def clip_lengths(mask: Tensor) -> Tensor:
@@ -105,7 +119,7 @@ def roulette_wheel(
 class ClipSampler(nn.Module):
     """Sample fixed (U) and anomaly-led (R) clips: random in training, deterministic by default in evaluation."""
 
-    def __init__(self, config: AlanConfig) -> None:
+    def __init__(self, config: SamplingOptions) -> None:
         super().__init__()
         self.config = config
 

@@ -40,10 +40,9 @@ class LiteAlan(WeightFolder):
         """The model in evaluation mode."""
         from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel, from_stored_names
 
-        model: ResidualAlanModel = ResidualAlanModel(ResidualAlanConfig(**self.configuration["model"]))
+        model = ResidualAlanModel(ResidualAlanConfig(**self.configuration["model"]))
         model.load_state_dict(from_stored_names(self.part("alan")))
-        model.eval()
-        return model
+        return model.eval()
 
     @property
     def dim(self) -> int:
