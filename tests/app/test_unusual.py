@@ -15,7 +15,7 @@ from var_plugin.api import Index, open_index
 from var_plugin.app import formatting, unusual
 from var_plugin.app.cards import feed as feed_html
 from var_plugin.app.unusual import UNKNOWN_DAY, Feed, Selection, load_feed
-from var_plugin.retrievers.text import NOVELTY_KIND, kinds_of
+from var_plugin.retrievers.text import NOVELTY_KIND, explain, kinds_of
 from var_plugin.types import Moment
 
 
@@ -95,12 +95,12 @@ def test_a_moment_without_a_recognised_event_is_explained_by_novelty() -> None:
         }
     )
     assert kinds_of(moment) == (NOVELTY_KIND,)
-    assert formatting.explain(moment) == "Very unlike the other footage of this camera (novelty 0.80)."
+    assert explain(moment) == "Very unlike the other footage of this camera (novelty 0.80)."
 
 
 def test_a_moment_is_explained_in_plain_words(index: Index) -> None:
     fire = load(index, kind="fire").days[0].moments[0]
-    assert formatting.explain(fire) == (
+    assert explain(fire) == (
         "Looks like fire (0.90): “flames above a roof”. "
         "Somewhat unlike the other footage of this camera (novelty 0.45)."
     )

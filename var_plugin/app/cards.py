@@ -11,7 +11,7 @@ from var_plugin.app.conversation.request import Chip
 from var_plugin.app.unusual import MIN_LISTED_ANOMALY, Feed, FeedDay
 from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
-from var_plugin.retrievers.text import kinds_of, sanitize_name
+from var_plugin.retrievers.text import explain, kinds_of, sanitize_name
 from var_plugin.types import Moment
 
 
@@ -133,7 +133,7 @@ def downloads(csv: str, json: str) -> str:
 
 
 def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str, *, with_reason: bool) -> str:
-    reason = f'<span class="vp-why">{escape(formatting.explain(moment))}</span>' if with_reason else ""
+    reason = f'<span class="vp-why">{escape(explain(moment))}</span>' if with_reason else ""
     camera, when = escape(sanitize_name(moment.camera)), escape(formatting.format_clock_time(moment, zone))
     span, confidence = formatting.format_span(moment), formatting.format_confidence(moment)
     label = f"Play moment {rank}: camera {camera}, {when}, {span}, {confidence}, anomaly {moment.anomaly_score:.2f}"
@@ -165,7 +165,7 @@ def _feed_card(moment: Moment, token: str, zone: tzinfo, scope: str, can_mark: b
         f'aria-label="{label}"><span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
         f'<span class="vp-span">{span}</span></span><span class="vp-camera">{camera}</span>'
         f'<span class="vp-when">{when}</span><span class="vp-facts"><strong>{kind}</strong>'
-        f'{anomaly_bar(moment, scope)}</span><span class="vp-why">{escape(formatting.explain(moment))}</span></button>'
+        f'{anomaly_bar(moment, scope)}</span><span class="vp-why">{escape(explain(moment))}</span></button>'
     )
     if not can_mark:
         return card
@@ -190,11 +190,7 @@ def _caption(moment: Moment, token: str, zone: tzinfo, judgement: bool | None, s
         f'aria-pressed="{str(judgement is is_right).lower()}">{label}</button>'
         for name, label, is_right in choices
     )
-    why = (
-        f'<div class="vp-why">{escape(formatting.explain(moment))}</div>'
-        if moment.anomaly_score >= MIN_LISTED_ANOMALY
-        else ""
-    )
+    why = f'<div class="vp-why">{escape(explain(moment))}</div>' if moment.anomaly_score >= MIN_LISTED_ANOMALY else ""
     group = "Does this moment match the request?" if can_judge else "Actions"
     return (
         f'<div class="vp-caption"><strong>{escape(sanitize_name(moment.camera))}</strong> '

@@ -23,7 +23,7 @@ from var_plugin.app.state import AppState
 from var_plugin.errors import AssistantError, InvalidInputError, NoVideoStreamError, VarPluginError
 from var_plugin.media.files import check_file
 from var_plugin.media.sandbox.client import probe
-from var_plugin.retrievers.text import sanitize_name
+from var_plugin.retrievers.text import explain, sanitize_name
 from var_plugin.types import Moment
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _reply(state: AppState, session: Session, text: str, files: Sequence[str], t
         moment = session.moments[result.position]
         return session.select(moment).with_reply(turn, f"Playing moment {result.position + 1}.")
     if result.action == "explain" and result.moment:
-        return session.with_reply(turn, formatting.explain(result.moment))
+        return session.with_reply(turn, explain(result.moment))
     notes = list(result.notes)
     if result.request == previous and notes and not files:
         return session.with_reply(turn, _sentences(notes))

@@ -12,14 +12,12 @@ from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, Feed, Select
 from var_plugin.config import settings
 from var_plugin.encoders.suite import SuiteDescription
 from var_plugin.retrievers.moments import is_below_threshold
-from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, kinds_of, sanitize_name
+from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, sanitize_name
 from var_plugin.types import Moment
 
 NO_FOOTAGE = "There is no footage yet. Add some, or try the demo footage."
 NO_TIMELINE = "The recording times of the footage are unknown, so there is no timeline."
 _LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
-# Minimum novelty and the words for it.
-_NOVELTY_WORDS = ((0.7, "Very unlike"), (0.4, "Somewhat unlike"), (0.0, "Much like"))
 _MODALITIES = ("text", "image", "audio", "video")
 
 
@@ -61,18 +59,6 @@ def format_duration(seconds: float) -> str:
     if seconds < 60:
         return count(round(seconds), "second")
     return count(round(seconds / 60), "minute") if seconds < 3600 else f"{seconds / 3600:.1f} hours"
-
-
-def explain(moment: Moment) -> str:
-    """Return why a moment is unusual: the kind of event, the sentence that it resembles, and its novelty in words."""
-    sentences = [
-        f"Looks like {event.kind} ({event.score:.2f})"
-        + (f": “{sanitize_name(event.reason)}”." if event.reason else ".")
-        for event in moment.events
-        if event.kind in kinds_of(moment)
-    ]
-    degree = next(words for least, words in _NOVELTY_WORDS if moment.novelty >= least)
-    return " ".join([*sentences, f"{degree} the other footage of this camera (novelty {moment.novelty:.2f})."])
 
 
 def summarize_feed(feed: Feed, selection: Selection) -> str:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from string import Template
 
@@ -17,7 +18,7 @@ from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import CurvePoint
 from var_plugin.media.files import atomic_write
 from var_plugin.retrievers.anomalies import anomalies
-from var_plugin.retrievers.text import kinds_of, sanitize_name
+from var_plugin.retrievers.text import explain, kinds_of, sanitize_name
 from var_plugin.types import Filter, Moment, Value
 
 _CURVE_WIDTH, _CURVE_HEIGHT = 320, 40
@@ -76,10 +77,8 @@ def write_report(
         if moment.video_id in entries
     }
     curves = index.curves(list(entries))
-    sections = [
-        _section(group, moments, thumbnails, curves, zone)
-        for group, moments in sorted(groups.items(), key=_newest_first)
-    ]
+    by_day = groupby(sorted(groups.items(), key=_newest_first), key=lambda item: item[0][0])
+    sections = [_section(day, list(cameras), thumbnails, curves, zone) for day, cameras in by_day]
     page = _PAGE.substitute(
         title="Unusual moments",
         written=f"{datetime.now(zone):%Y-%m-%d %H:%M %Z}",
@@ -109,33 +108,32 @@ def _summary(listed: Sequence[Moment], total: int) -> str:
 
 
 def _section(
-    group: Group,
-    moments: Iterable[Moment],
+    day: date | None,
+    groups: Iterable[tuple[Group, Sequence[Moment]]],
     thumbnails: dict[str, Path | None],
     curves: dict[str, list[CurvePoint]],
     zone: tzinfo,
 ) -> str:
-    day, camera = group
+    """Return the moments of one day, grouped by camera."""
     heading = f"{day:%A, %d %B %Y}" if day else "Recording time unknown"
-    cards = "\n".join(
-        _card(moment, thumbnails.get(moment.id), curves.get(moment.video_id, []), zone) for moment in moments
-    )
-    title = f"{escape(heading)} · {escape(sanitize_name(camera))}"
-    return f'<section><h2>{title}</h2><div class="cards">{cards}</div></section>'
+    cameras = ""
+    for (_, camera), moments in groups:
+        cards = "\n".join(
+            _card(moment, thumbnails.get(moment.id), curves.get(moment.video_id, []), zone) for moment in moments
+        )
+        cameras += f'<div><h3>{escape(sanitize_name(camera))}</h3><div class="cards">{cards}</div></div>'
+    return f'<section><h2>{escape(heading)}</h2><div class="cameras">{cameras}</div></section>'
 
 
 def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[CurvePoint], zone: tzinfo) -> str:
-    (kind, *_) = kinds_of(moment)
-    reason = next((event.reason for event in moment.events if event.kind == kind and event.reason), "")
     start, end = (timedelta(seconds=round(seconds)) for seconds in (moment.start, moment.end))
     clock = f"{moment.recorded_at.astimezone(zone):%H:%M:%S}, " if moment.recorded_at else ""
     return _CARD.substitute(
         image=_image(thumbnail),
-        kind=escape(kind),
+        kinds=escape(", ".join(kinds_of(moment))),
         score=f"{moment.anomaly_score:.2f}",
         when=escape(f"{clock}{start} to {end} of {sanitize_name(Path(moment.uri).name)}"),
-        reason=escape(reason),
-        novelty=f"{moment.novelty:.2f}",
+        reason=escape(explain(moment)),
         curve=_curve(moment, curve),
         id=escape(moment.id),
     )
@@ -165,10 +163,9 @@ def _curve(moment: Moment, curve: Sequence[CurvePoint]) -> str:
 
 _CARD = Template("""<article id="$id">
 $image
-<h3>$kind <b>$score</b></h3>
+<h4>$kinds <b title="anomaly score">$score</b></h4>
 <p>$when</p>
-<p class="reason">$reason</p>
-<p class="small">novelty $novelty</p>
+<p class="small">$reason</p>
 $curve
 </article>""")
 
@@ -184,14 +181,14 @@ _PAGE = Template("""<!doctype html>
 body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; }
 h2 { border-bottom: 1px solid var(--line); font-size: 1.1rem; margin-top: 2rem; padding-bottom: .3rem; }
-h3 { font-size: 1rem; margin: .5rem 0 0; }
-h3 b { float: right; }
+h3 { font-size: 1rem; margin: .5rem 0; overflow-wrap: anywhere; }
+h4 { display: flex; font-size: 1rem; gap: .5rem; justify-content: space-between; margin: .5rem 0 0; }
 p { margin: .2rem 0; overflow-wrap: anywhere; }
-.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
-article { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem; }
+.cameras, .cards { display: flex; flex-wrap: wrap; gap: 1rem; }
+article { border: 1px solid var(--line); border-radius: .5rem; box-sizing: border-box; padding: .7rem; width: 18rem; }
+@media (max-width: 40rem) { .cameras > div, article { width: 100%; } }
 img, .none { aspect-ratio: 16 / 9; background: #8882; border-radius: .3rem; object-fit: contain; width: 100%; }
 .none { align-items: center; display: flex; justify-content: center; }
-.reason { font-style: italic; }
 .small { font-size: .85rem; }
 svg { display: block; margin-top: .4rem; width: 100%; }
 rect { fill: var(--mark); }

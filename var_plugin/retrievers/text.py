@@ -21,6 +21,8 @@ UNRECOGNISED_KIND = "no recognised kind"
 MIN_NOVELTY = 0.5
 """A moment with at least this novelty is called novel."""
 
+# Minimum novelty and the words for it.
+_NOVELTY_WORDS = ((0.7, "Very unlike"), (0.4, "Somewhat unlike"), (0.0, "Much like"))
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 _MARKUP = re.compile(r'[\[\]<>`"\\]|://|www\.', re.IGNORECASE)
 
@@ -70,3 +72,15 @@ def describe_events(moment: Moment) -> str:
         return ""
     event = moment.events[0]
     return f" ({event.kind}: {event.reason})" if event.reason else f" ({event.kind})"
+
+
+def explain(moment: Moment) -> str:
+    """Return why a moment is unusual: the kind of event, the sentence that it resembles, and its novelty in words."""
+    sentences = [
+        f"Looks like {event.kind} ({event.score:.2f})"
+        + (f": “{sanitize_name(event.reason)}”." if event.reason else ".")
+        for event in moment.events
+        if event.kind in kinds_of(moment)
+    ]
+    degree = next(words for least, words in _NOVELTY_WORDS if moment.novelty >= least)
+    return " ".join([*sentences, f"{degree} the other footage of this camera (novelty {moment.novelty:.2f})."])
