@@ -39,11 +39,11 @@ STRANGE: tuple[Any, ...] = (
     {}, [[]], {"a": {"b": [1]}}, "NaN", "x" * 70_000, [0.0, 1.0, 0.0], base64.b64encode(bytes(12)).decode(),
     base64.b64encode(np.full(3, np.nan, "<f4").tobytes()).decode(),
 )  # fmt: skip
-MANIFEST, VIDEOS, ROWS = "manifest.json", "videos.jsonl", "scene.jsonl"
+MANIFEST, VIDEOS, ROWS, EXAMPLES = "manifest.json", "videos.jsonl", "scene.jsonl", "examples.jsonl"
 
 
 def make_backup(folder: Path) -> Path:
-    """Write a backup of three videos with seven segments."""
+    """Write a backup of three videos with seven segments, and of two of the owner's examples."""
     with open_index(folder / "source.db", suite=color_suite()) as index:
         for number, count in enumerate((1, 2, 4)):
             segments = [Segment(start=8.0 * i, end=8.0 * i + 8, key=8.0 * i, anomaly=i / 8) for i in range(count)]
@@ -54,6 +54,10 @@ def make_backup(folder: Path) -> Path:
                 metadata={"floor": number}, settings="s", added_at=number,
             )  # fmt: skip
             index._inner.write(entry, {"scene": (segments, vectors)})
+        index._inner.owner_examples.add("normal", "a red wall", camera="north")
+        index._inner.owner_examples.add(
+            "alarm", "a moment", camera="north", moment="m", vector=np.array([1, 0, 0], np.float32), fingerprint="f"
+        )
         index.backup(folder / "backup")
     return folder / "backup"
 
@@ -85,7 +89,7 @@ def _bytes(backup: Path, chance: Random) -> None:
 
 
 def _line(backup: Path, chance: Random) -> None:
-    file = backup / chance.choice((VIDEOS, ROWS))
+    file = backup / chance.choice((VIDEOS, ROWS, EXAMPLES))
     lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
     if lines:
         place = chance.randrange(len(lines))
@@ -161,11 +165,11 @@ def _file(backup: Path, chance: Random) -> None:
         case _:
             file = backup / MANIFEST
             if file.is_file():
-                file.write_bytes(file.read_bytes().replace(b'"format": 1', b'"format": 2'))
+                file.write_bytes(file.read_bytes().replace(b'"format": 3', b'"format": 4'))
 
 
 def _some_file(backup: Path, chance: Random) -> Path:
-    files = [backup / name for name in (MANIFEST, VIDEOS, ROWS, ROWS)]
+    files = [backup / name for name in (MANIFEST, VIDEOS, ROWS, ROWS, EXAMPLES)]
     plain = [file for file in files if file.is_file() and not file.is_symlink()]
     if not plain:
         (backup / ROWS).parent.mkdir(exist_ok=True)
@@ -211,6 +215,8 @@ def outcome(backup: Path, target: Path) -> str:
             with open_index(target, suite=color_suite()) as index:
                 assert index.verify().ok, "a restored index does not verify"
                 index.search("red", k=9)
+                index.rescore()
+                assert index.verify().ok, "an index does not verify after rescoring"
             result = "restored"
         except FingerprintMismatchError:
             result = "restored as an index of another suite"
