@@ -132,12 +132,16 @@ class Index:
             thumbnails: Write a thumbnail of each moment.
 
         Raises:
-            InvalidInputError: The query is empty, or k is below 1.
+            InvalidInputError: The query is empty, k is below 1, or an argument needs a query.
             UnsupportedModalityError: The suite cannot embed a part of the query.
             StoreError: The store failed.
         """
         parts = {"text": text, "image": image, "audio": audio, "video": video}
         if filter not in (None, Filter()) and all(part is None for part in parts.values()):
+            if min_score is not None or weights or rerank is not None:
+                raise InvalidInputError(
+                    "min_score, weights and rerank have no effect without a query", fix="use index.anomalies"
+                )
             return self.anomalies(k, filter=filter, group_by=group_by, thumbnails=thumbnails)
         query = make_query(**parts)
         return search(
@@ -243,6 +247,8 @@ class Index:
         if (text is None) == (moment is None):
             raise InvalidInputError("an example is a sentence or a moment", fix="give one of them")
         if moment is not None:
+            if camera is not None:
+                raise InvalidInputError("a moment applies to its own camera", fix="leave out the camera")
             example = add_moment(self._inner, kind, moment, *parse_moment_id(moment))
         else:
             example = add_sentence(self._inner, kind, text or "", camera)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from var_plugin.errors import InvalidSettingError, MissingDependencyError, field_errors
@@ -28,12 +28,23 @@ DEFAULT_SEGMENT_SECONDS = 8.0
 _TIME_GROUPS = {"year", "month", "day", "hour", "minute", "second"}
 
 
+def _check_zone_name(name: object) -> object:
+    # `ZoneInfo` raises a UnicodeEncodeError, which pydantic does not convert.
+    if isinstance(name, str) and not name.isascii():
+        raise ValueError("names of time zones are ASCII")
+    return name
+
+
+Zone = Annotated[ZoneInfo, BeforeValidator(_check_zone_name)]
+"""A time zone of the IANA database."""
+
+
 class CameraClock(BaseModel):
     """Time zone and error of the clock of one camera. JSON: {"zone": "Europe/Berlin", "offset": -90}."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    zone: ZoneInfo | None = None
+    zone: Zone | None = None
     """Time zone of local times. None: unknown; local times are not used."""
     offset: timedelta = timedelta()
     """Added to times of the camera. Negative for a clock that is ahead. In JSON: seconds."""
@@ -96,7 +107,7 @@ class IndexOptions(_Options):
         description="quota for the thumbnails and clips in the cache; the least recently used are removed",
     )
 
-    zone: ZoneInfo | None = Field(
+    zone: Zone | None = Field(
         default=None, description="time zone of cameras that use local time, such as Europe/Berlin"
     )
     cameras: Annotated[dict[str, CameraClock], NoDecode] = Field(

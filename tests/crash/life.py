@@ -1,4 +1,4 @@
-"""Random operations on an index that can be killed at any time: add, change, move, delete, change the suite.
+"""Random operations on an index that can be killed at any time: add, replace, delete, change the suite, score again.
 
 It notes in a log what it is about to do and what was acknowledged. Both are single writes to a file, which a kill of
 the process cannot take back.
@@ -22,11 +22,14 @@ from tests.films import Film, textured
 from var_plugin.api import Index, open_index
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import DecodingTimeoutError, FingerprintMismatchError
+from var_plugin.index.examples import ExampleKind
 from var_plugin.index.verify import Problem
+from var_plugin.ingest import scoring
 from var_plugin.types import Filter, Receipt
 
 SUITES = ("first", "second")
-SECONDS = {"ingest": 1.0, "re-ingest": 1.0, "delete": 0.6, "reindex": 4.0}
+EXAMPLE_KINDS: tuple[ExampleKind, ...] = ("normal", "alarm")
+SECONDS = {"ingest": 1.0, "re-ingest": 1.0, "delete": 0.6, "reindex": 4.0, "rescore": 0.6}
 """The acts, and about how long each takes on a busy machine."""
 _SLOTS = 3
 _CONTENTS = 8
@@ -85,17 +88,19 @@ def suite(name: str) -> Suite:
 
 
 def live(world: World, seed: int, first: str) -> None:
-    """Run one operation, then random adds, replacements, deletions and reindexes until killed."""
+    """Run one operation, then random adds, replacements, deletions, reindexes and rescores until killed."""
     chance = random.Random(seed)
     index = opened(world)
     begin(world, index, first, chance)
     while True:
-        act = chance.choice(("add", "add", "add", "delete", "reindex"))
+        act = chance.choice(("add", "add", "add", "delete", "reindex", "rescore"))
         slot = chance.randrange(_SLOTS)
         if act == "add":
             put(world, index, slot, content=chance.randrange(_CONTENTS))
         elif act == "delete":
             remove(world, index, slot)
+        elif act == "rescore":
+            rescore(world, index, chance.choice(EXAMPLE_KINDS))
         else:
             reindex(world, index, chance.choice(SUITES))
 
@@ -104,6 +109,10 @@ def begin(world: World, index: Index, act: str, chance: random.Random) -> None:
     """Run an operation in a slot. Prepare the slot first if necessary."""
     if act == "reindex":
         reindex(world, index, chance.choice(SUITES))
+        return
+    if act == "rescore":
+        put(world, index, 0, content=chance.randrange(_CONTENTS))
+        rescore(world, index, chance.choice(EXAMPLE_KINDS))
         return
     filled = act != "ingest"
     ready = [slot for slot in range(_SLOTS) if world.slot(slot).exists() == filled]
@@ -142,6 +151,26 @@ def reindex(world: World, index: Index, name: str) -> None:
     world.note(doing="reindex", suite=name)
     unless_busy(lambda: index.reindex(suite(name)))
     world.note(done="reindex", suite=name)
+
+
+def rescore(world: World, index: Index, kind: ExampleKind) -> None:
+    """Replace the owner's example by the start of a video, and score all rows again."""
+    world.note(doing="rescore", kind=kind)
+    for example in index.examples():
+        index.remove_example(example.id, rescore=False)
+    video = next((video for video in index.videos() if video.state == "committed"), None)
+    if video:
+        index.add_example(kind, moment=f"{video.video_id}-0-5000", rescore=False)
+    index.rescore()
+    world.note(done="rescore")
+
+
+def outdated_scores(index: Index) -> list[str]:
+    """Return the videos whose rows differ from a new score with the current examples."""
+    inner = index._inner
+    entries = [entry for entry in inner.all_entries() if entry.state == "committed"]
+    changed = scoring._rescored_videos(inner, entries, inner.owner_examples.all())
+    return [entry.video_id for entry, rows in changed if any(rows.values())]
 
 
 def unless_busy(act: Callable[[], Receipt]) -> None:
@@ -192,10 +221,14 @@ def resumed_faults(world: World, index: Index) -> list[str]:
         remove(world, index, int(str(last["slot"])))
     elif last.get("doing") == "reindex":
         reindex(world, index, str(last["suite"]))
+    elif last.get("doing") == "rescore":
+        rescore(world, index, "alarm" if last["kind"] == "alarm" else "normal")
+    index.rescore()
     problems: tuple[Problem, ...] = index.verify().problems
     films = {str(world.slot(slot)) for slot in range(_SLOTS) if world.slot(slot).exists()}
     uris = sorted(video.uri for video in index.videos())
     wrong = [] if uris == sorted(films) else [f"the index holds {uris}, the folder {sorted(films)}"]
+    wrong += [f"the scores of {video_id} are outdated" for video_id in outdated_scores(index)]
     return wrong + [f"after resuming: {problem}" for problem in problems]
 
 

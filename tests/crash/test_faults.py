@@ -62,6 +62,12 @@ def reindex(world: life.World, index: Index) -> bool:
     return index.reindex(life.suite("second")).ok
 
 
+def rescore(world: life.World, index: Index) -> bool:
+    (video, *_) = index.videos()
+    index.add_example("alarm", moment=f"{video.video_id}-0-5000")
+    return life.outdated_scores(index) == []
+
+
 def rewrite(world: life.World, index: Index) -> bool:
     return index.reindex(life.suite("first")).ok
 
@@ -70,6 +76,7 @@ def rewrite(world: life.World, index: Index) -> bool:
     ("act", "lasting"),
     [
         (add, False), (add, True), (replace, False), (replace, True), (delete, False), (delete, True),
+        (rescore, False), (rescore, True),
         *(pytest.param(act, often, marks=pytest.mark.slow) for act in (reindex, rewrite) for often in (False, True)),
     ],
 )  # fmt: skip

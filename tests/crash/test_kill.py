@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of ingest, re-ingest, delete and re-indexing.
+"""SIGKILL at random moments of ingest, re-ingest, delete, re-indexing and rescoring.
 
 `VAR_PLUGIN_KILLS` sets the number of kills, `VAR_PLUGIN_KILLS_SEED` their times, so a long run can be split.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.crash import life
 
-KILLS = int(os.environ.get("VAR_PLUGIN_KILLS", "8"))
+KILLS = int(os.environ.get("VAR_PLUGIN_KILLS", "10"))
 SEED = int(os.environ.get("VAR_PLUGIN_KILLS_SEED", "7"))
 
 

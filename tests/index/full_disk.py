@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.colors import color_suite
+from tests.crash.life import outdated_scores
 from tests.index.milvus.test_snapshot import add_video
 from var_plugin.api import Index, open_index, restore_index
 from var_plugin.errors import StoreError, VarPluginError
@@ -139,6 +140,21 @@ def reindex(disk: Disk, spare: int) -> None:
         assert index.verify().ok, index.verify().problems
 
 
+def rescore(disk: Disk, spare: int) -> None:
+    with opened(disk) as index:
+        for number in range(3):
+            add_video(index, number, segments=200)
+        disk.fill(spare)
+        moment = f"{1:016x}-0-10000"
+        full(lambda: index.add_example("alarm", moment=moment))
+        disk.free()
+        assert len(stored(index)) == 3
+        index.add_example("alarm", moment=moment)
+        assert index.anomalies(kinds=["alarm"])
+        assert outdated_scores(index) == []
+        assert index.verify().ok, index.verify().problems
+
+
 def backup(disk: Disk, spare: int) -> None:
     with tempfile.TemporaryDirectory() as folder, open_index(Path(folder) / "i.db", suite=color_suite()) as index:
         add_video(index, 1, segments=300)
@@ -174,7 +190,7 @@ def search(disk: Disk, spare: int) -> None:
         assert len(index._inner.search_segments("scene", np.ones(3, np.float32), limit=99, filter=Filter())) == 50
 
 
-SCENARIOS = {act.__name__: act for act in (add, add_and_end, delete, reindex, backup, restore, search)}
+SCENARIOS = {act.__name__: act for act in (add, add_and_end, delete, reindex, rescore, backup, restore, search)}
 
 
 def main() -> None:

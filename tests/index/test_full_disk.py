@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_full_disk_loses_nothing_and_the_index_recovers() -> None:
-    """A real disk in memory, full during add, delete, reindex, backup, restore and search; see `full_disk`."""
+    """A real disk in memory, full during add, delete, reindex, rescore, backup, restore and search; see `full_disk`."""
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no right to mount a small disk")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -202,6 +203,33 @@ def test_a_backup_keeps_the_examples(index: Index, tmp_path: Path) -> None:
         assert copy.rescore().videos == 0
 
 
+@pytest.mark.parametrize("vector", [[1.0], [1.0] * 9, [0.0, 0, 0], [1e38, 1e38, 1e38]])
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_an_example_with_an_invalid_vector_is_left_out(
+    index: Index, vector: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others may have written it to a backup or an index."""
+    before = scores(index)
+    added = index.add_example("normal", moment=index.anomalies(k=1)[0].id, rescore=False)
+    encoded = base64.b64encode(np.array(vector, "<f4").tobytes()).decode()
+    index._inner.owner_examples.put(added.model_copy(update={"encoded_vector": encoded}))
+    index.rescore()
+    assert scores(index) == before
+    assert f"the example {added.id} is damaged and left out" in caplog.text
+    store(index, "later", [GREEN])
+    assert index.verify().ok
+
+
+@pytest.mark.parametrize("trained", [[], {"Fire!": 0.5}, {"fire": 7}, {"fire": None}])
+def test_damaged_scores_of_a_detector_are_reported_and_others_are_scored_again(index: Index, trained: object) -> None:
+    inner = index._inner
+    damaged = [{**row, "trained": trained} for row in inner.stored_rows("scene", ["blue"])]
+    inner._store.write(inner._collection("scene"), damaged)
+    assert [(problem.kind, problem.video_id) for problem in index.verify().problems] == [("row", "blue")]
+    index.add_example("alarm", moment="red-0-8000")
+    assert scores(index)["red", 0.0][1]["alarm"] > 0.5
+
+
 @pytest.mark.parametrize("text", ["", "   ", "x" * 301, "a\x00b", "\ud83d"])
 def test_what_is_no_sentence_is_refused(index: Index, text: str) -> None:
     with pytest.raises(InvalidInputError):
@@ -216,3 +244,5 @@ def test_a_moment_that_does_not_exist_is_refused(index: Index) -> None:
         index.add_example("normal", moment="red-900000-990000")
     with pytest.raises(InvalidInputError, match="a sentence or a moment"):
         index.add_example("normal")
+    with pytest.raises(InvalidInputError, match="applies to its own camera"):
+        index.add_example("normal", moment=index.anomalies(k=1)[0].id, camera="south")

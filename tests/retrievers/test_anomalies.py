@@ -18,9 +18,16 @@ RED = l2_normalize(np.array([[1.0, 0, 0]]))
 
 
 def store(
-    index: Index, video_id: str, segments: list[Segment], *, camera: str = "north", hour: int | None = 12
+    index: Index,
+    video_id: str,
+    segments: list[Segment],
+    *,
+    camera: str = "north",
+    hour: int | None = 12,
+    at: datetime | None = None,
 ) -> None:
-    recorded = -1 if hour is None else round(datetime(2026, 11, 1, hour, tzinfo=UTC).timestamp() * 1000)
+    at = at or (None if hour is None else datetime(2026, 11, 1, hour, tzinfo=UTC))
+    recorded = -1 if at is None else round(at.timestamp() * 1000)
     entry = Entry(
         video_id=video_id,
         state="pending",
@@ -77,6 +84,8 @@ def test_moments_below_the_minimum_score_are_left_out(index: Index) -> None:
     assert len(index.anomalies(min_score=0.65)) == 2
     assert len(index.anomalies(filter=Filter(min_anomaly=0.65))) == 2
     assert index.anomalies(min_score=0.95) == []
+    with pytest.raises(InvalidInputError, match="no effect without a query"):
+        index.search(filter=Filter(cameras=("north",)), min_score=0.65)
 
 
 def test_newest_first_puts_unknown_times_last(index: Index) -> None:

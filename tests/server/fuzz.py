@@ -33,23 +33,23 @@ SECONDS = 10.0
 MEGABYTES = 1500
 """Maximum growth of the process over all inputs, in megabytes."""
 
-PATHS = ("/v1/embeddings", "/v1/search", "/v1/embeddings/files")
+PATHS = ("/v1/embeddings", "/v1/search", "/v1/anomalies", "/v1/embeddings/files")
 
 _STRINGS = (
     "", " ", "red", "a red van", "\x00", "\x1b[2J", "\r\nX: y", "\ud83d", "\udce4", "😀", "\u202e", "é" * 50,
     "a" * 40_000, "data:", "data:image/png;base64,", "data:image/png;base64,AAAA", "data:video/mp4;base64,%%%",
     "data:audio/wav,x", "data:image/png;base64," + "A" * 5000, "http://127.0.0.1/x", "https://example.org:99999/", "file:///etc/passwd",
     "http://[::1", "colors/scene", "scene", "north", "float", "base64", "null", "video", "moment", "image", "text",
+    "time", "alarm", "Fire",
     "2026-11-01T14:00+01:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "' or 1 == 1", '"] or ["', "%_\\",
 )  # fmt: skip
 _NUMBERS = (0, -1, 1, 5, 3, 101, 2**31, 2**63, 2**64, 10**400, -(10**400), 0.5, -0.0, 1e308, 1e-320)
 _KEYS = (
     "model", "input", "modality", "encoding_format", "dimensions", "user", "text", "image", "audio", "video", "k",
-    "filter", "min_score", "group_by", "weights", "cameras", "video_ids", "kinds", "segment_kinds", "after", "before",
-    "after_second",
-    "before_second", "min_anomaly", "max_anomaly", "metadata", "type", "image_url", "audio_url", "video_url",
-    "input_audio", "url",
-    "data", "format", "detail", "scene", "", "\ud83d", "__proto__", "key" * 200,
+    "filter", "min_score", "group_by", "weights", "order", "cameras", "video_ids", "kinds", "segment_kinds", "after",
+    "before", "after_second", "before_second", "min_anomaly", "max_anomaly", "metadata", "type", "image_url",
+    "audio_url", "video_url", "input_audio", "url", "data", "format", "detail", "scene", "", "\ud83d",
+    "__proto__", "key" * 200,
 )  # fmt: skip
 
 
@@ -89,6 +89,8 @@ def valid(chance: random.Random, path: str) -> dict[str, Any]:
     """Return a valid request."""
     if path == "/v1/search":
         return {"text": "red", "k": 2, "filter": {"cameras": ["north"], "min_anomaly": 0}, "weights": {"scene": 1}}
+    if path == "/v1/anomalies":
+        return {"k": 2, "filter": {"cameras": ["north"]}, "kinds": ["alarm"], "min_score": 0, "order": "time"}
     part = chance.choice(
         ("red", {"type": "text", "text": "red"}, {"type": "image_url", "image_url": {"url": "data:,"}})
     )

@@ -33,6 +33,10 @@ def test_anomalies_are_listed_without_a_query(client: httpx.Client, footage: Ind
     south = client.post("/v1/anomalies", json={"filter": {"cameras": ["south"]}, "group_by": "video"}).json()["data"]
     assert [moment["camera"] for moment in south] == ["south"]
     assert client.post("/v1/anomalies", json={"kinds": ["no such kind"]}).status_code == 400
+    for option in ({"min_score": 0.5}, {"weights": {"scene": 2}}):
+        response = client.post("/v1/search", json={"filter": {"cameras": ["south"]}, **option})
+        assert response.status_code == 400, "it would have no effect"
+        assert "without a query" in response.json()["error"]["message"]
 
 
 def test_image_and_video_find_their_moments(client: httpx.Client, green_png: bytes, blue_film: Path) -> None:

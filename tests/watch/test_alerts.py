@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
@@ -482,6 +483,25 @@ def test_a_query_without_receiver_and_a_file_of_something_else_are_refused(tmp_p
     file.write_text('[{"name": "a"}]')
     with pytest.raises(InvalidInputError, match=r"0\.threshold"):
         SavedAlerts(file).alerts  # noqa: B018
+
+
+def test_alerts_that_are_saved_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "alerts.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: saved_alerts(file.parent, name=f"alert {number}"), range(40)))
+    assert {alert.name for alert in SavedAlerts(file).alerts} == {f"alert {number}" for number in range(40)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: SavedAlerts(file).remove(f"alert {number}"), range(39)))
+    assert [alert.name for alert in SavedAlerts(file).alerts] == ["alert 39"]
+
+
+def test_the_name_of_an_example_need_not_be_unicode(film: Film, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9\x1b[2J.png")
+    Image.fromarray(plain(200, 20, 20)).save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(tmp_path / name)
+    example = embed_query(color_suite(), make_query(image=tmp_path / name))
+    saved = saved_alerts(tmp_path, example=example)
+    assert saved.named("unusual").condition.startswith(r"like image 'caf\xe9\x1b[2J.png'")
 
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)

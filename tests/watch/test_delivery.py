@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
@@ -153,6 +154,36 @@ def test_a_broker_that_does_not_answer_is_a_failure(tmp_path: Path, monkeypatch:
     assert "does not answer within" in alert.failures[0]
 
 
+ACCEPTED = b"\x20\x02\x00\x00"
+"""The packet with which a broker accepts a client."""
+
+
+@pytest.mark.parametrize(
+    ("response", "failure"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "broke the connection"),
+        (bytes(range(200, 256)), "broke the connection"),
+        (ACCEPTED + b"\xff" * 100, "broke the connection"),
+        (ACCEPTED + b"\x40\x02\xff\xff", "broke the connection"),  # confirms another message
+        (ACCEPTED + b"\x30\xff\xff\xff\x7f", "sends a packet of 268435455 bytes"),
+        (b"\x20\x02\x00\x77", "refuses the connection"),
+    ],
+)
+def test_a_hostile_broker_is_a_failure_and_fills_no_memory(tmp_path: Path, response: bytes, failure: str) -> None:
+    pytest.importorskip("paho.mqtt.client")
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(response)
+
+        answered = pool.submit(answer)
+        (alert,) = check(saved_for(tmp_path, f"mqtt://127.0.0.1:{server.getsockname()[1]}/alerts"), 1)
+        answered.result()
+    assert failure in alert.failures[0]
+
+
 @pytest.mark.parametrize("is_trusted", [True, False])
 def test_tls_needs_a_trusted_certificate(
     broker: Broker, tmp_path: Path, is_trusted: bool, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +212,7 @@ def test_tls_needs_a_trusted_certificate(
         ("mqtt://127.0.0.1/cameras/%23", "does not name one topic"),
         ("http://127.0.0.1/alerts", "not an mqtt or mqtts address"),
         ("mqtt://127.0.0.1:0/alerts", "not an mqtt or mqtts address"),
+        ("mqtt://127.0.0.1:65536/alerts", "not an mqtt or mqtts address"),
     ],
 )
 def test_an_invalid_mqtt_address_is_refused(tmp_path: Path, url: str, why: str) -> None:

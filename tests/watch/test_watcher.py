@@ -349,6 +349,11 @@ def test_an_alert_by_kind_and_file_is_added_and_tested(
     assert "red  like image 'red.png'  score >= 1  at most 3 a day  cool-down 300 s  true" in listed
     assert "own  kind alarm  score >= 0.5  true" in listed
     assert "vectors" not in shell("alerts", "list", "--json")[1]
+    (tmp_path / "not-an-index.db").write_text("text")
+    code, _, err = shell(
+        "alerts", "add", "other", "--kind", "alarm", "--command", "true", "--index", tmp_path / "not-an-index.db"
+    )
+    assert (code, "not-an-index.db" in err) == (4, True), "the suite of that index is unknown"
     code, out, _ = shell("alerts", "test", "red", *place)
     assert code == 0
     assert "door  1 alerts in 7 days  threshold 1.00 on camera door, for at most 3 alerts a day over 2 days" in out

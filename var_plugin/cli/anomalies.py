@@ -25,6 +25,7 @@ from var_plugin.cli.options import (
     print_json,
     rescore_bar,
 )
+from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def list_anomalies(
 ) -> None:
     """List what was unusual, without a query: the moments with the highest anomaly scores and their kinds."""
     if context.invoked_subcommand is not None:
+        _refuse_options(context)
         return
     conditions = build_filter(
         cameras=camera or None, after=parse_time(after), before=parse_time(before), metadata=parse_metadata(meta)
@@ -94,9 +96,20 @@ def list_anomalies(
             print(f"no moments: none has an anomaly score of at least {min_anomaly:g} and matches the filter")
 
 
+def _refuse_options(context: typer.Context) -> None:
+    """Raise `InvalidInputError` for options in front of a subcommand, which would have no effect."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise InvalidInputError(
+                f"{parameter.opts[0]} in front of '{context.invoked_subcommand}' has no effect",
+                fix=f"write it after: var-plugin anomalies {context.invoked_subcommand} … {parameter.opts[0]}",
+            )
+
+
 CameraOption = Annotated[str | None, typer.Option(help="The camera to which it applies. Default: all cameras.")]
 MomentOption = Annotated[
-    str | None, typer.Option(help="Id of a moment that shows it, instead of a sentence; it applies to its camera.")
+    str | None, typer.Option(help="Id of a moment that shows it, instead of a sentence. It applies to its camera.")
 ]
 SentenceArgument = Annotated[str | None, typer.Argument(help="A sentence that describes it.")]
 

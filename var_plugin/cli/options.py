@@ -197,7 +197,10 @@ def _relative_time(text: str) -> datetime | None:
     if text in days:
         return (midnight - timedelta(days=days[text])).astimezone()
     match = re.fullmatch(r"(\d{1,6}) (minute|hour|day|week)s? ago", text)
-    return now - timedelta(**{f"{match[2]}s": int(match[1])}) if match else None
+    try:
+        return now - timedelta(**{f"{match[2]}s": int(match[1])}) if match else None
+    except OverflowError as error:
+        raise InvalidInputError(f"'{text}' is not a date and time", why="it is before the year 1") from error
 
 
 def parse_clock(zone: str | None, offset: float | None) -> CameraClock | None:

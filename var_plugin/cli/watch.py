@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -289,14 +290,15 @@ def _complete(alert: SavedAlert, files: Mapping[str, Path], location: str | None
     """Embed the file of an alert and check its kinds, with the suite of the index or, without one, the given suite."""
     from var_plugin.config import settings
     from var_plugin.encoders.registry import load_suite
-    from var_plugin.errors import IndexUnavailableError
+    from var_plugin.index.milvus.options import is_local, milvus_uri
     from var_plugin.retrievers.search import embed_query, make_query
 
+    uri = milvus_uri(location or settings().index)
     with ExitStack() as stack:
-        try:
-            loaded = stack.enter_context(opened_index(location, suite)).suite
-        except IndexUnavailableError:
+        if is_local(uri) and not os.path.lexists(uri):
             loaded = load_suite(suite or settings().suite)
+        else:
+            loaded = stack.enter_context(opened_index(location, suite)).suite
         if files:
             alert = alert.model_copy(update={"example": embed_query(loaded, make_query(**files))})
         alert.check_suite(loaded)
@@ -320,13 +322,16 @@ def _parse_time_of_day(text: str | None, zone: str | None) -> TimeOfDay | None:
         return None
     start, _, end = text.partition("-")
     try:
-        return TimeOfDay.model_validate({"start": start, "end": end, "zone": zone or settings().zone})
+        span = TimeOfDay.model_validate({"start": start, "end": end, "zone": zone or settings().zone})
     except ValidationError as error:
         raise InvalidInputError(
             f"'{text}' with zone {zone} is not a time of day",
             why=str(field_errors(error)[0]),
             fix="write it as 22:00-06:00, and the zone as Europe/Berlin",
         ) from error
+    if span.start == span.end:
+        raise InvalidInputError(f"'{text}' is an empty time of day", fix="for the whole day, leave out --time-of-day")
+    return span
 
 
 def _parse_seconds(text: str | None) -> float:

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import InvalidInputError, field_errors
 from var_plugin.index.catalog import Catalog, ClockMs, Id, Text
+from var_plugin.index.filters import check_text
 from var_plugin.types import Value
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Examples:
             InvalidInputError: the sentence or the camera cannot be stored, or there are too many examples.
             StoreError: the store failed.
         """
+        check_text(text)
         examples = self.all()
         for example in examples:
             if (example.kind, example.text, example.camera, example.moment) == (kind, text, camera, moment):

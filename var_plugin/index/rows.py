@@ -148,8 +148,11 @@ def row_error(row: Row) -> str | None:
         return f"its clock time is {recorded_at} ms since 1970"
     if not _is_share(row.get("novelty")):
         return f"its novelty is {row.get('novelty')}"
-    if not _are_scores(row.get("events")) or not is_text(row.get("reason")):
-        return "its kinds of events or their reason are invalid"
+    # Results of a search do not contain `trained`.
+    if not all(_are_scores(row[name]) for name in ("events", "trained") if name in row) or "events" not in row:
+        return "its kinds of events or the scores of the detector are invalid"
+    if not is_text(row.get("reason")):
+        return "its reason is invalid"
     if not is_id(row.get("video_id")) or row.get("kind") not in get_args(SegmentKind):
         return "its video id or its kind is invalid"
     return None if is_text(row.get("camera")) else "its camera has control characters"

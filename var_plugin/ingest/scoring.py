@@ -6,6 +6,7 @@ owner adds or removes an example. Both use `score_segments`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,11 @@ from functools import lru_cache
 import numpy as np
 
 from var_plugin.encoders.anomaly import anomaly_score
-from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.base import Space, Vectors, check_vectors
 from var_plugin.encoders.caption_memory import CaptionMemory, Example
 from var_plugin.encoders.novelty import blend_novelty
 from var_plugin.encoders.suite import Suite
+from var_plugin.errors import InvalidVectorError
 from var_plugin.index.catalog import Entry
 from var_plugin.index.examples import OwnerExample, revision
 from var_plugin.index.generation import VideoGeneration
@@ -26,6 +28,8 @@ from var_plugin.index.schema import Row
 from var_plugin.ingest.embed import Rows
 from var_plugin.ingest.signals import defer_sigint
 from var_plugin.types import Segment
+
+logger = logging.getLogger(__name__)
 
 # Decimals of stored scores. Events below the minimum are not stored.
 _DECIMALS = 3
@@ -220,11 +224,24 @@ def _changed_rows(rows: Sequence[Row], memory: CaptionMemory | None, learned: fl
 def _memory(suite: Suite, space: str, examples: tuple[OwnerExample, ...]) -> CaptionMemory | None:
     """Return the caption memory of a space with examples, or None if the space has no text encoder."""
     memory = suite.caption_memory(space)
-    fingerprint = suite.spaces[space].fingerprint
-    usable = [example for example in examples if example.vector is None or example.fingerprint == fingerprint]
+    usable = [example for example in examples if _is_usable(example, suite.spaces[space])]
     if memory is None or not usable:
         return memory
     return memory.extended([Example(example.kind, example.text, example.vector) for example in usable])
+
+
+def _is_usable(example: OwnerExample, space: Space) -> bool:
+    """Return whether an example is a sentence, or a moment with a valid vector of the space."""
+    if example.vector is None:
+        return True
+    if example.fingerprint != space.fingerprint:
+        return False
+    try:
+        check_vectors(example.vector[np.newaxis], space)
+    except InvalidVectorError:  # others may have written it
+        logger.warning("the example %s is damaged and left out: its vector does not fit its space", example.id)
+        return False
+    return True
 
 
 def _applicable(examples: Sequence[OwnerExample], camera: str) -> tuple[OwnerExample, ...]:

@@ -143,7 +143,7 @@ def parse_moment_id(text: str) -> tuple[str, float, float]:
     Raises:
         InvalidInputError: the text is not the id of a moment.
     """
-    match = re.fullmatch(r"(.+)-(\d{1,12})-(\d{1,12})", text)
+    match = re.fullmatch(r"(.+)-([0-9]{1,12})-([0-9]{1,12})", text)
     if not match or int(match[2]) >= int(match[3]):
         raise InvalidInputError(f"'{text[:100]}' is not the id of a moment", fix="use an id from a search")
     return match[1], int(match[2]) / 1000, int(match[3]) / 1000

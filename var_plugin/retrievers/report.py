@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 
+from var_plugin.index.catalog import Entry
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import CurvePoint
 from var_plugin.media.files import atomic_write
@@ -71,14 +72,14 @@ def write_report(
             groups[day, moment.camera].append(moment)
     listed = [moment for moments in groups.values() for moment in moments]
     entries = index.entries(sorted({moment.video_id for moment in listed}))
-    thumbnails = {
-        moment.id: index.thumbnail(entries[moment.video_id], moment.peak)
+    images = {
+        moment.id: _image(index, entries[moment.video_id], moment.peak)
         for moment in listed
         if moment.video_id in entries
     }
     curves = index.curves(list(entries))
     by_day = groupby(sorted(groups.items(), key=_newest_first), key=lambda item: item[0][0])
-    sections = [_section(day, list(cameras), thumbnails, curves, zone) for day, cameras in by_day]
+    sections = [_section(day, list(cameras), images, curves, zone) for day, cameras in by_day]
     page = _PAGE.substitute(
         title="Unusual moments",
         written=f"{datetime.now(zone):%Y-%m-%d %H:%M %Z}",
@@ -93,7 +94,7 @@ def write_report(
         moments=len(listed),
         days=len({day for day, _ in groups}),
         cameras=len({camera for _, camera in groups}),
-        without_thumbnail=sum(thumbnails.get(moment.id) is None for moment in listed),
+        without_thumbnail=sum(images.get(moment.id) is None for moment in listed),
     )
 
 
@@ -104,13 +105,14 @@ def _newest_first(item: tuple[Group, list[Moment]]) -> tuple[bool, int, str]:
 
 def _summary(listed: Sequence[Moment], total: int) -> str:
     weaker = f"; {total - len(listed)} weaker ones are left out" if total > len(listed) else ""
-    return f"{len(listed)} moments{weaker}."
+    limit = f" Only the {total} strongest moments were considered." if total >= _MAX_MOMENTS else ""
+    return f"{len(listed)} moments{weaker}.{limit}"
 
 
 def _section(
     day: date | None,
     groups: Iterable[tuple[Group, Sequence[Moment]]],
-    thumbnails: dict[str, Path | None],
+    images: dict[str, bytes | None],
     curves: dict[str, list[CurvePoint]],
     zone: tzinfo,
 ) -> str:
@@ -119,17 +121,17 @@ def _section(
     cameras = ""
     for (_, camera), moments in groups:
         cards = "\n".join(
-            _card(moment, thumbnails.get(moment.id), curves.get(moment.video_id, []), zone) for moment in moments
+            _card(moment, images.get(moment.id), curves.get(moment.video_id, []), zone) for moment in moments
         )
         cameras += f'<div><h3>{escape(sanitize_name(camera))}</h3><div class="cards">{cards}</div></div>'
     return f'<section><h2>{escape(heading)}</h2><div class="cameras">{cameras}</div></section>'
 
 
-def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[CurvePoint], zone: tzinfo) -> str:
+def _card(moment: Moment, image: bytes | None, curve: Sequence[CurvePoint], zone: tzinfo) -> str:
     start, end = (timedelta(seconds=round(seconds)) for seconds in (moment.start, moment.end))
     clock = f"{moment.recorded_at.astimezone(zone):%H:%M:%S}, " if moment.recorded_at else ""
     return _CARD.substitute(
-        image=_image(thumbnail),
+        image=_image_element(image),
         kinds=escape(", ".join(kinds_of(moment))),
         score=f"{moment.anomaly_score:.2f}",
         when=escape(f"{clock}{start} to {end} of {sanitize_name(Path(moment.uri).name)}"),
@@ -139,11 +141,19 @@ def _card(moment: Moment, thumbnail: Path | None, curve: Sequence[CurvePoint], z
     )
 
 
-def _image(thumbnail: Path | None) -> str:
-    if thumbnail is None:
+def _image(index: VideoIndex, entry: Entry, seconds: float) -> bytes | None:
+    """Return the JPEG of a frame, or None if the footage cannot be read."""
+    try:
+        # Read at once: the cache removes files when it is full.
+        return thumbnail.read_bytes() if (thumbnail := index.thumbnail(entry, seconds)) else None
+    except FileNotFoundError:  # another process removed it
+        return None
+
+
+def _image_element(image: bytes | None) -> str:
+    if image is None:
         return '<div class="none">The footage cannot be read.</div>'
-    data = base64.b64encode(thumbnail.read_bytes()).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" alt="">'
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(image).decode()}" alt="">'
 
 
 def _curve(moment: Moment, curve: Sequence[CurvePoint]) -> str:

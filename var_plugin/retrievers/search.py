@@ -24,6 +24,7 @@ from var_plugin.errors import (
     UnsupportedModalityError,
     field_errors,
 )
+from var_plugin.escaping import printable
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox import client as sandbox
@@ -109,7 +110,7 @@ def embed_query(suite: Suite, query: Query) -> EmbeddedQuery:
     limits = _query_limits(modality, content)
     return EmbeddedQuery(
         modality=modality,
-        source=content.name,
+        source=printable(content.name),
         vectors={name: suite.encode(modality, [content], space=name, limits=limits)[0].tolist() for name in spaces},
         fingerprints={name: space.fingerprint for name, space in spaces.items()},
     )

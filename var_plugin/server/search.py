@@ -43,6 +43,11 @@ def search_router(index: Index, reader: InputReader, pools: ThreadPools) -> APIR
     async def search_moments(request: SearchRequest) -> SearchResponse:
         """Return the k best moments for a query, best first."""
         if request.filter is not None and not _inputs(request):
+            if request.min_score is not None or request.weights:
+                raise InvalidInputError(
+                    "`min_score` and `weights` have no effect without a query",
+                    fix="use /v1/anomalies and its `min_score`",
+                )
             return await list_anomalies(
                 AnomaliesRequest(k=request.k or 5, filter=request.filter, group_by=request.group_by)
             )

@@ -15,15 +15,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
 from typing import Annotated, Protocol, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from var_plugin.api import Index
+from var_plugin.config import Zone
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     FingerprintMismatchError,
@@ -33,8 +35,9 @@ from var_plugin.errors import (
     field_errors,
     os_error_message,
 )
+from var_plugin.index.filters import compile_filter
 from var_plugin.media.files import resolve_target
-from var_plugin.private_files import create_private_file, make_private_folder
+from var_plugin.private_files import create_private_file, exclusive_lock, make_private_folder
 from var_plugin.retrievers.moments import check_kinds
 from var_plugin.retrievers.search import check_embedded
 from var_plugin.types import MAX_QUERY_LENGTH, EmbeddedQuery, Filter, Finite, Moment, Value
@@ -56,7 +59,13 @@ _MAX_HISTORY = 500
 _DAY_SECONDS = 86_400.0
 
 
-LocalTime = Annotated[clock_time, AfterValidator(lambda time: time.replace(tzinfo=None))]
+def _check_local(time: clock_time) -> clock_time:
+    if time.tzinfo is not None:
+        raise ValueError("the time zone is not part of a time of day")
+    return time
+
+
+LocalTime = Annotated[clock_time, AfterValidator(_check_local)]
 
 
 class TimeOfDay(Value):
@@ -64,7 +73,7 @@ class TimeOfDay(Value):
 
     start: LocalTime
     end: LocalTime
-    zone: ZoneInfo | None = None
+    zone: Zone | None = None
     """None: the time zone of this machine."""
 
     def contains(self, moment: datetime) -> bool:
@@ -276,17 +285,25 @@ class SavedAlerts:
         """Store an alert. It replaces an alert of the same name.
 
         Raises:
-            InvalidInputError: the alert has no receiver, its text is too long, the URL of a receiver is invalid, or the
-                file cannot be written.
+            InvalidInputError: the alert has no receiver, a value cannot be stored, the URL of a receiver is invalid, or
+                the file cannot be written.
         """
         self.check_receivers(alert)
+        compile_filter(alert.filter)  # raises for values that no footage can have
+        try:
+            alert.model_dump_json()
+        except PydanticSerializationError as error:
+            raise InvalidInputError(
+                f"saved alert '{alert.name}' cannot be stored", why="its command or a name is not valid Unicode"
+            ) from error
         if alert.text is not None and len(alert.text) > MAX_QUERY_LENGTH:
             raise InvalidInputError(
                 f"the text of saved alert '{alert.name}' has {len(alert.text)} characters",
                 why=f"the limit is {MAX_QUERY_LENGTH}",
                 fix="describe the moment in a sentence",
             )
-        self._write((*(other for other in self.alerts if other.name != alert.name), alert))
+        with self._locked():
+            self._write((*(other for other in self.alerts if other.name != alert.name), alert))
 
     def check_receivers(self, alert: SavedAlert) -> None:
         """Raise `InvalidInputError` if an alert has no receiver, or the URL of a receiver is invalid."""
@@ -316,27 +333,42 @@ class SavedAlerts:
         Raises:
             InvalidInputError: no alert has that name, or the file cannot be written.
         """
-        alerts = self.alerts
-        others = tuple(alert for alert in alerts if alert.name != name)
-        if len(others) == len(alerts):
-            raise _unknown(name)
-        self._write(others)
+        with self._locked():
+            alerts = self.alerts
+            others = tuple(alert for alert in alerts if alert.name != name)
+            if len(others) == len(alerts):
+                raise _unknown(name)
+            self._write(others)
         self.raised.forget(name)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lock the file against changes by others, so that no alert is lost."""
+        with ExitStack() as stack:
+            try:
+                file = resolve_target(self._file)  # keeps a symbolic link
+                if not file.parent.exists():
+                    make_private_folder(file.parent)
+                stack.enter_context(exclusive_lock(file.with_name(f".{file.name}.lock")))
+            except OSError as error:
+                raise self._not_writable(error) from error
+            yield
 
     def _write(self, alerts: tuple[SavedAlert, ...]) -> None:
         try:
             file = resolve_target(self._file)  # keeps a symbolic link
-            unfinished = file.with_name(f".{os.getpid()}.{file.name}")
-            if not file.parent.exists():
-                make_private_folder(file.parent)
+            unfinished = file.with_name(f".{file.name}.unfinished")
             # URLs and commands may contain secrets.
             with create_private_file(unfinished) as opened:
                 opened.write(_SAVED.dump_json(alerts, indent=2))
             unfinished.replace(file)
         except OSError as error:
-            raise InvalidInputError(
-                f"cannot write {self._file}", why=os_error_message(error), fix="name another file: --alerts"
-            ) from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> InvalidInputError:
+        return InvalidInputError(
+            f"cannot write {self._file}", why=os_error_message(error), fix="name another file: --alerts"
+        )
 
     def _unusable(self, why: str) -> InvalidInputError:
         return InvalidInputError(f"{self._file} does not hold saved alerts", why=why, fix="correct or remove the file")

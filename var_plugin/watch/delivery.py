@@ -40,6 +40,8 @@ _BUDGET_SECONDS = 30.0
 """Total time of all attempts per receiver in one check."""
 _WAITS_SECONDS = (1.0, 5.0)
 """Delays between the attempts to deliver one alert."""
+_MAX_PACKET_BYTES = 65_536
+"""Maximum size of a packet from a broker."""
 _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 Send = Callable[[bytes, float], None]
@@ -145,10 +147,7 @@ class Deliveries:
         """Publish a body with QoS 1, and wait until the broker confirms it."""
         address = self._allowed(parse_mqtt(url))
         require("mqtt", "paho")
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        client = Client(CallbackAPIVersion.VERSION2)
+        client = _mqtt_client()
         if address.username:
             client.username_pw_set(address.username, self._mqtt_password or None)
         if address.scheme == "mqtts":
@@ -168,6 +167,21 @@ class Deliveries:
                 fix=f"allow it by name: --allow-host {address.host}",
             )
         return address
+
+
+def _mqtt_client() -> Client:
+    """Return a client that refuses large packets. Paho accepts 256 MiB, but a broker only needs to confirm."""
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    class BoundedClient(Client):  # type: ignore[misc]  # paho is optional
+        def _sock_recv(self, bufsize: int) -> bytes:
+            if bufsize > _MAX_PACKET_BYTES:
+                raise DeliveryError(f"the broker sends a packet of {bufsize} bytes")
+            received: bytes = super()._sock_recv(bufsize)
+            return received
+
+    return BoundedClient(CallbackAPIVersion.VERSION2)
 
 
 def _publish(client: Client, address: httpx.URL, body: bytes, seconds: float) -> None:
@@ -193,6 +207,8 @@ def _publish(client: Client, address: httpx.URL, body: bytes, seconds: float) ->
         if answers[0].is_failure:
             raise DeliveryError(f"{address.host} refuses the connection: {answers[0]}")
         wait(client.publish(mqtt_topic(address), body, qos=1).is_published)
+    except TimeoutError:
+        raise DeliveryError(f"{address.host} does not answer within {seconds:.0f} s") from None
     except ssl.SSLError as error:
         raise DeliveryError(f"{address.host} offers no valid TLS connection: {error.reason}") from None
     except (OSError, ValueError) as error:
@@ -297,7 +313,7 @@ def _parse(url: str, schemes: Sequence[str]) -> httpx.URL | None:
 
     try:
         address = httpx.URL(url)
-        if address.host and address.scheme in schemes and address.port != 0:
+        if address.host and address.scheme in schemes and (address.port is None or 0 < address.port < 65_536):
             return address
     except (httpx.InvalidURL, ValueError):
         pass
