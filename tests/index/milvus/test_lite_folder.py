@@ -117,7 +117,7 @@ def test_sockets_in_folders_of_other_users_are_not_used(
 
     from milvus_lite.db import MilvusLite
 
-    monkeypatch.setattr(lite_server, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(lite_server, "TIMEOUT_SECONDS", 0.1)
     folder = tmp_path / "var-plugin-open"
     folder.mkdir(mode=0o755)
     holder = MilvusLite(str(database))

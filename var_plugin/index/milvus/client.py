@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -287,17 +288,24 @@ class Store:
                     why=str(error),
                     fix="check the address and that the server runs",
                 ) from error
-        from var_plugin.index.milvus.lite_server import connect
+        from pymilvus.client.types import Status
 
+        from var_plugin.index.milvus import lite_server
+
+        deadline = time.monotonic() + lite_server.TIMEOUT_SECONDS
         while True:
-            lite = connect(Path(self.uri))
+            lite = lite_server.connect(Path(self.uri))
             try:
                 return lite, self._open_client(lite.address)
             except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
                 has_exited = not lite.is_alive()  # the server exited after it was located
                 lite.close()
-                if not has_exited:
+                if has_exited:
+                    continue
+                if getattr(error, "code", None) != Status.CONNECT_FAILED:
                     raise _failure("load a collection of", self.uri, error) from error
+                if time.monotonic() > deadline:
+                    raise lite_server.no_answer(Path(self.uri)) from error
 
     def _open_client(self, address: str) -> MilvusClient:
         from pymilvus import MilvusClient

@@ -53,7 +53,8 @@ _SOCKET = "milvus"
 _MAX_SOCKET_BYTES = 103
 # gRPC reads a path of these characters without escapes.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@=-]*")
-_TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
+"""Time to wait for the process that serves a database. On a busy machine, it may answer after many seconds."""
 _WORKERS = 10
 _MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # According to Milvus Lite, concurrent writes to one collection are unsafe.
@@ -246,7 +247,7 @@ def connect(database: Path) -> LiteClient:
     Raises:
         IndexUnavailableError: the process that holds the database does not answer, or the database cannot be read.
     """
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             return LiteServer(database)
@@ -257,16 +258,22 @@ def connect(database: Path) -> LiteClient:
                 if client.is_alive():
                     return client
             if time.monotonic() > deadline:
-                raise IndexUnavailableError(
-                    f"cannot open the index {database}",
-                    why=f"process {lease.pid if lease else 'unknown'} holds it and does not answer",
-                    fix="end that process, or run a Milvus server and use its URI",
-                ) from locked
+                raise no_answer(database) from locked
         except VarPluginError:
             raise
         except Exception as error:  # a damaged database can make Milvus Lite raise any class
             raise unavailable(database, error) from error
         time.sleep(0.02)
+
+
+def no_answer(database: Path) -> IndexUnavailableError:
+    """Return the error for a process that holds a database and does not answer."""
+    lease = _read_lease(database / _LEASE)
+    return IndexUnavailableError(
+        f"cannot open the index {database}",
+        why=f"process {lease.pid if lease else 'unknown'} holds it and does not answer",
+        fix="end that process, or run a Milvus server and use its URI",
+    )
 
 
 class _Lease(NamedTuple):
