@@ -300,7 +300,10 @@ def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film:
         (["anomalies", "normal", "caf\udce9"], 2, "has control characters"),
         (["anomalies", "normal", "--moment", "v-0-8000", "--camera", "n"], 2, "a moment applies to its own camera"),
         (["anomalies", "--after", "999999 weeks ago"], 2, "it is before the year 1"),
-        (["report", "/dev/null"], 2, "cannot write /dev/null: it is not a regular file"),
+        (["anomalies", "--meta", f"floor={2**63}"], 2, "an integer is too large: integers have 64 bits"),
+        (["search", "red", "--meta", f"floor={'9' * 400}"], 2, "an integer is too large"),
+        (["index", "a.mp4", "--meta", f"floor={2**63}"], 2, "an integer is too large"),
+        (["report", "camera.mp4"], 2, "camera.mp4 is not the name of an HTML file"),
         (["index", "a.mp4", "--zone", "caf\udce9"], 2, "names of time zones are ASCII"),
         (["alerts", "add", "a", "red", "--command", "caf\udce9"], 2, "its command or a name is not valid Unicode"),
         (["alerts", "add", "a", "red", "--camera", "a\nb", "--command", "true"], 2, "has control characters"),
@@ -358,12 +361,21 @@ def test_index_of_another_suite_is_refused_until_reindexed(
     shell: Shell, film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell("index", film())
+    (moment,) = shell.json("search", "red", "-k", "1")
+    shell("anomalies", "normal", "--moment", moment["id"])
+    shell("anomalies", "normal", "a red wall")
+    assert [marked["has_effect"] for marked in shell.json("anomalies", "list")] == [True, True]
     monkeypatch.setattr("tests.colors.build", lambda options: build(fingerprint="colors-2"))
     code, _, err = shell("search", "red")
     assert code == 4
     assert "the index was built by suite 'colors'" in err
     code, _, err = shell("reindex", "--suite", "colors")
-    assert (code, err) == (0, ""), "works although the suite version of the index is gone"
+    assert code == 0, "works although the suite version of the index is gone"
+    assert err.startswith("note: 1 of the moments that were marked as normal or as an alarm have no effect")
+    assert [marked["has_effect"] for marked in shell.json("anomalies", "list")] == [False, True]
+    assert "no effect: marked with another suite" in shell("anomalies", "list")[1]
+    shell("anomalies", "remove", shell.json("anomalies", "list")[0]["id"])
+    assert shell("reindex", "--suite", "colors")[::2] == (0, "")
     assert len(shell.json("search", "red")) == 1
     assert shell.json("verify")["ok"] is True
 
@@ -402,8 +414,14 @@ def test_export_writes_the_moment_as_a_clip(shell: Shell, film: Film, tmp_path: 
     with Image.open(tmp_path / "thumbnails/x.jpg") as image:
         red, green, blue = np.asarray(image).mean(axis=(0, 1))
     assert red > 100 > green + blue, "the thumbnail of the moment"
-    code, _, err = shell("export", best["id"], path, "--exact")
-    assert (code, f"the clip would replace {path}" in err) == (2, True)
+    other = film("second.mp4", paint=scene("green"))
+    shell("index", other)
+    (tmp_path / "link.mp4").symlink_to(other)
+    content = {file: file.read_bytes() for file in (path, other)}
+    for words in ([path], [other], [tmp_path / "link.mp4"], [tmp_path / "y.mp4", "--thumbnail", other]):
+        code, _, err = shell("export", best["id"], *words)
+        assert (code, "choose another path" in err) == (2, True)
+    assert {file: file.read_bytes() for file in content} == content, "footage is never replaced"
     assert shell("export", "nonsense", tmp_path / "x.mp4")[0] == 2
     assert shell("export", "gone-0-8000", tmp_path / "x.mp4")[0] == 2
     film("north.mp4", seconds=24, fps=5, paint=scene("green"))

@@ -298,7 +298,7 @@ class Index:
         """Write the strongest moments of each day and camera to one HTML file, with thumbnails and curves.
 
         Args:
-            out: File to write. It is replaced if it exists.
+            out: File to write, with the extension .html or .htm. It is replaced if it exists.
             filter: Conditions that the moments must satisfy.
             kinds: Kinds of events. A moment must have one of them.
             min_score: Minimum anomaly score, from 0 to 1.

@@ -69,6 +69,28 @@ def test_a_video_id_in_a_backup_cannot_be_a_path(saved: Path, tmp_path: Path) ->
     assert not (tmp_path / "a.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("videos.jsonl", '"size":null', f'"size":{2**63}'),
+        ("videos.jsonl", '"modified_ms":null', f'"modified_ms":{-(2**70)}'),
+        ("videos.jsonl", '"floor":1', f'"floor":{2**63}'),
+        ("scene.jsonl", '"floor": 1', '"floor": NaN'),
+        ("scene.jsonl", '"floor": 1', '"floor": [[]]'),
+        ("scene.jsonl", '"floor": 1', '"floor": "a\\u0000b"'),
+    ],
+)
+def test_values_that_a_store_cannot_hold_are_refused(
+    saved: Path, tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    content = (saved / name).read_text()
+    assert old in content
+    (saved / name).write_text(content.replace(old, new))
+    _list_files(saved)
+    with pytest.raises(InvalidInputError, match=f"is damaged: {name}: line"):
+        restore_index(saved, tmp_path / "a.db")
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["new place", "beside another index"])
 def test_a_killed_restore_can_be_repeated(saved: Path, tmp_path: Path, shared: bool) -> None:
     place = tmp_path / "a.db"

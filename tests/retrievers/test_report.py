@@ -51,13 +51,19 @@ def test_a_report_says_if_not_all_moments_were_considered(
     assert "considered" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_failed_report_leaves_nothing_and_replaces_nothing(index: Index, tmp_path: Path) -> None:
+def test_a_failed_report_leaves_nothing_and_replaces_nothing(index: Index, film: Film, tmp_path: Path) -> None:
     store(index, "v", [segment(0, 0.9)])
-    (tmp_path / "folder").mkdir()
-    for out in (tmp_path / "folder", tmp_path / "folder" / ("x" * 256), Path("/dev/null"), Path("/proc/report.html")):
+    folder = tmp_path / "folder.html"
+    folder.mkdir()
+    for out in (folder, folder / f"{'x' * 255}.html", Path("/proc/report.html")):
         with pytest.raises(InvalidInputError, match="cannot write"):
             index.report(out)
-    assert list((tmp_path / "folder").iterdir()) == []
+    assert list(folder.iterdir()) == []
+    footage = film("a.mp4")
+    content = footage.read_bytes()
+    with pytest.raises(InvalidInputError, match="is not the name of an HTML file"):
+        index.report(footage)
+    assert footage.read_bytes() == content
 
 
 @pytest.mark.parametrize("year", [2, 9899])

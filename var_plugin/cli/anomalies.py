@@ -146,14 +146,17 @@ def mark_alarm(
 
 @anomalies_app.command("list", epilog=example("anomalies list --index footage.db"))
 def list_examples(location: IndexOption = None, suite: SuiteOption = None, as_json: JsonOption = False) -> None:
-    """List what was marked as normal or as an alarm."""
+    """List what was marked as normal or as an alarm. Moments that were marked with another suite have no effect."""
+    from var_plugin.ingest.scoring import is_of_suite
+
     with opened_index(location, suite) as index:
-        examples = index.examples()
+        examples = [(marked, is_of_suite(marked, index.suite)) for marked in index.examples()]
     if as_json:
-        print_json([_public(marked) for marked in examples])
+        print_json([{**_public(marked), "has_effect": has_effect} for marked, has_effect in examples])
         return
-    for marked in examples:
-        print(printable(f"{marked.id}  {marked.kind:6}  {marked.camera or 'all cameras'}  {marked.text}"))
+    for marked, has_effect in examples:
+        note = "" if has_effect else "  (no effect: marked with another suite; mark it again)"
+        print(printable(f"{marked.id}  {marked.kind:6}  {marked.camera or 'all cameras'}  {marked.text}{note}"))
 
 
 @anomalies_app.command("remove", epilog=example("anomalies remove EXAMPLE_ID --index footage.db"))
@@ -185,7 +188,7 @@ def _public(marked: OwnerExample) -> dict[str, Any]:
 
 @app.command("report", epilog=example("report week.html --after '7 days ago' --index footage.db"))
 def write_report(
-    out: Annotated[Path, typer.Argument(help="HTML file to write.")],
+    out: Annotated[Path, typer.Argument(help="HTML file to write. It is replaced if it exists.")],
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only moments with this kind of event, such as fire; may be repeated.")

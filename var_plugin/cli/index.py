@@ -200,6 +200,9 @@ def export_moment(
     with opened_index(location, suite) as index:
         stored = index.moment(moment)
         source = index.source(stored.video_id)
+        for target in (out, thumbnail):
+            if target is not None:
+                _check_not_footage(index, target)
     clip = (encode_clip if exact else export_clip)(source, stored.start, stored.end, out)
     if thumbnail:
         write_thumbnail(source, stored.peak, thumbnail)
@@ -209,6 +212,16 @@ def export_moment(
         print(printable(f"{clip.path}: {clip.start:.2f} s to {clip.end:.2f} s of {source}"))
         for note in clip.notes:
             print(f"note: {note}", file=sys.stderr)
+
+
+def _check_not_footage(index: Index, target: Path) -> None:
+    """Raise `InvalidInputError` if a file to write is footage of the index, which must not be replaced."""
+    from var_plugin.media.files import canonical_path
+
+    if target.is_file():
+        path = canonical_path(target)
+        if any(path in video.paths for video in index.videos()):
+            raise InvalidInputError(f"{target} is footage of the index", fix="choose another path")
 
 
 @app.command("delete", epilog=example("delete VIDEO_ID --index footage.db"))

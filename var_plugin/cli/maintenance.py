@@ -85,11 +85,27 @@ def reindex(
 
     with progress_bars() as progress:
         receipt = reindex_index(location, suite, progress=progress)
+    if receipt.ok:
+        _note_lost_examples(location, suite)
     if as_json:
         print_json(receipt.model_dump(mode="json"))
     else:
         print_receipt(receipt)
     raise typer.Exit(receipt.exit_code)
+
+
+def _note_lost_examples(location: str | None, suite: str) -> None:
+    """Print how many of the owner's moments have no effect with the suite of the index."""
+    from var_plugin.ingest.scoring import is_of_suite
+
+    with opened_index(location, suite) as index:
+        lost = sum(not is_of_suite(marked, index.suite) for marked in index.examples())
+    if lost:
+        print(
+            f"note: {lost} of the moments that were marked as normal or as an alarm have no effect with this suite; "
+            "list them: var-plugin anomalies list",
+            file=sys.stderr,
+        )
 
 
 @app.command(epilog=example("backup saved-index/ --index footage.db"))

@@ -20,8 +20,10 @@ from pydantic import AfterValidator, Field, ValidationError
 from var_plugin.errors import IndexUnavailableError, InvalidInputError, StoreError, UnknownVideoError, field_errors
 from var_plugin.index.filters import (
     MAX_CLOCK_MS,
+    MAX_INTEGER,
     MAX_VIDEO_SECONDS,
     MIN_CLOCK_MS,
+    MIN_INTEGER,
     UNKNOWN_TIME,
     Condition,
     check_metadata,
@@ -44,6 +46,7 @@ Text = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A text that `check_text` accepts."""
 Count = Annotated[int, Field(ge=0, le=10**9)]
 ClockMs = Annotated[int, Field(ge=MIN_CLOCK_MS, le=MAX_CLOCK_MS)]
+Integer = Annotated[int, Field(ge=MIN_INTEGER, le=MAX_INTEGER)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -84,11 +87,11 @@ class Sighting(Value):
     """Start of the recording in milliseconds since 1970 UTC; -1 if unknown."""
     clock: ClockOrigin | None = None
     """Source of that time; None if it was not recorded."""
-    size: int | None = None
+    size: Integer | None = None
     """Size of the file in bytes when it was hashed; None if it was not recorded."""
-    modified_ms: int | None = None
+    modified_ms: Integer | None = None
     """Modification time (mtime) of the file in milliseconds since 1970 UTC."""
-    changed_ms: int | None = None
+    changed_ms: Integer | None = None
     """Status change time (ctime) in milliseconds since 1970 UTC. Unlike mtime, users cannot set it."""
 
 

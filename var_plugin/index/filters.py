@@ -28,6 +28,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_CLOCK_MS = round((datetime(2, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
 MAX_CLOCK_MS = round((datetime(9900, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds() * 1000)
 MAX_VIDEO_SECONDS = 1e9
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+"""Range of integers that a store holds."""
 
 _KIND = re.compile(r"[a-z][a-z ]{0,63}")
 _MAX_KINDS = 100
@@ -160,11 +162,13 @@ def literal(value: Scalar) -> str:
     """Return a value as a literal of a Milvus expression.
 
     Raises:
-        InvalidInputError: the value is not a scalar, not finite, too long, or has control characters.
+        InvalidInputError: the value is not a scalar, not finite, too large, too long, or has control characters.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
+        if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+            raise InvalidInputError("an integer is too large", why="integers have 64 bits", fix="use a text")
         if not math.isfinite(value):
             raise InvalidInputError(f"cannot filter by {value}", fix="use a finite number")
         return repr(value)

@@ -230,6 +230,11 @@ def _memory(suite: Suite, space: str, examples: tuple[OwnerExample, ...]) -> Cap
     return memory.extended([Example(example.kind, example.text, example.vector) for example in usable])
 
 
+def is_of_suite(example: OwnerExample, suite: Suite) -> bool:
+    """Return whether an example is a sentence, or a moment that was marked with this suite. Others have no effect."""
+    return example.vector is None or example.fingerprint in {space.fingerprint for space in suite.spaces.values()}
+
+
 def _is_usable(example: OwnerExample, space: Space) -> bool:
     """Return whether an example is a sentence, or a moment with a valid vector of the space."""
     if example.vector is None:

@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry
 from var_plugin.index.index import VideoIndex
 from var_plugin.index.rows import CurvePoint
@@ -24,6 +25,7 @@ from var_plugin.types import Filter, Moment, Value
 
 _CURVE_WIDTH, _CURVE_HEIGHT = 320, 40
 _MAX_MOMENTS = 2_000
+_SUFFIXES = (".html", ".htm")
 
 Group = tuple[date | None, str]
 """Day, or None if the clock time is unknown, and camera."""
@@ -53,7 +55,7 @@ def write_report(
 
     Args:
         index: index to read.
-        out: file to write. It is replaced if it exists.
+        out: file to write, with the extension .html or .htm. It is replaced if it exists.
         filter: conditions on the moments.
         kinds: kinds of events; a moment must have one of them.
         min_score: minimum anomaly score.
@@ -61,9 +63,15 @@ def write_report(
         zone: time zone of the days and times.
 
     Raises:
-        InvalidInputError: the filter cannot be expressed, or the file cannot be written.
+        InvalidInputError: the filter cannot be expressed, or the file cannot be written or is no HTML file.
         StoreError: the store failed.
     """
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InvalidInputError(
+            f"{out} is not the name of an HTML file",
+            why="a report would replace a file of another kind",
+            fix=f"use the extension {_SUFFIXES[0]}",
+        )
     strongest = anomalies(index, k=_MAX_MOMENTS, filter=filter, kinds=kinds, min_score=min_score)
     groups: dict[Group, list[Moment]] = defaultdict(list)
     for moment in strongest:
