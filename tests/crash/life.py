@@ -169,8 +169,8 @@ def outdated_scores(index: Index) -> list[str]:
     """Return the videos whose rows differ from a new score with the current examples."""
     inner = index._inner
     entries = [entry for entry in inner.all_entries() if entry.state == "committed"]
-    changed = scoring._rescored_videos(inner, entries, inner.owner_examples.all())
-    return [entry.video_id for entry, rows in changed if any(rows.values())]
+    changed = scoring._rescored_rows(inner, inner.pinned_reader(), entries, inner.owner_examples.all())
+    return [video_id for rows in changed.values() for video_id, outdated in rows.items() if outdated]
 
 
 def unless_busy(act: Callable[[], Receipt]) -> None:

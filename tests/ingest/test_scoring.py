@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from tests.colors import color_suite
+from tests.crash.life import outdated_scores
 from var_plugin.api import Index, open_index, restore_index
 from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.errors import InvalidInputError, UnknownVideoError
 from var_plugin.index.catalog import Entry, Sighting
-from var_plugin.index.milvus.client import Store
+from var_plugin.index.milvus.client import Reader, Store
 from var_plugin.index.schema import Row
 from var_plugin.ingest.scoring import rescore, score_new_rows
 from var_plugin.types import Filter, Segment
@@ -136,6 +137,24 @@ def test_an_interrupted_rescoring_is_continued(index: Index, monkeypatch: pytest
         rescore(index._inner, interrupt)
     assert rescore(index._inner).videos == 2
     assert rescore(index._inner).videos == 0
+
+
+def test_examples_that_change_during_a_rescoring_are_applied(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process marks a moment and scores the index again after this process has read the examples."""
+    index.add_example("alarm", moment="red-0-8000", rescore=False)
+    inner = index._inner
+    pinned_reader = inner.pinned_reader
+
+    def mark_another() -> Reader:
+        monkeypatch.setattr(inner, "pinned_reader", pinned_reader)
+        reader = pinned_reader()
+        index.add_example("normal", moment="red-8000-16000")
+        return reader
+
+    monkeypatch.setattr(inner, "pinned_reader", mark_another)
+    index.rescore()
+    assert outdated_scores(index) == []
+    assert "fighting" not in scores(index)["red", 0.0][1]
 
 
 def test_many_videos_are_scored_again_at_once(index: Index) -> None:

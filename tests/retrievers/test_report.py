@@ -30,7 +30,7 @@ def test_hostile_names_and_sentences_are_text_in_a_report(index: Index, film: Fi
 
 
 def test_a_report_contains_its_images_even_if_the_cache_is_full(
-    index: Index, film: Film, tmp_path: Path, small_cache: Path
+    small_cache: Path, index: Index, film: Film, tmp_path: Path
 ) -> None:
     index.add([film(f"{seed}.mp4", paint=lambda time, seed=seed: textured(seed)) for seed in range(3)])
     assert index.report(tmp_path / "report.html", min_score=0).without_thumbnail == 0

@@ -138,7 +138,8 @@ class Rescored:
 def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> Rescored:
     """Score all rows again whose owner's examples have changed, from their stored vectors.
 
-    Searches continue meanwhile. If it is interrupted, the next call scores the remaining videos.
+    Searches continue meanwhile. If it is interrupted, the next call scores the remaining videos. If the examples change
+    meanwhile, the rows are scored once more.
 
     Raises:
         StoreError: the store failed.
@@ -173,6 +174,10 @@ def rescore(index: VideoGeneration, progress: RescoreProgress | None = None) -> 
         rows += sum(map(len, by_space.values()))
         if progress:
             progress(first + len(part), len(outdated))
+    if index.owner_examples.all() != examples:
+        # Another process may have scored rows with newer examples meanwhile, which were replaced here.
+        again = rescore(index, progress)
+        return Rescored(len(outdated) + again.videos, rows + again.rows)
     return Rescored(len(outdated), rows)
 
 
