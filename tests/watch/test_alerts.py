@@ -606,6 +606,21 @@ def test_an_alert_of_another_suite_is_logged_once_and_others_go_on(
     assert caplog.text.count("cannot be used") == 1
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(
+    "vectors", [{}, {"scene": ()}, {"scene": (1.0,)}, {"scene": (0.0, 0, 0)}, {"scene": (1e300, 0, 0)}]
+)
+def test_an_alert_with_an_invalid_vector_is_reported_and_others_go_on(
+    index: Index, footage: dict[str, str], tmp_path: Path, vectors: dict[str, tuple[float, ...]]
+) -> None:
+    example = EmbeddedQuery(modality="image", source="red.png", vectors=vectors, fingerprints={"scene": "colors-1"})
+    saved = saved_alerts(tmp_path, name="damaged", example=example)
+    saved.save(SavedAlert(name="new", text="red", threshold=0.9, command=("true",)))
+    alerts = Alerts(saved)
+    assert [alert.name for alert in raise_alerts(alerts, index, footage.values())] == ["new"]
+    assert "the vector of the image 'red.png' is invalid" in alerts.unusable["damaged"]
+
+
 def test_an_alert_respects_the_time_of_day(tmp_path: Path) -> None:
     night = TimeOfDay(start=clock_time(22), end=clock_time(6), zone=ZoneInfo("Europe/Berlin"))
     saved = saved_alerts(tmp_path, time_of_day=night)

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
-from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.base import Space, Vectors, check_vectors
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import (
     FingerprintMismatchError,
     InvalidInputError,
+    InvalidVectorError,
     TooLongMediaError,
     UnknownVideoError,
     UnsupportedModalityError,
@@ -117,7 +118,12 @@ def embed_query(suite: Suite, query: Query) -> EmbeddedQuery:
 
 
 def check_embedded(suite: Suite, query: EmbeddedQuery) -> None:
-    """Raise `FingerprintMismatchError` unless the vectors of a query belong to the spaces of a suite."""
+    """Check that the vectors of a query belong to the spaces of a suite.
+
+    Raises:
+        FingerprintMismatchError: another suite embedded them.
+        InvalidInputError: a vector is missing or invalid. Others may have written it.
+    """
     spaces = {name: space for name, space in suite.spaces.items() if query.modality in space.modalities}
     if {name: space.fingerprint for name, space in spaces.items()} != dict(query.fingerprints):
         raise FingerprintMismatchError(
@@ -125,6 +131,15 @@ def check_embedded(suite: Suite, query: EmbeddedQuery) -> None:
             "version of it",
             fix="embed the file again",
         )
+    for name, space in spaces.items():
+        try:
+            check_vectors(np.array([query.vectors.get(name, ())], np.float32), space)
+        except InvalidVectorError as error:
+            raise InvalidInputError(
+                f"the vector of the {query.modality} '{query.source}' is invalid",
+                why=f"it does not fit space '{name}'",
+                fix="embed the file again",
+            ) from error
 
 
 def search(
