@@ -22,7 +22,7 @@ def test_hostile_names_and_sentences_are_text_in_a_report(index: Index, film: Fi
     written = index.report(tmp_path / "report.html", min_score=0)
     assert (written.moments, written.cameras, written.without_thumbnail) == (4, 4, 0)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    elements = "!doctype|html|head|meta|title|style|body|h1|h2|h3|b|p|section|div|article|img|svg|rect|polyline"
+    elements = "!doctype|html|head|meta|title|style|body|h1|h2|h3|h4|b|p|section|div|article|img|svg|rect|polyline"
     assert set(re.findall(r"<([^\s/>]+)", page)) <= set(elements.split("|"))
     assert re.findall(r"<img (?!src=\"data:image/jpeg;base64,[\w+/=]*\" alt=\"\">)", page) == []
     assert "${sections} $title" in page
