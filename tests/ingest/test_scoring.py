@@ -139,6 +139,36 @@ def test_an_interrupted_rescoring_is_continued(index: Index, monkeypatch: pytest
     assert rescore(index._inner).videos == 0
 
 
+def test_an_example_that_is_removed_after_a_kill_has_no_effect(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows were written, the catalog was not. The revision of the examples is then the earlier one again."""
+    before = scores(index)
+    marked = index.add_example("normal", moment="red-0-8000", rescore=False)
+
+    flush = Store.flush
+
+    def kill(store: Store, collection: str) -> None:
+        if collection.endswith("scene"):
+            raise KeyboardInterrupt
+        flush(store, collection)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "flush", kill)
+        index.rescore()
+    assert scores(index) != before
+    index.remove_example(marked.id)
+    assert scores(index) == before
+
+
+def test_a_moment_of_another_suite_can_be_marked_again(index: Index) -> None:
+    marked = index.add_example("normal", moment="red-0-8000", rescore=False)
+    index._inner.owner_examples.put(marked.model_copy(update={"fingerprint": "of another suite"}))
+    index.rescore()
+    assert scores(index)["red", 0.0][0] > 0.8, "it has no effect"
+    again = index.add_example("normal", moment="red-0-8000")
+    assert [example.id for example in index.examples()] == [again.id]
+    assert scores(index)["red", 0.0][0] < 0.1
+
+
 def test_examples_that_change_during_a_rescoring_are_applied(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process marks a moment and scores the index again after this process has read the examples."""
     index.add_example("alarm", moment="red-0-8000", rescore=False)

@@ -55,6 +55,9 @@ _RESTORING = "@restoring"
 _EXAMPLE = "example"
 """State of the rows of the owner's examples."""
 
+UNFINISHED: Final = "unfinished"
+"""Revision of the owner's examples of a video whose rows are being rewritten. No examples have this revision."""
+
 INDEX_FORMAT: Final = 3
 """Version of the layout of an index: keys of the catalog and names of files. Other versions are refused."""
 

@@ -115,7 +115,9 @@ class Examples:
         examples = self.all()
         for example in examples:
             if (example.kind, example.text, example.camera, example.moment) == (kind, text, camera, moment):
-                return example
+                if example.fingerprint == fingerprint:
+                    return example
+                self._catalog.remove_example(example.id)  # it was marked with another suite
         if len(examples) >= MAX_EXAMPLES:
             raise InvalidInputError(
                 f"the index holds {len(examples)} examples", why="more would slow down indexing", fix="remove some"
@@ -163,5 +165,7 @@ def revision(examples: Sequence[OwnerExample]) -> str:
     """Return a hash of examples that decides whether rows must be scored again. It is empty for no examples."""
     if not examples:
         return ""
-    parts = sorted(f"{example.kind}|{example.text}|{example.encoded_vector}" for example in examples)
+    parts = sorted(
+        f"{example.kind}|{example.text}|{example.fingerprint}|{example.encoded_vector}" for example in examples
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

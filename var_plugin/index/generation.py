@@ -14,7 +14,7 @@ from var_plugin.config import IndexOptions
 from var_plugin.encoders.base import Vectors, check_vectors
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import FingerprintMismatchError, StoreError
-from var_plugin.index.catalog import Catalog, Entry, Generation, Videos
+from var_plugin.index.catalog import UNFINISHED, Catalog, Entry, Generation, Videos
 from var_plugin.index.examples import Examples
 from var_plugin.index.filters import Condition, Conditions, check_text, conditions, epoch_ms, literal, one_of
 from var_plugin.index.milvus.client import Reader, Store
@@ -250,9 +250,13 @@ class VideoGeneration:
 
         Args:
             rows: complete rows per space. Their keys and vectors have not changed.
-            entries: catalog rows, written last.
+            entries: catalog rows, written last. Until then, they are marked as unfinished.
         """
         generation = self.generation
+        if entries and any(rows.values()):
+            # If the process is killed before the last write, the rows are scored again, whatever the examples are then.
+            unfinished = [entry.model_copy(update={"examples": UNFINISHED}) for entry in entries]
+            self._catalog.videos(generation.number).put(*unfinished)
         for space, changed in rows.items():
             if changed:
                 self._store.write(self._collection(space, generation), changed)
