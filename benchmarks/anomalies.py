@@ -12,7 +12,8 @@ their hash: constants are chosen on the validation half, and the test half is me
 | normal_clips | ordinary indoor life, and videos of packages, where installed | none: false alarms only |
 
 The last table joins all sets with times. The shipped weights of `lite` were trained on all clips of cctv_fights: its
-figures on fights are those of training data. The model card has the cross-validated ones.
+figures on fights are those of training data. The model card has the cross-validated ones. The shipped event heads were
+trained on both halves. `--heads FOLDER` measures others, from `python -m recipes.lite.events --half validation`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,8 +35,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from recipes.lite.cctv_fights import read_cctv_fights
+from recipes.lite.event_data import part_of
 from var_plugin.config import settings
+from var_plugin.encoders.backbones.motion import MotionBackbone
+from var_plugin.encoders.lite.events import EventHeads
+from var_plugin.encoders.lite.image_text import LiteImageEncoder
+from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
 from var_plugin.encoders.registry import load_suite
+from var_plugin.encoders.suite import Suite
+from var_plugin.encoders.weights import LITE
 from var_plugin.evaluation.anomalies import ScoredFootage, evaluate_anomalies, markdown, score_footage
 from var_plugin.evaluation.anomaly_labels import AnomalyLabels, Event, VideoLabels
 from var_plugin.media.files import atomic_write
@@ -46,11 +55,6 @@ FPS = 25
 IMAGE_SECONDS = 2.0
 
 Labelled = dict[Path, VideoLabels]
-
-
-def part_of(source: str) -> str:
-    """Return the half of a scene or source, which is named with its set, such as `accident_cctv/test4`."""
-    return ("validation", "test")[hashlib.sha256(source.encode()).digest()[-1] % 2]
 
 
 def accidents(data: Path, is_used: Callable[[str], bool], joined: Path) -> Labelled:
@@ -169,6 +173,15 @@ def read_frames(video: Path) -> Iterator[NDArray[np.uint8]]:
         yield frame.image
 
 
+def lite_with_heads(folder: Path) -> Suite:
+    """Return the suite lite with the event heads of a folder."""
+    lite, cache, alan, heads = load_suite("lite"), settings().cache, LiteAlan(), EventHeads(folder)
+    clips = LiteClipEncoder(LiteImageEncoder(LITE, cache), alan, heads, MotionBackbone(cache))
+    scene = replace(lite.encoders["scene"], video=LiteVideo(clips, alan, heads))
+    description = replace(lite.description, revision=f"heads {heads.fingerprint}")
+    return Suite(description, lite.encoders | {"scene": scene}, fps=lite.fps, cache=lite.cache)
+
+
 Part = tuple[Sequence[str], Callable[[], Iterator[NDArray[np.uint8]]]]
 """The kinds of a part of a video, and its frames."""
 
@@ -213,8 +226,10 @@ def main() -> None:
     parser.add_argument("--suite", default="lite", help="name of the suite")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets; default: all")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the videos")
+    parser.add_argument("--heads", type=Path, help="folder of other event heads of the suite lite")
     arguments = parser.parse_args()
-    suite, joined = load_suite(arguments.suite), settings().cache / "benchmark-anomalies"
+    suite = lite_with_heads(arguments.heads) if arguments.heads else load_suite(arguments.suite)
+    joined = settings().cache / "benchmark-anomalies"
     everything, all_labels = ScoredFootage(), dict[str, VideoLabels]()
     for name in arguments.sets:
         needed, read, is_timed = SETS[name]

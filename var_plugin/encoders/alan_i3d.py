@@ -177,6 +177,10 @@ class AlanVideo:
             lambda batch: self._encode([clips[span] for span in batch]), spans, self._alan.config.embedding_dim
         )
 
+    def comparable(self, clips: Vectors) -> Vectors:
+        """Return the clip features: they hold nothing but content."""
+        return clips
+
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:
         """Return the detector scores (n, 1) of the clips of one video."""
         import torch

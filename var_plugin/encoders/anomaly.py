@@ -16,6 +16,7 @@ from var_plugin.encoders.base import Vectors, VideoEncoder
 from var_plugin.encoders.caption_memory import CaptionMemory, smooth_scores
 from var_plugin.encoders.clip_features import ClipFeatures
 from var_plugin.encoders.novelty import novelty_scores
+from var_plugin.types import MIN_EVENT_SCORE
 
 # Chosen on 360 videos assembled from clip features; see the model card.
 _NOVELTY_EXPONENT = 3.0
@@ -76,7 +77,7 @@ class ClipAnomalies:
 def score_clips(clips: ClipFeatures, encoder: VideoEncoder) -> ClipAnomalies:
     """Score the clips of one video by the trained detector of its encoder and by novelty."""
     events = dict(zip(encoder.event_kinds, encoder.score_events(clips.vectors).T, strict=True))
-    return ClipAnomalies(events, novelty_scores(clips.times, clips.vectors), {})
+    return ClipAnomalies(events, novelty_scores(clips.times, encoder.comparable(clips.vectors)), {})
 
 
 def match_captions(
@@ -101,10 +102,20 @@ def match_captions(
     part = np.searchsorted([start for start, _ in spans], times + _HALF_FRAME, "right").clip(1) - 1
     smooth = smooth_scores(times, matched.scores[part], _SMOOTHING_SECONDS)
     recognised = {kind: smooth[:, column] for column, kind in enumerate(memory.kinds) if kind in memory.counted}
-    sentences = {
-        kind: [memory.sentence(int(index)) for index in matched.nearest[part, column]]
+    # What the detector recognised is explained by a sentence only if the sentences recognise it too.
+    explained = {
+        kind: matched.scores[part, column] >= MIN_EVENT_SCORE if kind in anomalies.events else np.ones(len(part), bool)
         for column, kind in enumerate(memory.kinds)
-        if kind in recognised and kind not in anomalies.events
+        if kind in recognised or kind in anomalies.events
+    }
+    sentences = {
+        kind: [
+            memory.sentence(int(index)) if is_explained else ""
+            for index, is_explained in zip(
+                matched.nearest[part, memory.kinds.index(kind)], explained[kind], strict=True
+            )
+        ]
+        for kind in explained
     }
     return replace(
         anomalies,

@@ -81,6 +81,10 @@ class NoDetectorMixin:
         """Return scores (n, 0): there is no detector."""
         return np.zeros((len(clips), 0), np.float32)
 
+    def comparable(self, clips: Vectors) -> Vectors:
+        """Return the clip features: they hold nothing but content."""
+        return clips
+
 
 class TextEncoder(Protocol):
     """Encode texts into one space."""
@@ -158,6 +162,10 @@ class VideoEncoder(Protocol):
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return vectors (len(spans), dim) of spans, each a slice of the clip features (n, width)."""
+        ...
+
+    def comparable(self, clips: Vectors) -> Vectors:
+        """Return the part of clip features (n, width) whose similarity says how alike two clips are."""
         ...
 
     @property

@@ -135,11 +135,15 @@ class MotionClipEncoder(PerFrameMixin, NoDetectorMixin):
         return in_batches(self._encode, frames, self._towers.dim)
 
     def _encode(self, frames: Sequence[Frame]) -> Vectors:
+        return self.add_motion(self._image_encoder.encode([frame.image for frame in frames]), frames)
+
+    def add_motion(self, objects: Vectors, frames: Sequence[Frame]) -> Vectors:
+        """Return the clip vectors (n, dim) of frames whose image vectors (n, hidden_size) are known."""
         import torch
 
-        objects = self._image_encoder.encode([frame.image for frame in frames])
-        to_device = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
-        return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(to_device)))
+        motion = self._backbone.features([frame.motion for frame in frames if frame.motion is not None])
+        with torch.inference_mode():
+            return _rows(self._towers.model.encode_clips(torch.from_numpy(objects), torch.from_numpy(motion)))
 
     def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
         """Return the mean-pooled, L2-normalised vector (dim,) of the clips."""
@@ -167,22 +171,32 @@ class ResidualVideoEncoder:
     @property
     def anomaly_scope(self) -> str | None:
         """Training data of the anomaly score and what it does not cover."""
-        return self._towers.anomaly_scope or self._frames.anomaly_scope
+        scopes = [scope for scope in (self._towers.anomaly_scope, self._frames.anomaly_scope) if scope]
+        return "; ".join(scopes) or None
 
     def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
         """Return the vectors (len(spans), dim) of the wrapped encoder for parts of a video."""
         return self._frames.embed_spans(clips, spans)
 
+    def comparable(self, clips: Vectors) -> Vectors:
+        """Return what the wrapped encoder compares of clip features (n, width)."""
+        return self._frames.comparable(clips)
+
     @property
     def event_kinds(self) -> tuple[str, ...]:
-        """The kind of event of the detector, or those of the wrapped encoder if it is not trained."""
-        return self._frames.event_kinds if self._towers.anomaly_scope is None else (self._towers.event_kind,)
+        """The kind of event of the detector, if it is trained, and the other kinds of the wrapped encoder."""
+        kinds = self._frames.event_kinds
+        if self._towers.anomaly_scope is None:
+            return kinds
+        return (self._towers.event_kind, *(kind for kind in kinds if kind != self._towers.event_kind))
 
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:
-        """Return the calibrated scores (n, 1) of the detector, or those of the wrapped encoder if it is not trained."""
+        """Return the scores (n, kinds): those of the detector are calibrated, the others are of the wrapped encoder."""
+        wrapped = self._frames.score_events(clips)
         if self._towers.anomaly_scope is None:
-            return self._frames.score_events(clips)
-        return self.scores(clips, np.arange(len(clips)))[:, None]
+            return wrapped
+        others = [kind != self._towers.event_kind for kind in self._frames.event_kinds]
+        return np.column_stack([self.scores(clips, np.arange(len(clips))), wrapped[:, others]])
 
     def scores(self, clips: Vectors, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the detector's calibrated scores (n,) for the sequence `clips[places]`.

@@ -76,7 +76,8 @@ def clip_cache(suite: Suite, folder: Path) -> ClipCache:
     encoders, encoder = suite.encoders_for("video"), video_encoder(suite)
     if suite.base and video_encoder(suite.base).extractor == encoder.extractor:
         encoders = suite.base.encoders_for("video")
-    return ClipCache(encoder.extractor, encoders.space.fingerprint, folder, suite.fps)
+    identity = f"{encoders.space.fingerprint}-{suite.description.revision}"
+    return ClipCache(encoder.extractor, identity.replace(" ", "-"), folder, suite.fps)
 
 
 def video_encoder(suite: Suite) -> VideoEncoder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -236,9 +236,10 @@ def _build_video_rows(
     anomalies = match_captions(detected, clips.times, memory, cut, cut_vectors)
     uniform = [(cut[run.start][0], cut[run.stop - 1][1]) for run in runs]
     peaks = anomaly_spans(clips.times, anomalies.score, clips.end, min_score=options.anomaly_threshold)
-    segments = [_segment(clips, detected, span, "uniform") for span in uniform]
-    segments += [_segment(clips, detected, span, "anomaly") for span in peaks]
-    segments.append(_segment(clips, detected, (0.0, clips.end), "video"))
+    compared = replace(clips, vectors=encoder.comparable(clips.vectors))
+    segments = [_segment(compared, detected, span, "uniform") for span in uniform]
+    segments += [_segment(compared, detected, span, "anomaly") for span in peaks]
+    segments.append(_segment(compared, detected, (0.0, clips.end), "video"))
     # As in the paper, anomaly-led sampling follows the trained detector.
     whole = encoder.embed_video(clips.vectors, detected.score)
     return segments, np.concatenate([pool_clips(clips, encoder, [*uniform, *peaks]), whole[None]])

@@ -272,11 +272,13 @@ def is_up_to_date(entry: Entry, fingerprint: str) -> bool:
 
 
 def settings_fingerprint(suite: Suite, options: IndexOptions) -> str:
-    """Return a hash of the suite and the options that decide how a video is segmented and embedded."""
+    """Return a hash of the suite and the options that decide how a video is segmented, embedded and scored."""
     values = {"fps": suite.fps} | options.model_dump(
         include={"segment_seconds", "merge_threshold", "max_merged_seconds", "anomaly_threshold"}, mode="json"
     )
-    return hashlib.sha256(f"{suite.fingerprint}|{sorted(values.items())}".encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        f"{suite.fingerprint}|{suite.description.revision}|{sorted(values.items())}".encode()
+    ).hexdigest()[:16]
 
 
 def check_path(path: str) -> str:

@@ -27,7 +27,7 @@ from var_plugin.index.rows import row_error
 from var_plugin.index.schema import Row
 from var_plugin.ingest.embed import Rows
 from var_plugin.ingest.signals import defer_sigint
-from var_plugin.types import Segment
+from var_plugin.types import MIN_EVENT_SCORE, Segment
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +102,13 @@ def score_segments(
         sentences: dict[str, int] = {}
         if memory and matched:
             for column, kind in enumerate(memory.kinds):
-                # A sentence explains only what the sentences recognised, not what the detector did.
-                if kind in memory.counted and kind not in scores:
-                    scores[kind] = float(matched.scores[number, column])
+                score = float(matched.scores[number, column])
+                if kind in scores:
+                    # What the detector recognised is explained by a sentence only if the sentences recognise it too.
+                    if score >= MIN_EVENT_SCORE:
+                        sentences[kind] = int(matched.nearest[number, column])
+                elif kind in memory.counted:
+                    scores[kind] = score
                     sentences[kind] = int(matched.nearest[number, column])
         stored = {kind: round(score, _DECIMALS) for kind, score in scores.items() if score >= _MIN_STORED_EVENT}
         events.append(stored)

@@ -10,10 +10,11 @@ from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Space
 from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.lite.audio import LiteAudioWeights
+from var_plugin.encoders.lite.events import EventHeads
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
 from var_plugin.encoders.lite.text_onnx import NumpyTextEncoder, SmallBatchTextEncoder
-from var_plugin.encoders.lite.video import LiteAlan, LiteVideo
-from var_plugin.encoders.residual import MotionClipEncoder, ResidualImageEncoder, ResidualTextEncoder
+from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
+from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import LITE
 
@@ -48,7 +49,7 @@ def build(options: ModelOptions) -> dict[str, SpaceEncoders]:
 
 def scene(folder: Path, cache: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
     """Return the encoders of the `scene` space from a folder of weights. `cache` is the folder for derived files."""
-    alan, images = LiteAlan(folder), LiteImageEncoder(folder, cache)
+    alan, images, heads = LiteAlan(folder), LiteImageEncoder(folder, cache), EventHeads(folder)
     return SpaceEncoders(
         Space(
             name="scene",
@@ -59,7 +60,7 @@ def scene(folder: Path, cache: Path, text: LiteTextEncoder | None = None) -> Spa
         ),
         text=ResidualTextEncoder((text or LiteTextEncoder(folder)).read, alan),
         image=ResidualImageEncoder(images, alan),
-        video=LiteVideo(MotionClipEncoder(images, alan, MotionBackbone(cache)), alan),
+        video=LiteVideo(LiteClipEncoder(images, alan, heads, MotionBackbone(cache)), alan, heads),
         score_statistics=alan.score_statistics(),
         calibrators=alan.calibrators(),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
@@ -48,14 +49,22 @@ class LiteImageEncoder:
         return in_batches(self._encode, images, self._weights.configuration["dim"])
 
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
+        return self.encode_with_maps(images)[0]
+
+    def encode_with_maps(self, images: Sequence[ImageArray]) -> tuple[Vectors, NDArray[np.float32]]:
+        """Return the vectors (n, dim) of one batch and the feature maps (n, 1280, 7, 7) they are computed from.
+
+        Raises:
+            As `encode`.
+        """
         import torch
 
         features, logits = self._backbone.features(images, ["features", "logits"])
-        tokens = torch.from_numpy(features).flatten(2).transpose(1, 2)
-        general = self._weights.general.image(torch.from_numpy(logits))
-        return _concatenate(
-            self._tower(tokens), general, torch.tensor(self._weights.configuration["general_share"]["image"])
-        )
+        with torch.inference_mode():
+            tokens = torch.from_numpy(features).flatten(2).transpose(1, 2)
+            general = self._weights.general.image(torch.from_numpy(logits))
+            share = torch.tensor(self._weights.configuration["general_share"]["image"])
+            return _concatenate(self._tower(tokens), general, share), features
 
     @cached_property
     def _backbone(self) -> EfficientNetLite:

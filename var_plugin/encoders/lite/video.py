@@ -6,6 +6,7 @@ The model extends the image and text space of `lite.image_text`. `alan.residual`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.lite.image_text import LiteWeights
+from var_plugin.encoders.clip_features import mean_pool
+from var_plugin.encoders.lite.events import EventHeads, smooth_logits
+from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteWeights
 from var_plugin.encoders.residual import MotionClipEncoder, ResidualVideoEncoder
-from var_plugin.encoders.weights import LITE, WeightFolder
+from var_plugin.encoders.weights import LITE, WeightFolder, in_batches
+from var_plugin.media.frames import Frame
 
 if TYPE_CHECKING:
     from var_plugin.encoders.alan.residual import ResidualAlanModel
 
 ANOMALY_SCOPE = (
-    "fights between people, learned from 240 short clips of surveillance cameras; "
-    "it was trained on no accidents, fires, thefts, weapons or falls"
+    "fights, fire, smoke, traffic accidents and armed people, learned from a few hundred clips and images of cameras; "
+    "it was trained on no thefts and no burglaries, and does not recognise falls"
 )
 """Training data of the anomaly score and what it does not cover."""
 
@@ -56,7 +61,7 @@ class LiteAlan(WeightFolder):
 
     @property
     def event_kind(self) -> str:
-        """The kind of event that the anomaly score recognises."""
+        """The kind of event that the detector of the model recognises."""
         return "fighting"
 
     @property
@@ -72,21 +77,66 @@ class LiteAlan(WeightFolder):
         return np.asarray(clips[:, start : start + len(kinds)].argmax(axis=1) == kinds.index("cut"))
 
 
+class LiteClipEncoder(MotionClipEncoder):
+    """A `MotionClipEncoder` whose clip features are the vector of the clip, followed by the logits of the event heads.
+
+    Args:
+        images: encodes the frames.
+        alan: the model.
+        heads: the event heads.
+        motion: backbone for the motion of each clip.
+    """
+
+    def __init__(self, images: LiteImageEncoder, alan: LiteAlan, heads: EventHeads, motion: MotionBackbone) -> None:
+        super().__init__(images, alan, motion)
+        self._images, self._heads, self._alan = images, heads, alan
+
+    def encode(self, frames: Sequence[Frame]) -> Vectors:
+        """Return clip features (n, dim + number of heads) float32."""
+        return in_batches(self._encode, frames, self._alan.dim + len(self._heads.kinds))
+
+    def _encode(self, frames: Sequence[Frame]) -> Vectors:
+        objects, maps = self._images.encode_with_maps([frame.image for frame in frames])
+        return np.hstack([self.add_motion(objects, frames), self._heads.logits(maps)])
+
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+        """Return the mean-pooled, L2-normalised vectors (len(spans), dim) of spans of clips."""
+        return mean_pool(self.comparable(clips), spans)
+
+    def comparable(self, clips: Vectors) -> Vectors:
+        """Return the vectors (n, dim) of the clips."""
+        return clips[:, : self._alan.dim]
+
+
 class LiteVideo(ResidualVideoEncoder):
-    """A `ResidualVideoEncoder` whose anomaly score ignores cuts.
+    """A `ResidualVideoEncoder` that recognises fights by motion, and other events by the event heads.
 
     Args:
         frames: encodes the clips.
         alan: the model.
+        heads: the event heads. One of them says whether a scene looks like a fight.
     """
 
-    def __init__(self, frames: MotionClipEncoder, alan: LiteAlan) -> None:
+    def __init__(self, frames: LiteClipEncoder, alan: LiteAlan, heads: EventHeads) -> None:
         super().__init__(frames, alan)
-        self._alan = alan
+        self._alan, self._heads = alan, heads
+
+    @property
+    def event_kinds(self) -> tuple[str, ...]:
+        """The kinds of the event heads, among them `fighting`."""
+        return self._heads.kinds
 
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:
-        """Return the detector's scores (n, 1). A clip with a cut is replaced by the nearest clip without a cut."""
-        return self.scores(clips, _nearest(~self._alan.cuts(clips)))[:, None]
+        """Return the scores (n, kinds) of clip features.
+
+        A fight needs both the motion and the look of a fight: its score is the lower one of the detector's and the
+        head's. For the detector, a clip with a cut is replaced by the nearest clip without a cut.
+        """
+        scores = smooth_logits(clips[:, self._alan.dim :])
+        by_motion = self.scores(clips, _nearest(~self._alan.cuts(clips)))
+        fighting = self.event_kinds.index(self._alan.event_kind)
+        scores[:, fighting] = np.minimum(scores[:, fighting], by_motion)
+        return scores
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
