@@ -21,6 +21,7 @@ from var_plugin.app.options import PageOptions
 from var_plugin.app.session import Session
 from var_plugin.app.state import AppState
 from var_plugin.errors import InvalidInputError
+from var_plugin.watch.alerts import SavedAlerts
 
 
 class Scripted(GenericFakeChatModel):
@@ -49,6 +50,7 @@ def ask_assistant(index: Index, *replies: AIMessage) -> tuple[AppState, Session,
         MediaRegistry(index, lambda _: True),
         FeedbackStore(index.uri, "fingerprint"),
         IngestQueue(index),
+        SavedAlerts(Path("alerts.json")),
         Assistant(model),
     )
     return state, handle_message(state, Session(), "the green thing up north, after eleven", []), model

@@ -8,26 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.films import Film
-from var_plugin.api import Index
 from var_plugin.app.chat import handle_message, open_moment, remove_filter
 from var_plugin.app.conversation import ChatRequest
-from var_plugin.app.feedback import FeedbackStore
-from var_plugin.app.ingest_queue import IngestQueue
-from var_plugin.app.media_registry import MediaRegistry
-from var_plugin.app.options import PageOptions
 from var_plugin.app.session import Session
 from var_plugin.app.state import AppState
-
-
-@pytest.fixture
-def state(two_cameras: Index) -> AppState:
-    return AppState(
-        two_cameras,
-        PageOptions(),
-        MediaRegistry(two_cameras, lambda _: True),
-        FeedbackStore("asking", "fingerprint"),
-        IngestQueue(two_cameras),
-    )
 
 
 @pytest.fixture

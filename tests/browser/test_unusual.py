@@ -161,3 +161,29 @@ def test_an_empty_index_offers_the_demo(visit: Visit, serve: Serve, empty_index:
     page.wait_for_selector("#vp-welcome")
     page.wait_for_function("() => document.querySelector('#vp-feed-summary').innerText.includes('no footage yet')")
     screenshot(page, "unusual-empty")
+
+
+def test_alerts_are_saved_edited_and_removed(
+    visit: Visit, serve: Serve, unusual_index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_ALERTS", str(tmp_path / "alerts.json"))
+    page = visit(serve(unusual_index), tab=None)
+    page.click("#vp-alerts button:has-text('Alerts')")
+    page.wait_for_selector("#vp-alerts-list:has-text('no alerts yet')")
+    page.fill("#vp-alert-name textarea, #vp-alert-name input", "night")
+    page.click("#vp-alert-save")
+    page.wait_for_selector("#vp-alerts-status:has-text('no receiver')")
+    page.fill("#vp-alert-receiver textarea, #vp-alert-receiver input", "https://hooks.example.org/alert")
+    page.click("#vp-alert-save")
+    page.wait_for_selector("#vp-alerts-list li:has-text('night')")
+    assert "Saved." in page.inner_text("#vp-alerts-status")
+    assert "any anomaly, score >= 0.5" in page.inner_text("#vp-alerts-list")
+    screenshot(page, "alerts")
+    page.click("#vp-alerts-list [data-vp=edit-alert]")
+    page.wait_for_function(
+        "() => document.querySelector('#vp-alert-receiver textarea, #vp-alert-receiver input').value === ''"
+    )
+    page.click("#vp-alerts-list [data-vp=try-alert]")
+    page.wait_for_selector("#vp-alerts-status:has-text('14 days')")
+    page.click("#vp-alerts-list [data-vp=remove-alert]")
+    page.wait_for_selector("#vp-alerts-list:has-text('no alerts yet')")

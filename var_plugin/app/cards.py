@@ -13,6 +13,7 @@ from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
 from var_plugin.retrievers.text import explain, kinds_of, sanitize_name
 from var_plugin.types import Moment
+from var_plugin.watch.alerts import SavedAlert
 
 
 def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str, *, by_kind: bool = False) -> str:
@@ -59,6 +60,30 @@ def examples_list(examples: Sequence[OwnerExample]) -> str:
         f'<button type="button" class="vp-action" data-vp="remove-example" data-vp-id="{escape(example.id)}" '
         f'aria-label="Remove: {escape(sanitize_name(example.text))}">remove</button></li>'
         for example in examples
+    )
+    return f'<ul class="vp-examples">{items}</ul>'
+
+
+def alerts_list(alerts: Sequence[SavedAlert]) -> str:
+    """Return the saved alerts with their conditions and receivers, each with buttons to try, edit and remove it."""
+    if not alerts:
+        return "<p>There are no alerts yet.</p>"
+
+    def button(action: str, label: str, name: str) -> str:
+        return (
+            f'<button type="button" class="vp-action" data-vp="{action}" data-vp-id="{escape(name)}" '
+            f'aria-label="{label}: {escape(sanitize_name(name))}">{label}</button>'
+        )
+
+    def line(text: str) -> str:
+        return escape(formatting.clean_text(text))
+
+    items = "".join(
+        f"<li><strong>{escape(sanitize_name(alert.name))}</strong> {line(alert.condition.replace('  ', ', '))} "
+        f"<span>to {line(', '.join(alert.receivers))}</span> "
+        f"{button('try-alert', 'try', alert.name)}{button('edit-alert', 'edit', alert.name)}"
+        f"{button('remove-alert', 'remove', alert.name)}</li>"
+        for alert in alerts
     )
     return f'<ul class="vp-examples">{items}</ul>'
 

@@ -49,6 +49,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
     from var_plugin.app.media_registry import MediaRegistry
     from var_plugin.app.state import AppState
     from var_plugin.app.theme import CSS, theme
+    from var_plugin.watch.alerts import SavedAlerts
 
     quota = _upload_quota(options)
     quota.clean()
@@ -58,6 +59,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
         media=MediaRegistry(index, _is_authorised),
         feedback=FeedbackStore(index.uri, index.suite.fingerprint),
         queue=IngestQueue(index),
+        alerts=SavedAlerts(settings().alerts),
         assistant=load_assistant(options.model) if options.model else None,
     )
     _warm_up(index)

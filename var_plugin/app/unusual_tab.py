@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from var_plugin.app import cards, formatting
+from var_plugin.app.alerts_panel import build_alerts_panel
 from var_plugin.app.state import AppState
 from var_plugin.app.unusual import PAGE_SIZE, UNKNOWN_DAY, Feed, Selection, load_feed
 from var_plugin.errors import VarPluginError
@@ -75,6 +76,7 @@ def build_unusual_tab(state: AppState, page: gr.Blocks, tab: gr.Tab, bridge: gr.
     more.click(draw_more, inputs, [limit, *outputs], **_PRIVATE)
     if not state.options.read_only:
         _build_marks(state, page, bridge, UnusualTab(draw, inputs, outputs), status)
+        build_alerts_panel(state, page, bridge)
     return UnusualTab(draw, inputs, outputs)
 
 

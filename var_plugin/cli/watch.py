@@ -35,7 +35,8 @@ from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.types import VideoReceipt
-    from var_plugin.watch.alerts import SavedAlert, SavedAlerts, TimeOfDay
+    from var_plugin.watch.alerts import SavedAlert, SavedAlerts
+    from var_plugin.watch.time_of_day import TimeOfDay
 
 alerts_app = typer.Typer(
     help="Manage saved alerts. `watch` raises one when new footage meets its condition.",
@@ -311,27 +312,14 @@ def _parse_time_of_day(text: str | None, zone: str | None) -> TimeOfDay | None:
     Raises:
         InvalidInputError: it is not such a span, or the time zone does not exist.
     """
-    from pydantic import ValidationError
-
     from var_plugin.config import settings
-    from var_plugin.watch.alerts import TimeOfDay
+    from var_plugin.watch.time_of_day import parse_time_of_day
 
     if text is None:
         if zone is not None:
             raise InvalidInputError("--zone applies to --time-of-day only", fix="add --time-of-day")
         return None
-    start, _, end = text.partition("-")
-    try:
-        span = TimeOfDay.model_validate({"start": start, "end": end, "zone": zone or settings().zone})
-    except ValidationError as error:
-        raise InvalidInputError(
-            f"'{text}' with zone {zone} is not a time of day",
-            why=str(field_errors(error)[0]),
-            fix="write it as 22:00-06:00, and the zone as Europe/Berlin",
-        ) from error
-    if span.start == span.end:
-        raise InvalidInputError(f"'{text}' is an empty time of day", fix="for the whole day, leave out --time-of-day")
-    return span
+    return parse_time_of_day(text, zone or settings().zone)
 
 
 def _parse_seconds(text: str | None) -> float:

@@ -17,15 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as clock_time
 from pathlib import Path
 from typing import Annotated, Protocol, Self
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from var_plugin.api import Index
-from var_plugin.config import Zone
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
     FingerprintMismatchError,
@@ -41,8 +39,9 @@ from var_plugin.private_files import create_private_file, exclusive_lock, make_p
 from var_plugin.retrievers.moments import check_kinds
 from var_plugin.retrievers.search import check_embedded
 from var_plugin.types import MAX_QUERY_LENGTH, EmbeddedQuery, Filter, Finite, Moment, Value
-from var_plugin.watch.delivery import Deliveries, Send, parse_mqtt, parse_webhook
+from var_plugin.watch.delivery import Deliveries, Send, masked, parse_mqtt, parse_webhook
 from var_plugin.watch.raised_alerts import RaisedAlerts
+from var_plugin.watch.time_of_day import TimeOfDay
 
 logger = logging.getLogger(__name__)
 
@@ -57,31 +56,6 @@ _MAX_MOMENTS = 10
 _MAX_HISTORY = 500
 """Maximum number of moments per camera that are read from the history."""
 _DAY_SECONDS = 86_400.0
-
-
-def _check_local(time: clock_time) -> clock_time:
-    if time.tzinfo is not None:
-        raise ValueError("the time zone is not part of a time of day")
-    return time
-
-
-LocalTime = Annotated[clock_time, AfterValidator(_check_local)]
-
-
-class TimeOfDay(Value):
-    """A daily span of clock time. It includes midnight if it ends before it starts."""
-
-    start: LocalTime
-    end: LocalTime
-    zone: Zone | None = None
-    """None: the time zone of this machine."""
-
-    def contains(self, moment: datetime) -> bool:
-        """Return whether a clock time lies in the span. The end is excluded."""
-        local = moment.astimezone(self.zone).time()
-        if self.start <= self.end:
-            return self.start <= local < self.end
-        return local >= self.start or local < self.end
 
 
 class SavedAlert(Value):
@@ -121,6 +95,13 @@ class SavedAlert(Value):
         return self.time_of_day is None or (
             moment.recorded_at is not None and self.time_of_day.contains(moment.recorded_at)
         )
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """The receivers, without credentials and query strings of webhooks, and without the arguments of a command."""
+        webhook = masked(self.webhook) if self.webhook else None
+        program = f"the program {self.command[0]}" if self.command else None
+        return tuple(receiver for receiver in (webhook, self.mqtt, program) if receiver)
 
     @property
     def condition(self) -> str:
