@@ -103,19 +103,13 @@ def match_captions(
     smooth = smooth_scores(times, matched.scores[part], _SMOOTHING_SECONDS)
     recognised = {kind: smooth[:, column] for column, kind in enumerate(memory.kinds) if kind in memory.counted}
     # What the detector recognised is explained by a sentence only if the sentences recognise it too.
-    explained = {
-        kind: matched.scores[part, column] >= MIN_EVENT_SCORE if kind in anomalies.events else np.ones(len(part), bool)
-        for column, kind in enumerate(memory.kinds)
-        if kind in recognised or kind in anomalies.events
-    }
     sentences = {
         kind: [
-            memory.sentence(int(index)) if is_explained else ""
-            for index, is_explained in zip(
-                matched.nearest[part, memory.kinds.index(kind)], explained[kind], strict=True
-            )
+            memory.sentence(int(index)) if kind not in anomalies.events or score >= MIN_EVENT_SCORE else ""
+            for index, score in zip(matched.nearest[part, column], matched.scores[part, column], strict=True)
         ]
-        for kind in explained
+        for column, kind in enumerate(memory.kinds)
+        if kind in recognised or kind in anomalies.events
     }
     return replace(
         anomalies,

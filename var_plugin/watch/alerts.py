@@ -1,4 +1,4 @@
-"""Saved alerts: conditions on new footage, and the receivers that are told when a moment meets them.
+"""Saved alerts: conditions on new footage, and the receivers of the moments that meet them.
 
 The condition is a text, an embedded image, audio or video, or the anomaly score alone. The saved alerts are stored in
 one JSON file, which is written atomically.
@@ -448,7 +448,7 @@ class Alerts:
             }
             outcomes = {key: iter(delivery.result()) for key, delivery in deliveries.items()}
         results = [[next(each) for (name, _), each in outcomes.items() if name == alert.name] for alert in alerts]
-        # An event that nobody was told about is raised again if its footage arrives again.
+        # An event whose alert no receiver accepted is raised again if its footage arrives again.
         self._saved.raised.withdraw(number for (_, _, number), each in zip(matches, results, strict=True) if all(each))
         return [
             alert.model_copy(update={"failures": tuple(filter(None, each))})
