@@ -142,10 +142,10 @@ def describe_history(state: AppState, alert: SavedAlert) -> str:
     return f"In the last {HISTORY_DAYS} days, {sanitize_name(alert.name)} would have raised: {counts}."
 
 
-def build_alerts_panel(state: AppState, page: gr.Blocks, bridge: gr.HTML) -> None:
+def build_alerts_panel(state: AppState, bridge: gr.HTML) -> None:
     """Create and connect the panel."""
     saved = state.alerts
-    with gr.Accordion("Alerts", open=False, elem_id="vp-alerts"):
+    with gr.Accordion("Alerts", open=False, elem_id="vp-alerts") as section:
         gr.HTML(_EXPLANATION)
         listing, status = gr.HTML(elem_id="vp-alerts-list"), gr.HTML(elem_id="vp-alerts-status")
         with gr.Row():
@@ -214,7 +214,7 @@ def build_alerts_panel(state: AppState, page: gr.Blocks, bridge: gr.HTML) -> Non
     outputs = [status, listing, cameras]
     save.click(save_form, fields, outputs, **_PRIVATE)
     bridge.click(clicked, None, [*outputs, *fields], trigger_mode="multiple", **_PRIVATE)
-    page.load(show, None, [listing, cameras], **_PRIVATE)
+    section.expand(show, None, [listing, cameras], **_PRIVATE)
 
 
 def _number(name: str, text: str) -> float | None:

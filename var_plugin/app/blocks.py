@@ -43,8 +43,8 @@ def build_page(state: AppState) -> gr.Blocks:
                 tab = build_ask_tab(state)
             with gr.Tab("Timeline", id="timeline") as timeline:
                 build_overview_tab(state, timeline, session, bridge)
-            with gr.Tab("Footage", id="footage"):
-                footage = build_footage_tab(state, page, bridge)
+            with gr.Tab("Footage", id="footage") as footage_tab:
+                footage = build_footage_tab(state, footage_tab, bridge)
         connect(tab, state, session, bridge, [event for event in (empty_state.added, footage.added) if event])
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         empty_state.progress.change(footage.list_videos, None, footage.listing, **quiet)

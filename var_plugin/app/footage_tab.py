@@ -44,7 +44,7 @@ class FootageTab:
     """The event of deleting a video."""
 
 
-def build_footage_tab(state: AppState, page: gr.Blocks, bridge: gr.HTML) -> FootageTab:
+def build_footage_tab(state: AppState, tab: gr.Tab, bridge: gr.HTML) -> FootageTab:
     """Create and connect the tab."""
     progress = gr.HTML(elem_id="vp-adding", render=False)
     added = None if state.options.read_only else _build_form(state, progress)
@@ -78,7 +78,7 @@ def build_footage_tab(state: AppState, page: gr.Blocks, bridge: gr.HTML) -> Foot
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     refresh.click(list_videos, None, [table, feedback_link], **private)
     progress.change(list_videos, None, [table, feedback_link], **private)
-    page.load(list_videos, None, [table, feedback_link], **private)
+    tab.select(list_videos, None, [table, feedback_link], **private)
     deleted = bridge.click(delete, None, [table, feedback_link], **private)
     return FootageTab(progress, [table, feedback_link], list_videos, added, deleted)
 

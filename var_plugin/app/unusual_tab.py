@@ -69,20 +69,20 @@ def build_unusual_tab(state: AppState, page: gr.Blocks, tab: gr.Tab, bridge: gr.
         return [limit + PAGE_SIZE, *draw(limit + PAGE_SIZE, *values)]
 
     inputs = [limit, *filters]
-    page.load(draw, inputs, outputs, **_PRIVATE)
+    page.load(draw, inputs, outputs, queue=False, **_PRIVATE)  # shown before anything that waits in the queue
     tab.select(draw, inputs, outputs, **_PRIVATE)
     for box in filters:
         box.input(draw_first, filters, [limit, *outputs], **_PRIVATE)
     more.click(draw_more, inputs, [limit, *outputs], **_PRIVATE)
     if not state.options.read_only:
-        _build_marks(state, page, bridge, UnusualTab(draw, inputs, outputs), status)
-        build_alerts_panel(state, page, bridge)
+        _build_marks(state, bridge, UnusualTab(draw, inputs, outputs), status)
+        build_alerts_panel(state, bridge)
     return UnusualTab(draw, inputs, outputs)
 
 
-def _build_marks(state: AppState, page: gr.Blocks, bridge: gr.HTML, feed: UnusualTab, status: gr.HTML) -> None:
+def _build_marks(state: AppState, bridge: gr.HTML, feed: UnusualTab, status: gr.HTML) -> None:
     """Create the list of what is normal or an alarm, and connect the buttons that change it."""
-    with gr.Accordion("What is normal, and what is an alarm", open=False, elem_id="vp-examples"):
+    with gr.Accordion("What is normal, and what is an alarm", open=False, elem_id="vp-examples") as section:
         gr.HTML(
             '<p class="vp-downloads">Footage like a normal example gets a lower anomaly score. Footage like an alarm '
             "is listed with the kind “alarm”. Mark moments above, or describe them here.</p>"
@@ -137,7 +137,7 @@ def _build_marks(state: AppState, page: gr.Blocks, bridge: gr.HTML, feed: Unusua
     bridge.click(clicked, feed.inputs, outputs, **queued)
     added = add.click(add_sentence, [text, camera, kind, *feed.inputs], outputs, **queued)
     added.then(lambda: "", None, [text], **_PRIVATE)
-    page.load(show_examples, None, [listing, camera], **_PRIVATE)
+    section.expand(show_examples, None, [listing, camera], **_PRIVATE)
 
 
 def _updates(state: AppState, feed: Feed, selection: Selection) -> list[Any]:
