@@ -9,7 +9,6 @@ without Milvus Lite, and searched beside NumPy on the same memory.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,20 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from comparing import compare, print_comparison, print_line, timed
 from pymilvus import MilvusClient
 from search_rows import CAMERA, CAMERAS, COLLECTION, VIDEO_ROWS, Array, camera_of, l2_normalize
 
 import var_plugin as vp
 from var_plugin.index.filters import Condition
-from var_plugin.index.milvus.snapshot import (
-    Column,
-    Snapshot,
-    SnapshotCache,
-    TextColumn,
-    read_snapshot,
-    write_snapshot,
-)
+from var_plugin.index.milvus.snapshot import Snapshot, read_snapshot, write_snapshot
+from var_plugin.index.milvus.snapshot_cache import SnapshotCache
 from var_plugin.index.rows import HIT_FIELDS
 
 K = 10
@@ -98,24 +92,25 @@ def snapshot_only(count: int, folder: Path, runs: int) -> None:
     video = np.arange(count, dtype=np.int32) // VIDEO_ROWS
     start = (np.arange(count, dtype=np.int64) % VIDEO_ROWS) * 8_000
 
-    def texts(places: Array, distinct: list[str]) -> TextColumn:
-        return TextColumn(places, np.frombuffer(json.dumps(distinct).encode(), np.uint8))
+    def texts(places: Array, distinct: list[str]) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(places, distinct)
 
     same = np.zeros(count, np.int32)
-    arrays: dict[str, Column] = {
+    table = pa.table({
         "id": texts(np.arange(count, dtype=np.int32), [f"{row:032x}" for row in range(count)]),
         "video_id": texts(video, [f"{number:032x}" for number in range(video[-1] + 1)]),
         "camera": texts(video % CAMERAS, [camera_of(number) for number in range(CAMERAS)]),
         "kind": texts(same, ["uniform"]),
         "start_ms": start, "end_ms": start + 8_000, "key_ms": start, "recorded_at": start - 1,
         "anomaly": np.zeros(count), "novelty": np.zeros(count), "events": texts(same, ["{}"]),
-        "trained": texts(same, ["{}"]), "reason": texts(same, [""]), "metadata": texts(same, ["{}"]), "vector": vectors,
-    }  # fmt: skip
+        "trained": texts(same, ["{}"]), "reason": texts(same, [""]), "metadata": texts(same, ["{}"]),
+        "vector": pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), dim),
+    })  # fmt: skip
     path = folder / "copy.snapshot"
     with timed() as writing:
-        write_snapshot(path, arrays, "benchmark")
+        write_snapshot(path, table, "benchmark")
     source.unlink()
-    del arrays, vectors
+    del table, vectors
     with timed() as opening:
         stored = read_snapshot(path, "benchmark")
     if stored is None:

@@ -26,7 +26,7 @@ from var_plugin.index.filters import (
     to_epoch_ms,
 )
 from var_plugin.index.milvus.client import Store
-from var_plugin.index.milvus.snapshot import Snapshot, table_columns
+from var_plugin.index.milvus.snapshot import Snapshot, encode_texts, table_columns
 from var_plugin.index.schema import segment_schema
 from var_plugin.types import Filter
 
@@ -81,11 +81,13 @@ def matches(metadata: dict, key: str, value: object) -> bool:
 STORED = [row | {"metadata": stored_metadata(row["metadata"])} for row in ROWS]
 COPY = Snapshot(
     table_columns(
-        pa.Table.from_pylist(
-            [row | {name: json.dumps(row[name]) for name in ("metadata", "events", "trained")} for row in STORED]
+        encode_texts(
+            pa.Table.from_pylist(
+                [row | {name: json.dumps(row[name]) for name in ("metadata", "events", "trained")} for row in STORED]
+            )
+            .drop_columns(["vector"])
+            .sort_by("video_id")
         )
-        .drop_columns(["vector"])
-        .sort_by("video_id")
     ),
     frozenset(("metadata", "events", "trained")),
 )

@@ -1,1 +1,1 @@
-"""Milvus: the client, the options of a collection, the local server and the snapshot of a local collection."""
+"""Milvus: the client, the options of a collection, the local server and the snapshots of local collections."""

@@ -24,7 +24,8 @@ from var_plugin.errors import IndexUnavailableError, StoreError
 from var_plugin.index.failures import file_failure
 from var_plugin.index.filters import Condition, Conditions, expression
 from var_plugin.index.milvus.options import MilvusOptions, is_local, milvus_uri
-from var_plugin.index.milvus.snapshot import Snapshot, SnapshotCache
+from var_plugin.index.milvus.snapshot import Snapshot
+from var_plugin.index.milvus.snapshot_cache import SnapshotCache
 from var_plugin.index.schema import Row
 from var_plugin.private_files import exclusive_lock
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from var_plugin.errors import IndexUnavailableError, os_error_message
 from var_plugin.index.failures import file_failure
-from var_plugin.index.milvus.snapshot import MANIFEST_FORMAT
+from var_plugin.index.milvus.lite_files import MANIFEST_FORMAT
 from var_plugin.private_files import create_private_file, open_regular_file
 
 logger = logging.getLogger(__name__)
