@@ -10,7 +10,8 @@ from tests.colors import color_suite
 from tests.films import Film
 from tests.ingest.test_add import scene
 from var_plugin.api import Index, open_index
-from var_plugin.errors import IndexUnavailableError, UnknownVideoError
+from var_plugin.config import settings
+from var_plugin.errors import IndexUnavailableError, InvalidInputError, UnknownVideoError
 
 METHODS = {
     "add", "add_example", "anomalies", "backup", "close", "curves", "delete", "examples", "learning", "moment", "prune",
@@ -23,6 +24,17 @@ PROPERTIES = {"suite", "uri"}
 def test_index_has_only_documented_public_names() -> None:
     assert {name for name in dir(Index) if not name.startswith("_")} == METHODS | PROPERTIES
     assert all(getattr(Index, name).__doc__ for name in METHODS | PROPERTIES)
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_an_empty_location_is_not_the_default_one(is_set: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_set:
+        monkeypatch.setenv("VAR_PLUGIN_INDEX", "")
+        settings.cache_clear()
+    with pytest.raises(InvalidInputError, match="the location of the index is empty"):
+        open_index(None if is_set else "")
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 def test_an_index_is_created_only_where_this_is_asked_for(tmp_path: Path) -> None:

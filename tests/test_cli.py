@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
 from var_plugin.api import open_index
+from var_plugin.cli.options import parse_path
 from var_plugin.encoders import registry as suites
 from var_plugin.errors import StoreError
 from var_plugin.index.index import VideoIndex
@@ -494,6 +496,43 @@ def test_help_of_every_command_shows_an_example_that_is_valid(names: tuple[str, 
         arguments = shlex.split(line)[1:]
         assert arguments[: len(names)] == [*names] or names == ("alerts",)
         assert CliRunner().invoke(cli.app, [*arguments, "--help"]).exit_code == 0, line
+
+
+def functions(program: typer.Typer) -> Iterator[Callable[..., None]]:
+    """Yield the function of each command."""
+    yield from (command.callback for command in program.registered_commands if command.callback)
+    for group in program.registered_groups:
+        if group.typer_instance:
+            yield from functions(group.typer_instance)
+
+
+@pytest.mark.parametrize("function", [*functions(cli.app)], ids=lambda function: function.__name__)
+def test_every_path_of_a_command_refuses_an_empty_value(function: Callable[..., None]) -> None:
+    """The value of an unset shell variable is not the current folder."""
+    for name, annotation in get_type_hints(function, include_extras=True).items():
+        value, *details = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
+        if Path in {value, *get_args(value)}:
+            assert [detail.parser for detail in details] == [parse_path], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameter"),
+    [
+        (["report", ""], "out"),
+        (["index", "cams", ""], "paths"),
+        (["export", "moment", "clip.mp4", "--thumbnail", ""], "--thumbnail"),
+        (["backup", ""], "folder"),
+        (["watch", ""], "source"),
+        (["delete", "video", "--index", ""], "--index"),
+        (["videos", "--index="], "--index"),
+    ],
+)
+def test_an_empty_path_is_an_error(arguments: list[str], parameter: str) -> None:
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert re.search(rf"Invalid value for '{parameter}': the (path|location) is empty", result.stderr, re.I), (
+        result.stderr
+    )
 
 
 def test_version_is_printed() -> None:

@@ -520,7 +520,7 @@ def restore_index(
         IndexUnavailableError: The location cannot be opened.
         StoreError: The store failed.
     """
-    return restore(folder, location or settings().index, token=_token(token), name=name)
+    return restore(folder, _location(location), token=_token(token), name=name)
 
 
 def _open(
@@ -528,8 +528,16 @@ def _open(
 ) -> VideoIndex:
     values = settings()
     return VideoIndex(
-        location or values.index, suite, token=_token(token), name=name, options=values, models=values, **options
+        _location(location), suite, token=_token(token), name=name, options=values, models=values, **options
     )
+
+
+def _location(location: str | Path | None) -> str | Path:
+    """Return a location, or the setting `index`. An empty one is refused: it is probably an unset variable."""
+    location = settings().index if location is None else location
+    if not str(location):
+        raise InvalidInputError("the location of the index is empty", fix="name a path or the URI of a Milvus server")
+    return location
 
 
 def _token(token: str | None) -> str:

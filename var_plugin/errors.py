@@ -18,12 +18,16 @@ Ctrl-C exits with 130. The receipt of a file names the class of its error.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from var_plugin.escaping import printable
+
+_FULL_STOP = re.compile(r"(?<=[^\s/.])\.$")
+"""The end of a sentence. The folders `.` and `..` are no sentences."""
 
 
 class VarPluginError(Exception):
@@ -43,7 +47,9 @@ class VarPluginError(Exception):
 
     def __str__(self) -> str:
         # The command line and the logs rely on one line of visible characters.
-        what, why, fix = (printable(" ".join(part.split())).rstrip(".") for part in (self.what, self.why, self.fix))
+        what, why, fix = (
+            _FULL_STOP.sub("", printable(" ".join(part.split()))) for part in (self.what, self.why, self.fix)
+        )
         return what + (f": {why}" if why else "") + (f"; {fix}" if fix else "")
 
 

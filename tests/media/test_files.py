@@ -209,3 +209,10 @@ def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="it is not a regular file"), atomic_write(tmp_path / "pipe.jpg"):
         pytest.fail("it is written")
     assert (tmp_path / "pipe.jpg").is_fifo()
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_a_folder_is_not_replaced(folder: str) -> None:
+    with pytest.raises(InvalidInputError) as error, atomic_write(Path(folder)):
+        pytest.fail("it is written")
+    assert str(error.value) == f"cannot write {folder}: it is a folder; choose another path"

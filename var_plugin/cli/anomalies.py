@@ -21,6 +21,7 @@ from var_plugin.cli.options import (
     local_zone,
     opened_index,
     parse_metadata,
+    parse_path,
     parse_time,
     print_json,
     rescore_bar,
@@ -188,7 +189,7 @@ def _public(marked: OwnerExample) -> dict[str, Any]:
 
 @app.command("report", epilog=example("report week.html --after '7 days ago' --index footage.db"))
 def write_report(
-    out: Annotated[Path, typer.Argument(help="HTML file to write. It is replaced if it exists.")],
+    out: Annotated[Path, typer.Argument(help="HTML file to write. It is replaced if it exists.", parser=parse_path)],
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only moments with this kind of event, such as fire; may be repeated.")

@@ -23,6 +23,7 @@ from var_plugin.cli.options import (
     opened_index,
     parse_clock,
     parse_metadata,
+    parse_path,
     parse_time,
     print_json,
     progress_bars,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     ),
 )
 def index_videos(
-    paths: Annotated[list[Path], typer.Argument(help="Video files, and folders with video files.")],
+    paths: Annotated[list[Path], typer.Argument(help="Video files, and folders with video files.", parser=parse_path)],
     location: IndexOption = None,
     suite: SuiteOption = None,
     camera: Annotated[
@@ -104,9 +105,9 @@ def index_videos(
 )
 def search_moments(
     text: Annotated[str | None, typer.Argument(help="Text query.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Image query.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="Audio query.")] = None,
-    video: Annotated[Path | None, typer.Option(help="Video query.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image query.", metavar="PATH", parser=parse_path)] = None,
+    audio: Annotated[Path | None, typer.Option(help="Audio query.", metavar="PATH", parser=parse_path)] = None,
+    video: Annotated[Path | None, typer.Option(help="Video query.", metavar="PATH", parser=parse_path)] = None,
     k: Annotated[int, typer.Option("-k", help="Number of moments to return.")] = 5,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,
     kind: Annotated[
@@ -185,11 +186,16 @@ def list_videos(location: IndexOption = None, suite: SuiteOption = None, as_json
 @app.command("export", epilog=example("export MOMENT_ID clip.mp4 --index footage.db"))
 def export_moment(
     moment: Annotated[str, typer.Argument(help="Id of a moment, from `search --json`.")],
-    out: Annotated[Path, typer.Argument(help="File to write. Its extension selects the container format.")],
+    out: Annotated[
+        Path, typer.Argument(help="File to write. Its extension selects the container format.", parser=parse_path)
+    ],
     exact: Annotated[
         bool, typer.Option("--exact", help="Re-encode, so that the clip starts and ends exactly; audio becomes mono.")
     ] = False,
-    thumbnail: Annotated[Path | None, typer.Option(help="Also write the thumbnail to this file, as JPEG.")] = None,
+    thumbnail: Annotated[
+        Path | None,
+        typer.Option(help="Also write the thumbnail to this file, as JPEG.", metavar="PATH", parser=parse_path),
+    ] = None,
     location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,

@@ -17,6 +17,7 @@ from var_plugin.cli.options import (
     app,
     example,
     opened_index,
+    parse_path,
     print_json,
     progress_bars,
 )
@@ -110,7 +111,7 @@ def _note_lost_examples(location: str | None, suite: str) -> None:
 
 @app.command(epilog=example("backup saved-index/ --index footage.db"))
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Folder to create. It must not exist yet.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to create. It must not exist yet.", parser=parse_path)],
     location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
@@ -123,7 +124,7 @@ def backup(
 
 @app.command(epilog=example("restore saved-index/ --index restored.db"))
 def restore(
-    folder: Annotated[Path, typer.Argument(help="Folder that `backup` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that `backup` wrote.", parser=parse_path)],
     location: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:

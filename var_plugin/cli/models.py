@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from var_plugin.cli.options import JsonOption, SuiteOption, app, example, print_json
+from var_plugin.cli.options import JsonOption, SuiteOption, app, example, parse_path, print_json
 from var_plugin.escaping import printable
 
 
@@ -57,8 +57,10 @@ def encode(
 
 @app.command(epilog=example("extract cams/ --out features/", "extract cams/ --out features/ --paper --without-flow"))
 def extract(
-    videos: Annotated[Path, typer.Argument(help="A video file, or a folder with video files.")],
-    out: Annotated[Path, typer.Option(help="Folder for the features, one .npy file per video.")],
+    videos: Annotated[Path, typer.Argument(help="A video file, or a folder with video files.", parser=parse_path)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the features, one .npy file per video.", metavar="PATH", parser=parse_path)
+    ],
     suite: SuiteOption = None,
     rate: Annotated[float, typer.Option(help="Clips per second.", min=0.01)] = 2.0,
     paper: Annotated[
@@ -88,9 +90,12 @@ def convert(
     name: Annotated[
         Literal["i3d-rgb", "i3d-flow", "vggish", "vggish-pca"], typer.Argument(help="Network of the checkpoint.")
     ],
-    file: Annotated[Path, typer.Argument(help="The published checkpoint file.")],
+    file: Annotated[Path, typer.Argument(help="The published checkpoint file.", parser=parse_path)],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for models. [env: VAR_PLUGIN_MODEL_DIR]", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder for models. [env: VAR_PLUGIN_MODEL_DIR]", show_default=False, metavar="PATH", parser=parse_path
+        ),
     ] = None,
     sha256: Annotated[
         str | None, typer.Option(help="Expected SHA-256 of the file, if it differs from the pinned one.")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,10 +40,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def check_location(location: str | None) -> str | None:
+    """Return a location that is not empty. An empty one is probably an unset shell variable.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if location == "":
+        raise typer.BadParameter("the location is empty")
+    return location
+
+
 IndexOption = Annotated[
     str | None,
     typer.Option(
         "--index",
+        callback=check_location,
         metavar="PATH_OR_URI",
         help="Path of the index, or URI of a Milvus server whose token is VAR_PLUGIN_TOKEN. [env: VAR_PLUGIN_INDEX]",
     ),
@@ -242,6 +256,18 @@ def parse_metadata(arguments: Sequence[str] | None) -> dict[str, Scalar]:
             value = text
         metadata[key] = value if isinstance(value, str | int | float | bool) else text
     return metadata
+
+
+def parse_path(text: str) -> Path:
+    """Parse the value of an argument or option that is a path.
+
+    Raises:
+        typer.BadParameter: `text` is empty, as the value of an unset shell variable is. `Path("")` would be the current
+            folder.
+    """
+    if not text:
+        raise typer.BadParameter("the path is empty")
+    return Path(text)
 
 
 def print_json(document: Any) -> None:

@@ -17,6 +17,7 @@ from var_plugin.cli.options import (
     app,
     example,
     opened_index,
+    parse_path,
     print_json,
     progress_bars,
 )
@@ -25,7 +26,9 @@ from var_plugin.errors import BrokenInstallationError
 
 @app.command(epilog=example("demo demo-footage/"))
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for the footage and its index.")] = Path("demo-footage"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the footage and its index.", parser=parse_path)] = Path(
+        "demo-footage"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Compose demo footage, index it, run twelve queries and show the results."""

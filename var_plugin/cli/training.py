@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from var_plugin.cli.options import JsonOption, SuiteOption, app, example, print_json
+from var_plugin.cli.options import JsonOption, SuiteOption, app, example, parse_path, print_json
 from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
 
@@ -26,12 +26,26 @@ Evaluated = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca", "anomalies"]
 CollectionArgument = Annotated[Collection, typer.Argument(help="Your own captioned videos, or a public benchmark.")]
 AnnotationsOption = Annotated[
     Path | None,
-    typer.Option(help="For own: a CSV file with columns video and caption. For a benchmark: its annotation folder."),
+    typer.Option(
+        help="For own: a CSV file with columns video and caption. For a benchmark: its annotation folder.",
+        metavar="PATH",
+        parser=parse_path,
+    ),
 ]
-VideosOption = Annotated[Path | None, typer.Option(help="Folder with videos, encoded by --suite.")]
-RgbOption = Annotated[Path | None, typer.Option(help="Folder with I3D-RGB features, instead of --videos.")]
-FlowOption = Annotated[Path | None, typer.Option(help="Folder with I3D-Flow features. Default: I3D-RGB only.")]
-AudioOption = Annotated[Path | None, typer.Option(help="Folder with VGGish features, for xdviolence-ar.")]
+VideosOption = Annotated[
+    Path | None, typer.Option(help="Folder with videos, encoded by --suite.", metavar="PATH", parser=parse_path)
+]
+RgbOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with I3D-RGB features, instead of --videos.", metavar="PATH", parser=parse_path),
+]
+FlowOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with I3D-Flow features. Default: I3D-RGB only.", metavar="PATH", parser=parse_path),
+]
+AudioOption = Annotated[
+    Path | None, typer.Option(help="Folder with VGGish features, for xdviolence-ar.", metavar="PATH", parser=parse_path)
+]
 SeedOption = Annotated[int, typer.Option(help="Random seed of weights, order and sampling.")]
 _PAPER_EPOCHS, _OWN_EPOCHS = 60, 40
 
@@ -44,7 +58,9 @@ _PAPER_EPOCHS, _OWN_EPOCHS = 60, 40
 )
 def train(
     collection: CollectionArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the trained model or suite.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the trained model or suite.", metavar="PATH", parser=parse_path)
+    ],
     annotations: AnnotationsOption = None,
     videos: VideosOption = None,
     suite: SuiteOption = None,
@@ -136,7 +152,9 @@ def evaluate(
             help="Your own captioned videos, a public benchmark, or anomalies: videos with labelled events."
         ),
     ],
-    model: Annotated[Path | None, typer.Option(help="Folder of a model trained on features.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a model trained on features.", metavar="PATH", parser=parse_path)
+    ] = None,
     annotations: AnnotationsOption = None,
     videos: VideosOption = None,
     suite: SuiteOption = None,
@@ -151,11 +169,18 @@ def evaluate(
     ] = False,
     scores: Annotated[
         Path | None,
-        typer.Option(help="For anomalies: JSON file with the scores of another method, instead of --suite."),
+        typer.Option(
+            help="For anomalies: JSON file with the scores of another method, instead of --suite.",
+            metavar="PATH",
+            parser=parse_path,
+        ),
     ] = None,
     threshold: Annotated[float, typer.Option(help="For anomalies: scores from here on are alarms.")] = 0.5,
     per_video: Annotated[
-        Path | None, typer.Option(help="For anomalies: write the results per video to this CSV file.")
+        Path | None,
+        typer.Option(
+            help="For anomalies: write the results per video to this CSV file.", metavar="PATH", parser=parse_path
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="For anomalies: random seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,

@@ -25,9 +25,11 @@ from var_plugin.cli.options import (
     SuiteOption,
     ZoneOption,
     app,
+    check_location,
     example,
     opened_index,
     parse_clock,
+    parse_path,
     print_json,
 )
 from var_plugin.errors import InvalidInputError, field_errors
@@ -46,7 +48,10 @@ alerts_app = typer.Typer(
 app.add_typer(alerts_app, name="alerts")
 
 AlertsOption = Annotated[
-    Path | None, typer.Option("--alerts", metavar="FILE", help="File with the saved alerts. [env: VAR_PLUGIN_ALERTS]")
+    Path | None,
+    typer.Option(
+        "--alerts", metavar="FILE", help="File with the saved alerts. [env: VAR_PLUGIN_ALERTS]", parser=parse_path
+    ),
 ]
 
 
@@ -60,7 +65,9 @@ def watch(
     source: Annotated[
         str,
         typer.Argument(
-            envvar="VAR_PLUGIN_SOURCE", help="Folder that cameras write to, or the rtsp:// URL of a camera."
+            envvar="VAR_PLUGIN_SOURCE",
+            callback=check_location,
+            help="Folder that cameras write to, or the rtsp:// URL of a camera.",
         ),
     ],
     camera: Annotated[
@@ -76,7 +83,12 @@ def watch(
         typer.Option(metavar="GB", help="Delete the oldest videos if index and recordings are larger than this."),
     ] = None,
     recordings: Annotated[
-        Path | None, typer.Option(help="Folder for the recordings of a stream. [env: VAR_PLUGIN_RECORDINGS]")
+        Path | None,
+        typer.Option(
+            help="Folder for the recordings of a stream. [env: VAR_PLUGIN_RECORDINGS]",
+            metavar="PATH",
+            parser=parse_path,
+        ),
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="Length of one recording of a stream, in minutes.")] = 5.0,
     alerts: AlertsOption = None,
@@ -136,10 +148,19 @@ def add_alert(
     name: Annotated[str, typer.Argument(help="Name of the alert. An alert with the same name is replaced.")],
     text: Annotated[str | None, typer.Argument(help="Text that describes the moments.")] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Image instead of a text. It is embedded now and may be deleted afterwards.")
+        Path | None,
+        typer.Option(
+            help="Image instead of a text. It is embedded now and may be deleted afterwards.",
+            metavar="PATH",
+            parser=parse_path,
+        ),
     ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Audio instead of a text.")] = None,
-    video: Annotated[Path | None, typer.Option(help="Video clip instead of a text.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Audio instead of a text.", metavar="PATH", parser=parse_path)
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Video clip instead of a text.", metavar="PATH", parser=parse_path)
+    ] = None,
     anomaly: Annotated[bool, typer.Option("--anomaly", help="Any unusual moment, without a text.")] = False,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only moments with this kind of event, such as fire; may be repeated.")

@@ -283,8 +283,10 @@ def resolve_target(path: Path) -> Path:
     """
     try:
         # `stat` applies the kernel's rule that links of other users in shared folders, such as /tmp, are not followed.
-        if not S_ISREG(path.stat().st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        mode = path.stat().st_mode
+        if not S_ISREG(mode):
+            kind = "it is a folder" if S_ISDIR(mode) else "it is not a regular file"
+            raise OSError(errno.EINVAL, kind, str(path))
     except FileNotFoundError:
         pass
     return path.resolve()
