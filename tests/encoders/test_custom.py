@@ -22,7 +22,13 @@ from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import embed_clips
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MissingWeightsError
+from var_plugin.errors import (
+    FingerprintMismatchError,
+    InvalidInputError,
+    MissingWeightsError,
+    UnknownSuiteError,
+    VarPluginError,
+)
 
 
 def write_suite(folder: Path, **fields: object) -> Path:
@@ -113,6 +119,66 @@ def test_towers_of_another_base_or_without_weights_are_refused(tmp_path: Path) -
     save_file(weights, folder / "alan/model.safetensors", {"format": "pt"})
     with pytest.raises(MissingWeightsError, match="1 weights are missing"):
         opened(folder)
+
+
+VALID = {"hidden_size": 3, "motion_dim": None, "num_attention_heads": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000, b"1" * 5000,
+        *(json.dumps(VALID | {"hidden_size": value}).encode() for value in ("x", None, -1, 0, 2**70, [3], 4)),
+        *(json.dumps(VALID | {"num_attention_heads": value}).encode() for value in (None, 0, 2, "\ud83d")),
+    ],
+)  # fmt: skip
+def test_damaged_settings_of_towers_are_refused(content: bytes, tmp_path: Path) -> None:
+    folder = with_towers(write_suite(tmp_path / "mine"))
+    (folder / "alan/config.json").write_bytes(content)
+    with pytest.raises(VarPluginError) as error:
+        opened(folder)
+    assert isinstance(error.value, MissingWeightsError | InvalidInputError | FingerprintMismatchError)
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_damaged_weights_of_towers_are_refused(length: int, tmp_path: Path) -> None:
+    folder = with_towers(write_suite(tmp_path / "mine"))
+    weights = folder / "alan/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:length])
+    with pytest.raises(MissingWeightsError, match=r"model\.safetensors is damaged, or belongs to another model"):
+        opened(folder)
+    weights.unlink()
+    with pytest.raises(MissingWeightsError, match=r"there is no model\.safetensors"):
+        opened(folder)
+    weights.mkdir()
+    with pytest.raises(MissingWeightsError, match=r"there is no model\.safetensors"):
+        opened(folder)
+
+
+def test_other_folders_beside_the_towers_are_ignored(tmp_path: Path) -> None:
+    folder = with_towers(write_suite(tmp_path / "mine"))
+    fingerprint = opened(folder).fingerprint
+    (folder / "alan/.cache").mkdir()
+    assert opened(folder).fingerprint == fingerprint
+
+
+def test_towers_of_another_dimension_are_refused(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path / "mine")
+    config = ResidualAlanConfig(hidden_size=4, motion_dim=None, num_attention_heads=1)
+    ResidualAlanModel(config).save_pretrained(folder / "alan")
+    with pytest.raises(FingerprintMismatchError, match="trained on vectors of dimension 4, not 3"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    "base", ["{itself}", "", "\0", "no/folder", "a" * 5000, "clip:" + "a" * 5000, "lite:\0", "/", "."]
+)
+def test_a_base_that_is_no_suite_is_refused(base: str, tmp_path: Path) -> None:
+    folder = write_suite(tmp_path / "mine", base=base.replace("{itself}", str(tmp_path / "mine")))
+    with pytest.raises(VarPluginError) as error:
+        load_suite(folder)
+    assert isinstance(error.value, InvalidInputError | UnknownSuiteError | MissingWeightsError)
 
 
 def test_a_folder_based_on_clip_is_indexed_and_searched(

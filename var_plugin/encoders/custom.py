@@ -20,7 +20,7 @@ from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import FingerprintMismatchError, InvalidInputError, field_errors
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, field_errors, os_error_message
 from var_plugin.types import Modality
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ class SuiteFile(BaseModel):
 
 def is_suite_folder(name: str | Path) -> bool:
     """Return whether a name is a folder with a `suite.json`."""
-    return (Path(name) / SUITE_FILE).is_file()
+    try:
+        return (Path(name) / SUITE_FILE).is_file()
+    except OSError:  # a name that is too long, or a folder of another user
+        return False
 
 
 def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
@@ -83,12 +86,13 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
         load: returns the base suite by name.
 
     Raises:
-        InvalidInputError: the file does not match `SuiteFile`.
+        InvalidInputError: the file does not match `SuiteFile`, or a file cannot be read.
+        MissingWeightsError: the towers are incomplete or damaged.
         FingerprintMismatchError: the towers were trained on another version of the base suite.
         As `load_suite` for the base.
     """
     folder = folder.absolute()
-    content = (folder / SUITE_FILE).read_bytes()
+    content = _read(folder / SUITE_FILE)
     try:
         file = SuiteFile.model_validate_json(content)
     except ValidationError as error:
@@ -97,7 +101,14 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
             why=str(field_errors(error)[0]),
             fix="see docs/suites.md",
         ) from error
-    base = load(file.base)
+    try:
+        base = load(file.base)
+    except RecursionError:
+        raise InvalidInputError(
+            f"{folder / SUITE_FILE} does not describe a suite",
+            why="its base is the suite itself, or is based on it",
+            fix="name another base",
+        ) from None
     base_encoders = base.encoders_for("video")
     if file.base_fingerprint not in (None, base_encoders.space.fingerprint):
         raise FingerprintMismatchError(
@@ -113,6 +124,15 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
     scene = _scene(base_encoders, file, folder, hashlib.sha256(content))
     encoders = base.encoders | {base_encoders.space.name: scene}
     return Suite(description, encoders, base=base, fps=base.fps, cache=base.cache)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot read {file}", why=os_error_message(error), fix="make it readable, or copy the folder again"
+        ) from error
 
 
 class FolderTowers:
@@ -131,7 +151,7 @@ class FolderTowers:
         """The model in evaluation mode, on the CPU because it is small compared with the backbones.
 
         Raises:
-            MissingWeightsError: the folder lacks a file, or weights of the model.
+            MissingWeightsError, InvalidInputError: as `ResidualAlanModel.from_pretrained`.
         """
         from var_plugin.encoders.alan.residual import ResidualAlanModel
 
@@ -169,8 +189,15 @@ def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path, digest: hashlib._
     weights = folder / TOWERS_FOLDER
     if weights.is_dir():
         for part in sorted(weights.iterdir()):
-            digest.update(part.name.encode() + part.read_bytes())
+            if part.is_file():
+                digest.update(part.name.encode(errors="surrogateescape") + _read(part))
         towers = FolderTowers(weights, file.anomaly)
+        if towers.model.config.hidden_size != dim:
+            raise FingerprintMismatchError(
+                f"the suite in {folder} does not fit '{file.base}'",
+                why=f"it was trained on vectors of dimension {towers.model.config.hidden_size}, not {dim}",
+                fix="name the base that it was trained on, or train again",
+            )
         dim = towers.dim
         frames = video or (ImageVideoEncoder(image) if image else None)
         video = ResidualVideoEncoder(frames, towers) if frames else None

@@ -36,6 +36,13 @@ _MODULES_FILE, _MODULES_PACKAGE = "modules.json", "sentence_transformers."
 _DOUBLES = ("open_clip*",)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, or a folder of another user
+        return False
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A pretrained model: `organisation/name`, `organisation/name@revision` or a folder."""
@@ -56,7 +63,7 @@ class Checkpoint:
         """
         repository, _, revision = self.name.partition("@")
         places = [Path(self.name), self.options.model_dir / repository]
-        folder = next((place for place in places if place.is_dir()), None)
+        folder = next(filter(_is_folder, places), None)
         if folder is None and self.install_hint:
             raise MissingWeightsError(
                 f"the model '{self.name}' is missing",
@@ -83,7 +90,7 @@ class Checkpoint:
             MissingWeightsError: as `folder`.
         """
         # Layout of the Hub's cache: models--organisation--name/snapshots/commit.
-        if Path(self.name).is_dir():
+        if _is_folder(Path(self.name)):
             return str(Path(self.name).absolute())
         if self.folder.parent.name != "snapshots":
             return self.name

@@ -11,7 +11,8 @@ the vector of a whole video.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,7 @@ from var_plugin.encoders.alan.options import (
     check_options,
 )
 from var_plugin.encoders.alan.sampling import ClipSampler
-from var_plugin.errors import InvalidInputError, MissingWeightsError
+from var_plugin.errors import InvalidInputError, MissingWeightsError, VarPluginError, os_error_message
 
 DetectorStream = Literal["both", "motion"]
 
@@ -191,16 +192,19 @@ class ResidualAlanModel(nn.Module):
         """Return the model that `save_pretrained` wrote, in evaluation mode.
 
         Raises:
-            MissingWeightsError: the folder lacks a file, or weights of the model.
+            MissingWeightsError: the folder lacks a file, or weights of the model, or a file is damaged.
+            InvalidInputError: a setting of the model has an invalid value.
         """
         folder = Path(folder)
         for file in (_CONFIG_FILE, _WEIGHTS_FILE):
             if not (folder / file).is_file():
                 raise _incomplete(folder, f"there is no {file}")
-        options = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
-        names = {field.name for field in fields(ResidualAlanConfig)}
-        model = cls(ResidualAlanConfig(**{name: value for name, value in options.items() if name in names}))
-        report = model.load_state_dict(load_file(folder / _WEIGHTS_FILE), strict=False)
+        with _damage_reported(folder / _CONFIG_FILE):
+            options = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+            names = {field.name for field in fields(ResidualAlanConfig)}
+            model = cls(ResidualAlanConfig(**{name: value for name, value in options.items() if name in names}))
+        with _damage_reported(folder / _WEIGHTS_FILE):
+            report = model.load_state_dict(load_file(folder / _WEIGHTS_FILE), strict=False)
         if report.missing_keys:
             raise _incomplete(folder, f"{len(report.missing_keys)} weights are missing")
         return model.eval()
@@ -368,6 +372,21 @@ def to_stored_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _rename(name: str, names: Mapping[str, str]) -> str:
     module, dot, rest = name.partition(".")
     return names.get(module, module) + dot + rest
+
+
+@contextmanager
+def _damage_reported(file: Path) -> Iterator[None]:
+    """Convert every error about the content of a file of the model. PyTorch and safetensors have no common base."""
+    try:
+        yield
+    except VarPluginError:
+        raise
+    except Exception as error:
+        raise MissingWeightsError(
+            f"{file} is damaged, or belongs to another model",
+            why=f"{type(error).__name__}: {os_error_message(error)}"[:300],
+            fix="copy the complete folder again, or train again",
+        ) from error
 
 
 def _incomplete(folder: Path, why: str) -> MissingWeightsError:
