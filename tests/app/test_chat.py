@@ -94,7 +94,7 @@ def test_unusual_moments_are_listed_afresh_by_kind_and_explained(state: AppState
     assert session.request == ChatRequest()
     assert session.moments[0].anomaly_score == max(moment.anomaly_score for moment in session.moments)
     assert "unlike this camera's other footage" in session.turns[-1].answer
-    assert "2 minutes of footage has no recording time" in session.turns[-1].answer
+    assert "2 minutes of footage have no recording time" in session.turns[-1].answer
     assert session.turns[-1].cards.count('class="vp-kind"') == 1
     explained = handle_message(state, session, "why?", [])
     assert "the other footage of this camera (novelty" in explained.turns[-1].answer

@@ -187,8 +187,8 @@ def test_an_answer_about_unusual_moments_counts_kinds(two_cameras: Index) -> Non
     assert sentence.startswith(
         f"{formatting.count(total, 'unusual moment')}: unlike this camera's other footage {total}."
     )
-    assert sentence.endswith("2 minutes of footage has no recording time.")
+    assert sentence.endswith("2 minutes of footage have no recording time.")
     quiet = replace(answer, kinds={})
     assert "No moment reaches" in formatting.summarize_answer(quiet, ChatRequest(), Context(("north",), NOON))
     limited = formatting.summarize_answer(answer, ChatRequest(after=NOON), Context(("north",), NOON))
-    assert limited.endswith("has no recording time and is not searched.")
+    assert limited.endswith("have no recording time and are not searched.")

@@ -116,7 +116,7 @@ def test_footage_without_recording_times_is_listed(visit: Visit, serve: Serve, f
         page = visit(serve(index), tab=None)
         page.wait_for_selector(_CARDS)
         assert headings(page) == ["Recording time unknown 2 unusual moments"]
-        assert "3 minutes of footage has no recording time" in page.inner_text("#vp-feed-summary")
+        assert "3 minutes of footage have no recording time" in page.inner_text("#vp-feed-summary")
         screenshot(page, "unusual-undated")
         assert page.locator("#vp-feed-day").is_hidden(), "there are no days"
         page.locator(_CARDS).first.click()

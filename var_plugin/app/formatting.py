@@ -80,9 +80,13 @@ def list_kinds(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {number}" for kind, number in ranked)
 
 
-def undated_footage(seconds: float) -> str:
+def undated_footage(seconds: float, *, is_searched: bool = True) -> str:
     """Return a sentence on the footage without a recording time; empty if there is none."""
-    return f"{format_duration(seconds)} of footage has no recording time." if seconds else ""
+    if not seconds:
+        return ""
+    duration = format_duration(seconds)
+    has, is_ = ("has", "is") if duration.startswith("1 ") else ("have", "are")
+    return f"{duration} of footage {has} no recording time{'' if is_searched else f' and {is_} not searched'}."
 
 
 def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context) -> str:
@@ -110,9 +114,8 @@ def _summarize_unusual(answer: ChatAnswer, request: ChatRequest, number: str, wh
         if total > len(answer.moments):
             sentences.append(f"Shown: {len(answer.moments)}.")
     sentences.append(f"Highest score: {where}.")
-    undated = undated_footage(answer.undated_seconds)
-    if undated and (request.after or request.before):
-        undated = f"{undated.removesuffix('.')} and is not searched."
+    has_dates = bool(request.after or request.before)
+    undated = undated_footage(answer.undated_seconds, is_searched=not has_dates)
     return " ".join(filter(None, [*sentences, undated]))
 
 
