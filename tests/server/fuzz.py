@@ -34,11 +34,18 @@ MEGABYTES = 1500
 """Maximum growth of the process over all inputs, in megabytes."""
 
 PATHS = ("/v1/embeddings", "/v1/search", "/v1/anomalies", "/v1/embeddings/files")
+"""All routes with a body; `tests/server/test_fuzz.py` compares them with the application."""
+
+_PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+"""A red image of one pixel."""
 
 _STRINGS = (
     "", " ", "red", "a red van", "\x00", "\x1b[2J", "\r\nX: y", "\ud83d", "\udce4", "😀", "\u202e", "é" * 50,
     "a" * 40_000, "data:", "data:image/png;base64,", "data:image/png;base64,AAAA", "data:video/mp4;base64,%%%",
-    "data:audio/wav,x", "data:image/png;base64," + "A" * 5000, "http://127.0.0.1/x", "https://example.org:99999/", "file:///etc/passwd",
+    "data:audio/wav,x", _PNG, "data:image/png;base64," + "A" * 5000, "http://127.0.0.1/x", "https://example.org:99999/",
+    "file:///etc/passwd",
     "http://[::1", "colors/scene", "scene", "north", "float", "base64", "null", "video", "moment", "image", "text",
     "time", "alarm", "Fire",
     "2026-11-01T14:00+01:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59+14:00", "' or 1 == 1", '"] or ["', "%_\\",
@@ -88,12 +95,12 @@ def value(chance: random.Random, depth: int = 0) -> Any:
 def valid(chance: random.Random, path: str) -> dict[str, Any]:
     """Return a valid request."""
     if path == "/v1/search":
+        if chance.random() < 0.2:
+            return {"image": _PNG, "k": 1, "group_by": "video"}
         return {"text": "red", "k": 2, "filter": {"cameras": ["north"], "min_anomaly": 0}, "weights": {"scene": 1}}
     if path == "/v1/anomalies":
         return {"k": 2, "filter": {"cameras": ["north"]}, "kinds": ["alarm"], "min_score": 0, "order": "time"}
-    part = chance.choice(
-        ("red", {"type": "text", "text": "red"}, {"type": "image_url", "image_url": {"url": "data:,"}})
-    )
+    part = chance.choice(("red", {"type": "text", "text": "red"}, {"type": "image_url", "image_url": {"url": _PNG}}))
     return {"model": "colors/scene", "input": ["blue", part], "encoding_format": "base64", "dimensions": 3, "user": "x"}
 
 
