@@ -10,7 +10,7 @@ import torch
 
 from tests.tolerances import FLOAT32
 from var_plugin.encoders.backbones.minilm import SHA256, MiniLM, model_folder
-from var_plugin.encoders.lite.text_onnx import NumpyMiniLM
+from var_plugin.encoders.lite.text_numpy import NumpyMiniLM
 from var_plugin.errors import MissingWeightsError
 
 SENTENCES = [

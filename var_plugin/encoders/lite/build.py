@@ -12,7 +12,7 @@ from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.lite.audio import LiteAudioWeights
 from var_plugin.encoders.lite.events import EventHeads
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
-from var_plugin.encoders.lite.text_onnx import NumpyTextEncoder, SmallBatchTextEncoder
+from var_plugin.encoders.lite.text_numpy import NumpyTextEncoder, SmallBatchTextEncoder
 from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder
 from var_plugin.encoders.suite import SpaceEncoders

@@ -1,6 +1,8 @@
 """NumPy text encoders of the lite suite. They compute the same as `image_text`, `video` and `audio` without torch.
 
-Importing torch takes most of the time of a search command. For a few texts, NumPy is as fast as torch.
+Importing torch takes most of the time of a search command. For a few texts, NumPy is as fast as torch. ONNX Runtime
+costs 7 % more processor time for a whole search, because importing it and creating a session take longer than a text
+(docs/benchmarks/performance.md).
 """
 
 from __future__ import annotations
