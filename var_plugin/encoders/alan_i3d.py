@@ -21,10 +21,9 @@ from var_plugin.encoders.backbones.i3d import WIDTH
 from var_plugin.encoders.backbones.i3d_features import I3dFeatures
 from var_plugin.encoders.backbones.vggish import WIDTH as AUDIO_WIDTH
 from var_plugin.encoders.backbones.vggish_features import VGGishFeatures
-from var_plugin.encoders.base import UNKNOWN_KIND, Space, Vectors
+from var_plugin.encoders.base import UNKNOWN_KIND, Space, Vectors, in_batches
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weights import in_batches
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 from var_plugin.types import Modality
 

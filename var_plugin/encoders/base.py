@@ -7,9 +7,9 @@ are stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +207,22 @@ class AudioQueryEncoder(AudioEncoder, Protocol):
     def embed_audio(self, windows: Vectors) -> Vectors:
         """Return the vector (dim,) of a recording from its window features (n, width) in time order."""
         ...
+
+
+_BATCH = 64
+
+
+def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
+    """Encode items in batches in inference mode. Return vectors (len(items), dim)."""
+    import torch
+
+    def parts() -> Iterator[Vectors]:
+        yield np.empty((0, dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(items), _BATCH):
+                yield encode(items[start : start + _BATCH])
+
+    return np.concatenate(list(parts()))
 
 
 def check_vectors(vectors: Vectors, space: Space) -> None:

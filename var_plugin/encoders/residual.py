@@ -18,9 +18,9 @@ from var_plugin.encoders.base import (
     Vectors,
     VideoEncoder,
     ensure_normalized,
+    in_batches,
 )
 from var_plugin.encoders.clip_features import PerFrameMixin
-from var_plugin.encoders.weights import in_batches
 from var_plugin.media.frames import Frame
 
 if TYPE_CHECKING:

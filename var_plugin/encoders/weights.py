@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from var_plugin.encoders.base import LogisticCalibrator, ScoreStatistics, Vectors
+from var_plugin.encoders.base import LogisticCalibrator, ScoreStatistics
 from var_plugin.errors import MissingWeightsError
 from var_plugin.types import Modality
 
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
 
 LITE = Path(__file__).parent / "lite" / "weights"
 """Folder of the weights in the wheel. It also holds their model cards."""
-
-_BATCH = 64
 
 _NOT_FINGERPRINTED = ("score_statistics", "calibrators", "recipe", "folds")
 """Keys of the configuration that do not affect the vectors and are not part of the fingerprint."""
@@ -98,16 +92,3 @@ class WeightFolder:
                 fix="run: pip install --force-reinstall var-plugin",
             )
         return path
-
-
-def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
-    """Encode items in batches in inference mode. Return vectors (len(items), dim)."""
-    import torch
-
-    def parts() -> Iterator[Vectors]:
-        yield np.empty((0, dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(items), _BATCH):
-                yield encode(items[start : start + _BATCH])
-
-    return np.concatenate(list(parts()))

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.clip import DualEncoder, DualEncoderText, normalized_output
-from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.base import Space, Vectors, in_batches
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weights import in_batches
 from var_plugin.media.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:

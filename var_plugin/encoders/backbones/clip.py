@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
+from var_plugin.encoders.base import ImageArray, Space, Vectors, in_batches, l2_normalize
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weights import in_batches
 from var_plugin.errors import UnknownSuiteError
 
 if TYPE_CHECKING:

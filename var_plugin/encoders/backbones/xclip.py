@@ -18,11 +18,10 @@ from var_plugin.encoders.backbones.clip import (
     preprocess_images,
     require_model_type,
 )
-from var_plugin.encoders.base import ImageArray, NoDetectorMixin, Space, Vectors
+from var_plugin.encoders.base import ImageArray, NoDetectorMixin, Space, Vectors, in_batches
 from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weights import in_batches
 from var_plugin.media.frames import Frame
 
 

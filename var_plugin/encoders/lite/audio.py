@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.minilm import PACKAGE, WIDTH, MiniLM
-from var_plugin.encoders.base import Space, Vectors
+from var_plugin.encoders.base import Space, Vectors, in_batches
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.encoders.weights import LITE, WeightFolder, in_batches
+from var_plugin.encoders.weights import LITE, WeightFolder
 
 if TYPE_CHECKING:
     from var_plugin.encoders.lite.networks import AudibilityHead, AudioCNN, LogMel, SentenceTower

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones import minilm
 from var_plugin.encoders.backbones.efficientnet_lite import OUTPUTS, SIZE, WEIGHTS_SHA256, EfficientNetLite
-from var_plugin.encoders.base import ImageArray, Vectors, l2_normalize
-from var_plugin.encoders.weights import LITE, WeightFolder, in_batches
+from var_plugin.encoders.base import ImageArray, Vectors, in_batches, l2_normalize
+from var_plugin.encoders.weights import LITE, WeightFolder
 
 if TYPE_CHECKING:
     from torch import Tensor

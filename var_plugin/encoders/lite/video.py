@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.motion import MotionBackbone
-from var_plugin.encoders.base import Vectors
+from var_plugin.encoders.base import Vectors, in_batches
 from var_plugin.encoders.clip_features import mean_pool
 from var_plugin.encoders.lite.events import EventHeads, smooth_logits
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteWeights
 from var_plugin.encoders.residual import MotionClipEncoder, ResidualVideoEncoder
-from var_plugin.encoders.weights import LITE, WeightFolder, in_batches
+from var_plugin.encoders.weights import LITE, WeightFolder
 from var_plugin.media.frames import Frame
 
 if TYPE_CHECKING:

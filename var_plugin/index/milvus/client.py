@@ -69,19 +69,20 @@ class Store:
 
     def __init__(self, location: str | Path, *, token: str = "") -> None:
         self.uri = milvus_uri(location)
-        self.options = None if is_local(self.uri) else MilvusOptions.of(self.uri)
+        self._is_local = is_local(self.uri)
+        self.options = None if self._is_local else MilvusOptions.of(self.uri)
         """Options of the server; None for Milvus Lite."""
         self._collections: dict[str, CollectionInfo] = {}
-        if is_local(self.uri):
+        if self._is_local:
             check_local(Path(self.uri))
-        self.snapshots = SnapshotCache(Path(self.uri)) if is_local(self.uri) else None
+        self.snapshots = SnapshotCache(Path(self.uri)) if self._is_local else None
         self._token = token
         self._loaded: set[str] = set()
         self._written: set[str] = set()
         self._connecting = threading.Lock()
         self._lite: LiteClient | None = None
         self._client: MilvusClient | None = None
-        if not is_local(self.uri):
+        if not self._is_local:
             self._connected()
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class Store:
         It is a file lock that ends with the process. Milvus servers have no locks: do not let two processes work on
         the same key there.
         """
-        if not is_local(self.uri):
+        if not self._is_local:
             yield
             return
         # 256 files serve all keys. Two keys that share a file wait for each other. Sorting prevents a deadlock.
@@ -118,7 +119,7 @@ class Store:
 
     def exists(self) -> bool:
         """Return whether there is a database. True for a server."""
-        return not is_local(self.uri) or os.path.lexists(self.uri)
+        return not self._is_local or os.path.lexists(self.uri)
 
     def has(self, collection: str) -> bool:
         """Return whether a collection exists."""
@@ -200,7 +201,7 @@ class Store:
 
     def flush(self, collection: str) -> None:
         """Flush Milvus Lite to disk, where searching is faster. Servers flush on their own."""
-        if is_local(self.uri):
+        if self._is_local:
             from var_plugin.index.milvus.lite_server import release_memory
 
             release_memory()
@@ -214,7 +215,7 @@ class Store:
 
     def count(self, collection: str, expression: str = "") -> int:
         """Count the matching rows with strong consistency."""
-        if expression and is_local(self.uri):
+        if expression and self._is_local:
             # For count(*) with a filter, Milvus Lite converts all vectors at once to Python numbers.
             return len(self.rows(collection, expression, ["id"]))
         results = self._run(
@@ -280,7 +281,7 @@ class Store:
             return self._client
 
     def _connect(self) -> tuple[LiteClient | None, MilvusClient]:
-        if not is_local(self.uri):
+        if not self._is_local:
             try:
                 return None, self._open_client(self.uri.partition("?")[0])
             except Exception as error:  # pymilvus raises its own classes, gRPC's and plain exceptions
