@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.colors import AnyWords, suite_with
 from tests.films import Film
@@ -41,8 +41,16 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+# A visitor is a page: Gradio keeps a session per page, and the page stores nothing in the browser. Pages of one context
+# share its cache, so that the scripts of Gradio and Plotly are loaded and compiled once per module.
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with closing(browser.new_context()) as context:
+        yield context
+
+
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+def visit(context: BrowserContext) -> Iterator[Callable[..., Page]]:
     """Return a function that opens an address and a tab as a new visitor.
 
     The page opens on the tab Unusual; `tab=None` stays there. Page errors and foreign requests fail the test.
@@ -53,11 +61,9 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         def open_page(
             address: str, *, width: int = 1400, height: int = 950, dark: bool = False, tab: str | None = "Ask"
         ) -> Page:
-            context = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-            )
-            stack.callback(context.close)
-            page = context.new_page()
+            page = stack.enter_context(closing(context.new_page()))
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="dark" if dark else "light")
             page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on(

@@ -85,10 +85,10 @@ def value(chance: random.Random, depth: int = 0) -> Any:
             return chance.choice((None, True, False))
         case "list":
             if chance.random() < 0.02:
-                return [value(chance, 4)] * chance.choice((2049, 30_000))
+                return [chance.choice(_NUMBERS)] * chance.choice((2049, 30_000))
             return [value(chance, depth + 1) for _ in range(chance.randrange(4))]
     if chance.random() < 0.02:
-        return {f"key{number}": value(chance, 4) for number in range(chance.choice((100, 30_000)))}
+        return {f"key{number}": chance.choice(_NUMBERS) for number in range(chance.choice((100, 30_000)))}
     return {chance.choice(_KEYS): value(chance, depth + 1) for _ in range(chance.randrange(5))}
 
 

@@ -6,7 +6,7 @@ from var_plugin.server.application import build_app
 
 
 async def test_random_bodies_never_cause_a_server_error(footage: Index) -> None:
-    outcome = await fuzz(footage, inputs=150, seed=2)
+    outcome = await fuzz(footage, inputs=150, seed=6)
     assert outcome.failures == []
     assert outcome.memory_growth < MEGABYTES
     assert {200, 400, 413} <= set(outcome.statuses)
