@@ -13,9 +13,9 @@ import pytest
 from tests.films import TIME_BASE, Film, textured
 from tests.media.test_frames import write_display_matrix
 from var_plugin.errors import TruncatedMediaError, UnreadableMediaError
-from var_plugin.media.clips import write_thumbnail
 from var_plugin.media.frames import Frame, FrameReader, frame_at
 from var_plugin.media.sandbox import client as sandbox
+from var_plugin.media.thumbnails import write_thumbnail
 
 FORMATS = [
     ("a.mp4", "libx264", {}),

@@ -201,7 +201,8 @@ def export_moment(
     as_json: JsonOption = False,
 ) -> None:
     """Write a moment as a video clip. Without --exact it may start early, at the previous key frame."""
-    from var_plugin.media.clips import encode_clip, export_clip, write_thumbnail
+    from var_plugin.media.clips import encode_clip, export_clip
+    from var_plugin.media.thumbnails import write_thumbnail
 
     with opened_index(location, suite) as index:
         stored = index.moment(moment)

@@ -22,7 +22,7 @@ from var_plugin.index.milvus.client import Store
 from var_plugin.index.milvus.options import is_local
 from var_plugin.index.rows import Hit
 from var_plugin.media.cache import media_cache
-from var_plugin.media.clips import cached_thumbnail
+from var_plugin.media.thumbnails import cached_thumbnail
 
 __all__ = ["Hit", "VideoIndex"]
 

@@ -1,4 +1,4 @@
-"""Clips and thumbnails of a video.
+"""Clips: parts of a video as files.
 
 `export_clip` copies packets, which is fast and lossless, but the clip begins at a keyframe. `encode_clip` encodes the
 exact part. `playable_clip` writes a clip that browsers play. All of them decode in the sandbox.
@@ -7,7 +7,7 @@ exact part. `playable_clip` writes a clip that browsers play. All of them decode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import takewhile
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidInputError, UnreadableMediaError, os_error_message
 from var_plugin.media.audio import AUDIO_ERRORS, SAMPLE_RATE, audio_streams, decode_audio
-from var_plugin.media.cache import MediaCache
 from var_plugin.media.container import (
     OUT_OF_MEMORY,
     has_decoding_times_only,
@@ -34,12 +33,11 @@ from var_plugin.media.container import (
     probe,
     start_time,
 )
-from var_plugin.media.files import atomic_write
 from var_plugin.media.frames import Frame, FrameReader, image_at
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.output import ClipSteps, OutputFile
-from var_plugin.media.sandbox.client import frame_at, write_clip
 from var_plugin.media.sandbox.client import probe as probe_in_sandbox
+from var_plugin.media.sandbox.client import write_clip
 
 # Codecs that players support in MP4. Other codecs are written to Matroska.
 _MP4_VIDEO_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp9"})
@@ -499,58 +497,3 @@ def playable_clip(video: Path, start: float, end: float, target: Path) -> Clip:
         return export_clip(video, start, end, target, replace(DEFAULT_LIMITS, output=MAX_BROWSER_CLIP_BYTES))
     limits = replace(ENCODING_LIMITS, output=MAX_BROWSER_CLIP_BYTES)
     return encode_clip(video, start, end, target, BROWSER_QUALITY, limits)
-
-
-THUMBNAIL_WIDTH = 320
-"""Pixels."""
-
-
-def cached_thumbnail(find_video: Callable[[], Path], time: float, video_id: str, cache: MediaCache) -> Path:
-    """Return a JPEG thumbnail of the frame shown at `time` seconds. Write it to the cache if it is missing there.
-
-    Each frame has one file, named after the time of the frame. All times at which the frame is shown share it.
-
-    Args:
-        find_video: returns the file of the video. Called only if the cache has no thumbnail for this time.
-        time: seconds from the start of the video.
-        video_id: id of the video, which names its folder in the cache.
-        cache: the cache.
-
-    Raises:
-        MediaNotFoundError: the video does not exist.
-        UnreadableMediaError: the video has no frame at this time.
-        InvalidInputError: the cache cannot be written.
-        VarPluginError: the errors of `find_video`.
-    """
-    target = _thumbnail_path(cache, video_id, time)
-    if cache.use(target):
-        return target
-    frame = frame_at(find_video(), time, width=THUMBNAIL_WIDTH)
-    target = _thumbnail_path(cache, video_id, frame.time)
-    if not cache.use(target):
-        _write_jpeg(frame.image, target, private=True)
-        cache.add(target)
-    return target
-
-
-def write_thumbnail(video: Path, time: float, target: Path) -> Path:
-    """Write the frame shown at `time` seconds as a JPEG thumbnail. Replace an existing file.
-
-    Raises:
-        MediaNotFoundError: the video does not exist.
-        UnreadableMediaError: the video has no frame at this time.
-        InvalidInputError: the target cannot be written.
-    """
-    return _write_jpeg(frame_at(video, time, width=THUMBNAIL_WIDTH).image, target)
-
-
-def _thumbnail_path(cache: MediaCache, video_id: str, time: float) -> Path:
-    return cache.video_folder(video_id) / f"{round(time * 1000)}.jpg"
-
-
-def _write_jpeg(image: NDArray[np.uint8], target: Path, *, private: bool = False) -> Path:
-    from PIL import Image
-
-    with atomic_write(target, private=private) as temporary:
-        Image.fromarray(image).save(temporary, "JPEG", quality=85)
-    return target
