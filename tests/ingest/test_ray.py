@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +33,6 @@ from var_plugin.errors import (
     UnknownSuiteError,
 )
 from var_plugin.index.index import VideoIndex
-from var_plugin.ingest import ray as ray_engine
 from var_plugin.ingest.add import SourceInfo, _plan
 from var_plugin.ingest.embed import StreamPlan
 from var_plugin.ingest.pipeline import LocalEngine, OnResult, VideoSource
@@ -226,70 +224,6 @@ def test_a_killed_worker_does_not_change_the_result(cluster: Path, film: Film, t
         again = index.add(folder, camera="gate", engine=RayEngine())
         assert [video.status for video in again.videos] == ["unchanged", "unchanged", "unchanged", "failed"]
         assert index.size() == plain.size()
-
-
-@pytest.fixture
-def stale_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write the address file of a stopped cluster where `ray start` writes it."""
-    file = tmp_path / "tmp/ray/ray_current_cluster"
-    file.parent.mkdir(parents=True)
-    file.write_text("127.0.0.1:1")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.setattr(ray_engine, "_ANSWER_SECONDS", 0.5)
-    return file
-
-
-def test_a_cluster_that_does_not_answer_is_an_error(
-    stale_address: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    with open_index(tmp_path / "a.db", suite=tones) as index, socket.create_server(("127.0.0.1", 0)) as silent:
-        path = film(seconds=1)
-        with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
-            index.add(path, engine=RayEngine("auto"))
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(EngineError, match="nothing answered within"):
-            index.add(path, engine=RayEngine("auto"))
-        monkeypatch.delenv("RAY_ADDRESS")
-        stale_address.unlink()
-        with pytest.raises(EngineError, match="no Ray cluster runs on this machine"):
-            index.add(path, engine=RayEngine("auto"))
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_the_address_file_of_another_user_is_not_trusted(
-    stale_address: Path, film: Film, tmp_path: Path, tones: Suite
-) -> None:
-    pytest.importorskip("ray")
-    os.chown(stale_address, 12_345, -1)
-    with (
-        open_index(tmp_path / "a.db", suite=tones) as index,
-        pytest.raises(EngineError, match="belongs to another user"),
-    ):
-        index.add(film(seconds=1), engine=RayEngine("auto"))
-
-
-@pytest.mark.slow
-def test_without_an_address_the_cluster_listens_on_loopback_only(
-    stale_address: Path, film: Film, tmp_path: Path, tones: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("ray")
-    psutil = pytest.importorskip("psutil")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    listening: set[str] = set()
-
-    def record_listeners(file: Path, reached: float) -> None:
-        processes = {process.pid for process in psutil.Process().children(recursive=True)} | {os.getpid()}
-        for connection in psutil.net_connections("tcp"):
-            if connection.pid in processes and connection.status == psutil.CONN_LISTEN:
-                listening.add(connection.laddr.ip.removeprefix("::ffff:"))
-
-    with open_index(tmp_path / "a.db", suite=tones) as index:
-        receipt = index.add(film(seconds=2), engine=RayEngine(), progress=record_listeners)
-    assert receipt.ok
-    assert listening == {"127.0.0.1"}
-    assert stale_address.read_text() == "127.0.0.1:1"
-    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 @pytest.mark.slow
