@@ -7,11 +7,9 @@ from typing import Any
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 
 from var_plugin.encoders.alan.options import (
-    AnomalySampling,
     DetectorFusion,
-    DetectorPadding,
+    DetectorOptions,
     DetectorSource,
-    FixedSampling,
     MarginReduction,
     MaskedUnit,
     PassReduction,
@@ -19,7 +17,7 @@ from var_plugin.encoders.alan.options import (
     PositionSource,
     PromptStreams,
     QueryModality,
-    SelectionNormalizer,
+    SamplingOptions,
     StreamWeightsSource,
     VerbPattern,
     check_options,
@@ -27,7 +25,7 @@ from var_plugin.encoders.alan.options import (
 )
 
 
-class AlanConfig(PretrainedConfig):  # type: ignore[misc]
+class AlanConfig(PretrainedConfig, SamplingOptions, DetectorOptions):  # type: ignore[misc]
     """Settings of ALAN (Wu et al., IEEE TIP 33, 2024, arXiv 2307.12545).
 
     "Row n" refers to the table "Decisions" in docs/alan.md, which lists the points that the paper leaves open. These
@@ -111,21 +109,10 @@ class AlanConfig(PretrainedConfig):  # type: ignore[misc]
     intermediate_size: int = 3072
     dropout: float = 0.1
 
-    num_fixed_clips: int = 50
-    num_anomaly_clips: int = 50
-    selection_temperature: float = 0.7
-    selection_normalizer: SelectionNormalizer = "softmax"
-    fixed_sampling_in_training: FixedSampling = "random"
-    anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
-    sort_anomaly_clips: bool = True
     position_source: PositionSource = "time"
     position_embedding: PositionEmbeddingKind = "sinusoidal"
     num_position_bins: int = 128
 
-    detector_channels: tuple[int, int] = (128, 32)
-    detector_kernel_size: int = 7
-    detector_dropout: float = 0.6
-    detector_padding: DetectorPadding = "same"
     detector_source: DetectorSource = "raw"
     detector_fusion: DetectorFusion = "concat"
     topk_divisor: int = 16

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from var_plugin.encoders.alan.options import DetectorPadding
-
-
-class DetectorOptions(Protocol):
-    """Settings of a detector; see `AlanConfig`."""
-
-    detector_channels: tuple[int, int]
-    detector_kernel_size: int
-    detector_dropout: float
-    detector_padding: DetectorPadding
+from var_plugin.encoders.alan.options import DetectorOptions
 
 
 class AnomalyDetector(nn.Module):

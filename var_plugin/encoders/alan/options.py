@@ -1,7 +1,8 @@
-"""Choices and limits of the settings of ALAN and of its residual form. This module does not import transformers."""
+"""Settings that ALAN and its residual form share, with choices and limits. This module does not import transformers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from var_plugin.errors import InvalidInputError
@@ -21,6 +22,30 @@ VerbPattern = Literal["extended", "plain"]
 PromptStreams = Literal["both", "split"]
 PassReduction = Literal["mean", "sum"]
 MarginReduction = Literal["mean", "batch"]
+
+
+@dataclass(init=False)
+class SamplingOptions:
+    """Settings of the clip sampling; see `AlanConfig`."""
+
+    num_fixed_clips: int = 50
+    num_anomaly_clips: int = 50
+    selection_temperature: float = 0.7
+    selection_normalizer: SelectionNormalizer = "softmax"
+    fixed_sampling_in_training: FixedSampling = "random"
+    anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
+    sort_anomaly_clips: bool = True
+
+
+@dataclass(init=False)
+class DetectorOptions:
+    """Settings of the anomaly detector; see `AlanConfig`."""
+
+    detector_channels: tuple[int, int] = (128, 32)
+    detector_kernel_size: int = 7
+    detector_dropout: float = 0.6
+    detector_padding: DetectorPadding = "same"
+
 
 _CHOICES: dict[str, Any] = {
     "query_modality": QueryModality,

@@ -27,11 +27,9 @@ from var_plugin.encoders.alan.embeddings import pool_sequence
 from var_plugin.encoders.alan.gated import GatedEmbeddingUnit
 from var_plugin.encoders.alan.losses import max_margin_loss
 from var_plugin.encoders.alan.options import (
-    AnomalySampling,
-    DetectorPadding,
-    FixedSampling,
+    DetectorOptions,
     MarginReduction,
-    SelectionNormalizer,
+    SamplingOptions,
     check_options,
 )
 from var_plugin.encoders.alan.sampling import ClipSampler
@@ -51,7 +49,7 @@ STORED_NAMES = {
 
 
 @dataclass
-class ResidualAlanConfig:
+class ResidualAlanConfig(SamplingOptions, DetectorOptions):
     """Settings of `ResidualAlanModel`. Other fields than these are those of `AlanConfig`.
 
     Args:
@@ -82,18 +80,6 @@ class ResidualAlanConfig:
     dropout: float = 0.1
     num_position_bins: int = 128
 
-    num_fixed_clips: int = 50
-    num_anomaly_clips: int = 50
-    selection_temperature: float = 0.7
-    selection_normalizer: SelectionNormalizer = "softmax"
-    fixed_sampling_in_training: FixedSampling = "random"
-    anomaly_sampling_in_evaluation: AnomalySampling = "systematic"
-    sort_anomaly_clips: bool = True
-
-    detector_channels: tuple[int, int] = (128, 32)
-    detector_kernel_size: int = 7
-    detector_dropout: float = 0.6
-    detector_padding: DetectorPadding = "same"
     topk_divisor: int = 16
 
     margin: float = 0.05

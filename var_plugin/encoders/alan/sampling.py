@@ -6,25 +6,11 @@ the right.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
-from var_plugin.encoders.alan.options import AnomalySampling, FixedSampling, SelectionNormalizer
+from var_plugin.encoders.alan.options import SamplingOptions, SelectionNormalizer
 from var_plugin.errors import InvalidInputError
-
-
-class SamplingOptions(Protocol):
-    """Settings of the sampling; see `AlanConfig`."""
-
-    num_fixed_clips: int
-    num_anomaly_clips: int
-    selection_temperature: float
-    selection_normalizer: SelectionNormalizer
-    fixed_sampling_in_training: FixedSampling
-    anomaly_sampling_in_evaluation: AnomalySampling
-    sort_anomaly_clips: bool
 
 
 def clip_lengths(mask: Tensor) -> Tensor:
