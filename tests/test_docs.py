@@ -22,7 +22,7 @@ from var_plugin.server import inputs, json_body, middleware, schemas
 from var_plugin.server.options import ServerOptions
 from var_plugin.tools import TOOLS
 from var_plugin.types import MAX_QUERY_LENGTH, MIN_EVENT_SCORE
-from var_plugin.watch import alerts, delivery, folder, raised_alerts, rtsp, watcher
+from var_plugin.watch import alerts, delivery, folder, raised_alerts, rtsp, saved_alerts, watcher
 from var_plugin.web import same_origin, serving
 from var_plugin.web.limits import BodyLimits
 
@@ -74,8 +74,8 @@ def numbers(page: str) -> tuple[str, ...]:
             f"sends no video for {rtsp._STALL_SECONDS:g} s",
             f"after 1, 2, 4 … {rtsp._MAX_DELAY:g} s",
             f"{rtsp._MIN_FREE_BYTES >> 20} MiB of the disk are free (less than {100 * rtsp._MIN_FREE_SHARE:g} %",
-            f"(default {alerts.DEFAULT_QUERY_THRESHOLD:g})",
-            f"(default {alerts.DEFAULT_ANOMALY_THRESHOLD:g})",
+            f"(default {saved_alerts.DEFAULT_QUERY_THRESHOLD:g})",
+            f"(default {saved_alerts.DEFAULT_ANOMALY_THRESHOLD:g})",
             f"among the last {alerts.HISTORY_DAYS} days",
             f"An attempt takes at most {delivery._TIMEOUT_SECONDS:g} s",
             f"takes at most {delivery._BUDGET_SECONDS:g} s per check",

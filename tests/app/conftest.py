@@ -17,7 +17,7 @@ from var_plugin.app.ingest_queue import IngestQueue
 from var_plugin.app.media_registry import MediaRegistry
 from var_plugin.app.options import PageOptions
 from var_plugin.app.state import AppState
-from var_plugin.watch.alerts import SavedAlerts
+from var_plugin.watch.saved_alerts import SavedAlerts
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from var_plugin.app.cards import alerts_list
 from var_plugin.app.state import AppState
 from var_plugin.errors import InvalidInputError
 from var_plugin.types import Filter
-from var_plugin.watch.alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert, SavedAlerts
+from var_plugin.watch.saved_alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert, SavedAlerts
 
 HOOK = "https://ann:secret@hooks.example.org/alert?key=1"
 EMPTY = AlertForm("", "", [], [], "", "", "", "", "")

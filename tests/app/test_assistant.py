@@ -21,7 +21,7 @@ from var_plugin.app.options import PageOptions
 from var_plugin.app.session import Session
 from var_plugin.app.state import AppState
 from var_plugin.errors import InvalidInputError
-from var_plugin.watch.alerts import SavedAlerts
+from var_plugin.watch.saved_alerts import SavedAlerts
 
 
 class Scripted(GenericFakeChatModel):

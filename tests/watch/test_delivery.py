@@ -19,7 +19,8 @@ from tests.watch.test_alerts import Moments, moment
 from var_plugin.errors import InvalidInputError
 from var_plugin.types import Event
 from var_plugin.watch import delivery
-from var_plugin.watch.alerts import Alert, Alerts, SavedAlert, SavedAlerts
+from var_plugin.watch.alerts import Alert, Alerts
+from var_plugin.watch.saved_alerts import SavedAlert, SavedAlerts
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 

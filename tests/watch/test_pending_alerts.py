@@ -10,8 +10,9 @@ import pytest
 
 from var_plugin.errors import StoreError
 from var_plugin.types import Filter, Moment
-from var_plugin.watch.alerts import Alerts, SavedAlert, SavedAlerts
+from var_plugin.watch.alerts import Alerts
 from var_plugin.watch.pending_alerts import PendingAlerts
+from var_plugin.watch.saved_alerts import SavedAlert, SavedAlerts
 
 
 class Footage:

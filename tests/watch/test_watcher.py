@@ -30,7 +30,8 @@ from var_plugin.cli.watch import _StopHandler
 from var_plugin.errors import StoreError
 from var_plugin.types import Receipt, VideoReceipt
 from var_plugin.watch import folder as folder_watch
-from var_plugin.watch.alerts import Alerts, SavedAlert, SavedAlerts
+from var_plugin.watch.alerts import Alerts
+from var_plugin.watch.saved_alerts import SavedAlert, SavedAlerts
 from var_plugin.watch.watcher import Watch
 
 __all__ = ["receiver", "shell"]

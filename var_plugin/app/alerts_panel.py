@@ -17,15 +17,8 @@ from var_plugin.app.state import AppState
 from var_plugin.errors import InvalidInputError, VarPluginError, field_errors
 from var_plugin.retrievers.text import sanitize_name
 from var_plugin.types import Filter
-from var_plugin.watch.alerts import (
-    DEFAULT_ANOMALY_THRESHOLD,
-    DEFAULT_QUERY_THRESHOLD,
-    HISTORY_DAYS,
-    IndexFootage,
-    SavedAlert,
-    SavedAlerts,
-    dry_run,
-)
+from var_plugin.watch.alerts import HISTORY_DAYS, IndexFootage, dry_run
+from var_plugin.watch.saved_alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert, SavedAlerts
 from var_plugin.watch.time_of_day import parse_time_of_day
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from var_plugin.index.examples import OwnerExample
 from var_plugin.media.clips import Clip
 from var_plugin.retrievers.text import explain, kinds_of, sanitize_name
 from var_plugin.types import Moment
-from var_plugin.watch.alerts import SavedAlert
+from var_plugin.watch.saved_alerts import SavedAlert
 
 
 def cards(moments: Sequence[Moment], tokens: Sequence[str], zone: tzinfo, scope: str, *, by_kind: bool = False) -> str:

@@ -49,7 +49,7 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
     from var_plugin.app.media_registry import MediaRegistry
     from var_plugin.app.state import AppState
     from var_plugin.app.theme import CSS, theme
-    from var_plugin.watch.alerts import SavedAlerts
+    from var_plugin.watch.saved_alerts import SavedAlerts
 
     quota = _upload_quota(options)
     quota.clean()

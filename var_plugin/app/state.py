@@ -10,7 +10,7 @@ from var_plugin.app.feedback import FeedbackStore
 from var_plugin.app.ingest_queue import IngestQueue
 from var_plugin.app.media_registry import MediaRegistry
 from var_plugin.app.options import PageOptions
-from var_plugin.watch.alerts import SavedAlerts
+from var_plugin.watch.saved_alerts import SavedAlerts
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from var_plugin.escaping import printable
 
 if TYPE_CHECKING:
     from var_plugin.types import VideoReceipt
-    from var_plugin.watch.alerts import SavedAlert, SavedAlerts
+    from var_plugin.watch.saved_alerts import SavedAlert, SavedAlerts
     from var_plugin.watch.time_of_day import TimeOfDay
 
 alerts_app = typer.Typer(
@@ -212,7 +212,7 @@ def add_alert(
     from pydantic import ValidationError
 
     from var_plugin.config import require
-    from var_plugin.watch.alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert
+    from var_plugin.watch.saved_alerts import DEFAULT_ANOMALY_THRESHOLD, DEFAULT_QUERY_THRESHOLD, SavedAlert
 
     files = {modality: path for modality, path in {"image": image, "audio": audio, "video": video}.items() if path}
     if (text is not None) + len(files) + anomaly > 1:
@@ -359,7 +359,7 @@ def _parse_seconds(text: str | None) -> float:
 
 def _saved_alerts(file: Path | None) -> SavedAlerts:
     from var_plugin.config import settings
-    from var_plugin.watch.alerts import SavedAlerts
+    from var_plugin.watch.saved_alerts import SavedAlerts
 
     return SavedAlerts(file or settings().alerts)
 
