@@ -156,6 +156,20 @@ def test_feedback_is_stored_and_the_latest_counts(two_cameras: Index) -> None:
     assert [(len(query["right"]), query["right"][0]["start"]), len(query["wrong"])] == [(1, right.start), 1]
 
 
+def test_damage_to_the_feedback_loses_the_damaged_lines_only(two_cameras: Index) -> None:
+    request = ChatRequest(text="green\u2028or\x85blue\u2029")
+    right, wrong = answer_request(two_cameras, ChatRequest(text="green")).moments[:2]
+    feedback = FeedbackStore("damaged", "fingerprint")
+    feedback.add(right, request, is_right=True)
+    with feedback._path.open("ab") as file:
+        file.write(b"\xff\xfe\n" + b"[" * 100_000 + b'\n{"created_at": "20')  # the last line is incomplete
+    feedback.add(wrong, request, is_right=False)
+    assert [(entry.text, entry.is_right) for entry in feedback.all()] == [(request.text, False), (request.text, True)]
+    feedback._path.unlink()
+    feedback._path.mkdir()
+    assert feedback.all() == [], "the page still answers"
+
+
 @pytest.mark.parametrize(
     ("request_", "context", "sentence"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable
@@ -15,8 +16,11 @@ from pydantic import ValidationError
 
 from var_plugin.app.conversation import ChatRequest
 from var_plugin.config import settings
+from var_plugin.errors import os_error_message
 from var_plugin.private_files import make_private_folder
 from var_plugin.types import Moment, Value
+
+logger = logging.getLogger(__name__)
 
 
 class Feedback(Value):
@@ -61,10 +65,15 @@ class FeedbackStore:
             is_right=is_right, user=user,
             **moment.model_dump(include={"video_id", "camera", "start", "end", "peak", "score", "matched"}),
         )  # fmt: skip
+        line = entry.model_dump_json().encode() + b"\n"
         with self._lock:
             make_private_folder(self._path.parent)
-            with open(self._path, "a", encoding="utf-8", opener=_open_private) as file:
-                file.write(entry.model_dump_json() + "\n")
+            with open(self._path, "ab+", opener=_open_private) as file:
+                # A killed process may have left an incomplete line, which must not swallow this one.
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line
+                file.write(line)
 
     def judgement(self, moment: Moment, request: ChatRequest) -> bool | None:
         """Return whether a moment was judged right for a request; None if it was not judged."""
@@ -87,12 +96,19 @@ class FeedbackStore:
         return list(latest.values())
 
     def _read(self) -> Iterable[Feedback]:
-        if not self._path.exists():
+        """Yield the judgements, oldest first. Damaged lines, and a file that cannot be read, do not stop the page."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        except OSError as error:
+            logger.warning("the feedback in %s is not used: %s", self._path, os_error_message(error))
+            return
+        # Not by `splitlines`: a text may contain characters such as U+2028, which JSON does not escape.
+        for line in content.split(b"\n"):
             try:
                 yield Feedback.model_validate_json(line)
-            except ValidationError:  # an incomplete line of an interrupted write
+            except ValidationError:  # an incomplete line of an interrupted write, or a damaged one
                 continue
 
 
