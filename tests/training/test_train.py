@@ -21,7 +21,7 @@ from var_plugin.evaluation.alan_scoring import score_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair
 from var_plugin.evaluation.metrics import retrieval
 from var_plugin.training.config import TrainingSettings
-from var_plugin.training.train import TrainingResult, hold_out, last_complete_checkpoint
+from var_plugin.training.train import SETTINGS_FILE, TrainingResult, hold_out, last_complete_checkpoint
 
 SCRIPT = Path(__file__).with_name("small_training.py")
 SMALL = runpy.run_path(str(SCRIPT))
@@ -88,6 +88,13 @@ def test_finished_training_is_not_repeated(finished: TrainingResult) -> None:
     assert run(finished.folder) == finished
     with pytest.raises(InvalidInputError, match="other settings"):
         run(finished.folder, replace(SETTINGS, epochs=4))
+    settings_file = finished.folder / SETTINGS_FILE
+    content = settings_file.read_bytes()
+    for damaged in (b"", b"\xff", b"[" * 100_000):
+        settings_file.write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match=rf"cannot read .*{SETTINGS_FILE}"):
+            run(finished.folder)
+    settings_file.write_bytes(content)
 
 
 def test_partial_checkpoint_is_skipped(tmp_path: Path) -> None:
@@ -95,6 +102,7 @@ def test_partial_checkpoint_is_skipped(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state is not None:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(state)
+    (tmp_path / "checkpoint-best").mkdir()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
     assert last_complete_checkpoint(tmp_path / "nowhere") is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ from transformers import set_seed
 from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.alan import AlanConfig, AlanModel, AlanProcessor, PhraseFinder, Phrases
 from var_plugin.encoders.hub import Checkpoint
-from var_plugin.errors import InvalidInputError
+from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.evaluation.benchmarks.load import BenchmarkFiles, load_pairs
 from var_plugin.evaluation.benchmarks.pairs import Pair, read_streams
+from var_plugin.media.files import atomic_write
 from var_plugin.training.config import TrainingSettings
 from var_plugin.training.trainer import SELECTION_METRIC, AlanTrainer, training_arguments
 
 SETTINGS_FILE = "training.json"
 STATE_FILE = "trainer_state.json"
 
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)", re.ASCII)
 _SETTINGS_WITHOUT_EFFECT = ("workers", "tensorboard", "progress")
 """Settings that may differ when a run is resumed, because they do not change its results."""
 
@@ -92,11 +95,11 @@ def train(
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete checkpoint. The state file is written last, so a readable one marks completeness."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in checkpoints:
+    numbers = [(int(match[1]), path) for path in folder.glob("*") if (match := _CHECKPOINT.fullmatch(path.name))]
+    for _, checkpoint in sorted(numbers, reverse=True):
         try:
             json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         return checkpoint
     return None
@@ -112,15 +115,23 @@ def _record_settings(folder: Path, settings: TrainingSettings, config: AlanConfi
     }
     path = folder / SETTINGS_FILE
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != record:
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InvalidInputError(
+                f"cannot read {path}",
+                why=os_error_message(error),
+                fix="choose another output folder, or delete the file if the settings are the same",
+            ) from error
+        if stored != record:
             raise InvalidInputError(
                 f"{folder} contains a training run with other settings",
                 why=f"its {SETTINGS_FILE} differs from the requested settings",
                 fix="choose another output folder, or pass the same settings to resume",
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _phrases(config: AlanConfig, pairs: Sequence[Pair]) -> dict[str, Phrases] | None:
