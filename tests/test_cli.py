@@ -338,6 +338,7 @@ def test_invalid_arguments_give_one_line_and_an_exit_code(
         ("VAR_PLUGIN_CAMERAS", "{", "Expecting property name"),
         ("VAR_PLUGIN_CAMERAS", '{"north": {"zone": "Mars"}}', "north.zone: invalid timezone: Mars"),
         ("VAR_PLUGIN_CAMERAS", "[]", "valid dictionary"),
+        ("VAR_PLUGIN_CAMERAS", "[" * 100_000, "it is nested too deeply"),
         ("VAR_PLUGIN_ZONE", "Berlin", "invalid timezone: Berlin"),
         ("VAR_PLUGIN_FPS", "often", "valid number"),
         ("VAR_PLUGIN_FPS", "0", "greater than 0"),

@@ -137,7 +137,10 @@ class IndexOptions(_Options):
     @field_validator("cameras", mode="before")
     @classmethod
     def _from_json(cls, cameras: Any) -> Any:
-        return json.loads(cameras) if isinstance(cameras, str) else cameras
+        try:
+            return json.loads(cameras) if isinstance(cameras, str) else cameras
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
     def clock(self, camera: str) -> CameraClock:
         """Return the clock of a camera, with the default time zone."""
