@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,14 +21,22 @@ Serve = Callable[..., str]
 _CARDS = "#vp-feed .vp-card"
 
 
-@pytest.fixture
-def unusual_index(tmp_path: Path) -> Iterator[Index]:
+@pytest.fixture(scope="module")
+def three_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cameras that are blue but for 8 s, on two days, and one video without a recording time."""
-    film = Film(tmp_path / "films")
-    with open_index(tmp_path / "index.db", suite=suite_with(AnyWords())) as index:
+    folder = tmp_path_factory.mktemp("unusual")
+    film = Film(folder / "films")
+    with open_index(folder / "index.db", suite=suite_with(AnyWords())) as index:
         for camera, day, color in (("north", 1, "yellow"), ("south", 2, "red"), ("yard", None, "green")):
             path = film(f"{camera}.mp4", seconds=80, fps=2, paint=scene(*["blue"] * 5, color, *["blue"] * 4))
             assert index.add(path, camera=camera, recorded_at=day and DAY.replace(day=day, hour=9)).ok
+    return folder / "index.db"
+
+
+@pytest.fixture
+def unusual_index(three_cameras: Path, tmp_path: Path) -> Iterator[Index]:
+    """A copy of the index of three cameras."""
+    with open_index(shutil.copytree(three_cameras, tmp_path / "index.db"), suite=suite_with(AnyWords())) as index:
         yield index
 
 

@@ -225,16 +225,22 @@ DAMAGE = {
 }
 
 
-@pytest.fixture
-def stored(tmp_path: Path, film: Film) -> Path:
+@pytest.fixture(scope="module")
+def two_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of two videos, stored by two owners in turn, so that every kind of file exists."""
-    database = tmp_path / "a.db"
-    for path in films(film, 2):
-        with open_index(database, suite=color_suite()) as index:
+    folder = tmp_path_factory.mktemp("stored")
+    for path in films(Film(folder), 2):
+        with open_index(folder / "a.db", suite=color_suite()) as index:
             assert index.add(path).ok
-    with open_index(database, suite=color_suite()) as index:
+    with open_index(folder / "a.db", suite=color_suite()) as index:
         index.verify()
-    return database
+    return folder / "a.db"
+
+
+@pytest.fixture
+def stored(two_videos: Path, tmp_path: Path) -> Path:
+    """A copy of the index of two videos."""
+    return shutil.copytree(two_videos, tmp_path / "a.db")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

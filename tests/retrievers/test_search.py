@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.colors import color_suite
 from tests.films import Film, plain
 from tests.ingest.test_add import scene
-from var_plugin.api import Index
+from var_plugin.api import Index, open_index
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.errors import InvalidInputError, TooLongMediaError, UnsupportedModalityError
 from var_plugin.index.catalog import Entry, Sighting
@@ -18,11 +20,13 @@ from var_plugin.media.sandbox.client import probe
 from var_plugin.types import MAX_QUERY_LENGTH, Filter, Segment, Span
 
 
-@pytest.fixture
-def filled(index: Index, film: Film) -> Index:
-    index.add(film("north.mp4", seconds=40, fps=5, paint=scene("blue", "blue", "red", "blue", "blue")))
-    index.add(film("south.mp4", seconds=32, fps=5, paint=scene("blue", "green", "green", "blue")))
-    return index
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    film = Film(tmp_path_factory.mktemp("filled"))
+    with open_index(film.folder / "index.db", suite=color_suite()) as index:
+        index.add(film("north.mp4", seconds=40, fps=5, paint=scene("blue", "blue", "red", "blue", "blue")))
+        index.add(film("south.mp4", seconds=32, fps=5, paint=scene("blue", "green", "green", "blue")))
+        yield index
 
 
 def test_a_text_finds_its_moment(filled: Index) -> None:
@@ -98,8 +102,10 @@ def test_the_same_query_gives_the_same_answer(filled: Index) -> None:
 
 
 def test_a_missing_file_removes_the_thumbnail_only(filled: Index) -> None:
-    Path(next(video.uri for video in filled.videos() if video.camera == "north")).unlink()
+    north = Path(next(video.uri for video in filled.videos() if video.camera == "north"))
+    moved = north.rename(north.with_name("moved"))
     best = filled.search("red", thumbnails=True)[0]
+    moved.rename(north)
     assert best.camera == "north"
     assert best.thumbnail is None
     assert filled.search("green", thumbnails=True)[0].thumbnail is not None
