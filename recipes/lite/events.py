@@ -49,6 +49,9 @@ class Head:
     """Whether positives without colour are used."""
     learns_near: bool = True
     """Whether ordinary items of the same collections are negatives."""
+    ordinary_scene: float | None = None
+    """If set, the head also recognises scenes, and this is the logit of an ordinary one; see
+    `EventHeads.lower_scenes`."""
 
 
 HEADS = {
@@ -57,7 +60,7 @@ HEADS = {
     "fighting": Head({"cctv_fights": ("fight",)}, min_recall=0.98, learns_near=False),
     "fire": Head({"fire_cctv": ("fire", "fire_smoke"), "fire_pictures": ("fire",)}, ("smoke",), learns_grey=False),
     "smoke": Head({"fire_cctv": ("smoke", "fire_smoke")}, ("fire",)),
-    "traffic accident": Head({"accident_cctv": ("accident",)}),
+    "traffic accident": Head({"accident_cctv": ("accident",)}, ordinary_scene=-2.5),
     "weapon": Head({"weapon_cctv": ("armed_person",)}, ("weapon",)),
 }
 
@@ -252,6 +255,9 @@ def save(lines: Mapping[str, Line], folder: Path) -> None:
     save_file({"heads.weight": weight, "heads.bias": bias}, folder / "events.safetensors")
     configuration = {
         "kinds": list(lines),
+        "ordinary_scenes": {
+            name: HEADS[name].ordinary_scene for name in lines if HEADS[name].ordinary_scene is not None
+        },
         "recipe": {"strength": STRENGTH, "max_false_alarms": MAX_FALSE_ALARMS, "folds": FOLDS, "repeats": REPEATS},
     }
     (folder / "events.json").write_text(json.dumps(configuration, indent=2) + "\n")

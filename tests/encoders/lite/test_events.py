@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from tests.films import Film, plain
 from var_plugin.config import settings
@@ -38,10 +39,24 @@ def test_a_single_frame_raises_no_alarm() -> None:
     logits = np.full((9, 2), -4, np.float32)
     logits[4, 0] = 6
     logits[3:6, 1] = 6
-    scores = smooth_logits(logits)
-    assert scores[:, 0].max() < 0.5
-    assert scores[4, 1] > 0.9
+    smooth = smooth_logits(logits)
+    assert smooth[:, 0].max() < 0
+    assert smooth[4, 1] == 6
     assert smooth_logits(logits[:1]).shape == (1, 2)
+
+
+def test_a_scene_that_always_looks_like_an_accident_is_not_one() -> None:
+    heads = EventHeads()
+    column = heads.kinds.index("traffic accident")
+    logits = np.full((2, 20, len(heads.kinds)), -3, np.float32)
+    logits[0, :, column] = 1
+    logits[:, 12:15, column] = 3
+    busy, quiet = (heads.lower_scenes(video) for video in logits)
+    assert (busy[:12, column] < -2).all()
+    assert (busy[12:15, column] < 0).all(), "two more than its scene is not enough"
+    np.testing.assert_array_equal(quiet, logits[1])
+    others = np.arange(len(heads.kinds)) != column
+    np.testing.assert_array_equal(busy[:, others], logits[0][:, others])
 
 
 def test_kinds_are_those_of_the_captions() -> None:
@@ -67,7 +82,8 @@ def test_a_fight_needs_both_motion_and_look(film: Path, clip_encoder: LiteClipEn
     clips = embed_clips(film, clip_encoder, fps=2).vectors
     fighting = heads.kinds.index("fighting")
     by_motion = video.scores(clips, np.arange(len(clips)))
-    for look, expected in ((9.0, by_motion), (-9.0, np.zeros(len(clips)))):
+    needed = smooth_logits(logit(by_motion.clip(1e-6, 1 - 1e-6))) - 1
+    for look, expected in ((9.0, expit(needed)), (-9.0, np.zeros(len(clips)))):
         clips[:, alan.dim + fighting] = look
         assert np.allclose(video.score_events(clips)[:, fighting], expected, atol=1e-3)
 

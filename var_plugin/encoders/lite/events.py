@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SMOOTHED_CLIPS = 3
-"""Scores are smoothed over as many clips, so that a single frame raises no alarm."""
+"""Logits are smoothed over as many clips, so that a single frame raises no alarm."""
+_SCENE_QUANTILE = 0.25
 
 
 class EventHeads(WeightFolder):
@@ -43,6 +44,18 @@ class EventHeads(WeightFolder):
         """Return calibrated logits (n, kinds) for feature maps (n, channels, height, width). 0 is the threshold."""
         return np.asarray(pool_maps(maps) @ self._parameters["weight"].numpy().T + self._parameters["bias"].numpy())
 
+    def lower_scenes(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (n, kinds) of one video, without the part that belongs to its scene.
+
+        Some heads also recognise scenes: a street corner may look like an accident all day. The lower quartile of the
+        video is the logit of its scene. What it exceeds the logit of an ordinary scene by is subtracted.
+        """
+        lowered = logits.copy()
+        for kind, ordinary in self.configuration["ordinary_scenes"].items():
+            column = lowered[:, self.kinds.index(kind)]
+            column -= max(0.0, float(np.quantile(column, _SCENE_QUANTILE)) - ordinary)
+        return lowered
+
     @cached_property
     def _parameters(self) -> dict[str, Tensor]:
         return self.part("heads")
@@ -54,6 +67,5 @@ def pool_maps(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def smooth_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the scores (n, kinds) in 0…1 of the logits (n, kinds) of consecutive clips, smoothed over time."""
-    smooth = uniform_filter1d(logits, SMOOTHED_CLIPS, axis=0, mode="nearest")
-    return np.asarray(1 / (1 + np.exp(-smooth)), np.float32)
+    """Return the logits (n, ...) of consecutive clips, smoothed over time."""
+    return np.asarray(uniform_filter1d(logits, SMOOTHED_CLIPS, axis=0, mode="nearest"))

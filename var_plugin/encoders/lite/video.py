@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Vectors, in_batches
@@ -31,6 +32,10 @@ ANOMALY_SCOPE = (
     "it was trained on no thefts and no burglaries, and does not recognise falls"
 )
 """Training data of the anomaly score and what it does not cover."""
+
+_FIGHT_MARGIN = 1.0
+"""Half of the clips that calibrate the detector are fights. Footage has far fewer: fights need this much more."""
+_MIN_SCORE = 1e-6
 
 
 class LiteAlan(WeightFolder):
@@ -129,14 +134,14 @@ class LiteVideo(ResidualVideoEncoder):
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:
         """Return the scores (n, kinds) of clip features.
 
-        A fight needs both the motion and the look of a fight: its score is the lower one of the detector's and the
+        A fight needs both the motion and the look of a fight: its logit is the lower one of the detector's and the
         head's. For the detector, a clip with a cut is replaced by the nearest clip without a cut.
         """
-        scores = smooth_logits(clips[:, self._alan.dim :])
-        by_motion = self.scores(clips, _nearest(~self._alan.cuts(clips)))
+        logits = self._heads.lower_scenes(smooth_logits(clips[:, self._alan.dim :]))
+        by_motion = logit(self.scores(clips, _nearest(~self._alan.cuts(clips))).clip(_MIN_SCORE, 1 - _MIN_SCORE))
         fighting = self.event_kinds.index(self._alan.event_kind)
-        scores[:, fighting] = np.minimum(scores[:, fighting], by_motion)
-        return scores
+        logits[:, fighting] = smooth_logits(np.minimum(logits[:, fighting], by_motion)) - _FIGHT_MARGIN
+        return np.asarray(expit(logits), np.float32)
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
