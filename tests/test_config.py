@@ -108,6 +108,7 @@ def test_a_command_without_its_extra_names_the_command_that_installs_it(
     assert ended.returncode == 6, ended.stderr
     assert f"pip install 'var-plugin[{extra}]'" in ended.stderr.replace('"', "'")
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert not (tmp_path / "index.db").exists(), "no index is created"
 
 
 EDGES = ("__main__", "api", "app", "cli", "demo", "server", "tools", "watch")

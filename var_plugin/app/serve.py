@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
+def check_page(options: PageOptions) -> None:
+    """Check what can be checked without an index.
+
+    Raises:
+        MissingDependencyError: a package of the `app` extra is missing.
+        InvalidInputError: the options would open the page to strangers, or the address is not available.
+    """
+    require("app", "gradio", "plotly", "dateparser")
+    options.check()
+    check_address(options.host, options.port)
+
+
 @contextmanager
 def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[str]:
     """Serve the page for an index while the context lasts. Yield its address.
@@ -36,11 +48,9 @@ def running_page(index: Index, options: PageOptions, **launch: Any) -> Iterator[
         launch: further arguments of `gradio.Blocks.launch`.
 
     Raises:
-        InvalidInputError: the options would open the page to strangers, or the address is not available.
+        MissingDependencyError, InvalidInputError: as `check_page`.
     """
-    require("app", "gradio", "plotly", "dateparser")
-    options.check()
-    check_address(options.host, options.port)
+    check_page(options)
     # Imported here, because Gradio is an optional dependency.
     from var_plugin.app.blocks import build_page
     from var_plugin.app.feedback import FeedbackStore

@@ -123,7 +123,7 @@ def run_page(
     import time
 
     from var_plugin.app.options import PageOptions, parse_users
-    from var_plugin.app.serve import running_page
+    from var_plugin.app.serve import check_page, running_page
     from var_plugin.config import settings
 
     options = PageOptions(
@@ -138,6 +138,7 @@ def run_page(
         mcp=mcp,
         model=model,
     )
+    check_page(options)  # before an index is created
     with opened_index(location, suite, create=True) as index, running_page(index, options) as address:
         print(f"The page is at {address}. Press Ctrl-C to stop.", flush=True)
         with suppress(KeyboardInterrupt):

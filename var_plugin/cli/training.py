@@ -91,7 +91,9 @@ def train(
         examples = _examples(collection, videos, annotations, "train")
         _train_towers(suite, examples, out, epochs or _OWN_EPOCHS, batch_size, seed, as_json)
         return
-    from var_plugin.config import settings
+    from var_plugin.config import require, settings
+
+    require("train", "accelerate", "sklearn")  # before PyTorch is imported
     from var_plugin.training.config import TrainingSettings
     from var_plugin.training.train import train_benchmark
 
