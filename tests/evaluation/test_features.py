@@ -56,3 +56,15 @@ def test_an_error_fails_only_its_own_video(film: Film, tmp_path: Path) -> None:
     )
     assert (failed, messages["b.mp4"]) == (1, "")
     assert "could not be processed: Is a directory" in messages["a.mp4"]
+
+
+def test_videos_with_the_same_features_file_are_reported(film: Film, tmp_path: Path) -> None:
+    film("videos/a.mp4", seconds=1)
+    film("videos/a.mkv", seconds=1)
+    problems: list[str] = []
+    for _ in range(2):  # again when the features exist
+        failed = extract_features(
+            film.folder / "videos", tmp_path / "out", color_suite(), rate=2, report=lambda v, p: problems.append(p)
+        )
+        assert failed == 1
+    assert problems == ["", "a.mkv has the same name up to its ending; rename one of them"] * 2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from var_plugin.encoders.base import ClipFeatureExtractor, VideoEncoder
 from var_plugin.encoders.clip_features import ClipFeatures, embed_clips
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
+from var_plugin.media.files import atomic_write
 
 
 class ClipCache:
@@ -38,18 +40,18 @@ class ClipCache:
             VarPluginError: the video cannot be decoded.
         """
         file = self._folder / f"{self._key(video)}.npz"
-        if not file.is_file():
-            clips = embed_clips(video, self._extractor, fps=self._fps)
-            if not len(clips.times):
-                raise InvalidInputError(f"{video} has no frame", fix="remove the video from the captions")
-            _write(_vectors_file(file), lambda target: np.save(target, clips.vectors))
-            _write(file, lambda target: np.savez(target, times=clips.times, usable=clips.usable, end=clips.end))
-        # Memory-mapped, because the clips of many hours may not fit into memory.
-        vectors = np.asarray(np.load(_vectors_file(file), mmap_mode="c"))
-        with np.load(file) as cached:
-            return ClipFeatures(
-                times=cached["times"], vectors=vectors, usable=cached["usable"], end=float(cached["end"])
-            )
+        try:
+            return _read(file)
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile):  # missing, incomplete or damaged
+            pass
+        clips = embed_clips(video, self._extractor, fps=self._fps)
+        if not len(clips.times):
+            raise InvalidInputError(f"{video} has no frame", fix="remove the video from the captions")
+        with atomic_write(_vectors_file(file)) as temporary, temporary.open("wb") as target:
+            np.save(target, clips.vectors)
+        with atomic_write(file) as temporary, temporary.open("wb") as target:
+            np.savez(target, times=clips.times, usable=clips.usable, end=clips.end)
+        return _read(file)
 
     def read(
         self, videos: Iterable[Path], report: Callable[[Path], None] = lambda video: None
@@ -64,7 +66,7 @@ class ClipCache:
     def _key(self, video: Path) -> str:
         state = video.stat()
         identity = f"{video.absolute()}|{state.st_size}|{state.st_mtime_ns}|{self._fps}"
-        return hashlib.sha256(identity.encode()).hexdigest()[:24]
+        return hashlib.sha256(os.fsencode(identity)).hexdigest()[:24]  # a name need not be UTF-8
 
 
 def clip_cache(suite: Suite, folder: Path) -> ClipCache:
@@ -108,9 +110,11 @@ def _vectors_file(file: Path) -> Path:
     return file.with_suffix(".npy")
 
 
-def _write(file: Path, save: Callable[[BinaryIO], None]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f"{file.suffix}.part")
-    with unfinished.open("wb") as target:
-        save(target)
-    unfinished.replace(file)
+def _read(file: Path) -> ClipFeatures:
+    # Memory-mapped, because the clips of many hours may not fit into memory.
+    vectors = np.asarray(np.load(_vectors_file(file), mmap_mode="c"))
+    with np.load(file) as cached:
+        clips = ClipFeatures(times=cached["times"], vectors=vectors, usable=cached["usable"], end=float(cached["end"]))
+    if len(clips.times) != len(vectors):
+        raise ValueError("the files belong to different videos")
+    return clips

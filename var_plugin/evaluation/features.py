@@ -95,6 +95,7 @@ def _extract(
 ) -> int:
     """Write the features of each video, unless its last file exists. Return the number of videos that failed."""
     failed = 0
+    files: dict[Path, Path] = {}
     for video in find_videos(videos):
         subfolder = video.relative_to(videos if videos.is_dir() else videos.parent).parent
 
@@ -102,7 +103,10 @@ def _extract(
             return out / pattern.parent / subfolder / pattern.name.format(video.stem)
 
         problem = ""
-        if not target(last).exists():
+        other = files.setdefault(target(last), video)
+        if other != video:
+            failed, problem = failed + 1, f"{other.name} has the same name up to its ending; rename one of them"
+        elif not target(last).exists():
             try:
                 for pattern, vectors in extract(video).items():
                     _write(target(pattern), vectors)
