@@ -16,9 +16,7 @@ def test_onnx_runtime_gives_the_outputs_of_the_network(tmp_path: Path) -> None:
     assert published.exported is not None
     network = published.network().eval()
     network.load_state_dict(random_weights("vggish"))
-    graph = tmp_path / "vggish.onnx"
-    graph.write_bytes(exported(network, published.exported))
-    run = runner(graph)
+    run = runner("vggish", lambda: exported(network, published.exported), tmp_path)
     for count in (1, 3):
         inputs = torch.rand(count, *published.exported)
         with torch.inference_mode():

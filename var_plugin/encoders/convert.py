@@ -17,7 +17,7 @@ import numpy as np
 
 from var_plugin.config import ModelOptions
 from var_plugin.encoders.hub import Checkpoint, device
-from var_plugin.encoders.onnx import exported, graph_file, runner
+from var_plugin.encoders.onnx import exported, runner
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, MissingWeightsError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def load_fastest(name: str, options: ModelOptions) -> Callable[[Tensor], Tensor]
         return load_network(name, options)
     # ONNX Runtime needs two thirds of PyTorch's time for I3D and VGGish.
     graph = f"{name}-{checkpoint(name, options).fingerprint}"
-    return runner(graph_file(graph, lambda: exported(load_network(name, options), shape), options.cache))
+    return runner(graph, lambda: exported(load_network(name, options), shape), options.cache)
 
 
 def is_converted(name: str, options: ModelOptions) -> bool:

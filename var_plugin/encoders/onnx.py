@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
-import tempfile
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from var_plugin.media.files import atomic_write, convert_write_errors
+
 if TYPE_CHECKING:
+    import onnxruntime
     from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
 def graph_file(name: str, build: Callable[[], bytes], cache: Path) -> Path:
@@ -20,27 +25,56 @@ def graph_file(name: str, build: Callable[[], bytes], cache: Path) -> Path:
         name: name of the graph; it must differ for other weights.
         build: returns the content of the file.
         cache: folder for derived files.
+
+    Raises:
+        InvalidInputError: the file cannot be written.
     """
-    folder = cache / "weights"
-    target = folder / f"{name}.onnx"
+    target = cache / "weights" / f"{name}.onnx"
     if not target.exists():
         graph = build()
-        folder.mkdir(parents=True, exist_ok=True)
         # Atomic write: several processes may build the same graph at once.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=target.name, delete=False) as file:
-            file.write(graph)
-        Path(file.name).replace(target)
+        with atomic_write(target) as temporary, convert_write_errors(target):
+            temporary.write_bytes(graph)
     return target
 
 
-def runner(graph: Path) -> Callable[[Tensor], Tensor]:
-    """Return a function that runs a graph of `exported` on the CPU with as many threads as PyTorch uses."""
+def open_graph(
+    name: str, build: Callable[[], bytes], cache: Path, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    """Open a cached graph in ONNX Runtime on the CPU. Build it if it does not exist, and again if it is damaged.
+
+    Args:
+        name: name of the graph; it must differ for other weights.
+        build: returns the content of the file.
+        cache: folder for derived files.
+        options: of the session.
+    """
+    import onnxruntime
+
+    graph = graph_file(name, build, cache)
+    try:
+        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the errors of ONNX Runtime have no base class
+        logger.warning("%s is damaged and built again: %s", graph, error)
+    graph.unlink(missing_ok=True)
+    graph = graph_file(name, build, cache)
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def runner(name: str, build: Callable[[], bytes], cache: Path) -> Callable[[Tensor], Tensor]:
+    """Return a function that runs a graph of `exported` on the CPU with as many threads as PyTorch uses.
+
+    Args:
+        name: name of the graph; it must differ for other weights.
+        build: returns the content of the file.
+        cache: folder for derived files.
+    """
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    session = open_graph(name, build, cache, options)
     return lambda inputs: torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
 
 

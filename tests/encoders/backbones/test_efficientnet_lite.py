@@ -99,6 +99,17 @@ def test_cached_graph_needs_neither_the_weights_package_nor_torch(
     EfficientNetLite(settings().cache).features(IMAGES[:1], ["pooled"])
 
 
+@pytest.mark.parametrize("length", [0, 1000, -1000])
+def test_a_damaged_cached_graph_is_built_again(length: int, network: EfficientNetLite, empty_cache: Path) -> None:
+    """For example after a power failure."""
+    (expected,) = network.features(IMAGES[:1], ["pooled"])
+    EfficientNetLite(empty_cache).features(IMAGES[:1], ["pooled"])
+    (graph,) = (empty_cache / "weights").iterdir()
+    graph.write_bytes(graph.read_bytes()[:length])
+    (pooled,) = EfficientNetLite(empty_cache).features(IMAGES[:1], ["pooled"])
+    np.testing.assert_array_equal(pooled, expected)
+
+
 def test_missing_weights_package_error_names_the_pip_command(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

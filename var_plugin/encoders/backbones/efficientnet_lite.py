@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.encoders.base import ImageArray
-from var_plugin.encoders.onnx import graph_file
+from var_plugin.encoders.onnx import open_graph
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ class EfficientNetLite:
         options = onnxruntime.SessionOptions()
         # Spinning threads would slow down the decoder, which runs on the same cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = _graph_file(self._size, self._deltas, self._cache)
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        return _open_network(self._size, self._deltas, self._cache, options)
 
 
 def load_weights() -> dict[str, NDArray[np.float32]]:
@@ -155,8 +154,10 @@ def _output_shapes(size: int) -> dict[str, tuple[int, ...]]:
     return {name: (shape[0], cells, cells) if len(shape) == 3 else shape for name, shape in OUTPUTS.items()}
 
 
-def _graph_file(size: int, deltas: Weights, cache: Path) -> Path:
-    """Return the ONNX file of the network in the cache folder."""
+def _open_network(
+    size: int, deltas: Weights, cache: Path, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    """Open the ONNX graph of the network, which is cached in a file."""
     digest = hashlib.sha256(f"{WEIGHTS_SHA256} {_GRAPH_VERSION} {size}".encode())
     for name in sorted(deltas):
         digest.update(name.encode() + deltas[name].tobytes())
@@ -167,7 +168,7 @@ def _graph_file(size: int, deltas: Weights, cache: Path) -> Path:
             weights[name] = weights[name] + delta
         return bytes(_Graph(weights, size).build().SerializeToString())
 
-    return graph_file(f"efficientnet-lite0-{digest.hexdigest()[:16]}", build, cache)
+    return open_graph(f"efficientnet-lite0-{digest.hexdigest()[:16]}", build, cache, options)
 
 
 class _Graph:
