@@ -40,7 +40,7 @@ def run_in_subprocess(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 
