@@ -6,6 +6,7 @@ import pytest
 
 from tests.data import data_folder
 from var_plugin.errors import InvalidInputError, MediaNotFoundError
+from var_plugin.evaluation.benchmarks.xdviolence_ar import LIST_FILES
 from var_plugin.evaluation.captions import CaptionedVideo, load_captions
 
 
@@ -66,10 +67,27 @@ def test_an_undecodable_table_is_one_error(tmp_path: Path) -> None:
     path.write_bytes(b"video,caption\na,caf\xe9\n")
     with pytest.raises(InvalidInputError, match=r"cannot read .* save it as UTF-8 CSV"):
         load_captions("own", cams, path, "test")
-    for content in (b"\xff", b"{", b"[" * 100_000):
-        (tmp_path / "UCFCrime_Test.json").write_bytes(content)
-        with pytest.raises(InvalidInputError, match="as JSON"):
-            load_captions("uca", cams, tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff", b"{", b"[" * 100_000, b"[]", b'{"a": 3}', b'{"a": {"sentences": ["x"]}}',
+        b'{"a": {"timestamps": [[0, 1]], "sentences": []}}', b'{"a": {"timestamps": [[0]], "sentences": ["x"]}}',
+        b'{"a": {"timestamps": [[0, NaN]], "sentences": ["x"]}}', b'{"a": {"timestamps": [[0, 1]], "sentences": [3]}}',
+    ],
+)  # fmt: skip
+def test_damaged_annotations_of_uca_are_one_error(tmp_path: Path, content: bytes) -> None:
+    cams = videos(tmp_path, "a.mp4")
+    (tmp_path / "UCFCrime_Test.json").write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"UCFCrime_Test\.json.*download the file again"):
+        load_captions("uca", cams, tmp_path, "test")
+
+
+def test_a_list_of_xdviolence_that_is_no_text_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / LIST_FILES["test"]).write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InvalidInputError, match=r"cannot read .*download the file again"):
+        load_captions("xdviolence-ar", videos(tmp_path, "a.mp4"), tmp_path, "test")
 
 
 def test_missing_videos_are_counted_and_named(tmp_path: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, os_error_message
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, field_errors, os_error_message
 from var_plugin.evaluation.benchmarks.pairs import MAX_LISTED, Split
 from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 from var_plugin.evaluation.benchmarks.xdviolence_ar import NORMAL_MARK, read_names
 from var_plugin.evaluation.csv_tables import read_csv
 from var_plugin.media.files import find_videos
+from var_plugin.types import Finite, Value
 
 CollectionName = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca"]
 
@@ -35,6 +37,18 @@ class CaptionedVideo:
     """Start and end in seconds. None: the whole video."""
     anomalous: bool | None = None
     """Whether the content is abnormal. None: unlabelled."""
+
+
+class _UcaVideo(Value):
+    """A video of UCF-Crime Annotation. Its other fields are not used."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    timestamps: tuple[tuple[Finite, Finite], ...]
+    sentences: tuple[str, ...]
+
+
+_UCA = TypeAdapter(dict[str, _UcaVideo])
 
 
 def load_captions(name: CollectionName, videos: Path, annotations: Path, split: Split) -> list[CaptionedVideo]:
@@ -145,14 +159,19 @@ def _read_uca(annotations: Path, folder: _VideoFolder, split: Split) -> list[Cap
             fix="download UCF-Crime Annotation (CVPR 2024)",
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"cannot read {path} as JSON", why=os_error_message(error), fix="download the file again"
-        ) from error
+        content = _UCA.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = os_error_message(error) if isinstance(error, OSError) else str(field_errors(error)[0])
+        raise InvalidInputError(f"cannot read {path}", why=why, fix="download the file again") from error
+    for name, video in content.items():
+        if len(video.timestamps) != len(video.sentences):
+            raise InvalidInputError(
+                f"{path}: '{name}' has {len(video.sentences)} sentences and {len(video.timestamps)} times",
+                fix="download the file again",
+            )
     files = folder.find(content)
     return [
-        CaptionedVideo(files[name], " ".join(sentence.split()), (start, end))
+        CaptionedVideo(files[name], " ".join(sentence.split()), span)
         for name, video in content.items()
-        for (start, end), sentence in zip(video["timestamps"], video["sentences"], strict=True)
+        for span, sentence in zip(video.timestamps, video.sentences, strict=True)
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
 
-from var_plugin.errors import InvalidInputError, MediaNotFoundError
+from var_plugin.errors import InvalidInputError, MediaNotFoundError, os_error_message
 from var_plugin.evaluation.benchmarks.pairs import Pair, Split, find_features
 
 LIST_FILES: dict[Split, str] = {"train": "audio.list", "test": "audio_test.list"}
@@ -34,12 +34,14 @@ def read_names(lists: Path, split: Split) -> list[str]:
             why="it holds the official split of XD-Violence",
             fix="download the folder list/ of github.com/Roc-Ng/XDVioDet",
         )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"cannot read {path}", why=os_error_message(error), fix="download the file again"
+        ) from error
     # PureWindowsPath splits at both kinds of separators.
-    stems = [
-        PureWindowsPath(line.strip()).name.removesuffix(".npy")
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    ]
+    stems = [PureWindowsPath(line.strip()).name.removesuffix(".npy") for line in lines if line.strip()]
     for stem in stems:
         if not stem.endswith(AUDIO_SUFFIX):
             raise InvalidInputError(
