@@ -295,7 +295,7 @@ def test_each_kind_of_bad_file_has_its_message_and_exit_code(shell: Shell, film:
         (["search", "red", "--segment-kind", "odd"], 2, "segment_kinds.0: Input should be 'uniform', 'anomaly' or"),
         (["search", "red", "--kind", "odd"], 2, "'odd' is not a kind of event: the kinds are alarm"),
         (["anomalies", "--kind", "Fire"], 2, "'Fire' is not a kind of event: the kinds are alarm"),
-        (["anomalies", "normal"], 2, "an example is a sentence or a moment"),
+        (["anomalies", "normal"], 2, "an example needs either a sentence or a moment"),
         (["anomalies", "remove", "absent"], 2, "there is no example 'absent'"),
         (["anomalies", "--camera", "north", "normal", "rain"], 2, "--camera in front of 'normal' has no effect"),
         (["anomalies", "--index", "other.db", "list"], 2, "--index in front of 'list' has no effect"),

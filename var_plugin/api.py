@@ -228,7 +228,7 @@ class Index:
         moment: str | None = None,
         rescore: bool = True,
     ) -> OwnerExample:
-        """Tell the index what is normal in this footage, or what is an alarm, by a sentence or by a moment.
+        """Mark what is normal in this footage, or what is an alarm, by a sentence or by a moment.
 
         Footage like a normal example gets a lower anomaly score. Footage like an alarm gets the kind of event `alarm`.
 
@@ -245,7 +245,7 @@ class Index:
             StoreError: The store failed.
         """
         if (text is None) == (moment is None):
-            raise InvalidInputError("an example is a sentence or a moment", fix="give one of them")
+            raise InvalidInputError("an example needs either a sentence or a moment", fix="pass one of them")
         if moment is not None:
             if camera is not None:
                 raise InvalidInputError("a moment applies to its own camera", fix="leave out the camera")

@@ -45,7 +45,7 @@ def test_a_form_without_a_receiver_keeps_that_of_the_saved_alert() -> None:
         ({"name": ""}, "name"),
         ({"time_of_day": "late"}, "not a time of day"),
         ({"per_day": "99"}, "per_day"),
-        ({"cool_down": "long"}, "the number of minutes is 'long'"),
+        ({"cool_down": "long"}, "the number of minutes between alerts is 'long'"),
         ({"threshold": "nan"}, "threshold"),
     ],
 )

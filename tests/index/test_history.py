@@ -94,7 +94,7 @@ def test_deleted_videos_are_left_out_after_forgetting(index: VideoIndex) -> None
     histories = CameraHistories(index)
     assert len(histories.of("north")) == 120
     index.delete("v1")
-    histories.forget("north")
+    histories.discard("north")
     assert len(histories.of("north")) == 60
 
 

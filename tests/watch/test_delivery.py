@@ -166,7 +166,7 @@ ACCEPTED = b"\x20\x02\x00\x00"
         (bytes(range(200, 256)), "broke the connection"),
         (ACCEPTED + b"\xff" * 100, "broke the connection"),
         (ACCEPTED + b"\x40\x02\xff\xff", "broke the connection"),  # confirms another message
-        (ACCEPTED + b"\x30\xff\xff\xff\x7f", "sends a packet of 268435455 bytes"),
+        (ACCEPTED + b"\x30\xff\xff\xff\x7f", "sent a packet of 268435455 bytes"),
         (b"\x20\x02\x00\x77", "refuses the connection"),
     ],
 )

@@ -61,7 +61,7 @@ def test_raised_alerts_are_private_shared_and_forgotten(tmp_path: Path) -> None:
     now += 91 * 86_400
     assert other.claim("fire", moment("b")) is not None
     assert other.claim("fire", moment()) is not None, "after 90 days"
-    other.forget("fire")
+    other.remove("fire")
     assert other.claim("fire", moment()) is not None
 
 

@@ -149,7 +149,7 @@ def test_watch_deletes_footage_older_than_keep_days(film: Film, tmp_path: Path, 
         capture_output=True, text=True, cwd=ROOT, timeout=HANG_SECONDS,
     )  # fmt: skip
     assert process.returncode == 2
-    assert "a limit must be above zero" in process.stderr
+    assert "a limit of age or size must be above zero" in process.stderr
 
 
 def test_a_watched_folder_is_searchable_and_verified(film: Film, tmp_path: Path, installed_colors: str) -> None:

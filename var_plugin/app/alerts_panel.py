@@ -24,7 +24,7 @@ from var_plugin.watch.time_of_day import parse_time_of_day
 logger = logging.getLogger(__name__)
 
 _EXPLANATION = (
-    '<p class="vp-downloads">var-plugin watch checks new footage and tells the receiver of an alert when a moment '
+    '<p class="vp-downloads">var-plugin watch checks new footage and notifies the receiver of an alert when a moment '
     "meets its conditions. Without a sentence and a kind, an alert is about any anomaly. Programs as receivers are set "
     "on the command line only.</p>"
 )
@@ -81,10 +81,10 @@ class AlertForm:
                 text=text,
                 example=example,
                 threshold=default if threshold is None else threshold,
-                per_day=_number("the number of alerts a day", self.per_day),
+                per_day=_number("the maximum number of alerts per day", self.per_day),
                 filter=conditions,
                 time_of_day=parse_time_of_day(self.time_of_day, zone) if self.time_of_day.strip() else None,
-                cool_down=_MINUTE * (_number("the number of minutes", self.cool_down) or 0),
+                cool_down=_MINUTE * (_number("the number of minutes between alerts", self.cool_down) or 0),
                 **receivers,
             )
         except ValidationError as error:
@@ -127,7 +127,7 @@ def describe_history(state: AppState, alert: SavedAlert) -> str:
     """Return how many alerts the footage of the last days would have raised."""
     runs = dry_run(alert, IndexFootage(state.index), HISTORY_DAYS, datetime.now(UTC))
     if not runs:
-        return f"There is no footage with a clock time of the last {HISTORY_DAYS} days to try it on."
+        return f"No footage of the last {HISTORY_DAYS} days has a clock time, so the alert cannot be tried on it."
     counts = ", ".join(
         f"{sum(run.alerts.values())}{' or more' if run.is_incomplete else ''} on {sanitize_name(run.threshold.camera)}"
         for run in runs
@@ -152,12 +152,12 @@ def build_alerts_panel(state: AppState, bridge: gr.HTML) -> None:
                 max_length=20,
                 placeholder=f"{DEFAULT_QUERY_THRESHOLD:g} for a sentence, else {DEFAULT_ANOMALY_THRESHOLD:g}",
             )
-            per_day = gr.Textbox(label="At most a day", placeholder="no limit", max_length=20)
+            per_day = gr.Textbox(label="Maximum alerts per day", placeholder="no limit", max_length=20)
             cool_down = gr.Textbox(label="Minutes between alerts", placeholder="0", max_length=20)
             hours = gr.Textbox(label="Time of day", placeholder="22:00-06:00", max_length=20)
         receiver = gr.Textbox(
             label="Receiver",
-            placeholder="https://example.org/hook or mqtt://broker/topic; empty: as before",
+            placeholder="https://example.org/hook or mqtt://broker/topic; empty: the saved receiver",
             max_length=1000,
             elem_id="vp-alert-receiver",
         )

@@ -208,7 +208,7 @@ def add_alert(
     location: IndexOption = None,
     suite: SuiteOption = None,
 ) -> None:
-    """Save an alert: a condition on new footage, and who is told about it."""
+    """Save an alert: a condition on new footage, and the receivers of matching moments."""
     from pydantic import ValidationError
 
     from var_plugin.config import require

@@ -177,7 +177,7 @@ class AlanVideo:
         )
 
     def comparable(self, clips: Vectors) -> Vectors:
-        """Return the clip features: they hold nothing but content."""
+        """Return the clip features unchanged: all of them describe the content."""
         return clips
 
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:

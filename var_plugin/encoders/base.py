@@ -82,7 +82,7 @@ class NoDetectorMixin:
         return np.zeros((len(clips), 0), np.float32)
 
     def comparable(self, clips: Vectors) -> Vectors:
-        """Return the clip features: they hold nothing but content."""
+        """Return the clip features unchanged: all of them describe the content."""
         return clips
 
 
@@ -165,7 +165,7 @@ class VideoEncoder(Protocol):
         ...
 
     def comparable(self, clips: Vectors) -> Vectors:
-        """Return the part of clip features (n, width) whose similarity says how alike two clips are."""
+        """Return the part of clip features (n, width) that describes the content, so that two clips can be compared."""
         ...
 
     @property

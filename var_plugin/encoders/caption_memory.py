@@ -120,7 +120,7 @@ class _Standardised:
     """(n, 1)"""
 
     def similarity(self, sentences: Vectors) -> Scores:
-        """Return the standardised similarities to other sentences, (n, sentences)."""
+        """Return the z-scores of the similarities to sentences, (n, sentences)."""
         return np.asarray((_similarity(self.vectors, sentences) - self.mean) / self.spread, np.float32)
 
 

@@ -179,7 +179,7 @@ class ResidualVideoEncoder:
         return self._frames.embed_spans(clips, spans)
 
     def comparable(self, clips: Vectors) -> Vectors:
-        """Return what the wrapped encoder compares of clip features (n, width)."""
+        """Return the part of clip features (n, width) that describes the content, as the wrapped encoder defines it."""
         return self._frames.comparable(clips)
 
     @property

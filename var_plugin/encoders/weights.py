@@ -32,7 +32,7 @@ class WeightFolder:
     """
 
     def __init__(self, folder: Path, space: str, *, depends_on: str) -> None:
-        self._folder, self._space, self._stands_on = folder, space, depends_on
+        self._folder, self._space, self._depends_on = folder, space, depends_on
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class WeightFolder:
     @cached_property
     def fingerprint(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 over weights, configuration and backbones."""
-        digest = hashlib.sha256(self._stands_on.encode())
+        digest = hashlib.sha256(self._depends_on.encode())
         digest.update(self.tensors.read_bytes())
         stored = {name: value for name, value in self.configuration.items() if name not in _NOT_FINGERPRINTED}
         digest.update(json.dumps(stored, sort_keys=True).encode())

@@ -455,7 +455,7 @@ def write_videos(report: AnomalyReport, path: Path) -> None:
 
 
 def match_scores(scores: Scores, names: VideoNames) -> dict[str, Sequence[ScoredClip]]:
-    """Return scores by the names of existing videos.
+    """Assign scores to videos. Return them by the name of the video.
 
     Raises:
         InvalidInputError: scores belong to no video, or a video has several.

@@ -247,8 +247,8 @@ def _from_ucf(path: Path, lines: Sequence[Sequence[str]], names: VideoNames) -> 
         spans = [span for span in _frame_spans(line[2:], place) if span != (-1, -1)]
         if (label == _UCF_NORMAL) != (not spans) or any(not 1 <= start <= end for start, end in spans):
             raise InvalidInputError(
-                f"{place}: {label} with the frames {' '.join(line[2:])}",
-                why="normal videos have -1 throughout, others a first and a last frame from 1",
+                f"{place}: the frames of a video with the label {label} are {' '.join(line[2:])}",
+                why="a normal video has only -1, any other video has a first and a last frame, counted from 1",
                 fix="download the annotations again",
             )
         # Both frames are inclusive and counted from 1.

@@ -93,7 +93,7 @@ def extract_paper_features(
 def _extract(
     videos: Path, out: Path, extract: Callable[[Path], Mapping[Path, Vectors]], last: Path, report: Report
 ) -> int:
-    """Write the features of each video, unless its last file exists. Return the number of videos that failed."""
+    """Write the features of each video. Skip videos whose last file exists. Return the number of failed videos."""
     failed = 0
     files: dict[Path, Path] = {}
     for video in find_videos(videos):

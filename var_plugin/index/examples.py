@@ -1,4 +1,4 @@
-"""What the owner of an index calls normal or an alarm, stored in the catalog.
+"""Sentences and moments that the owner of an index marked as normal or as alarms, stored in the catalog.
 
 An example is a sentence, or a moment of the footage. It applies to one camera or to all.
 """
@@ -120,7 +120,9 @@ class Examples:
                 self._catalog.remove_example(example.id)  # it was marked with another suite
         if len(examples) >= MAX_EXAMPLES:
             raise InvalidInputError(
-                f"the index holds {len(examples)} examples", why="more would slow down indexing", fix="remove some"
+                f"the index already has {len(examples)} examples",
+                why="more would slow down indexing",
+                fix="remove some",
             )
         if not text.strip() or len(text) > MAX_SENTENCE:
             raise InvalidInputError(

@@ -81,7 +81,7 @@ class VideoGeneration:
 
     @cached_property
     def owner_examples(self) -> Examples:
-        """What the owner calls normal or an alarm."""
+        """The sentences and moments that the owner marked as normal or as alarms."""
         return Examples(self._catalog)
 
     @cached_property
@@ -435,7 +435,7 @@ class VideoGeneration:
         videos.remove(entry.video_id)
         for name in self.suite.spaces:
             self._store.flush(self._collection(name, generation))
-        self.histories.forget(entry.latest_sighting.camera)
+        self.histories.discard(entry.latest_sighting.camera)
 
     def _delete_keys(self, collection: str, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _MAX_KEYS):

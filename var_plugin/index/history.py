@@ -41,7 +41,7 @@ class CameraHistories:
     """The histories of the cameras of an index. Safe for several threads.
 
     A history is loaded on first use and then updated by `add`. What other processes add or delete later is not
-    noticed; `forget` loads it again.
+    noticed; `discard` loads it again.
 
     Args:
         index: the index.
@@ -97,7 +97,7 @@ class CameraHistories:
                 np.array([segment.end - segment.start for segment in segments]),
             )
 
-    def forget(self, camera: str) -> None:
+    def discard(self, camera: str) -> None:
         """Load the history of a camera again on its next use, for example after a video was deleted."""
         with self._lock:
             self._histories.pop(camera, None)

@@ -76,7 +76,7 @@ def prune(
         StoreError: The store failed before.
     """
     if any(limit is not None and not limit > 0 for limit in (keep_days, max_bytes)):
-        raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
+        raise InvalidInputError("a limit of age or size must be above zero", fix="omit the limit to keep everything")
     remaining = sorted((entry for entry in index.all_entries() if entry.state == "committed"), key=_reference_time)
     own = _Recordings(recordings)
     before = size_in_bytes(index) + own.bytes_of(remaining)

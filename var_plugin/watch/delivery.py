@@ -177,7 +177,7 @@ def _mqtt_client() -> Client:
     class BoundedClient(Client):  # type: ignore[misc]  # paho is optional
         def _sock_recv(self, bufsize: int) -> bytes:
             if bufsize > _MAX_PACKET_BYTES:
-                raise DeliveryError(f"the broker sends a packet of {bufsize} bytes")
+                raise DeliveryError(f"the broker sent a packet of {bufsize} bytes; the limit is {_MAX_PACKET_BYTES}")
             received: bytes = super()._sock_recv(bufsize)
             return received
 

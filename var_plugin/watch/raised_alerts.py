@@ -39,7 +39,7 @@ select 1 from raised where alert = :alert and camera = :camera
 
 
 class RaisedAlerts:
-    """The raised alerts of a SQLite file. They are forgotten after 90 days.
+    """The raised alerts of a SQLite file. They are deleted after 90 days.
 
     Args:
         file: path of the file. It is created with the first alert.
@@ -91,7 +91,7 @@ class RaisedAlerts:
             with self._transaction() as database:
                 database.executemany("delete from raised where id = ?", rows)
 
-    def forget(self, alert: str) -> None:
+    def remove(self, alert: str) -> None:
         """Delete all raised alerts of a name."""
         if self._file.exists():
             with self._transaction() as database:

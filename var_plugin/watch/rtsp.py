@@ -374,7 +374,7 @@ def _audio_track(output: OutputContainer, source: AudioStream) -> Callable[[Pack
         ValueError: the audio can be stored neither unchanged nor as PCM.
     """
     if source.codec_context.name == "aac" and not source.codec_context.extradata:
-        raise ValueError("the camera does not send the settings of its decoder")
+        raise ValueError("the AAC stream lacks the header that a decoder needs")
     try:
         copied = output.add_stream_from_template(source, opaque=True)
     except ValueError:

@@ -222,7 +222,7 @@ class SavedAlerts:
             if len(others) == len(alerts):
                 raise _unknown(name)
             self._write(others)
-        self.raised.forget(name)
+        self.raised.remove(name)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

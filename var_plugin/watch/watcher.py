@@ -66,7 +66,9 @@ class Retention:
 
     def __post_init__(self) -> None:
         if any(limit is not None and not limit > 0 for limit in (self.keep_days, self.max_bytes)):
-            raise InvalidInputError("a limit must be above zero", fix="leave it out to keep everything")
+            raise InvalidInputError(
+                "a limit of age or size must be above zero", fix="omit the limit to keep everything"
+            )
 
 
 @dataclass

@@ -19,7 +19,15 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.filters import conditions, expression, stored_metadata
 from var_plugin.index.milvus.client import Store
-from var_plugin.index.milvus.snapshot import Column, TextColumn, encode_texts, read_snapshot, write_snapshot
+from var_plugin.index.milvus.snapshot import (
+    Column,
+    Snapshot,
+    TextColumn,
+    encode_texts,
+    read_snapshot,
+    table_columns,
+    write_snapshot,
+)
 from var_plugin.index.rows import HIT_FIELDS
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.types import Filter, Segment
@@ -143,6 +151,15 @@ def test_vectors_are_mapped_without_a_copy(tmp_path: Path) -> None:
         file.seek(place)
         file.write(np.float32(9).tobytes())
     assert mapped[0, 0] == 9
+
+
+def test_columns_of_a_part_of_a_table_hold_its_rows(tmp_path: Path) -> None:
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6, dtype=np.float32)), 2)
+    part = encode_texts(pa.table({"vector": vectors, "start_ms": [1, 2, 3], "video_id": ["a", "b", "c"]})).slice(1, 2)
+    write_snapshot(tmp_path / "a.snapshot", part, "state")
+    for columns in (table_columns(part), read_snapshot(tmp_path / "a.snapshot", "state")):
+        rows = Snapshot(columns or {}, frozenset()).rows([], ["vector", "start_ms", "video_id"])
+        assert [(*row["vector"], row["start_ms"], row["video_id"]) for row in rows] == [(2, 3, 2, "b"), (4, 5, 3, "c")]
 
 
 def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:

@@ -251,7 +251,9 @@ def _column(values: pa.Array) -> Column:
     if pa.types.is_dictionary(values.type):
         return TextColumn(_numbers(values.indices).astype(np.int32, copy=False), values.dictionary)
     if pa.types.is_fixed_size_list(values.type):
-        return _numbers(values.flatten()).reshape(len(values), values.type.list_size)
+        size = values.type.list_size
+        # `Array.flatten` would import pyarrow.compute.
+        return _numbers(values.values.slice(values.offset * size, len(values) * size)).reshape(len(values), size)
     return _numbers(values)
 
 
