@@ -1,4 +1,4 @@
-"""The commands anomalies and report: list what was unusual, and tell an index what is normal or an alarm."""
+"""The commands anomalies and report: list what was unusual, and mark what is normal or an alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CaptionedVideo videos as tensors for `finetune`."""
+"""Captioned videos as tensors for `finetune`."""
 
 from __future__ import annotations
 

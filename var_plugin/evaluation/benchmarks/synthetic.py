@@ -1,4 +1,4 @@
-"""A synthetic benchmark with known evidence, for use when the original features are not available.
+"""A synthetic benchmark whose relevant clips are known, for use when the original features are not available.
 
 A video is a long sequence of clips that shows one activity after another. An activity is six words: *a tall man quickly
 opens the red door*. The clip features are the sum of the word prototypes plus noise. Words for who and what are in the

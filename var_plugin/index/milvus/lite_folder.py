@@ -5,7 +5,8 @@ Therefore only regular files and folders are accepted, no links, and manifests m
 
 A killed process or a full disk can leave incomplete files. Derived files are removed, because Milvus Lite creates them
 again: vector indexes (`indexes`), temporary files, logs whose rows are stored. A damaged manifest is rebuilt from the
-names of the data files. Damaged data files are moved target, because their rows can be embedded again from the footage.
+names of the data files. Damaged data files are moved to `damaged/`, because their rows can be embedded again from the
+footage.
 """
 
 from __future__ import annotations
