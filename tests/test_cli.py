@@ -175,6 +175,15 @@ def test_filters_on_the_command_line(shell: Shell, film: Film) -> None:
     assert (code, out) == (0, "no moments: the index is empty, or no segment matches the filter\n")
 
 
+def test_a_time_filter_that_excludes_footage_without_recording_time_warns(shell: Shell, film: Film) -> None:
+    shell("index", film())
+    for command in (["search", "red"], ["anomalies"]):
+        _, _, err = shell(*command, "--after", "2026-11-01T00:00Z")
+        assert "videos without a known recording time: 1; --after and --before exclude them" in err
+        _, _, err = shell(*command)
+        assert "recording time" not in err
+
+
 def test_searching_a_missing_index_fails_and_does_not_create_it(shell: Shell, tmp_path: Path) -> None:
     missing = tmp_path / "misspelt.db"
     for command in (["search", "red"], ["videos"], ["verify"]):

@@ -25,6 +25,7 @@ from var_plugin.cli.options import (
     parse_time,
     print_json,
     rescore_bar,
+    warn_about_unknown_times,
 )
 from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
@@ -95,6 +96,8 @@ def list_anomalies(
                 print(printable(f"camera {name}: {index.learning(name)}"))
         else:
             print(f"no moments: none has an anomaly score of at least {min_anomaly:g} and matches the filter")
+        if not moments:
+            warn_about_unknown_times(index, conditions)
 
 
 def _refuse_options(context: typer.Context) -> None:
@@ -126,7 +129,7 @@ def mark_normal(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the index what is normal. Footage like it gets a lower anomaly score, also what is indexed already."""
+    """Mark what is normal. Footage like it gets a lower anomaly score, also what is indexed already."""
     with opened_index(location, suite) as index:
         _rescore(index, index.add_example("normal", sentence, camera=camera, moment=moment, rescore=False), as_json)
 
@@ -140,7 +143,7 @@ def mark_alarm(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the index what is an alarm. Footage like it gets the kind `alarm`, also what is indexed already."""
+    """Mark what is an alarm. Footage like it gets the kind `alarm`, also what is indexed already."""
     with opened_index(location, suite) as index:
         _rescore(index, index.add_example("alarm", sentence, camera=camera, moment=moment, rescore=False), as_json)
 
@@ -211,6 +214,6 @@ def write_report(
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
-    print(printable(f"{report.path}: {report.moments} moments of {report.cameras} cameras on {report.days} days"))
+    print(printable(f"{report.path}: {report.moments} moments; cameras: {report.cameras}, days: {report.days}"))
     if report.without_thumbnail:
         print(f"{report.without_thumbnail} have no thumbnail: their footage cannot be read", file=sys.stderr)

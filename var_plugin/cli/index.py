@@ -27,6 +27,7 @@ from var_plugin.cli.options import (
     parse_time,
     print_json,
     progress_bars,
+    warn_about_unknown_times,
 )
 from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors
 from var_plugin.escaping import printable
@@ -165,6 +166,8 @@ def search_moments(
             print_json([moment.model_dump(mode="json") for moment in moments])
         else:
             print_moments(index, moments)
+        if not moments:
+            warn_about_unknown_times(index, conditions)
 
 
 @app.command("videos", epilog=example("videos --index footage.db --json"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from var_plugin.api import Index
     from var_plugin.config import CameraClock
     from var_plugin.ingest.add import Progress
-    from var_plugin.types import Scalar
+    from var_plugin.types import Filter, Scalar
 
 
 def example(*lines: str) -> str:
@@ -256,6 +256,16 @@ def parse_metadata(arguments: Sequence[str] | None) -> dict[str, Scalar]:
             value = text
         metadata[key] = value if isinstance(value, str | int | float | bool) else text
     return metadata
+
+
+def warn_about_unknown_times(index: Index, conditions: Filter) -> None:
+    """Warn on stderr if a filter by clock time excludes videos without a recording time."""
+    unknown = sum(video.recorded_at is None for video in index.videos())
+    if unknown and (conditions.after is not None or conditions.before is not None):
+        print(
+            f"var-plugin: videos without a known recording time: {unknown}; --after and --before exclude them",
+            file=sys.stderr,
+        )
 
 
 def parse_path(text: str) -> Path:
