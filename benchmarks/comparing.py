@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 
@@ -54,7 +54,7 @@ def print_comparison(camera: str | None, results: Sequence[tuple[str, float, flo
     )
 
 
-def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> None:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a Markdown table row by row."""
     print_line(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in rows:

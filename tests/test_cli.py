@@ -119,7 +119,7 @@ def test_json_is_one_document_on_stdout(shell: Shell, film: Film) -> None:
     assert video["video_id"] == receipt["videos"][0]["video_id"]
     best = shell.json("search", "red", "-k", "1")[0]
     assert best.keys() == {
-        "video_id", "uri", "camera", "start", "end", "peak", "score", "confidence", "anomaly_score", "matched",
+        "video_id", "uri", "camera", "start", "end", "peak", "score", "confidence", "grade", "anomaly_score", "matched",
         "recorded_at", "thumbnail", "id", "events", "novelty",
     }  # fmt: skip
     assert (best["start"], best["end"], best["camera"]) == (8.0, 16.0, "north")

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from var_plugin.api import open_index
-from var_plugin.config import settings
 from var_plugin.demo import DEMO_QUERIES, DemoQuery, compose
 from var_plugin.demo.run import DemoReport, run_query
-from var_plugin.retrievers.moments import is_below_threshold
 
 HELD_OUT = Path(__file__).parent / "demo" / "held_out_queries.json"
 
@@ -41,7 +39,7 @@ def test_an_audible_event_is_found(demo: tuple[Path, DemoReport]) -> None:
     assert all(result.is_correct for result in report.audio_results), [
         result.moments[:1] for result in report.audio_results
     ]
-    assert all(not is_below_threshold(result.moments[0], settings().min_confidence) for result in report.audio_results)
+    assert all(result.moments[0].grade != "weak" for result in report.audio_results)
 
 
 def test_moments_have_the_bounds_of_the_events(demo: tuple[Path, DemoReport]) -> None:

@@ -172,9 +172,6 @@ class Settings(ModelOptions, IndexOptions, BaseSettings):
     app_users: SecretStr = Field(
         default=SecretStr(""), description="users of the page as name:password, separated by commas"
     )
-    min_confidence: float = Field(
-        default=0.15, ge=0, le=1, description="confidence below which a result is reported as no confident match"
-    )
 
 
 @lru_cache(maxsize=1)

@@ -35,16 +35,16 @@ def recording(video: Video | VideoReceipt) -> str:
     return "; ".join([when + source, *video.clock.notes])
 
 
-def format_confidence(moment: Moment) -> str:
-    """Format the confidence of a moment, if the suite is calibrated, and its score, followed by two spaces."""
+def format_match(moment: Moment) -> str:
+    """Format the grade of a moment, if it has one, and its score, followed by two spaces."""
     if not moment.matched:  # listed without a query
         return ""
-    confidence = f"confidence {moment.confidence:.0%}  " if moment.confidence is not None else ""
-    return f"{confidence}score {moment.score:.2f}  "
+    grade = f"{moment.grade} match  " if moment.grade else ""
+    return f"{grade}score {moment.score:.2f}  "
 
 
 def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
-    """Format one moment: camera, times, confidence, the anomaly curve of its video, its thumbnail.
+    """Format one moment: camera, times, grade, the anomaly curve of its video, its thumbnail.
 
     Args:
         rank: Rank in the results, from 1.
@@ -54,7 +54,7 @@ def moment_lines(rank: int, moment: Moment, curve: Sequence[Hit]) -> list[str]:
     recorded = f"  {clock_time(moment.recorded_at)}" if moment.recorded_at else ""
     lines = [
         f"{rank}. {moment.camera}  {clock(moment.start)} - {clock(moment.end)}{recorded}"
-        f"  {format_confidence(moment)}anomaly {moment.anomaly_score:.2f}"
+        f"  {format_match(moment)}anomaly {moment.anomaly_score:.2f}"
     ]
     if moment.events:
         kinds = ", ".join(f"{event.kind} {event.score:.2f}" for event in moment.events)

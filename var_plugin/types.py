@@ -142,6 +142,11 @@ class Event(Value):
     reason: str | None = Field(default=None, description="a sentence that describes what was recognised")
 
 
+Grade = Literal["strong", "possible", "weak"]
+"""How clearly a moment stands above the others. A strong first moment is right 8 times out of 10, a weak one is wrong 9
+times out of 10."""
+
+
 class Moment(Value):
     """A search result: neighbouring segments of one video joined around a peak."""
 
@@ -158,6 +163,10 @@ class Moment(Value):
     )
     confidence: float | None = Field(
         default=None, description="probability of a match; null if the suite is not calibrated"
+    )
+    grade: Grade | None = Field(
+        default=None,
+        description="how clearly it stands above the others; null if the suite is not calibrated or there are too few",
     )
     anomaly_score: float
     events: tuple[Event, ...] = Field(default=(), description="recognised kinds of events, the strongest first")

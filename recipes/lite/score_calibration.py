@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from recipes.lite.alan_motion import sentence_vectors
 from recipes.lite.flickr8k import CAPTIONS, CaptionedImages
-from var_plugin.config import settings
 from var_plugin.encoders.base import LogisticCalibrator, Vectors
 
 MISS_RATE = 0.2
 """Share of the queries with a match that may be rejected."""
+MIN_CONFIDENCE = 0.15
+"""Confidence below which a match counts as rejected."""
 TABLE = (
     f"gallery | segments | missed | false alarms | false alarms where {MISS_RATE:.0%} are missed | correct one first"
 )
@@ -103,11 +104,10 @@ def threshold_for(trials: Sequence[RetrievalTrials], calibrator: LogisticCalibra
 
 
 def table_row(trials: RetrievalTrials, calibrator: LogisticCalibrator) -> str:
-    """Return a row of the table: misses and false alarms at the default threshold and at `MISS_RATE`."""
-    minimum = settings().min_confidence
+    """Return a row of the table: misses and false alarms at `MIN_CONFIDENCE` and at `MISS_RATE`."""
     numbers = (
-        (match_probabilities(calibrator, trials.best_with_match, trials.size) < minimum).mean(),
-        (match_probabilities(calibrator, trials.others, trials.size) >= minimum).mean(),
+        (match_probabilities(calibrator, trials.best_with_match, trials.size) < MIN_CONFIDENCE).mean(),
+        (match_probabilities(calibrator, trials.others, trials.size) >= MIN_CONFIDENCE).mean(),
         (trials.others >= np.quantile(trials.best_with_match, MISS_RATE)).mean(),
         (trials.own > trials.others).mean(),
     )

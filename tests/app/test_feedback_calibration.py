@@ -8,6 +8,7 @@ import pytest
 from tests.app.test_conversation import make_moment
 from var_plugin.app.feedback import Feedback
 from var_plugin.app.feedback_calibration import MIN_PER_CLASS, calibrate
+from var_plugin.retrievers.grades import grade_of_probability
 
 
 def judged(score: float, is_right: bool) -> Feedback:
@@ -67,4 +68,5 @@ def test_a_confidence_from_the_suite_is_kept() -> None:
     )
     first, second = curve.add_confidence([uncalibrated, calibrated])
     assert first.confidence == pytest.approx(curve.confidence(uncalibrated.score))
-    assert second.confidence == 0.25
+    assert first.grade == grade_of_probability(first.confidence)
+    assert (second.confidence, second.grade) == (0.25, None)

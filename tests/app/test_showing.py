@@ -39,8 +39,8 @@ def test_a_hostile_camera_name_is_escaped(two_cameras: Index) -> None:
 
 def test_a_score_is_shown_without_a_confidence(two_cameras: Index) -> None:
     moment = answer_request(two_cameras, ChatRequest(text="green")).moments[0]
-    assert formatting.format_confidence(moment).startswith("score ")
-    assert formatting.format_confidence(moment.model_copy(update={"confidence": 0.834})) == "confidence 83%"
+    assert formatting.format_match(moment).startswith("score ")
+    assert formatting.format_match(moment.model_copy(update={"grade": "strong"})) == "strong match"
 
 
 def test_the_tooltip_of_an_anomaly_score_names_its_scope(two_cameras: Index) -> None:

@@ -160,14 +160,14 @@ def downloads(csv: str, json: str) -> str:
 def _card(rank: int, moment: Moment, token: str, zone: tzinfo, scope: str, *, with_reason: bool) -> str:
     reason = f'<span class="vp-why">{escape(explain(moment))}</span>' if with_reason else ""
     camera, when = escape(sanitize_name(moment.camera)), escape(formatting.format_clock_time(moment, zone))
-    span, confidence = formatting.format_span(moment), formatting.format_confidence(moment)
-    label = f"Play moment {rank}: camera {camera}, {when}, {span}, {confidence}, anomaly {moment.anomaly_score:.2f}"
+    span, match = formatting.format_span(moment), formatting.format_match(moment)
+    label = f"Play moment {rank}: camera {camera}, {when}, {span}, {match}, anomaly {moment.anomaly_score:.2f}"
     return (
         f'<button type="button" class="vp-card" data-vp="play" data-vp-id="{token}" aria-label="{label}">'
         f'<span class="vp-thumb"><img src="media/{token}/image.jpg" alt="" loading="lazy">'
         f'<span class="vp-rank">{rank}</span><span class="vp-span">{span}</span></span>'
         f'<span class="vp-camera">{camera}</span><span class="vp-when">{when}</span>'
-        f'<span class="vp-facts"><span title="{_confidence_title(moment)}">{confidence}</span>'
+        f'<span class="vp-facts"><span title="{_match_title(moment)}">{match}</span>'
         f"{anomaly_bar(moment, scope)}</span>{reason}</button>"
     )
 
@@ -201,14 +201,21 @@ def _feed_card(moment: Moment, token: str, zone: tzinfo, scope: str, can_mark: b
     )
 
 
-def _confidence_title(moment: Moment) -> str:
-    if moment.confidence is not None:
-        return "probability that this moment matches, calibrated on labelled footage or on the feedback on this page"
+_MATCH_TITLES = {
+    "strong": "stands clearly above the other moments: as a first moment, such a match is right 8 times out of 10",
+    "possible": "stands above the other moments, but such matches are often wrong",
+    "weak": "hardly differs from the other moments: as a first moment, such a match is wrong 9 times out of 10",
+}
+
+
+def _match_title(moment: Moment) -> str:
+    if moment.grade is not None:
+        return _MATCH_TITLES[moment.grade]
     return "z-score: standard deviations above the similarity of unrelated footage; not a probability"
 
 
 def _caption(moment: Moment, token: str, zone: tzinfo, judgement: bool | None, scope: str, can_judge: bool) -> str:
-    facts = " · ".join(filter(None, [formatting.format_span(moment), formatting.format_confidence(moment)]))
+    facts = " · ".join(filter(None, [formatting.format_span(moment), formatting.format_match(moment)]))
     choices = (("right", "✓ right", True), ("wrong", "✗ wrong", False)) if can_judge else ()
     buttons = "".join(
         f'<button type="button" class="vp-action" data-vp="{name}" data-vp-id="{token}" '

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from var_plugin.app.feedback import Feedback
+from var_plugin.retrievers.grades import grade_of_probability
 from var_plugin.types import Moment
 
 MIN_PER_CLASS = 10
@@ -31,12 +32,13 @@ class FeedbackCalibration:
         return float(_sigmoid(np.array(self.slope * (score - self.midpoint))))
 
     def add_confidence(self, moments: Sequence[Moment]) -> tuple[Moment, ...]:
-        """Return the moments with a confidence each. A confidence from the suite is kept."""
+        """Return the moments with a confidence and a grade each. Those from the suite are kept."""
         return tuple(
             moment
             if moment.confidence is not None
-            else moment.model_copy(update={"confidence": self.confidence(moment.score)})
+            else moment.model_copy(update={"confidence": confidence, "grade": grade_of_probability(confidence)})
             for moment in moments
+            for confidence in [self.confidence(moment.score)]
         )
 
 

@@ -9,9 +9,7 @@ from datetime import tzinfo
 from var_plugin.app.chat_search import ChatAnswer
 from var_plugin.app.conversation import ChatRequest, Context
 from var_plugin.app.unusual import MAX_MOMENTS, MIN_LISTED_ANOMALY, Feed, Selection
-from var_plugin.config import settings
 from var_plugin.encoders.suite import SuiteDescription
-from var_plugin.retrievers.moments import is_below_threshold
 from var_plugin.retrievers.text import NOVELTY_KIND, UNRECOGNISED_KIND, sanitize_name
 from var_plugin.types import Moment
 
@@ -42,10 +40,10 @@ def format_clock_time(moment: Moment, zone: tzinfo) -> str:
     )
 
 
-def format_confidence(moment: Moment) -> str:
-    """Return the confidence of a calibrated moment, else its score; empty for a moment without a query."""
-    if moment.confidence is not None:
-        return f"confidence {moment.confidence:.0%}"
+def format_match(moment: Moment) -> str:
+    """Return the grade of a moment, else its score; empty for a moment without a query."""
+    if moment.grade is not None:
+        return f"{moment.grade} match"
     return f"score {moment.score:.1f}" if moment.matched else ""
 
 
@@ -99,8 +97,8 @@ def summarize_answer(answer: ChatAnswer, request: ChatRequest, context: Context)
     where = f"{sanitize_name(first.camera)}, {format_clock_time(first, context.zone or context.now.tzinfo)}"  # type: ignore[arg-type]
     if answer.is_browsing:
         return _summarize_unusual(answer, request, number, where)
-    if all(is_below_threshold(moment, settings().min_confidence) for moment in answer.moments):
-        return f"No confident match. Closest: {number}, first {where}."
+    if all(moment.grade == "weak" for moment in answer.moments):
+        return f"No clear match. Closest: {number}, first {where}."
     return f"{number}. {'Best match' if request.order == 'best' else 'First'}: {where}."
 
 

@@ -326,14 +326,11 @@ def _warn_if_nearly_full(index: Index) -> None:
 
 def print_moments(index: Index, moments: Sequence[Moment]) -> None:
     """Print the moments, best first."""
-    from var_plugin.config import settings
-    from var_plugin.retrievers.moments import is_below_threshold
     from var_plugin.terminal import moment_lines
 
-    minimum = settings().min_confidence
     if not moments:
         print("no moments: the index is empty, or no segment matches the filter")
-    elif all(is_below_threshold(moment, minimum) for moment in moments):
-        print(f"No confident match (below {minimum:.0%}). Closest:")
+    elif all(moment.grade == "weak" for moment in moments):
+        print("No clear match: none stands out. Closest:")
     for rank, moment in enumerate(moments, start=1):
         print("\n".join(moment_lines(rank, moment, index.segments(moment.video_id))))

@@ -16,7 +16,7 @@ from var_plugin.errors import InvalidInputError
 from var_plugin.index.catalog import Entry
 from var_plugin.index.filters import clock_time
 from var_plugin.index.index import Hit, VideoIndex
-from var_plugin.types import MIN_EVENT_SCORE, Event, Moment
+from var_plugin.types import MIN_EVENT_SCORE, Event, Grade, Moment
 
 # Spans with a gap up to this length count as adjacent. Times are stored in milliseconds.
 _MAX_GAP_SECONDS = 0.05
@@ -53,11 +53,6 @@ class Peak:
     """The highest z-score in the span, per space."""
 
 
-def is_below_threshold(moment: Moment, min_confidence: float) -> bool:
-    """Return whether the confidence of a moment is known and below a minimum."""
-    return moment.confidence is not None and moment.confidence < min_confidence
-
-
 def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | None:
     """Return the segment with the highest anomaly score that overlaps a span in seconds, or None."""
     overlapping = [segment for segment in segments if segment.start < end and segment.end > start]
@@ -82,6 +77,7 @@ def build_moments(
     peaks: Sequence[Peak],
     *,
     confidence: Callable[[Peak], float | None] = lambda peak: None,
+    grade: Callable[[Peak], Grade | None] = lambda peak: None,
     thumbnails: bool = False,
 ) -> list[Moment]:
     """Return the moments of peaks, in the given order.
@@ -90,17 +86,20 @@ def build_moments(
         index: index of the peaks.
         peaks: peaks. Those of videos that have been deleted since they were read are left out.
         confidence: returns the match probability of a peak, or None.
+        grade: returns the grade of a peak, or None.
         thumbnails: create a thumbnail of each moment.
     """
     entries = index.entries([peak.best.hit.video_id for peak in peaks])
     return [
-        _moment(index, entries[peak.best.hit.video_id], peak, confidence(peak), thumbnails)
+        _moment(index, entries[peak.best.hit.video_id], peak, confidence(peak), grade(peak), thumbnails)
         for peak in peaks
         if peak.best.hit.video_id in entries
     ]
 
 
-def _moment(index: VideoIndex, entry: Entry, peak: Peak, confidence: float | None, thumbnails: bool) -> Moment:
+def _moment(
+    index: VideoIndex, entry: Entry, peak: Peak, confidence: float | None, grade: Grade | None, thumbnails: bool
+) -> Moment:
     best, strongest = peak.best.hit, peak.strongest
     video_clock = clock_time(entry.latest_sighting.recorded_at)
     return Moment(
@@ -113,6 +112,7 @@ def _moment(index: VideoIndex, entry: Entry, peak: Peak, confidence: float | Non
         peak=best.key,
         score=peak.best.score,
         confidence=confidence,
+        grade=grade,
         anomaly_score=strongest.anomaly,
         events=list_events(strongest),
         novelty=strongest.novelty,

@@ -29,6 +29,7 @@ from var_plugin.escaping import printable
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox import client as sandbox
+from var_plugin.retrievers.grades import grade_of_lead, lead
 from var_plugin.retrievers.moments import (
     Peak,
     Scored,
@@ -42,7 +43,17 @@ from var_plugin.retrievers.moments import (
     select_peaks,
 )
 from var_plugin.retrievers.text import quote_name
-from var_plugin.types import MAX_QUERY_LENGTH, MAX_WEIGHT, EmbeddedQuery, Filter, Modality, Moment, Query, Span
+from var_plugin.types import (
+    MAX_QUERY_LENGTH,
+    MAX_WEIGHT,
+    EmbeddedQuery,
+    Filter,
+    Grade,
+    Modality,
+    Moment,
+    Query,
+    Span,
+)
 
 GroupBy = Literal["moment", "video"]
 """What a search returns: all moments, or the best one of each video."""
@@ -198,11 +209,11 @@ def search(
     peaks = find_peaks(segments, score_ratio=options.moment_score_ratio, max_seconds=options.moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
-    if min_score is not None:
-        peaks = takewhile(lambda peak: peak.best.score >= min_score, peaks)
+    ranked = list(peaks)
+    allowed = ranked if min_score is None else takewhile(lambda peak: peak.best.score >= min_score, ranked)
     confidences = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
-    selected = select_peaks(peaks, candidates, per_video=options.moments_per_video)
-    moments = _moments(index, selected, confidences, thumbnails)
+    selected = select_peaks(allowed, candidates, per_video=options.moments_per_video)
+    moments = _moments(index, selected, ranked, confidences, thumbnails)
     return moments if rerank is None or isinstance(query, EmbeddedQuery) else list(rerank(query, moments))[:k]
 
 
@@ -376,11 +387,24 @@ def _fetch(
 
 
 def _moments(
-    index: VideoIndex, peaks: list[Peak], confidences: Mapping[str, Callable[[float], float]], thumbnails: bool
+    index: VideoIndex,
+    peaks: list[Peak],
+    ranked: list[Peak],
+    confidences: Mapping[str, Callable[[float], float]],
+    thumbnails: bool,
 ) -> list[Moment]:
+    """Return the moments of peaks, which are some of the ranked ones. Only calibrated moments have a grade."""
+    scores = [peak.best.score for peak in ranked]
+    places = {id(peak): place for place, peak in enumerate(ranked)}
+
+    def best_space(peak: Peak) -> tuple[str, float]:
+        return max(peak.matched.items(), key=lambda match: match[1])
+
     def confidence(peak: Peak) -> float | None:
-        # The space with the highest z-score determines the confidence.
-        space, score = max(peak.matched.items(), key=lambda match: match[1])
+        space, score = best_space(peak)
         return confidences[space](score) if space in confidences else None
 
-    return build_moments(index, peaks, confidence=confidence, thumbnails=thumbnails)
+    def grade(peak: Peak) -> Grade | None:
+        return grade_of_lead(lead(scores, places[id(peak)])) if best_space(peak)[0] in confidences else None
+
+    return build_moments(index, peaks, confidence=confidence, grade=grade, thumbnails=thumbnails)

@@ -18,6 +18,7 @@ from var_plugin.types import (
     EventKind,
     Filter,
     Finite,
+    Grade,
     Modality,
     Scalar,
     Share,
@@ -277,6 +278,7 @@ class MomentResult(Value):
         description="z-score of the similarity, comparable within one query only; without a query, the anomaly score"
     )
     confidence: float | None = Field(description="calibrated probability of a match; null: not calibrated")
+    grade: Grade | None = Field(description="how clearly it stands above the other moments; null: not calibrated")
     anomaly_score: float = Field(description="0 to 1")
     events: tuple[Event, ...] = Field(description="kinds of events, the strongest first")
     novelty: float = Field(description="how unlike the history of its camera it is, 0 to 1")
