@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from var_plugin.encoders.backbones.efficientnet_lite import WEIGHTS_SHA256
 from var_plugin.encoders.weights import LITE, WeightFolder
@@ -68,4 +68,6 @@ def pool_maps(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def smooth_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logits (n, ...) of consecutive clips, smoothed over time."""
-    return np.asarray(uniform_filter1d(logits, SMOOTHED_CLIPS, axis=0, mode="nearest"))
+    margins = [(SMOOTHED_CLIPS // 2, SMOOTHED_CLIPS // 2), *[(0, 0)] * (logits.ndim - 1)]
+    windows = sliding_window_view(np.pad(logits, margins, "edge"), SMOOTHED_CLIPS, axis=0)
+    return np.asarray(windows.mean(axis=-1))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Vectors, in_batches
@@ -138,10 +137,11 @@ class LiteVideo(ResidualVideoEncoder):
         head's. For the detector, a clip with a cut is replaced by the nearest clip without a cut.
         """
         logits = self._heads.lower_scenes(smooth_logits(clips[:, self._alan.dim :]))
-        by_motion = logit(self.scores(clips, _nearest(~self._alan.cuts(clips))).clip(_MIN_SCORE, 1 - _MIN_SCORE))
+        by_motion = self.scores(clips, _nearest(~self._alan.cuts(clips))).clip(_MIN_SCORE, 1 - _MIN_SCORE)
+        motion_logits = np.log(by_motion / (1 - by_motion))
         fighting = self.event_kinds.index(self._alan.event_kind)
-        logits[:, fighting] = smooth_logits(np.minimum(logits[:, fighting], by_motion)) - _FIGHT_MARGIN
-        return np.asarray(expit(logits), np.float32)
+        logits[:, fighting] = smooth_logits(np.minimum(logits[:, fighting], motion_logits)) - _FIGHT_MARGIN
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _nearest(usable: NDArray[np.bool_]) -> NDArray[np.int64]:
