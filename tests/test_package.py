@@ -28,8 +28,10 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert python("-c", f"import sys, var_plugin; print({heavy} & set(sys.modules))") == "set()\n"
 
 
-def test_indexing_and_searching_with_lite_does_without_transformers(film: Film, tmp_path: Path) -> None:
-    """Only the sentences of the caption memory are embedded with transformers, once per machine."""
+def test_indexing_and_searching_with_lite_needs_no_extra_and_no_transformers(film: Film, tmp_path: Path) -> None:
+    """SciPy and scikit-learn belong to extras. Only the sentences of the caption memory are embedded with transformers,
+    once per machine.
+    """
     suite = var_plugin.load_suite("lite")
     for space in suite.spaces:
         suite.caption_memory(space)
@@ -38,7 +40,7 @@ def test_indexing_and_searching_with_lite_does_without_transformers(film: Film, 
         "import sys, var_plugin\n"
         f"with var_plugin.open_index({str(tmp_path / 'index.db')!r}, suite='lite') as index:\n"
         f"    assert index.add({str(path)!r}).ok and index.search('a red car')\n"
-        "print(sorted({'transformers', 'torch'} & set(sys.modules)))"
+        "print(sorted({'transformers', 'torch', 'scipy', 'sklearn'} & set(sys.modules)))"
     )
     assert python("-c", script) == "['torch']\n"
 
