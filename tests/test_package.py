@@ -28,6 +28,12 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert python("-c", f"import sys, var_plugin; print({heavy} & set(sys.modules))") == "set()\n"
 
 
+def test_the_sandbox_starts_without_pydantic() -> None:
+    """It validates nothing, and pydantic takes half of its start."""
+    script = "import sys, var_plugin.media.sandbox.worker; print({'pydantic', 'torch', 'pymilvus'} & set(sys.modules))"
+    assert python("-c", script) == "set()\n"
+
+
 def test_indexing_and_searching_with_lite_needs_no_extra_and_no_transformers(film: Film, tmp_path: Path) -> None:
     """SciPy and scikit-learn belong to extras. Only the sentences of the caption memory are embedded with transformers,
     once per machine.

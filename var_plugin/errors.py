@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, Protocol
 
 from var_plugin.escaping import printable
 
+INTERNAL_ERROR_FIX = "run var-plugin doctor; if it reports no problem, report this error: the file is not its cause"
+"""What to do about an exception that decoding does not raise on purpose."""
 _FULL_STOP = re.compile(r"(?<=[^\s/.])\.$")
 """The end of a sentence. The folders `.` and `..` are no sentences."""
 

@@ -48,8 +48,9 @@ def describe_moment(moment: Moment) -> str:
     """Return one sentence about a moment."""
     recorded = f", recorded {format_clock(moment.recorded_at)}" if moment.recorded_at else ""
     spaces = " and ".join(f"{space} ({score:.1f})" for space, score in sorted(moment.matched.items()))
+    match = f"{moment.grade.capitalize()} match" if moment.grade else "Matched"
     matched = (
-        f" Matched by {spaces}; score {moment.score:.2f} (standard deviations above unrelated footage)."
+        f" {match} by {spaces}; score {moment.score:.2f} (standard deviations above unrelated footage)."
         if moment.matched
         else ""
     )

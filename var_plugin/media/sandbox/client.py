@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import (
+    INTERNAL_ERROR_FIX,
     DecoderCrashedError,
     DecodingMemoryError,
     DecodingTimeoutError,
@@ -45,7 +46,6 @@ from var_plugin.media.frames import Frame, FrameOptions
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.connection import Connection
 from var_plugin.media.sandbox.messages import (
-    INTERNAL_ERROR_FIX,
     ClipData,
     ClipSpan,
     DecodedFrame,

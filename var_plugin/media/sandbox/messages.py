@@ -20,10 +20,6 @@ _Time = Annotated[float, Field(allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-INTERNAL_ERROR_FIX = "run var-plugin doctor; if it reports no problem, report this error: the file is not its cause"
-"""What to do about an exception that decoding does not raise on purpose."""
-
-
 class DecodedFrame(Value):
     """The time of a frame of the `frames` job. Its image is attached."""
 

@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.errors import DecoderCrashedError, DecodingMemoryError, VarPluginError
+from var_plugin.errors import INTERNAL_ERROR_FIX, DecoderCrashedError, DecodingMemoryError, VarPluginError
 from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.limits import Limits
 from var_plugin.media.sandbox.connection import Connection
-from var_plugin.media.sandbox.messages import INTERNAL_ERROR_FIX
 from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, SharedBuffer
 
 _MAX_BATCH_SECONDS = 0.25
