@@ -126,7 +126,7 @@ class SegmentRows(Sequence[Row]):
             "camera": sighting.camera,
             "kind": segment.kind,
             "start_ms": start_ms,
-            "end_ms": round(segment.end * 1000),
+            "end_ms": max(start_ms + 1, round(segment.end * 1000)),  # a span has a length
             "key_ms": round(segment.key * 1000),
             "recorded_at": UNKNOWN_TIME if sighting.recorded_at == UNKNOWN_TIME else sighting.recorded_at + start_ms,
             "anomaly": segment.anomaly,
@@ -163,7 +163,7 @@ def _curve_error(row: Row) -> str | None:
     start, end, key, anomaly = row.get("start_ms"), row.get("end_ms"), row.get("key_ms"), row.get("anomaly")
     if not (isinstance(start, int) and isinstance(end, int) and isinstance(key, int)):
         return "a time is not a number"
-    if not (0 <= start <= end <= _MAX_MS and 0 <= key <= _MAX_MS):
+    if not (0 <= start < end <= _MAX_MS and 0 <= key <= _MAX_MS):
         return f"its span is {start} to {end} ms, its key frame is at {key} ms"
     return None if _is_share(anomaly) else f"its anomaly score is {anomaly}"
 
