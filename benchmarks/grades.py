@@ -105,8 +105,8 @@ def trials(suite: Suite, items: NDArray[np.str_], vectors: Vectors, photos: Capt
     def trial(kind: str, query: Vectors, others: Vectors, matches: Vectors) -> Trial:
         scores = (np.concatenate([matches, others]) @ query - statistics.mean) / statistics.std
         ranking = np.argsort(-scores)
-        grade = grade_of_lead(lead(list(scores[ranking[: COMPARED + 1]]), 0))
-        best = float(scores[ranking[0]])
+        best, *following = scores[ranking[: COMPARED + 1]].tolist()
+        grade = grade_of_lead(lead(best, following))
         return Trial(kind, len(others), str(grade), calibrate(best, len(scores)), bool(ranking[0] < len(matches)))
 
     nothing = vectors[:0]

@@ -7,8 +7,12 @@ moments of the same footage does not. `benchmarks/grades.py` measures both and c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
+from var_plugin.retrievers.moments import Peak
 from var_plugin.types import Grade
 
 COMPARED = 10
@@ -23,15 +27,18 @@ POSSIBLE_LEAD = 0.8
 _STRONG_PROBABILITY, _POSSIBLE_PROBABILITY = 0.8, 0.1
 
 
-def lead(scores: Sequence[float], place: int) -> float | None:
-    """Return how far a score lies above the mean of those that follow it; None if there are too few.
+def lead(score: float, following: Sequence[float]) -> float | None:
+    """Return how far a z-score lies above the mean of those that follow in the ranking; None if there are too few."""
+    return score - sum(following) / len(following) if len(following) >= MIN_COMPARED else None
 
-    Args:
-        scores: z-scores of moments, in descending order.
-        place: index of the score.
-    """
-    others = scores[place + 1 : place + 1 + COMPARED]
-    return scores[place] - sum(others) / len(others) if len(others) >= MIN_COMPARED else None
+
+def with_leads(peaks: Iterator[Peak]) -> Iterator[Peak]:
+    """Yield peaks, best first, with their leads. Reads no further ahead than it has to: joining segments takes time."""
+    following = deque(islice(peaks, COMPARED + 1))
+    while following:
+        peak = following.popleft()
+        yield replace(peak, lead=lead(peak.best.score, [other.best.score for other in following]))
+        following.extend(islice(peaks, 1))
 
 
 def grade_of_lead(value: float | None) -> Grade | None:

@@ -51,6 +51,8 @@ class Peak:
     """The segment of the span with the highest anomaly score."""
     matched: dict[str, float] = field(default_factory=dict)
     """The highest z-score in the span, per space."""
+    lead: float | None = None
+    """How far the score lies above those of the peaks that follow; see `retrievers.grades`."""
 
 
 def most_anomalous(segments: Iterable[Hit], start: float, end: float) -> Hit | None:

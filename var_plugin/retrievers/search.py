@@ -29,7 +29,7 @@ from var_plugin.escaping import printable
 from var_plugin.index.index import Hit, VideoIndex
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox import client as sandbox
-from var_plugin.retrievers.grades import grade_of_lead, lead
+from var_plugin.retrievers.grades import grade_of_lead, with_leads
 from var_plugin.retrievers.moments import (
     Peak,
     Scored,
@@ -209,11 +209,12 @@ def search(
     peaks = find_peaks(segments, score_ratio=options.moment_score_ratio, max_seconds=options.moment_seconds)
     if group_by == "video":
         peaks = best_of_each_video(peaks)
-    ranked = list(peaks)
-    allowed = ranked if min_score is None else takewhile(lambda peak: peak.best.score >= min_score, ranked)
+    peaks = with_leads(peaks)
+    if min_score is not None:
+        peaks = takewhile(lambda peak: peak.best.score >= min_score, peaks)
     confidences = {probe.space.name: probe.confidence for probe in probes if probe.confidence}
-    selected = select_peaks(allowed, candidates, per_video=options.moments_per_video)
-    moments = _moments(index, selected, ranked, confidences, thumbnails)
+    selected = select_peaks(peaks, candidates, per_video=options.moments_per_video)
+    moments = _moments(index, selected, confidences, thumbnails)
     return moments if rerank is None or isinstance(query, EmbeddedQuery) else list(rerank(query, moments))[:k]
 
 
@@ -387,15 +388,9 @@ def _fetch(
 
 
 def _moments(
-    index: VideoIndex,
-    peaks: list[Peak],
-    ranked: list[Peak],
-    confidences: Mapping[str, Callable[[float], float]],
-    thumbnails: bool,
+    index: VideoIndex, peaks: list[Peak], confidences: Mapping[str, Callable[[float], float]], thumbnails: bool
 ) -> list[Moment]:
-    """Return the moments of peaks, which are some of the ranked ones. Only calibrated moments have a grade."""
-    scores = [peak.best.score for peak in ranked]
-    places = {id(peak): place for place, peak in enumerate(ranked)}
+    """Return the moments of peaks. Only calibrated moments have a grade."""
 
     def best_space(peak: Peak) -> tuple[str, float]:
         return max(peak.matched.items(), key=lambda match: match[1])
@@ -405,6 +400,6 @@ def _moments(
         return confidences[space](score) if space in confidences else None
 
     def grade(peak: Peak) -> Grade | None:
-        return grade_of_lead(lead(scores, places[id(peak)])) if best_space(peak)[0] in confidences else None
+        return grade_of_lead(peak.lead) if best_space(peak)[0] in confidences else None
 
     return build_moments(index, peaks, confidence=confidence, grade=grade, thumbnails=thumbnails)
