@@ -142,11 +142,6 @@ class IndexOptions(_Options):
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
 
-    def clock(self, camera: str) -> CameraClock:
-        """Return the clock of a camera, with the default time zone."""
-        clock = self.cameras.get(camera, CameraClock())
-        return clock if clock.zone else clock.model_copy(update={"zone": self.zone})
-
 
 class Settings(ModelOptions, IndexOptions, BaseSettings):
     """All settings. They are read at the edges of the program and passed down as values."""

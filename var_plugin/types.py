@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, computed_field, model_validator
 from pydantic.dataclasses import dataclass
 
 Modality = Literal["text", "image", "audio", "video"]
@@ -24,14 +24,6 @@ MAX_QUERY_LENGTH = 32_768
 MAX_WEIGHT = 1000.0
 """Maximum weight of a space in a search. It keeps weighted scores finite."""
 
-
-def _finite(value: float) -> float:
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError("must be a finite number")
-    return value
-
-
-Finite = Annotated[float, AfterValidator(_finite)]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A score from 0 to 1."""
 EventKind = Annotated[str, Field(pattern=r"^[a-z][a-z ]{0,63}$")]
@@ -52,8 +44,8 @@ class Span:
     """A part of one media file, in seconds from its start."""
 
     path: Path
-    start: Finite
-    end: Finite
+    start: FiniteFloat
+    end: FiniteFloat
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -63,9 +55,9 @@ class Span:
 class Segment(Value):
     """A span of a video that has a vector in the store."""
 
-    start: Finite
-    end: Finite
-    key: Finite = Field(description="time of the frame that represents the segment, in seconds")
+    start: FiniteFloat
+    end: FiniteFloat
+    key: FiniteFloat = Field(description="time of the frame that represents the segment, in seconds")
     kind: SegmentKind = "uniform"
     anomaly: Share = Field(default=0.0, description="events and novelty, combined by `encoders.anomaly`")
     events: Mapping[EventKind, Share] = Field(default_factory=dict, description="score per kind of event")
@@ -92,10 +84,10 @@ class Filter(Value):
     segment_kinds: tuple[SegmentKind, ...] | None = None
     after: AwareDatetime | None = None
     before: AwareDatetime | None = None
-    after_second: Finite | None = None
-    before_second: Finite | None = None
-    min_anomaly: Finite | None = None
-    max_anomaly: Finite | None = None
+    after_second: FiniteFloat | None = None
+    before_second: FiniteFloat | None = None
+    min_anomaly: FiniteFloat | None = None
+    max_anomaly: FiniteFloat | None = None
     metadata: Mapping[str, Scalar] = Field(default_factory=dict)
 
 
@@ -130,7 +122,7 @@ class EmbeddedQuery(Value):
 
     modality: Modality
     source: str = Field(description="name of the file, for people")
-    vectors: Mapping[str, tuple[Finite, ...]] = Field(description="vector per space")
+    vectors: Mapping[str, tuple[FiniteFloat, ...]] = Field(description="vector per space")
     fingerprints: Mapping[str, str] = Field(description="fingerprint per space")
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from var_plugin.config import CameraClock, Settings
 from var_plugin.errors import InvalidInputError
-from var_plugin.ingest.timestamps import recorded_at
+from var_plugin.ingest.timestamps import camera_clock, recorded_at
 from var_plugin.types import ClockOrigin
 
 BERLIN = CameraClock(zone=ZoneInfo("Europe/Berlin"))
@@ -100,9 +100,9 @@ def test_each_camera_can_have_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("VAR_PLUGIN_ZONE", "Europe/Berlin")
     monkeypatch.setenv("VAR_PLUGIN_CAMERAS", '{"north": {"offset": -300}, "east": {"zone": "Asia/Tokyo"}}')
     configured = Settings()
-    assert recorded_at(Path("20251101_130500.mp4"), clock=configured.clock("north")).at == NOON
-    assert recorded_at(Path("20251101_210000.mp4"), clock=configured.clock("east")).at == NOON
-    assert recorded_at(Path("20251101_130000.mp4"), clock=configured.clock("south")).at == NOON
+    assert recorded_at(Path("20251101_130500.mp4"), clock=camera_clock(configured, "north")).at == NOON
+    assert recorded_at(Path("20251101_210000.mp4"), clock=camera_clock(configured, "east")).at == NOON
+    assert recorded_at(Path("20251101_130000.mp4"), clock=camera_clock(configured, "south")).at == NOON
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
 
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, field_errors, os_error_message
 from var_plugin.evaluation.benchmarks.pairs import MAX_LISTED, Split
@@ -16,7 +16,7 @@ from var_plugin.evaluation.benchmarks.ucfcrime_ar import read_captions
 from var_plugin.evaluation.benchmarks.xdviolence_ar import NORMAL_MARK, read_names
 from var_plugin.evaluation.csv_tables import read_csv
 from var_plugin.media.files import find_videos
-from var_plugin.types import Finite, Value
+from var_plugin.types import Value
 
 CollectionName = Literal["own", "ucfcrime-ar", "xdviolence-ar", "uca"]
 
@@ -44,7 +44,7 @@ class _UcaVideo(Value):
 
     model_config = ConfigDict(extra="ignore")
 
-    timestamps: tuple[tuple[Finite, Finite], ...]
+    timestamps: tuple[tuple[FiniteFloat, FiniteFloat], ...]
     sentences: tuple[str, ...]
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, FiniteFloat, ValidationError
 
 from var_plugin.encoders.base import NORM_TOLERANCE
 from var_plugin.errors import InvalidInputError, StoreError, VarPluginError, field_errors, os_error_message
@@ -39,7 +39,7 @@ from var_plugin.index.milvus.options import is_local, milvus_uri
 from var_plugin.index.rows import NO_ROWS, checksum, join_checksums, row_error
 from var_plugin.index.schema import Row, segment_schema
 from var_plugin.private_files import create_private_file, keep_folder, open_regular_file, unfinished_folder
-from var_plugin.types import EventKind, Finite, Share, Value
+from var_plugin.types import EventKind, Share, Value
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class _SegmentRow(Value):
     events: dict[EventKind, Share]
     trained: dict[EventKind, Share]
     reason: Text
-    metadata: Annotated[dict[Text, bool | Integer | Finite | Text], Field(max_length=1_000)]
+    metadata: Annotated[dict[Text, bool | Integer | FiniteFloat | Text], Field(max_length=1_000)]
     vector: str
 
 

@@ -18,7 +18,7 @@ from var_plugin.index.filters import check_metadata, check_text
 from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.pipeline import Engine, LocalEngine, Progress, RunProgress, VideoSource, failure
 from var_plugin.ingest.reindex import finish_reindex
-from var_plugin.ingest.timestamps import check_known
+from var_plugin.ingest.timestamps import camera_clock, check_known
 from var_plugin.media.files import canonical_path, scan_videos
 from var_plugin.types import Receipt, Scalar, VideoReceipt
 
@@ -152,6 +152,6 @@ def _plan(
                 continue
             planned.add(canonical_file)
             camera = info.camera if info.camera is not None else camera_name(file, start)
-            clock = info.clock or options.clock(camera)
+            clock = info.clock or camera_clock(options, camera)
             plan.append(VideoSource(file, camera, info.recorded_at, clock, info.metadata))
     return plan

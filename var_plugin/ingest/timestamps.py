@@ -17,7 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-from var_plugin.config import CameraClock
+from var_plugin.config import CameraClock, IndexOptions
 from var_plugin.errors import InvalidInputError, os_error_message
 from var_plugin.escaping import printable
 from var_plugin.ingest.file_names import time_in_name
@@ -77,6 +77,12 @@ def recorded_at(
         notes.append(f"the {source} says {time}, which is not possible")
     reasons = tuple(notes) or ("no time could be read from name or header",)
     return Recorded(None, ClockOrigin(certainty="unknown", source="unknown", notes=reasons))
+
+
+def camera_clock(options: IndexOptions, camera: str) -> CameraClock:
+    """Return the clock of a camera. Without a time zone of its own it has the zone of the options."""
+    clock = options.cameras.get(camera, _UTC_ONLY)
+    return clock if clock.zone else clock.model_copy(update={"zone": options.zone})
 
 
 def check_known(time: datetime) -> datetime:

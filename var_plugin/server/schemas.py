@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from var_plugin.retrievers.anomalies import Order
@@ -17,7 +17,6 @@ from var_plugin.types import (
     Event,
     EventKind,
     Filter,
-    Finite,
     Grade,
     Modality,
     Scalar,
@@ -27,7 +26,7 @@ from var_plugin.types import (
 
 EncodingFormat = Literal["float", "base64"]
 Dimensions = Annotated[int, Field(ge=1)]
-Weight = Annotated[Finite, Field(ge=0, le=MAX_WEIGHT)]
+Weight = Annotated[FiniteFloat, Field(ge=0, le=MAX_WEIGHT)]
 
 MAX_INPUTS = 2048
 """Maximum number of inputs per request."""
@@ -237,7 +236,7 @@ class SearchRequest(_Request):
     filter: Annotated[Filter, AfterValidator(_check_filter_size)] | None = Field(
         default=None, description="conditions that the segments must meet"
     )
-    min_score: Finite | None = Field(default=None, description="minimum score (z-score) of a moment")
+    min_score: FiniteFloat | None = Field(default=None, description="minimum score (z-score) of a moment")
     group_by: GroupBy | None = Field(
         default=None, description="video: only the best moment of each video; null: all moments"
     )

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from var_plugin.encoders.suite import Suite
@@ -28,7 +28,7 @@ from var_plugin.media.files import resolve_target
 from var_plugin.private_files import create_private_file, exclusive_lock, make_private_folder
 from var_plugin.retrievers.moments import check_kinds
 from var_plugin.retrievers.search import check_embedded
-from var_plugin.types import MAX_QUERY_LENGTH, EmbeddedQuery, Filter, Finite, Moment, Value
+from var_plugin.types import MAX_QUERY_LENGTH, EmbeddedQuery, Filter, Moment, Value
 from var_plugin.watch.delivery import masked, parse_mqtt, parse_webhook
 from var_plugin.watch.raised_alerts import RaisedAlerts
 from var_plugin.watch.time_of_day import TimeOfDay
@@ -47,14 +47,14 @@ class SavedAlert(Value):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     text: Annotated[str | None, Field(min_length=1)] = None
     example: EmbeddedQuery | None = None
-    threshold: Finite
+    threshold: FiniteFloat
     """Minimum score of a moment: the z-score of a query, or an anomaly score from 0 to 1."""
     per_day: Annotated[float | None, Field(gt=0, le=50)] = None
     """Maximum number of alerts per day and camera, on average. It raises the threshold where the history has more."""
     filter: Filter = Filter()
     time_of_day: TimeOfDay | None = None
     """Moments without a clock time do not match."""
-    cool_down: Annotated[Finite, Field(ge=0)] = 0.0
+    cool_down: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     """Minimum time in seconds between two alerts of a camera."""
     webhook: str | None = None
     command: tuple[str, ...] | None = None

@@ -32,7 +32,7 @@ from var_plugin.errors import (
 from var_plugin.ingest.add import camera_name
 from var_plugin.ingest.pipeline import failure
 from var_plugin.ingest.retention import IncompletePruneError, Pruned
-from var_plugin.ingest.timestamps import recorded_at
+from var_plugin.ingest.timestamps import camera_clock, recorded_at
 from var_plugin.media.sandbox.client import probe
 from var_plugin.private_files import make_private_folder
 from var_plugin.types import Receipt, VideoReceipt
@@ -176,7 +176,7 @@ class Watch:
 
         def handle(file: Path) -> bool:
             name = camera(file)
-            reason = self._too_old(file, clock or settings().clock(name))
+            reason = self._too_old(file, clock or camera_clock(settings(), name))
             if reason:
                 self.counts["skipped"] += 1
                 self.on_message(f"skipped: {file} {reason}")

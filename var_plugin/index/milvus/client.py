@@ -202,11 +202,7 @@ class Store:
     def flush(self, collection: str) -> None:
         """Flush Milvus Lite to disk, where searching is faster. Servers flush on their own."""
         if self._is_local:
-            from var_plugin.index.milvus.lite_server import release_memory
-
-            release_memory()
             self._run("flush", collection, lambda client: client.flush(collection))
-            release_memory()
 
     def delete(self, collection: str, expression: str) -> None:
         """Delete the matching rows."""

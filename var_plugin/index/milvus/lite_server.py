@@ -135,6 +135,7 @@ class LiteServer(LiteClient):
     def _servicer(self) -> Any:
         servicer = MilvusServicer(self._database)
         servicer.LoadCollection = self._with_repair(servicer.LoadCollection)
+        servicer.Flush = _with_release(servicer.Flush)
         for name in _WRITES:
             setattr(servicer, name, self._with_reopen(getattr(servicer, name)))
         for name in _SERIALIZED:
@@ -346,11 +347,26 @@ def _remove_socket_folder(folder: Path) -> None:
         folder.rmdir()
 
 
+def _with_release(flush: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the method that writes rows to disk: release cached memory to the operating system before and after it.
+
+    That takes milliseconds and releases tens of megabytes.
+    """
+
+    @wraps(flush)
+    def call(request: Any, context: Any) -> Any:
+        _release_memory()
+        response = flush(request, context)
+        _release_memory()
+        return response
+
+    return call
+
+
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # GNU C library only
 
 
-def release_memory() -> None:
-    """Release cached memory to the operating system: tens of megabytes after a flush, in milliseconds."""
+def _release_memory() -> None:
     pa.default_memory_pool().release_unused()
     if _trim:
         _trim(0)
