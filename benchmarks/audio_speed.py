@@ -23,7 +23,7 @@ from recipes.lite.yamnet import Yamnet
 from var_plugin.encoders.audio_features import encode_audio
 from var_plugin.encoders.lite.audio import LiteAudioEncoder
 from var_plugin.encoders.lite.networks import LogMel
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 SECONDS, RUNS = 60, 9
 

@@ -47,7 +47,7 @@ from var_plugin.encoders.base import ClipFeatureExtractor, TextEncoder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 RUNS = 5
 MAX_SECONDS = 30.0  # CPU seconds per figure; slow models get fewer runs

@@ -39,7 +39,8 @@ from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.registry import CLAP, descriptions
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.media.audio import read_audio
-from var_plugin.media.frames import Frame, FrameReader
+from var_plugin.media.decoded import Frame
+from var_plugin.media.frames import FrameReader
 
 RUNS = 20
 COMPARED = 128

@@ -12,7 +12,7 @@ from tests import colors
 from var_plugin.config import ModelOptions
 from var_plugin.encoders.base import ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 DESCRIPTION = replace(
     colors.DESCRIPTION,

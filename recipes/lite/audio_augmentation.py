@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from var_plugin.encoders.lite.audio import BANDS, HOP, WINDOW_FRAMES
 from var_plugin.encoders.lite.networks import log_magnitudes, magnitudes
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 _DECIBEL = 10 ** (1 / 20)
 _TAIL_FRAMES = 40

@@ -17,7 +17,7 @@ from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.lite.audio import LiteAudioEncoder, LiteAudioTextEncoder
 from var_plugin.errors import InvalidInputError
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 _RESAMPLES = 2_000
 

@@ -31,7 +31,7 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.errors import exit_on_error
 from var_plugin.index.index import VideoIndex
 from var_plugin.ingest.add import SourceInfo, add
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 from var_plugin.retrievers.search import search
 from var_plugin.types import Filter, Moment, Query
 

@@ -25,7 +25,7 @@ from var_plugin.encoders.clip_features import PerFrameMixin, embed_clips
 from var_plugin.encoders.lite.events import pool_maps
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
 from var_plugin.errors import MediaNotFoundError
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 NORMAL = "normal"
 FPS = 2.0

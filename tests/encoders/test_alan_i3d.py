@@ -27,7 +27,7 @@ from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, MissingWeightsError, UnsupportedModalityError
 from var_plugin.evaluation.features import extract_paper_features
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 from var_plugin.media.sandbox.client import read_audio
 
 TEXTS = ["a man smashes a window", "a dog runs"]

@@ -15,7 +15,7 @@ from var_plugin.encoders.anomaly import anomaly_score
 from var_plugin.encoders.base import VideoEncoder
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.weights import LITE
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 from var_plugin.media.motion import motion_image
 
 

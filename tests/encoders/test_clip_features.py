@@ -24,7 +24,7 @@ from var_plugin.encoders.clip_features import (
 )
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.ingest.embed import embed
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 
 class Stacks:

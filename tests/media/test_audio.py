@@ -16,7 +16,8 @@ from av.audio.resampler import AudioResampler
 from tests.films import Film
 from tests.tones import sine
 from var_plugin.errors import BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError
-from var_plugin.media.audio import SAMPLE_RATE, decode_audio, read_audio
+from var_plugin.media.audio import decode_audio, read_audio
+from var_plugin.media.decoded import SAMPLE_RATE
 from var_plugin.media.frames import FrameReader
 from var_plugin.media.limits import DEFAULT_LIMITS
 from var_plugin.media.sandbox import client as sandbox

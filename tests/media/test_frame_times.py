@@ -13,7 +13,8 @@ import pytest
 from tests.films import TIME_BASE, Film, textured
 from tests.media.test_frames import write_display_matrix
 from var_plugin.errors import TruncatedMediaError, UnreadableMediaError
-from var_plugin.media.frames import Frame, FrameReader, frame_at
+from var_plugin.media.decoded import Frame
+from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.sandbox import client as sandbox
 from var_plugin.media.thumbnails import write_thumbnail
 

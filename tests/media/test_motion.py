@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.films import Film, plain, textured
-from var_plugin.media.frames import Frame, FrameReader
+from var_plugin.media.decoded import Frame
+from var_plugin.media.frames import FrameReader
 from var_plugin.media.motion import motion_image
 from var_plugin.media.sandbox import client as sandbox
 

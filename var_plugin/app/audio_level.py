@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 from var_plugin.media.sandbox.client import decode_audio, probe
 
 SILENCE = -120.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from var_plugin.encoders.base import AudioArray, AudioEncoder, AudioQueryEncoder, Vectors, l2_normalize
 from var_plugin.encoders.clip_features import TimedFeatures, stack_chunks
 from var_plugin.errors import InvalidInputError
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import decode_audio
 from var_plugin.types import Span

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidVectorError
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 from var_plugin.types import Modality
 
 Vectors = NDArray[np.float32]

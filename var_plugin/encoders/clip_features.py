@@ -19,7 +19,7 @@ from var_plugin.encoders.base import (
     VideoEncoder,
     l2_normalize,
 )
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.sandbox.client import Frames
 from var_plugin.media.segmentation import has_content

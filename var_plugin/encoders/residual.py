@@ -21,7 +21,7 @@ from var_plugin.encoders.base import (
     in_batches,
 )
 from var_plugin.encoders.clip_features import PerFrameMixin
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 if TYPE_CHECKING:
     from torch import Tensor

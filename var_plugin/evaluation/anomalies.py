@@ -33,8 +33,8 @@ from var_plugin.evaluation.anomaly_metrics import (
 )
 from var_plugin.evaluation.clip_cache import ClipCache, clip_cache
 from var_plugin.evaluation.evaluate_suite import CHANCE
+from var_plugin.media.decoded import Frame
 from var_plugin.media.files import atomic_write
-from var_plugin.media.frames import Frame
 
 DIFFERENCE, NOVELTY, EVENTS, ANOMALY = "frame difference", "novelty", "events", "anomaly score"
 OWN_KIND = "score of the kind"

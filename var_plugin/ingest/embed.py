@@ -32,7 +32,7 @@ from var_plugin.errors import (
     TooLongMediaError,
     UnreadableMediaError,
 )
-from var_plugin.media.audio import SILENCE_RMS
+from var_plugin.media.decoded import SILENCE_RMS
 from var_plugin.media.sandbox.client import decode_audio, probe
 from var_plugin.media.segmentation import anomaly_spans, choose_keyframe, group_static_spans, uniform_segments
 from var_plugin.types import Segment, SegmentKind

@@ -32,15 +32,11 @@ from var_plugin.media.container import (
     timestamps_error,
     unreadable_error,
 )
+from var_plugin.media.decoded import SAMPLE_RATE, SILENCE_RMS, cut_audio
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
-SAMPLE_RATE = 16_000
-"""Samples per second of all decoded audio."""
 MAX_SAMPLE_RATE = 10_000_000
 """Largest sample rate of a file. The memory for resampling grows with it."""
-SILENCE_RMS = 3e-4
-"""Root mean square (full scale is 1; this is -70 dB) below which audio counts as silent."""
-
 AUDIO_ERRORS = (BrokenTimestampsError, NoAudioStreamError, TooLongMediaError, UnreadableMediaError)
 """Errors of the audio of a video whose frames may still be readable."""
 
@@ -90,20 +86,6 @@ def decode_audio(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[NDArra
 def read_audio(path: Path, *, start: float = 0.0, end: float = math.inf) -> NDArray[np.float32]:
     """Return the audio from `start` to `end` seconds as one array (samples,). Raise the errors of `decode_audio`."""
     return cut_audio(decode_audio(path), start, end)
-
-
-def cut_audio(pieces: Iterable[NDArray[np.float32]], start: float, end: float) -> NDArray[np.float32]:
-    """Join consecutive pieces of audio and return the part from `start` to `end` seconds as (samples,)."""
-    first = round(start * SAMPLE_RATE)
-    last = None if end == math.inf else round(end * SAMPLE_RATE)
-    parts = [np.zeros(0, np.float32)]  # a stream of a few samples at a low rate may yield no pieces
-    position = 0
-    for piece in pieces:
-        parts.append(piece[max(0, first - position) : None if last is None else max(0, last - position)])
-        position += len(piece)
-        if last is not None and position >= last:
-            break
-    return np.concatenate(parts)
 
 
 def audio_streams(container: InputContainer) -> list[AudioStream]:

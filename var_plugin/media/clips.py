@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from var_plugin.errors import InvalidInputError, UnreadableMediaError, os_error_message
-from var_plugin.media.audio import AUDIO_ERRORS, SAMPLE_RATE, audio_streams, decode_audio
+from var_plugin.media.audio import AUDIO_ERRORS, audio_streams, decode_audio
 from var_plugin.media.container import (
     OUT_OF_MEMORY,
     has_decoding_times_only,
@@ -33,7 +33,8 @@ from var_plugin.media.container import (
     probe,
     start_time,
 )
-from var_plugin.media.frames import Frame, FrameReader, image_at
+from var_plugin.media.decoded import SAMPLE_RATE, Frame
+from var_plugin.media.frames import FrameReader, image_at
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.output import ClipSteps, OutputFile
 from var_plugin.media.sandbox.client import probe as probe_in_sandbox

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from var_plugin.errors import (
     VarPluginError,
     os_error_message,
 )
+from var_plugin.media.decoded import MediaInfo
 from var_plugin.media.files import check_file
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 
@@ -53,28 +53,6 @@ MAX_GAP_SECONDS = 3600.0
 """Largest gap between timestamps. A larger one means that the clock was reset."""
 # First bytes of files that name other files: HLS, FFmpeg's concat script, PLS, session descriptions, DASH and SMIL.
 _PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0", b"<?xml", b"<mpd", b"<smil")
-
-
-@dataclass(frozen=True)
-class MediaInfo:
-    """What the header of a file declares. The decoded frames may differ."""
-
-    duration: float | None
-    """Seconds. None if the container does not say."""
-    width: int
-    height: int
-    frame_rate: float | None
-    has_audio: bool
-    video_codec: str
-    pixel_format: str
-    """FFmpeg's name of the pixel format. Empty if unknown."""
-    audio_codec: str | None
-    """Codec of the default track. None if there is no audio, empty if the codec is unknown."""
-    created_at: str | None
-    """The header's creation time, unparsed."""
-    audio_tracks: int = 0
-    notes: tuple[str, ...] = ()
-    """Which streams are ignored, and what is assumed about timestamps."""
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TypedDict
 
 import av
 import numpy as np
@@ -50,6 +49,7 @@ from var_plugin.media.container import (
     timestamps_error,
     unreadable_error,
 )
+from var_plugin.media.decoded import Frame
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
 from var_plugin.media.motion import MotionImageBuilder
 
@@ -64,26 +64,6 @@ _SEEK_EARLIER_SECONDS = (0.0, 2.0, 8.0, 32.0, 128.0)
 # Headers are often wrong by a few frames, or state the duration of a longer audio track.
 _TRUNCATION_SLACK_SECONDS = 2.0
 _TRUNCATION_SLACK_RATIO = 0.02
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A decoded image, (height, width, 3) uint8 RGB, and its presentation time in seconds from the file's start."""
-
-    time: float
-    image: NDArray[np.uint8]
-    motion: NDArray[np.uint8] | None = None
-    """The `motion.motion_image` of this frame, (side, side, 3) uint8, if requested."""
-
-
-class FrameOptions(TypedDict, total=False):
-    """Options of `FrameReader` that select the frames of a video."""
-
-    rate: float | None
-    size: tuple[int, int] | None
-    motion: int | None
-    start: float
-    end: float
 
 
 class _SeekError(Exception):

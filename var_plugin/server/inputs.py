@@ -16,7 +16,7 @@ import numpy as np
 
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, TooLongMediaError
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 from var_plugin.media.files import check_file
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import Limits

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import SAMPLE_RATE, Frame
 
 TEXTS = ["a red car", "a blue dog barks"]
 

@@ -21,7 +21,7 @@ from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import MissingWeightsError, UnknownSuiteError
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 TEXTS = ["a red car", "a blue dog barks"]
 FRAMES = [Frame(i / 2, textured(seed, 32, 32)) for i, seed in enumerate([1, 1, 2, 2, 3, 4, 5, 6])]

@@ -11,7 +11,8 @@ from recipes.lite import audio_streams
 from recipes.lite.audio_sources import Recording
 from recipes.lite.cctv_fights import FightClip
 from tests.films import Film
-from var_plugin.media.audio import SAMPLE_RATE, read_audio
+from var_plugin.media.audio import read_audio
+from var_plugin.media.decoded import SAMPLE_RATE
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from var_plugin.encoders.backbones.clip import DualEncoder, DualEncoderText, nor
 from var_plugin.encoders.base import Space, Vectors, in_batches
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch

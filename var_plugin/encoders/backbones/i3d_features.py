@@ -16,7 +16,7 @@ from var_plugin.config import ModelOptions
 from var_plugin.encoders.backbones.i3d import FRAMES, SIDE, FlowMethod, OpticalFlow
 from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.convert import checkpoint, inference, load_fastest
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 if TYPE_CHECKING:
     from torch import Tensor

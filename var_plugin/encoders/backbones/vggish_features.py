@@ -15,7 +15,7 @@ from var_plugin.encoders.backbones.i3d_features import RATE
 from var_plugin.encoders.backbones.vggish import WIDTH, WINDOW, log_mel
 from var_plugin.encoders.base import Vectors, in_batches
 from var_plugin.encoders.convert import checkpoint, inference, is_converted, load_fastest
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from torch import Tensor

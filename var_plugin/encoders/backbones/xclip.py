@@ -22,7 +22,7 @@ from var_plugin.encoders.base import ImageArray, NoDetectorMixin, Space, Vectors
 from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 
 def scene_space(checkpoint: Checkpoint) -> SpaceEncoders:

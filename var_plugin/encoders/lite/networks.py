@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from var_plugin.encoders.lite.audio import AUDIBLE_THRESHOLD, BANDS, HOP
-from var_plugin.media.audio import SAMPLE_RATE
+from var_plugin.media.decoded import SAMPLE_RATE
 
 _FRAME, _FFT = 400, 512
 _LOWEST, _HIGHEST = 125.0, 7_500.0

@@ -21,7 +21,7 @@ from var_plugin.encoders.lite.events import EventHeads, smooth_logits
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteWeights
 from var_plugin.encoders.residual import MotionClipEncoder, ResidualVideoEncoder
 from var_plugin.encoders.weights import LITE, WeightFolder
-from var_plugin.media.frames import Frame
+from var_plugin.media.decoded import Frame
 
 if TYPE_CHECKING:
     from var_plugin.encoders.alan.residual import ResidualAlanModel

@@ -39,12 +39,10 @@ from var_plugin.errors import (
     VarPluginError,
     error_classes,
 )
-from var_plugin.media.audio import cut_audio
-from var_plugin.media.container import MediaInfo
+from var_plugin.media.decoded import Frame, FrameOptions, MediaInfo, cut_audio
 from var_plugin.media.files import atomic_write, convert_write_errors
-from var_plugin.media.frames import Frame, FrameOptions
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
-from var_plugin.media.sandbox.connection import Connection
+from var_plugin.media.sandbox.connection import Connection, SharedBuffer
 from var_plugin.media.sandbox.messages import (
     ClipData,
     ClipSpan,
@@ -57,7 +55,6 @@ from var_plugin.media.sandbox.messages import (
     decoded_seconds,
     validate_message,
 )
-from var_plugin.media.sandbox.shared_buffer import SharedBuffer
 
 logger = logging.getLogger(__name__)
 

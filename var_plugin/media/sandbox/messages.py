@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
-from var_plugin.media.audio import SAMPLE_RATE
-from var_plugin.media.container import MediaInfo
+from var_plugin.media.decoded import SAMPLE_RATE, MediaInfo
 from var_plugin.types import Value
 
 _Time = Annotated[float, Field(allow_inf_nan=False)]

@@ -28,8 +28,7 @@ from var_plugin.media.audio import decode_audio
 from var_plugin.media.container import OUT_OF_MEMORY, probe
 from var_plugin.media.frames import FrameReader, frame_at
 from var_plugin.media.limits import Limits
-from var_plugin.media.sandbox.connection import Connection
-from var_plugin.media.sandbox.shared_buffer import HALF_BYTES, HALVES, SharedBuffer
+from var_plugin.media.sandbox.connection import HALF_BYTES, HALVES, Connection, SharedBuffer
 
 _MAX_BATCH_SECONDS = 0.25
 _MAX_TRACEBACK_CHARS = 16_000
