@@ -22,7 +22,6 @@ import argparse
 import csv
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -31,6 +30,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from comparing import print_line
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -252,12 +252,6 @@ def main() -> None:
         print_line(f"\n## all sets with times, {arguments.part} part\n")
         labels = AnomalyLabels("all sets with times", all_labels)
         print_line(markdown(evaluate_anomalies(labels, everything, resamples=arguments.resamples)))
-
-
-def print_line(line: str) -> None:
-    """Print a line and flush."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

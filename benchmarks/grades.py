@@ -57,7 +57,7 @@ SENTENCES = {
 }  # fmt: skip
 """Sentences about events, by label. None of them is a sentence of the caption memory."""
 LABELS = {"fire": ("fire", "fire_smoke"), "smoke": ("smoke", "fire_smoke"), "lying": ("fallen", "fall", "lying")}
-"""Labels that match the sentences of a label, if there are others than itself."""
+"""Labels of the images that the sentences of a label describe. Default: the label itself."""
 
 
 @dataclass(frozen=True)

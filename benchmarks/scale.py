@@ -25,6 +25,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
@@ -182,11 +183,6 @@ def segments(rows: int, dim: int, rng: np.random.Generator) -> tuple[NDArray[np.
         noise = l2_normalize(rng.normal(size=(len(video[part]), dim)))
         drawn[part] = l2_normalize(shared * common + own * centres[video[part]] + np.sqrt(1 - SAME_VIDEO) * noise)
     return drawn, video
-
-
-def l2_normalize(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """L2-normalise the rows."""
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def queries(vectors: NDArray[np.float32], rng: np.random.Generator, near: bool, count: int) -> NDArray[np.float32]:

@@ -39,11 +39,11 @@ from search_rows import (
     camera_of,
     fill_ours,
     fill_raw,
-    l2_normalize,
     synthetic_rows,
 )
 
 import var_plugin as vp
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.index.rows import HIT_FIELDS
 
 MAX_RAW_ROWS = 100_000

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
 import var_plugin as vp
+from var_plugin.encoders.base import l2_normalize
 from var_plugin.index.catalog import Entry, Sighting
 from var_plugin.index.rows import SegmentRows
 from var_plugin.types import Segment
@@ -32,11 +33,6 @@ def synthetic_rows(count: int, dim: int) -> tuple[Array, Array]:
     vectors = np.repeat(centres, VIDEO_ROWS, axis=0)
     vectors += 0.7 * noise.standard_normal(vectors.shape).astype(np.float32)
     return l2_normalize(vectors), centres
-
-
-def l2_normalize(vectors: Array) -> Array:
-    """L2-normalise vectors."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def camera_of(video: int) -> str:

@@ -29,7 +29,7 @@ from var_plugin.escaping import printable
 INTERNAL_ERROR_FIX = "run var-plugin doctor; if it reports no problem, report this error: the file is not its cause"
 """What to do about an exception that decoding does not raise on purpose."""
 _FULL_STOP = re.compile(r"(?<=[^\s/.])\.$")
-"""The end of a sentence. The folders `.` and `..` are no sentences."""
+"""The full stop of a sentence, and not the end of a path such as `..`."""
 
 
 class VarPluginError(Exception):
@@ -245,7 +245,7 @@ class BrokenInstallationError(ConfigError):
 
 
 class ServiceError(VarPluginError):
-    """Another service that is used does not work."""
+    """A service that var-plugin uses does not work."""
 
     exit_code = 7
 
@@ -259,5 +259,5 @@ class AssistantError(ServiceError):
 
 
 def error_classes() -> list[type[VarPluginError]]:
-    """Return the error classes of all families, without the families themselves and subclasses of the classes."""
+    """Return the classes directly below the families, without the families themselves."""
     return [kind for family in VarPluginError.__subclasses__() for kind in family.__subclasses__()]

@@ -95,7 +95,7 @@ def make_grey(image: ImageArray) -> ImageArray:
 
 
 def part_of(source: str) -> Literal["validation", "test"]:
-    """Return the half of a scene or source, which is named with its collection, such as `accident_cctv/test4`."""
+    """Return the half to which a scene or source belongs. Its name includes the collection: `accident_cctv/test4`."""
     return ("validation", "test")[hashlib.sha256(source.encode()).digest()[-1] % 2]
 
 

@@ -109,7 +109,7 @@ def select(items: Items, head: Head) -> Task:
 
 
 def weigh(items: Items, task: Task) -> NDArray[np.float64]:
-    """Return the weight of each item. Positives weigh as much as all negatives."""
+    """Return the weight of each item. Positives weigh as much as negatives in total."""
     weights = np.zeros(len(items))
     for group, share in ((task.positive, 2.0), (task.near, 1.0), (task.far, 1.0)):
         names = np.unique(items.collections[group])

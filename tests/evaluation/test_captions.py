@@ -43,7 +43,7 @@ def test_a_table_names_videos_by_name_or_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["video,text", "a,b"], "has the columns video, text"),
+        (["video,text", "a,b"], "it has video, text"),
         (["video,caption,colour", "a,b,c"], "are optional"),
         (["video,caption"], "has no row"),
         (["video,caption", "a,"], "row 2: the caption is empty"),

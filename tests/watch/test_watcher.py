@@ -226,7 +226,7 @@ def test_alerts_are_added_listed_and_removed(shell: Shell, tmp_path: Path, monke
         (["remove", "sea"], "no saved alert is called sea"),
         (["add", "x", "red", "--threshold", "1"], "has no receiver"),
         (["add", "x", "--command", "true"], "has no condition"),
-        (["add", "x", "red", "--anomaly", "--command", "true"], "has one condition"),
+        (["add", "x", "red", "--anomaly", "--command", "true"], "has several conditions"),
         (["add", "x", "red", "--cool-down", "ten", "--command", "true"], "is not a time"),
         (["add", "x", "red", "--time-of-day", "25:00-6", "--command", "true"], "is not a time of day"),
         (["add", "x", "--kind", "picnic", "--command", "true"], "'picnic' is not a kind of event"),

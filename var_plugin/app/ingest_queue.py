@@ -48,7 +48,7 @@ class IngestBatch:
 
     jobs: list[IngestJob] = field(default_factory=list)
     error: str = ""
-    """Why the list of videos could not be made; empty if it was."""
+    """Why the videos could not be listed; empty if they could."""
     future: Future[None] | None = None
 
     @property

@@ -216,7 +216,9 @@ def add_alert(
 
     files = {modality: path for modality, path in {"image": image, "audio": audio, "video": video}.items() if path}
     if (text is not None) + len(files) + anomaly > 1:
-        raise InvalidInputError("an alert has one condition", fix="give a text, one file, or --anomaly")
+        raise InvalidInputError(
+            f"alert '{name}' has several conditions", fix="give one of them: a text, a file, or --anomaly"
+        )
     if text is None and not files and not anomaly and not kind:
         raise InvalidInputError(
             f"alert '{name}' has no condition", fix="give a text, --image, --audio, --video, --kind or --anomaly"

@@ -91,7 +91,7 @@ def difference_cache(folder: Path, fps: float) -> ClipCache:
 
 
 def scored_clip(clip: ClipScore) -> ScoredClip:
-    """Return the scores of a clip of a suite."""
+    """Convert the scores that a suite gives a clip."""
     events = dict(clip.events)
     return ScoredClip(start=clip.start, end=clip.end, score=clip.score, events=events, novelty=clip.novelty)
 

@@ -166,8 +166,8 @@ def _from_csv(path: Path, names: VideoNames) -> AnomalyLabels:
         )  # fmt: skip
     if not {"video", "start", "end"} <= set(columns) <= {"video", "start", "end", "kind"}:
         raise InvalidInputError(
-            f"{path} has the columns {', '.join(columns)}",
-            why="video, start and end are required, kind is optional",
+            f"{path} does not have the right columns",
+            why=f"it has {', '.join(columns)}; video, start and end are required, kind is optional",
             fix="rename the columns in the first line",
         )
     events: dict[str, list[Event]] = {}

@@ -110,8 +110,8 @@ def _read_table(path: Path, folder: _VideoFolder) -> list[CaptionedVideo]:
     columns, rows = read_csv(path, missing="pass a CSV table with the columns video and caption")
     if not {"video", "caption"} <= set(columns) <= set(_COLUMNS):
         raise InvalidInputError(
-            f"{path} has the columns {', '.join(columns)}",
-            why=f"video and caption are required; {', '.join(_COLUMNS[2:])} are optional",
+            f"{path} does not have the right columns",
+            why=f"it has {', '.join(columns)}; video and caption are required, {', '.join(_COLUMNS[2:])} are optional",
             fix="rename the columns in the first line",
         )
     if not rows:

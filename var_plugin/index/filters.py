@@ -263,7 +263,7 @@ def clock_time(epoch_ms: int) -> datetime | None:
 
 
 def one_of(field: str, values: Iterable[str], *, operator: Literal["in", "not in"] = "in") -> Condition:
-    """Return the condition that a field is one of some texts, or none of them.
+    """Return the condition that a field has one of the values, or with `not in` that it has none of them.
 
     Raises:
         InvalidInputError: there are no values, too many, or one cannot be stored.

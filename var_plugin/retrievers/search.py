@@ -101,7 +101,7 @@ def make_query(**parts: Any) -> Query:
         raise InvalidInputError(
             "nothing to search for",
             why=str(field_errors(error)[0]),
-            fix="give a text, an image, an audio or a video, or a filter to list unusual moments",
+            fix="give a text, an image, audio or a video, or a filter to list unusual moments",
         ) from error
 
 

@@ -25,7 +25,7 @@ _MAX_FILES = 1_000
 
 @dataclass(frozen=True)
 class _Version:
-    """State of a file, with the hash of a sample that identifies its continuation."""
+    """State of a file. The hash of a sample tells whether a longer file continues it."""
 
     size: int
     changed_ns: int

@@ -215,7 +215,7 @@ class _Recorder:
         """Write the files one after another. Yield after the start of each file."""
         video = next((stream for stream in source.streams.video if stream.codec_context), None)
         if video is None:
-            raise ValueError("the stream has no video of a known kind")
+            raise ValueError("the stream has no video in a known codec")
         audio = next((stream for stream in source.streams.audio if stream.codec_context), None)
         file: _File | None = None
         arrived = time.monotonic()

@@ -1,7 +1,7 @@
 """Encoders of the lite suite's `sound` space: a small audio network and MiniLM, on a CPU, offline.
 
-The last dimension of the space marks what is not audible. It is 0 for audio. For a text it grows as the text describes
-less of a sound, so a text about appearance has a low similarity to every recording.
+The last dimension of the space marks what is not audible. It is 0 for audio. For a text it is the larger, the less
+the text describes a sound. A text about appearance therefore has a low similarity to every recording.
 """
 
 from __future__ import annotations

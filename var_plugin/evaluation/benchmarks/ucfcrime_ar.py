@@ -48,7 +48,7 @@ def read_captions(folder: Path, split: Split) -> list[Caption]:
     if not path.is_file():
         raise MediaNotFoundError(
             f"{path} does not exist",
-            why="it holds the captions of UCFCrime-AR",
+            why="the captions of UCFCrime-AR are read from it",
             fix="download it from github.com/Roc-Ng/VAR",
         )
     workbook = load_workbook(path, read_only=True)
@@ -56,8 +56,8 @@ def read_captions(folder: Path, split: Split) -> list[Caption]:
     workbook.close()
     if header != COLUMNS:
         raise InvalidInputError(
-            f"{path} has the columns {header}",
-            why=f"the release has {COLUMNS}",
+            f"{path} does not have the columns of the release",
+            why=f"it has {header} instead of {COLUMNS}",
             fix="download it from github.com/Roc-Ng/VAR",
         )
     return [_caption(*(str(cell).strip() for cell in row)) for row in rows]

@@ -31,7 +31,7 @@ def read_names(lists: Path, split: Split) -> list[str]:
     if not path.is_file():
         raise MediaNotFoundError(
             f"{path} does not exist",
-            why="it holds the official split of XD-Violence",
+            why="the official split of XD-Violence is read from it",
             fix="download the folder list/ of github.com/Roc-Ng/XDVioDet",
         )
     try:
