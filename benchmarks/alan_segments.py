@@ -87,9 +87,10 @@ WAYS = {ALONE: alone, CONTEXT: in_context, FEATURES: projected}
 
 
 def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float, float, float]]:
-    """Return three percentages for each way: how often a part that shows at least half of the event is found.
+    """Return three percentages for each kind of segment vector.
 
-    They count the best part of the own video, the best part of all videos, and the best ten parts of all videos.
+    They say how often at least half of the event is shown by the best part of the right video, by the best part of all
+    videos, and by one of the best ten parts of all videos.
     """
     benchmark = generate_benchmark(SyntheticParameters(train_videos=train_videos), seed)
     set_seed(seed)

@@ -71,7 +71,7 @@ class PooledFrames(PerFrameMixin, NoDetectorMixin):
 
     Args:
         images: the image encoder.
-        colour: the frames are made grey for "grey".
+        colour: "grey" removes the colour of the frames.
     """
 
     def __init__(self, images: LiteImageEncoder, colour: Colour) -> None:

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 _EXPLANATION = (
     '<p class="vp-downloads">var-plugin watch checks new footage and notifies the receiver of an alert when a moment '
-    "meets its conditions. Without a sentence and a kind, an alert is about any anomaly. Programs as receivers are set "
-    "on the command line only.</p>"
+    "meets its conditions. An alert without a sentence or a kind is raised for any anomaly. Programs can be set as "
+    "receivers on the command line only.</p>"
 )
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _MINUTE = 60.0

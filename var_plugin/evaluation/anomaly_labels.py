@@ -136,7 +136,7 @@ class VideoNames:
 
 
 def load_labels(annotations: Path | None, names: VideoNames) -> AnomalyLabels:
-    """Read labels in any of the formats of this module, which the content decides.
+    """Read labels in one of the formats of this module. The content decides which.
 
     Args:
         annotations: the file. None: the labels in the file names of XD-Violence.

@@ -129,7 +129,9 @@ def _of_kinds(kinds: Sequence[str]) -> AnyOf:
     if not kinds:
         raise InvalidInputError("an empty list for kinds matches nothing", fix="leave it out to match everything")
     if len(kinds) > _MAX_KINDS:
-        raise InvalidInputError(f"{len(kinds)} kinds of events", why=f"the limit for one query is {_MAX_KINDS}")
+        raise InvalidInputError(
+            f"too many kinds of events: {len(kinds)}", why=f"the limit for one query is {_MAX_KINDS}"
+        )
     if invalid := [kind for kind in kinds if not is_event_kind(kind)]:
         raise InvalidInputError(
             f"{invalid[0]!r} cannot be a kind of event", why="kinds are lower-case letters and spaces"

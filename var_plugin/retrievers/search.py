@@ -116,7 +116,7 @@ def embed_query(suite: Suite, query: Query) -> EmbeddedQuery:
     parts = query.parts()
     ((modality, content),) = parts.items() if len(parts) == 1 else ((None, None),)
     if modality is None or not isinstance(content, Path):
-        raise InvalidInputError("a query cannot be embedded", why="it is not one file", fix="give one file")
+        raise InvalidInputError("the query is not a single file", fix="give the path of one image, audio file or video")
     suite.encoders_for(modality)  # raises with the modalities of the suite
     spaces = {name: space for name, space in suite.spaces.items() if modality in space.modalities}
     limits = _query_limits(modality, content)
