@@ -99,7 +99,7 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
         raise InvalidInputError(
             f"{folder / SUITE_FILE} does not describe a suite",
             why=str(field_errors(error)[0]),
-            fix="see docs/suites.md",
+            fix='write it as {"base": "clip", "crops": 5}; docs/suites.md lists the fields',
         ) from error
     try:
         base = load(file.base)
