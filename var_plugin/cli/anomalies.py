@@ -129,7 +129,7 @@ def mark_normal(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mark what is normal. Footage like it gets a lower anomaly score, also what is indexed already."""
+    """Mark what is normal. Footage like it gets a lower anomaly score, also footage that is already in the index."""
     with opened_index(location, suite) as index:
         _rescore(index, index.add_example("normal", sentence, camera=camera, moment=moment, rescore=False), as_json)
 
@@ -143,7 +143,7 @@ def mark_alarm(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mark what is an alarm. Footage like it gets the kind `alarm`, also what is indexed already."""
+    """Mark what is an alarm. Footage like it gets the kind `alarm`, also footage that is already in the index."""
     with opened_index(location, suite) as index:
         _rescore(index, index.add_example("alarm", sentence, camera=camera, moment=moment, rescore=False), as_json)
 

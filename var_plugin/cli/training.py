@@ -177,7 +177,7 @@ def evaluate(
             parser=parse_path,
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="For anomalies: scores from here on are alarms.")] = 0.5,
+    threshold: Annotated[float, typer.Option(help="For anomalies: minimum score of an alarm.")] = 0.5,
     per_video: Annotated[
         Path | None,
         typer.Option(

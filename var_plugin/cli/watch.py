@@ -176,8 +176,8 @@ def add_alert(
         float | None,
         typer.Option(
             metavar="N",
-            help="At most so many alerts a day and camera, on average: where the last 14 days in the index have more, "
-            "the threshold is raised.",
+            help="Maximum number of alerts a day and camera, on average. The threshold is raised if the last 14 days "
+            "in the index have more.",
         ),
     ] = None,
     camera: Annotated[list[str] | None, typer.Option(help="Only this camera; may be repeated.")] = None,

@@ -212,7 +212,7 @@ def evaluate_anomalies(
     Args:
         labels: the labels.
         footage: the scores of the labelled videos.
-        threshold: scores from here on are alarms.
+        threshold: minimum score of an alarm.
         resamples: bootstrap resamples of the videos. 0: no intervals.
         seed: random seed of the bootstrap.
 

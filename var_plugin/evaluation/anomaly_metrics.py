@@ -177,7 +177,7 @@ def measure(
         labels: labels by video, in seconds; of all videos in `tracks`.
         kind: measure the events of one kind against normal time. None: all events.
         is_timed: whether the times of events are known. If not, only whole videos are compared.
-        threshold: scores from here on are alarms. None: no alarms are counted.
+        threshold: minimum score of an alarm. None: no alarms are counted.
         resamples: bootstrap resamples of the videos. 0: no intervals.
         seed: random seed of the bootstrap. Equal seeds draw the same videos for every method.
     """
