@@ -21,7 +21,7 @@ PAGE_SIZE = 24
 """The kind of a moment without a recognised event."""
 UNKNOWN_DAY = "unknown"
 """Selects the footage without a recording time."""
-# A feed offers at most so many days, the newest ones.
+# Maximum number of days that a feed offers, the newest ones.
 _MAX_DAYS = 366
 
 

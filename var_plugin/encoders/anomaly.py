@@ -39,7 +39,7 @@ def anomaly_score(event: Scores | None, novelty: Scores, learned: float = 0.0) -
     it is known. During learning, a score above 0.5 therefore always comes from an event.
 
     Args:
-        event: (n,) highest score of all event kinds. None: the suite knows no kinds; the score is the novelty.
+        event: (n,) highest score of all event kinds. None: the suite has no kinds; the score is the novelty.
         novelty: (n,).
         learned: how well the history of the camera is known, from 0 to 1.
     """

@@ -87,7 +87,7 @@ _TIME_OF_DAY_MS = 90 * 60_000
 _KNOWN_OCCASIONS = 8
 # The distance is that to the nearest occasions of these ranks.
 _FIRST_RANK, _LAST_RANK = 3, 5
-# The usual distances are measured on so many rows.
+# Maximum number of rows on which the usual distances are measured.
 _MAX_MEASURED = 256
 _NORMAL_P90 = 1.2816  # 90 % quantile of the standard normal distribution
 _UNKNOWN_TIME_OF_DAY_WEIGHT = 0.5
@@ -413,7 +413,7 @@ _LATEST_ROWS, _OTHER_ROWS = 300, 500
 _MOVED_SHARE = 0.9
 _MOVED_DEVIATIONS = 6.0
 _MIN_MOVED_ROWS, _MIN_MOVED_OCCASIONS = 8, 4
-# Rows are judged if so many occasions at their time of day are earlier than the move.
+# Minimum number of earlier occasions at the time of day of a row that can show a move.
 _MIN_EARLIER_OCCASIONS = 3
 
 

@@ -63,7 +63,7 @@ Conditions = Sequence[Condition | AnyOf]
 
 
 def compile_filter(
-    filter: Filter,  # noqa: A002  (the word users of vector stores know)
+    filter: Filter,  # noqa: A002  (the usual name in vector stores)
     *,
     excluded_videos: Iterable[str] = (),
     running_at_start: Mapping[str, int] | None = None,
@@ -73,7 +73,7 @@ def compile_filter(
 
 
 def conditions(
-    filter: Filter,  # noqa: A002  (the word users of vector stores know)
+    filter: Filter,  # noqa: A002  (the usual name in vector stores)
     *,
     excluded_videos: Iterable[str] = (),
     running_at_start: Mapping[str, int] | None = None,

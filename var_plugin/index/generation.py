@@ -340,7 +340,7 @@ class VideoGeneration:
         vector: np.ndarray,
         *,
         limit: int,
-        filter: Filter,  # noqa: A002  (the word users of vector stores know)
+        filter: Filter,  # noqa: A002  (the usual name in vector stores)
         excluded: Sequence[str] = (),
         videos: int = 0,
     ) -> list[Hit]:

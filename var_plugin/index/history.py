@@ -23,7 +23,7 @@ from var_plugin.types import Segment
 logger = logging.getLogger(__name__)
 
 _MAX_CACHED_BYTES = 128 * 1024 * 1024
-# A history is sampled from at least so many rows of its camera, if there are so many.
+# Minimum number of rows that a history is sampled from, unless the camera has fewer.
 _MIN_LOADED = 4 * MAX_VECTORS
 
 

@@ -27,7 +27,7 @@ def add_sentence(index: VideoGeneration, kind: ExampleKind, text: str, camera: s
             f"suite '{index.suite.name}' cannot read a sentence", why="it embeds no text", fix="mark a moment instead"
         )
     if camera is not None and all(entry.latest_sighting.camera != camera for entry in index.all_entries()):
-        raise InvalidInputError(f"no video in the index is of camera '{camera}'", fix="list them: var-plugin videos")
+        raise InvalidInputError(f"the index has no video of camera '{camera}'", fix="list them: var-plugin videos")
     return index.owner_examples.add(kind, text, camera=camera)
 
 

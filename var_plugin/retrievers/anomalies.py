@@ -32,7 +32,7 @@ def anomalies(
     index: VideoIndex,
     *,
     k: int = 20,
-    filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+    filter: Filter | None = None,  # noqa: A002  (the usual name in vector stores)
     kinds: Sequence[str] | None = None,
     min_score: float | None = None,
     group_by: GroupBy = "moment",

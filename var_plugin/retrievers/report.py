@@ -45,7 +45,7 @@ def write_report(
     index: VideoIndex,
     out: Path,
     *,
-    filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+    filter: Filter | None = None,  # noqa: A002  (the usual name in vector stores)
     kinds: Sequence[str] | None = None,
     min_score: float = 0.3,
     per_day: int = 5,

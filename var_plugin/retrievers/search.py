@@ -158,7 +158,7 @@ def search(
     query: Query | EmbeddedQuery,
     *,
     k: int = 5,
-    filter: Filter | None = None,  # noqa: A002  (the word users of vector stores know)
+    filter: Filter | None = None,  # noqa: A002  (the usual name in vector stores)
     min_score: float | None = None,
     group_by: GroupBy = "moment",
     weights: Mapping[str, float] | None = None,

@@ -61,7 +61,7 @@ class CameraRun(Value):
 
 
 class Footage(Protocol):
-    """The index as alerts see it."""
+    """The methods of an index that alerts use."""
 
     def search(self, alert: SavedAlert, conditions: Filter, k: int) -> Sequence[Moment]:
         """Return the k best moments for the query of an alert, or the most anomalous ones, best first."""
@@ -260,8 +260,8 @@ class Alerts:
 def choose_threshold(alert: SavedAlert, camera: str, footage: Footage, now: datetime) -> Threshold:
     """Return the threshold of an alert on a camera.
 
-    With `per_day`, it is the lowest score that at most so many moments a day reach, on average over the days with
-    footage of the last 14 days. It is never below the threshold of the alert, and never above the highest score.
+    With `per_day`, it is the lowest score that at most that number of moments a day reach, on average over the days
+    with footage of the last 14 days. It is never below the threshold of the alert, and never above the highest score.
 
     Args:
         alert: the alert.

@@ -11,7 +11,7 @@ from var_plugin.types import Moment
 
 @dataclass(frozen=True)
 class Context:
-    """What the parser needs to know besides the message and the previous request."""
+    """The inputs of the parser besides the message and the previous request."""
 
     cameras: tuple[str, ...]
     now: datetime
