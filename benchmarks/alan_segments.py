@@ -89,8 +89,8 @@ WAYS = {ALONE: alone, CONTEXT: in_context, FEATURES: projected}
 def measure(seed: int, train_videos: int, epochs: int) -> dict[str, tuple[float, float, float]]:
     """Return three percentages for each kind of segment vector.
 
-    They say how often at least half of the event is shown by the best part of the right video, by the best part of all
-    videos, and by one of the best ten parts of all videos.
+    They count three parts: the best of the right video, the best of all videos, and any of the best ten of all videos.
+    A part counts if it shows at least half of the event.
     """
     benchmark = generate_benchmark(SyntheticParameters(train_videos=train_videos), seed)
     set_seed(seed)

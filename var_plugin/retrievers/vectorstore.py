@@ -1,8 +1,11 @@
 """A LangChain vector store for incident notes, captions and other texts in Milvus.
 
-It corrects `langchain_milvus.Milvus`, which leaves `Document.id` empty and returns the key as metadata, ignores the ids
-of documents, drops metadata keys that the first document did not have, cannot return documents by id, and on Milvus
-Lite merges a replaced document with its predecessor. Everything else is inherited.
+It is based on `langchain_milvus.Milvus` and corrects these points of it:
+
+- `Document.id` is empty in results, and the key is returned as metadata. Ids of added documents are ignored.
+- Metadata keys that the first document did not have are dropped.
+- Documents cannot be returned by id.
+- On Milvus Lite, a replaced document is merged with its predecessor.
 """
 
 from __future__ import annotations
@@ -43,8 +46,8 @@ class NoteStore(Milvus):
 
     It takes the arguments of `langchain_milvus.Milvus`. IDs are strings and default to random UUIDs. Adding a text with
     an existing id replaces it. Metadata may differ between documents. Asynchronous calls run in worker threads on the
-    synchronous connection, because the asynchronous client of Milvus is bound to one event loop and does not read
-    recent writes of the other client.
+    synchronous connection. The asynchronous client of Milvus is bound to one event loop, and does not read recent
+    writes of the other client.
 
     Example:
         notes = NoteStore(SuiteEmbeddings("lite"), connection_args={"uri": "./notes.db"})
