@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 anomalies_app = typer.Typer(
     no_args_is_help=False,
-    help="List what was unusual, without a query: the moments with the highest anomaly scores and their kinds.",
+    help="List what was unusual. No query is needed: the moments with the highest anomaly scores, and their kinds.",
 )
 app.add_typer(
     anomalies_app,
@@ -71,7 +71,7 @@ def list_anomalies(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was unusual, without a query: the moments with the highest anomaly scores and their kinds."""
+    """List what was unusual. No query is needed: the moments with the highest anomaly scores, and their kinds."""
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
@@ -170,7 +170,7 @@ def remove_example(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a sentence or a moment that was marked as normal or as an alarm."""
+    """Remove what was marked as normal or as an alarm."""
     with opened_index(location, suite) as index:
         _rescore(index, index.remove_example(example_id, rescore=False), as_json)
 
@@ -205,7 +205,7 @@ def write_report(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a report on what was unusual: per day and camera the strongest moments, as one HTML file."""
+    """Write an HTML report on what was unusual. It shows the strongest moments of each day and camera."""
     conditions = build_filter(cameras=camera or None, after=parse_time(after), before=parse_time(before))
     with opened_index(location, suite) as index:
         report = index.report(

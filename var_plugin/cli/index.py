@@ -74,7 +74,7 @@ def index_videos(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index videos: embed them, store the vectors, and verify what was stored."""
+    """Index videos, and verify what was stored. The receipt lists the outcome of each file."""
     selected_engine = _engine(engine, address)
     with opened_index(location, suite, create=True) as index:
         with progress_bars() as progress:
@@ -136,7 +136,7 @@ def search_moments(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search for moments by text, image, audio or video, best match first."""
+    """Search for moments by text, image, audio or video. The best match comes first."""
     from var_plugin.retrievers.rerank import VisionLanguageReranker
 
     conditions = build_filter(

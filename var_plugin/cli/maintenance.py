@@ -37,7 +37,7 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check all rows and vectors of an index against its catalog. The exit code is 1 if there are problems."""
+    """Check all rows and vectors of an index. The exit code is 1 if they differ from the catalog."""
     with opened_index(location, suite) as index, progress_bars() as progress:
         verification = index.verify()
         if repair and not verification.ok:
@@ -81,7 +81,7 @@ def reindex(
     location: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the index again with a suite, verify it, and switch to it. If this fails, the old index stays in use."""
+    """Build an index again with a suite. The old index stays in use until the new one is verified."""
     from var_plugin.api import reindex_index
 
     with progress_bars() as progress:
@@ -116,7 +116,7 @@ def backup(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the catalog and the vectors of an index, without the video files, to a new folder."""
+    """Write a backup of an index to a new folder. It contains the catalog and the vectors, not the video files."""
     with opened_index(location, suite) as index:
         result = index.backup(folder)
     print_json(result.model_dump(mode="json")) if as_json else print(printable(f"{result.videos} videos in {folder}"))

@@ -14,7 +14,7 @@ from var_plugin.escaping import printable
 
 @app.command(epilog=example("suites --json"))
 def suites(as_json: JsonOption = False) -> None:
-    """List the suites with their spaces, modalities, sizes and licences."""
+    """List the suites, with their sizes and licences."""
     from dataclasses import asdict
 
     from var_plugin.encoders.registry import descriptions
@@ -101,7 +101,7 @@ def convert(
         str | None, typer.Option(help="Expected SHA-256 of the file, if it differs from the pinned one.")
     ] = None,
 ) -> None:
-    """Convert a published checkpoint of a network of the ALAN paper to safetensors."""
+    """Convert a network of the ALAN paper to safetensors. No code of its published checkpoint is run."""
     from var_plugin.config import settings
     from var_plugin.encoders.convert import convert as convert_checkpoint
 

@@ -31,7 +31,7 @@ def demo(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Compose demo footage, index it, run twelve queries and show the results."""
+    """Create demo footage, index it and run twelve queries. The results are shown."""
     from var_plugin.demo.run import run_demo
 
     stream = sys.stderr if as_json else sys.stdout

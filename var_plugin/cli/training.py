@@ -82,10 +82,11 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train ALAN on captioned videos (--videos) or on I3D features of a benchmark (--rgb).
+    """Train ALAN on captioned videos or on features.
 
     With --videos, ALAN's towers are trained on top of a suite. The result is a folder for --suite. With --rgb, the
-    model of the paper is trained. An interrupted training continues if the same command runs again.
+    model of the paper is trained on I3D features of a benchmark. An interrupted training continues if the same command
+    runs again.
     """
     if videos is not None:
         examples = _examples(collection, videos, annotations, "train")
@@ -187,7 +188,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="For anomalies: random seed of the bootstrap.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a results table: published results, chance, and the measured results with 95 % confidence intervals.
+    """Measure a suite or a model on labelled videos. The table has published results, chance, and 95 % intervals.
 
     --videos evaluates a suite, zero-shot and, if it was trained, with its trained towers. --model evaluates a model on
     features. Confidence intervals need at least two queries and two videos.

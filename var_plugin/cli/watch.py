@@ -99,7 +99,10 @@ def watch(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index the videos in a folder and all new ones, or record and index a stream. Ctrl-C stops and prints counts."""
+    """Index new videos of a folder or a stream as they arrive. Ctrl-C stops and prints counts.
+
+    Existing videos in the folder are indexed first. A stream is recorded to files.
+    """
     from var_plugin.config import settings
     from var_plugin.watch.alerts import Alerts
     from var_plugin.watch.watcher import Retention, Watch

@@ -20,7 +20,7 @@ from var_plugin.errors import UnknownSuiteError
 
 _LITE = SuiteDescription(
     name="lite",
-    summary="a small ALAN on EfficientNet-Lite0, MiniLM and a network for sounds; works at once on a CPU, offline",
+    summary="a small ALAN on EfficientNet-Lite0, MiniLM and an audio network; runs on a CPU, offline",
     spaces={"scene": ("text", "image", "video"), "sound": ("audio", "text")},
     code_licence="Apache-2.0",
     weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; "
@@ -70,7 +70,7 @@ _SIGLIP2 = replace(
 _XCLIP = replace(
     _CLIP,
     name="xclip",
-    summary="X-CLIP, which looks at eight frames at once, and CLAP; `xclip:NAME` takes another X-CLIP model",
+    summary="X-CLIP, which encodes eight frames together, and CLAP; `xclip:NAME` takes another X-CLIP model",
     weights_licence="of the models: MIT (X-CLIP of Microsoft), Apache-2.0 (CLAP of LAION)",
     megabytes=1560,
     build="var_plugin.encoders.registry:build_xclip",
