@@ -508,6 +508,13 @@ def test_help_of_every_command_shows_an_example_that_is_valid(names: tuple[str, 
         assert CliRunner().invoke(cli.app, [*arguments, "--help"]).exit_code == 0, line
 
 
+@pytest.mark.parametrize("names", [(), ("anomalies",), ("alerts",)], ids=" ".join)
+def test_descriptions_in_the_list_of_commands_are_not_cut_off(names: tuple[str, ...]) -> None:
+    _, _, listed = CliRunner().invoke(cli.app, [*names, "--help"]).stdout.partition("Commands:")
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
 def functions(program: typer.Typer) -> Iterator[Callable[..., None]]:
     """Yield the function of each command."""
     yield from (command.callback for command in program.registered_commands if command.callback)

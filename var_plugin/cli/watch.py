@@ -211,7 +211,7 @@ def add_alert(
     location: IndexOption = None,
     suite: SuiteOption = None,
 ) -> None:
-    """Save an alert: a condition on new footage, and the receivers of matching moments."""
+    """Save an alert. It has a condition on new footage, and receivers of the matching moments."""
     from pydantic import ValidationError
 
     from var_plugin.config import require
@@ -291,7 +291,7 @@ def test_alert(
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the alerts that the footage of the last days would have raised. Nothing is delivered."""
+    """Try an alert on past footage. Count what it would have raised. Nothing is delivered."""
     from var_plugin.watch.alerts import IndexFootage, describe, dry_run
 
     alert = _saved_alerts(alerts).named(name)
