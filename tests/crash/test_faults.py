@@ -72,6 +72,18 @@ def rewrite(world: life.World, index: Index) -> bool:
     return index.reindex(life.suite("first")).ok
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[life.World, Path]:
+    """A world with one acknowledged video in the index and another one outside, and the folder of its copy."""
+    folder = tmp_path_factory.mktemp("faults")
+    world = life.World(folder / "world")
+    world.make(contents=6)
+    shutil.copy(world.film(1), world.slot(1))
+    with life.open_index(world.database, suite=life.suite("first")) as index:
+        life.put(world, index, slot=0, content=0)
+    return world, Path(shutil.move(world.folder, folder / "start"))
+
+
 @pytest.mark.parametrize(
     ("act", "lasting"),
     [
@@ -81,11 +93,11 @@ def rewrite(world: life.World, index: Index) -> bool:
     ],
 )  # fmt: skip
 def test_a_fault_at_any_write_leaves_a_valid_index(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool
+    prepared: tuple[life.World, Path], monkeypatch: pytest.MonkeyPatch, act: Act, lasting: bool
 ) -> None:
-    world = prepared(tmp_path / "world")
-    start = shutil.move(world.folder, tmp_path / "start")
+    world, start = prepared
     for at in itertools.count(1):
+        shutil.rmtree(world.folder, ignore_errors=True)
         shutil.copytree(start, world.folder)
         with life.opened(world) as index:
             fault = Fault(at, lasting)
@@ -105,16 +117,5 @@ def test_a_fault_at_any_write_leaves_a_valid_index(
             assert index.verify().ok, f"write {at}"
             assert index._inner.generations().building is None
             assert index._inner.generations().previous is None
-        shutil.rmtree(world.folder)
     assert at > 3
     logging.getLogger(__name__).info("%d faults in %s, none did harm", at - 1, act.__name__)
-
-
-def prepared(folder: Path) -> life.World:
-    """A world with one acknowledged video in the index and another one outside."""
-    world = life.World(folder)
-    world.make(contents=6)
-    shutil.copy(world.film(1), world.slot(1))
-    with life.open_index(world.database, suite=life.suite("first")) as index:
-        life.put(world, index, slot=0, content=0)
-    return world

@@ -9,7 +9,9 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -159,23 +161,23 @@ def test_first_image_of_an_animation_is_used(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(sandbox.decode_image(path).mean(axis=(0, 1)), (255, 0, 0), atol=4)
 
 
-BOMBS = {
-    "PNG": png(13_300, 13_300, depth=1, color=0, data=b"x"),
-    "PNG of the largest size": png(2**31 - 1, 2**31 - 1, depth=1, color=0, data=b"x"),
-    "GIF": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\0\0\0,\0\0\0\0"
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "PNG": lambda: png(13_300, 13_300, depth=1, color=0, data=b"x"),
+    "PNG of the largest size": lambda: png(2**31 - 1, 2**31 - 1, depth=1, color=0, data=b"x"),
+    "GIF": lambda: b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\0\0\0,\0\0\0\0"
     + struct.pack("<HH", 1, 1) + b"\0\2\2D\1\0;",
-    "GIF with a larger frame": b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0" + b"\0" * 6
+    "GIF with a larger frame": lambda: b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0" + b"\0" * 6
     + b",\0\0\0\0" + struct.pack("<HH", 60_000, 60_000) + b"\0\2\2D\1\0;",
-    "BMP": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
-    "TIFF": saved(Image.new("1", (30_000, 30_000)), "TIFF", compression="group4"),
-    "WebP": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IIII", 10, 0, 0xFFFFFF00 >> 8, 0xFF),
+    "BMP": lambda: b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+    "TIFF": lambda: saved(Image.new("1", (30_000, 30_000)), "TIFF", compression="group4"),
+    "WebP": lambda: b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IIII", 10, 0, 0xFFFFFF00 >> 8, 0xFF),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_an_image_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, bomb: str) -> None:
     path = tmp_path / "bomb.png"
-    path.write_bytes(BOMBS[bomb])
+    path.write_bytes(BOMBS[bomb]())
     with pytest.raises((TooManyPixelsError, UnreadableMediaError)) as caught:
         sandbox.decode_image(path)
     assert isinstance(caught.value, TooManyPixelsError) or bomb == "WebP"
@@ -189,12 +191,16 @@ def test_large_colour_profiles_and_texts_are_accepted(tmp_path: Path) -> None:
     assert sandbox.decode_image(path).shape == (8, 8, 3)
 
 
-PACKED = zlib.compress(bytes(100_000_000))
-TEXT_BOMBS = {
-    "text": chunk(b"zTXt", b"Comment\0\0" + PACKED),
-    "international text": chunk(b"iTXt", b"Comment\0\1\0\0\0" + PACKED),
-    "colour profile": chunk(b"iCCP", b"profile\0\0" + PACKED),
-    "many texts": b"".join(
+@cache
+def packed_zeros() -> bytes:
+    return zlib.compress(bytes(100_000_000))
+
+
+TEXT_BOMBS: dict[str, Callable[[], bytes]] = {
+    "text": lambda: chunk(b"zTXt", b"Comment\0\0" + packed_zeros()),
+    "international text": lambda: chunk(b"iTXt", b"Comment\0\1\0\0\0" + packed_zeros()),
+    "colour profile": lambda: chunk(b"iCCP", b"profile\0\0" + packed_zeros()),
+    "many texts": lambda: b"".join(
         chunk(b"zTXt", b"%d\0\0" % number + zlib.compress(bytes(1_000_000))) for number in range(100)
     ),
 }
@@ -206,7 +212,8 @@ def test_metadata_that_unpack_to_gigabytes_are_refused(tmp_path: Path, bomb: str
     path = tmp_path / "bomb.png"
     image, end = png(8, 8)[:-12], png(8, 8)[-12:]
     before = place == "before the pixels"
-    path.write_bytes(png(8, 8, extra=TEXT_BOMBS[bomb]) if before else image + TEXT_BOMBS[bomb] + end)
+    texts = TEXT_BOMBS[bomb]()
+    path.write_bytes(png(8, 8, extra=texts) if before else image + texts + end)
     with pytest.raises(
         UnreadableMediaError, match=r"cannot read .*bomb\.png as an image: .*[Tt]oo (large|much memory)"
     ) as caught:
