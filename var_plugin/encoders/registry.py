@@ -25,7 +25,7 @@ _LITE = SuiteDescription(
     code_licence="Apache-2.0",
     weights_licence="towers: research and non-commercial (Flickr8k, UCA, UrbanSound8K); MiniLM: MIT; "
     "EfficientNet-Lite0: not stated",
-    revision="6",
+    revision="7",
     megabytes=121,
     languages=("en",),
     needs_network=False,

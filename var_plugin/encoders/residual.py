@@ -79,10 +79,14 @@ class ResidualTextEncoder:
         return in_batches(self._encode, texts, self._towers.dim)
 
     def _encode(self, texts: Sequence[str]) -> Vectors:
+        return self.encode_with_sentences(texts)[0]
+
+    def encode_with_sentences(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """Return the vectors (n, dim) of one batch and the sentence vectors (n, sentence_dim)."""
         import torch
 
         objects, sentences = self._read(texts)
-        return _rows(self._towers.model.encode_texts(torch.from_numpy(objects), sentences))
+        return _rows(self._towers.model.encode_texts(torch.from_numpy(objects), sentences)), _rows(sentences)
 
 
 class ResidualImageEncoder:
@@ -106,9 +110,13 @@ class ResidualImageEncoder:
         return in_batches(self._encode, images, self._towers.dim)
 
     def _encode(self, images: Sequence[ImageArray]) -> Vectors:
+        return self.refine(self._image_encoder.encode(images))
+
+    def refine(self, objects: Vectors) -> Vectors:
+        """Return the vectors (n, dim) of images whose vectors (n, hidden_size) in the existing space are known."""
         import torch
 
-        return _rows(self._towers.model.encode_clips(torch.from_numpy(self._image_encoder.encode(images))))
+        return _rows(self._towers.model.encode_clips(torch.from_numpy(objects)))
 
 
 class MotionClipEncoder(PerFrameMixin, NoDetectorMixin):

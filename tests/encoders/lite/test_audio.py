@@ -51,7 +51,7 @@ def test_the_last_coordinate_restores_the_unit_norm() -> None:
 def test_both_spaces_share_one_sentence_encoder(suite: Suite) -> None:
     suite.encode("text", ["rain"] * 5, space="sound")
     scene, sound = suite.encoders["scene"].text.full, suite.encoders["sound"].text.full  # type: ignore[union-attr]
-    assert scene._read.__self__.backbone is sound._backbone  # type: ignore[union-attr]
+    assert scene._texts._read.__self__.backbone is sound._backbone  # type: ignore[union-attr]
 
 
 def test_missing_weights_are_an_error_that_names_them(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from tests.films import Film, plain
 from var_plugin.config import settings
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.clip_features import embed_clips
-from var_plugin.encoders.lite.events import EventHeads, pool_maps, smooth_logits
+from var_plugin.encoders.lite.events import EventHeads, append_events, pool_maps, smooth_logits
 from var_plugin.encoders.lite.image_text import LiteImageEncoder
+from var_plugin.encoders.lite.scene import scene_dim
 from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
+from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.residual import MotionClipEncoder
 from var_plugin.encoders.weights import LITE
 
@@ -95,4 +97,65 @@ def test_scores_have_one_column_per_kind(film: Path, clip_encoder: LiteClipEncod
     assert scores.shape == (len(clips.times), len(video.event_kinds))
     assert scores.dtype == np.float32
     assert ((scores >= 0) & (scores <= 1)).all()
-    assert video.embed_video(clips.vectors, scores.max(axis=1)).shape == (LiteAlan().dim,)
+    assert video.embed_video(clips.vectors, scores.max(axis=1)).shape == (scene_dim(LiteAlan(), EventHeads()),)
+
+
+def test_vectors_of_a_video_end_with_its_clearest_events(film: Path, clip_encoder: LiteClipEncoder) -> None:
+    alan, heads = LiteAlan(), EventHeads()
+    video = LiteVideo(clip_encoder, alan, heads)
+    clips = embed_clips(film, clip_encoder, fps=2).vectors
+    clips[:, alan.dim :] = -9
+    clips[-3:, alan.dim + heads.kinds.index("fire")] = 9
+    calm, fire, whole = video.embed_spans(clips, [slice(0, 3), slice(5, len(clips)), slice(None)])
+    column = alan.dim + heads.searched_kinds.index("fire")
+    assert calm[column] < 0.01
+    assert fire[column] == pytest.approx(0.49, abs=0.01)
+    assert whole[column] == pytest.approx(fire[column])
+    np.testing.assert_allclose(np.linalg.norm([calm, fire, whole], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        video.embed_video(clips, np.zeros(len(clips), np.float32))[alan.dim :], whole[alan.dim :]
+    )
+    others = [alan.dim + heads.searched_kinds.index(kind) for kind in ("smoke", "weapon")]
+    assert (whole[others] < 0.01).all()
+
+
+def test_accidents_are_not_searched_by_what_the_head_sees() -> None:
+    heads = EventHeads()
+    logits = np.full((1, len(heads.kinds)), 9, np.float32)
+    events = dict(zip(heads.searched_kinds, heads.visible_events(logits)[0], strict=True))
+    assert events["traffic accident"] == 0
+    assert events["fire"] == pytest.approx(0.49, abs=0.01)
+
+
+TEXTS = {
+    "fire": ("flames come out of the roof", "the curtain is ablaze"),
+    "smoke": ("dense fumes of smoke", "the stairs are filled with smoke"),
+    "traffic accident": ("a lorry smashes into a bus", "two motorcycles collide"),
+    "weapon": ("he pulls out a revolver", "a burglar with a shotgun"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_sentence_about_a_kind_has_the_events_of_the_kind(kind: str) -> None:
+    heads, suite = EventHeads(), load_suite("lite")
+    vectors = suite.encode("text", TEXTS[kind], space="scene")[:, -len(heads.searched_kinds) :]
+    column = heads.searched_kinds.index(kind)
+    assert (vectors[:, column] > 0.6).all()
+    assert (np.delete(vectors, column, axis=1) < 0.3).all()
+
+
+def test_ordinary_sentences_are_about_no_kind() -> None:
+    texts = [
+        "a man in a red jacket", "a fire truck drives by", "a lion", "people waiting at a bus stop", "a parked car",
+        "children play football", "a woman opens an umbrella", "fog over a lake", "somebody types on a phone",
+    ]  # fmt: skip
+    vectors = load_suite("lite").encode("text", texts, space="scene")
+    assert np.abs(vectors[:, -len(EventHeads().searched_kinds) :]).max() < 0.2
+
+
+def test_appended_events_keep_the_norm() -> None:
+    events = np.array([[0.0, 0.0], [0.3, 0.4]], np.float32)
+    vectors = append_events(np.full((2, 4), 0.5, np.float32), events)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(vectors[0], [0.5, 0.5, 0.5, 0.5, 0, 0])
+    np.testing.assert_allclose(vectors[1, :4], 0.5 * np.sqrt(0.75))

@@ -94,7 +94,7 @@ def test_the_suite_contains_the_lite_encoders() -> None:
     assert suite.encode("text", TEXTS).shape == suite.encode("image", IMAGES).shape
 
 
-@pytest.mark.parametrize("changed", ["scene.json", "alan.json"])
+@pytest.mark.parametrize("changed", ["scene.json", "alan.json", "events.json"])
 def test_the_fingerprint_follows_weights_and_configuration(tmp_path: Path, changed: str) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(LITE, folder)

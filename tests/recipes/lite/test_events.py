@@ -9,6 +9,7 @@ import pytest
 
 from recipes.lite import event_data, events
 from recipes.lite.event_data import NORMAL, Items, accident_label, fall_label, make_grey, read_items
+from recipes.lite.event_words import WORDS
 from recipes.lite.events import HEADS, MAX_FALSE_ALARMS, calibrate, cross_validate, fit, save, select, weigh
 from var_plugin.config import settings
 from var_plugin.encoders.lite.events import EventHeads
@@ -89,8 +90,12 @@ def test_threshold_of_a_gate_keeps_the_positives(items: Items) -> None:
 
 def test_saved_heads_are_read_by_the_suite(items: Items, tmp_path: Path) -> None:
     line = fit(items, select(items, HEADS["fire"]), np.ones(len(items), bool)).calibrated(2, 1)
-    save({"fire": line}, tmp_path)
+    words = np.random.default_rng(0).normal(size=(len(WORDS), 384)), np.arange(len(WORDS), dtype=float)
+    save({"fire": line}, words, tmp_path)
     heads = EventHeads(tmp_path)
+    assert heads.searched_kinds == tuple(WORDS)
+    about_smoke = heads.described_events(10 * words[0][1:2].astype(np.float32))
+    assert about_smoke.argmax() == list(WORDS).index("smoke")
     maps = items.features[:5, :4, None, None]  # mean and maximum of a map of one value are that value
     expected = line(np.hstack([items.features[:5, :4]] * 2))
     assert heads.kinds == ("fire",)

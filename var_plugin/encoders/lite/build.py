@@ -12,9 +12,9 @@ from var_plugin.encoders.lite import audio as lite_sound
 from var_plugin.encoders.lite.audio import LiteAudioWeights
 from var_plugin.encoders.lite.events import EventHeads
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteTextEncoder, LiteWeights
+from var_plugin.encoders.lite.scene import SceneImageEncoder, SceneTextEncoder, scene_dim
 from var_plugin.encoders.lite.text_numpy import NumpyTextEncoder, SmallBatchTextEncoder
 from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
-from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.encoders.weights import LITE
 
@@ -36,7 +36,7 @@ def build(options: ModelOptions) -> dict[str, SpaceEncoders]:
     """Return the encoders per space. Weights load on first use."""
     text = LiteTextEncoder()
     spaces = {"scene": scene(LITE, options.cache, text), "sound": lite_sound.build(lambda: text.backbone)}
-    quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), LiteAudioWeights())
+    quick = NumpyTextEncoder(LiteWeights(), LiteAlan(), EventHeads(), LiteAudioWeights())
     return {
         name: replace(
             encoders,
@@ -47,19 +47,29 @@ def build(options: ModelOptions) -> dict[str, SpaceEncoders]:
     }
 
 
-def scene(folder: Path, cache: Path, text: LiteTextEncoder | None = None) -> SpaceEncoders:
-    """Return the encoders of the `scene` space from a folder of weights. `cache` is the folder for derived files."""
-    alan, images, heads = LiteAlan(folder), LiteImageEncoder(folder, cache), EventHeads(folder)
+def scene(
+    folder: Path, cache: Path, text: LiteTextEncoder | None = None, *, heads_folder: Path | None = None
+) -> SpaceEncoders:
+    """Return the encoders of the `scene` space.
+
+    Args:
+        folder: folder of the weights.
+        cache: folder for derived files.
+        text: text encoder to share.
+        heads_folder: folder of the event heads, if it is another one.
+    """
+    alan, images = LiteAlan(folder), LiteImageEncoder(folder, cache)
+    heads = EventHeads(heads_folder or folder, depends_on=alan.fingerprint)
     return SpaceEncoders(
         Space(
             name="scene",
-            dim=alan.dim,
+            dim=scene_dim(alan, heads),
             metric="IP",
             modalities=frozenset(("text", "image", "video")),
-            fingerprint=alan.fingerprint,
+            fingerprint=heads.fingerprint,
         ),
-        text=ResidualTextEncoder((text or LiteTextEncoder(folder)).read, alan),
-        image=ResidualImageEncoder(images, alan),
+        text=SceneTextEncoder((text or LiteTextEncoder(folder)).read, alan, heads),
+        image=SceneImageEncoder(images, alan, heads),
         video=LiteVideo(LiteClipEncoder(images, alan, heads, MotionBackbone(cache)), alan, heads),
         score_statistics=alan.score_statistics(),
         calibrators=alan.calibrators(),

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from var_plugin.encoders.backbones.minilm import MAX_TOKENS, TUNABLE_LAYERS, model_folder
 from var_plugin.encoders.base import TextEncoder, Vectors
 from var_plugin.encoders.lite.audio import AUDIBLE_THRESHOLD
+from var_plugin.encoders.lite.events import EventHeads, append_events
 from var_plugin.encoders.weights import WeightFolder
 
 _MAX_SMALL_BATCH = 4
@@ -48,14 +49,15 @@ class NumpyTextEncoder:
     Args:
         scene: weights of the image and text towers.
         alan: weights of the ALAN model.
+        heads: the event heads.
         sound: weights of the `sound` space.
     """
 
-    def __init__(self, scene: WeightFolder, alan: WeightFolder, sound: WeightFolder) -> None:
-        self._folders = {"scene": scene, "alan": alan, "sound": sound}
+    def __init__(self, scene: WeightFolder, alan: WeightFolder, heads: EventHeads, sound: WeightFolder) -> None:
+        self._folders, self._heads = {"scene": scene, "alan": alan, "sound": sound}, heads
 
     def scene(self, text: str) -> Array:
-        """Return the vector (dim,) in the `scene` space. The text sets the weights of the ConSE part and of motion."""
+        """Return the vector (dim,) in the `scene` space. The text sets the weights of ConSE, motion and events."""
         sentence, tokens = self._network.read(text)
         configuration = self._folders["scene"].configuration
         low, high = configuration["general_share"]["text"]
@@ -63,7 +65,8 @@ class NumpyTextEncoder:
         general = self._weights("scene", "general")
         projected = normalized(np.asarray((sentence - general["centre"]) @ general["projection"], np.float32))
         objects = np.concatenate([(1 - share) ** 0.5 * self._learned(tokens), share**0.5 * projected])
-        return self._with_motion(normalized(objects), sentence)
+        vector = self._with_motion(normalized(objects), sentence)
+        return np.asarray(append_events(vector[None], self._heads.described_events(sentence[None]))[0])
 
     def sound(self, text: str) -> Array:
         """Return the vector (dim,) in the `sound` space. The last dimension marks what is not audible."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from var_plugin.encoders.backbones.motion import MotionBackbone
 from var_plugin.encoders.base import Vectors, in_batches
 from var_plugin.encoders.clip_features import mean_pool
-from var_plugin.encoders.lite.events import EventHeads, smooth_logits
+from var_plugin.encoders.lite.events import EventHeads, append_events, smooth_logits
 from var_plugin.encoders.lite.image_text import LiteImageEncoder, LiteWeights
 from var_plugin.encoders.residual import MotionClipEncoder, ResidualVideoEncoder
 from var_plugin.encoders.weights import LITE, WeightFolder
@@ -115,6 +115,8 @@ class LiteClipEncoder(MotionClipEncoder):
 class LiteVideo(ResidualVideoEncoder):
     """A `ResidualVideoEncoder` that recognises fights by motion, and other events by the event heads.
 
+    The vectors of spans and of videos end with the events that the heads see in them.
+
     Args:
         frames: encodes the clips.
         alan: the model.
@@ -129,6 +131,19 @@ class LiteVideo(ResidualVideoEncoder):
     def event_kinds(self) -> tuple[str, ...]:
         """The kinds of the event heads, among them `fighting`."""
         return self._heads.kinds
+
+    def embed_spans(self, clips: Vectors, spans: Sequence[slice]) -> Vectors:
+        """Return L2-normalised vectors (len(spans), dim): the mean of the clips, and the clearest events."""
+        return append_events(super().embed_spans(clips, spans), self._visible_events(clips, spans))
+
+    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
+        """Return the L2-normalised vector (dim,) of a video: ALAN's, and the clearest events."""
+        vector = super().embed_video(clips, scores)
+        return np.asarray(append_events(vector[None], self._visible_events(clips, [slice(None)]))[0])
+
+    def _visible_events(self, clips: Vectors, spans: Sequence[slice]) -> NDArray[np.float32]:
+        events = self._heads.visible_events(smooth_logits(clips[:, self._alan.dim :]))
+        return np.stack([events[span].max(axis=0) for span in spans])
 
     def score_events(self, clips: Vectors) -> NDArray[np.float32]:
         """Return the scores (n, kinds) of clip features.
