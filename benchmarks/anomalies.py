@@ -23,7 +23,6 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,19 +30,14 @@ from pathlib import Path
 import av
 import numpy as np
 from comparing import print_line
+from heads import HELP, lite_with_heads
 from numpy.typing import NDArray
 from PIL import Image
 
 from recipes.lite.cctv_fights import read_cctv_fights
 from recipes.lite.event_data import part_of
 from var_plugin.config import settings
-from var_plugin.encoders.backbones.motion import MotionBackbone
-from var_plugin.encoders.lite.events import EventHeads
-from var_plugin.encoders.lite.image_text import LiteImageEncoder
-from var_plugin.encoders.lite.video import LiteAlan, LiteClipEncoder, LiteVideo
 from var_plugin.encoders.registry import load_suite
-from var_plugin.encoders.suite import Suite
-from var_plugin.encoders.weights import LITE
 from var_plugin.evaluation.anomalies import ScoredFootage, evaluate_anomalies, markdown, score_footage
 from var_plugin.evaluation.anomaly_labels import AnomalyLabels, Event, VideoLabels
 from var_plugin.media.files import atomic_write
@@ -173,15 +167,6 @@ def read_frames(video: Path) -> Iterator[NDArray[np.uint8]]:
         yield frame.image
 
 
-def lite_with_heads(folder: Path) -> Suite:
-    """Return the suite lite with the event heads of a folder."""
-    lite, cache, alan, heads = load_suite("lite"), settings().cache, LiteAlan(), EventHeads(folder)
-    clips = LiteClipEncoder(LiteImageEncoder(LITE, cache), alan, heads, MotionBackbone(cache))
-    scene = replace(lite.encoders["scene"], video=LiteVideo(clips, alan, heads))
-    description = replace(lite.description, revision=f"heads {heads.fingerprint}")
-    return Suite(description, lite.encoders | {"scene": scene}, fps=lite.fps, cache=lite.cache)
-
-
 Part = tuple[Sequence[str], Callable[[], Iterator[NDArray[np.uint8]]]]
 """The kinds of a part of a video, and its frames."""
 
@@ -226,7 +211,7 @@ def main() -> None:
     parser.add_argument("--suite", default="lite", help="name of the suite")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets; default: all")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of the videos")
-    parser.add_argument("--heads", type=Path, help="folder of other event heads of the suite lite")
+    parser.add_argument("--heads", type=Path, help=HELP)
     arguments = parser.parse_args()
     suite = lite_with_heads(arguments.heads) if arguments.heads else load_suite(arguments.suite)
     joined = settings().cache / "benchmark-anomalies"

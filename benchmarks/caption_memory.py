@@ -1,6 +1,6 @@
 """Measure the event scores of the caption memory of the lite suite on labelled images, clips and recordings.
 
-    python benchmarks/caption_memory.py DATA [--part validation|test] [--vectors FILE]
+    python benchmarks/caption_memory.py DATA [--part validation|test] [--vectors FILE] [--heads FOLDER]
 
 DATA is the folder of the collections that tests/data.py describes. Without it, the script says so and ends. Sources
 (scenes, films, recordings) are divided into halves by their hash: constants are chosen on `validation`, figures are
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from comparing import print_line, table
+from heads import HELP, lite_with_heads
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
@@ -31,7 +32,6 @@ from var_plugin.config import settings
 from var_plugin.encoders.audio_features import audio_vector
 from var_plugin.encoders.caption_memory import CaptionMemory
 from var_plugin.encoders.clip_features import embed_clips
-from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import UnsupportedModalityError
 
@@ -282,10 +282,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", choices=("validation", "test"), default="validation")
     parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--heads", type=Path, help=HELP)
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         sys.exit(f"Skipped: {arguments.data} does not exist. The collections are not part of the project.")
-    suite = load_suite("lite")
+    suite = lite_with_heads(arguments.heads)
     measure(suite, arguments.part, load(arguments.data, suite, arguments.vectors))
 
 

@@ -1,6 +1,6 @@
 """Measure how often the first moment of a search is right, by its grade and by its confidence.
 
-    python benchmarks/grades.py DATA [--part validation|test] [--vectors FILE]
+    python benchmarks/grades.py DATA [--part validation|test] [--vectors FILE] [--heads FOLDER]
 
 DATA and FILE are those of caption_memory.py, with the collection flickr8k. Every trial is an index of 30 to 300 camera
 images and clips without events, and a sentence. In half of the trials something in the index matches: one to ten images
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from caption_memory import CAMERAS, NORMAL, in_part, load
 from comparing import table
+from heads import HELP, lite_with_heads
 from numpy.typing import NDArray
 
 from recipes.lite.flickr8k import read_flickr8k, read_image
 from var_plugin.encoders.base import Vectors
-from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import UnsupportedModalityError
 from var_plugin.retrievers.grades import COMPARED, grade_of_lead, lead
@@ -156,8 +156,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", choices=("validation", "test"), default="validation")
     parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--heads", type=Path, help=HELP)
     arguments = parser.parse_args()
-    suite = load_suite("lite")
+    suite = lite_with_heads(arguments.heads)
     items, vectors = load(arguments.data, suite, arguments.vectors)["scene"]
     inside = in_part(items, arguments.part)
     photographs = embed_photographs(arguments.data, suite, arguments.part)
