@@ -60,5 +60,5 @@ def test_every_python_block_runs(folder: Path) -> None:
 @pytest.mark.parametrize("script", ["find_a_moment.py", "langchain_retriever.py"])
 def test_every_example_script_runs(script: str, folder: Path, demo: tuple[Path, DemoReport]) -> None:
     location = "cams" if script == "find_a_moment.py" else str(demo[0] / "index.db")
-    out = run([sys.executable, str(Path(__file__).parents[1] / "examples" / script), location, "a lion"], folder)
+    out = run([sys.executable, str(Path(__file__).parents[1] / "examples" / script), location, "a taxi"], folder)
     assert "score" in out

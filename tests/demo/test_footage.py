@@ -15,13 +15,16 @@ from var_plugin.demo.rendering import AUDIO_SAMPLE_RATE, FRAME_RATE, HEIGHT, WID
 from var_plugin.demo.script import CAMERAS, Camera, Event, Media, Shot, View
 from var_plugin.errors import MissingDependencyError
 
-SIDE_TO_SIDE = (View(0.5, 0.3, 0.4), View(0.6, 0.3, 0.4))
-LAKE = Shot(Media("sklearn", "datasets/images/china.jpg"), SIDE_TO_SIDE)
-FLOWER = Shot(Media("sklearn", "datasets/images/flower.jpg"), (View(0, 0, 1), View(0, 0.1, 1)))
+LAKE = Shot(Media("sklearn", "datasets/images/china.jpg"), View(0.5, 0.3, 0.4))
+FLOWER = Shot(Media("sklearn", "datasets/images/flower.jpg"), View(0, 0, 1))
 SAXOPHONE = Media("gradio", "media_assets/audio/sax.wav")
 
 GARDEN = Camera(
-    "garden", datetime(2025, 1, 1, tzinfo=UTC), 8.0, LAKE, (Event("flower", "a flower", 2.0, 3.0, FLOWER, SAXOPHONE),)
+    "garden",
+    datetime(2025, 1, 1, tzinfo=UTC),
+    8.0,
+    LAKE,
+    (Event("flower", "a flower", 2.0, 3.0, shot=FLOWER, recording=SAXOPHONE),),
 )
 PIER = Camera("pier", datetime(2025, 1, 1, tzinfo=UTC), 2.0, LAKE, ())
 
@@ -72,7 +75,15 @@ def test_the_folder_contains_videos_and_manifest_only(folder: Path) -> None:
 def test_the_manifest_holds_the_ground_truth(folder: Path) -> None:
     garden, pier = json.loads((folder / MANIFEST).read_text())["videos"]
     assert garden["events"] == [
-        {"id": "flower", "description": "a flower", "start": 2.0, "end": 5.0, "visible": True, "audible": True}
+        {
+            "id": "flower",
+            "description": "a flower",
+            "kind": "",
+            "start": 2.0,
+            "end": 5.0,
+            "visible": True,
+            "audible": True,
+        }
     ]
     assert datetime.fromisoformat(garden["recorded_at"]) == GARDEN.recorded_at
     assert (pier["file"], pier["camera"], pier["duration"], pier["events"]) == ("pier.mp4", "pier", 2.0, [])

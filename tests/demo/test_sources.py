@@ -9,7 +9,7 @@ from var_plugin.demo.script import CAMERAS, Media, Shot, View
 from var_plugin.demo.sources import MAX_VIDEO_WIDTH, load_audio, load_images, locate
 from var_plugin.errors import MissingDependencyError
 
-WHOLE = (View(0, 0, 1), View(0, 0, 1))
+WHOLE = View(0, 0, 1)
 
 
 @pytest.mark.parametrize("media", sorted(set().union(*(c.media() for c in CAMERAS)), key=str), ids=lambda m: m.path)

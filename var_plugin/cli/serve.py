@@ -31,7 +31,7 @@ def demo(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Create demo footage, index it and run twelve queries. The results are shown."""
+    """Create demo footage, index it, list what was unusual and run fifteen queries."""
     from var_plugin.demo.run import run_demo
 
     stream = sys.stderr if as_json else sys.stdout

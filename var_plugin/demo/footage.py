@@ -16,7 +16,7 @@ from var_plugin.demo.sources import locate
 
 MANIFEST = "manifest.json"
 
-RENDERING_VERSION = 1
+RENDERING_VERSION = 2
 """Increase it when `rendering` changes its output, so that old footage is rendered again."""
 
 THREADS = 2
@@ -107,7 +107,8 @@ def _write_manifest(manifest: Path, cameras: Sequence[Camera], videos: Sequence[
                         "description": event.description,
                         "start": event.start,
                         "end": event.end,
-                        "visible": event.shot is not None,
+                        "kind": event.kind,
+                        "visible": event.is_visible,
                         "audible": event.recording is not None,
                     }
                     for event in video.events

@@ -1,4 +1,4 @@
-"""Render one camera of the script to MP4: moving views, sensor noise, drifting exposure, an audio track.
+"""Render one camera of the script to MP4: events, sensor noise, drifting exposure, a clock, an audio track.
 
 The noise is seeded with the name of the camera, so that rendering is reproducible.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +16,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from var_plugin.demo.script import Camera, Event, Shot
+from var_plugin.demo.effects import draw_cutout, draw_flames, draw_smoke, synthesize
+from var_plugin.demo.script import Camera, Event, Flames, Media, Shot, Smoke, Sound
 from var_plugin.demo.sources import load_audio, load_images
 
 WIDTH, HEIGHT = 480, 270
@@ -25,8 +27,6 @@ FRAME_RATE = Fraction(25, 2)
 AUDIO_SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = int(AUDIO_SAMPLE_RATE / FRAME_RATE)
 
-SWEEP_SECONDS = 45.0
-"""Time in which a camera moves from one view of its background to the other."""
 FADE_SECONDS = 0.5
 EXPOSURE_PERIOD_SECONDS = 97.0
 EXPOSURE_SWING = 0.06
@@ -80,31 +80,41 @@ def audio_track(camera: Camera) -> NDArray[np.float32]:
         if event.recording is not None:
             seconds = np.arange(round(event.length * AUDIO_SAMPLE_RATE), dtype=np.float32) / AUDIO_SAMPLE_RATE
             first = round(event.start * AUDIO_SAMPLE_RATE)
-            recording = np.resize(load_audio(event.recording, AUDIO_SAMPLE_RATE), len(seconds))
-            track[first : first + len(seconds)] += recording * _presence(event, event.start + seconds)
+            recording = _recording(event.recording, event.length)
+            track[first : first + len(seconds)] += np.resize(recording, len(seconds)) * _presence(
+                event, event.start + seconds
+            )
     return track.clip(-1, 1)
+
+
+def _recording(recording: Media | Sound, seconds: float) -> NDArray[np.float32]:
+    if isinstance(recording, Media):
+        return load_audio(recording, AUDIO_SAMPLE_RATE)
+    return synthesize(recording, seconds, AUDIO_SAMPLE_RATE)
 
 
 class _Scene:
     """The frames of a camera."""
 
     def __init__(self, camera: Camera) -> None:
-        self._background = _ShotPlayer(camera.background)
-        self._events = [(event, _ShotPlayer(event.shot)) for event in camera.events if event.shot is not None]
+        self._camera, self._background = camera, _ShotPlayer(camera.background)
+        self._shots = {event.id: _ShotPlayer(event.shot) for event in camera.events if event.shot is not None}
         self._random = np.random.default_rng(_seed(camera))
         self._converter = VideoReformatter()
+        self._font = ImageFont.load_default(size=12)
         # Fresh noise per frame would dominate the rendering time, so 16 noise images are reused.
         self._noise = self._random.normal(0, IMAGE_NOISE, (16, HEIGHT, WIDTH)).astype(np.float32)
 
     def frame(self, number: int) -> av.VideoFrame:
         """Return one yuv420p frame."""
         seconds = float(number / FRAME_RATE)
-        image = self._background.image(seconds, seconds / SWEEP_SECONDS)
-        for event, player in self._events:
-            presence = float(_presence(event, seconds))
-            if presence > 0:
-                elapsed = seconds - event.start
-                image = Image.blend(image, player.image(elapsed, elapsed / event.length), presence)
+        pixels = self._background.pixels(seconds).copy()
+        for event in self._camera.events:
+            presence, elapsed = np.float32(_presence(event, seconds)), seconds - event.start
+            if presence > 0 and event.is_visible:
+                pixels += presence * (self._with_event(pixels.copy(), event, elapsed) - pixels)
+        image = Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8))
+        self._draw_clock(image, seconds)
         rgb = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
         planes = self._converter.reformat(rgb, format="yuv420p").to_ndarray()
         exposure = 1 + EXPOSURE_SWING * math.sin(2 * math.pi * seconds / EXPOSURE_PERIOD_SECONDS)
@@ -112,21 +122,40 @@ class _Scene:
         planes[:HEIGHT] = luma.clip(16, 235)
         return av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
+    def _with_event(self, pixels: NDArray[np.float32], event: Event, elapsed: float) -> NDArray[np.float32]:
+        if event.id in self._shots:
+            pixels = self._shots[event.id].pixels(elapsed).copy()
+        for effect in event.effects:
+            if isinstance(effect, Flames):
+                draw_flames(pixels, effect, elapsed)
+            elif isinstance(effect, Smoke):
+                draw_smoke(pixels, effect, elapsed)
+            else:
+                draw_cutout(pixels, effect)
+        return pixels
+
+    def _draw_clock(self, image: Image.Image, seconds: float) -> None:
+        """Write name and time into the upper left corner, as cameras do."""
+        now = self._camera.recorded_at + timedelta(seconds=seconds)
+        text, draw = f"{self._camera.name}  {now:%Y-%m-%d %H:%M:%S}", ImageDraw.Draw(image)
+        draw.text((7, 5), text, fill="black", font=self._font)
+        draw.text((6, 4), text, fill="white", font=self._font)
+
 
 class _ShotPlayer:
     """Returns the image of a shot at a time."""
 
     def __init__(self, shot: Shot) -> None:
         images = load_images(shot, float(FRAME_RATE))
-        self._images = images + images[-2:0:-1]
-        self._views = shot.views
+        scaled = [
+            image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=shot.view.box(image.size)) for image in images
+        ]
+        frames = [shot.brightness / 255 * np.asarray(image, np.float32) for image in scaled]
+        self._frames = frames + frames[-2:0:-1]
 
-    def image(self, seconds: float, sweep: float) -> Image.Image:
-        """Return the (HEIGHT, WIDTH) image: the first view at sweep 0, the second at 1, the first again at 2."""
-        image = self._images[round(seconds * FRAME_RATE) % len(self._images)]
-        first, second = self._views
-        view = first.towards(second, (1 - math.cos(math.pi * sweep)) / 2)
-        return image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR, box=view.box(image.size))
+    def pixels(self, seconds: float) -> NDArray[np.float32]:
+        """Return the image (HEIGHT, WIDTH, 3) from 0 to 1. Videos are played back and forth."""
+        return np.asarray(self._frames[round(seconds * FRAME_RATE) % len(self._frames)], np.float32)
 
 
 def _presence(event: Event, seconds: float | NDArray[np.floating]) -> NDArray[np.floating]:
