@@ -128,3 +128,13 @@ def test_names_and_reasons_are_escaped(index: Index, tmp_path: Path) -> None:
     assert "<fire>" not in html
     assert html.count('data-vp="mark-normal"') == 1
     assert "mark-" not in feed_html(load(index), lambda moment: moment.video_id, UTC, "", can_mark=False)
+
+
+def test_a_quoted_reason_has_one_full_stop(index: Index) -> None:
+    fire = load(index, kind="fire").days[0].moments[0]
+    reason = replace_reason(fire, "Flames rise above a roof.")
+    assert explain(reason).startswith("Looks like fire (0.90): “Flames rise above a roof”. ")
+
+
+def replace_reason(moment: Moment, reason: str) -> Moment:
+    return moment.model_copy(update={"events": (moment.events[0].model_copy(update={"reason": reason}),)})

@@ -79,7 +79,7 @@ def explain(moment: Moment) -> str:
     """Return why a moment is unusual: the kind of event, the sentence that it resembles, and its novelty in words."""
     sentences = [
         f"Looks like {event.kind} ({event.score:.2f})"
-        + (f": “{sanitize_name(event.reason)}”." if event.reason else ".")
+        + (f": “{sanitize_name(event.reason).removesuffix('.')}”." if event.reason else ".")
         for event in moment.events
         if event.kind in kinds_of(moment)
     ]
