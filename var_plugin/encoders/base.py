@@ -212,15 +212,17 @@ class AudioQueryEncoder(AudioEncoder, Protocol):
 _BATCH = 64
 
 
-def in_batches(encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int) -> Vectors:
-    """Encode items in batches in inference mode. Return vectors (len(items), dim)."""
+def in_batches(
+    encode: Callable[[Any], Vectors], items: Sequence[Any] | NDArray[Any], dim: int, size: int = _BATCH
+) -> Vectors:
+    """Encode items in batches of `size` in inference mode. Return vectors (len(items), dim)."""
     import torch
 
     def parts() -> Iterator[Vectors]:
         yield np.empty((0, dim), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(items), _BATCH):
-                yield encode(items[start : start + _BATCH])
+            for start in range(0, len(items), size):
+                yield encode(items[start : start + size])
 
     return np.concatenate(list(parts()))
 

@@ -134,18 +134,19 @@ class Checkpoint:
 
         return self.load(kind, dtype=getattr(torch, self.options.dtype)).eval().to(device(self.options))
 
-    def load(self, kind: str = "AutoModel", *, without: str | None = None, **options: Any) -> Any:
+    def load(self, kind: str = "AutoModel", *, without: str | None = None, exact: bool = False, **options: Any) -> Any:
         """Load the network on the CPU, without changes.
 
         Args:
             kind: name of the transformers auto class.
             without: name of an unused submodule whose weights may be missing.
+            exact: reject weights in the files that the network does not use.
             options: passed to `from_pretrained`, including fields of the configuration.
 
         Raises:
             InvalidInputError: the auto class does not support the model.
             MissingWeightsError: weights are missing and would be initialised at random, or the files contain adapter
-                weights that would be ignored.
+                weights or, with `exact`, other weights that would be ignored.
         """
         import transformers
 
@@ -171,7 +172,23 @@ class Checkpoint:
         adapted = sorted(key for key in report["unexpected_keys"] if _LORA in key)
         if adapted:
             raise _adapter(self.folder, adapted[0])
+        unused = sorted(report["unexpected_keys"])
+        if exact and unused:
+            raise MissingWeightsError(
+                f"{self.folder} holds {len(unused)} weights that the network does not use, among them {unused[0]}",
+                why="the vectors would not be those of the model",
+                fix="save the model with save_pretrained of the class that transformers has for it",
+            )
         return model
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the model.
+
+        Raises:
+            MissingWeightsError: as `folder`.
+            InvalidInputError: the file is missing or is not JSON.
+        """
+        return _json(self.folder / name)
 
     def tokenizer(self) -> Any:
         """Load the tokenizer."""

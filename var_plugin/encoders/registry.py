@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.backbones import clap, clip, sentence_transformers, xclip
+from var_plugin.encoders.backbones import clap, clip, gemma2, sentence_transformers, xclip
 from var_plugin.encoders.custom import is_suite_folder, open_folder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
@@ -76,6 +76,22 @@ _XCLIP = replace(
     build="var_plugin.encoders.registry:build_xclip",
     default_model="microsoft/xclip-base-patch32@a2e27a78a2b5d802e894b8a1ef14f3a8ce490963",
 )
+_GEMMA2 = SuiteDescription(
+    name="gemma2",
+    summary="EmbeddingGemma 2: text, image, audio and video in one vector space; `gemma2:NAME` takes another model, "
+    "`gemma2@256` keeps 256 of 768 dimensions",
+    spaces={"scene": ("text", "image", "audio", "video"), "sound": ("audio", "text")},
+    code_licence="Apache-2.0",
+    weights_licence="Apache-2.0 (EmbeddingGemma 2 of Google)",
+    revision="of the model",
+    megabytes=1490,
+    languages=("many",),
+    needs_network=True,
+    build="var_plugin.encoders.registry:build_gemma2",
+    model="optional",
+    default_model="google/embeddinggemma-2@914f7f89142e33e77833254d9c9b90c3cef7303b",
+    dims=gemma2.DIMS,
+)
 _ALAN_I3D = SuiteDescription(
     name="alan-i3d",
     summary="the paper: ALAN models that you trained, on I3D and VGGish; `alan-i3d:FOLDER` takes those in a folder",
@@ -93,7 +109,7 @@ _ALAN_I3D = SuiteDescription(
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _HUB, _ALAN_I3D)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _HUB, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -112,12 +128,12 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
     built with it, contains that commit.
 
     Args:
-        name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model, or a folder with a
-            `suite.json`.
+        name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model, `SUITE@DIM` or
+            `SUITE@DIM:MODEL` with a dimension, or a folder with a `suite.json`.
         options: where models are, and how they run. Default: from the settings.
 
     Raises:
-        UnknownSuiteError: the suite does not exist, takes no model, or requires one.
+        UnknownSuiteError: the suite does not exist, takes no model, requires one, or has no such dimension.
         MissingWeightsError: a pretrained model is not found.
         As `open_folder` for a folder.
     """
@@ -126,7 +142,8 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
         return open_folder(Path(name), lambda base: load_suite(base, options))
     name = str(name)
     suites = descriptions()
-    family, _, model = name.partition(":")
+    prefix, _, model = name.partition(":")
+    family, at, dim = prefix.partition("@")
     if family not in suites:
         raise UnknownSuiteError(
             f"no suite is called '{name}'", why=f"the suites are {', '.join(suites)}", fix="choose one"
@@ -138,14 +155,23 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
             why=f"'{family}' {'takes no model name' if model else 'needs a model name, as in NAME:MODEL'}",
             fix="see: var-plugin suites",
         )
+    if at and dim not in map(str, description.dims):
+        raise UnknownSuiteError(
+            f"no suite is called '{name}'",
+            why=f"'{family}' can keep {', '.join(map(str, description.dims))} dimensions"
+            if description.dims
+            else f"the dimension of '{family}' cannot be chosen",
+            fix="choose one" if description.dims else f"use {family}",
+        )
     module, _, function = description.build.partition(":")
     build = getattr(import_module(module), function)
     if description.model == "none":
         return Suite(description, build(options), fps=options.fps, cache=options.cache)
     hint = "" if model else description.install_hint
     pinned = Checkpoint(model or description.default_model, hint, options).pinned
-    description = replace(description, name=f"{family}:{pinned}" if model else family)
-    return Suite(description, build(pinned, options), fps=options.fps, cache=options.cache)
+    description = replace(description, name=f"{prefix}:{pinned}" if model else prefix)
+    truncation = (int(dim) if dim else None,) if description.dims else ()
+    return Suite(description, build(pinned, options, *truncation), fps=options.fps, cache=options.cache)
 
 
 CLAP = "laion/larger_clap_general@ada0c23a36c4e8582805bb38fec3905903f18b41"
@@ -163,6 +189,11 @@ def build_clip_like(model: str, options: ModelOptions) -> dict[str, SpaceEncoder
 def build_xclip(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """As `build_clip_like`, for an X-CLIP model."""
     return {"scene": xclip.scene_space(Checkpoint(model, options=options)), "sound": _clap(options)}
+
+
+def build_gemma2(model: str, options: ModelOptions, dim: int | None) -> dict[str, SpaceEncoders]:
+    """Return the spaces of an EmbeddingGemma 2 model. Raises as `gemma2.spaces`."""
+    return gemma2.spaces(Checkpoint(model, options=options), dim)
 
 
 def build_sentence_transformers(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:

@@ -58,6 +58,8 @@ class SuiteDescription:
     """Whether the suite accepts a model name: `NAME:MODEL`."""
     default_model: str = ""
     """The model, with its revision, that is used without a model name."""
+    dims: tuple[int, ...] = ()
+    """Dimensions to which vectors can be truncated: `NAME@DIM`. The build function takes one, or None, at the end."""
     install_hint: str = ""
     """What to run if the default model is missing and not on the hub. MODELS is replaced by the model folder."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -16,6 +18,9 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
+    EmbeddingGemma2Config,
+    EmbeddingGemma2Model,
+    Gemma4AudioFeatureExtractor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     SiglipConfig,
@@ -101,6 +106,98 @@ def save_xclip(folder: Path) -> Path:
     tokenizer().save_pretrained(folder)
     processor = VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     processor.save_pretrained(folder)
+    return folder
+
+
+_GEMMA_TOKENS = {
+    "boi_token": "<|image>", "image_token": "<|image|>", "eoi_token": "<image|>", "boa_token": "<|audio>",
+    "audio_token": "<|audio|>", "eoa_token": "<audio|>",
+}  # fmt: skip
+
+
+def save_gemma2(folder: Path) -> Path:
+    """Save an EmbeddingGemma 2 model of 768 dimensions, with the configuration files of the published model."""
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", *_GEMMA_TOKENS.values(), "<|video|>", *_WORDS[3:-1], "task", "query"]
+    ids = {word: place for place, word in enumerate(words)}
+    gemma = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    gemma.pre_tokenizer = pre_tokenizers.Whitespace()
+    gemma.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 2), ("<eos>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=gemma, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
+        additional_special_tokens=["<|video|>"], extra_special_tokens=_GEMMA_TOKENS,
+    ).save_pretrained(folder)  # fmt: skip
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    config = EmbeddingGemma2Config(
+        text_config={
+            **small, "vocab_size": len(words), "num_hidden_layers": 2, "num_key_value_heads": 1, "global_head_dim": 16,
+            "hidden_size_per_layer_input": 8, "sliding_window_pattern": 2, "sliding_window": 64,
+        },
+        vision_config={
+            **small, "model_type": "gemma4_vision", "num_hidden_layers": 1, "patch_size": 2, "position_embedding_size": 64,  # noqa: E501
+        },
+        audio_config={
+            "model_type": "gemma4_audio", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "subsampling_conv_channels": (128, 4), "output_proj_dims": 16,
+        },
+        image_token_id=ids["<|image|>"], audio_token_id=ids["<|audio|>"], video_token_id=ids["<|video|>"],
+        boi_token_id=ids["<|image>"], eoi_token_id=ids["<image|>"], boa_token_id=ids["<|audio>"],
+        eoa_token_index=ids["<audio|>"],
+    )  # fmt: skip
+    save_model(EmbeddingGemma2Model(config), folder)
+    weights = load_file(folder / "model.safetensors")
+    for name, value in weights.items():
+        if name.endswith(("_min", "_max")):  # limits of the activations
+            weights[name] = torch.full_like(value, 10.0 if name.endswith("_max") else -10.0)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    vision = {
+        "do_convert_rgb": True, "do_normalize": False, "do_rescale": True, "do_resize": True, "image_mean": [0.0] * 3,
+        "image_std": [1.0] * 3, "patch_size": 2, "pooling_kernel_size": 3, "resample": 3, "rescale_factor": 1 / 255,
+    }  # fmt: skip
+    processor = {
+        "processor_class": "EmbeddingGemma2Processor", "audio_ms_per_token": 40, "audio_seq_length": 280,
+        "image_seq_length": 280, "feature_extractor": Gemma4AudioFeatureExtractor().to_dict(),
+        "image_processor": {**vision, "image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": 280},
+        "video_processor": {
+            **vision, "video_processor_type": "EmbeddingGemma2VideoProcessor", "max_soft_tokens": 70, "fps": 1,
+            "max_frames": 32, "overflow_strategy": "uniform", "add_timestamps": False, "do_sample_frames": True,
+        },
+    }  # fmt: skip
+    modules = [
+        "base.modules.transformer.Transformer",
+        "sentence_transformer.modules.pooling.Pooling",
+        "base.modules.normalize.Normalize",
+    ]
+    files: dict[str, Any] = {
+        "processor_config.json": processor,
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.{name}"}
+            for i, (name, path) in enumerate(zip(modules, ["", "1_Pooling", "2_Normalize"], strict=True))
+        ],
+        "1_Pooling/config.json": {"embedding_dimension": 768, "pooling_mode": "mean", "include_prompt": True},
+        "2_Normalize/config.json": {},
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {
+                name: {"method": "forward", "method_output_name": "last_hidden_state"}
+                for name in ("text", "image", "audio", "video")
+            },
+            "module_output_name": "token_embeddings",
+        },
+        "config_sentence_transformers.json": {
+            "prompts": {"query": "task: search result | query: ", "document": "title: none | text: "}
+        },
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, default=lambda array: array.tolist()))
     return folder
 
 
