@@ -3,7 +3,7 @@
 All images, videos and recordings are files of packages of the `demo` extra; nothing is downloaded. Fires, smoke, a
 fallen man, a siren and shots are rendered (`effects`).
 
-This is the second version of the script; `docs/benchmarks/events.md` says how the first one did and why it was
+This is the second version of the script; README.md says how the first one did and why it was
 replaced. Neither the models nor the script was changed after the second version was first searched.
 """
 
