@@ -38,7 +38,7 @@ def test_each_file_gives_its_frames_or_its_own_error(corpus: list[Case]) -> None
             failures.append((case.path.name, result))
     assert not failures
     guide = (Path(__file__).parents[2] / "docs/media.md").read_text()
-    assert f"**A corpus of {len(corpus)} files**" in guide
+    assert f"decodes a corpus of {len(corpus)} damaged and unusual files" in guide
     playlists = sum(PlaylistError in case.errors for case in corpus)
     assert f"{playlists} playlists" in guide
 

@@ -31,7 +31,7 @@ def demo(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Create demo footage, index it, list what was unusual and run fifteen queries."""
+    """Create demo footage, index it, list unusual moments, search it."""
     from var_plugin.demo.run import run_demo
 
     stream = sys.stderr if as_json else sys.stdout
