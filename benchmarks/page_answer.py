@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder that `var-plugin demo` wrote")
     parser.add_argument("--visitors", type=int, default=9, help="number of visitors after the first")
     arguments = parser.parse_args()
-    questions = [query.text for query in DEMO_QUERIES if query.recording is None]
+    questions = [query.text for query in DEMO_QUERIES]
     questions = [questions[number % len(questions)] for number in range(arguments.visitors + 1)]
     with (
         open_index(arguments.folder / "index.db") as index,

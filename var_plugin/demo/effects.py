@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from var_plugin.demo.script import Cutout, Flames, Smoke, Sound
+from var_plugin.demo.script import Area, Cutout, Flames, Smoke, Sound
 from var_plugin.demo.sources import locate
 
 Pixels = NDArray[np.float32]
@@ -39,7 +39,7 @@ def noise(seed: int) -> NDArray[np.float32]:
 
 def draw_flames(frame: Pixels, flames: Flames, seconds: float) -> None:
     """Add flames and their light to a frame."""
-    rows, columns, across, up = _area(frame, flames.x, flames.y, flames.width, flames.height)
+    rows, columns, across, up = _coordinates(frame, flames)
     first, second = (
         _sample(noise(seed), up, across, seconds * speed) for seed, speed in zip((1, 2), _FLAME_SPEEDS, strict=True)
     )
@@ -56,7 +56,7 @@ def draw_flames(frame: Pixels, flames: Flames, seconds: float) -> None:
 
 def draw_smoke(frame: Pixels, smoke: Smoke, seconds: float) -> None:
     """Cover a part of a frame with smoke that rises from its lower edge."""
-    rows, columns, across, up = _area(frame, smoke.x, smoke.y, smoke.width, smoke.height)
+    rows, columns, across, up = _coordinates(frame, smoke)
     first = _sample(noise(4), up, across, seconds * _SMOKE_SPEED)
     second = _sample(noise(5), up, across, seconds * _SMOKE_SPEED * 0.6)
     centre = 0.35 * up + 0.25 * (second - 0.5) * up
@@ -70,14 +70,9 @@ def draw_smoke(frame: Pixels, smoke: Smoke, seconds: float) -> None:
 
 
 def draw_cutout(frame: Pixels, cutout: Cutout) -> None:
-    """Put a person that was cut out of a photograph into a frame, with a shadow."""
-    image = _cut(cutout, frame.shape[1], frame.shape[0])
-    left, top = round(cutout.x * frame.shape[1]), round(cutout.y * frame.shape[0]) - image.shape[0]
-    rows, columns = slice(max(top, 0), frame.shape[0]), slice(max(left, 0), frame.shape[1])
-    area = frame[rows, columns]
-    part = image[rows.start - top :, columns.start - left :][: area.shape[0], : area.shape[1]]
-    area = area[: part.shape[0], : part.shape[1]]
-    area[...] = area * (1 - part[..., 3:]) + part[..., :3] * part[..., 3:]
+    """Put a person that was cut out of a photograph into a frame."""
+    layer = _layer(cutout, frame.shape[1], frame.shape[0])
+    frame[...] = frame * (1 - layer[..., 3:]) + layer[..., :3] * layer[..., 3:]
 
 
 def synthesize(sound: Sound, seconds: float, rate: int) -> NDArray[np.float32]:
@@ -101,18 +96,17 @@ def synthesize(sound: Sound, seconds: float, rate: int) -> NDArray[np.float32]:
     return np.asarray(np.clip(np.convolve(crackles, decay, "same") * 0.6 + rumble * 0.12, -1, 1), np.float32)
 
 
-def _area(
-    frame: Pixels, x: float, y: float, width: float, height: float
-) -> tuple[slice, slice, NDArray[np.float32], NDArray[np.float32]]:
-    """Return rows and columns of a frame around (x, y), the middle of the lower edge, and their coordinates.
+def _coordinates(frame: Pixels, area: Area) -> tuple[slice, slice, NDArray[np.float32], NDArray[np.float32]]:
+    """Return rows and columns of an area, as far as it is inside the frame, and their coordinates.
 
     Coordinates are -1 to 1 across, as (1, columns), and 0 to 1 upwards, as (rows, 1).
     """
     rows, columns = frame.shape[:2]
-    left, right = max(0, round((x - width / 2) * columns)), min(columns, round((x + width / 2) * columns))
-    top, bottom = max(0, round((y - height) * rows)), min(rows, round(y * rows))
-    across = ((np.arange(left, right) / columns - x) / (width / 2)).astype(np.float32)
-    up = ((y * rows - 1 - np.arange(top, bottom)) / (height * rows)).astype(np.float32)
+    left = max(0, round((area.x - area.width / 2) * columns))
+    right = min(columns, round((area.x + area.width / 2) * columns))
+    top, bottom = max(0, round((area.y - area.height) * rows)), min(rows, round(area.y * rows))
+    across = ((np.arange(left, right) / columns - area.x) / (area.width / 2)).astype(np.float32)
+    up = ((area.y * rows - 1 - np.arange(top, bottom)) / (area.height * rows)).astype(np.float32)
     return slice(top, bottom), slice(left, right), across[None, :], up[:, None]
 
 
@@ -134,8 +128,8 @@ def _light(shape: tuple[int, ...], flames: Flames) -> NDArray[np.float32]:
 
 
 @cache
-def _cut(cutout: Cutout, width: int, height: int) -> Pixels:
-    """Return the person as (rows, columns, 4): colour and opacity, rotated and scaled for a frame of that size."""
+def _layer(cutout: Cutout, width: int, height: int) -> NDArray[np.float32]:
+    """Return the person at its place in a transparent frame, (height, width, 4): colour and opacity from 0 to 1."""
     with Image.open(locate(cutout.media)) as photograph:
         image = photograph.convert("RGB")
     mask = Image.new("L", image.size, 0)
@@ -144,4 +138,6 @@ def _cut(cutout: Cutout, width: int, height: int) -> Pixels:
     image = image.crop(mask.getbbox()).rotate(cutout.angle, expand=True, resample=Image.Resampling.BICUBIC)
     scale = cutout.width * width / image.width
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
-    return np.asarray(np.asarray(image) / 255, np.float32)
+    layer = Image.new("RGBA", (width, height))
+    layer.paste(image, (round(cutout.x * width), round(cutout.y * height) - image.height))
+    return np.asarray(np.asarray(layer) / 255, np.float32)

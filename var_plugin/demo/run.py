@@ -101,10 +101,13 @@ def run_demo(folder: Path, *, log: Callable[[str], None], progress: Progress | N
         seconds=round(time.perf_counter() - started, 1),
     )
     others = [*image_results, *audio_results]
+    footage = sum(video.duration for video in videos)
+    correct_at_random = sum(result.end - result.start for result in results) / footage
     log(
         f"\nThe {len(unusual)} most unusual moments contain {len(listed)} of the {len(_anomalies(videos))} anomalies "
         f"(at random: {_expected_at_random(unusual, videos):.1f}). "
-        f"The first moment is correct for {report.correct} of {len(results)} queries, and for "
+        f"The first moment is correct for {report.correct} of {len(results)} queries "
+        f"(a random moment: {correct_at_random:.1f}), and for "
         f"{sum(result.is_correct for result in others)} of {len(others)} by image or about audio. "
         f"The demo took {report.seconds:.0f} s. The index is in {folder / 'index.db'}. Try a query of your own:\n"
         f'  var-plugin search "a parked bicycle" --index {folder / "index.db"}'
@@ -115,12 +118,12 @@ def run_demo(folder: Path, *, log: Callable[[str], None], progress: Progress | N
 def run_query(index: Index, query: DemoQuery, videos: Sequence[DemoVideo], *, k: int = 5) -> QueryResult:
     """Search for one query and return the moments together with its event."""
     camera, event = _event_of(query, videos)
-    if query.media is None:
-        moments = index.search(query.text, k=k, thumbnails=True)
-    elif query in IMAGE_QUERIES:
-        moments = index.search(image=locate(query.media), k=k, thumbnails=True)
+    if query.image:
+        moments = index.search(image=locate(query.image), k=k, thumbnails=True)
+    elif query.audio:
+        moments = index.search(audio=locate(query.audio), k=k, thumbnails=True)
     else:
-        moments = index.search(audio=locate(query.media), k=k, thumbnails=True)
+        moments = index.search(query.text, k=k, thumbnails=True)
     return QueryResult(text=query.text, camera=camera, start=event.start, end=event.end, moments=tuple(moments))
 
 

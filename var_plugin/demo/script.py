@@ -3,8 +3,8 @@
 All images, videos and recordings are files of packages of the `demo` extra; nothing is downloaded. Fires, smoke, a
 fallen man, a siren and shots are rendered (`effects`).
 
-This is the second version of the script; README.md says how the first one did and why it was
-replaced. Neither the models nor the script was changed after the second version was first searched.
+This is the second version. README.md says how the first one did and why it was replaced. Neither the models nor this
+script changed after the second version was first searched.
 """
 
 from __future__ import annotations
@@ -52,25 +52,27 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Flames:
-    """Flames. The middle of the lower edge is at (x, y). All lengths are fractions of the frame."""
+class Area:
+    """A part of a frame. The middle of the lower edge is at (x, y). All lengths are fractions of the frame."""
 
     x: float
     y: float
     width: float
     height: float
+
+
+@dataclass(frozen=True)
+class Flames(Area):
+    """Flames that fill an area."""
+
     light: float = 0.6
     """How much the flames light the scene, relative to its own light."""
 
 
 @dataclass(frozen=True)
-class Smoke:
-    """Smoke that rises from (x, y), the middle of the lower edge. All lengths are fractions of the frame."""
+class Smoke(Area):
+    """Smoke that rises from the lower edge of an area."""
 
-    x: float
-    y: float
-    width: float
-    height: float
     shade: float
     """0 is black, 1 is white."""
 
@@ -133,11 +135,12 @@ class Camera:
 
 @dataclass(frozen=True)
 class DemoQuery:
-    """A query and the id of its event: a text, or a file that the text describes."""
+    """A query and the id of its event: a text, or an image or a recording that the text describes."""
 
     text: str
     event: str
-    media: Media | None = None
+    image: Media | None = None
+    audio: Media | None = None
 
 
 _AUDIO = "media_assets/audio"
@@ -240,7 +243,7 @@ DEMO_QUERIES = (
 )
 
 IMAGE_QUERIES = (
-    DemoQuery("(a photograph of the red motorcycle)", "light", Media("skimage", "data/motorcycle_right.png")),
+    DemoQuery("(a photograph of the red motorcycle)", "light", image=Media("skimage", "data/motorcycle_right.png")),
 )
 """The image differs from the one in the footage."""
 
@@ -248,6 +251,6 @@ AUDIO_QUERIES = (
     DemoQuery("a siren", "siren"),
     DemoQuery("gun shots", "shots"),
     DemoQuery("a saxophone", "saxophone"),
-    DemoQuery("(a recording of a woman who speaks)", "talk", Media("gradio", f"{_AUDIO}/cate_blanch_2.mp3")),
+    DemoQuery("(a recording of a woman who speaks)", "talk", audio=Media("gradio", f"{_AUDIO}/cate_blanch_2.mp3")),
 )
 """Queries about events that are audible only. The query recording differs from the one in the footage."""
