@@ -194,17 +194,25 @@ def _target(kind: str) -> NDArray[np.float64]:
     return np.asarray(np.arctanh(_MOTION_LENGTH[kind]) * direction / np.linalg.norm(direction))
 
 
-def _uca_sentences(folder: Path) -> tuple[list[str], list[str]]:
+def read_uca(folder: Path) -> list[tuple[str, str]]:
+    """Return the names of the videos of the training part of UCA with each of their sentences.
+
+    Raises:
+        MediaNotFoundError: the folder does not contain UCA.
+    """
     table = folder / "UCFCrime_Train.json"
     if not table.is_file():
         raise MediaNotFoundError(f"no {table}", why="the folder does not contain UCA", fix="see recipes/lite/README.md")
+    return [(name, text) for name, video in json.loads(table.read_text()).items() for text in video["sentences"]]
+
+
+def _uca_sentences(folder: Path) -> tuple[list[str], list[str]]:
     violent, ordinary = [], []
-    for name, video in json.loads(table.read_text()).items():
-        for sentence in video["sentences"]:
-            if _VIOLENCE.search(sentence):
-                if name.startswith(_VIOLENT_CLASSES):  # in other classes people hit cars and machines
-                    violent.append(sentence)
-            elif name.startswith("Normal"):
-                ordinary.append(sentence)
+    for name, sentence in read_uca(folder):
+        if _VIOLENCE.search(sentence):
+            if name.startswith(_VIOLENT_CLASSES):  # in other classes people hit cars and machines
+                violent.append(sentence)
+        elif name.startswith("Normal"):
+            ordinary.append(sentence)
     order = np.random.default_rng(0).permutation(len(ordinary))[:_MAX_ORDINARY]
     return violent, [ordinary[number] for number in order]

@@ -17,10 +17,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.lite.alan_motion import sentence_vectors
+from recipes.lite.alan_motion import read_uca, sentence_vectors
 from recipes.lite.flickr8k import read_flickr8k
 from var_plugin.encoders.caption_memory import NORMAL, read_captions
-from var_plugin.errors import MediaNotFoundError
 
 STRENGTH = 10.0
 """Inverse strength of the regularisation."""
@@ -82,9 +81,10 @@ def read_texts(data: Path) -> list[Sentence]:
     """
     photographs = read_flickr8k(data / "flickr8k")["train"]
     captions = [Sentence(text, "flickr8k") for captions in photographs.captions for text in captions]
+    uca = [Sentence(text, "uca") for text in sorted({text.strip() for _, text in read_uca(data / "uca")})]
     random = np.random.default_rng(0)
     sentences: list[Sentence] = []
-    for collection in (_uca(data / "uca"), captions):
+    for collection in (uca, captions):
         relevant = [any(re.search(words.about, each.text, re.I) for words in WORDS.values()) for each in collection]
         others = [each for each, is_relevant in zip(collection, relevant, strict=True) if not is_relevant]
         sentences += [each for each, is_relevant in zip(collection, relevant, strict=True) if is_relevant]
@@ -127,14 +127,6 @@ def fit_words(sentences: Sequence[Sentence]) -> tuple[NDArray[np.float64], NDArr
         weights.append(model.coef_[0])
         biases.append(model.intercept_[0])
     return np.array(weights), np.array(biases)
-
-
-def _uca(folder: Path) -> list[Sentence]:
-    table = folder / "UCFCrime_Train.json"
-    if not table.is_file():
-        raise MediaNotFoundError(f"no {table}", why="the folder does not contain UCA", fix="see recipes/lite/README.md")
-    texts = {text.strip() for video in json.loads(table.read_text()).values() for text in video["sentences"]}
-    return [Sentence(text, "uca") for text in sorted(texts)]
 
 
 def _written() -> list[Sentence]:

@@ -67,7 +67,7 @@ HEADS = {
 
 SEARCH = {
     "kinds": list(WORDS),
-    "kinds_of_texts": ["traffic accident"],
+    "text_only": ["traffic accident"],
     "text_length": 0.85,
     "image_length": 0.5,
     "even_logit": 3.5,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -61,7 +60,7 @@ class EventHeads(WeightFolder):
     @property
     def searched_kinds(self) -> tuple[str, ...]:
         """The kinds of the last dimensions of a vector."""
-        return tuple(self._searched["kinds"])
+        return tuple(self.configuration["search"]["kinds"])
 
     def visible_events(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the events (n, searched kinds) of images, from their logits (n, kinds).
@@ -69,11 +68,11 @@ class EventHeads(WeightFolder):
         0.5 for a clear event, near 0 for ordinary images. Always 0 for a kind whose images the heads do not tell apart
         well enough. A sentence about such a kind has small scores everywhere, so that no moment stands out.
         """
-        options = self._searched
+        options = self.configuration["search"]
         columns = [self.kinds.index(kind) for kind in self.searched_kinds]
         evidence = (logits[:, columns] - options["even_logit"]) / options["logit_scale"]
         events = options["image_length"] / (1 + np.exp(-evidence))
-        events[:, [kind in options["kinds_of_texts"] for kind in self.searched_kinds]] = 0
+        events[:, [kind in options["text_only"] for kind in self.searched_kinds]] = 0
         return np.asarray(events, np.float32)
 
     def described_events(self, sentences: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,11 +80,7 @@ class EventHeads(WeightFolder):
         weight, bias = self._parameters["words.weight"], self._parameters["words.bias"]
         events = 1 / (1 + np.exp(-(sentences @ weight.T + bias)))
         length = np.linalg.norm(events, axis=1, keepdims=True)
-        return np.asarray(self._searched["text_length"] * events / np.maximum(length, 1), np.float32)
-
-    @property
-    def _searched(self) -> dict[str, Any]:
-        return dict(self.configuration["search"])
+        return np.asarray(self.configuration["search"]["text_length"] * events / np.maximum(length, 1), np.float32)
 
     @cached_property
     def _parameters(self) -> dict[str, NDArray[np.float32]]:
