@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +21,6 @@ ROOT = Path(__file__).parents[1]
 
 # A shell that starts the tests in the background has SIGINT ignored in them and in every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Containers often set this variable. Every process that a test starts would then compile the package again.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Machines are shared and slow at times; no test depends on the wall clock.
 hypothesis_settings.register_profile("default", deadline=None)
