@@ -177,6 +177,7 @@ def test_alerts_are_saved_edited_and_removed(
 ) -> None:
     monkeypatch.setenv("VAR_PLUGIN_ALERTS", str(tmp_path / "alerts.json"))
     page = visit(serve(unusual_index), tab=None)
+    page.wait_for_selector(_CARDS)
     page.click("#vp-alerts button:has-text('Alerts')")
     page.wait_for_selector("#vp-alerts-list:has-text('no alerts yet')")
     page.fill("#vp-alert-name textarea, #vp-alert-name input", "night")

@@ -165,12 +165,11 @@ def build_alerts_panel(state: AppState, bridge: gr.HTML) -> None:
     fields = [name, text, kinds, cameras, threshold, per_day, cool_down, hours, receiver]
 
     def show() -> tuple[str, Any]:
-        names = sorted({video.camera for video in state.index.videos()})
-        choices = [(sanitize_name(name), name) for name in names]
         try:
-            return cards.alerts_list(saved.alerts), gr.Dropdown(choices=choices)
+            names = sorted({video.camera for video in state.index.videos()})
+            return cards.alerts_list(saved.alerts), gr.Dropdown(choices=[(sanitize_name(n), n) for n in names])
         except VarPluginError as error:
-            return _problem(error), gr.Dropdown(choices=choices)
+            return _problem(error), gr.skip()
 
     def report(action: Callable[[], str]) -> list[Any]:
         """Run an action. Return its outcome, the list of alerts, and the cameras."""
@@ -207,7 +206,7 @@ def build_alerts_panel(state: AppState, bridge: gr.HTML) -> None:
     outputs = [status, listing, cameras]
     save.click(save_form, fields, outputs, **_PRIVATE)
     bridge.click(clicked, None, [*outputs, *fields], trigger_mode="multiple", **_PRIVATE)
-    section.expand(show, None, [listing, cameras], **_PRIVATE)
+    section.expand(show, None, [listing, cameras], queue=False, **_PRIVATE)  # needs no open event stream
 
 
 def _number(name: str, text: str) -> float | None:

@@ -137,7 +137,7 @@ def _build_marks(state: AppState, bridge: gr.HTML, feed: UnusualTab, status: gr.
     bridge.click(clicked, feed.inputs, outputs, **queued)
     added = add.click(add_sentence, [text, camera, kind, *feed.inputs], outputs, **queued)
     added.then(lambda: "", None, [text], **_PRIVATE)
-    section.expand(show_examples, None, [listing, camera], **_PRIVATE)
+    section.expand(show_examples, None, [listing, camera], queue=False, **_PRIVATE)
 
 
 def _updates(state: AppState, feed: Feed, selection: Selection) -> list[Any]:
