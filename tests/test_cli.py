@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import var_plugin
 from tests.colors import DESCRIPTION, build
+from tests.encoders.backbones.tiny import save_clap, save_clip
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
@@ -601,3 +603,21 @@ def test_receipt_is_printed_if_the_server_stops_afterwards(
     assert "1 stored" in out
     assert code == 0
     assert "cannot count the rows" in err
+
+
+def test_doctor_compares_a_suite_with_float32(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "CLAP", str(save_clap(tmp_path / "clap")))
+    model = save_clip(tmp_path / "clip")
+    rows = shell.json("doctor", "--suite", f"clip:{model}")
+    assert {(row["modality"], row["problem"]) for row in rows} == {
+        (modality, "") for modality in ("text", "image", "audio", "video")
+    }
+    file = model / "model.safetensors"
+    weights = load_file(file)
+    save_file({**weights, "visual_projection.weight": weights["visual_projection.weight"] * 0}, file, {"format": "pt"})
+    code, out, err = shell("doctor", "--suite", f"clip:{model}")
+    assert code == 6
+    assert re.search(r"^wrong   scene: image$", out, re.MULTILINE), out
+    assert "ok      scene: text, cosine similarity to float32 1.00000" in out
+    assert re.fullmatch(r"var-plugin: the vectors of suite '.*' for image are wrong with float32: .*\n", err)
+    assert err.endswith("; fetch the model again\n")

@@ -21,7 +21,7 @@ from var_plugin.cli.options import (
     print_json,
     progress_bars,
 )
-from var_plugin.errors import BrokenInstallationError
+from var_plugin.errors import BrokenInstallationError, InvalidSettingError
 
 
 @app.command(epilog=example("demo demo-footage/"))
@@ -41,9 +41,15 @@ def demo(
         print_json(report.model_dump(mode="json"))
 
 
-@app.command(epilog=example("doctor --json"))
-def doctor(as_json: JsonOption = False) -> None:
-    """Check that the installed packages work together. Print the command that fixes a problem."""
+@app.command(epilog=example("doctor --json", "doctor --suite clip"))
+def doctor(suite: SuiteOption = None, as_json: JsonOption = False) -> None:
+    """Check the installed packages, or the vectors of a suite.
+
+    Prints the command that fixes a problem. The vectors of a suite are compared with those of float32 on the CPU.
+    """
+    if suite is not None:
+        _check_suite(suite, as_json)
+        return
     from dataclasses import asdict
 
     from var_plugin.doctor import diagnose
@@ -60,6 +66,31 @@ def doctor(as_json: JsonOption = False) -> None:
     if broken:
         first = next(finding for finding in findings if finding.problem)
         raise BrokenInstallationError(f"{', '.join(broken)} cannot be used", why=first.problem, fix=first.fix)
+
+
+def _check_suite(suite: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from var_plugin.config import settings
+    from var_plugin.encoders.self_check import check_suite
+
+    options = settings()
+    results = check_suite(suite, options)
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            cosine = "" if result.cosine is None else f", cosine similarity to float32 {result.cosine:.5f}"
+            print(f"{'wrong' if result.problem else 'ok':6}  {result.space}: {result.modality}{cosine}")
+    problem = next((result for result in results if result.problem), None)
+    if problem:
+        raise InvalidSettingError(
+            f"the vectors of suite '{suite}' for {problem.modality} are wrong with {options.dtype}",
+            why=problem.problem,
+            fix="fetch the model again"
+            if options.dtype == "float32"
+            else "set VAR_PLUGIN_DTYPE to float32 or bfloat16 and check again",
+        )
 
 
 @app.command(epilog=example("mcp --index footage.db", "mcp --http --port 8765 --index footage.db"))

@@ -129,10 +129,15 @@ class Checkpoint:
             ) from error
 
     def model(self, kind: str = "AutoModel") -> Any:
-        """Load the network for inference, on the device and in the dtype of the options. Raises as `load`."""
+        """Load the network for inference, on the device and in the dtype of the options. Raises as `load`.
+
+        The whole network is loaded with AutoModel, so unused weights are an error. Networks of other classes may come
+        with further heads.
+        """
         import torch
 
-        return self.load(kind, dtype=getattr(torch, self.options.dtype)).eval().to(device(self.options))
+        network = self.load(kind, exact=kind == "AutoModel", dtype=getattr(torch, self.options.dtype))
+        return network.eval().to(device(self.options))
 
     def load(self, kind: str = "AutoModel", *, without: str | None = None, exact: bool = False, **options: Any) -> Any:
         """Load the network on the CPU, without changes.
@@ -157,14 +162,15 @@ class Checkpoint:
                 why=f"transformers has no {kind} for its type '{self.config.model_type}'",
                 fix="choose another model",
             )
-        model, report = auto_class.from_pretrained(
-            self.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
+        with without_progress_bar():
+            model, report = auto_class.from_pretrained(
+                self.folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
         lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
         lacking = [key for key in lacking if without is None or not key.startswith(f"{without}.")]
         if lacking:
@@ -195,6 +201,20 @@ class Checkpoint:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def without_progress_bar() -> Iterator[None]:
+    """Disable the progress bar of transformers while weights are read from a disk."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 @contextmanager

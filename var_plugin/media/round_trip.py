@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from var_plugin.errors import UnreadableMediaError
 from var_plugin.media.sandbox.client import Frames
@@ -27,7 +29,7 @@ def check_round_trip() -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder, "clip.mp4")
-        _encode(clip)
+        write_clip(clip, [np.full((48, 64, 3), brightness, np.uint8) for brightness in _BRIGHTNESS], _RATE)
         frames = [(frame.time, float(frame.image.mean())) for frame in Frames(clip)]
     expected = [(number / _RATE, brightness) for number, brightness in enumerate(_BRIGHTNESS)]
     if not np.shape(frames) == np.shape(expected) or not np.allclose(frames, expected, rtol=0, atol=(0.01, _TOLERANCE)):
@@ -38,12 +40,18 @@ def check_round_trip() -> None:
         )
 
 
-def _encode(clip: Path) -> None:
-    with av.open(str(clip), "w") as container:
-        stream = container.add_stream("libx264", rate=_RATE, width=64, height=48)
+def write_clip(path: Path, images: Sequence[NDArray[np.uint8]], rate: int) -> None:
+    """Write images (height, width, 3) as an H.264 video with `rate` frames per second.
+
+    Raises:
+        av.FFmpegError: encoding fails.
+    """
+    height, width = images[0].shape[:2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, width=width, height=height)
         stream.pix_fmt = "yuv420p"
-        for number, brightness in enumerate(_BRIGHTNESS):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), brightness, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, _RATE)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

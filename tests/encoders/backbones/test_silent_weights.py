@@ -53,6 +53,16 @@ def test_misnamed_weights_of_sentence_transformers_are_rejected(tmp_path: Path) 
         load_suite(f"sentence-transformers:{folder}")
 
 
+def test_weights_that_the_network_does_not_use_are_rejected(tmp_path: Path) -> None:
+    """A loader that knows other names leaves biases at zero."""
+    file = save_clip(tmp_path / "model") / "model.safetensors"
+    save_file(
+        load_file(file) | {"vision_model.encoder.layers.0.self_attn.q_bias": torch.ones(16)}, file, {"format": "pt"}
+    )
+    with pytest.raises(MissingWeightsError, match=r"does not use, among them .*q_bias"):
+        Checkpoint(str(tmp_path / "model")).model()
+
+
 def test_adapter_inside_a_weight_file_is_rejected(tmp_path: Path) -> None:
     file = save_clip(tmp_path / "model") / "model.safetensors"
     adapted = {"vision_model.encoder.layers.0.self_attn.q_proj.lora_A.default.weight": torch.ones(4, 16)}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from var_plugin.encoders.hub import without_progress_bar
 from var_plugin.errors import MissingWeightsError, os_error_message
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class MiniLM:
         from transformers import AutoModel, AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        with _no_progress_bar():
+        with without_progress_bar():
             model = AutoModel.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
             ).eval()
@@ -77,20 +77,6 @@ class MiniLM:
     def tuned(self, trunk: Tensor, mask: Tensor) -> Tensor:
         """Return the token states of the fine-tuned layers, (batch, time, 384) float32."""
         return run_layers(self.tunable, trunk, mask)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Disable the progress bar of transformers while small weights load."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
 
 
 def model_folder() -> Path:
