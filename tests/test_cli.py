@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import var_plugin
 from tests.colors import DESCRIPTION, build
 from tests.encoders.backbones.tiny import save_clap, save_clip
+from tests.evaluation.test_calibrate import WORDS
 from tests.films import Film, textured
 from tests.ingest.test_add import scene
 from var_plugin import cli
@@ -621,3 +622,53 @@ def test_doctor_compares_a_suite_with_float32(shell: Shell, tmp_path: Path, monk
     assert "ok      scene: text, cosine similarity to float32 1.00000" in out
     assert re.fullmatch(r"var-plugin: the vectors of suite '.*' for image are wrong with float32: .*\n", err)
     assert err.endswith("; fetch the model again\n")
+
+
+def test_calibrate_writes_a_suite_that_searches_the_index_of_its_base(
+    shell: Shell, film: Film, tmp_path: Path
+) -> None:
+    film("clip.mp4", seconds=16, fps=5, paint=scene("red", "blue"))
+    assert shell("index", film.folder)[0] == 0
+    code, out, err = shell("calibrate", "--index", tmp_path / "index.db", "--out", tmp_path / "mine")
+    assert code == 0, err
+    assert "text: similarity to unrelated content 0.500, standard deviation 0.200" in out
+    assert shell.json("search", "blue", "--suite", tmp_path / "mine")[0]["start"] == 8.0
+    code, _, err = shell("calibrate", "--index", tmp_path / "index.db", "--out", tmp_path / "mine")
+    assert code == 2
+    assert "is not empty" in err
+
+
+def test_calibrate_needs_something_to_calibrate_with(shell: Shell, tmp_path: Path) -> None:
+    code, _, err = shell("calibrate", "--out", tmp_path / "mine")
+    assert (code, err) == (
+        2,
+        "var-plugin: there is nothing to calibrate with; give --images and --captions, or --index\n",
+    )
+    code, _, err = shell("calibrate", "--out", tmp_path / "mine", "--images", tmp_path)
+    assert (code, err) == (2, "var-plugin: --images and --captions belong together; give both, or neither\n")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_calibrate_on_images_prints_the_quality_of_the_confidence(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "CLAP", str(save_clap(tmp_path / "clap")))
+    model = save_clip(tmp_path / "clip")
+    rows = ["image,caption"]
+    for place, word in enumerate(WORDS):
+        Image.new("RGB", (32, 32), (place, 255 - place, 0)).save(tmp_path / f"{place}.png")
+        rows.append(f"{place}.png,{word}")
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    code, out, err = shell(
+        "calibrate", "--suite", f"clip:{model}", "--images", tmp_path, "--captions", tmp_path / "captions.csv",
+        "--out", tmp_path / "mine",
+    )  # fmt: skip
+    assert code == 0, err
+    assert re.search(
+        r"^confidence in \d+ held-out searches: mean \d+%, \d+% are right; Brier score 0\.\d{3}", out, re.M
+    )
+    vectors = [
+        shell.json("encode", "text", "a red car", "--space", "scene", "--suite", name)[0]["vector"]
+        for name in (f"clip:{model}", tmp_path / "mine")
+    ]
+    assert vectors[0] == vectors[1]

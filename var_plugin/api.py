@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from var_plugin.config import CameraClock, settings
+from var_plugin.encoders.base import ScoreStatistics
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError
@@ -31,7 +32,7 @@ from var_plugin.retrievers.anomalies import Order, anomalies
 from var_plugin.retrievers.moments import parse_moment_id
 from var_plugin.retrievers.report import Report, write_report
 from var_plugin.retrievers.search import GroupBy, Reranker, make_query, moment_by_id, search
-from var_plugin.types import EmbeddedQuery, Filter, Moment, Receipt, Scalar, Span, Video
+from var_plugin.types import EmbeddedQuery, Filter, Modality, Moment, Receipt, Scalar, Span, Video
 
 
 class Index:
@@ -61,6 +62,17 @@ class Index:
     def uri(self) -> str:
         """Path or URI of the index."""
         return self._inner.uri
+
+    def score_statistics(self) -> dict[Modality, ScoreStatistics]:
+        """Return mean and standard deviation of the similarity of queries to unrelated footage, by query modality.
+
+        Scores are scaled by them. They are those of the suite, or measured on the index.
+
+        Raises:
+            InvalidInputError: The index has too little footage to measure them.
+            StoreError: The store failed.
+        """
+        return self._inner.calibration.all_statistics(self.suite.encoders_for("video"))
 
     def add(
         self,

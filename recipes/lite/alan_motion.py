@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recipes.lite.alan_examples import Examples, Samples
 from recipes.lite.flickr8k import CaptionedImages
 from recipes.lite.motion_prompts import MOTION_WORDINGS, NOT_FIGHTS
-from var_plugin.encoders.backbones.minilm import MiniLM
+from var_plugin.encoders.backbones.minilm import sentence_vectors
 from var_plugin.encoders.base import Vectors
 from var_plugin.errors import MediaNotFoundError
 
@@ -176,16 +176,6 @@ def fit_text_motion(sentences: Sentences) -> LinearMap:
     weights = sentences.weights / sentences.weights.mean()
     fitted = Ridge(alpha=_RIDGE).fit(sentences.vectors, sentences.targets, sample_weight=weights)
     return LinearMap(np.asarray(fitted.coef_, np.float32), np.asarray(fitted.intercept_, np.float32))
-
-
-def sentence_vectors(texts: Sequence[str]) -> Vectors:
-    """Return the published MiniLM vectors (n, 384), L2-normalised."""
-    import torch
-
-    model, batch = MiniLM(), 64
-    with torch.inference_mode():
-        parts = [model.sentence(*model.trunk(texts[i : i + batch])) for i in range(0, len(texts), batch)]
-        return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
 def _target(kind: str) -> NDArray[np.float64]:

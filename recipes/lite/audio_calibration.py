@@ -16,11 +16,12 @@ import numpy as np
 from recipes.lite.audio_eval import encode_recordings, held_out_recordings
 from recipes.lite.audio_sources import Recording
 from recipes.lite.audio_templates import WORDINGS
-from recipes.lite.score_calibration import TABLE, RetrievalTrials, draw_trials, fit_calibrator, table_row
+from recipes.lite.score_calibration import TABLE, table_row
 from recipes.lite.sound_effect_names import TRAINED
 from var_plugin.encoders.base import ScoreStatistics, Vectors
 from var_plugin.encoders.lite.audio import LiteAudioTextEncoder, LiteAudioWeights
 from var_plugin.errors import exit_on_error
+from var_plugin.evaluation.match_trials import RetrievalTrials, draw_trials, fit_calibrator
 
 SIZES = (30, 100, 300)
 """Sizes of the galleries. The last folds have no more recordings of other labels."""

@@ -17,8 +17,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.lite.alan_motion import read_uca, sentence_vectors
+from recipes.lite.alan_motion import read_uca
 from recipes.lite.flickr8k import read_flickr8k
+from var_plugin.encoders.backbones.minilm import sentence_vectors
 from var_plugin.encoders.caption_memory import NORMAL, read_captions
 
 STRENGTH = 10.0

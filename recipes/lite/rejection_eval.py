@@ -26,22 +26,18 @@ from recipes.lite.alan_data import AlanData, measuring_parser, read_data
 from recipes.lite.alan_examples import Samples
 from recipes.lite.flickr8k import CaptionedImages, random_view, read_image
 from recipes.lite.lite_alan import fold_clips
-from recipes.lite.score_calibration import (
-    MAX_UNRELATED_SIMILARITY,
-    MISS_RATE,
-    TABLE,
-    RetrievalTrials,
-    caption_similarities,
-    draw_trials,
-    fit_calibrator,
-    table_row,
-    threshold_for,
-)
+from recipes.lite.score_calibration import MISS_RATE, TABLE, caption_similarities, table_row, threshold_for
 from var_plugin.config import settings
 from var_plugin.encoders.base import ImageArray, LogisticCalibrator, Vectors
 from var_plugin.encoders.lite.build import scene
 from var_plugin.encoders.lite.video import LiteAlan
 from var_plugin.errors import exit_on_error
+from var_plugin.evaluation.match_trials import (
+    MAX_UNRELATED_SIMILARITY,
+    RetrievalTrials,
+    draw_trials,
+    fit_calibrator,
+)
 
 SIZES = (100, 300, 900, 2_000, 10_000, 30_000, 100_000)
 _MIN_QUERY_SHARE = 0.1

@@ -15,6 +15,7 @@ from tests.tolerances import FLOAT32
 from var_plugin.api import Index, open_index
 from var_plugin.config import settings
 from var_plugin.encoders.base import ScoreStatistics, Vectors, l2_normalize
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.calibration import MIN_ROWS, UNCALIBRATED, UNRELATED
 
 
@@ -55,6 +56,17 @@ def test_texts_are_calibrated_with_unrelated_sentences(footage: Index) -> None:
     between = (vectors @ vectors.T)[np.array(videos)[:, None] != np.array(videos)]
     image = footage._inner.calibration.statistics(encoders, "image")
     assert (image.mean, image.std) == pytest.approx((between.mean(), between.std()), abs=FLOAT32)
+
+
+def test_an_index_returns_the_statistics_that_scale_its_scores(footage: Index, tmp_path: Path) -> None:
+    statistics = footage.score_statistics()
+    assert set(statistics) == {"text", "image", "video"}
+    assert statistics["text"] == footage._inner.calibration.statistics(footage.suite.encoders["scene"], "text")
+    with (
+        open_index(tmp_path / "empty.db", suite=suite_with(AnySentence())) as empty,
+        pytest.raises(InvalidInputError, match="too little footage"),
+    ):
+        empty.score_statistics()
 
 
 def test_audio_queries_are_not_calibrated_on_images(footage: Index) -> None:

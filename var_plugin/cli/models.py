@@ -1,4 +1,4 @@
-"""Commands for models: list suites, encode, extract features, convert checkpoints."""
+"""Commands for models: list suites, calibrate, encode, extract features, convert checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from var_plugin.cli.options import JsonOption, SuiteOption, app, example, parse_path, print_json
+from var_plugin.cli.options import (
+    IndexOption,
+    JsonOption,
+    SuiteOption,
+    app,
+    example,
+    opened_index,
+    parse_path,
+    print_json,
+)
+from var_plugin.errors import InvalidInputError
 from var_plugin.escaping import printable
 
 
@@ -31,6 +41,70 @@ def suites(as_json: JsonOption = False) -> None:
         size = f"{suite.megabytes} MB" if suite.megabytes else "size depends on the model"
         print(f"  {size}, {network}, languages: {', '.join(suite.languages)}")
         print(f"  code licence: {suite.code_licence}; weights licence: {suite.weights_licence}")
+
+
+@app.command(
+    epilog=example(
+        "calibrate --suite clip --images photos/ --captions captions.csv --out my-clip/",
+        "calibrate --index footage.db --out my-suite/",
+    )
+)
+def calibrate(
+    out: Annotated[Path, typer.Option(help="Folder for the calibrated suite.", metavar="PATH", parser=parse_path)],
+    suite: SuiteOption = None,
+    location: IndexOption = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder with captioned images.", metavar="PATH", parser=parse_path)
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and caption.", metavar="PATH", parser=parse_path),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the scores of a suite to your footage or images. Write a suite folder.
+
+    Captioned images give search results a confidence and a grade. An index gives the scale of the scores. The vectors
+    stay the same, so an index of the suite can be searched with the folder.
+    """
+    from dataclasses import asdict, replace
+
+    from var_plugin.config import settings
+    from var_plugin.encoders.registry import load_suite
+    from var_plugin.evaluation.calibrate import (
+        SuiteCalibration,
+        calibrate_on_images,
+        read_captioned_images,
+        write_calibrated_suite,
+    )
+
+    if (images is None) != (captions is None):
+        raise InvalidInputError("--images and --captions belong together", fix="give both, or neither")
+    data = read_captioned_images(images, captions) if images and captions else None
+    if location is not None:
+        with opened_index(location, suite) as index:
+            encoders, statistics = index.suite, index.score_statistics()
+        calibration = SuiteCalibration(statistics)
+        if data:
+            calibration = replace(calibrate_on_images(encoders, data), statistics=statistics)
+    elif data:
+        encoders = load_suite(suite or settings().suite)
+        calibration = calibrate_on_images(encoders, data)
+    else:
+        raise InvalidInputError("there is nothing to calibrate with", fix="give --images and --captions, or --index")
+    write_calibrated_suite(encoders, calibration, out)
+    if as_json:
+        print_json(asdict(calibration))
+        return
+    for modality, spread in calibration.statistics.items():
+        print(f"{modality}: similarity to unrelated content {spread.mean:.3f}, standard deviation {spread.std:.3f}")
+    if held_out := calibration.held_out:
+        print(
+            f"confidence in {held_out.searches:,} held-out searches: mean {held_out.mean_confidence:.0%}, "
+            f"{held_out.right:.0%} are right; Brier score {held_out.brier:.3f}, "
+            f"of a constant confidence {held_out.brier_of_constant:.3f}"
+        )
+    print(f"wrote {printable(str(out))}; use it with --suite {printable(str(out))}")
 
 
 @app.command(epilog=example('encode text "a man in a car" --json', "encode image bike.jpg --suite siglip2"))

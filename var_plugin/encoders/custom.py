@@ -1,4 +1,4 @@
-"""Suites defined by a folder: a base suite with prompts, crops or trained ALAN towers.
+"""Suites defined by a folder: a base suite with prompts, crops, trained ALAN towers or a calibration.
 
 `suite.json` names the base suite and the changes. The optional folder `alan/` holds the towers in the format of
 `ResidualAlanModel.save_pretrained`.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from var_plugin.encoders.base import UNKNOWN_KIND, ScoreStatistics, Space
+from var_plugin.encoders.base import UNKNOWN_KIND, LogisticCalibrator, ScoreStatistics, Space
 from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
@@ -50,6 +50,16 @@ class Spread(BaseModel):
     std: float = Field(gt=0)
 
 
+class MatchCurve(BaseModel):
+    """`LogisticCalibrator` in the format of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slope: float
+    size: float
+    offset: float
+
+
 class SuiteFile(BaseModel):
     """Content of `suite.json`. Only `base` is required."""
 
@@ -67,6 +77,8 @@ class SuiteFile(BaseModel):
     """None: the towers have no trained anomaly score."""
     score_statistics: dict[Literal["text", "image", "video"], Spread] = {}
     """Statistics of the similarity to unrelated footage, per query modality."""
+    calibrators: dict[Literal["text"], MatchCurve] = {}
+    """The match probability of a score, per query modality."""
     summary: str = ""
 
 
@@ -121,7 +133,7 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
         name=str(folder),
         summary=file.summary or f"made from {file.base} by {folder / SUITE_FILE}",
     )
-    scene = _scene(base_encoders, file, folder, hashlib.sha256(content))
+    scene = _calibrated(_scene(base_encoders, file, folder), file)
     encoders = base.encoders | {base_encoders.space.name: scene}
     return Suite(description, encoders, base=base, fps=base.fps, cache=base.cache)
 
@@ -178,15 +190,18 @@ class FolderTowers:
         return self._anomaly.calibration if self._anomaly else (1.0, 0.0)
 
 
-def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path, digest: hashlib._Hash) -> SpaceEncoders:
-    """Wrap the encoders of the base space with the changes of the suite file."""
-    digest.update(base.space.fingerprint.encode())
+def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path) -> SpaceEncoders:
+    """Wrap the encoders of the base space with what changes vectors or stored scores, if there is anything."""
+    weights = folder / TOWERS_FOLDER
+    if not (file.prompts or file.crops or file.anomaly or weights.is_dir()):
+        return base
+    changes = file.model_dump_json(include={"prompts", "crops", "anomaly"})
+    digest = hashlib.sha256(f"{base.space.fingerprint}{changes}".encode())
     text, image, video, dim = base.text, base.image, base.video, base.space.dim
     if image and file.crops:
         image, video = CroppedImages(image, file.crops), None
     if text and file.prompts:
         text = PromptedText(text, file.prompts)
-    weights = folder / TOWERS_FOLDER
     if weights.is_dir():
         for part in sorted(weights.iterdir()):
             if part.is_file():
@@ -204,7 +219,20 @@ def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path, digest: hashlib._
         image = ResidualImageEncoder(image, towers) if image else None
         text = ResidualTextEncoder(read_with(text), towers) if text else None
     space = Space(base.space.name, dim, base.space.metric, base.space.modalities, digest.hexdigest()[:16])
-    measured: dict[Modality, ScoreStatistics] = {
+    return replace(base, space=space, text=text, image=image, video=video, score_statistics={}, calibrators={})
+
+
+def _calibrated(encoders: SpaceEncoders, file: SuiteFile) -> SpaceEncoders:
+    """Add the calibration of the suite file. It does not change vectors, so the fingerprint stays."""
+    statistics: dict[Modality, ScoreStatistics] = {
         modality: ScoreStatistics(spread.mean, spread.std) for modality, spread in file.score_statistics.items()
     }
-    return replace(base, space=space, text=text, image=image, video=video, score_statistics=measured, calibrators={})
+    calibrators: dict[Modality, LogisticCalibrator] = {
+        modality: LogisticCalibrator(curve.slope, curve.size, curve.offset)
+        for modality, curve in file.calibrators.items()
+    }
+    return replace(
+        encoders,
+        score_statistics={**encoders.score_statistics, **statistics},
+        calibrators={**encoders.calibrators, **calibrators},
+    )

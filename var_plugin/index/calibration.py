@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.base import ScoreStatistics, Vectors
 from var_plugin.encoders.suite import SpaceEncoders
+from var_plugin.errors import InvalidInputError
 from var_plugin.index.generation import VideoGeneration
 from var_plugin.types import Modality
 
@@ -20,6 +21,7 @@ UNCALIBRATED = ScoreStatistics(0.0, 1.0)
 """Statistics that leave a similarity unchanged, used if nothing can be measured."""
 
 MIN_ROWS = 32
+_QUERIES: tuple[Modality, ...] = ("text", "image", "video")
 MAX_ROWS = 1_000
 
 # Times of day, places, things, animals, weather and events that are rare in most footage.
@@ -61,22 +63,40 @@ class Calibration:
             self._measured[key] = self._measure(encoders, modality, rows)
         return self._measured[key]
 
+    def all_statistics(self, encoders: SpaceEncoders) -> dict[Modality, ScoreStatistics]:
+        """Return the statistics of queries by text, image and video that the suite ships or that can be measured.
+
+        Raises:
+            InvalidInputError: there are none, because the index is too small.
+            StoreError: the store failed.
+        """
+        modalities = (modality for modality in _QUERIES if modality in encoders.space.modalities)
+        statistics = {modality: self.statistics(encoders, modality) for modality in modalities}
+        statistics = {modality: values for modality, values in statistics.items() if values != UNCALIBRATED}
+        if not statistics:
+            raise InvalidInputError(
+                "the index has too little footage",
+                why=f"the scale of scores is measured on at least {MIN_ROWS} segments of several videos",
+                fix="index more footage",
+            )
+        return statistics
+
     def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> ScoreStatistics:
         sample = self._index.sample(encoders.space.name, MAX_ROWS / max(1, rows))
         if len(sample) < MIN_ROWS:
             return UNCALIBRATED
         vectors = np.array([row["vector"] for row in sample], np.float32)
         if modality == "text":
-            return _statistics(self._unrelated_texts(encoders) @ vectors.T)
+            return score_statistics(self._unrelated_texts(encoders) @ vectors.T)
         videos = np.unique([row["video_id"] for row in sample], return_inverse=True)[1]
-        return _statistics((vectors @ vectors.T)[videos[:, None] != videos])
+        return score_statistics((vectors @ vectors.T)[videos[:, None] != videos])
 
     def _unrelated_texts(self, encoders: SpaceEncoders) -> Vectors:
         return self._index.suite.encode("text", UNRELATED, space=encoders.space.name)
 
 
-def _statistics(similarities: NDArray[np.float32]) -> ScoreStatistics:
-    # Too few similarities, or all are equal: a standard deviation is meaningless.
+def score_statistics(similarities: NDArray[np.float32]) -> ScoreStatistics:
+    """Return mean and standard deviation of similarities, or `UNCALIBRATED` if they are too few or all equal."""
     if similarities.size < MIN_ROWS or float(similarities.std()) < 1e-4:
         return UNCALIBRATED
     return ScoreStatistics(float(similarities.mean()), float(similarities.std()))

@@ -8,8 +8,9 @@ import pytest
 
 from recipes.lite.audio_calibration import HELD_OUT, SIZES, audio_trials, text_trials
 from recipes.lite.audio_sources import Recording
-from recipes.lite.score_calibration import fit_calibrator, table_row
+from recipes.lite.score_calibration import table_row
 from var_plugin.encoders.base import ScoreStatistics, Vectors, l2_normalize
+from var_plugin.evaluation.match_trials import fit_calibrator
 
 LABELS = ("dog", "rain", "siren", "rooster")
 TAKES = 120

@@ -16,8 +16,9 @@ from recipes.lite.cctv_fights import FightClip, read_cctv_fights
 from recipes.lite.lite_alan import Recipe, calibrate, cross_validate, fit, fold_clips
 from recipes.lite.long_video_eval import StreamMaker
 from recipes.lite.rejection_eval import is_absent_from_streets, write_calibrator
-from recipes.lite.score_calibration import draw_trials, fit_calibrator, match_probabilities, threshold_for
+from recipes.lite.score_calibration import threshold_for
 from var_plugin.encoders.base import LogisticCalibrator, l2_normalize
+from var_plugin.evaluation.match_trials import draw_trials, fit_calibrator, match_probabilities
 
 _SOURCES, _DIM, _WIDTH = 12, 16, 5120
 

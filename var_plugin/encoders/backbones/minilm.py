@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from var_plugin.encoders.base import Vectors
 from var_plugin.encoders.hub import without_progress_bar
 from var_plugin.errors import MissingWeightsError, os_error_message
 
@@ -77,6 +80,20 @@ class MiniLM:
     def tuned(self, trunk: Tensor, mask: Tensor) -> Tensor:
         """Return the token states of the fine-tuned layers, (batch, time, 384) float32."""
         return run_layers(self.tunable, trunk, mask)
+
+
+def sentence_vectors(texts: Sequence[str]) -> Vectors:
+    """Return the published sentence vectors (n, 384) float32, L2-normalised.
+
+    Raises:
+        MissingWeightsError: the weights package is not installed.
+    """
+    import torch
+
+    model, batch = MiniLM(), 64
+    with torch.inference_mode():
+        parts = [model.sentence(*model.trunk(texts[i : i + batch])) for i in range(0, len(texts), batch)]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
 def model_folder() -> Path:
