@@ -95,6 +95,13 @@ class ModelOptions(_Options):
         default="tvl1", description="optical flow for I3D: tvl1 as in its training, or dis, which is much faster"
     )
     fps: float = Field(default=DEFAULT_FPS, gt=0, description="frames per second of video that are analysed")
+    remote_api_key: SecretStr = Field(default=SecretStr(""), description="API key for the server of a remote suite")
+    remote_timeout: float = Field(
+        default=120.0, gt=0, description="seconds to wait for an answer of the server of a remote suite"
+    )
+    remote_retries: int = Field(
+        default=5, ge=0, description="how often a request is repeated if that server is busy or does not answer"
+    )
 
 
 class IndexOptions(_Options):

@@ -11,7 +11,7 @@ code of its family:
 | 4 | `IndexStoreError` | the index cannot be opened, read or written, or has another suite |
 | 5 | `ModelError` | unknown suites, missing weights |
 | 6 | `ConfigError` | settings, missing or broken Python packages |
-| 7 | `ServiceError` | a Ray cluster or a language model does not work |
+| 7 | `ServiceError` | a Ray cluster, a language model or an embedding server does not work |
 
 Ctrl-C exits with 130. The receipt of a file names the class of its error.
 """
@@ -256,6 +256,10 @@ class EngineError(ServiceError):
 
 class AssistantError(ServiceError):
     """The language model did not answer, or did not call the search."""
+
+
+class EmbeddingServerError(ServiceError):
+    """The server of a remote suite does not answer, refuses, has another model, or sends unusable vectors."""
 
 
 def error_classes() -> list[type[VarPluginError]]:

@@ -37,7 +37,10 @@ def suites(as_json: JsonOption = False) -> None:
         print(f"{suite.name}: {suite.summary}")
         for space, modalities in suite.spaces.items():
             print(f"  space {space}: {', '.join(modalities)}")
-        network = "downloads its weights once" if suite.needs_network else "needs no network"
+        if suite.is_remote:
+            network = "sends texts and images to a server"
+        else:
+            network = "downloads its weights once" if suite.needs_network else "needs no network"
         size = f"{suite.megabytes} MB" if suite.megabytes else "size depends on the model"
         print(f"  {size}, {network}, languages: {', '.join(suite.languages)}")
         print(f"  code licence: {suite.code_licence}; weights licence: {suite.weights_licence}")

@@ -92,6 +92,20 @@ _GEMMA2 = SuiteDescription(
     default_model="google/embeddinggemma-2@914f7f89142e33e77833254d9c9b90c3cef7303b",
     dims=gemma2.DIMS,
 )
+_REMOTE = SuiteDescription(
+    name="remote",
+    summary="`remote:URL` or `remote:URL#MODEL`, a model for texts and images on an OpenAI-compatible server",
+    spaces={"scene": ("text", "image", "video")},
+    code_licence="Apache-2.0",
+    weights_licence="of the model",
+    revision="of the model",
+    megabytes=0,
+    languages=("of the model",),
+    needs_network=True,
+    build="var_plugin.encoders.remote:build",
+    model="required",
+    is_remote=True,
+)
 _ALAN_I3D = SuiteDescription(
     name="alan-i3d",
     summary="the paper: ALAN models that you trained, on I3D and VGGish; `alan-i3d:FOLDER` takes those in a folder",
@@ -109,7 +123,7 @@ _ALAN_I3D = SuiteDescription(
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _HUB, _ALAN_I3D)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _HUB, _REMOTE, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -121,25 +135,27 @@ def descriptions() -> dict[str, SuiteDescription]:
     return suites
 
 
-def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -> Suite:
+def load_suite(name: str | Path = "lite", options: ModelOptions | None = None, *, allow_remote: bool = True) -> Suite:
     """Return a suite by name. Its weights load on first use.
 
     A Hugging Face Hub model without a revision is pinned to its current commit. The name of the suite, and every index
     built with it, contains that commit.
 
     Args:
-        name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model, `SUITE@DIM` or
-            `SUITE@DIM:MODEL` with a dimension, or a folder with a `suite.json`.
+        name: a name of the suite table, `SUITE:MODEL` with the name or folder of a model or the URL of a server,
+            `SUITE@DIM` or `SUITE@DIM:MODEL` with a dimension, or a folder with a `suite.json`.
         options: where models are, and how they run. Default: from the settings.
+        allow_remote: whether the suite may send texts and images to a server.
 
     Raises:
-        UnknownSuiteError: the suite does not exist, takes no model, requires one, or has no such dimension.
+        UnknownSuiteError: the suite does not exist, takes no model, requires one, has no such dimension, or is remote
+            and remote suites are not allowed.
         MissingWeightsError: a pretrained model is not found.
-        As `open_folder` for a folder.
+        As `remote.pinned_model` and `remote.build` for a remote suite, and as `open_folder` for a folder.
     """
     options = options or settings()
     if is_suite_folder(name):
-        return open_folder(Path(name), lambda base: load_suite(base, options))
+        return open_folder(Path(name), lambda base: load_suite(base, options, allow_remote=allow_remote))
     name = str(name)
     suites = descriptions()
     prefix, _, model = name.partition(":")
@@ -155,6 +171,10 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
             why=f"'{family}' {'takes no model name' if model else 'needs a model name, as in NAME:MODEL'}",
             fix="see: var-plugin suites",
         )
+    if description.is_remote and not allow_remote:
+        raise UnknownSuiteError(
+            f"the suite '{name}' is not loaded", why="it sends texts and images to a server", fix="name it explicitly"
+        )
     if at and dim not in map(str, description.dims):
         raise UnknownSuiteError(
             f"no suite is called '{name}'",
@@ -168,7 +188,12 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None) -
     if description.model == "none":
         return Suite(description, build(options), fps=options.fps, cache=options.cache)
     hint = "" if model else description.install_hint
-    pinned = Checkpoint(model or description.default_model, hint, options).pinned
+    if description.is_remote:
+        from var_plugin.encoders.remote import pinned_model
+
+        pinned = pinned_model(model, options)
+    else:
+        pinned = Checkpoint(model or description.default_model, hint, options).pinned
     description = replace(description, name=f"{prefix}:{pinned}" if model else prefix)
     truncation = (int(dim) if dim else None,) if description.dims else ()
     return Suite(description, build(pinned, options, *truncation), fps=options.fps, cache=options.cache)

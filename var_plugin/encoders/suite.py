@@ -56,6 +56,8 @@ class SuiteDescription:
     takes one, and a `ModelOptions`."""
     model: Literal["none", "optional", "required"] = "none"
     """Whether the suite accepts a model name: `NAME:MODEL`."""
+    is_remote: bool = False
+    """Whether the model is the URL of a server, to which texts and images are sent."""
     default_model: str = ""
     """The model, with its revision, that is used without a model name."""
     dims: tuple[int, ...] = ()

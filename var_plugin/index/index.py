@@ -201,10 +201,13 @@ def _check_not_restoring(catalog: Catalog, uri: str) -> None:
 
 
 def _suite_of(generations: Generations | None, default: str, models: ModelOptions) -> Suite:
-    """Return the suite that built the index if it is installed, else the default one."""
+    """Return the suite that built the index if it is installed, else the default one.
+
+    Queries and the API key are not sent to a server because an index names it: an index may come from others.
+    """
     if generations:
         with suppress(UnknownSuiteError):
-            return load_suite(generations.current.suite, models)
+            return load_suite(generations.current.suite, models, allow_remote=False)
     return load_suite(default, models)
 
 

@@ -48,6 +48,7 @@ STATUS: Mapping[type[VarPluginError], int] = {
     errors.MissingDependencyError: 503,
     errors.FingerprintMismatchError: 503,
     errors.AssistantError: 503,
+    errors.EmbeddingServerError: 503,
     errors.InvalidVectorError: 500,
     errors.BrokenInstallationError: 500,
 }
