@@ -624,9 +624,7 @@ def test_doctor_compares_a_suite_with_float32(shell: Shell, tmp_path: Path, monk
     assert err.endswith("; fetch the model again\n")
 
 
-def test_calibrate_writes_a_suite_that_searches_the_index_of_its_base(
-    shell: Shell, film: Film, tmp_path: Path
-) -> None:
+def test_calibrate_writes_a_suite_that_searches_the_index_of_its_base(shell: Shell, film: Film, tmp_path: Path) -> None:
     film("clip.mp4", seconds=16, fps=5, paint=scene("red", "blue"))
     assert shell("index", film.folder)[0] == 0
     code, out, err = shell("calibrate", "--index", tmp_path / "index.db", "--out", tmp_path / "mine")

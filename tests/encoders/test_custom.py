@@ -18,8 +18,11 @@ from var_plugin.api import open_index
 from var_plugin.config import settings
 from var_plugin.encoders import custom as suite_folder
 from var_plugin.encoders.alan.residual import ResidualAlanConfig, ResidualAlanModel
+from var_plugin.encoders.audio_features import audio_vector
+from var_plugin.encoders.backbones.clap import sound_space
 from var_plugin.encoders.base import l2_normalize
 from var_plugin.encoders.clip_features import embed_clips
+from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import (
@@ -84,6 +87,22 @@ def test_a_folder_adds_prompts_and_crops(tmp_path: Path) -> None:
         opened(write_suite(tmp_path / "mine", prompts=prompts)).fingerprint for prompts in ([], ["{}"], ["a {}"])
     }
     assert len(fingerprints) == 3
+
+
+def test_a_folder_adds_or_replaces_the_audio_encoder(film: Film, tmp_path: Path) -> None:
+    clap = save_clap(tmp_path / "clap")
+    suite = opened(write_suite(tmp_path / "mine", clap=str(clap)))
+    own = {"low": film("low.mp4", seconds=4, tone=220.0), "high": film("high.mp4", seconds=4, tone=3000.0)}
+    with open_index(tmp_path / "index.db", suite=suite) as index:
+        assert index.add(film.folder).ok
+        for name, path in own.items():
+            assert index.search(audio=path)[0].uri.endswith(f"{name}.mp4")
+    assert suite.description.spaces["sound"] == ("audio", "text")
+    vector = suite.encode("audio", [own["low"]])
+    np.testing.assert_array_equal(vector, audio_vector(own["low"], sound_space(Checkpoint(str(clap))).audio)[None])
+    assert suite.fingerprint != color_suite().fingerprint
+    with pytest.raises(UnknownSuiteError, match=r"of type 'clip'.*a CLAP model encodes audio"):
+        opened(write_suite(tmp_path / "mine", clap=str(save_clip(tmp_path / "clip"))))
 
 
 def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:

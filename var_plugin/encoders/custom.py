@@ -1,4 +1,4 @@
-"""Suites defined by a folder: a base suite with prompts, crops, trained ALAN towers or a calibration.
+"""Suites defined by a folder: a base suite with prompts, crops, a CLAP model, trained ALAN towers or a calibration.
 
 `suite.json` names the base suite and the changes. The optional folder `alan/` holds the towers in the format of
 `ResidualAlanModel.save_pretrained`.
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from var_plugin.config import ModelOptions
+from var_plugin.encoders.backbones.clap import sound_space
 from var_plugin.encoders.base import UNKNOWN_KIND, LogisticCalibrator, ScoreStatistics, Space
 from var_plugin.encoders.clip_features import ImageVideoEncoder
 from var_plugin.encoders.ensembling import CropCount, CroppedImages, PromptedText
+from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.residual import ResidualImageEncoder, ResidualTextEncoder, ResidualVideoEncoder, read_with
 from var_plugin.encoders.suite import SpaceEncoders, Suite
 from var_plugin.errors import FingerprintMismatchError, InvalidInputError, field_errors, os_error_message
@@ -73,6 +76,8 @@ class SuiteFile(BaseModel):
     """Prompt templates with `{}` in place of the text."""
     crops: CropCount | None = None
     """Number of crops per image. None: the whole image, scaled."""
+    clap: str | None = None
+    """CLAP model for audio, by its name on the Hub or its folder. None: the audio encoder of the base."""
     anomaly: Anomalies | None = None
     """None: the towers have no trained anomaly score."""
     score_statistics: dict[Literal["text", "image", "video"], Spread] = {}
@@ -90,16 +95,18 @@ def is_suite_folder(name: str | Path) -> bool:
         return False
 
 
-def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
+def open_folder(folder: Path, load: Callable[[str], Suite], options: ModelOptions | None = None) -> Suite:
     """Return the suite of a folder. Its weights load on first use.
 
     Args:
         folder: folder with `suite.json`.
         load: returns the base suite by name.
+        options: where a CLAP model is, and how it runs. Default: the defaults of `ModelOptions`.
 
     Raises:
         InvalidInputError: the file does not match `SuiteFile`, or a file cannot be read.
-        MissingWeightsError: the towers are incomplete or damaged.
+        MissingWeightsError: the towers are incomplete or damaged, or the CLAP model is not found.
+        UnknownSuiteError: the model named as CLAP model has another type.
         FingerprintMismatchError: the towers were trained on another version of the base suite.
         As `load_suite` for the base.
     """
@@ -135,6 +142,9 @@ def open_folder(folder: Path, load: Callable[[str], Suite]) -> Suite:
     )
     scene = _calibrated(_scene(base_encoders, file, folder), file)
     encoders = base.encoders | {base_encoders.space.name: scene}
+    if file.clap:
+        encoders["sound"] = sound_space(Checkpoint(file.clap, options=options or ModelOptions()))
+        description = replace(description, spaces={**description.spaces, "sound": ("audio", "text")})
     return Suite(description, encoders, base=base, fps=base.fps, cache=base.cache)
 
 

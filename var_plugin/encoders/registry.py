@@ -155,7 +155,7 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None, *
     """
     options = options or settings()
     if is_suite_folder(name):
-        return open_folder(Path(name), lambda base: load_suite(base, options, allow_remote=allow_remote))
+        return open_folder(Path(name), lambda base: load_suite(base, options, allow_remote=allow_remote), options)
     name = str(name)
     suites = descriptions()
     prefix, _, model = name.partition(":")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.backbones.clip import DualEncoder, DualEncoderText, normalized_output
+from var_plugin.encoders.backbones.clip import DualEncoder, DualEncoderText, normalized_output, require_model_type
 from var_plugin.encoders.base import Space, Vectors, in_batches
 from var_plugin.encoders.hub import Checkpoint, to_device
 from var_plugin.encoders.suite import SpaceEncoders
@@ -27,7 +27,9 @@ def sound_space(checkpoint: Checkpoint) -> SpaceEncoders:
 
     Raises:
         MissingWeightsError: see `Checkpoint.folder`.
+        UnknownSuiteError: the model has another type.
     """
+    require_model_type(checkpoint, ("clap",), "a CLAP model encodes audio")
     network = ClapNetwork(checkpoint)
     space = Space("sound", network.dim, "IP", frozenset(("text", "audio")), checkpoint.fingerprint)
     return SpaceEncoders(space, text=DualEncoderText(network), audio=ClapAudioEncoder(network))
