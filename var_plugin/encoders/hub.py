@@ -231,7 +231,8 @@ def refusing_random_weights(folder: Path) -> Iterator[None]:
     watcher.emit = lambda record: reports.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("transformers.modeling_utils")
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    if not logger.isEnabledFor(logging.WARNING):  # an explicit level makes transformers log its sharding as well
+        logger.setLevel(logging.WARNING)
     logger.addHandler(watcher)
     try:
         yield

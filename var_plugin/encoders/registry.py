@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.backbones import clap, clip, gemma2, sentence_transformers, xclip
+from var_plugin.encoders.backbones import clap, clip, gemma2, qwen3_vl, sentence_transformers, xclip
 from var_plugin.encoders.custom import is_suite_folder, open_folder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
@@ -34,7 +34,8 @@ _LITE = SuiteDescription(
 
 _HUB = SuiteDescription(
     name="sentence-transformers",
-    summary="`sentence-transformers:NAME`, any model for texts and images from the hub or a folder",
+    summary="`sentence-transformers:NAME`, any model for text and images or video from the hub or a folder; "
+    "video and audio natively where the model takes them",
     spaces={"scene": ("text", "image", "video")},
     code_licence="Apache-2.0",
     weights_licence="of the model",
@@ -92,6 +93,18 @@ _GEMMA2 = SuiteDescription(
     default_model="google/embeddinggemma-2@914f7f89142e33e77833254d9c9b90c3cef7303b",
     dims=gemma2.DIMS,
 )
+_QWEN3_VL = replace(
+    _GEMMA2,
+    name="qwen3-vl",
+    summary="Qwen3-VL-Embedding: text, image and video in one vector space; `qwen3-vl:NAME` takes another model, "
+    "`qwen3-vl@512` keeps 512 of 2,048 dimensions",
+    spaces={"scene": ("text", "image", "video")},
+    weights_licence="Apache-2.0 (Qwen3-VL-Embedding of Alibaba)",
+    megabytes=4260,
+    build="var_plugin.encoders.registry:build_qwen3_vl",
+    default_model="Qwen/Qwen3-VL-Embedding-2B@9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
+    dims=qwen3_vl.DIMS,
+)
 _REMOTE = SuiteDescription(
     name="remote",
     summary="`remote:URL` or `remote:URL#MODEL`, a model for texts and images on an OpenAI-compatible server",
@@ -123,7 +136,7 @@ _ALAN_I3D = SuiteDescription(
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _HUB, _REMOTE, _ALAN_I3D)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _QWEN3_VL, _HUB, _REMOTE, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -221,9 +234,14 @@ def build_gemma2(model: str, options: ModelOptions, dim: int | None) -> dict[str
     return gemma2.spaces(Checkpoint(model, options=options), dim)
 
 
+def build_qwen3_vl(model: str, options: ModelOptions, dim: int | None) -> dict[str, SpaceEncoders]:
+    """Return the space of a Qwen3-VL-Embedding model. Raises as `qwen3_vl.spaces`."""
+    return qwen3_vl.spaces(Checkpoint(model, options=options), dim)
+
+
 def build_sentence_transformers(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
-    """Return the single space of a model. Raises as `sentence_transformers.scene_space`."""
-    return {"scene": sentence_transformers.scene_space(Checkpoint(model, options=options))}
+    """Return the spaces of a model. Raises as `sentence_transformers.spaces`."""
+    return sentence_transformers.spaces(Checkpoint(model, options=options))
 
 
 def _clap(options: ModelOptions) -> SpaceEncoders:

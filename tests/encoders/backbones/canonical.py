@@ -66,9 +66,9 @@ def hub_vectors(folder: Path) -> VectorsByName:
         "SigLIP": clip.scene_space(checkpoint(tiny.save_siglip(folder / "siglip"))),
         "X-CLIP": xclip.scene_space(checkpoint(tiny.save_xclip(folder / "xclip"))),
         "CLAP": clap.sound_space(checkpoint(tiny.save_clap(folder / "clap"))),
-        "sentence-transformers": sentence_transformers.scene_space(
+        "sentence-transformers": sentence_transformers.spaces(
             checkpoint(tiny.save_sentence_transformers(folder / "st", folder / "st-clip"))
-        ),
+        )["scene"],
     }
     vectors: VectorsByName = {}
     for name, space in spaces.items():

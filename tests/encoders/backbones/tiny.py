@@ -23,6 +23,8 @@ from transformers import (
     Gemma4AudioFeatureExtractor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -170,19 +172,8 @@ def save_gemma2(folder: Path) -> Path:
             "max_frames": 32, "overflow_strategy": "uniform", "add_timestamps": False, "do_sample_frames": True,
         },
     }  # fmt: skip
-    modules = [
-        "base.modules.transformer.Transformer",
-        "sentence_transformer.modules.pooling.Pooling",
-        "base.modules.normalize.Normalize",
-    ]
     files: dict[str, Any] = {
         "processor_config.json": processor,
-        "modules.json": [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.{name}"}
-            for i, (name, path) in enumerate(zip(modules, ["", "1_Pooling", "2_Normalize"], strict=True))
-        ],
-        "1_Pooling/config.json": {"embedding_dimension": 768, "pooling_mode": "mean", "include_prompt": True},
-        "2_Normalize/config.json": {},
         "sentence_bert_config.json": {
             "transformer_task": "feature-extraction",
             "modality_config": {
@@ -195,10 +186,117 @@ def save_gemma2(folder: Path) -> Path:
             "prompts": {"query": "task: search result | query: ", "document": "title: none | text: "}
         },
     }
+    _save_modules(folder, "mean", 768, files)
+    return folder
+
+
+_QWEN_TOKENS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+_QWEN_WORDS = [*_WORDS[3:-1], "system", "user", "assistant", "Represent", "Find", "visual", "seconds", "<", ">", "."]
+_QWEN_TEMPLATE = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if message.content is string %}{{- message.content }}{%- else %}{%- for content in message.content %}"
+    "{%- if content.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{%- elif content.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{%- elif 'text' in content %}{{- content.text }}{%- endif %}{%- endfor %}{%- endif %}{{- '<|im_end|>\\n' }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+
+
+def save_qwen3_vl(folder: Path) -> Path:
+    """Save a Qwen3-VL-Embedding model of 288 dimensions, with the configuration files of the published model."""
+    words = [*_QWEN_TOKENS, "<unk>", *_QWEN_WORDS, *map(str, range(10))]
+    ids = {word: place for place, word in enumerate(words)}
+    qwen = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    qwen.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    # The vector of the published model is that of this token.
+    qwen.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", ids["<|endoftext|>"])]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=qwen, pad_token="<|endoftext|>", eos_token="<|im_end|>", unk_token="<unk>",
+        additional_special_tokens=_QWEN_TOKENS[1:], chat_template=_QWEN_TEMPLATE,
+    ).save_pretrained(folder)  # fmt: skip
+    config = Qwen3VLConfig(
+        text_config={
+            "hidden_size": 288, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(words), "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 5_000_000, "mrope_section": [4, 2, 2], "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 32, "depth": 3, "num_heads": 2, "out_hidden_size": 288,
+            "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2],
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    save_model(Qwen3VLForConditionalGeneration(config), folder)
+    vision = {
+        "processor_class": "Qwen3VLProcessor", "patch_size": 16, "temporal_patch_size": 2, "merge_size": 2,
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+    }  # fmt: skip
+    files = {
+        "preprocessor_config.json": {
+            **vision, "image_processor_type": "Qwen2VLImageProcessorFast",
+            "size": {"longest_edge": 1_310_720, "shortest_edge": 4_096},
+        },
+        "video_preprocessor_config.json": {
+            **vision, "video_processor_type": "Qwen3VLVideoProcessor",
+            "size": {"longest_edge": 25_165_824, "shortest_edge": 4_096},
+        },
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {
+                name: {"method": "forward", "method_output_name": "last_hidden_state"}
+                for name in ("text", "image", "video")
+            }
+            | {
+                "message": {
+                    "method": "forward", "method_output_name": "last_hidden_state", "format": "structured",
+                },
+            },
+            "module_output_name": "token_embeddings",
+            "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
+        },
+        "config_sentence_transformers.json": {
+            "prompts": {"query": "Represent the user's input.", "document": "Represent the user's input."}
+        },
+    }  # fmt: skip
+    _save_modules(folder, "lasttoken", 288, files)
+    return folder
+
+
+def _save_modules(folder: Path, pooling: str, dim: int, files: dict[str, Any]) -> None:
+    """Save configuration files, with those of the modules of sentence-transformers for pooling and normalisation."""
+    modules = [
+        "base.modules.transformer.Transformer",
+        "sentence_transformer.modules.pooling.Pooling",
+        "sentence_transformer.modules.normalize.Normalize",
+    ]
+    files = {
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.{name}"}
+            for i, (name, path) in enumerate(zip(modules, ["", "1_Pooling", "2_Normalize"], strict=True))
+        ],
+        "1_Pooling/config.json": {"embedding_dimension": dim, "pooling_mode": pooling, "include_prompt": True},
+        "2_Normalize/config.json": {},
+        **files,
+    }
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, default=lambda array: array.tolist()))
-    return folder
 
 
 def save_alan(folder: Path, query: str, **fields: Any) -> Path:
@@ -225,5 +323,7 @@ def save_sentence_transformers(folder: Path, clip: Path) -> Path:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
 
-    SentenceTransformer(modules=[Transformer(str(save_clip(clip)))], device="cpu").save(str(folder))
+    model = SentenceTransformer(modules=[Transformer(str(save_clip(clip)))], device="cpu")
+    model.max_seq_length = 8
+    model.save(str(folder))
     return folder

@@ -17,18 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from var_plugin.encoders.audio_features import root_mean_square
 from var_plugin.encoders.backbones.clip import preprocess_images, require_model_type
-from var_plugin.encoders.base import (
-    AudioArray,
-    ImageArray,
-    NoDetectorMixin,
-    Space,
-    Vectors,
-    in_batches,
-    l2_normalize,
+from var_plugin.encoders.backbones.sentence_transformers import require_pooling
+from var_plugin.encoders.backbones.windows import (
+    WINDOW_SECONDS,
+    AudioQueryWindows,
+    VideoWindowsMixin,
+    without_silent_end,
 )
-from var_plugin.encoders.clip_features import PerFrameMixin, mean_pool
+from var_plugin.encoders.base import ImageArray, Space, Vectors, in_batches, l2_normalize
 from var_plugin.encoders.hub import Checkpoint, device
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import InvalidInputError, InvalidSettingError
@@ -41,18 +38,13 @@ DIMS = (512, 256, 128)
 """Published Matryoshka dimensions below the full dimension."""
 MAX_TOKENS = 8_192
 """Context length of the model card. Longer texts are truncated."""
-WINDOW_SECONDS = 8
-"""Seconds of video or audio in one input: the default length of a segment. Both are below the limits of the model."""
 QUERY_PROMPT = "task: search result | query: "
 """Prompt of text queries in the model card. Images, audio and video have no prompt."""
 
-_MODULES = {"Transformer", "Pooling", "Normalize"}
-_PROCESSOR, _PROMPTS, _POOLING = "processor_config.json", "config_sentence_transformers.json", "1_Pooling/config.json"
+_PROCESSOR, _PROMPTS = "processor_config.json", "config_sentence_transformers.json"
 _VIDEO_TOKEN = "<|video|>"  # noqa: S105
 # Landscape grid that uses all soft tokens: 7 x 10 for the 70 of a frame, 14 x 20 for the 280 of an image.
 _ASPECT = 0.7
-# A window that ends with padding is cut to its samples, but not below half a second.
-_MIN_SAMPLES = SAMPLE_RATE // 2
 # Inputs per batch. An image has 2,520 patches, a clip of 8 frames 5,040.
 _IMAGES, _CLIPS, _WINDOWS, _TEXTS = 4, 2, 8, 32
 
@@ -81,7 +73,7 @@ def spaces(checkpoint: Checkpoint, dim: int | None = None) -> dict[str, SpaceEnc
             fix="set VAR_PLUGIN_DTYPE to float32 or bfloat16",
         )
     network = Gemma2Network(checkpoint, dim)
-    text = Gemma2Text(network)
+    text, audio = Gemma2Text(network), Gemma2Audio(network)
     fingerprint = checkpoint.fingerprint
     if dim is not None:
         fingerprint = hashlib.sha256(f"{fingerprint}@{dim}".encode()).hexdigest()[:16]
@@ -93,9 +85,9 @@ def spaces(checkpoint: Checkpoint, dim: int | None = None) -> dict[str, SpaceEnc
             text=text,
             image=Gemma2Image(network),
             video=Gemma2Video(network),
-            audio_query=Gemma2AudioQuery(network),
+            audio_query=AudioQueryWindows(audio),
         ),
-        "sound": SpaceEncoders(sound, text=text, audio=Gemma2Audio(network)),
+        "sound": SpaceEncoders(sound, text=text, audio=audio),
     }
 
 
@@ -108,7 +100,7 @@ class Gemma2Network:
         self._model: Any = None
         self._loading = Lock()
         self._tokenizing = Lock()
-        self._check_pooling()
+        require_pooling(checkpoint, "mean", "EmbeddingGemma 2")
 
     def model(self, tower: Tower | None = None) -> Any:
         """Return the network with a tower. Raises as `Checkpoint.load`."""
@@ -219,19 +211,6 @@ class Gemma2Network:
         model = self.checkpoint.load(config=config, dtype=getattr(torch, options.dtype), exact=True)
         return model.eval().to(device(options))
 
-    def _check_pooling(self) -> None:
-        """Raise InvalidInputError if a sentence-transformers configuration asks for other layers or other pooling."""
-        folder = self.checkpoint.folder
-        modules = self.checkpoint.read_json("modules.json") if (folder / "modules.json").is_file() else []
-        pooling = self.checkpoint.read_json(_POOLING) if (folder / _POOLING).is_file() else {}
-        others = {str(module["type"]).rpartition(".")[2] for module in modules} - _MODULES
-        if others or pooling.get("pooling_mode", "mean") != "mean" or pooling.get("pooling_mode_mean_tokens") is False:
-            raise InvalidInputError(
-                f"the model {self.checkpoint.name} is not pooled like EmbeddingGemma 2",
-                why=f"it has the layer {min(others)}" if others else "its pooling is not the mean of all tokens",
-                fix=f"use sentence-transformers:{self.checkpoint.name}",
-            )
-
 
 class Gemma2Text:
     """Encode texts with the prompt for queries; a `TextEncoder`."""
@@ -267,11 +246,8 @@ class Gemma2Image:
         return network.embed([text] * len(images), "vision", pixel_values=patches, image_position_ids=positions)
 
 
-class Gemma2Video(PerFrameMixin, NoDetectorMixin):
-    """Encode the frames of a window together, as one video, without a prompt; a `VideoEncoder`.
-
-    Longer spans are the L2-normalised mean of their windows. The last window of a video may have fewer frames.
-    """
+class Gemma2Video(VideoWindowsMixin):
+    """Encode the frames of a window together, as one video, without a prompt; a `VideoEncoder`."""
 
     def __init__(self, network: Gemma2Network) -> None:
         self._network = network
@@ -286,18 +262,13 @@ class Gemma2Video(PerFrameMixin, NoDetectorMixin):
 
     def encode(self, frames: Sequence[Frame]) -> Vectors:
         """Return vectors (n, dim) float32, L2-normalised, of windows of frames."""
-        windows = [frames[start : start + self.stride] for start in range(0, len(frames), self.stride)]
-        return in_batches(self._encode, [_without_padding(window) for window in windows], self._network.dim, _CLIPS)
+        return in_batches(self._encode, self.windows(frames), self._network.dim, _CLIPS)
 
-    def embed_video(self, clips: Vectors, scores: NDArray[np.float32]) -> Vectors:
-        """Return the L2-normalised mean of the windows, (dim,)."""
-        return np.asarray(mean_pool(clips, [slice(None)])[0], np.float32)
-
-    def _encode(self, windows: Sequence[Sequence[ImageArray]]) -> Vectors:
+    def _encode(self, windows: Sequence[Sequence[Frame]]) -> Vectors:
         import torch
 
         network, names = self._network, self._network.tokenizer
-        patches, positions = network.patches([image for window in windows for image in window], "video")
+        patches, positions = network.patches([frame.image for window in windows for frame in window], "video")
         frame = f"{names.boi_token}{_VIDEO_TOKEN * network.soft_tokens('video')}{names.eoi_token}"
         return network.embed(
             [frame * len(window) for window in windows],
@@ -322,7 +293,7 @@ class Gemma2Audio:
 
     def _encode(self, windows: NDArray[np.float32]) -> Vectors:
         network, names = self._network, self._network.tokenizer
-        features = network.audio_processor([_without_silent_end(window) for window in windows], return_tensors="pt")
+        features = network.audio_processor([without_silent_end(window) for window in windows], return_tensors="pt")
         model = network.model("audio")
         # Two convolutions with stride 2 leave every fourth frame.
         counts = features["input_features_mask"][:, ::4].sum(1).tolist()
@@ -333,26 +304,3 @@ class Gemma2Audio:
             input_features=features["input_features"].to(model.dtype),
             input_features_mask=features["input_features_mask"],
         )
-
-
-class Gemma2AudioQuery(Gemma2Audio):
-    """Encode a recording as a query for video; an `AudioQueryEncoder`."""
-
-    def encode(self, windows: NDArray[np.float32]) -> Vectors:
-        """Return features (n, dim + 1): the vectors of the windows, scaled and followed by their loudness."""
-        return np.hstack([super().encode(windows), root_mean_square(windows)[:, None]])
-
-    def embed_audio(self, windows: Vectors) -> Vectors:
-        """Return the vector (dim,) of a recording: the L2-normalised mean of its windows, weighted by loudness."""
-        return np.asarray(l2_normalize((windows[:, -1] + 1e-6) @ windows[:, :-1]), np.float32)
-
-
-def _without_padding(window: Sequence[Frame]) -> list[ImageArray]:
-    """Return the images of a window without the repetitions of the last frame that fill an incomplete window."""
-    return [frame.image for number, frame in enumerate(window) if number == 0 or frame.time > window[number - 1].time]
-
-
-def _without_silent_end(window: AudioArray) -> AudioArray:
-    """Return a window without the zeros that fill it, or the whole window if it is silent."""
-    audible = np.flatnonzero(window)
-    return window[: max(_MIN_SAMPLES, int(audible[-1]) + 1)] if len(audible) else window

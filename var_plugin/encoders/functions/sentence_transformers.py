@@ -1,4 +1,4 @@
-"""Suites as modules of a sentence-transformers model (version 5.4 or newer).
+"""Suites as modules of a sentence-transformers model (version 5.6 or newer).
 
 `SentenceTransformer(modules=[suite_router("lite")], similarity_fn_name="dot")` accepts the modalities of the space:
 text, image, audio, video. A saved model holds the name and fingerprint of the suite, not its weights. Loading it needs
