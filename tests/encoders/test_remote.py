@@ -84,6 +84,10 @@ class ColorServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
+    def wait(self) -> None:
+        """Do not answer before the test ends."""
+        self.released.wait(60)
+
     def embeddings(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """Return the answer, or None if the request has the wrong form."""
         if "messages" in body:
@@ -212,6 +216,15 @@ def test_single_inputs_are_sent_at_the_same_time(server: ColorServer) -> None:
     server.answer = wait_for_another
     suite.encode("text", ["red"] * 8)
     assert 1 < server.most_in_progress <= 8
+
+
+def test_an_error_does_not_wait_for_the_other_requests(server: ColorServer) -> None:
+    server.form = "messages"
+    suite = load(server)
+    server.answer = lambda body: Answer(413, "too long") if "blue" in json.dumps(body) else server.wait()
+    with pytest.raises(EmbeddingServerError, match="413"):
+        suite.encode("text", ["blue", *["red"] * 20])
+    assert server.in_progress > 0
 
 
 def test_a_server_that_embeds_the_text_of_a_data_uri_is_refused(server: ColorServer) -> None:
@@ -384,7 +397,7 @@ def test_a_refused_request_is_not_repeated(server: ColorServer) -> None:
 def test_a_server_that_does_not_answer_in_time_is_an_error(server: ColorServer) -> None:
     suite = load(server, remote_timeout=0.2)
     requests = len(server.bodies)
-    server.answer = lambda body: (server.released.wait(30), None)[1]
+    server.answer = lambda body: server.wait()
     with pytest.raises(EmbeddingServerError, match=r"does not answer: timed out; .*VAR_PLUGIN_REMOTE_TIMEOUT"):
         suite.encode("text", ["red"])
     assert len(server.bodies) - requests == 2

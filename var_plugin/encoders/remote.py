@@ -19,12 +19,12 @@ import hashlib
 import io
 import json
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from threading import Event
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -61,6 +61,7 @@ _FIRST_WAIT, _MAX_WAIT, _MAX_RETRY_AFTER = 0.5, 8.0, 120.0
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_THIS_FORM = frozenset({400, 413, 415, 422, 500, 501})
 _MAX_QUOTE = 200
+_NEVER = Event()
 
 _PROBE_TEXT = "a street at night"
 # Cosine distances. Different images differ by at least the minimum, and encodings of one image by a tenth of that at
@@ -158,20 +159,27 @@ class EmbeddingServer:
         response = self._request("GET", "models")
         return [] if response.status_code in (404, 405) else self._parse(response, _ListedModels).data
 
-    def embed(self, body: dict[str, Any], inputs: int) -> tuple[str | None, Vectors]:
+    def embed(self, body: dict[str, Any], inputs: int, stop: Event = _NEVER) -> tuple[str | None, Vectors]:
         """Return the name of the model and L2-normalised vectors (inputs, dim) float32, in the order of the inputs.
+
+        Args:
+            body: the request.
+            inputs: number of inputs in the request.
+            stop: once it is set, the request is not repeated.
 
         Raises:
             EmbeddingServerError: the server does not answer or refuses, or a vector is missing or unusable.
         """
-        return self._vectors(self._request("POST", "embeddings", body), inputs)
+        return self._vectors(self._request("POST", "embeddings", body, stop), inputs)
 
     def try_to_embed(self, body: dict[str, Any], inputs: int) -> Vectors | str:
         """Return the vectors of `embed`, or the answer of a server that does not support a request of this form."""
         response = self._request("POST", "embeddings", body)
         return self._quote(response) if response.status_code in _NOT_THIS_FORM else self._vectors(response, inputs)[1]
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, stop: Event = _NEVER
+    ) -> httpx.Response:
         """Return the response, which may be an error. Repeat the request while the server is busy or does not answer.
 
         Raises:
@@ -183,7 +191,7 @@ class EmbeddingServer:
             try:
                 response = self._client.request(method, path, json=body)
             except httpx.RequestError as error:
-                if attempt == self._retries:
+                if attempt == self._retries or stop.is_set():
                     raise EmbeddingServerError(
                         f"the embedding server {self.url} does not answer",
                         why=str(error) or type(error).__name__,
@@ -191,10 +199,11 @@ class EmbeddingServer:
                     ) from error
             else:
                 wait = _retry_after(response, wait)
-                if response.status_code not in _BUSY or attempt == self._retries or wait > _MAX_RETRY_AFTER:
+                is_last = attempt == self._retries or wait > _MAX_RETRY_AFTER or stop.is_set()
+                if response.status_code not in _BUSY or is_last:
                     return response
             logger.info("%s is busy or does not answer; next attempt in %.1f s", self.url, wait)
-            time.sleep(wait)
+            stop.wait(wait)
             attempt += 1
 
     def _parse(self, response: httpx.Response, schema: type[Schema]) -> Schema:
@@ -278,14 +287,20 @@ class RemoteModel:
             self._warn = False
         size = 1 if self._form == "messages" else _BATCH[modality]
         batches = [items[start : start + size] for start in range(0, len(items), size)]
-        encode = partial(self._encode, modality)
-        with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
+        stop = Event()
+        encode = partial(self._encode, modality, stop)
+        pool = ThreadPoolExecutor(_CONCURRENT_REQUESTS)
+        try:
             # A single request runs in this thread, where Ctrl-C ends it.
             parts = list(pool.map(encode, batches) if len(batches) > 1 else map(encode, batches))
+        finally:
+            # After an error or Ctrl-C, do not wait for the other requests.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
         return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
 
-    def _encode(self, modality: Modality, items: Sequence[str]) -> Vectors:
-        served, vectors = self._server.embed(self._body(self._form, modality, items), len(items))
+    def _encode(self, modality: Modality, stop: Event, items: Sequence[str]) -> Vectors:
+        served, vectors = self._server.embed(self._body(self._form, modality, items), len(items), stop)
         if (served, vectors.shape[1]) != (self._served, self.dim):
             raise EmbeddingServerError(
                 f"the model on {self._server.url} has changed",
