@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 NEWEST_VENV ?= .venv-newest
 NEWEST_TESTS := tests/media tests/index/test_index.py tests/ingest/test_add.py tests/retrievers/test_search.py \
 	tests/retrievers/test_langchain.py tests/tools tests/encoders/lite/test_image_text.py tests/app/test_chat.py \
-	tests/server/test_embeddings.py tests/test_cli.py tests/test_doctor.py
+	tests/server/test_embeddings.py tests/test_cli.py tests/test_doctor.py tests/encoders/backbones
 
 BIN := $(VENV)/bin
 NEWEST_BIN := $(NEWEST_VENV)/bin

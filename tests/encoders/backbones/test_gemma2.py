@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+pytest.importorskip("transformers.models.embedding_gemma2", reason="transformers has no EmbeddingGemma 2")
+
 from transformers import AutoModel, AutoTokenizer, Gemma4AudioFeatureExtractor
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
 import var_plugin as vp
+from tests.encoders.backbones.recordings import WINDOW, noise, padded, with_audio
 from tests.encoders.backbones.test_silent_weights import renamed
 from tests.encoders.backbones.tiny import save_clip, save_gemma2
 from tests.films import Film, textured
@@ -33,7 +36,6 @@ from var_plugin.media.decoded import SAMPLE_RATE, Frame
 
 TEXTS = ["a red car", "a blue dog barks", "car"]
 SECOND = SAMPLE_RATE
-WINDOW = 8 * SAMPLE_RATE
 
 
 def image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -42,14 +44,6 @@ def image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
 
 IMAGES = [image(seed, 84, 120) for seed in range(3)]
 FRAMES = [Frame(float(second), image(second, 42, 60)) for second in range(20)]
-
-
-def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
-
-
-def padded(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.pad(audio, (0, WINDOW - len(audio)))[None]
 
 
 @pytest.fixture(scope="module")
@@ -309,24 +303,6 @@ def test_other_pooling_is_rejected(tmp_path: Path, name: str, content: object) -
 def test_model_of_another_type_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UnknownSuiteError, match="of type 'clip'"):
         load_suite(f"gemma2:{save_clip(tmp_path / 'clip')}")
-
-
-def with_audio(source: Path, target: Path, samples: NDArray[np.float32]) -> Path:
-    """Copy the images of a film and add mono audio at 16 kHz, without loss."""
-    with av.open(str(source)) as film, av.open(str(target), "w") as container:
-        video = container.add_stream_from_template(film.streams.video[0])
-        audio = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono")
-        for packet in film.demux(film.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = video
-                container.mux(packet)
-        pcm = np.rint(samples * 32_767).astype(np.int16)[None]
-        for start in range(0, pcm.shape[1], 1024):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[:, start : start + 1024]), "s16", "mono")
-            frame.sample_rate, frame.pts = SAMPLE_RATE, start
-            container.mux(audio.encode(frame))
-        container.mux(audio.encode(None))
-    return target
 
 
 def test_film_is_indexed_and_found_by_every_modality(film: Film, tmp_path: Path) -> None:

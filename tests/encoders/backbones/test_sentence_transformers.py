@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import var_plugin as vp
-from tests.encoders.backbones.test_gemma2 import noise, padded, with_audio
+from tests.encoders.backbones.recordings import noise, padded, with_audio
 from tests.encoders.backbones.tiny import save_gemma2, save_sentence_transformers
 from tests.films import Film, textured
 from tests.tolerances import ATOL, FLOAT32
