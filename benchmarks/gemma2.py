@@ -117,7 +117,7 @@ def main() -> None:
             for modality in COUNTS:
                 before, peak, rate = alone(measure, suite, modality, arguments.dtype, arguments.threads)
                 name = suite.partition(":")[0]
-                sys.stdout.write(f"| {name} | {modality} | {before:.0f} | {peak:.0f} | {rate:.2f} |\n")
+                sys.stdout.write(f"| {name} | {modality} | {before:.0f} | {peak:.0f} | {rate:.3g} |\n")
                 sys.stdout.flush()
 
 
