@@ -227,6 +227,22 @@ def test_an_error_does_not_wait_for_the_other_requests(server: ColorServer) -> N
     assert server.in_progress > 0
 
 
+def test_ctrl_c_does_not_wait_for_a_server_that_does_not_answer(server: ColorServer) -> None:
+    server.form = "messages"
+    server.answer = lambda body: server.wait() if "red" in json.dumps(body) else None
+    words = ["encode", "text", "red", "red", "--suite", f"remote:{server.url}"]
+    with subprocess.Popen([sys.executable, "-m", "var_plugin", *words], stderr=subprocess.PIPE) as process:
+        for _ in range(1_200):
+            if server.in_progress == 2 or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=20) == 130
+        finally:
+            process.kill()
+
+
 def test_a_server_that_embeds_the_text_of_a_data_uri_is_refused(server: ColorServer) -> None:
     server.form = "text only"
     with pytest.raises(UnsupportedModalityError, match="its vectors do not depend on the content of an image"):

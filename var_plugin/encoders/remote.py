@@ -19,12 +19,13 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -289,14 +290,12 @@ class RemoteModel:
         batches = [items[start : start + size] for start in range(0, len(items), size)]
         stop = Event()
         encode = partial(self._encode, modality, stop)
-        pool = ThreadPoolExecutor(_CONCURRENT_REQUESTS)
         try:
             # A single request runs in this thread, where Ctrl-C ends it.
-            parts = list(pool.map(encode, batches) if len(batches) > 1 else map(encode, batches))
+            parts = _encode_in_threads(encode, batches, stop) if len(batches) > 1 else list(map(encode, batches))
         finally:
             # After an error or Ctrl-C, do not wait for the other requests.
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
         return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
 
     def _encode(self, modality: Modality, stop: Event, items: Sequence[str]) -> Vectors:
@@ -368,6 +367,33 @@ class RemoteImages:
     def encode(self, images: Sequence[ImageArray]) -> Vectors:
         """Return (n, dim) float32, L2-normalised, for RGB images. Raises as `RemoteModel.encode`."""
         return self._model.encode("image", [_data_uri(image) for image in images])
+
+
+def _encode_in_threads(
+    encode: Callable[[Sequence[str]], Vectors], batches: Sequence[Sequence[str]], stop: Event
+) -> list[Vectors]:
+    """Return the vectors of the batches, in their order. Once `stop` is set, no further batch begins.
+
+    The threads are daemons: the end of the process would wait for those of a `ThreadPoolExecutor`, and so for requests
+    that the server does not answer.
+    """
+    results: list[Future[Vectors]] = [Future() for _ in batches]
+    tasks = deque(zip(results, batches, strict=True))
+
+    def work() -> None:
+        while tasks and not stop.is_set():
+            try:
+                result, batch = tasks.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                result.set_result(encode(batch))
+            except BaseException as error:
+                result.set_exception(error)
+
+    for _ in range(min(_CONCURRENT_REQUESTS, len(batches))):
+        Thread(target=work, daemon=True).start()
+    return [result.result() for result in results]
 
 
 def _split(name: str) -> tuple[str, str]:
