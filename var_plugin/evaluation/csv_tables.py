@@ -19,7 +19,7 @@ def read_csv(path: Path, *, missing: str) -> tuple[list[str], list[dict[str, str
         MediaNotFoundError: the file does not exist.
         InvalidInputError: the file is not CSV, or a row has more cells than the header.
     """
-    if not path.is_file():
+    if not path.exists():
         raise MediaNotFoundError(f"{path} does not exist", fix=missing)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
