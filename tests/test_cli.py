@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import var_plugin
-from tests.colors import DESCRIPTION, build
+from tests.colors import DESCRIPTION, AnyWords, build
 from tests.encoders.backbones.tiny import save_clap, save_clip
 from tests.evaluation.test_calibrate import WORDS
 from tests.films import Film, textured
@@ -624,16 +624,27 @@ def test_doctor_compares_a_suite_with_float32(shell: Shell, tmp_path: Path, monk
     assert err.endswith("; fetch the model again\n")
 
 
-def test_calibrate_writes_a_suite_that_searches_the_index_of_its_base(shell: Shell, film: Film, tmp_path: Path) -> None:
-    film("clip.mp4", seconds=16, fps=5, paint=scene("red", "blue"))
+def test_calibrate_writes_a_suite_that_searches_the_index_of_its_base(
+    shell: Shell, film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAR_PLUGIN_SEGMENT_SECONDS", "1")
+    monkeypatch.setenv("VAR_PLUGIN_MAX_MERGED_SECONDS", "1")
+    monkeypatch.setattr("tests.colors.ColorNames", AnyWords)
+    for name, colors in {"a": ("red", "blue"), "b": ("green", "white")}.items():
+        film(f"{name}.mp4", seconds=24, fps=4, paint=scene(*colors, seconds=12))
     assert shell("index", film.folder)[0] == 0
     code, out, err = shell("calibrate", "--index", tmp_path / "index.db", "--out", tmp_path / "mine")
     assert code == 0, err
-    assert "text: similarity to unrelated content 0.500, standard deviation 0.200" in out
-    assert shell.json("search", "blue", "--suite", tmp_path / "mine")[0]["start"] == 8.0
-    code, _, err = shell("calibrate", "--index", tmp_path / "index.db", "--out", tmp_path / "mine")
+    assert re.search(r"^image: similarity to unrelated content 0\.\d{3}, standard deviation 0\.\d{3}$", out, re.M)
+    assert "content 0.500" not in out, "the scale is that of the footage, not the one that the suite ships"
+    assert shell.json("search", "blue", "--suite", tmp_path / "mine")[0]["start"] >= 12.0
+
+
+def test_calibrate_refuses_an_unusable_folder_before_it_computes(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = shell("calibrate", "--index", tmp_path / "none.db", "--out", tmp_path / "file")
     assert code == 2
-    assert "is not empty" in err
+    assert "is not a folder" in err
 
 
 def test_calibrate_needs_something_to_calibrate_with(shell: Shell, tmp_path: Path) -> None:

@@ -66,13 +66,14 @@ class Index:
     def score_statistics(self) -> dict[Modality, ScoreStatistics]:
         """Return mean and standard deviation of the similarity of queries to unrelated footage, by query modality.
 
-        Scores are scaled by them. They are those of the suite, or measured on the index.
+        They are measured on the index, also if the suite ships statistics. Scores are scaled by those of the suite, or
+        by these if it ships none.
 
         Raises:
             InvalidInputError: The index has too little footage to measure them.
             StoreError: The store failed.
         """
-        return self._inner.calibration.all_statistics(self.suite.encoders_for("video"))
+        return self._inner.calibration.measured_statistics(self.suite.encoders_for("video"))
 
     def add(
         self,

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from tests.colors import DESCRIPTION
-from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
+from var_plugin.encoders.base import ImageArray, ScoreStatistics, Space, Vectors, l2_normalize
 from var_plugin.encoders.custom import open_folder
 from var_plugin.encoders.suite import SpaceEncoders, Suite
-from var_plugin.errors import InvalidInputError, MediaNotFoundError, VarPluginError
+from var_plugin.errors import FingerprintMismatchError, InvalidInputError, MediaNotFoundError, VarPluginError
 from var_plugin.evaluation.calibrate import (
     MIN_IMAGES,
+    SuiteCalibration,
     calibrate_on_images,
     read_captioned_images,
     write_calibrated_suite,
@@ -39,10 +40,11 @@ DIM = 16
 
 
 class WordVectors:
-    """A random direction per word."""
+    """A random direction per word, and the opposite one after "not"."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        return np.stack([_direction(text) for text in texts])
+        signs = [-1 if text.startswith("not ") else 1 for text in texts]
+        return np.stack([sign * _direction(text.removeprefix("not ")) for sign, text in zip(signs, texts, strict=True)])
 
 
 class GreyLevels:
@@ -124,6 +126,54 @@ def test_prompts_beside_a_calibration_change_the_fingerprint(images: Path, tmp_p
     file = tmp_path / "mine/suite.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"prompts": ["a photo of {}"]}))
     assert open_folder(tmp_path / "mine", lambda name: base).fingerprint != base.fingerprint
+
+
+def test_a_calibration_is_not_used_with_other_vectors(images: Path, tmp_path: Path) -> None:
+    base = suite(noise=1.5)
+    write_calibrated_suite(
+        base, calibrate_on_images(base, read_captioned_images(images, images / "captions.csv")), tmp_path / "mine"
+    )
+    encoders = base.encoders["scene"]
+    changed = Suite(
+        DESCRIPTION, {"scene": replace(encoders, space=Space("scene", DIM, "IP", encoders.space.modalities, "words-2"))}
+    )
+    with pytest.raises(FingerprintMismatchError, match="fitted to fingerprint words-1, not words-2"):
+        open_folder(tmp_path / "mine", lambda name: changed)
+
+
+def test_a_new_scale_alone_does_not_replace_a_confidence(images: Path, tmp_path: Path) -> None:
+    base = suite(noise=1.5)
+    calibration = calibrate_on_images(base, read_captioned_images(images, images / "captions.csv"))
+    write_calibrated_suite(base, calibration, tmp_path / "mine")
+    calibrated = open_folder(tmp_path / "mine", lambda name: base)
+    with pytest.raises(InvalidInputError, match="must be fitted again"):
+        write_calibrated_suite(calibrated, SuiteCalibration(calibration.statistics), tmp_path / "other")
+    (tmp_path / "hand").mkdir()
+    statistics = {"text": {"mean": 0.1, "std": 0.2}}
+    (tmp_path / "hand/suite.json").write_text(json.dumps({"base": "mine", "score_statistics": statistics}))
+    assert open_folder(tmp_path / "hand", lambda name: calibrated).encoders["scene"].calibrators == {}
+
+
+def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    statistics = SuiteCalibration({"text": ScoreStatistics(0.1, 0.2)})
+    with pytest.raises(InvalidInputError, match="file is not a folder"):
+        write_calibrated_suite(suite(1.0), statistics, tmp_path / "file")
+    with pytest.raises(InvalidInputError, match=r"cannot write .*: Not a directory"):
+        write_calibrated_suite(suite(1.0), statistics, tmp_path / "file/mine")
+
+
+def test_captions_that_find_no_image_are_refused(images: Path) -> None:
+    """The vectors of the captions are opposite to those of their images."""
+    data = read_captioned_images(images, images / "captions.csv")
+    opposite = [f"not {caption}" for caption in data.captions]
+    with pytest.raises(InvalidInputError, match="no search by a caption finds its image first"):
+        calibrate_on_images(suite(0.0), replace(data, captions=opposite))
+
+
+def test_a_folder_is_no_table(images: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"cannot read .* as CSV: Is a directory"):
+        read_captioned_images(images, images)
 
 
 def _without_caption_column(table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_an_index_returns_the_statistics_that_scale_its_scores(footage: Index, t
         pytest.raises(InvalidInputError, match="too little footage"),
     ):
         empty.score_statistics()
+
+
+def test_statistics_are_measured_although_the_suite_ships_some(footage: Index) -> None:
+    encoders = footage.suite.encoders["scene"]
+    calibration = footage._inner.calibration
+    shipped = replace(encoders, score_statistics={"text": ScoreStatistics(0.0, 9.0)})
+    assert calibration.statistics(shipped, "text") == ScoreStatistics(0.0, 9.0)
+    assert calibration.measured_statistics(shipped) == footage.score_statistics()
 
 
 def test_audio_queries_are_not_calibrated_on_images(footage: Index) -> None:

@@ -73,6 +73,7 @@ def calibrate(
     from dataclasses import asdict, replace
 
     from var_plugin.config import settings
+    from var_plugin.encoders.custom import check_new_folder
     from var_plugin.encoders.registry import load_suite
     from var_plugin.evaluation.calibrate import (
         SuiteCalibration,
@@ -83,6 +84,7 @@ def calibrate(
 
     if (images is None) != (captions is None):
         raise InvalidInputError("--images and --captions belong together", fix="give both, or neither")
+    check_new_folder(out)
     data = read_captioned_images(images, captions) if images and captions else None
     if location is not None:
         with opened_index(location, suite) as index:

@@ -71,7 +71,7 @@ class SuiteFile(BaseModel):
     base: str
     """Name of the base suite."""
     base_fingerprint: str | None = None
-    """Fingerprint of the base space that the towers were trained on. None: not checked."""
+    """Fingerprint of the base space that the towers or the calibration were fitted to. None: not checked."""
     prompts: tuple[str, ...] = ()
     """Prompt templates with `{}` in place of the text."""
     crops: CropCount | None = None
@@ -95,6 +95,20 @@ def is_suite_folder(name: str | Path) -> bool:
         return False
 
 
+def check_new_folder(folder: Path) -> None:
+    """Check that a suite can be written to a folder.
+
+    Raises:
+        InvalidInputError: it is not empty, or not a folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInputError(
+            f"{folder} is not {'empty' if folder.is_dir() else 'a folder'}",
+            why="a suite needs a folder of its own",
+            fix="name a new folder",
+        )
+
+
 def open_folder(folder: Path, load: Callable[[str], Suite], options: ModelOptions | None = None) -> Suite:
     """Return the suite of a folder. Its weights load on first use.
 
@@ -107,7 +121,7 @@ def open_folder(folder: Path, load: Callable[[str], Suite], options: ModelOption
         InvalidInputError: the file does not match `SuiteFile`, or a file cannot be read.
         MissingWeightsError: the towers are incomplete or damaged, or the CLAP model is not found.
         UnknownSuiteError: the model named as CLAP model has another type.
-        FingerprintMismatchError: the towers were trained on another version of the base suite.
+        FingerprintMismatchError: the towers or the calibration were fitted to another version of the base suite.
         As `load_suite` for the base.
     """
     folder = folder.absolute()
@@ -132,8 +146,8 @@ def open_folder(folder: Path, load: Callable[[str], Suite], options: ModelOption
     if file.base_fingerprint not in (None, base_encoders.space.fingerprint):
         raise FingerprintMismatchError(
             f"the suite in {folder} does not fit the installed '{file.base}'",
-            why=f"it was trained on fingerprint {file.base_fingerprint}, not {base_encoders.space.fingerprint}",
-            fix="install the revision of the model that it was trained on, or train again",
+            why=f"it was fitted to fingerprint {file.base_fingerprint}, not {base_encoders.space.fingerprint}",
+            fix="install the revision of the model that it was fitted to, or train or calibrate again",
         )
     description = replace(
         base.description,
@@ -233,7 +247,10 @@ def _scene(base: SpaceEncoders, file: SuiteFile, folder: Path) -> SpaceEncoders:
 
 
 def _calibrated(encoders: SpaceEncoders, file: SuiteFile) -> SpaceEncoders:
-    """Add the calibration of the suite file. It does not change vectors, so the fingerprint stays."""
+    """Add the calibration of the suite file. It does not change vectors, so the fingerprint stays.
+
+    A calibrator of the base is fitted to the base's statistics. It is removed where the file replaces them.
+    """
     statistics: dict[Modality, ScoreStatistics] = {
         modality: ScoreStatistics(spread.mean, spread.std) for modality, spread in file.score_statistics.items()
     }
@@ -241,8 +258,9 @@ def _calibrated(encoders: SpaceEncoders, file: SuiteFile) -> SpaceEncoders:
         modality: LogisticCalibrator(curve.slope, curve.size, curve.offset)
         for modality, curve in file.calibrators.items()
     }
+    inherited = {modality: curve for modality, curve in encoders.calibrators.items() if modality not in statistics}
     return replace(
         encoders,
         score_statistics={**encoders.score_statistics, **statistics},
-        calibrators={**encoders.calibrators, **calibrators},
+        calibrators={**inherited, **calibrators},
     )

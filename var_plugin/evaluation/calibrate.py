@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from var_plugin.encoders.backbones.minilm import sentence_vectors
 from var_plugin.encoders.base import LogisticCalibrator, ScoreStatistics, Vectors
-from var_plugin.encoders.custom import SUITE_FILE, MatchCurve, Spread, SuiteFile
+from var_plugin.encoders.custom import SUITE_FILE, MatchCurve, Spread, SuiteFile, check_new_folder
 from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, MediaNotFoundError, UnsupportedModalityError
 from var_plugin.evaluation.csv_tables import read_csv
@@ -23,6 +23,7 @@ from var_plugin.evaluation.match_trials import (
     match_probabilities,
 )
 from var_plugin.index.calibration import UNRELATED, score_statistics
+from var_plugin.media.files import atomic_write
 from var_plugin.types import Modality
 
 MIN_IMAGES = 100
@@ -32,6 +33,8 @@ SIZES = (30, 100, 300, 1_000, 3_000)
 
 _MIN_QUERY_SHARE = 0.5
 _FOLDS = 2
+_BATCH = 64
+"""Images that are decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,17 @@ def calibrate_on_images(suite: Suite, data: CaptionedImages) -> SuiteCalibration
 
     Raises:
         UnsupportedModalityError: no space of the suite takes texts and images.
-        InvalidInputError: too few images are unrelated to each other. Errors of reading images also propagate.
+        InvalidInputError: too few images are unrelated to each other, or no image is found by its caption. Errors of
+            reading images also propagate.
         MissingDependencyError: scikit-learn is not installed.
     """
     encoders = suite.encoders_for("image")
     if encoders.text is None:
         raise UnsupportedModalityError(f"suite '{suite.name}' has no space for texts and images", fix="choose another")
     space = encoders.space.name
-    images = suite.encode("image", data.paths, space=space)
+    images = np.concatenate(
+        [suite.encode("image", data.paths[i : i + _BATCH], space=space) for i in range(0, len(data.paths), _BATCH)]
+    )
     background = score_statistics(suite.encode("text", UNRELATED, space=space) @ images.T)
     statistics: dict[Modality, ScoreStatistics] = {"text": background}
     if encoders.video is None:  # segments are means of images
@@ -151,13 +157,20 @@ def write_calibrated_suite(suite: Suite, calibration: SuiteCalibration, out: Pat
     """Write a suite folder with the calibration. Its vectors, and so its fingerprint, are those of the suite.
 
     Raises:
-        InvalidInputError: the folder is not empty.
+        InvalidInputError: the folder is not empty or cannot be written, or the confidence of the suite would be lost.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInputError(f"{out} is not empty", fix="name a new folder")
+    check_new_folder(out)
     curve = calibration.calibrator
+    encoders = suite.encoders_for("video")
+    if curve is None and "text" in encoders.calibrators:
+        raise InvalidInputError(
+            f"suite '{suite.name}' has a confidence that belongs to its own scale of scores",
+            why="with another scale, the confidence must be fitted again",
+            fix="give --images and --captions as well",
+        )
     file = SuiteFile(
         base=suite.name,
+        base_fingerprint=encoders.space.fingerprint,
         score_statistics={
             modality: Spread(mean=values.mean, std=values.std)
             for modality, values in calibration.statistics.items()
@@ -166,18 +179,17 @@ def write_calibrated_suite(suite: Suite, calibration: SuiteCalibration, out: Pat
         calibrators={"text": MatchCurve(**asdict(curve))} if curve else {},
         summary=f"{suite.name}, calibrated",
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / SUITE_FILE).write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with atomic_write(out / SUITE_FILE) as temporary:
+        temporary.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _unrelated(data: CaptionedImages) -> NDArray[np.bool_]:
     """Return (n, m), true where all captions of an image differ in meaning from a caption."""
     sentences = sentence_vectors(data.captions)
-    similarities = sentences @ sentences.T
-    closest = np.full((len(data.captions), len(data.paths)), -1, np.float32)
+    unrelated = np.ones((len(data.captions), len(data.paths)), bool)
     for caption, image in enumerate(data.images):
-        closest[:, image] = np.maximum(closest[:, image], similarities[:, caption])
-    return np.asarray(closest < MAX_UNRELATED_SIMILARITY)
+        unrelated[:, image] &= sentences @ sentences[caption] < MAX_UNRELATED_SIMILARITY
+    return unrelated
 
 
 def _trials(
@@ -192,7 +204,13 @@ def _trials(
         raise InvalidInputError(
             "the images are too alike for a calibration",
             why=f"most captions have fewer than {SIZES[0]} images with an unrelated caption",
-            fix="add images of other content",
+            fix="add images of other content, with captions in English",
+        )
+    if not any((each.own >= each.others).any() for each in drawn):
+        raise InvalidInputError(
+            "no confidence can be fitted",
+            why="no search by a caption finds its image first",
+            fix="check that the captions describe the images, or choose another suite",
         )
     return drawn
 

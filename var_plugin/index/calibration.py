@@ -52,8 +52,27 @@ class Calibration:
         Raises:
             StoreError: the store failed.
         """
-        if modality in encoders.score_statistics:
-            return encoders.score_statistics[modality]
+        return encoders.score_statistics.get(modality) or self._measured_statistics(encoders, modality)
+
+    def measured_statistics(self, encoders: SpaceEncoders) -> dict[Modality, ScoreStatistics]:
+        """Return the statistics of queries by text, image and video that can be measured, also if the suite ships some.
+
+        Raises:
+            InvalidInputError: there are none, because the index is too small.
+            StoreError: the store failed.
+        """
+        modalities = (modality for modality in _QUERIES if modality in encoders.space.modalities)
+        statistics = {modality: self._measured_statistics(encoders, modality) for modality in modalities}
+        statistics = {modality: values for modality, values in statistics.items() if values != UNCALIBRATED}
+        if not statistics:
+            raise InvalidInputError(
+                "the index has too little footage",
+                why=f"the scale of scores is measured on at least {MIN_ROWS} segments",
+                fix="index more footage",
+            )
+        return statistics
+
+    def _measured_statistics(self, encoders: SpaceEncoders, modality: Modality) -> ScoreStatistics:
         if modality == "audio" and encoders.audio is None:
             return UNCALIBRATED  # the space has no audio segments to compare with
         space = encoders.space.name
@@ -62,24 +81,6 @@ class Calibration:
         if key not in self._measured:
             self._measured[key] = self._measure(encoders, modality, rows)
         return self._measured[key]
-
-    def all_statistics(self, encoders: SpaceEncoders) -> dict[Modality, ScoreStatistics]:
-        """Return the statistics of queries by text, image and video that the suite ships or that can be measured.
-
-        Raises:
-            InvalidInputError: there are none, because the index is too small.
-            StoreError: the store failed.
-        """
-        modalities = (modality for modality in _QUERIES if modality in encoders.space.modalities)
-        statistics = {modality: self.statistics(encoders, modality) for modality in modalities}
-        statistics = {modality: values for modality, values in statistics.items() if values != UNCALIBRATED}
-        if not statistics:
-            raise InvalidInputError(
-                "the index has too little footage",
-                why=f"the scale of scores is measured on at least {MIN_ROWS} segments of several videos",
-                fix="index more footage",
-            )
-        return statistics
 
     def _measure(self, encoders: SpaceEncoders, modality: Modality, rows: int) -> ScoreStatistics:
         sample = self._index.sample(encoders.space.name, MAX_ROWS / max(1, rows))

@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from var_plugin.config import ModelOptions, require
 from var_plugin.encoders.clip_features import ClipFeatures
-from var_plugin.encoders.custom import SUITE_FILE, TOWERS_FOLDER, Anomalies, Spread, SuiteFile, open_folder
+from var_plugin.encoders.custom import (
+    SUITE_FILE,
+    TOWERS_FOLDER,
+    Anomalies,
+    Spread,
+    SuiteFile,
+    check_new_folder,
+    open_folder,
+)
 from var_plugin.encoders.registry import load_suite
 from var_plugin.encoders.residual import each_clip
 from var_plugin.encoders.suite import Suite
-from var_plugin.errors import InvalidInputError
 from var_plugin.evaluation.captions import CaptionedVideo
 from var_plugin.evaluation.clip_cache import clip_cache, video_encoder
 from var_plugin.training.finetune import FinetuneResult, FinetuneSettings, finetune
@@ -57,10 +64,7 @@ def train_suite(
     """
     require("train", "sklearn", "scipy")
     settings = settings or FinetuneSettings()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidInputError(
-            f"{out} is not empty", why="a trained suite needs a folder of its own", fix="name a new folder"
-        )
+    check_new_folder(out)
     suite = load_suite(base, options)
     videos = (example.video for example in examples)
     clips = clip_cache(suite, options.cache / "clips").read(videos, lambda video: on_progress(f"{video}: encoded"))
