@@ -277,6 +277,8 @@ def test_a_server_that_lists_no_models_needs_a_name(server: ColorServer) -> None
         "ftp://host/v1",
         "http://",
         "http://host:port",
+        "http://.:8000/v1",
+        f"http://{'a' * 64}/v1",
         "http://me:hunter2@h/v1",
         "http://h/v1?key=hunter2",
     ],

@@ -405,7 +405,8 @@ def _split(name: str) -> tuple[str, str]:
     address, _, model = name.partition("#")
     try:
         url = httpx.URL(address)
-    except httpx.InvalidURL:
+        url.host.encode("idna")  # as for the name resolution, which fails on empty and on long labels
+    except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
         raise InvalidInputError(
