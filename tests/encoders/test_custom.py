@@ -117,6 +117,8 @@ def test_backgrounds_of_a_folder_calibrate_its_search(tmp_path: Path) -> None:
         ('{"base": "colors", "crops": 4}', "crops: Input should be 1, 5 or 10"),
         ('{"prompts": []}', "base: Field required"),
         ('{"base": "colors", "score_statistics": {"text": {"mean": 0, "std": 0}}}', "greater than 0"),
+        ('{"base": "colors", "score_statistics": {"text": {"mean": NaN, "std": 1}}}', "finite number"),
+        ('{"base": "colors", "calibrators": {"text": {"slope": 1e999, "size": 0, "offset": 0}}}', "finite number"),
         ("no json", "Invalid JSON"),
     ],
 )

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from var_plugin.config import ModelOptions
 from var_plugin.encoders.backbones.clap import sound_space
@@ -49,8 +49,8 @@ class Spread(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mean: float
-    std: float = Field(gt=0)
+    mean: FiniteFloat
+    std: FiniteFloat = Field(gt=0)
 
 
 class MatchCurve(BaseModel):
@@ -58,9 +58,9 @@ class MatchCurve(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    slope: float
-    size: float
-    offset: float
+    slope: FiniteFloat
+    size: FiniteFloat
+    offset: FiniteFloat
 
 
 class SuiteFile(BaseModel):
