@@ -15,8 +15,8 @@ from var_plugin.errors import IndexUnavailableError, InvalidInputError, UnknownV
 
 METHODS = {
     "add", "add_example", "anomalies", "backup", "close", "curves", "delete", "examples", "learning", "moment", "prune",
-    "reindex", "remove_example", "repair", "report", "rescore", "search", "search_embedded", "segments", "size",
-    "source", "thumbnail", "verify", "video", "videos",
+    "reindex", "remove_example", "repair", "report", "rescore", "score_statistics", "search", "search_embedded",
+    "segments", "size", "source", "thumbnail", "verify", "video", "videos",
 }  # fmt: skip
 PROPERTIES = {"suite", "uri"}
 

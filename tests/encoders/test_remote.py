@@ -472,7 +472,10 @@ def lite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "var_plugin", "serve", "--port", str(port), "--suite", "lite"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "var_plugin", "serve", "--port", str(port), "--suite", "lite"],
+        env=os.environ | {"VAR_PLUGIN_INDEX": str(tmp_path_factory.mktemp("served") / "index.db")},
+    )
     address = f"http://127.0.0.1:{port}"
     for _ in range(1200):
         try:

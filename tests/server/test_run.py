@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,16 +27,17 @@ def test_serving_beyond_loopback_needs_a_key(host: str) -> None:
 
 
 @pytest.fixture
-def process(installed_colors: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def process(installed_colors: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A process of `var-plugin serve`, and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "var_plugin", "serve", "--port", str(port), "--suite", installed_colors]
     command += ["--max-requests", "2", "--max-body", "5", "--max-batch", "1", "--max-seconds", "250"]
-    started = subprocess.Popen(command)
+    started = subprocess.Popen(command, env=os.environ | {"VAR_PLUGIN_INDEX": str(tmp_path / "index.db")})
     address = f"http://127.0.0.1:{port}"
     for _ in range(600):
+        assert started.poll() is None, "the server has ended"
         try:
             if httpx.get(f"{address}/health/ready").status_code == 200:
                 break
