@@ -102,10 +102,10 @@ def test_texts_and_images_match_the_library_and_the_published_code(folder: Path,
     np.testing.assert_allclose(texts, l2_normalize(model.encode(TEXTS, prompt=QUERY_PROMPT)), atol=ATOL[dtype])
     np.testing.assert_allclose(texts[:1], published(folder, dtype, TEXTS[0], QUERY_PROMPT), atol=ATOL[dtype])
     images = suite.encode("image", IMAGES)
-    pictures = [Image.fromarray(image) for image in IMAGES]
-    np.testing.assert_allclose(images, l2_normalize(model.encode(pictures, prompt=DOCUMENT_PROMPT)), atol=ATOL[dtype])
+    loaded = [Image.fromarray(image) for image in IMAGES]
+    np.testing.assert_allclose(images, l2_normalize(model.encode(loaded, prompt=DOCUMENT_PROMPT)), atol=ATOL[dtype])
     content = "<|vision_start|><|image_pad|><|vision_end|>"
-    expected = published(folder, dtype, content, DOCUMENT_PROMPT, images=pictures[:1])
+    expected = published(folder, dtype, content, DOCUMENT_PROMPT, images=loaded[:1])
     np.testing.assert_allclose(images[:1], expected, atol=ATOL[dtype])
 
 
