@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from var_plugin.encoders.suite import Suite
 from var_plugin.errors import InvalidInputError, InvalidSettingError, MissingWeightsError, UnknownSuiteError
 from var_plugin.media.decoded import SAMPLE_RATE, Frame
 
+pytestmark = pytest.mark.usefixtures("configured")
+
 TEXTS = ["a red car", "a blue dog barks", "car"]
 SECOND = SAMPLE_RATE
 
@@ -58,26 +60,9 @@ def folder(models: Path) -> Path:
     return models / "google/embeddinggemma-2"
 
 
-@pytest.fixture(autouse=True)
-def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
-    monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    settings.cache_clear()
-    yield monkeypatch
-    settings.cache_clear()
-
-
 @pytest.fixture
 def suite() -> Suite:
     return load_suite("gemma2")
-
-
-@pytest.fixture(params=["float32", "bfloat16"])
-def dtype(request: pytest.FixtureRequest, configured: pytest.MonkeyPatch) -> str:
-    configured.setenv("VAR_PLUGIN_DTYPE", request.param)
-    settings.cache_clear()
-    return str(request.param)
 
 
 def pooled(model: Any, text: str, **media: Any) -> Vectors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from tests.encoders.backbones.test_silent_weights import renamed
 from tests.encoders.backbones.tiny import save_clip, save_qwen3_vl
 from tests.films import Film, textured
 from tests.tolerances import ATOL, FLOAT32
-from var_plugin.config import settings
 from var_plugin.encoders.backbones.qwen3_vl import DOCUMENT_PROMPT, QUERY_PROMPT
 from var_plugin.encoders.base import Vectors, l2_normalize
 from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import InvalidInputError, MissingDependencyError, MissingWeightsError, UnknownSuiteError
 from var_plugin.media.decoded import Frame
+
+pytestmark = pytest.mark.usefixtures("configured")
 
 TEXTS = ["a red car", "a blue dog barks", "car"]
 SIZE = (448, 640)
@@ -47,23 +48,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(models: Path) -> Path:
     return models / "Qwen/Qwen3-VL-Embedding-2B"
-
-
-@pytest.fixture(autouse=True)
-def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
-    monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    settings.cache_clear()
-    yield monkeypatch
-    settings.cache_clear()
-
-
-@pytest.fixture(params=["float32", "bfloat16"])
-def dtype(request: pytest.FixtureRequest, configured: pytest.MonkeyPatch) -> str:
-    configured.setenv("VAR_PLUGIN_DTYPE", request.param)
-    settings.cache_clear()
-    return str(request.param)
 
 
 def published(folder: Path, dtype: str, content: str, instruction: str, **media: Any) -> Vectors:

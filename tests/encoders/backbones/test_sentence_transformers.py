@@ -70,13 +70,6 @@ def every_modality(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_gemma2(tmp_path_factory.mktemp("models") / "gemma")
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
-def dtype(request: pytest.FixtureRequest, configured: pytest.MonkeyPatch) -> str:
-    configured.setenv("VAR_PLUGIN_DTYPE", request.param)
-    settings.cache_clear()
-    return str(request.param)
-
-
 def library(folder: Path, dtype: str = "float32") -> Any:
     from sentence_transformers import SentenceTransformer
 

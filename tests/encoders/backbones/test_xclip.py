@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +32,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_xclip(folder / "microsoft/xclip-base-patch32")
     save_clap(folder / "laion/larger_clap_general")
     return folder
-
-
-@pytest.fixture
-def configured(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setenv("VAR_PLUGIN_MODEL_DIR", str(models))
-    monkeypatch.setenv("VAR_PLUGIN_DEVICE", "cpu")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    settings.cache_clear()
-    yield monkeypatch
-    settings.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
