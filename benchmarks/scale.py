@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                                  # the tables; nothing is measured
     python benchmarks/scale.py --simulate 1000000 [--slow-build 100000] [--keep FILE]
+    python benchmarks/scale.py --codes 20000                    # one byte or one bit for each dimension
 
 `ASSUMED` has the values that were not measured, such as prices. Change them and run again. The simulation draws
 segments with the distribution of the `lite` suite (mean cosine within and between videos of the demo's index). It
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -236,6 +237,44 @@ def simulate(rows: int, slow_rows: int, keep: Path | None, count: int = 200) -> 
             yield table([f"{size:,}", kind.milvus, f"{seconds:.0f}", *shares], []).partition("\n")[0] + "\n"
 
 
+CODES = (
+    ("one byte (IVF_SQ8)", "IVF256,SQ8", ""),
+    ("one bit (IVF_RABITQ)", "IVF256,RaBitQ", ""),
+    ("one bit, 4 × candidates rescored by bytes", "IVF256,RaBitQ,Refine(SQ8)", ",k_factor_rf=4"),
+    ("one bit, 10 × candidates rescored by bytes", "IVF256,RaBitQ,Refine(SQ8)", ",k_factor_rf=10"),
+    ("one bit, 10 × candidates rescored by float32", "IVF256,RaBitQ,RFlat", ",k_factor_rf=10"),
+)
+"""Quantised vectors, with their faiss factory and search parameters. All lists are read: only the codes cost recall."""
+
+
+def quantization(rows: int, count: int = 200) -> Iterator[str]:
+    """Yield the lines of a table with the recall and size of quantised vectors."""
+    yield table(["dimensions", "codes", "image", "text", "bytes a vector", "ms a query"], [])
+    faiss.omp_set_num_threads(1)
+    for dim in (DIMS["lite scene"], DIMS["SigLIP 2 base"], 2_048):
+        rng = np.random.default_rng(5)
+        vectors, _ = segments(rows, dim, rng)
+        by_kind = {near: queries(vectors, rng, near, count) for near in (True, False)}
+        exact = faiss.IndexFlatIP(dim)
+        exact.add(vectors)
+        for name, factory, parameters in CODES:
+            index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+            index.train(vectors)
+            index.add(vectors)
+            faiss.ParameterSpace().set_index_parameters(index, f"nprobe=256{parameters}")
+            shares = [
+                recall(index.search(some, NEIGHBOURS)[1], exact.search(some, NEIGHBOURS)[1])
+                for some in by_kind.values()
+            ]
+            size = len(faiss.serialize_index(index)) / rows
+            numbers = [
+                *(f"{share:.3f}" for share in shares),
+                f"{size:.0f}",
+                f"{_milliseconds(index, by_kind[True]):.2f}",
+            ]
+            yield table([str(dim), name, *numbers], []).partition("\n")[0] + "\n"
+
+
 def _row(index: faiss.Index, kind: Kind, queries: dict[bool, NDArray[np.float32]], exact: dict[bool, NDArray[np.int64]],
          camera: NDArray[np.int64], of_camera: NDArray[np.int64]) -> list[str]:  # fmt: skip
     results = {near: index.search(queries[near], NEIGHBOURS)[1] for near in queries}
@@ -247,14 +286,18 @@ def _row(index: faiss.Index, kind: Kind, queries: dict[bool, NDArray[np.float32]
     else:
         limits = faiss.SearchParametersHNSW(sel=selector, efSearch=int(kind.search.partition("=")[2]))
     filtered = index.search(queries[True], NEIGHBOURS, params=limits)[1]
+    size = len(faiss.serialize_index(index)) / index.ntotal
+    shares = [recall(results[True], exact[True]), recall(results[False], exact[False]), recall(filtered, of_camera)]
+    return [*(f"{share:.3f}" for share in shares), f"{size:.0f}", f"{_milliseconds(index, queries[True]):.2f}"]
+
+
+def _milliseconds(index: faiss.Index, queries: NDArray[np.float32]) -> float:
     times = []
-    for query in queries[True][:50]:
+    for query in queries[:50]:
         started = time.perf_counter()
         index.search(query[None], NEIGHBOURS)
         times.append(time.perf_counter() - started)
-    size = len(faiss.serialize_index(index)) / index.ntotal
-    shares = [recall(results[True], exact[True]), recall(results[False], exact[False]), recall(filtered, of_camera)]
-    return [*(f"{share:.3f}" for share in shares), f"{size:.0f}", f"{1e3 * median(times):.2f}"]
+    return 1e3 * median(times)
 
 
 def main() -> None:
@@ -263,10 +306,16 @@ def main() -> None:
     parser.add_argument("--simulate", type=int, metavar="SEGMENTS", help="measure recall with this many segments")
     parser.add_argument("--slow-build", type=int, default=100_000, help="maximum number of segments for HNSW")
     parser.add_argument("--keep", type=Path, help="file for the segments and queries of the smaller size")
+    parser.add_argument(
+        "--codes", type=int, metavar="SEGMENTS", help="measure quantised vectors with this many segments"
+    )
     arguments = parser.parse_args()
-    for text in (
-        simulate(arguments.simulate, arguments.slow_build, arguments.keep) if arguments.simulate else [arithmetic()]
-    ):
+    lines: Iterable[str] = [arithmetic()]
+    if arguments.simulate:
+        lines = simulate(arguments.simulate, arguments.slow_build, arguments.keep)
+    elif arguments.codes:
+        lines = quantization(arguments.codes)
+    for text in lines:
         sys.stdout.write(text)
         sys.stdout.flush()
 
