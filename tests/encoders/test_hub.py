@@ -12,10 +12,11 @@ from safetensors.numpy import save_file
 
 import var_plugin
 from tests.encoders.backbones.tiny import save_clip
+from var_plugin.config import settings
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.registry import load_suite
 from var_plugin.errors import InvalidInputError
-from var_plugin.retrievers.rerank import VisionLanguageReranker
+from var_plugin.retrievers.rerank import load_reranker
 
 PACKAGE = Path(var_plugin.__file__).parent
 CODE = "import pathlib\npathlib.Path(__file__).with_name('was_run').touch()\nclass Model: pass\nclass Config: pass\n"
@@ -56,7 +57,7 @@ def test_a_model_with_code_is_refused(tmp_path: Path, suite: str, brings: str) -
 def test_a_reranker_with_code_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", "processor_config.json", AUTO_MAP)
     with pytest.raises(InvalidInputError, match="brings code of its own"):
-        VisionLanguageReranker(str(folder)).log_odds("a car", [np.zeros((8, 8, 3), np.uint8)])
+        load_reranker(str(folder)).score("a car", [np.zeros((8, 8, 3), np.uint8)], fps=1.0)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b""])
@@ -75,7 +76,7 @@ def test_a_model_of_an_unknown_kind_is_refused(tmp_path: Path, content: object) 
         _ = Checkpoint(str(folder)).config
 
 
-LOADERS = {"SentenceTransformer", "pipeline"}
+LOADERS = {"CrossEncoder", "SentenceTransformer", "pipeline"}
 OWN_CLASSES = {"AlanConfig", "AlanModel", "AlanProcessor", "ResidualAlanModel"}
 """They run no code of a model: the loaders of transformers that they call are checked here as well."""
 
@@ -89,7 +90,7 @@ def test_every_loader_refuses_code_from_a_model() -> None:
         if isinstance(call, ast.Call)
     ]
     loading = [(name, call) for name, call in calls if _loads(call.func)]
-    assert len(loading) >= 10
+    assert len(loading) >= 8
     for name, call in loading:
         refusal = {keyword.arg: keyword.value for keyword in call.keywords}.get("trust_remote_code")
         assert isinstance(refusal, ast.Constant), f"{name}:{call.lineno}"
@@ -105,3 +106,24 @@ def _loads(function: ast.expr) -> bool:
     if function.attr == "from_config":
         return owner.startswith("Auto")
     return function.attr == "from_pretrained" and owner not in OWN_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"damaged"), ("tokenizer.json", b"{}"), ("preprocessor_config.json", None)],
+)
+def test_damaged_and_missing_files_are_model_errors(tmp_path: Path, file: str, content: bytes | None) -> None:
+    folder = save_clip(tmp_path / "model")
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content)
+    checkpoint = Checkpoint(str(folder), options=settings())
+    with pytest.raises(InvalidInputError, match="cannot load the model in"):
+        _ = checkpoint.tokenizer(), checkpoint.processor("AutoImageProcessor"), checkpoint.model()
+
+
+def test_a_damaged_model_of_sentence_transformers_is_a_model_error(tmp_path: Path) -> None:
+    (save_clip(tmp_path / "model") / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InvalidInputError, match="cannot load the model in"):
+        load_suite(f"sentence-transformers:{tmp_path / 'model'}")

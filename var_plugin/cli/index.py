@@ -130,14 +130,14 @@ def search_moments(
     max_anomaly: Annotated[float | None, typer.Option(help="Maximum anomaly score, 0 to 1.")] = None,
     meta: MetadataOption = None,
     rerank: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Vision-language model that reranks the best moments.")
+        str | None, typer.Option(metavar="MODEL", help="Reranker or vision-language model that sorts the best moments.")
     ] = None,
     location: IndexOption = None,
     suite: SuiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for moments by text, image, audio or video. The best match comes first."""
-    from var_plugin.retrievers.rerank import VisionLanguageReranker
+    from var_plugin.retrievers.rerank import load_reranker
 
     conditions = build_filter(
         cameras=camera or None,
@@ -159,7 +159,7 @@ def search_moments(
             video=video,
             k=k,
             filter=conditions,
-            rerank=VisionLanguageReranker(rerank) if rerank else None,
+            rerank=load_reranker(rerank) if rerank else None,
             thumbnails=True,
         )
         if as_json:

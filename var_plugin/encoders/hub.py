@@ -162,7 +162,7 @@ class Checkpoint:
                 why=f"transformers has no {kind} for its type '{self.config.model_type}'",
                 fix="choose another model",
             )
-        with without_progress_bar():
+        with without_progress_bar(), unreadable_files_refused(self.folder):
             model, report = auto_class.from_pretrained(
                 self.folder,
                 local_files_only=True,
@@ -196,11 +196,44 @@ class Checkpoint:
         """
         return _json(self.folder / name)
 
-    def tokenizer(self) -> Any:
-        """Load the tokenizer."""
-        from transformers import AutoTokenizer
+    def processor(self, kind: str) -> Any:
+        """Load the tokenizer or a processor.
 
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        Args:
+            kind: name of the transformers auto class, such as AutoTokenizer.
+
+        Raises:
+            InvalidInputError: files are missing or damaged, or the model has no such processor.
+        """
+        import transformers
+
+        with unreadable_files_refused(self.folder):
+            return getattr(transformers, kind).from_pretrained(
+                self.folder, local_files_only=True, trust_remote_code=False
+            )
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer. Raises as `processor`."""
+        return self.processor("AutoTokenizer")
+
+
+@contextmanager
+def unreadable_files_refused(folder: Path) -> Iterator[None]:
+    """Convert the errors of libraries that load a model inside the block.
+
+    Raises:
+        InvalidInputError: files are missing or damaged, or the library does not support them.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"cannot load the model in {folder}",
+            why=str(error).partition("\n")[0] or type(error).__name__,
+            fix="fetch the model again, or choose a model that the installed libraries support",
+        ) from error
 
 
 @contextmanager

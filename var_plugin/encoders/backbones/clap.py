@@ -58,11 +58,7 @@ class ClapNetwork(DualEncoder):
     @cached_property
     def audio_processor(self) -> Any:
         """The feature extractor of the model."""
-        from transformers import AutoFeatureExtractor
-
-        return AutoFeatureExtractor.from_pretrained(
-            self.checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
+        return self.checkpoint.processor("AutoFeatureExtractor")
 
 
 class ClapAudioEncoder:

@@ -144,11 +144,7 @@ class ClipNetwork(DualEncoder):
     @cached_property
     def image_processor(self) -> Any:
         """The image processor of the model."""
-        from transformers import AutoImageProcessor
-
-        return AutoImageProcessor.from_pretrained(
-            self.checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
+        return self.checkpoint.processor("AutoImageProcessor")
 
     @property
     def image_size(self) -> tuple[int, int]:

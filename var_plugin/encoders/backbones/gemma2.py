@@ -194,11 +194,7 @@ class Gemma2Network:
     @cached_property
     def audio_processor(self) -> Any:
         """The feature extractor of the model."""
-        from transformers import AutoFeatureExtractor
-
-        return AutoFeatureExtractor.from_pretrained(
-            self.checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
+        return self.checkpoint.processor("AutoFeatureExtractor")
 
     def _load(self, tower: Tower | None) -> Any:
         import torch

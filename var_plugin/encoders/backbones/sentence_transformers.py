@@ -23,7 +23,13 @@ from var_plugin.encoders.backbones.windows import (
     without_silent_end,
 )
 from var_plugin.encoders.base import AudioArray, ImageArray, Space, Vectors, l2_normalize
-from var_plugin.encoders.hub import Checkpoint, device, refusing_random_weights, without_progress_bar
+from var_plugin.encoders.hub import (
+    Checkpoint,
+    device,
+    refusing_random_weights,
+    unreadable_files_refused,
+    without_progress_bar,
+)
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.media.decoded import SAMPLE_RATE, Frame
@@ -33,6 +39,7 @@ from var_plugin.types import Modality
 _TEXTS, _IMAGES, _CLIPS, _WINDOWS = 32, 8, 2, 8
 _MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "video")
 _PROCESSOR, _VIDEO_PROCESSOR = "processor_config.json", "video_preprocessor_config.json"
+_CONFIGURATION = "config_sentence_transformers.json"
 _MODULES, _POOLING = "modules.json", "1_Pooling/config.json"
 _POOLED = {"Transformer", "Pooling", "Normalize"}
 
@@ -138,9 +145,7 @@ class SentenceTransformersNetwork:
     """
 
     def __init__(self, checkpoint: Checkpoint, inputs: InputOptions, dim: int | None = None) -> None:
-        require("sentence-transformers", "sentence_transformers")
-        if _has_video_processor(checkpoint):
-            require("video-models", "torchvision")  # all video processors of transformers need it
+        require_packages(checkpoint)
         self.inputs, self.dim = inputs, dim
         self._checkpoint = checkpoint
         self._model: Any = None
@@ -190,7 +195,8 @@ class SentenceTransformersNetwork:
         options = self._checkpoint.options
         folder = str(self._checkpoint.folder)
         weights = {"use_safetensors": True, "dtype": options.dtype}
-        with refusing_random_weights(self._checkpoint.folder), without_progress_bar():
+        files = self._checkpoint.folder
+        with refusing_random_weights(files), without_progress_bar(), unreadable_files_refused(files):
             if self.inputs.pooling is None:
                 model = SentenceTransformer(
                     folder,
@@ -272,16 +278,7 @@ class SentenceTransformersVideo(VideoWindowsMixin):
     def _input(self, window: Sequence[Frame]) -> dict[str, Any]:
         images = [frame.image for frame in window]
         images += [images[-1]] * (self._min_frames - len(images))
-        count = len(images)
-        return {
-            "array": np.stack(images),
-            "video_metadata": {
-                "fps": self._rate,
-                "total_num_frames": count,
-                "duration": count / self._rate,
-                "frames_indices": list(range(count)),
-            },
-        }
+        return as_video(images, self._rate)
 
 
 class SentenceTransformersAudio:
@@ -301,6 +298,35 @@ class SentenceTransformersAudio:
             [{"array": _resampled(without_silent_end(window), rate), "sampling_rate": rate} for window in windows],
             batch=_WINDOWS,
         )
+
+
+def as_video(images: Sequence[ImageArray], fps: float) -> dict[str, Any]:
+    """Return consecutive frames in the form in which sentence-transformers takes a video."""
+    count = len(images)
+    return {
+        "array": np.stack(images),
+        "video_metadata": {
+            "fps": fps,
+            "total_num_frames": count,
+            "duration": count / fps,
+            "frames_indices": list(range(count)),
+        },
+    }
+
+
+def require_packages(checkpoint: Checkpoint) -> None:
+    """Raise MissingDependencyError if a package that the model needs is not installed."""
+    require("sentence-transformers", "sentence_transformers")
+    if _has_video_processor(checkpoint):
+        require("video-models", "torchvision")  # all video processors of transformers need it
+
+
+def is_cross_encoder(checkpoint: Checkpoint) -> bool:
+    """Return whether the configuration of a model names it a cross-encoder, which scores pairs of inputs."""
+    if not (checkpoint.folder / _CONFIGURATION).is_file():
+        return False
+    configuration = checkpoint.read_json(_CONFIGURATION)
+    return isinstance(configuration, dict) and configuration.get("model_type") == "CrossEncoder"
 
 
 def require_pooling(checkpoint: Checkpoint, mode: str, model: str) -> None:
