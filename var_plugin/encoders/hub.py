@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from var_plugin.config import ModelOptions
 from var_plugin.errors import InvalidInputError, MissingWeightsError, os_error_message
@@ -23,8 +23,6 @@ from var_plugin.errors import InvalidInputError, MissingWeightsError, os_error_m
 if TYPE_CHECKING:
     import torch
 
-# Files that affect the vectors. Pickles and code are excluded.
-_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 # Prefix of training checkpoints, which are not part of the final model.
 _TRAINING_STATE = "checkpoint-"
 # File that peft saves with an adapter, and the part of a weight name that marks adapter weights.
@@ -32,8 +30,44 @@ _ADAPTER, _LORA = "adapter_config.json", "lora_"
 # Where a model names custom classes: a configuration key of transformers, a file of sentence-transformers.
 _CONFIGURATIONS, _CODE_KEY = "*config*.json", "auto_map"
 _MODULES_FILE, _MODULES_PACKAGE = "modules.json", "sentence_transformers."
-# Duplicates of the weights for another library.
-_DOUBLES = ("open_clip*",)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a model that affect its vectors, as patterns. Pickles and code are excluded."""
+
+    files: tuple[str, ...]
+    weights: str
+    """A file that must exist."""
+    saved_by: str
+    """The function that saves these files."""
+    excluded: tuple[str, ...] = ()
+    """Files that match, but belong to another library."""
+
+    def find(self, folder: Path) -> list[Path]:
+        """Return the files below a folder, sorted."""
+        paths = {path for pattern in self.files for path in folder.rglob(pattern)}
+        return sorted(path for path in paths if not any(path.match(pattern) for pattern in self.excluded))
+
+
+LayoutName = Literal["transformers", "open_clip"]
+# A repository may hold a model in both layouts.
+_LAYOUTS: dict[LayoutName, Layout] = {
+    "transformers": Layout(
+        ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"),
+        weights="*.safetensors",
+        saved_by="save_pretrained",
+        excluded=("open_clip*",),
+    ),
+    "open_clip": Layout(
+        (
+            "open_clip_config.json", "open_clip_model.safetensors", "tokenizer*.json", "special_tokens_map.json",
+            "added_tokens.json", "vocab.*", "merges.txt", "*.model",
+        ),
+        weights="open_clip_model.safetensors",
+        saved_by="save_for_hf of open_clip",
+    ),
+}  # fmt: skip
 
 
 def _is_folder(path: Path) -> bool:
@@ -52,6 +86,8 @@ class Checkpoint:
     """Fix shown if a model that is not on the Hub is missing. MODELS is replaced by the folder of models."""
     options: ModelOptions = field(default_factory=ModelOptions, repr=False, compare=False)
     """Folder of models, device and dtype."""
+    layout: LayoutName = "transformers"
+    """Which files of the folder belong to the model."""
 
     @cached_property
     def folder(self) -> Path:
@@ -70,12 +106,13 @@ class Checkpoint:
                 why=f"it is neither a local folder nor a model in {self.options.model_dir}",
                 fix=self.install_hint.replace("MODELS", str(self.options.model_dir)),
             )
-        folder = folder or _fetched(repository, revision or "main")
-        if not any(folder.rglob("*.safetensors")):
+        layout = _LAYOUTS[self.layout]
+        folder = folder or _fetched(repository, revision or "main", layout)
+        if not any(folder.rglob(layout.weights)):
             raise MissingWeightsError(
-                f"{folder} contains no safetensors file",
+                f"{folder} contains no {layout.weights.removeprefix('*.')} file",
                 why="other formats can run code while they are loaded",
-                fix="save the model with save_pretrained, or choose another revision: NAME@REVISION",
+                fix=f"save the model with {layout.saved_by}, or choose another revision: NAME@REVISION",
             )
         if any(folder.rglob(_ADAPTER)):
             raise _adapter(folder, _ADAPTER)
@@ -100,7 +137,7 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 over all files that affect the vectors."""
         digest = hashlib.sha256()
-        for path in sorted(path for pattern in _FILES for path in self.folder.rglob(pattern)):
+        for path in _LAYOUTS[self.layout].find(self.folder):
             inside = path.relative_to(self.folder)
             if inside.parts[0].startswith(_TRAINING_STATE):
                 continue
@@ -344,13 +381,16 @@ def to_device(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype) -> 
     return tensor.to(where, non_blocking=True).to(dtype)
 
 
-def _fetched(repository: str, revision: str) -> Path:
+def _fetched(repository: str, revision: str, layout: Layout) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         return Path(
             snapshot_download(
-                repository, revision=revision, allow_patterns=list(_FILES), ignore_patterns=list(_DOUBLES)
+                repository,
+                revision=revision,
+                allow_patterns=list(layout.files),
+                ignore_patterns=list(layout.excluded),
             )
         )
     except (OSError, ValueError) as error:  # base classes of the Hub's own errors

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.backbones import clap, clip, gemma2, qwen3_vl, sentence_transformers, xclip
+from var_plugin.encoders.backbones import clap, clip, gemma2, open_clip, qwen3_vl, sentence_transformers, xclip
 from var_plugin.encoders.custom import is_suite_folder, open_folder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
@@ -77,6 +77,19 @@ _XCLIP = replace(
     build="var_plugin.encoders.registry:build_xclip",
     default_model="microsoft/xclip-base-patch32@a2e27a78a2b5d802e894b8a1ef14f3a8ce490963",
 )
+_OPEN_CLIP = replace(
+    _CLIP,
+    name="open-clip",
+    summary="`open-clip:NAME`, any model of open_clip for text and images from the hub or a folder, such as MobileCLIP "
+    "and PE-Core, and CLAP",
+    weights_licence="of the model; Apache-2.0 (CLAP of LAION)",
+    megabytes=0,
+    languages=("of the model; sounds: en",),
+    build="var_plugin.encoders.registry:build_open_clip",
+    model="required",
+    default_model="",
+    layout="open_clip",
+)
 _GEMMA2 = SuiteDescription(
     name="gemma2",
     summary="EmbeddingGemma 2: text, image, audio and video in one vector space; `gemma2:NAME` takes another model, "
@@ -136,7 +149,7 @@ _ALAN_I3D = SuiteDescription(
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _GEMMA2, _QWEN3_VL, _HUB, _REMOTE, _ALAN_I3D)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _OPEN_CLIP, _GEMMA2, _QWEN3_VL, _HUB, _REMOTE, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -206,7 +219,7 @@ def load_suite(name: str | Path = "lite", options: ModelOptions | None = None, *
 
         pinned = pinned_model(model, options)
     else:
-        pinned = Checkpoint(model or description.default_model, hint, options).pinned
+        pinned = Checkpoint(model or description.default_model, hint, options, description.layout).pinned
     description = replace(description, name=f"{prefix}:{pinned}" if model else prefix)
     truncation = (int(dim) if dim else None,) if description.dims else ()
     return Suite(description, build(pinned, options, *truncation), fps=options.fps, cache=options.cache)
@@ -227,6 +240,12 @@ def build_clip_like(model: str, options: ModelOptions) -> dict[str, SpaceEncoder
 def build_xclip(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
     """As `build_clip_like`, for an X-CLIP model."""
     return {"scene": xclip.scene_space(Checkpoint(model, options=options)), "sound": _clap(options)}
+
+
+def build_open_clip(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
+    """As `build_clip_like`, for a model of open_clip. Raises as `open_clip.scene_space`."""
+    checkpoint = Checkpoint(model, options=options, layout="open_clip")
+    return {"scene": open_clip.scene_space(checkpoint), "sound": _clap(options)}
 
 
 def build_gemma2(model: str, options: ModelOptions, dim: int | None) -> dict[str, SpaceEncoders]:

@@ -28,6 +28,7 @@ from var_plugin.encoders.base import (
 )
 from var_plugin.encoders.caption_memory import ALARM, CaptionMemory, caption_kinds
 from var_plugin.encoders.clip_features import ClipFeatures, ImageVideoEncoder, embed_clips, pool_clips
+from var_plugin.encoders.hub import LayoutName
 from var_plugin.errors import InvalidInputError, UnsupportedModalityError
 from var_plugin.media.image_input import load_image
 from var_plugin.media.limits import DEFAULT_LIMITS, Limits
@@ -60,6 +61,8 @@ class SuiteDescription:
     """Whether the model is the URL of a server, to which texts and images are sent."""
     default_model: str = ""
     """The model, with its revision, that is used without a model name."""
+    layout: LayoutName = "transformers"
+    """The files of the model's repository that are used."""
     dims: tuple[int, ...] = ()
     """Dimensions to which vectors can be truncated: `NAME@DIM`. The build function takes one, or None, at the end."""
     install_hint: str = ""
