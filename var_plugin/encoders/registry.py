@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.backbones import clap, clip, gemma2, open_clip, qwen3_vl, sentence_transformers, xclip
+from var_plugin.encoders.backbones import clap, clip, gemma2, open_clip, pe_av, qwen3_vl, sentence_transformers, xclip
 from var_plugin.encoders.custom import is_suite_folder, open_folder
 from var_plugin.encoders.hub import Checkpoint
 from var_plugin.encoders.suite import SpaceEncoders, Suite, SuiteDescription
@@ -118,6 +118,17 @@ _QWEN3_VL = replace(
     default_model="Qwen/Qwen3-VL-Embedding-2B@9f2f7e710d6d81056aa5c0a4f04764fec6bb7bda",
     dims=qwen3_vl.DIMS,
 )
+_PE_AV = replace(
+    _GEMMA2,
+    name="pe-av",
+    summary="PE-AV: text, video and audio in one vector space; `pe-av:NAME` takes another model",
+    weights_licence="Apache-2.0 (PE-AV of Meta)",
+    megabytes=4120,
+    languages=("en",),
+    build="var_plugin.encoders.registry:build_pe_av",
+    default_model="facebook/pe-av-base-16-frame@3fd870e60a1099fb99367b240d41926e183d7112",
+    dims=(),
+)
 _REMOTE = SuiteDescription(
     name="remote",
     summary="`remote:URL` or `remote:URL#MODEL`, a model for texts and images on an OpenAI-compatible server",
@@ -149,7 +160,7 @@ _ALAN_I3D = SuiteDescription(
     "--out MODELS/alan-i3d/alan-text, or name a folder that holds the trained models: alan-i3d:FOLDER",
 )
 
-_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _OPEN_CLIP, _GEMMA2, _QWEN3_VL, _HUB, _REMOTE, _ALAN_I3D)
+_BUILT_IN = (_LITE, _CLIP, _SIGLIP2, _XCLIP, _OPEN_CLIP, _GEMMA2, _PE_AV, _QWEN3_VL, _HUB, _REMOTE, _ALAN_I3D)
 _ENTRY_POINTS = "var_plugin.suites"
 
 
@@ -251,6 +262,11 @@ def build_open_clip(model: str, options: ModelOptions) -> dict[str, SpaceEncoder
 def build_gemma2(model: str, options: ModelOptions, dim: int | None) -> dict[str, SpaceEncoders]:
     """Return the spaces of an EmbeddingGemma 2 model. Raises as `gemma2.spaces`."""
     return gemma2.spaces(Checkpoint(model, options=options), dim)
+
+
+def build_pe_av(model: str, options: ModelOptions) -> dict[str, SpaceEncoders]:
+    """Return the spaces of a PE-AV model. Raises as `pe_av.spaces`."""
+    return pe_av.spaces(Checkpoint(model, options=options))
 
 
 def build_qwen3_vl(model: str, options: ModelOptions, dim: int | None) -> dict[str, SpaceEncoders]:

@@ -194,6 +194,67 @@ def save_gemma2(folder: Path) -> Path:
     return folder
 
 
+def save_pe_av(folder: Path, frames: int | None = 16) -> Path:
+    """Save a PE-AV model of 16 dimensions, with the configuration files of the published model.
+
+    Args:
+        folder: where to save it.
+        frames: frames per clip. None: any number, as in the models without `16-frame` in their names.
+    """
+    from transformers import PeAudioVideoConfig, PeAudioVideoModel
+
+    transformer = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 8,
+        "rope_parameters": {"rope_theta": 20_000, "rope_type": "default"},
+    }  # fmt: skip
+    config = PeAudioVideoConfig(
+        text_config={
+            "model_type": "modernbert", **_SMALL, "vocab_size": len(_WORDS), "pad_token_id": 0, "bos_token_id": 1,
+            "eos_token_id": _END, "cls_token_id": 1, "sep_token_id": _END, "max_position_embeddings": 512,
+        },
+        audio_video_config={
+            **transformer,
+            "audio_config": {
+                "model_type": "pe_audio_encoder", **transformer,
+                "dac_config": {
+                    "model_type": "dac", "downsampling_ratios": [2, 8, 10, 12], "encoder_hidden_size": 2,
+                    "codebook_dim": 8, "hidden_size": 16,
+                },
+            },
+            "video_config": {
+                "model_type": "pe_video_encoder", **transformer,
+                "vision_config": {
+                    "model_type": "timm_wrapper", "architecture": "vit_pe_core_tiny_patch16_384", "do_pooling": True,
+                    "num_classes": 12, "global_pool": "map",
+                    "model_args": {
+                        "depth": 1, "embed_dim": 32, "num_heads": 2, "img_size": 32, "ref_feat_shape": [2, 2],
+                    },
+                },
+            },
+        },
+    )  # fmt: skip
+    save_model(PeAudioVideoModel(config), folder)
+    weights = load_file(folder / "model.safetensors")
+    scales = {name: 1 + value / 2 for name, value in weights.items() if name.endswith(".alpha")}  # the network divides
+    save_file(weights | scales, folder / "model.safetensors", {"format": "pt"})
+    tokenizer().save_pretrained(folder)
+    processor = {
+        "processor_class": "PeAudioVideoProcessor",
+        "feature_extractor": {
+            "feature_extractor_type": "PeAudioFeatureExtractor", "feature_size": 1, "hop_length": 1920,
+            "padding_side": "right", "padding_value": 0.0, "return_attention_mask": True, "sampling_rate": 48_000,
+        },
+        "video_processor": {
+            "video_processor_type": "PeVideoVideoProcessor", "do_convert_rgb": True, "do_normalize": True,
+            "do_rescale": True, "do_resize": True, "do_sample_frames": frames is not None, "num_frames": frames,
+            "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2, "rescale_factor": 1 / 255,
+            "size": {"height": 32, "width": 32},
+        },
+    }  # fmt: skip
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
 _QWEN_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",

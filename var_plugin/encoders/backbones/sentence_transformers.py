@@ -20,9 +20,10 @@ from var_plugin.encoders.backbones.windows import (
     WINDOW_SECONDS,
     AudioQueryWindows,
     VideoWindowsMixin,
+    resampled,
     without_silent_end,
 )
-from var_plugin.encoders.base import AudioArray, ImageArray, Space, Vectors, l2_normalize
+from var_plugin.encoders.base import ImageArray, Space, Vectors, l2_normalize
 from var_plugin.encoders.hub import (
     Checkpoint,
     device,
@@ -295,7 +296,7 @@ class SentenceTransformersAudio:
             return np.empty((0, self._dim), np.float32)
         rate = int(getattr(self._network.processor("feature_extractor"), "sampling_rate", SAMPLE_RATE))
         return self._network.encode(
-            [{"array": _resampled(without_silent_end(window), rate), "sampling_rate": rate} for window in windows],
+            [{"array": resampled(without_silent_end(window), rate), "sampling_rate": rate} for window in windows],
             batch=_WINDOWS,
         )
 
@@ -358,12 +359,3 @@ def _has_video_processor(checkpoint: Checkpoint) -> bool:
     if (folder / _VIDEO_PROCESSOR).is_file():
         return True
     return (folder / _PROCESSOR).is_file() and "video_processor" in checkpoint.read_json(_PROCESSOR)
-
-
-def _resampled(samples: AudioArray, rate: int) -> AudioArray:
-    if rate == SAMPLE_RATE:
-        return samples
-    import torch
-    from torchaudio.functional import resample
-
-    return np.asarray(resample(torch.from_numpy(samples), SAMPLE_RATE, rate).numpy())

@@ -66,5 +66,15 @@ def without_silent_end(window: AudioArray) -> AudioArray:
     return window[: max(_MIN_SAMPLES, int(audible[-1]) + 1)] if len(audible) else window
 
 
+def resampled(samples: AudioArray, rate: int) -> AudioArray:
+    """Return audio of 16 kHz at another sample rate in Hz."""
+    if rate == SAMPLE_RATE:
+        return samples
+    import torch
+    from torchaudio.functional import resample
+
+    return np.asarray(resample(torch.from_numpy(samples), SAMPLE_RATE, rate).numpy())
+
+
 def _without_repetitions(window: Sequence[Frame]) -> list[Frame]:
     return [frame for number, frame in enumerate(window) if number == 0 or frame.time > window[number - 1].time]
