@@ -46,7 +46,7 @@ BRINGS_CODE = {
 
 
 @pytest.mark.parametrize("brings", BRINGS_CODE)
-@pytest.mark.parametrize("suite", ["clip", "siglip2", "xclip", "sentence-transformers"])
+@pytest.mark.parametrize("suite", ["clip", "siglip2", "xclip", "pe-av", "sentence-transformers"])
 def test_a_model_with_code_is_refused(tmp_path: Path, suite: str, brings: str) -> None:
     folder = write(tmp_path / "model", *BRINGS_CODE[brings])
     with pytest.raises(InvalidInputError, match="brings code of its own"):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torchaudio.functional import resample
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from tests.encoders.backbones.tiny import save_clap, save_clip, save_sentence_transformers, save_siglip
 from tests.encoders.test_audio_features import sine
@@ -169,6 +171,20 @@ def test_documentation_names_every_suite() -> None:
     table = page.partition("| suite |")[2].partition("\n\n")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1].partition(":")[0] for row in rows] == list(descriptions())
+
+
+@pytest.mark.parametrize(
+    "model_type", ["clap", "clip", "embedding_gemma2", "pe_audio_video", "qwen3_vl", "siglip", "xclip"]
+)
+def test_transformers_has_the_network_of_every_suite(model_type: str) -> None:
+    """Tests of a suite are skipped where its network is missing."""
+    assert hasattr(transformers, MODEL_MAPPING_NAMES[model_type])
+
+
+def test_open_clip_has_the_functions_of_its_suite() -> None:
+    import open_clip
+
+    assert callable(open_clip.create_model) and callable(open_clip.get_tokenizer)
 
 
 @pytest.mark.parametrize("name", ["lite:model", "sentence-transformers", "sentence-transformers:"])
