@@ -254,6 +254,9 @@ class Checkpoint:
         return self.processor("AutoTokenizer")
 
 
+_LOADING_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+
 @contextmanager
 def unreadable_files_refused(folder: Path) -> Iterator[None]:
     """Convert the errors of libraries that load a model inside the block.
@@ -265,7 +268,7 @@ def unreadable_files_refused(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except (SafetensorError, OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (SafetensorError, *_LOADING_ERRORS) as error:
         raise InvalidInputError(
             f"cannot load the model in {folder}",
             why=str(error).partition("\n")[0] or type(error).__name__,

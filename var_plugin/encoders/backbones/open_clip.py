@@ -17,7 +17,7 @@ from typing import Any
 from var_plugin.config import require
 from var_plugin.encoders.backbones.clip import preprocess_images
 from var_plugin.encoders.base import ImageArray, Space, Vectors, in_batches, l2_normalize
-from var_plugin.encoders.hub import Checkpoint, device
+from var_plugin.encoders.hub import Checkpoint, device, unreadable_files_refused
 from var_plugin.encoders.suite import SpaceEncoders
 from var_plugin.errors import InvalidInputError, MissingWeightsError
 
@@ -71,22 +71,18 @@ class OpenClipNetwork:
         import torch
 
         folder, options = self._checkpoint.folder, self._checkpoint.options
-        try:
-            with _without_root_messages():
+        with unreadable_files_refused(folder), _without_root_messages():
+            try:
                 network = open_clip.create_model(f"local-dir:{folder}")
-        except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            first, *rest = str(error).splitlines() or [type(error).__name__]
-            if first.startswith(_LOADING_ERROR):
+            except RuntimeError as error:
+                first, *rest = str(error).splitlines()
+                if not first.startswith(_LOADING_ERROR):
+                    raise
                 raise MissingWeightsError(
                     f"the weights of {folder} are not those of its network",
                     why=" ".join(rest[:1]).strip()[:200],
                     fix=f"fetch the model again, or save it with {_SAVED_BY}",
                 ) from error
-            raise InvalidInputError(
-                f"open_clip cannot load {folder}",
-                why=first[:200],
-                fix="choose a model that the installed open_clip and timm support",
-            ) from error
         return network.eval().to(device(options), getattr(torch, options.dtype))
 
     def tokens(self, texts: Sequence[str]) -> Any:
@@ -115,7 +111,7 @@ class OpenClipNetwork:
         options = {"local_files_only": True, "trust_remote_code": False}
         is_in_folder = bool(self._text_config.get("hf_tokenizer_name"))
         folder = f"local-dir:{self._checkpoint.folder}"
-        with _without_root_messages():
+        with unreadable_files_refused(self._checkpoint.folder), _without_root_messages():
             return open_clip.get_tokenizer(folder, **(options if is_in_folder else {}))
 
 
