@@ -17,11 +17,7 @@ from typing import Any
 import numpy as np
 
 from var_plugin.config import ModelOptions, settings
-from var_plugin.encoders.backbones.sentence_transformers import (
-    as_video,
-    is_cross_encoder,
-    require_packages,
-)
+from var_plugin.encoders.backbones.sentence_transformers import as_video, is_cross_encoder, require_packages
 from var_plugin.encoders.base import ImageArray
 from var_plugin.encoders.hub import (
     Checkpoint,
@@ -133,13 +129,15 @@ class CrossEncoderReranker(MomentReranker):
         from PIL import Image
         from torch.nn import Identity
 
+        document: dict[str, Any]
         processing: dict[str, Any] = {}
-        document: dict[str, Any] = {"image": [Image.fromarray(image) for image in images]}
         if self._model.supports("video"):
             video = as_video(images, fps)
             document = {"video": video["array"]}
             # A pair drops the metadata of its video, so that the processor would assume 24 frames per second.
             processing["video"] = {"video_metadata": [video["video_metadata"]], "do_sample_frames": False}
+        else:
+            document = {"image": [Image.fromarray(image) for image in images]}
         scores = self._model.predict(
             [({"text": text}, document)],
             activation_fn=Identity(),
