@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from PIL import Image
 
 import var_plugin as vp
 from tests.encoders.backbones.test_sentence_transformers import (
-    HAS_TORCHVISION,
     as_video,
     filled,
     frames,
@@ -188,8 +188,8 @@ def test_misnamed_weights_are_rejected(tmp_path: Path, layer: str) -> None:
         load_suite(f"qwen3-vl:{misnamed}").encode("text", TEXTS)
 
 
-@pytest.mark.skipif(HAS_TORCHVISION, reason="torchvision is installed")
-def test_missing_torchvision_is_an_error() -> None:
+def test_missing_torchvision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingDependencyError, match=r"torchvision is not installed.*var-plugin\[video-models\]"):
         load_suite("qwen3-vl")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,8 +148,8 @@ def test_audio_is_resampled_to_the_rate_of_the_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(vectors, expected, atol=FLOAT32)
 
 
-@pytest.mark.skipif(HAS_TORCHVISION, reason="torchvision is installed")
-def test_video_model_without_torchvision_is_an_error(every_modality: Path) -> None:
+def test_video_model_without_torchvision_is_an_error(every_modality: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingDependencyError, match=r"torchvision is not installed.*var-plugin\[video-models\]"):
         load(every_modality)
 
